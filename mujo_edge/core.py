@@ -1,0 +1,181 @@
+"""The types that every part shares, the units law, and errors that say what to do next.
+
+Units inside mujo-edge: accelerometer in m/s2 *with* gravity, gyroscope in rad/s, time in seconds
+(float64), signals in float32. Only ``firmware_bridge.profiles``, ``training.corpora`` and the
+file reader in ``mujo_edge.sources.replay`` know anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from types import ModuleType
+from typing import Literal, Protocol, Self, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+STANDARD_GRAVITY = 9.80665
+"""m/s2 in one g (CGPM 1901)."""
+
+CHANNELS = ("ax", "ay", "az", "gx", "gy", "gz")
+"""Order of the columns of a stream: accelerometer m/s2, gyroscope rad/s; right-handed sensor frame."""
+
+UNKNOWN = "unknown"
+"""Label of a window that fits no class of the label set."""
+
+
+class MujoError(Exception):
+    """A mistake that the user can mend. The message says what happened and what to do next."""
+
+    exit_code = 1
+
+
+class UsageError(MujoError):
+    """The call itself is wrong: an option, a name, a combination."""
+
+    exit_code = 2
+
+
+class DeviceError(MujoError):
+    """A device, adapter or port is missing or went away."""
+
+    exit_code = 3
+
+
+class DataError(MujoError):
+    """A recording, a model bundle or received bytes are not what they should be."""
+
+    exit_code = 4
+
+
+class MissingExtraError(MujoError):
+    """An optional package is not installed; the message names the pip line."""
+
+    exit_code = 5
+
+
+def require_extra(module: str, extra: str) -> ModuleType:
+    """Import `module`, or raise `MissingExtraError` naming the pip line of mujo-edge's `extra`."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"{error.name} is not installed. Install it with: pip install 'mujo-edge[{extra}]'"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """What a source says of itself before the first sample.
+
+    `rate_hz` is nominal (None: unknown, measured while it runs). `placement` is a body site such as
+    "wrist" or "pocket"; `labels` names the label set that a recording was annotated with, if any.
+    """
+
+    name: str
+    channels: tuple[str, ...]
+    rate_hz: float | None
+    placement: str | None = None
+    gravity: Literal["included", "excluded"] = "included"
+    labels: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive samples of one source.
+
+    `t_s` (n,) float64 device time in seconds; `x` (n, C) float32 in SI units; `received_s` host
+    monotonic time of arrival; `lost` samples known to be lost just before this chunk; `truth` (n,)
+    annotated label of every sample where the source is an annotated recording ("" for none).
+    """
+
+    t_s: F64
+    x: F32
+    received_s: float
+    lost: int = 0
+    truth: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """`x` (T, C) float32 at the bundle's rate, ending at device time `end_s`.
+
+    `coverage` is the share of grid points that lie between two real samples no further apart than
+    the bundle's gap limit. `truth` is the one label that holds over the whole window, None during a
+    transition or without annotation. `received_s` is the arrival of the chunk that completed it.
+    """
+
+    end_s: float
+    x: F32
+    coverage: float
+    received_s: float
+    truth: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds that one window spent in each stage of the live path."""
+
+    queue_ms: float
+    preprocess_ms: float
+    inference_ms: float
+    total_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One recognised window.
+
+    `label` is the smoothed label shown to the user, `score` its probability; `raw_label` is that of
+    the window alone. `scores` maps every label (and "unknown") to its smoothed probability;
+    `embedding` is (D,) L2-normalised.
+    """
+
+    end_s: float
+    label: str
+    score: float
+    raw_label: str
+    scores: Mapping[str, float]
+    embedding: F32
+    latency: Latency
+    truth: str | None = None
+
+
+@dataclass(slots=True)
+class StreamStats:
+    """Running counts of one stream, shown on the screen and in the summary."""
+
+    samples: int = 0
+    lost: int = 0
+    gaps: int = 0
+    invalid: int = 0
+    windows: int = 0
+    dropped_windows: int = 0
+    rate_hz: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Where samples come from. An async context manager that yields chunks until it ends."""
+
+    @property
+    def info(self) -> StreamInfo: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(self, *exc: object) -> None: ...
+    def chunks(self) -> AsyncIterator[Chunk]: ...
+
+
+@runtime_checkable
+class Runtime(Protocol):
+    """A loaded model file. `run` takes (N, C, 1, T) float32, already prepared, to (N, D) float32."""
+
+    name: str
+    input_shape: tuple[int, ...]
+
+    def run(self, x: F32) -> F32: ...

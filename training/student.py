@@ -1,0 +1,75 @@
+"""The student: a small 1-D CNN written as Conv2d(1, k), so that it lowers to one XNNPACK subgraph.
+
+Input (N, 6, 1, 150) as `mujo_edge.signal.prepare` makes it, output (N, D): the embedding before its
+L2 normalisation, which the runtime does in float.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class StudentConfig:
+    """`blocks` are (channels, kernel, stride) of depthwise-separable blocks after the stem."""
+
+    channels: int = 6
+    stem: int = 32
+    stem_kernel: int = 7
+    blocks: tuple[tuple[int, int, int], ...] = (
+        (48, 5, 2),
+        (64, 5, 1),
+        (96, 5, 2),
+        (96, 5, 1),
+        (128, 5, 1),
+    )
+    embedding: int = 64
+    dropout: float = 0.1
+
+
+def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, relu: bool = True) -> nn.Sequential:
+    """Conv2d(1, kernel) + BatchNorm (+ ReLU); folds into one quantised convolution."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(inputs, outputs, (1, kernel), (1, stride), (0, kernel // 2), groups=groups, bias=False),
+        nn.BatchNorm2d(outputs),
+    ]
+    return nn.Sequential(*layers, nn.ReLU()) if relu else nn.Sequential(*layers)
+
+
+class Block(nn.Module):
+    """Depthwise then pointwise convolution, with a residual where shapes allow."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.depthwise = conv(inputs, inputs, kernel, stride, groups=inputs)
+        self.pointwise = conv(inputs, outputs, 1, relu=False)
+        self.residual = inputs == outputs and stride == 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, 1, T) -> (N, outputs, 1, T / stride)."""
+        y = self.pointwise(self.depthwise(x))
+        return torch.relu(x + y if self.residual else y)
+
+
+class Student(nn.Module):
+    """IMU encoder of a few tens of thousands of parameters."""
+
+    def __init__(self, config: StudentConfig = StudentConfig()) -> None:  # noqa: B008 - frozen
+        super().__init__()
+        self.config = config
+        self.stem = conv(config.channels, config.stem, config.stem_kernel, 2)
+        widths = (config.stem, *(width for width, _, _ in config.blocks))
+        self.blocks = nn.Sequential(
+            *(Block(w, *block) for w, block in zip(widths, config.blocks, strict=False))
+        )
+        self.dropout = nn.Dropout(config.dropout)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.project = nn.Linear(widths[-1], config.embedding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, 6, 1, T) -> (N, D), not normalised."""
+        features = self.pool(self.blocks(self.stem(x))).flatten(1)
+        return self.project(self.dropout(features))
