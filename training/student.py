@@ -47,11 +47,13 @@ class Block(nn.Module):
         self.depthwise = conv(inputs, inputs, kernel, stride, groups=inputs)
         self.pointwise = conv(inputs, outputs, 1, relu=False)
         self.residual = inputs == outputs and stride == 1
+        # A module, not torch.relu: LiteRT's quantiser fuses it with the addition only in this form.
+        self.activation = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, 1, T) -> (N, outputs, 1, T / stride)."""
         y = self.pointwise(self.depthwise(x))
-        return torch.relu(x + y if self.residual else y)
+        return self.activation(x + y if self.residual else y)
 
 
 class Student(nn.Module):

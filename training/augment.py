@@ -1,0 +1,67 @@
+"""Random changes that keep a window's label: mounting, strength, tempo, noise, a missing gyroscope.
+
+All work on a batch of prepared model input (N, 6, 1, T), in torch, with an explicit generator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import pi
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentConfig:
+    """Standard deviations, and probabilities where the name says so."""
+
+    rotation_deg: float = 15.0
+    scale: float = 0.1
+    warp: float = 0.15
+    shift: float = 0.1
+    noise: float = 0.02
+    gyro_drop_probability: float = 0.5
+    mixup: float = 0.2
+
+
+def rotations(n: int, sd_deg: float, generator: torch.Generator) -> Tensor:
+    """(n, 3, 3) rotations about uniformly drawn axes, angle normal with `sd_deg` (Rodrigues' formula)."""
+    axis = torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=1)
+    angle = (torch.randn(n, generator=generator) * sd_deg * pi / 180)[:, None, None]
+    x, y, z = axis.unbind(1)
+    zero = torch.zeros(n)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).view(n, 3, 3)
+    return torch.eye(3) + torch.sin(angle) * cross + (1 - torch.cos(angle)) * cross @ cross
+
+
+def resample_time(x: Tensor, tempo: Tensor, shift: Tensor) -> Tensor:
+    """(N, C, T) read at `tempo` about the centre and moved by `shift` (shares of the window); edges repeat."""
+    n, _, length = x.shape
+    grid = torch.linspace(-1, 1, length)
+    at = ((grid * tempo[:, None] + 2 * shift[:, None] + 1) * (length - 1) / 2).clamp(0, length - 1)
+    low = at.floor().long().clamp(max=length - 2)
+    part = (at - low)[:, None]
+    low = low[:, None].expand(-1, x.shape[1], -1)
+    return x.gather(2, low) * (1 - part) + x.gather(2, low + 1) * part
+
+
+def augment(x: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
+    """(N, 6, 1, T) -> the same shape, changed. A gyroscope that was absent (all zero) stays absent."""
+    n = len(x)
+
+    def normal(sd: float, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator) * sd
+
+    y = x[:, :, 0]
+    has_gyro = (y[:, 3:].abs().amax((1, 2)) > 0).float()
+    has_gyro *= (torch.rand(n, generator=generator) >= config.gyro_drop_probability).float()
+    tempo = torch.exp(normal(config.warp, n))
+    shift = normal(config.shift, n)
+    y = resample_time(y, tempo, shift)
+    turn = rotations(n, config.rotation_deg, generator)
+    acc, gyro = turn @ y[:, :3], turn @ y[:, 3:] * tempo[:, None, None]
+    y = torch.cat([acc, gyro], 1) * (1 + normal(config.scale, n, 1, 1))
+    y = y + normal(config.noise, *y.shape)
+    y[:, 3:] *= has_gyro[:, None, None]
+    return y.clamp(-4, 4)[:, :, None]

@@ -1,0 +1,72 @@
+"""The MuJo objective: pairwise symmetric InfoNCE over any set of modalities (arXiv 2406.03857, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from math import log
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+MAX_LOGIT_SCALE = log(100.0)
+"""CLIP's bound on the learned inverse temperature (arXiv 2103.00020, section 2.5)."""
+
+
+def info_nce(a: Tensor, b: Tensor, scale: Tensor, group: Tensor | None = None) -> Tensor:
+    """Symmetric InfoNCE of matched rows of `a` and `b`, each (N, D) and L2-normalised; scalar.
+
+    Row i of `a` has row i of `b` as its positive. Rows of one `group` (N,) of int, such as clips of
+    the same title, are not each other's negatives.
+    """
+    logits = scale * a @ b.T
+    if group is not None:
+        same = (group[:, None] == group[None, :]) & ~torch.eye(len(group), dtype=torch.bool)
+        logits = logits.masked_fill(same, float("-inf"))
+    target = torch.arange(len(a))
+    return (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
+
+
+class PairwiseInfoNCE(nn.Module):
+    """Sum of InfoNCE over every pair of modalities, with one learnable temperature.
+
+    A sample may lack modalities: each pair uses the rows where both are present, weighted by their
+    share of the batch, so that a rare modality neither vanishes nor dominates.
+    """
+
+    def __init__(self, temperature: float = 0.07) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(-log(temperature)))
+
+    @property
+    def scale(self) -> Tensor:
+        """Inverse temperature."""
+        return self.log_scale.clamp(max=MAX_LOGIT_SCALE).exp()
+
+    def forward(
+        self, embeddings: Mapping[str, Tensor], present: Mapping[str, Tensor], group: Tensor | None = None
+    ) -> Tensor:
+        """`embeddings` name -> (N, D); `present` name -> (N,) bool; `group` (N,) int -> scalar loss.
+
+        Raises ValueError when fewer than two modalities are given. A pair that no two samples of the
+        batch share adds nothing.
+        """
+        if len(embeddings) < 2:
+            raise ValueError(f"a contrastive loss needs two modalities or more, got {sorted(embeddings)}")
+        unit = {name: normalize(value, dim=1) for name, value in embeddings.items()}
+        total = torch.zeros(())
+        for a, b in combinations(sorted(unit), 2):
+            both = present[a] & present[b]
+            if int(both.sum()) < 2:
+                continue
+            rows = None if group is None else group[both]
+            total = total + both.float().mean() * info_nce(unit[a][both], unit[b][both], self.scale, rows)
+        return total
+
+
+def relational(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference of the cosine matrices of two (N, D) batches (relational distillation,
+    arXiv 1904.05068, on cosine similarity); D may differ."""
+    s, t = normalize(student, dim=1), normalize(teacher, dim=1)
+    return (s @ s.T - t @ t.T).square().mean()
