@@ -1,0 +1,18 @@
+"""Public data sets in their publishers' own layouts -> recordings in SI units -> protocol v1's windows."""
+
+from training.corpora.base import Corpus, Recording, WindowSet, windows
+from training.corpora.registry import CORPORA, PROTOCOL_V1, data_root, find, get, load, load_windows
+
+__all__ = [
+    "CORPORA",
+    "PROTOCOL_V1",
+    "Corpus",
+    "Recording",
+    "WindowSet",
+    "data_root",
+    "find",
+    "get",
+    "load",
+    "load_windows",
+    "windows",
+]

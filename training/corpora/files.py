@@ -1,0 +1,146 @@
+"""One view of a data set whether it is a zip or an unpacked folder, and a checked CSV reader."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv
+
+from mujo_edge.core import DataError
+
+
+def natural(text: str) -> list[tuple[int, str]]:
+    """Sort key that puts `sub_2` before `sub_10`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The files of a zip archive, of a folder, or one single file, under their POSIX paths.
+
+    Use as a context manager. `names` is in natural order.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    archive: zipfile.ZipFile | None = None
+
+    @classmethod
+    def open(cls, path: Path) -> Tree:
+        """Open `path`. Raises `DataError` if it is missing or a damaged archive."""
+        if path.is_dir():
+            names = (p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+            return cls(path, tuple(sorted(names, key=natural)))
+        if not path.is_file():
+            raise DataError(f"{path} does not exist. Give the data set's zip file or its unpacked folder")
+        if path.suffix.lower() != ".zip":
+            return cls(path, (path.name,))
+        try:
+            archive = zipfile.ZipFile(path)
+        except zipfile.BadZipFile:
+            raise DataError(f"{path} is not a whole zip archive. Fetch it again: the download was cut off") from None
+        return cls(path, tuple(sorted((n for n in archive.namelist() if n[-1] != "/"), key=natural)), archive)
+
+    def __enter__(self) -> Tree:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.archive is not None:
+            self.archive.close()
+
+    def match(self, pattern: str) -> Iterator[tuple[str, re.Match[str]]]:
+        """Files whose path, at any depth of enclosing folders, ends in `pattern`."""
+        whole = re.compile(rf"(?:.*/)?{pattern}")
+        return ((name, found) for name in self.names if (found := whole.fullmatch(name)))
+
+    def read(self, name: str) -> bytes:
+        """Bytes of one file. Raises `DataError` where the archive is damaged."""
+        try:
+            if self.archive is not None:
+                return self.archive.read(name)
+            return (self.path / name if self.path.is_dir() else self.path).read_bytes()
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            raise DataError(
+                f"{self.where(name)} cannot be read ({error}). Fetch or unpack the data set again"
+            ) from None
+
+    def where(self, name: str) -> str:
+        """How messages call a file of this tree."""
+        return str(self.path) if name == self.path.name else f"{self.path}: {name}"
+
+    def sha256(self) -> str:
+        """Digest of the archive or file; of a folder, over its file names and contents."""
+        if not self.path.is_dir():
+            with self.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        for name in self.names:
+            digest.update(name.encode() + b"\0" + hashlib.sha256(self.read(name)).digest())
+        return digest.hexdigest()
+
+
+def read_csv(
+    tree: Tree, name: str, columns: Mapping[str, type], header: Sequence[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Read the named columns (float or str) of one CSV file; `header` names them where the file does not.
+
+    Raises `DataError` naming the file for missing columns, rows that do not fit and numbers that are
+    missing or not finite.
+    """
+    where = tree.where(name)
+    types = {column: pa.float64() if kind is float else pa.string() for column, kind in columns.items()}
+    try:
+        table = csv.read_csv(
+            BytesIO(tree.read(name)),
+            read_options=csv.ReadOptions(column_names=header, use_threads=False),
+            convert_options=csv.ConvertOptions(column_types=types, include_columns=list(columns)),
+        )
+    except KeyError:
+        raise DataError(
+            f"{where} lacks one of the columns {', '.join(columns)}. Is it another data set's file?"
+        ) from None
+    except pa.ArrowInvalid as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{where} is cut off or malformed ({reason}). Fetch the file again") from None
+    values = {column: table[column].to_numpy(zero_copy_only=False) for column in columns}
+    if not len(table):
+        raise DataError(f"{where} has no rows. Fetch the file again")
+    for column, kind in columns.items():
+        if kind is float and not (finite := np.isfinite(values[column])).all():
+            raise DataError(
+                f"{where}: row {int(np.argmin(finite)) + 1} of column {column} is empty or not finite. "
+                "Drop or repair those rows first"
+            )
+    return values
+
+
+def stack(values: Mapping[str, np.ndarray], columns: Sequence[str]) -> np.ndarray:
+    """Columns of `read_csv` -> (n, C) float64."""
+    return np.stack([values[column] for column in columns], 1)
+
+
+def read_mat(tree: Tree, name: str, variable: str) -> np.ndarray:
+    """One numeric variable of a MATLAB file. Raises `DataError` naming the file."""
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    where = tree.where(name)
+    try:
+        content = loadmat(BytesIO(tree.read(name)), variable_names=[variable])
+    except (MatReadError, ValueError, TypeError, IndexError, OSError, zlib.error, NotImplementedError) as error:
+        raise DataError(f"{where} is no whole MATLAB 5 file ({error}). Fetch the file again") from None
+    if variable not in content:
+        raise DataError(f"{where} has no variable {variable}. Is it another data set's file?")
+    values = np.asarray(content[variable], np.float64)
+    if not np.isfinite(values).all():
+        raise DataError(f"{where}: {variable} holds values that are not finite. Drop or repair those rows first")
+    return values

@@ -1,0 +1,58 @@
+"""MotionSense: 24 people, 6 daily activities, iPhone 6s in the front pocket, 50 Hz (Malekzadeh et al., 2019).
+
+Layout: `A_DeviceMotion_data/{activity}_{trial}/sub_{n}.csv` with gravity.{x,y,z} and
+userAcceleration.{x,y,z} in g, rotationRate.{x,y,z} in rad/s (Core Motion's CMDeviceMotion).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from training.corpora.base import CORE_MOTION_G, Corpus, Recording, whole
+from training.corpora.files import Tree, read_csv, stack
+
+ACTIVITIES = {
+    "dws": "walking downstairs",
+    "ups": "walking upstairs",
+    "sit": "sitting",
+    "std": "standing",
+    "wlk": "walking",
+    "jog": "jogging",
+}
+MARKER = r"(dws|ups|sit|std|wlk|jog)_(\d+)/sub_(\d+)\.csv"
+GRAVITY, USER, ROTATION = (
+    [f"{kind}.{axis}" for axis in "xyz"] for kind in ("gravity", "userAcceleration", "rotationRate")
+)
+
+
+def read(tree: Tree) -> Iterator[Recording]:
+    """One recording a trial."""
+    for name, found in tree.match(MARKER):
+        values = read_csv(tree, name, dict.fromkeys(GRAVITY + USER + ROTATION, float))
+        acceleration = (stack(values, GRAVITY) + stack(values, USER)) * CORE_MOTION_G
+        x = np.concatenate([acceleration, stack(values, ROTATION)], 1).astype(np.float32)
+        activity, trial, subject = found.groups()
+        yield Recording(
+            "motionsense",
+            subject,
+            f"{activity}_{trial}/sub_{subject}",
+            "pocket",
+            50.0,
+            x,
+            whole(ACTIVITIES[activity], len(x)),
+        )
+
+
+CORPUS = Corpus(
+    name="motionsense",
+    title="MotionSense",
+    classes=tuple(ACTIVITIES.values()),
+    licence="MIT",
+    open_licence=True,
+    citation="M. Malekzadeh, R. G. Clegg, A. Cavallaro, H. Haddadi. Mobile Sensor Data Anonymization. IoTDI 2019.",
+    home="https://github.com/mmalekzadeh/motion-sense",
+    marker=MARKER,
+    read=read,
+)

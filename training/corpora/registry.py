@@ -1,0 +1,97 @@
+"""The data sets by name, where they lie, and their windows from a disk cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import mujo_edge.signal
+from mujo_edge.core import DataError, UsageError
+from training.corpora import base, files, motionsense, sp_sw, spar, utd_mhad
+from training.corpora.base import Corpus, Recording, WindowSet, windows
+from training.corpora.files import Tree
+
+CORPORA: dict[str, Corpus] = {
+    corpus.name: corpus for corpus in (motionsense.CORPUS, spar.CORPUS, utd_mhad.CORPUS, sp_sw.WATCH, sp_sw.PHONE)
+}
+PROTOCOL_V1 = ("motionsense", "spar", "utd_mhad", "sp_sw_watch")
+"""Data sets of the evaluation protocol; all others are for training."""
+
+
+def data_root() -> Path:
+    """$MUJO_DATA, or ../shared/data beside the checkout."""
+    default = Path(__file__).resolve().parents[3] / "shared" / "data"
+    return Path(os.environ.get("MUJO_DATA") or default)
+
+
+def cache_root() -> Path:
+    """$MUJO_CACHE, or mujo-edge's folder in the user's cache directory."""
+    import pooch
+
+    return Path(os.environ.get("MUJO_CACHE") or pooch.os_cache("mujo-edge"))
+
+
+def get(name: str) -> Corpus:
+    """The data set of that name. Raises `UsageError` listing the names."""
+    if name not in CORPORA:
+        raise UsageError(f"no data set is called {name!r}. Choose from: {', '.join(CORPORA)}")
+    return CORPORA[name]
+
+
+def find(name: str, root: Path | None = None) -> Path:
+    """Where the data set lies under `root` (default `data_root()`). Raises `DataError` if it does not."""
+    corpus, root = get(name), root or data_root()
+    path = corpus.find(root)
+    if path is None:
+        raise DataError(
+            f"{corpus.title} was not found under {root}. Get it from {corpus.home} and set MUJO_DATA to its folder"
+        )
+    return path
+
+
+def load(name: str, root: Path | None = None) -> list[Recording]:
+    """All recordings of a data set; see `Corpus.load`."""
+    return get(name).load(find(name, root))
+
+
+def load_windows(name: str, root: Path | None = None, hop: int = 75) -> WindowSet:
+    """Protocol v1's windows of a data set, kept on disk from the second call on.
+
+    The cache's key is the SHA-256 of the data, of the code that reads and cuts it, and `hop`.
+    """
+    corpus, path = get(name), find(name, root)
+    with Tree.open(path) as tree:
+        key = f"{name} {hop} {tree.sha256()} {code_digest(corpus)}"
+    cached = cache_root() / "windows" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.npz"
+    if not cached.exists():
+        store(cached, windows(corpus.load(path), corpus.classes, hop))
+    with np.load(cached) as data:
+        arrays = {field: data[field] for field in data.files}
+    return WindowSet(corpus=name, classes=corpus.classes, **arrays)
+
+
+def code_digest(corpus: Corpus) -> str:
+    """Digest of the sources that make windows of this data set."""
+    reader = sys.modules[getattr(corpus.read, "func", corpus.read).__module__]
+    sources = (Path(str(module.__file__)).read_bytes() for module in (mujo_edge.signal, base, files, reader))
+    return hashlib.sha256(b"\0".join(sources)).hexdigest()
+
+
+def store(path: Path, data: WindowSet) -> None:
+    """Write under a temporary name, then rename: a killed run leaves nothing half-written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp.npz")
+    np.savez(
+        temporary,
+        x=data.x,
+        has_gyro=data.has_gyro,
+        y=data.y,
+        subject=data.subject,
+        placement=data.placement,
+        recording=data.recording,
+    )
+    temporary.replace(path)

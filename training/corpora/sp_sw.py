@@ -1,0 +1,74 @@
+"""sp-sw: seated, standing up, walking, turning, sitting down; pocket phone and left-wrist watch worn together.
+
+Layout: `DATA/sNN/sNN_EE_{sp,sw}.csv` with x_acc..z_acc (m/s2 with gravity), x_gyro..z_gyro (rad/s), timestamp (ms) and
+label of every sample. Stamps are of arrival and bunched (0 to 188 ms apart), while the sensors tick evenly at about
+102.5 Hz (phone) and 104.3 Hz (watch): the rate of a recording is its samples over its time span.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from mujo_edge.core import DataError
+from training.corpora.base import Corpus, Recording
+from training.corpora.files import Tree, read_csv, stack
+
+ACTIVITIES = {
+    "SEATED": "seated",
+    "STANDING_UP": "standing up",
+    "WALKING": "walking",
+    "TURNING": "turning",
+    "SITTING_DOWN": "sitting down",
+}
+COLUMNS = ("x_acc", "y_acc", "z_acc", "x_gyro", "y_gyro", "z_gyro")
+
+
+def marker(device: str) -> str:
+    """Files of the phone ("sp") or the watch ("sw")."""
+    return rf"s(\d+)_(\d+)_{device}\.csv"
+
+
+def read(tree: Tree, device: str) -> Iterator[Recording]:
+    """One recording an execution."""
+    for name, found in tree.match(marker(device)):
+        values = read_csv(tree, name, {**dict.fromkeys((*COLUMNS, "timestamp"), float), "label": str})
+        span_s = (values["timestamp"][-1] - values["timestamp"][0]) / 1000
+        labels = values["label"]
+        unknown = set(labels) - set(ACTIVITIES)
+        if unknown or span_s <= 0:
+            problem = f"unknown labels {sorted(map(str, unknown))}" if unknown else "timestamps that do not grow"
+            raise DataError(f"{tree.where(name)} has {problem}. Is it another data set's file?")
+        x = stack(values, COLUMNS).astype(np.float32)
+        yield Recording(
+            "sp_sw_phone" if device == "sp" else "sp_sw_watch",
+            found[1],
+            f"s{found[1]}_{found[2]}_{device}",
+            "pocket" if device == "sp" else "wrist",
+            (len(x) - 1) / span_s,
+            x,
+            np.asarray([ACTIVITIES[label] for label in labels]),
+            side="left" if device == "sw" else None,
+        )
+
+
+def corpus(device: str, name: str, title: str) -> Corpus:
+    """Phone and watch are two data sets of the same people at the same time."""
+    return Corpus(
+        name=name,
+        title=title,
+        classes=tuple(ACTIVITIES.values()),
+        licence="CC BY 4.0",
+        open_licence=True,
+        citation="M. Matey-Sanz, S. Casteleyn, C. Granell. Dataset of inertial measurements of smartphones and "
+        "smartwatches for human activity recognition. Data in Brief 51, 2023.",
+        home="https://doi.org/10.5281/zenodo.8398688",
+        marker=marker(device),
+        read=partial(read, device=device),
+    )
+
+
+PHONE = corpus("sp", "sp_sw_phone", "sp-sw, phone in the pocket")
+WATCH = corpus("sw", "sp_sw_watch", "sp-sw, watch on the left wrist")

@@ -1,0 +1,80 @@
+"""SPAR: seven shoulder exercises on a watch, 10 people x 2 sides, 50 Hz (Burns et al., 2018).
+
+Layout: `watch_dataset.npy` of the seglearn package, a pickled dict of X (list of (n, 6) in g and rad/s, as the
+Apple Watch's Core Motion gives them), y, subject, side (1 = right).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+
+from mujo_edge.core import DataError
+from training.corpora.base import CORE_MOTION_G, Corpus, Recording, whole
+from training.corpora.files import Tree
+
+EXERCISES = (
+    "pendulum",
+    "abduction",
+    "forward elevation",
+    "internal rotation",
+    "external rotation",
+    "trapezius extension",
+    "upright row",
+)
+MARKER = r"watch_dataset\.npy"
+SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
+
+
+def read(tree: Tree) -> Iterator[Recording]:
+    """One recording an exercise, person and side."""
+    for name, _ in tree.match(MARKER):
+        content = tree.read(name)
+        # A pickle runs code when it is read: only the published file is.
+        if hashlib.sha256(content).hexdigest() != SHA256:
+            raise DataError(
+                f"{tree.where(name)} is not the published file (SHA-256 differs). Install it with: pip install seglearn"
+            )
+        data = np.load(BytesIO(content), allow_pickle=True).item()
+        for raw, exercise, subject, side in zip(data["X"], data["y"], data["subject"], data["side"], strict=True):
+            x = np.concatenate([raw[:, :3] * CORE_MOTION_G, raw[:, 3:]], 1).astype(np.float32)
+            hand = "right" if side else "left"
+            yield Recording(
+                "spar",
+                str(int(subject)),
+                f"{int(subject)}-{hand}-{data['y_labels'][exercise]}",
+                "wrist",
+                50.0,
+                x,
+                whole(EXERCISES[exercise], len(x)),
+                side=hand,
+            )
+
+
+def in_package() -> Path | None:
+    """The copy inside an installed seglearn, which is not imported."""
+    spec = find_spec("seglearn")
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / "data" / "watch_dataset.npy"
+    return path if path.is_file() else None
+
+
+CORPUS = Corpus(
+    name="spar",
+    title="SPAR (Smart Physiotherapy Activity Recognition)",
+    classes=EXERCISES,
+    licence="BSD-3-Clause (seglearn)",
+    open_licence=True,
+    citation="D. M. Burns, N. Leung, M. Hardisty, C. M. Whyne, P. Henry, S. McLachlin. Shoulder physiotherapy exercise "
+    "recognition: machine learning the inertial signals from a smartwatch. Physiological Measurement 39(7), 2018.",
+    home="https://github.com/dmbee/seglearn",
+    marker=MARKER,
+    read=read,
+    locate=in_package,
+)
