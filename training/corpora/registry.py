@@ -11,12 +11,22 @@ import numpy as np
 
 import mujo_edge.signal
 from mujo_edge.core import DataError, UsageError
-from training.corpora import base, files, motionsense, sp_sw, spar, utd_mhad
+from training.corpora import base, files, metamotion, mhealth_fragments, motionsense, muvr, sp_sw, spar, utd_mhad
 from training.corpora.base import Corpus, Recording, WindowSet, windows
 from training.corpora.files import Tree
 
 CORPORA: dict[str, Corpus] = {
-    corpus.name: corpus for corpus in (motionsense.CORPUS, spar.CORPUS, utd_mhad.CORPUS, sp_sw.WATCH, sp_sw.PHONE)
+    corpus.name: corpus
+    for corpus in (
+        motionsense.CORPUS,
+        spar.CORPUS,
+        utd_mhad.CORPUS,
+        sp_sw.WATCH,
+        sp_sw.PHONE,
+        muvr.CORPUS,
+        metamotion.CORPUS,
+        mhealth_fragments.CORPUS,
+    )
 }
 PROTOCOL_V1 = ("motionsense", "spar", "utd_mhad", "sp_sw_watch")
 """Data sets of the evaluation protocol; all others are for training."""

@@ -1,0 +1,65 @@
+"""Windows of 4 s cut from MHEALTH by others: accelerometers of right wrist, left ankle and chest, 50 Hz.
+
+Layout: `mhealth_fragments_acc.npz` with X (N, 200, 9) m/s2, y, unique (bool, False for repeats), channels, classes. It
+names no subjects, and neighbouring windows come from one person: never report it as MHEALTH.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from io import BytesIO
+
+import numpy as np
+
+from mujo_edge.core import CHANNELS, DataError
+from training.corpora.base import Corpus, Recording, whole
+from training.corpora.files import Tree
+from training.corpora.mhealth import ACTIVITIES
+
+MARKER = r"mhealth_fragments_acc\.npz"
+SITES = {"arm": ("wrist", "right"), "ankle": ("ankle", "left"), "chest": ("chest", None)}
+
+
+def read(tree: Tree) -> Iterator[Recording]:
+    """One recording a window and body site."""
+    for name, _ in tree.match(MARKER):
+        where = tree.where(name)
+        try:
+            with np.load(BytesIO(tree.read(name))) as data:
+                x, y, keep, channels, classes = (data[k] for k in ("X", "y", "unique", "channels", "classes"))
+        except (zipfile.BadZipFile, EOFError, KeyError, ValueError, OSError) as error:
+            raise DataError(f"{where} is cut off or not this data set ({error}). Fetch the file again") from None
+        if x.ndim != 3 or x.shape[2] != len(channels) or not len(x) == len(y) == len(keep):
+            raise DataError(f"{where}: X {x.shape}, y {y.shape} and channels {channels.shape} do not fit together")
+        if not np.isfinite(x).all():
+            raise DataError(f"{where}: X holds values that are not finite. Drop those windows first")
+        for site, (placement, side) in SITES.items():
+            columns = [channels.tolist().index(f"{site}_{axis}") for axis in "xyz"]
+            for i in np.flatnonzero(keep):
+                yield Recording(
+                    corpus="mhealth_fragments",
+                    subject="unknown",
+                    session=f"window {i}",
+                    placement=placement,
+                    rate_hz=50.0,
+                    x=x[i][:, columns].astype(np.float32),
+                    labels=whole(str(classes[y[i]]), x.shape[1]),
+                    side=side,
+                    channels=CHANNELS[:3],
+                )
+
+
+CORPUS = Corpus(
+    name="mhealth_fragments",
+    title="MHEALTH fragments (4-s windows, accelerometers)",
+    classes=ACTIVITIES,
+    licence="CC BY 4.0 (UCI)",
+    open_licence=True,
+    citation="O. Banos et al. mHealthDroid: A Novel Framework for Agile Development of Mobile Health Applications. "
+    "IWAAL 2014.",
+    home="https://archive.ics.uci.edu/dataset/319/mhealth+dataset",
+    marker=MARKER,
+    read=read,
+    subjects=False,
+)

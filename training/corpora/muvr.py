@@ -1,0 +1,80 @@
+"""muvr: 30 gym exercises on a wrist, accelerometer only (the muvr project's training data, 2015-2016).
+
+Layout: `{session}/*.csv` without a header: x, y, z (g), exercise, intensity, weight (kg), repetitions. The rate is not
+stated; movement tempo fits 50 Hz. Nobody is named and the publisher calls most of it "Jan's collected
+exercises", so the groups are session folders: never report this set as subject-disjoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mujo_edge.core import CHANNELS
+from training.corpora.base import CORE_MOTION_G, Corpus, Recording
+from training.corpora.files import Tree, read_csv, stack
+
+EXERCISES = (
+    "alt dumbbell biceps curl",
+    "angle chest press",
+    "barbell biceps curl",
+    "barbell press",
+    "barbell pullup",
+    "biceps curl",
+    "cable cross overs",
+    "cable deltoid cross overs",
+    "deltoid row",
+    "dumbbell biceps curl",
+    "dumbbell chest fly",
+    "dumbbell chest press",
+    "dumbbell front rise",
+    "dumbbell press",
+    "dumbbell row",
+    "dumbbell side rise",
+    "lat pulldown angled",
+    "lat pulldown straight",
+    "lateral raise",
+    "leverage high row",
+    "overhead pull",
+    "pulldown crunch",
+    "rope biceps curl",
+    "rope triceps extension",
+    "side dips",
+    "straight bar biceps curl",
+    "straight bar triceps extension",
+    "triceps dips",
+    "triceps extension",
+    "twist",
+)
+MARKER = r"(18-09-15-triceps-biceps-lateral|arms|back|chest|core|shoulders)/([\w-]+)\.csv"
+COLUMNS = ("x", "y", "z", "exercise", "intensity", "weight", "repetitions")
+
+
+def read(tree: Tree) -> Iterator[Recording]:
+    """One recording a set of one exercise; the watches (Pebble, Apple Watch) sign g as Core Motion does."""
+    for name, found in tree.match(MARKER):
+        values = read_csv(tree, name, {"x": float, "y": float, "z": float, "exercise": str}, COLUMNS)
+        yield Recording(
+            corpus="muvr",
+            subject=found[1],
+            session=f"{found[1]}/{found[2]}",
+            placement="wrist",
+            rate_hz=50.0,
+            x=(stack(values, "xyz") * CORE_MOTION_G).astype(np.float32),
+            labels=np.asarray([exercise.replace("-", " ") for exercise in values["exercise"]]),
+            channels=CHANNELS[:3],
+        )
+
+
+CORPUS = Corpus(
+    name="muvr",
+    title="muvr gym exercises",
+    classes=EXERCISES,
+    licence="none stated (the organisation's code is Apache-2.0)",
+    open_licence=False,
+    citation="muvr project. muvr-training-data, labelled, 2015-2016.",
+    home="https://github.com/muvr/muvr-training-data",
+    marker=MARKER,
+    read=read,
+)
