@@ -1,0 +1,37 @@
+"""onnxruntime on the CPU."""
+
+from __future__ import annotations
+
+from mujo_edge.core import F32, DataError
+
+
+class OnnxModel:
+    """An .onnx file with one float32 input (batch of any length) and one float32 output."""
+
+    name = "onnx"
+
+    def __init__(self, model: bytes, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own classes derive from Exception, one a status code
+            raise DataError(f"onnxruntime does not accept the model file: {error}. Export it again") from error
+        (given,), (taken,) = self._session.get_inputs(), self._session.get_outputs()
+        self._input = given.name
+        self.input_shape = (1, *given.shape[1:])
+        self.output_shape = (1, *taken.shape[1:])
+
+    def run(self, x: F32) -> F32:
+        """(N, C, 1, T) float32, prepared -> (N, D) float32."""
+        (out,) = self._session.run(None, {self._input: x})
+        embeddings: F32 = out
+        return embeddings
+
+
+def open_model(model: bytes, threads: int = 1) -> OnnxModel:
+    """Load the content of an .onnx file."""
+    return OnnxModel(model, threads)

@@ -1,0 +1,58 @@
+"""What LiteRT and tflite-runtime share: both have TensorFlow Lite's Python interpreter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mujo_edge.core import F32, DataError
+from mujo_edge.runtimes.quiet import without_lines
+
+
+class TFLiteModel:
+    """A .tflite file with one input and one output, both float32 or both int8.
+
+    int8 values are quantised and dequantised here with the file's own scale and zero point:
+    real = scale * (q - zero_point).
+    """
+
+    def __init__(self, name: str, interpreter_class: Any, model: bytes, threads: int) -> None:
+        self.name = name
+        try:
+            with without_lines(b"INFO: Created TensorFlow Lite XNNPACK delegate"):
+                self._interpreter = interpreter_class(model_content=model, num_threads=threads)
+                self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise DataError(f"{name} does not accept the model file: {error}. Export it again") from error
+        # The interpreter reads weights from this buffer for as long as it lives.
+        self._model = model
+        (given,), (taken,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self.input_shape = tuple(int(n) for n in given["shape"])
+        self.output_shape = tuple(int(n) for n in taken["shape"])
+        self._input, self._output = given["index"], taken["index"]
+        self._int8 = given["dtype"] == np.int8
+        self._input_scale, self._input_zero = given["quantization"]
+        self._output_scale, self._output_zero = taken["quantization"]
+
+    def run(self, x: F32) -> F32:
+        """(N, C, 1, T) float32, prepared -> (N, D) float32; one invocation a window."""
+        values: Any = x
+        if self._int8:
+            values = np.clip(np.rint(x / self._input_scale) + self._input_zero, -128, 127).astype(np.int8)
+        out = np.empty((len(x), self.output_shape[-1]), np.int8 if self._int8 else np.float32)
+        interpreter = self._interpreter
+        for n in range(len(x)):
+            interpreter.set_tensor(self._input, values[n : n + 1])
+            interpreter.invoke()
+            out[n] = interpreter.get_tensor(self._output)  # a copy: the arena is overwritten by the next invoke
+        if not self._int8:
+            return out
+        return (out.astype(np.float32) - np.float32(self._output_zero)) * np.float32(self._output_scale)
+
+    def operators(self) -> dict[str, int]:
+        """How often each operator is executed, delegated partitions counted as "DELEGATE"."""
+        counts: dict[str, int] = {}
+        for op in self._interpreter._get_ops_details():
+            counts[op["op_name"]] = counts.get(op["op_name"], 0) + 1
+        return counts
