@@ -105,15 +105,18 @@ class Chunk:
 class Window:
     """`x` (T, C) float32 at the bundle's rate, ending at device time `end_s`.
 
-    `coverage` is the share of grid points that lie between two real samples no further apart than
-    the bundle's gap limit. `truth` is the one label that holds over the whole window, None during a
-    transition or without annotation. `received_s` is the arrival of the chunk that completed it.
+    `coverage` is the share of grid points that do not bridge a missing sample. `truth` is the one label
+    that holds over the whole window, None during a transition or without annotation. `received_s` is the
+    arrival of the chunk that completed it; work on that chunk began at `taken_s`, the window was cut at
+    `ready_s` (host monotonic).
     """
 
     end_s: float
     x: F32
     coverage: float
     received_s: float
+    taken_s: float
+    ready_s: float
     truth: str | None = None
 
 
@@ -148,12 +151,17 @@ class Prediction:
 
 @dataclass(slots=True)
 class StreamStats:
-    """Running counts of one stream, shown on the screen and in the summary."""
+    """Running counts of one stream, shown on the screen and in the summary.
+
+    `samples` received, of them `invalid` (not finite, or beyond any sensor's range) and `repeated` (time did
+    not increase); `lost` on the way to us. `dropped_windows` were stale when their turn came.
+    """
 
     samples: int = 0
     lost: int = 0
     gaps: int = 0
     invalid: int = 0
+    repeated: int = 0
     windows: int = 0
     dropped_windows: int = 0
     rate_hz: float | None = None

@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from math import ceil, floor
 
 import numpy as np
+import numpy.typing as npt
 
 from mujo_edge.core import CHANNELS, F32, F64, DataError
+
+Mask = npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
@@ -53,15 +57,128 @@ def resample(x: np.ndarray, rate_hz: float, to_hz: float = 50.0) -> F64:
 
     The rule of protocol v1 ("windowed sinc at 0.45 * 50 Hz"); one whole recording at a time.
     """
-    x = np.asarray(x, np.float64)
+    y: F64 = np.asarray(x, np.float64)
     if rate_hz == to_hz:
-        return x
+        return y
     if rate_hz > to_hz:
         kernel = lowpass_kernel(rate_hz, to_hz)
         half = len(kernel) // 2
-        x = fir(np.pad(x, ((half, half), (0, 0)), "edge"), kernel)
-    t = np.arange(floor((len(x) - 1) * to_hz / rate_hz) + 1) * rate_hz / to_hz
-    return np.stack([np.interp(t, np.arange(len(x)), column) for column in x.T], 1)
+        y = fir(np.pad(y, ((half, half), (0, 0)), "edge"), kernel)
+    t = np.arange(floor((len(y) - 1) * to_hz / rate_hz) + 1) * rate_hz / to_hz
+    return interpolate(t, np.arange(len(y), dtype=np.float64), y)
+
+
+def interpolate(at: F64, u: F64, x: F64) -> F64:
+    """Linear interpolation of (n, C) samples at increasing `u` (n,) -> (m, C) at `at`, held at the ends.
+
+    The formula of `numpy.interp`, and the sample's own bits where a point falls on one. A point depends
+    on its two neighbours alone, so that a stream that arrives in chunks gives the same bits as one array.
+    """
+    at = np.clip(at, u[0], u[-1])
+    left = np.searchsorted(u, at, side="right") - 1
+    y = x[left]
+    between = np.flatnonzero(at > u[left])
+    left = left[between]
+    slope = (x[left + 1] - x[left]) / (u[left + 1] - u[left])[:, None]
+    y[between] += slope * (at[between] - u[left])[:, None]
+    return y
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Consecutive samples at the model's rate.
+
+    `t_s` (m,) device time; `x` (m, C) float32; `bridged` (m,) True where the point lies between two samples
+    more than 1.5 intervals apart, that is, where a sample is missing.
+    """
+
+    t_s: F64
+    x: F32
+    bridged: Mask
+
+
+class Resampler:
+    """`resample` for a stream: samples with device times in, chunk by chunk, samples on a uniform grid out.
+
+    Any split into chunks gives the same bits. A clean recording at a constant rate gives the bits of
+    `resample`, except at the end: `resample` pads it with the last value, which a stream cannot know. So what
+    comes from a faster source lags by half a low-pass kernel (80 ms at 50 Hz), and those last points never
+    come. Samples at exactly `to_hz` pass through unchanged. Jitter and missing samples are bridged
+    linearly; a faster source is laid on its own even grid first, so that the low-pass sees even samples.
+
+    Times must increase by at least `MIN_STEP_S`, without long gaps: `mujo_edge.clock` sees to both.
+    """
+
+    MIN_STEP_S = 100e-6
+    SNAP_S = 20e-6
+    """A time this close to a multiple of the interval is that multiple: undoes the rounding of decimal files."""
+
+    def __init__(self, channels: int, rate_hz: float, to_hz: float = 50.0) -> None:
+        self.rate_hz, self.to_hz = rate_hz, to_hz
+        self._start_s: float | None = None
+        self._output = _Polyline(channels, rate_hz, to_hz)
+        self._kernel = lowpass_kernel(rate_hz, to_hz) if rate_hz > to_hz else None
+        self._even = _Polyline(channels, 1.0, 1.0)
+        self._delayed: tuple[F64, Mask] | None = None
+        self._filtered = 0
+
+    def update(self, t_s: F64, x: F32) -> Grid:
+        """(n,) seconds and (n, C) samples -> the grid points that they complete, none or more."""
+        if self._start_s is None and len(t_s):
+            self._start_s = float(t_s[0])
+        start_s = self._start_s or 0.0
+        u = (t_s - start_s) * self.rate_hz
+        whole = np.rint(u)
+        u = np.where(np.abs(u - whole) <= self.SNAP_S * self.rate_hz, whole, u)
+        y, bridged = np.asarray(x, np.float64), np.zeros(len(x), np.bool_)
+        if self._kernel is not None:
+            _, y, bridged = self._even.extend(u, y, bridged)
+            u, y, bridged = self._lowpass(self._kernel, y, bridged)
+        k, y, bridged = self._output.extend(u, y, bridged)
+        return Grid(start_s + k / self.to_hz, y.astype(np.float32), bridged)
+
+    def _lowpass(self, kernel: F64, x: F64, bridged: Mask) -> tuple[F64, F64, Mask]:
+        """Even samples, as they come -> (index, values, bridged) of those that the kernel now covers."""
+        half = len(kernel) // 2
+        if self._delayed is not None:
+            x, bridged = np.concatenate([self._delayed[0], x]), np.concatenate([self._delayed[1], bridged])
+        elif len(x):
+            x, bridged = np.pad(x, ((half, 0), (0, 0)), "edge"), np.pad(bridged, (half, 0))
+        else:
+            return np.empty(0), x, bridged
+        self._delayed = x[-2 * half :], bridged[-2 * half :]
+        if len(x) <= 2 * half:
+            return np.empty(0), x[:0], bridged[:0]
+        index = np.arange(self._filtered, self._filtered + len(x) - 2 * half, dtype=np.float64)
+        self._filtered += len(index)
+        return index, fir(x, kernel), bridged[half:-half]
+
+
+class _Polyline:
+    """Knots of a stream, interpolated at k * numerator / denominator for k = 0, 1, 2, ..."""
+
+    def __init__(self, channels: int, numerator: float, denominator: float) -> None:
+        self._numerator, self._denominator = numerator, denominator
+        self._next = 0
+        self._u, self._x, self._bridged = np.empty(0), np.empty((0, channels)), np.empty(0, np.bool_)
+
+    def extend(self, u: F64, x: F64, bridged: Mask) -> tuple[F64, F64, Mask]:
+        """Add (n,) positions, (n, C) values and their flags -> (k, values, bridged) of the points now covered."""
+        u, x = np.concatenate([self._u, u]), np.concatenate([self._x, x])
+        bridged = np.concatenate([self._bridged, bridged])
+        if not len(u):
+            return u, x, bridged
+        k = np.arange(self._next, int(u[-1] * self._denominator / self._numerator) + 2, dtype=np.float64)
+        k = k[k * self._numerator / self._denominator <= u[-1]]
+        at = k * self._numerator / self._denominator
+        self._next += len(k)
+        left = np.searchsorted(u, at, side="right") - 1
+        right = np.minimum(left + (at > u[left]), len(u) - 1)
+        across = bridged[left] | bridged[right] | (u[right] - u[left] > 1.5)
+        y = interpolate(at, u, x)
+        keep = max(int(np.searchsorted(u, self._next * self._numerator / self._denominator, side="right")) - 1, 0)
+        self._u, self._x, self._bridged = u[keep:], x[keep:], bridged[keep:]
+        return k, y, across
 
 
 def segment_windows(x: np.ndarray, window: int = 150, hop: int = 75, shortest: int = 25) -> np.ndarray:

@@ -1,0 +1,143 @@
+"""From chunks as they come to windows as the model takes them: clock -> resample -> overlapping windows."""
+
+from __future__ import annotations
+
+from collections import deque
+from time import monotonic
+
+import numpy as np
+
+from mujo_edge.clock import DeviceClock, Gap, Span
+from mujo_edge.core import F32, F64, Chunk, StreamInfo, StreamStats, Window
+from mujo_edge.signal import Grid, InputSpec, Resampler
+
+MEASURE_S = 1.0
+"""Signal at the start of every even stretch from which its rate is measured, before anything is resampled."""
+
+BELIEVED = 0.05
+"""A nominal rate stands when the measured one differs by less than this share."""
+
+
+class Truth:
+    """The annotated labels of the last samples, as the times at which they change."""
+
+    def __init__(self) -> None:
+        self._changes: deque[tuple[float, str]] = deque()
+
+    def reset(self) -> None:
+        """Forget what was annotated so far."""
+        self._changes.clear()
+
+    def update(self, t_s: F64, labels: tuple[str, ...] | None) -> None:
+        """Add the labels of samples at `t_s` (n,); "" is a sample without one."""
+        for t, label in zip(t_s.tolist(), labels or (), strict=labels is not None):
+            if not self._changes or self._changes[-1][1] != label:
+                self._changes.append((t, label))
+
+    def over(self, start_s: float, end_s: float, slack_s: float) -> str | None:
+        """The one label from `start_s` to `end_s`, None in a transition. Calls go forward in time."""
+        changes = self._changes
+        while len(changes) > 1 and changes[1][0] <= start_s + slack_s:
+            changes.popleft()
+        if not changes or (len(changes) > 1 and changes[1][0] <= end_s + slack_s):
+            return None
+        return changes[0][1] or None
+
+
+class Windower:
+    """Keeps the last samples at the model's rate; gives a window of `spec.window` of them every `spec.hop`."""
+
+    def __init__(self, spec: InputSpec, channels: int) -> None:
+        self.truth = Truth()
+        self._spec = spec
+        self._held = Grid(np.empty(0), np.empty((0, channels), np.float32), np.empty(0, np.bool_))
+
+    def reset(self) -> None:
+        """Forget the samples so far: what follows is not continuous with them."""
+        held = self._held
+        self._held = Grid(held.t_s[:0], held.x[:0], held.bridged[:0])
+        self.truth.reset()
+
+    def update(self, grid: Grid, received_s: float, taken_s: float) -> list[Window]:
+        """Add consecutive samples -> every window that they complete."""
+        spec, held = self._spec, self._held
+        t_s = np.concatenate([held.t_s, grid.t_s])
+        x = np.concatenate([held.x, grid.x])
+        bridged = np.concatenate([held.bridged, grid.bridged])
+        starts = range(0, len(t_s) - spec.window + 1, spec.hop)
+        windows = []
+        for start in starts:
+            part = slice(start, start + spec.window)
+            end_s = float(t_s[part.stop - 1])
+            windows.append(
+                Window(
+                    end_s=end_s,
+                    x=x[part],
+                    coverage=1 - float(bridged[part].mean()),
+                    received_s=received_s,
+                    taken_s=taken_s,
+                    ready_s=monotonic(),
+                    truth=self.truth.over(float(t_s[start]), end_s, 0.25 / spec.rate_hz),
+                )
+            )
+        rest = slice(len(starts) * spec.hop, None)
+        self._held = Grid(t_s[rest], x[rest], bridged[rest])
+        return windows
+
+
+class Framer:
+    """Chunks of one source in, windows and gaps out, in order. Any split into chunks gives the same windows."""
+
+    def __init__(self, spec: InputSpec, info: StreamInfo) -> None:
+        self._spec, self._info = spec, info
+        self._clock = DeviceClock(info.channels, spec.max_gap_s)
+        self._windower = Windower(spec, len(info.channels))
+        self._resampler: Resampler | None = None
+        self._held: list[Span] = []
+
+    @property
+    def stats(self) -> StreamStats:
+        """Counts so far, of all that came in."""
+        return self._clock.stats
+
+    def update(self, chunk: Chunk) -> list[Window | Gap]:
+        """Windows that `chunk` completes, and the gaps that it shows."""
+        taken_s = monotonic()
+        events: list[Window | Gap] = []
+        for span in self._clock.split(chunk):
+            if span.gap:
+                events.append(span.gap)
+                self._restart()
+            t_s, x = self._even(span)
+            if self._resampler and len(t_s):
+                grid = self._resampler.update(t_s, x)
+                events += self._windower.update(grid, chunk.received_s, taken_s)
+        self.stats.windows += sum(isinstance(event, Window) for event in events)
+        return events
+
+    def _restart(self) -> None:
+        self._resampler = None
+        self._held.clear()
+        self._windower.reset()
+
+    def _even(self, span: Span) -> tuple[F64, F32]:
+        """Samples that can be resampled now: none until the rate of this stretch is measured, then all so far."""
+        self._windower.truth.update(span.t_s, span.truth)
+        if self._resampler:
+            return span.t_s, span.x
+        self._held.append(span)
+        if span.t_s[-1] - self._held[0].t_s[0] < MEASURE_S:
+            return span.t_s[:0], span.x[:0]
+        t_s = np.concatenate([part.t_s for part in self._held])
+        x = np.concatenate([part.x for part in self._held])
+        self._held.clear()
+        n = int(np.searchsorted(t_s, t_s[0] + MEASURE_S))
+        self._resampler = Resampler(x.shape[1], self._settle(n / float(t_s[n] - t_s[0])), self._spec.rate_hz)
+        return t_s, x
+
+    def _settle(self, measured_hz: float) -> float:
+        """The rate to resample from: a nominal one, the source's or the model's, that the measured one bears out."""
+        for nominal_hz in (self._info.rate_hz, self._spec.rate_hz):
+            if nominal_hz and abs(measured_hz / nominal_hz - 1) < BELIEVED:
+                return nominal_hz
+        return measured_hz
