@@ -64,7 +64,7 @@ def resample(x: np.ndarray, rate_hz: float, to_hz: float = 50.0) -> F64:
         kernel = lowpass_kernel(rate_hz, to_hz)
         half = len(kernel) // 2
         y = fir(np.pad(y, ((half, half), (0, 0)), "edge"), kernel)
-    t = np.arange(floor((len(y) - 1) * to_hz / rate_hz) + 1) * rate_hz / to_hz
+    t = np.arange(floor((len(y) - 1) * to_hz / rate_hz) + 1, dtype=np.float64) * rate_hz / to_hz
     return interpolate(t, np.arange(len(y), dtype=np.float64), y)
 
 
