@@ -1,0 +1,303 @@
+"""What stands in a bundle's `bundle.json`, read, checked and written in one place.
+
+A bundle is a folder. `bundle.json` names every other file with its SHA-256, and carries a digest of
+itself: the SHA-256 of its own text with the 64 digits of "sha256" replaced by zeros. So one flipped
+byte anywhere is found when the bundle is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+
+from mujo_edge.core import F32, UNKNOWN, DataError, UsageError
+from mujo_edge.signal import InputSpec
+
+SCHEMA_VERSION = 1
+DEFAULT_BUNDLE = "mujo-student"
+SHIPPED = Path(__file__).parent / "assets" / "bundles"
+NO_DIGEST = "0" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How one model file compares with the fp32 network over `windows` real windows, in its own runtime.
+
+    All of L2-normalised embeddings: `top1_agreement` share of windows with the same nearest
+    prototype, `snr_db` = 10 log10(sum y^2 / sum (y - y')^2), `max_abs_delta` largest difference.
+    """
+
+    windows: int
+    top1_agreement: float
+    snr_db: float
+    max_abs_delta: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One model of the bundle. `runtime` is its format: "litert" (.tflite), "executorch", "onnx"."""
+
+    file: str
+    runtime: str
+    precision: Literal["int8", "fp32"]
+    parity: Parity
+
+
+@dataclass(frozen=True, slots=True)
+class Smoothing:
+    """How the recogniser steadies labels over time.
+
+    "hmm": forward filter over labels and unknown that keeps a label with probability `stay` from one
+    window to the next; "majority": vote over the last `windows` windows; "none".
+    """
+
+    method: Literal["hmm", "majority", "none"] = "hmm"
+    stay: float = 0.9
+    windows: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A class: the name that the user sees and the sentences whose text embedding it was fitted with."""
+
+    name: str
+    prompts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSet:
+    """Classes for one placement. `prototypes` (L, D) float32, L2-normalised, in the order of `labels`."""
+
+    name: str
+    labels: tuple[Label, ...]
+    prototypes: F32
+    placement: str
+    temperature: float
+    unknown_threshold: float
+    smoothing: Smoothing
+    channels: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels and, last, "unknown": the columns of `probabilities`."""
+        return (*(label.name for label in self.labels), UNKNOWN)
+
+    def probabilities(self, embeddings: F32) -> F32:
+        """(N, D) L2-normalised -> (N, L + 1).
+
+        softmax(cosine / temperature), with unknown as one more class whose cosine is always
+        `unknown_threshold`; so unknown is the largest exactly when no prototype reaches the threshold.
+        """
+        cosine = embeddings @ self.prototypes.T
+        logits = np.pad(cosine, ((0, 0), (0, 1)), constant_values=self.unknown_threshold) / self.temperature
+        weights = np.exp(logits - logits.max(1, keepdims=True))
+        result: F32 = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A read and checked bundle, without a runtime. `training` and `metrics` are as the export wrote them."""
+
+    folder: Path
+    name: str
+    version: str
+    created: str
+    input: InputSpec
+    embedding_dim: int
+    models: tuple[ModelFile, ...]
+    label_sets: Mapping[str, LabelSet]
+    default_label_set: str
+    reference: str
+    card: str
+    files: Mapping[str, str]
+    training: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+    def model(self, runtime: str, precision: str = "int8") -> ModelFile:
+        """The model file in `runtime`'s format. Raises `DataError` where the bundle has none."""
+        for model in self.models:
+            if (model.runtime, model.precision) == (runtime, precision):
+                return model
+        raise DataError(f"bundle {self.name} has no {precision} model for {runtime}; it has: " + self._model_names())
+
+    def label_set(self, name: str | None = None) -> LabelSet:
+        """The label set called `name`, by default the bundle's own choice. Raises `UsageError`."""
+        name = name or self.default_label_set
+        if name not in self.label_sets:
+            raise UsageError(f"bundle {self.name} has no label set {name!r}; it has: {', '.join(self.label_sets)}")
+        return self.label_sets[name]
+
+    def reference_arrays(self) -> tuple[F32, F32]:
+        """x (R, 6, T) in SI units and the fp32 network's y (R, D), L2-normalised."""
+        with np.load(self.folder / self.reference) as arrays:
+            return arrays["x"], arrays["y"]
+
+    def _model_names(self) -> str:
+        return ", ".join(model.file for model in self.models)
+
+
+def shipped_bundles() -> list[str]:
+    """Names of the bundles inside the package."""
+    return sorted(path.parent.name for path in SHIPPED.glob("*/bundle.json"))
+
+
+def find_bundle(path_or_name: str | Path | None = None) -> Path:
+    """The folder of a bundle: a path, the name of a shipped one, None for the default.
+
+    Raises:
+        UsageError: neither.
+    """
+    wanted = DEFAULT_BUNDLE if path_or_name is None else path_or_name
+    for folder in (Path(wanted), SHIPPED / wanted) if path_or_name is not None else (SHIPPED / wanted,):
+        if (folder / "bundle.json").is_file():
+            return folder
+    if Path(wanted).is_dir():
+        raise DataError(f"{wanted} is no model bundle: it has no bundle.json")
+    raise UsageError(
+        f"no bundle at {wanted}; give a folder with a bundle.json, or one of: {', '.join(shipped_bundles())}"
+    )
+
+
+def read_manifest(path_or_name: str | Path | None = None) -> Manifest:
+    """Read a bundle and check every byte of it.
+
+    Raises:
+        UsageError: there is no such bundle.
+        DataError: a newer schema, a missing or changed file, a manifest or prototypes that make no sense.
+    """
+    folder = find_bundle(path_or_name)
+    table = read_json(folder / "bundle.json")
+    try:
+        for name, digest in table["files"].items():
+            check_file(folder, name, digest)
+        manifest = parse(folder, table)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{folder}/bundle.json does not follow schema {SCHEMA_VERSION}: {error!r}. {REPAIR}") from error
+    listed = {manifest.reference, manifest.card, *(model.file for model in manifest.models)}
+    if missing := listed - set(manifest.files):
+        raise DataError(f"{folder}/bundle.json gives no SHA-256 for {', '.join(sorted(missing))}. {REPAIR}")
+    return manifest
+
+
+REPAIR = "Download or export the bundle again"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The table in `path` after its schema version and its own digest were checked. Raises `DataError`."""
+    try:
+        text = path.read_bytes().decode()
+        table = json.loads(text)
+        schema = table["schema_version"]
+        digest = table["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as a bundle manifest: {error!r}. {REPAIR}") from error
+    if isinstance(schema, int) and schema > SCHEMA_VERSION:
+        raise DataError(
+            f"{path} has schema version {schema}, this mujo-edge reads {SCHEMA_VERSION}. "
+            "Upgrade with: pip install -U mujo-edge"
+        )
+    if schema != SCHEMA_VERSION or not isinstance(digest, str) or digest != text_digest(text, digest):
+        raise DataError(f"{path} was changed after it was written (its SHA-256 is wrong). {REPAIR}")
+    return dict(table)
+
+
+def text_digest(text: str, digest: str) -> str:
+    """SHA-256 of a manifest's text with its own digest zeroed."""
+    return hashlib.sha256(text.replace(digest, NO_DIGEST, 1).encode()).hexdigest()
+
+
+def check_file(folder: Path, name: str, digest: str) -> None:
+    """Raise `DataError` unless `name` lies inside `folder` and has this SHA-256."""
+    inside = PurePosixPath(name)
+    if inside.is_absolute() or ".." in inside.parts:
+        raise DataError(f"{folder}/bundle.json names a file outside the bundle: {name}. {REPAIR}")
+    try:
+        found = hashlib.sha256((folder / inside).read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{folder / inside} is missing from the bundle ({error.strerror}). {REPAIR}") from error
+    if found != digest:
+        raise DataError(f"{folder / inside} was changed or damaged (its SHA-256 is wrong). {REPAIR}")
+
+
+def parse(folder: Path, table: Mapping[str, Any]) -> Manifest:
+    """`table` as types. Raises `KeyError`, `TypeError` or `ValueError` for what makes no sense."""
+    spec = table["input"]
+    dim = int(table["embedding_dim"])
+    manifest = Manifest(
+        folder=folder,
+        name=str(table["name"]),
+        version=str(table["version"]),
+        created=str(table["created"]),
+        input=InputSpec(**{**spec, "channels": tuple(spec["channels"]), "scale": tuple(spec["scale"])}),
+        embedding_dim=dim,
+        models=tuple(ModelFile(**{**model, "parity": Parity(**model["parity"])}) for model in table["models"]),
+        label_sets={name: parse_label_set(folder, name, entry, dim) for name, entry in table["label_sets"].items()},
+        default_label_set=str(table["default_label_set"]),
+        reference=str(table["reference"]),
+        card=str(table["card"]),
+        files=dict(table["files"]),
+        training=dict(table["training"]),
+        metrics=dict(table["metrics"]),
+    )
+    if manifest.default_label_set not in manifest.label_sets:
+        raise ValueError(f"default label set {manifest.default_label_set!r} is not among the label sets")
+    if not manifest.models:
+        raise ValueError("no models")
+    return manifest
+
+
+def parse_label_set(folder: Path, name: str, entry: Mapping[str, Any], dim: int) -> LabelSet:
+    """One label set with its prototypes loaded and checked."""
+    labels = tuple(Label(str(label["name"]), tuple(label["prompts"])) for label in entry["labels"])
+    prototypes = np.load(folder / entry["prototypes"], allow_pickle=False)
+    if prototypes.shape != (len(labels), dim) or prototypes.dtype != np.float32 or not len(labels):
+        raise ValueError(
+            f"prototypes of {name} are {prototypes.dtype}{prototypes.shape}, not float32{(len(labels), dim)}"
+        )
+    if not np.allclose(np.linalg.norm(prototypes, axis=1), 1, atol=1e-3):  # false for NaN as well
+        raise ValueError(f"prototypes of {name} are not of length 1")
+    if entry["temperature"] <= 0:
+        raise ValueError(f"temperature of {name} is {entry['temperature']}")
+    return LabelSet(
+        name=name,
+        labels=labels,
+        prototypes=prototypes,
+        placement=str(entry["placement"]),
+        temperature=float(entry["temperature"]),
+        unknown_threshold=float(entry["unknown_threshold"]),
+        smoothing=Smoothing(**entry["smoothing"]),
+        channels=int(entry["channels"]),
+    )
+
+
+def write_manifest(folder: Path, table: Mapping[str, Any]) -> None:
+    """Write `folder/bundle.json` for the files that lie in `folder`, with their hashes and its own digest."""
+    files = {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / "bundle.json"
+    }
+    whole = {"schema_version": SCHEMA_VERSION, "sha256": NO_DIGEST, **table, "files": files}
+    text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    (folder / "bundle.json").write_bytes(text.replace(NO_DIGEST, digest, 1).encode())
+
+
+def label_set_table(labels: LabelSet) -> dict[str, Any]:
+    """A label set as it stands in `bundle.json`."""
+    return {
+        "prototypes": f"prototypes/{labels.name}.npy",
+        "labels": [{"name": label.name, "prompts": list(label.prompts)} for label in labels.labels],
+        "placement": labels.placement,
+        "temperature": labels.temperature,
+        "unknown_threshold": labels.unknown_threshold,
+        "smoothing": asdict(labels.smoothing),
+        "channels": labels.channels,
+    }
