@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mujo_edge.core import F32, UNKNOWN, DataError, UsageError
+from mujo_edge.core import F32, DataError, UsageError
 from mujo_edge.signal import InputSpec
 
 SCHEMA_VERSION = 1
@@ -85,11 +85,11 @@ class LabelSet:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The labels and, last, "unknown": the columns of `probabilities`."""
-        return (*(label.name for label in self.labels), UNKNOWN)
+        """The labels' names, in the order of the prototypes."""
+        return tuple(label.name for label in self.labels)
 
     def probabilities(self, embeddings: F32) -> F32:
-        """(N, D) L2-normalised -> (N, L + 1).
+        """(N, D) L2-normalised -> (N, L + 1): one probability a label, the last one that of "unknown".
 
         softmax(cosine / temperature), with unknown as one more class whose cosine is always
         `unknown_threshold`; so unknown is the largest exactly when no prototype reaches the threshold.
