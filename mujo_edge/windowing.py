@@ -107,7 +107,7 @@ class Framer:
         for span in self._clock.split(chunk):
             if span.gap:
                 events.append(span.gap)
-                self._restart()
+                self.reset()
             t_s, x = self._even(span)
             if self._resampler and len(t_s):
                 grid = self._resampler.update(t_s, x)
@@ -115,7 +115,8 @@ class Framer:
         self.stats.windows += sum(isinstance(event, Window) for event in events)
         return events
 
-    def _restart(self) -> None:
+    def reset(self) -> None:
+        """Forget the samples so far: what follows is not continuous with them."""
         self._resampler = None
         self._held.clear()
         self._windower.reset()

@@ -1,0 +1,180 @@
+"""Windows -> embeddings -> labels: cosine to prototypes, unknown rejection, smoothing over time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mujo_edge.clock import Gap
+from mujo_edge.core import F32, Chunk, DataError, Latency, Prediction, StreamInfo, StreamStats, Window
+from mujo_edge.signal import channels_first
+from mujo_edge.windowing import Framer
+
+if TYPE_CHECKING:
+    from mujo_edge.bundle import ModelBundle
+    from mujo_edge.manifest import Smoothing
+
+BATCH = 256
+"""Most windows in one call of the runtime."""
+
+
+class Smoother:
+    """Smooths the class probabilities (K,) of consecutive windows.
+
+    "hmm": forward filter; a class stays with probability `stay` and else moves to any other alike
+    (Rabiner 1989, eq. 20, normalised at every step). "majority": the share of the last `windows` windows in
+    which a class was the likeliest; the newest counts half more, which breaks ties. "none": as they come.
+    """
+
+    def __init__(self, smoothing: Smoothing, classes: int) -> None:
+        self._smoothing, self._classes = smoothing, classes
+        self._votes: deque[int] = deque(maxlen=smoothing.windows)
+        self._belief: F32 | None = None
+
+    def reset(self) -> None:
+        """Forget the windows so far: what follows is not continuous with them."""
+        self._votes.clear()
+        self._belief = None
+
+    def update(self, p: F32) -> F32:
+        """(K,) of one window -> (K,) smoothed."""
+        if self._smoothing.method == "hmm":
+            return self._filter(p)
+        if self._smoothing.method == "majority":
+            self._votes.append(int(p.argmax()))
+            counts = np.bincount(self._votes, minlength=self._classes).astype(np.float32)
+            counts[self._votes[-1]] += 0.5
+            shares: F32 = counts / counts.sum()
+            return shares
+        return p
+
+    def _filter(self, p: F32) -> F32:
+        # No class is ever quite impossible, or the filter could not come back to it.
+        weight = np.maximum(p, np.float32(1e-6))
+        if self._belief is not None:
+            stay = np.float32(self._smoothing.stay)
+            weight *= stay * self._belief + (1 - stay) / np.float32(self._classes - 1) * (1 - self._belief)
+        self._belief = weight / weight.sum()
+        return self._belief
+
+
+class Recognizer:
+    """Recognises one stream with one label set of a bundle.
+
+    Args:
+        bundle: the model.
+        info: the stream; its channels are found by name, and a gyroscope is optional.
+        labels: a label set of the bundle; None takes the recording's own, else the bundle's default.
+
+    Raises:
+        UsageError: no such label set.
+        DataError: the stream has no accelerometer, or one without gravity.
+    """
+
+    def __init__(self, bundle: ModelBundle, info: StreamInfo, labels: str | None = None) -> None:
+        own = info.labels if info.labels in bundle.label_sets else None
+        self.bundle, self.info = bundle, info
+        self.labels = bundle.manifest.label_set(labels or own)
+        self._columns = _columns(info, bundle.input.channels[: self.labels.channels])
+        self._framer = Framer(bundle.input, replace(info, channels=tuple(info.channels[i] for i in self._columns)))
+        self._smoother = Smoother(self.labels.smoothing, len(self.labels.names))
+        self._stuck = False
+        if info.placement and info.placement != self.labels.placement:
+            worn = f"worn at the {info.placement}, but {self.labels.name} was trained at the {self.labels.placement}"
+            self.stats.notes.append(worn)
+
+    @property
+    def stats(self) -> StreamStats:
+        """Counts so far."""
+        return self._framer.stats
+
+    def reset(self) -> None:
+        """Forget the samples so far, but not the counts: what comes next is not continuous with them."""
+        self._framer.reset()
+        self._smoother.reset()
+
+    def update(self, chunk: Chunk) -> list[Prediction]:
+        """Predictions of the windows that `chunk` completes."""
+        return [event for event in self.classify(self.cut(chunk)) if isinstance(event, Prediction)]
+
+    def cut(self, chunk: Chunk) -> list[Window | Gap]:
+        """First half of `update`: the windows that `chunk` completes and the gaps that it shows, in order."""
+        if self._columns != list(range(chunk.x.shape[1])):
+            chunk = replace(chunk, x=chunk.x[:, self._columns])
+        return self._framer.update(chunk)
+
+    def classify(self, events: Sequence[Window | Gap]) -> list[Prediction | Gap]:
+        """Second half of `update`: windows become predictions, or a gap where the sensor repeats one value."""
+        results: list[Prediction | Gap] = []
+        for start in range(0, len(events), BATCH):
+            results += self._classify(events[start : start + BATCH])
+        return results
+
+    def _classify(self, events: Sequence[Window | Gap]) -> list[Prediction | Gap]:
+        windows = [event for event in events if isinstance(event, Window)]
+        if not windows:
+            return [event for event in events if isinstance(event, Gap)]
+        x = np.stack([window.x for window in windows])
+        embeddings = self.bundle.embed(channels_first(x))
+        rows = zip(
+            (x[:, :, :3] == x[:, :1, :3]).all((1, 2)).tolist(),
+            embeddings,
+            self.labels.probabilities(embeddings),
+            strict=True,
+        )
+        results: list[Prediction | Gap] = []
+        for event in events:
+            if isinstance(event, Gap):
+                self._smoother.reset()
+                results.append(event)
+                continue
+            stuck, embedding, p = next(rows)
+            if not stuck:
+                results.append(self._predict(event, embedding, p))
+            elif not self._stuck:
+                self._smoother.reset()
+                self.stats.gaps += 1
+                length_s = (len(event.x) - 1) / self.bundle.input.rate_hz
+                results.append(Gap(event.end_s - length_s, event.end_s, "constant"))
+            self._stuck = stuck
+        return results
+
+    def _predict(self, window: Window, embedding: F32, p: F32) -> Prediction:
+        names = self.labels.names
+        smoothed = self._smoother.update(p)
+        best = int(smoothed.argmax())
+        scores = smoothed.tolist()
+        done_s = monotonic()
+        return Prediction(
+            end_s=window.end_s,
+            label=names[best],
+            score=scores[best],
+            raw_label=names[int(p.argmax())],
+            scores=dict(zip(names, scores, strict=True)),
+            embedding=embedding,
+            latency=Latency(
+                queue_ms=1e3 * (window.taken_s - window.received_s),
+                preprocess_ms=1e3 * (window.ready_s - window.taken_s),
+                inference_ms=1e3 * (done_s - window.ready_s),
+                total_ms=1e3 * (done_s - window.received_s),
+            ),
+            truth=window.truth,
+        )
+
+
+def _columns(info: StreamInfo, wanted: tuple[str, ...]) -> list[int]:
+    """Where the channels that the model takes are in the stream: all `wanted`, or the accelerometer alone."""
+    if info.gravity == "excluded":
+        raise DataError(
+            f"{info.name} gives acceleration with gravity taken out, and the model needs it in. "
+            "Record the raw accelerometer (on a phone often called 'acceleration with g')"
+        )
+    for names in (wanted, wanted[:3]):
+        if set(names) <= set(info.channels):
+            return [info.channels.index(name) for name in names]
+    raise DataError(f"{info.name} has no accelerometer: its channels are {', '.join(info.channels) or 'none'}")
