@@ -1,0 +1,64 @@
+"""The vocabulary: classes of the corpora -> labels, their words, and the shipped label sets (`recipes/labels.toml`)."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mujo_edge.core import DataError
+from training.corpora.base import WindowSet
+
+LABELS_FILE = Path(__file__).parent / "recipes" / "labels.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSetSpec:
+    """A shipped label set: every class that `corpora` have at `placement`."""
+
+    name: str
+    placement: str
+    corpora: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """`names` are all labels in a fixed order; `prompts[i]` are the ways to say `names[i]`."""
+
+    names: tuple[str, ...]
+    prompts: tuple[tuple[str, ...], ...]
+    sets: tuple[LabelSetSpec, ...]
+    aliases: dict[str, str]
+
+    def index(self, classes: Iterable[str]) -> np.ndarray:
+        """Vocabulary numbers (len,) of corpus classes. Raises `DataError` for a class that has no words."""
+        number = {name: i for i, name in enumerate(self.names)}
+        classes = [self.aliases.get(c, c) for c in classes]
+        missing = sorted(set(classes) - set(number))
+        if missing:
+            raise DataError(f"no prompts for {', '.join(missing)}. Add them to [prompts] in {LABELS_FILE.name}")
+        return np.asarray([number[c] for c in classes], np.int64)
+
+    def targets(self, data: WindowSet) -> np.ndarray:
+        """(N,) vocabulary number of every window."""
+        return self.index(data.classes)[data.y]
+
+    def members(self, spec: LabelSetSpec, sets: Sequence[WindowSet]) -> list[WindowSet]:
+        """The windows of `sets` that belong to a label set, in the order given."""
+        return [s.select(s.placement == spec.placement) for s in sets if s.corpus in spec.corpora]
+
+
+def read_vocabulary(path: Path = LABELS_FILE) -> Vocabulary:
+    """Read the TOML file. Raises `DataError` if it is not what it should be."""
+    try:
+        table = tomllib.loads(path.read_text())
+        prompts = {name: tuple(words) for name, words in table["prompts"].items()}
+        sets = tuple(
+            LabelSetSpec(name, spec["placement"], tuple(spec["corpora"])) for name, spec in table["sets"].items()
+        )
+    except (OSError, tomllib.TOMLDecodeError, KeyError, AttributeError) as error:
+        raise DataError(f"{path} is not a label file ({error}). It needs [sets], [aliases] and [prompts]") from None
+    return Vocabulary(tuple(prompts), tuple(prompts.values()), sets, dict(table.get("aliases", {})))
