@@ -1,0 +1,1 @@
+"""Where samples come from: each module has a `Source` (see `mujo_edge.core`)."""

@@ -1,0 +1,134 @@
+"""The session folder: what `mujo-edge record` writes and `--replay` reads back bit for bit.
+
+    session.json   the stream (`StreamInfo`), schema version, when, source, notes; closed counts
+    samples.csv    t_s, one column per channel named with its unit, lost, and label if annotated
+
+`docs/recordings.md` describes both for the user.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mujo_edge.core import DataError, StreamInfo
+
+SCHEMA_VERSION = 1
+SESSION_FILE = "session.json"
+SAMPLES_FILE = "samples.csv"
+
+_MAX_JSON_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The content of session.json.
+
+    `created` is ISO 8601 UTC; `version` that of the mujo-edge that wrote it; `source` says where the
+    samples came from. `samples` is None until the session is closed, so a killed one can be told
+    from half a file; `lost_at_end` counts samples known lost after the last one.
+    """
+
+    info: StreamInfo
+    source: str
+    created: str
+    version: str
+    notes: tuple[str, ...] = ()
+    samples: int | None = None
+    lost_at_end: int = 0
+
+
+def sample_columns(channels: tuple[str, ...], annotated: bool) -> list[str]:
+    """Column names of samples.csv, e.g. t_s, ax_m_s2, ..., gz_rad_s, lost, label.
+
+    Raises `DataError` for a channel whose name could not stand in a table.
+    """
+    for name in channels:
+        if not name.isidentifier():
+            raise DataError(f"{name!r} is no name of a channel")
+    unit = {"a": "_m_s2", "g": "_rad_s"}
+    named = [name + (unit.get(name[0], "") if name[1:] in ("x", "y", "z") else "") for name in channels]
+    return ["t_s", *named, "lost", *(["label"] if annotated else [])]
+
+
+def save(folder: Path, session: Session) -> None:
+    """Write session.json so that a reader sees the old file or the new one, never half of it."""
+    stream, rest = asdict(session.info), asdict(session)
+    del rest["info"]
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **rest, "stream": stream}, indent=2)
+    draft = folder / (SESSION_FILE + ".new")
+    draft.write_text(text + "\n", encoding="utf-8")
+    draft.replace(folder / SESSION_FILE)
+
+
+def load(folder: Path) -> Session:
+    """Read `folder`/session.json. Raises `DataError` for anything but a session of a known schema."""
+    path = folder / SESSION_FILE
+    try:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise DataError(f"{path} is larger than {_MAX_JSON_BYTES >> 20} MB: not a session of mujo-edge")
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(
+            f"{folder} has no {SESSION_FILE}: not a recording of mujo-edge.\n"
+            "Give a session folder, a CSV (.csv, .csv.gz) or a Parquet file."
+        ) from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged: not valid JSON ({str(error)[:80]})") from None
+    try:
+        return _session(raw)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+        raise DataError(f"{path} is damaged: {reason}") from None
+
+
+def _session(raw: Mapping[str, Any]) -> Session:
+    version = raw["schema_version"]
+    if not isinstance(version, int) or version < 1:
+        raise TypeError("schema_version is not a positive whole number")
+    if version > SCHEMA_VERSION:
+        raise DataError(
+            f"written by a newer mujo-edge ({raw.get('version')}, schema {version}; this one reads up to "
+            f"{SCHEMA_VERSION}). Update mujo-edge to read it."
+        )
+    stream = raw["stream"]
+    channels = stream["channels"]
+    rate_hz = stream["rate_hz"]
+    if not channels or not isinstance(channels, list) or len(set(channels)) != len(channels):
+        raise TypeError("channels is not a list of different names")
+    if rate_hz is not None and not (_is(rate_hz, int, float) and math.isfinite(rate_hz) and rate_hz > 0):
+        raise TypeError("rate_hz is neither null nor a positive number")
+    if stream["gravity"] not in ("included", "excluded"):
+        raise TypeError("gravity is neither 'included' nor 'excluded'")
+    samples, lost_at_end = raw["samples"], raw["lost_at_end"]
+    if not (samples is None or (_is(samples, int) and samples >= 0)) or not (
+        _is(lost_at_end, int) and lost_at_end >= 0
+    ):
+        raise TypeError("samples and lost_at_end are not counts")
+    texts = [stream["name"], raw["source"], raw["created"], raw["version"], *channels, *raw["notes"]]
+    texts += [value for value in (stream["placement"], stream["labels"]) if value is not None]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a text field holds something else")
+    info = StreamInfo(
+        name=stream["name"],
+        channels=tuple(channels),
+        rate_hz=rate_hz,
+        placement=stream["placement"],
+        gravity=stream["gravity"],
+        labels=stream["labels"],
+    )
+    notes = tuple(raw["notes"])
+    return Session(info, raw["source"], raw["created"], raw["version"], notes, samples, lost_at_end)
+
+
+def _is(value: object, *types: type) -> bool:
+    """`isinstance`, for which True is not a number."""
+    return isinstance(value, types) and not isinstance(value, bool)
