@@ -93,6 +93,8 @@ class DeviceClock:
                 elif step > self._max_gap_s:
                     reason: Literal["invalid", "missing"] = "invalid" if self._spoiled else "missing"
                     starts.append((len(keep), Gap(self._last_s, t_s, reason)))
+                else:
+                    stats.signal_s += step
             keep.append(i)
             times.append(t_s)
             self._last_s, self._spoiled = t_s, False

@@ -154,7 +154,8 @@ class StreamStats:
     """Running counts of one stream, shown on the screen and in the summary.
 
     `samples` received, of them `invalid` (not finite, or beyond any sensor's range) and `repeated` (time did
-    not increase); `lost` on the way to us. `dropped_windows` were stale when their turn came.
+    not increase); `lost` on the way to us. `signal_s` is device time covered, without the gaps.
+    `dropped_windows` were stale when their turn came.
     """
 
     samples: int = 0
@@ -164,6 +165,7 @@ class StreamStats:
     repeated: int = 0
     windows: int = 0
     dropped_windows: int = 0
+    signal_s: float = 0.0
     rate_hz: float | None = None
     notes: list[str] = field(default_factory=list)
 

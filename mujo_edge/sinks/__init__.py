@@ -1,1 +1,102 @@
-"""Where samples and predictions go."""
+"""Where results go. A sink is started once, written to after every batch of chunks, and finished with the summary.
+
+All three run on the recogniser's thread, never on the one that receives bytes, so a sink may block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from mujo_edge.clock import Gap
+from mujo_edge.core import Chunk, Prediction, StreamInfo, StreamStats
+
+STAGES = ("queue", "preprocess", "inference", "total")
+"""Stages of the live path whose latency is measured, in order; the fields of `Latency` without "_ms"."""
+
+Ended = Literal["end", "duration", "interrupted", "closed", "error"]
+"""Why a session ended: the source was over, the asked duration reached, the user interrupted, the reader of
+our output closed it, an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What runs: the stream, and the model on it. `labels` ends with "unknown"; empty without a model."""
+
+    info: StreamInfo
+    bundle: str = ""
+    runtime: str = ""
+    label_set: str = ""
+    labels: tuple[str, ...] = ()
+    hop_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Quantiles:
+    """Milliseconds, over the last `mujo_edge.engine.LATENCIES` windows."""
+
+    p50: float
+    p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The counts of a stream at one moment.
+
+    `right` of `judged` predictions agree with the annotation. Judged are those whose window holds one
+    annotated label throughout; a label outside the label set is rightly called unknown. `elapsed_s` is
+    wall time since the first samples were taken up. `latency` is by stage, None before a prediction.
+    """
+
+    stats: StreamStats
+    predictions: int
+    right: int
+    judged: int
+    elapsed_s: float
+    latency: Mapping[str, Quantiles] | None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share right, None where nothing was judged."""
+        return self.right / self.judged if self.judged else None
+
+    @property
+    def speed(self) -> float | None:
+        """Seconds of signal worked through in a second of wall time."""
+        return self.stats.signal_s / self.elapsed_s if self.elapsed_s > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What a batch of chunks brought: the chunks themselves, then predictions and gaps in order.
+
+    Without chunks it says that the source was silent for a second.
+    """
+
+    chunks: Sequence[Chunk]
+    events: Sequence[Prediction | Gap]
+    tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a session went; `error` is the message if it ended with one."""
+
+    session: Session
+    tally: Tally
+    ended: Ended
+    error: str | None = None
+
+
+class Sink(Protocol):
+    """Something that takes results."""
+
+    def start(self, session: Session) -> None:
+        """Called once, before the first update. May raise `MujoError`."""
+
+    def write(self, update: Update) -> None:
+        """Called after every batch. May raise `MujoError`, or `BrokenPipeError` when nobody reads any more."""
+
+    def finish(self, summary: Summary) -> None:
+        """Called once if it was started, after an error as well."""

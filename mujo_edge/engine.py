@@ -1,0 +1,290 @@
+"""Runs a stream: source -> bounded queue -> recogniser -> sinks, with the recogniser on a thread of its own.
+
+The event loop only receives. When inference falls behind a live source, windows older than `STALE_S` are dropped
+and counted; a file that is played as fast as can be waits instead, and loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from time import monotonic
+
+import numpy as np
+
+from mujo_edge.clock import DeviceClock, Gap
+from mujo_edge.core import UNKNOWN, Chunk, DataError, MujoError, Prediction, Source, StreamInfo, StreamStats, Window
+from mujo_edge.recognizer import Recognizer
+from mujo_edge.signal import InputSpec
+from mujo_edge.sinks import STAGES, Ended, Quantiles, Session, Sink, Summary, Tally, Update
+
+STALE_S = 1.0
+"""A window that waited longer for its inference is dropped, unless it is the newest."""
+
+LIVE_QUEUE = 1024
+"""Chunks that may wait when the source cannot: a minute or more of a watch's notifications."""
+
+FILE_QUEUE = 8
+"""Chunks that may wait when the source can: what is worth one batch."""
+
+IDLE_S = 1.0
+"""So often are the sinks told that nothing came."""
+
+LATENCIES = 4096
+"""Windows over which latency is summed up."""
+
+
+class Engine:
+    """One run of one source.
+
+    Args:
+        source: entered and left by `run`.
+        sinks: started once the model is loaded, in order.
+        load: makes the recogniser from what the source says of itself, while the first samples already come in.
+            None: nothing is recognised; samples are counted and passed to the sinks.
+        live: False for a source that can wait.
+        duration_s: end after so much device time.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        sinks: Sequence[Sink],
+        load: Callable[[StreamInfo], Recognizer] | None,
+        *,
+        live: bool = True,
+        duration_s: float | None = None,
+    ) -> None:
+        self._source, self._sinks, self._load = source, sinks, load
+        self._live, self._duration_s = live, duration_s
+
+    async def run(self) -> Summary:
+        """Run until the source ends, Ctrl-C, SIGTERM or the duration; sinks that were started are finished always.
+
+        Raises:
+            MujoError: what the source, the model or a sink met, after the sinks were finished. `DataError` as
+                well when the source came to its end without one prediction.
+        """
+        inbox: asyncio.Queue[Chunk | None] = asyncio.Queue(LIVE_QUEUE if self._live else FILE_QUEUE)
+        loop = asyncio.get_running_loop()
+        ended: Ended = "error"
+        failure: MujoError | None = None
+        with ThreadPoolExecutor(1, "recogniser") as worker:
+            async with self._source:
+                pipeline = _Pipeline(self._source.info, self._sinks, self._load, self._live)
+                receiving = asyncio.create_task(self._receive(inbox))
+                try:
+                    with _on_signals(loop, receiving.cancel):
+                        await loop.run_in_executor(worker, pipeline.start)
+                        more = True
+                        while more:
+                            batch, more = await _next(inbox)
+                            await loop.run_in_executor(worker, pipeline.process, batch)
+                        ended = await receiving
+                except BrokenPipeError:
+                    ended = "closed"
+                except MujoError as error:
+                    failure = error
+                finally:
+                    receiving.cancel()
+                    while not inbox.empty():
+                        inbox.get_nowait()
+                    await asyncio.gather(receiving, return_exceptions=True)
+                    summary, failure = await loop.run_in_executor(worker, pipeline.finish, ended, failure)
+        if failure:
+            raise failure
+        return summary
+
+    async def _receive(self, inbox: asyncio.Queue[Chunk | None]) -> Ended:
+        """Put chunks into `inbox`, and None after the last one."""
+        limit_s: float | None = None
+        missed = 0
+        try:
+            async for chunk in self._source.chunks():
+                over = False
+                if self._duration_s is not None and len(chunk.t_s):
+                    limit_s = float(chunk.t_s[0]) + self._duration_s if limit_s is None else limit_s
+                    chunk, over = _before(chunk, limit_s)
+                if not self._live:
+                    await inbox.put(chunk)
+                elif inbox.full():
+                    missed += chunk.lost + len(chunk.t_s)
+                else:
+                    inbox.put_nowait(replace(chunk, lost=chunk.lost + missed) if missed else chunk)
+                    missed = 0
+                if over:
+                    return "duration"
+            return "end"
+        except asyncio.CancelledError:
+            return "interrupted"
+        finally:
+            if missed:
+                await inbox.put(_nothing(self._source.info, missed))
+            await inbox.put(None)
+
+
+async def _next(inbox: asyncio.Queue[Chunk | None]) -> tuple[list[Chunk], bool]:
+    """All chunks that wait, none after `IDLE_S` without any; and whether more may come."""
+    waiting: list[Chunk | None] = []
+    with suppress(TimeoutError):
+        async with asyncio.timeout(IDLE_S):
+            waiting.append(await inbox.get())
+    while not inbox.empty():
+        waiting.append(inbox.get_nowait())
+    return [chunk for chunk in waiting if chunk], None not in waiting
+
+
+def _before(chunk: Chunk, limit_s: float) -> tuple[Chunk, bool]:
+    """The samples before `limit_s`, and whether there were others."""
+    late = np.flatnonzero(chunk.t_s >= limit_s)
+    if not len(late):
+        return chunk, False
+    n = int(late[0])
+    return replace(chunk, t_s=chunk.t_s[:n], x=chunk.x[:n], truth=chunk.truth and chunk.truth[:n]), True
+
+
+def _nothing(info: StreamInfo, lost: int) -> Chunk:
+    """A chunk that only says how many samples were lost."""
+    return Chunk(np.empty(0), np.empty((0, len(info.channels)), np.float32), monotonic(), lost)
+
+
+@contextmanager
+def _on_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], object]) -> Iterator[None]:
+    """Call `stop` on the first Ctrl-C or SIGTERM; the next one does what it did before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def handle(*_: object) -> None:
+        restore()
+        loop.call_soon_threadsafe(stop)
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        restore()
+
+
+class _Pipeline:
+    """What runs on the recogniser's thread: one call at a time, `start` first and `finish` last."""
+
+    def __init__(
+        self,
+        info: StreamInfo,
+        sinks: Sequence[Sink],
+        load: Callable[[StreamInfo], Recognizer] | None,
+        live: bool,
+    ) -> None:
+        self._info, self._sinks, self._load, self._live = info, sinks, load, live
+        self._started: list[Sink] = []
+        self._session = Session(info)
+        self._recognizer: Recognizer | None = None
+        self._clock = DeviceClock(info.channels, InputSpec().max_gap_s)  # where nothing is recognised
+        self._began_s: float | None = None
+        self._ms = np.empty((LATENCIES, len(STAGES)))
+        self._latency: dict[str, Quantiles] | None = None
+        self._predictions = self._judged = self._right = 0
+
+    def start(self) -> None:
+        """Load the model and start the sinks."""
+        if self._load:
+            recognizer = self._recognizer = self._load(self._info)
+            bundle = recognizer.bundle
+            self._session = Session(
+                self._info,
+                f"{bundle.name} {bundle.manifest.version}",
+                bundle.runtime.name,
+                recognizer.labels.name,
+                recognizer.labels.names,
+                bundle.input.hop / bundle.input.rate_hz,
+            )
+        for sink in self._sinks:
+            sink.start(self._session)
+            self._started.append(sink)
+
+    def process(self, batch: Sequence[Chunk]) -> None:
+        """Recognise what a batch of chunks completes, and tell the sinks."""
+        if batch and self._began_s is None:
+            self._began_s = monotonic()
+        events: list[Prediction | Gap]
+        if self._recognizer:
+            pending = [event for chunk in batch for event in self._recognizer.cut(chunk)]
+            events = self._recognizer.classify(self._fresh(pending) if self._live else pending)
+        else:
+            events = [span.gap for chunk in batch for span in self._clock.split(chunk) if span.gap]
+        self._count([event for event in events if isinstance(event, Prediction)])
+        update = Update(batch, events, self._tally())
+        for sink in self._started:
+            sink.write(update)
+
+    def finish(self, ended: Ended, failure: MujoError | None) -> tuple[Summary, MujoError | None]:
+        """Finish the sinks that were started -> summary and what went wrong, if anything."""
+        tally = self._tally()
+        if ended == "end" and self._recognizer and not self._predictions:
+            failure = DataError(_why_nothing(tally.stats, self._recognizer.bundle.input))
+        summary = Summary(self._session, tally, "error" if failure else ended, str(failure) if failure else None)
+        for sink in self._started:
+            try:
+                sink.finish(summary)
+            except BrokenPipeError:
+                pass  # the reader has gone: nothing more can be said to it
+            except MujoError as error:
+                failure = failure or error
+        return summary, failure
+
+    def _fresh(self, events: Sequence[Window | Gap]) -> list[Window | Gap]:
+        """Without the windows that waited too long; the newest is kept in any case."""
+        oldest_s = monotonic() - STALE_S
+        newest = next((event for event in reversed(events) if isinstance(event, Window)), None)
+        fresh = [event for event in events if isinstance(event, Gap) or event is newest or event.received_s >= oldest_s]
+        assert self._recognizer
+        self._recognizer.stats.dropped_windows += len(events) - len(fresh)
+        return fresh
+
+    def _count(self, predictions: Sequence[Prediction]) -> None:
+        names = self._session.labels
+        for prediction in predictions:
+            row = self._ms[self._predictions % LATENCIES]
+            row[:] = [getattr(prediction.latency, f"{stage}_ms") for stage in STAGES]
+            self._predictions += 1
+            if prediction.truth is not None:
+                self._judged += 1
+                self._right += prediction.label == (prediction.truth if prediction.truth in names else UNKNOWN)
+        if predictions:
+            rows = self._ms[: min(self._predictions, LATENCIES)]
+            p50, p99 = np.percentile(rows, (50, 99), axis=0).tolist()
+            self._latency = {stage: Quantiles(p50[i], p99[i]) for i, stage in enumerate(STAGES)}
+
+    def _tally(self) -> Tally:
+        stats = self._recognizer.stats if self._recognizer else self._clock.stats
+        elapsed_s = 0.0 if self._began_s is None else monotonic() - self._began_s
+        stats = replace(stats, notes=list(stats.notes))
+        return Tally(stats, self._predictions, self._right, self._judged, elapsed_s, self._latency)
+
+
+def _why_nothing(stats: StreamStats, spec: InputSpec) -> str:
+    """One line for a source that came to its end without a prediction."""
+    if stats.windows:
+        reason = "its accelerometer repeats one value"
+    elif stats.invalid > stats.samples / 2:
+        reason = f"{stats.invalid} of its {stats.samples} samples are not finite or beyond any sensor's range"
+    elif stats.repeated > stats.samples / 2:
+        reason = f"time does not increase at {stats.repeated} of its {stats.samples} samples"
+    elif stats.gaps:
+        reason = f"it has {stats.gaps} gaps of more than {spec.max_gap_s:g} s in {stats.samples} samples"
+    else:
+        reason = f"it is {stats.signal_s:.2f} s long"
+    window_s = spec.window / spec.rate_hz
+    return f"nothing could be recognised: {reason}. A window needs {window_s:g} s of moving signal without a gap"
