@@ -16,6 +16,9 @@ import numpy as np
 from mujo_edge.core import F64, STANDARD_GRAVITY, DataError
 from mujo_edge.sources.table import Kind
 
+Split = tuple[str, str | None]
+"""A column's name without punctuation, and its unit's spelling."""
+
 Units = dict[str, tuple[float, tuple[str, ...]]]
 """Unit -> (factor to SI, spellings without punctuation)."""
 
@@ -51,6 +54,9 @@ TIME_UNITS: Units = {
     "us": (1e-6, ("us", "usec", "micros", "microseconds")),
     "ns": (1e-9, ("ns", "nanos", "nanoseconds")),
 }
+CORE_MOTION = ("accelerometer acceleration", "user acceleration", "motion user acceleration")
+"""Names of Apple's Core Motion, which counts gravity the other way round: face up at rest, z = -1 g."""
+
 IMPLIED_UNITS = {"g f": "g", "w": "rads", "seconds elapsed": "s"}
 """Names that always come in one unit: Physics Toolbox's gFx and wx, Sensor Logger's seconds_elapsed."""
 
@@ -60,11 +66,13 @@ class Layout:
     """Which columns hold what; a factor of None is still to be found from the data.
 
     `acc` is (x, y, z), each a tuple of columns to add (gravity + linear acceleration are two);
-    `gyro` is () or three columns; factors multiply to m/s2, rad/s and seconds.
+    `gyro` is () or three columns; factors multiply to m/s2, rad/s and seconds, and `acc_sign` turns
+    what counts gravity downwards into specific force (+9.81 m/s2 on the axis that points up).
     """
 
     acc: tuple[tuple[int, ...], ...]
     acc_factor: float | None
+    acc_sign: int
     gyro: tuple[int, ...]
     gyro_factor: float | None
     time: int | None
@@ -88,31 +96,43 @@ def understand(names: Sequence[str], kinds: Sequence[Kind]) -> Layout:
     three axes, or only one whose gravity was taken out.
     """
     split = [_split(name) for name in names]
-    acc, acc_factor = _accelerometer(names, split)
-    gyro, gyro_factor = _triple(split, GYROSCOPE, GYROSCOPE_UNITS) or ((), None)
+    acc, terms = _accelerometer(names, split)
+    gyro = _triple(split, GYROSCOPE, GYROSCOPE_UNITS) or _Triple((), None, "")
     time, time_factor = _time(split, kinds)
     label = next((i for i, (base, _) in enumerate(split) if base in map(_squeeze, LABEL)), None)
-    notes = ["accelerometer = gravity + linear acceleration"] if len(acc[0]) > 1 else []
-    used = {*(i for columns in acc for i in columns), *gyro, time, label}
+    notes = ["accelerometer = gravity + linear acceleration"] if len(terms) > 1 else []
+    sign = -1 if acc.name in CORE_MOTION else 1
+    if sign < 0:
+        notes.append("accelerometer named as by Core Motion: sign turned to +9.81 m/s2 upwards")
+    used = {*(i for columns in terms for i in columns), *gyro.columns, time, label}
     unused = [repr(name[:40]) for i, name in enumerate(names) if i not in used]
     if unused:
         more = f" and {len(unused) - 8} more" if len(unused) > 8 else ""
         notes.append(f"columns not used: {', '.join(unused[:8])}{more}")
-    return Layout(acc, acc_factor, gyro, gyro_factor, time, time_factor, label, tuple(notes))
+    axes = tuple(zip(*terms, strict=True))
+    return Layout(axes, acc.factor, sign, gyro.columns, gyro.factor, time, time_factor, label, tuple(notes))
 
 
-def _accelerometer(
-    names: Sequence[str], split: Sequence[tuple[str, str | None]]
-) -> tuple[tuple[tuple[int, ...], ...], float | None]:
-    """Columns of x, y, z, to be added where there are several, and their factor."""
+@dataclass(frozen=True, slots=True)
+class _Triple:
+    """Columns of x, y, z, the factor to SI if the unit is known, and the name they were found by."""
+
+    columns: tuple[int, ...]
+    factor: float | None
+    name: str
+
+
+def _accelerometer(names: Sequence[str], split: Sequence[Split]) -> tuple[_Triple, list[tuple[int, ...]]]:
+    """The accelerometer, and the triples of columns to add for it: its own, or linear acceleration and gravity."""
     if acc := _triple(split, ACCELEROMETER, ACCELEROMETER_UNITS):
-        return tuple((i,) for i in acc[0]), acc[1]
-    linear, gravity = (_triple(split, family, ACCELEROMETER_UNITS) for family in (LINEAR, GRAVITY))
-    if linear and gravity and linear[1] == gravity[1]:
-        return tuple(zip(linear[0], gravity[0], strict=True)), linear[1]
+        return acc, [acc.columns]
+    linear = _triple(split, LINEAR, ACCELEROMETER_UNITS)
+    gravity = _triple(split, GRAVITY, ACCELEROMETER_UNITS)
+    if linear and gravity and linear.factor == gravity.factor:
+        return linear, [linear.columns, gravity.columns]
     if linear:
         raise DataError(
-            f"{names[linear[0][0]]!r} is acceleration with gravity taken out; mujo-edge needs it with gravity.\n"
+            f"{names[linear.columns[0]]!r} is acceleration with gravity taken out; mujo-edge needs it with gravity.\n"
             "Export the raw accelerometer (phyphox: 'Acceleration (with g)', Sensor Logger: TotalAcceleration.csv)."
         )
     found = ", ".join(repr(name[:40]) for name in names[:12]) + (", ..." if len(names) > 12 else "")
@@ -181,7 +201,7 @@ _SPELLINGS = {
 }
 
 
-def _split(name: str) -> tuple[str, str | None]:
+def _split(name: str) -> Split:
     """Name and unit: 'Acceleration x (m/s²)' -> ('accelerationx', 'ms2'), 'gx_rad_s' -> ('gx', 'rads')."""
     bracketed = re.fullmatch(r"(.*?)[(\[]([^)\]]*)[)\]]\W*", name, re.DOTALL)
     if bracketed:
@@ -199,10 +219,8 @@ def _factor(units: Units, spelling: str) -> float | None:
     return next((factor for factor, spellings in units.values() if spelling in spellings), None)
 
 
-def _triple(
-    split: Sequence[tuple[str, str | None]], names: Sequence[str], units: Units
-) -> tuple[tuple[int, ...], float | None] | None:
-    """Columns x, y, z of the first of `names` that has all three in one unit, and that unit's factor or None."""
+def _triple(split: Sequence[Split], names: Sequence[str], units: Units) -> _Triple | None:
+    """The first of `names` that has all three axes in one unit."""
     for name in names:
         stem = _squeeze(name)
         pattern = re.compile(f"{stem}([xyz])(?:axis)?|([xyz])(?:axis)?{stem}")
@@ -216,11 +234,11 @@ def _triple(
                 found.setdefault((factor, match[1] or match[2]), i)
         for factor, _ in list(found):
             if all((factor, axis) in found for axis in "xyz"):
-                return tuple(found[factor, axis] for axis in "xyz"), factor
+                return _Triple(tuple(found[factor, axis] for axis in "xyz"), factor, name)
     return None
 
 
-def _time(split: Sequence[tuple[str, str | None]], kinds: Sequence[Kind]) -> tuple[int | None, float | None]:
+def _time(split: Sequence[Split], kinds: Sequence[Kind]) -> tuple[int | None, float | None]:
     """The time column and its factor: one that names its unit before one that does not, before dates."""
     candidates: list[tuple[int, int, int, float | None]] = []
     for rank, name in enumerate(TIME):

@@ -69,7 +69,7 @@ class SessionRecording:
         self.path = path
         self.session = session.load(path)
         self.info = self.session.info
-        self.notes = list(self.session.notes)
+        self.notes: list[str] = []
         self._table = CsvTable(path / session.SAMPLES_FILE, whole_lines=True)
         expected = session.sample_columns(self.info.channels, annotated=False)
         self._annotated = self._table.names == [*expected, "label"]
@@ -141,7 +141,7 @@ class FileRecording:
     def chunks(self, block_bytes: int = BLOCK_BYTES) -> Generator[Chunk, None, None]:
         """See `Recording.chunks`."""
         count = 0
-        factors = self._layout.acc_factor, self._layout.gyro_factor
+        factors = (self._layout.acc_factor or 1.0) * self._layout.acc_sign, self._layout.gyro_factor or 1.0
         with closing(self._table.blocks(self._columns, self._layout.label, block_bytes)) as blocks:
             for block in blocks:
                 raw_t, *signals = self._parts(block.numbers)

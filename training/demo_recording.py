@@ -1,0 +1,93 @@
+"""`python -m training.demo_recording`: the real recording that is shipped with mujo-edge, from one person of SPAR.
+
+The publisher recorded every exercise as a trial of its own. Here the middle of each of the seven trials
+of one side are joined end to end on one 50 Hz clock, which session.json says too.
+"""
+
+from __future__ import annotations
+
+import shutil
+from importlib.metadata import files
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from mujo_edge.core import CHANNELS, Chunk, DataError, MujoError, StreamInfo, UsageError
+from mujo_edge.sinks.recording import SessionWriter
+from training.corpora import registry
+from training.corpora.base import Recording
+
+SHIPPED = Path("mujo_edge/assets/recordings")
+LICENCE_FILE = "LICENSE-SPAR"
+
+
+def middle(recording: Recording, seconds: float) -> slice:
+    """The middle `seconds` of a trial, or all of a shorter one: people get ready at the start and stop at the end."""
+    n = min(len(recording.x), round(seconds * recording.rate_hz))
+    start = (len(recording.x) - n) // 2
+    return slice(start, start + n)
+
+
+def build(subject: str, side: str, seconds: float) -> tuple[StreamInfo, Chunk, list[str]]:
+    """Join one person's trials: the stream, all samples as one chunk, and what a reader should know."""
+    corpus = registry.get("spar")
+    trials = {str(r.labels[0]): r for r in registry.load("spar") if (r.subject, r.side) == (subject, side)}
+    if set(trials) != set(corpus.classes):
+        raise UsageError(f"SPAR has no person {subject!r} with all exercises on the {side} side; there are 1 to 10")
+    parts = [(trials[name], middle(trials[name], seconds)) for name in corpus.classes]
+    x = np.concatenate([trial.x[part] for trial, part in parts])
+    truth = tuple(str(label) for trial, part in parts for label in trial.labels[part])
+    t_s = np.arange(len(x)) / 50.0
+    info = StreamInfo(f"SPAR person {subject}, {side} wrist", CHANNELS, 50.0, placement="wrist", labels="physio-wrist")
+    notes = [
+        f"Person {subject} of SPAR, {side} side, Apple Watch. The publisher recorded each exercise as a trial of its "
+        f"own; the middle {seconds:g} s of each are joined here end to end on one 50 Hz clock.",
+        "Units turned from g and rad/s into m/s2 (specific force: +9.81 m/s2 on the axis that points up) and rad/s.",
+        corpus.citation,
+        f"Data: {corpus.home}, BSD-3-Clause, see {LICENCE_FILE} beside this folder.",
+    ]
+    return info, Chunk(t_s, x, 0.0, 0, truth), notes
+
+
+def licence() -> str:
+    """The licence of the seglearn package, which carries the data, below what it covers here."""
+    found = [path for path in files("seglearn") or [] if path.name == "LICENSE"]
+    if not found:
+        raise DataError("the licence of seglearn is not installed with it; install seglearn again with pip")
+    return (
+        "The recordings named spar-* in this folder are taken from the SPAR watch data set in the Python package\n"
+        f"seglearn ({registry.get('spar').home}), under the licence below.\n\n"
+        f"Please cite: {registry.get('spar').citation}\n\n{found[0].read_text()}"
+    )
+
+
+def main(
+    subject: Annotated[
+        str, typer.Option(help="Number of the person; must be one that no shipped model was trained on.")
+    ],
+    out: Annotated[Path | None, typer.Option(help=f"Session folder.  [default: {SHIPPED}/spar-SUBJECT]")] = None,
+    side: Annotated[str, typer.Option(help="left or right")] = "right",
+    seconds: Annotated[float, typer.Option(min=18, max=25, help="Of each exercise.")] = 22.0,
+    replace: Annotated[bool, typer.Option(help="Remove the spar-* recordings that are there already.")] = False,
+) -> None:
+    """Write the recording that is shipped."""
+    out = out or SHIPPED / f"spar-{subject}"
+    try:
+        info, chunk, notes = build(subject, side, seconds)
+        text = licence()
+        if replace:
+            for old in out.parent.glob("spar-*/session.json"):
+                shutil.rmtree(old.parent)
+        with SessionWriter(out, info, source="SPAR (seglearn)", notes=notes) as session:
+            session.write(chunk)
+    except MujoError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(error.exit_code) from error
+    (out.parent / LICENCE_FILE).write_text(text)
+    typer.echo(f"{out}: {len(chunk.t_s)} samples, {len(chunk.t_s) / 50:.0f} s, {len(set(chunk.truth or ()))} exercises")
+
+
+if __name__ == "__main__":
+    typer.run(main)
