@@ -11,6 +11,7 @@ from typing import BinaryIO, Self
 
 from mujo_edge import __version__
 from mujo_edge.core import Chunk, DataError, StreamInfo, UsageError
+from mujo_edge.sinks import Session, Summary, Update
 from mujo_edge.sources import session as sessions
 
 
@@ -119,6 +120,33 @@ class SessionWriter:
             raise DataError(
                 f"recording to {self.folder} stopped after {self.samples} samples, which are kept: {error.strerror}"
             ) from None
+
+
+class RecordingSink:
+    """The `Sink` that keeps what a source sent in a new session folder; see `SessionWriter`.
+
+    Args:
+        folder: of the session. source: where the samples come from, for session.json.
+    """
+
+    def __init__(self, folder: str | Path, *, source: str) -> None:
+        self._folder, self._source = folder, source
+        self._writer: SessionWriter | None = None
+
+    def start(self, session: Session) -> None:
+        """Create the folder. Raises what `SessionWriter` raises."""
+        self._writer = SessionWriter(self._folder, session.info, source=self._source)
+
+    def write(self, update: Update) -> None:
+        """Append the chunks. Raises `DataError` if the disk takes no more."""
+        assert self._writer is not None
+        for chunk in update.chunks:
+            self._writer.write(chunk)
+
+    def finish(self, summary: Summary) -> None:
+        """Close the session. Raises `DataError` if session.json cannot be brought up to date."""
+        if self._writer is not None:
+            self._writer.close()
 
 
 def _cells(labels: Sequence[str]) -> list[str]:
