@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from mujo_edge.core import CHANNELS, F32, STANDARD_GRAVITY, DataError
+from mujo_edge.core import CHANNELS, F32, F64, STANDARD_GRAVITY, DataError
 from mujo_edge.signal import channels_first, resample, segment_windows
 from training.corpora.files import Tree
 
@@ -70,6 +70,30 @@ def runs(labels: np.ndarray) -> Iterator[tuple[str, int, int]]:
     return ((str(labels[a]), a, b) for a, b in pairwise(edges) if b > a)
 
 
+def join(streams: Sequence[tuple[F64, F64]], rate_hz: float) -> tuple[F64, F64]:
+    """Sensors of one device that tick apart, each (t_s (n,), x (n, C)), -> one grid t_s (m,), x (m, sum of C).
+
+    The grid covers the time that all of them share and is empty where there is none. A sensor faster than
+    `rate_hz` is low-passed first, as `mujo_edge.signal.resample` does.
+    """
+    start, stop = max(t[0] for t, _ in streams), min(t[-1] for t, _ in streams)
+    grid = np.arange(start, stop, 1 / rate_hz)
+    columns = []
+    for t, x in streams:
+        native_hz = (len(t) - 1) / (t[-1] - t[0])
+        if native_hz > 1.1 * rate_hz and len(grid):
+            even = np.arange(start, stop, 1 / native_hz)
+            x = resample(interpolate(even, t, x), native_hz, rate_hz)
+            t = start + np.arange(len(x)) / rate_hz
+        columns.append(interpolate(grid, t, x))
+    return grid, np.concatenate(columns, 1)
+
+
+def interpolate(at: F64, t: F64, x: F64) -> F64:
+    """Linear interpolation of (n, C) at other times."""
+    return np.stack([np.interp(at, t, column) for column in x.T], 1)
+
+
 def whole(label: str, n: int) -> np.ndarray:
     """The same label for `n` samples, without the memory."""
     return np.broadcast_to(np.asarray(label), n)
@@ -88,26 +112,38 @@ def rest_acceleration(recordings: Iterable[Recording], quiet: float = 0.05) -> f
     return float(np.median(np.concatenate(level)[order[: max(1, int(quiet * len(order)))]]))
 
 
-def check_units(recordings: Sequence[Recording], where: str) -> None:
-    """Raise `DataError` unless |a| at rest is that of m/s2 with gravity.
+def problems(recordings: Sequence[Recording], classes: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(session, or "" for the whole set; what is wrong and what to do) of units, values and labels.
 
-    Limits are 7.4 to 12.3 m/s2 over a data set, and a factor of four for one recording, which may hold
-    no rest at all.
+    |a| at rest must be 7.4 to 12.3 m/s2 over the set; one recording, which may hold no rest at all, may be
+    off by a factor of four. No value may exceed 1,000 m/s2 or rad/s.
     """
-    named = [(where, recordings, 0.75, 1.25)] + [(f"{where}: {r.session}", [r], 0.25, 4.0) for r in recordings]
-    for name, group, low, high in named:
-        rest = rest_acceleration(group) / STANDARD_GRAVITY
-        if not low <= rest <= high:
-            guess = (
-                "it looks like g: multiply by 9.80665"
-                if 0.5 <= rest * STANDARD_GRAVITY <= 2
-                else "it looks like mg: multiply by 0.00980665"
-                if 500 <= rest * STANDARD_GRAVITY <= 2000
-                else "it looks free of gravity: use the raw accelerometer, not linear acceleration"
-                if rest < 0.5
-                else "the unit is not known"
-            )
-            raise DataError(f"{name}: |a| at rest is {rest * STANDARD_GRAVITY:.3g}, not near 9.81 m/s2; {guess}")
+    for recording in recordings:
+        if not (np.abs(recording.x) < 1000).all():
+            yield recording.session, "values beyond 1,000 m/s2 or rad/s or not finite: a wrong unit or a broken file"
+        elif advice := gravity_advice(rest_acceleration([recording]), 0.25, 4.0):
+            yield recording.session, advice
+        if strange := {label for label, *_ in recording.segments()} - {*classes, ""}:
+            yield recording.session, f"labels {sorted(strange)} are not of this data set: is it a newer version of it?"
+    if recordings and (advice := gravity_advice(rest_acceleration(recordings), 0.75, 1.25)):
+        yield "", advice
+
+
+def gravity_advice(rest: float, low: float, high: float) -> str | None:
+    """What is wrong with |a| at rest outside `low` to `high` times g, None if nothing."""
+    if low <= rest / STANDARD_GRAVITY <= high:
+        return None
+    if rest < 0.5:
+        advice = "it looks free of gravity: use the raw accelerometer, not linear acceleration"
+    elif rest < 3:
+        advice = "it looks like g: multiply by 9.80665"
+    elif 60 < rest < 200:
+        advice = "it looks like m/s2 where the publisher has g: use the publisher's own file"
+    elif 500 < rest < 3000:
+        advice = "it looks like mg: multiply by 0.00980665"
+    else:
+        advice = "the unit is not known"
+    return f"|a| at rest is {rest:.3g}, not near 9.81 m/s2; {advice}"
 
 
 def unique(recordings: Iterable[Recording]) -> list[Recording]:
@@ -119,12 +155,22 @@ def unique(recordings: Iterable[Recording]) -> list[Recording]:
 
 
 @dataclass(frozen=True, slots=True)
+class Download:
+    """A public address of a data set's file; `sha256` None where the publisher changes or never states it."""
+
+    url: str
+    filename: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Corpus:
     """A data set: what it is, who may use it, and how to read it.
 
-    `marker` matches files that only this data set has; `read` yields its recordings in SI units.
-    `open_licence` is whether the publisher states an open licence (`licences = "permissive"` keeps
-    those). `subjects` is False where the copy names nobody.
+    `marker` matches the files that `read` turns into recordings in SI units, at any depth of a zip or folder;
+    files whose `unit` group is equal are read together, others one by one. `files` is how many the publisher has.
+    `open_licence` is whether the publisher states an open licence (`licences = "permissive"` keeps those).
+    `subjects` is False where the copy names nobody. `locate` finds a copy outside the data folder.
     """
 
     name: str
@@ -136,30 +182,40 @@ class Corpus:
     home: str
     marker: str
     read: Callable[[Tree], Iterator[Recording]]
-    locate: Callable[[], Path | None] = lambda: None
+    download: Download | None = None
+    files: int | None = None
     subjects: bool = True
+    locate: Callable[[], Path | None] = lambda: None
 
     def find(self, root: Path) -> Path | None:
-        """The zip, folder or file of this data set under `root` (two levels deep), or in a package."""
-        candidates = [root, *sorted(root.glob("*")), *sorted(root.glob("*/*"))] if root.is_dir() else []
-        # The deepest match wins: a folder of data sets holds the markers of all of them.
-        for path in sorted(candidates, key=lambda p: -len(p.parts)):
-            if (path.is_dir() or path.suffix in (".zip", ".npz", ".npy", ".mat")) and self.recognises(path):
+        """The zip or folder of this data set: one of those in `root`, two levels deep, or `root` itself."""
+        if not root.is_dir():
+            return root if root.is_file() and self.recognises(root) else None
+        for path in (*sorted(root.glob("*")), *sorted(root.glob("*/*")), root):
+            if (path.is_dir() or path.suffix.lower() == ".zip") and self.recognises(path):
                 return path
-        return self.locate()
+        return None
 
     def recognises(self, path: Path) -> bool:
         """Whether `path` holds files of this data set, by name alone."""
         with Tree.open(path) as tree:
             return any(True for _ in tree.match(self.marker))
 
+    def units(self, tree: Tree) -> dict[str, Tree]:
+        """The parts of `tree` that can be read on their own, by name."""
+        parts: dict[str, list[str]] = {}
+        for name, found in tree.match(self.marker):
+            parts.setdefault(found.groupdict().get("unit") or name, []).append(name)
+        return {unit: replace(tree, names=tuple(names)) for unit, names in parts.items()}
+
     def load(self, path: Path) -> list[Recording]:
-        """All recordings, identical ones once, units checked. Raises `DataError` naming the file."""
+        """All recordings, identical ones once, units and labels checked. Raises `DataError` naming the file."""
         with Tree.open(path) as tree:
             recordings = unique(self.read(tree))
         if not recordings:
             raise DataError(f"{path} holds no recording of {self.title}. See {self.home} for its layout")
-        check_units(recordings, str(path))
+        for session, problem in problems(recordings, self.classes):
+            raise DataError(f"{path}{session and ': '}{session}: {problem}")
         return recordings
 
 

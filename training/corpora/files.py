@@ -68,7 +68,7 @@ class Tree:
             if self.archive is not None:
                 return self.archive.read(name)
             return (self.path / name if self.path.is_dir() else self.path).read_bytes()
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
             raise DataError(
                 f"{self.where(name)} cannot be read ({error}). Fetch or unpack the data set again"
             ) from None
@@ -77,21 +77,21 @@ class Tree:
         """How messages call a file of this tree."""
         return str(self.path) if name == self.path.name else f"{self.path}: {name}"
 
-    def sha256(self) -> str:
-        """Digest of the archive or file; of a folder, over its file names and contents."""
+    def sha256(self, pattern: str) -> str:
+        """Digest of the archive or file; of a folder, over the names and contents of the files that match."""
         if not self.path.is_dir():
             with self.path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         digest = hashlib.sha256()
-        for name in self.names:
+        for name, _ in self.match(pattern):
             digest.update(name.encode() + b"\0" + hashlib.sha256(self.read(name)).digest())
         return digest.hexdigest()
 
 
 def read_csv(
-    tree: Tree, name: str, columns: Mapping[str, type], header: Sequence[str] | None = None
+    tree: Tree, name: str, columns: Mapping[str, type], header: Sequence[str] | None = None, delimiter: str = ","
 ) -> dict[str, np.ndarray]:
-    """Read the named columns (float or str) of one CSV file; `header` names them where the file does not.
+    """Read the named columns (float or str) of one text table; `header` names them where the file does not.
 
     Raises `DataError` naming the file for missing columns, rows that do not fit and numbers that are
     missing or not finite.
@@ -102,12 +102,12 @@ def read_csv(
         table = csv.read_csv(
             BytesIO(tree.read(name)),
             read_options=csv.ReadOptions(column_names=header, use_threads=False),
+            parse_options=csv.ParseOptions(delimiter=delimiter),
             convert_options=csv.ConvertOptions(column_types=types, include_columns=list(columns)),
         )
     except KeyError:
-        raise DataError(
-            f"{where} lacks one of the columns {', '.join(columns)}. Is it another data set's file?"
-        ) from None
+        wanted = ", ".join(columns)
+        raise DataError(f"{where} lacks one of the columns {wanted}. Is it another data set's file?") from None
     except pa.ArrowInvalid as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{where} is cut off or malformed ({reason}). Fetch the file again") from None
@@ -126,6 +126,20 @@ def read_csv(
 def stack(values: Mapping[str, np.ndarray], columns: Sequence[str]) -> np.ndarray:
     """Columns of `read_csv` -> (n, C) float64."""
     return np.stack([values[column] for column in columns], 1)
+
+
+def read_npy(tree: Tree, name: str, columns: int) -> np.ndarray:
+    """A numeric (n, columns) array of an .npy file -> float64. Raises `DataError` naming the file."""
+    where = tree.where(name)
+    try:
+        values = np.asarray(np.load(BytesIO(tree.read(name)), allow_pickle=False), np.float64)
+    except (ValueError, TypeError, EOFError) as error:
+        raise DataError(f"{where} is no whole .npy file ({error}). Fetch the file again") from None
+    if values.ndim != 2 or values.shape[1] != columns or not len(values):
+        raise DataError(f"{where} has shape {values.shape}, expected (n, {columns}). Is it another data set's file?")
+    if not np.isfinite(values).all():
+        raise DataError(f"{where} holds values that are not finite. Drop or repair those rows first")
+    return values
 
 
 def read_mat(tree: Tree, name: str, variable: str) -> np.ndarray:

@@ -8,12 +8,13 @@ recording of A, C or D with the clock moved by whole days, which leaves 61 recor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
 
-from mujo_edge.core import STANDARD_GRAVITY, DataError
-from training.corpora.base import Corpus, Recording, whole
+from mujo_edge.core import F64, STANDARD_GRAVITY, DataError
+from training.corpora.base import Corpus, Recording, join, whole
 from training.corpora.files import Tree, read_csv, stack
 
 LIFTS = {
@@ -25,8 +26,8 @@ LIFTS = {
     "rest": "rest",
 }
 MARKER = (
-    r"((?P<person>[A-Z])-(?P<lift>bench|squat|dead|ohp|row|rest)[^/]*?) ?_MetaWear_(?P<time>[\dT.-]+)_[0-9A-F]+"
-    r"_(?P<sensor>Accelerometer|Gyroscope)_[\d.]+Hz_(?P<version>[\d.]+)\.csv"
+    r"(?P<title>(?P<person>[A-Z])-(?P<lift>bench|squat|dead|ohp|row|rest)[^/]*?) ?_MetaWear_(?P<unit>[\dT.-]+)"
+    r"_[0-9A-F]+_(?P<sensor>Accelerometer|Gyroscope)_[\d.]+Hz_(?P<version>[\d.]+)\.csv"
 )
 AXES = {
     "Accelerometer": [f"{axis}-axis (g)" for axis in "xyz"],
@@ -37,47 +38,45 @@ RATE_HZ = 25.0
 
 def read(tree: Tree) -> Iterator[Recording]:
     """One recording a set."""
-    pairs: dict[tuple[str, str, str], dict[str, str]] = {}
-    people: dict[tuple[str, str, str], tuple[str, str]] = {}
+    pairs: dict[tuple[str, ...], dict[str, tuple[str, re.Match[str]]]] = {}
     for name, found in tree.match(MARKER):
-        key = (found[1], found["time"], found["version"])
-        pairs.setdefault(key, {})[found["sensor"]] = name
-        people[key] = (found["person"], LIFTS[found["lift"]])
-    complete = {key[1] for key, names in pairs.items() if len(names) == 2}
-    for key, names in pairs.items():
-        if len(names) < 2 and key[1] in complete:
-            continue  # half of a copy
-        if len(names) < 2:
+        pairs.setdefault(found.group("title", "unit", "version"), {})[found["sensor"]] = name, found
+    complete = {key[1] for key, pair in pairs.items() if len(pair) == len(AXES)}
+    for (title, time, _), pair in pairs.items():
+        name, found = next(iter(pair.values()))
+        if len(pair) < len(AXES):
+            if time in complete:
+                continue  # half of a copy
             raise DataError(
-                f"{tree.where(*names.values())} has no matching file of the other sensor. "
+                f"{tree.where(name)} has no matching file of the other sensor. "
                 "Unpack the data set again, or move this file out of the folder"
             )
-        (t_acc, acc), (t_gyr, gyr) = (samples(tree, names[sensor], AXES[sensor]) for sensor in AXES)
-        start = max(t_acc[0], t_gyr[0])
-        t = np.arange(start, min(t_acc[-1], t_gyr[-1]), 1000 / RATE_HZ)
-        if not len(t):
-            raise DataError(f"{tree.where(names['Gyroscope'])} does not overlap its accelerometer file in time")
-        columns = [np.interp(t, t_acc, c) * STANDARD_GRAVITY for c in acc.T]
-        columns += [np.deg2rad(np.interp(t, t_gyr, c)) for c in gyr.T]
-        person, lift = people[key]
+        streams = [samples(tree, pair[sensor][0], AXES[sensor]) for sensor in AXES]
+        # Whole milliseconds since the first sample: copies with another clock come out equal bit for bit.
+        origin_ms = min(t_ms[0] for t_ms, _ in streams)
+        t_s, x = join([((t_ms - origin_ms) / 1000, values) for t_ms, values in streams], RATE_HZ)
+        if not len(t_s):
+            raise DataError(f"{tree.where(name)} and the other sensor's file do not overlap in time")
+        x[:, :3] *= STANDARD_GRAVITY
+        x[:, 3:] = np.deg2rad(x[:, 3:])
         yield Recording(
             corpus="metamotion",
-            subject=person,
-            session=f"{key[0]} {key[1]}",
+            subject=found["person"],
+            session=f"{title} {time}",
             placement="wrist",
             rate_hz=RATE_HZ,
-            x=np.stack(columns, 1).astype(np.float32),
-            labels=whole(lift, len(t)),
+            x=x.astype(np.float32),
+            labels=whole(LIFTS[found["lift"]], len(x)),
         )
 
 
-def samples(tree: Tree, name: str, axes: list[str]) -> tuple[np.ndarray, np.ndarray]:
+def samples(tree: Tree, name: str, axes: list[str]) -> tuple[F64, F64]:
     """Milliseconds (n,) and values (n, 3) of one sensor's file."""
     values = read_csv(tree, name, dict.fromkeys(["epoch (ms)", *axes], float))
-    t = values["epoch (ms)"]
-    if (np.diff(t) <= 0).any():
+    t_ms = values["epoch (ms)"]
+    if (np.diff(t_ms) <= 0).any():
         raise DataError(f"{tree.where(name)} has timestamps that do not grow. Fetch the file again")
-    return t, stack(values, axes)
+    return t_ms, stack(values, axes)
 
 
 CORPUS = Corpus(
@@ -90,5 +89,6 @@ CORPUS = Corpus(
     "Vrije Universiteit Amsterdam, 2019.",
     home="https://github.com/daveebbelaar/tracking-barbell-exercises",
     marker=MARKER,
+    files=191,
     read=read,
 )

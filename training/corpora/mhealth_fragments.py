@@ -54,12 +54,13 @@ CORPUS = Corpus(
     name="mhealth_fragments",
     title="MHEALTH fragments (4-s windows, accelerometers)",
     classes=ACTIVITIES,
-    licence="CC BY 4.0 (UCI)",
+    licence="CC BY 4.0",
     open_licence=True,
     citation="O. Banos et al. mHealthDroid: A Novel Framework for Agile Development of Mobile Health Applications. "
     "IWAAL 2014.",
     home="https://archive.ics.uci.edu/dataset/319/mhealth+dataset",
     marker=MARKER,
     read=read,
+    files=1,
     subjects=False,
 )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from training.corpora.base import CORE_MOTION_G, Corpus, Recording, whole
+from training.corpora.base import CORE_MOTION_G, Corpus, Download, Recording, whole
 from training.corpora.files import Tree, read_csv, stack
 
 ACTIVITIES = {
@@ -35,13 +35,13 @@ def read(tree: Tree) -> Iterator[Recording]:
         x = np.concatenate([acceleration, stack(values, ROTATION)], 1).astype(np.float32)
         activity, trial, subject = found.groups()
         yield Recording(
-            "motionsense",
-            subject,
-            f"{activity}_{trial}/sub_{subject}",
-            "pocket",
-            50.0,
-            x,
-            whole(ACTIVITIES[activity], len(x)),
+            corpus="motionsense",
+            subject=subject,
+            session=f"{activity}_{trial}/sub_{subject}",
+            placement="pocket",
+            rate_hz=50.0,
+            x=x,
+            labels=whole(ACTIVITIES[activity], len(x)),
         )
 
 
@@ -55,4 +55,9 @@ CORPUS = Corpus(
     home="https://github.com/mmalekzadeh/motion-sense",
     marker=MARKER,
     read=read,
+    download=Download(
+        "https://github.com/mmalekzadeh/motion-sense/raw/master/data/A_DeviceMotion_data.zip",
+        "A_DeviceMotion_data.zip",
+    ),
+    files=360,
 )

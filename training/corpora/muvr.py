@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mujo_edge.core import CHANNELS
-from training.corpora.base import CORE_MOTION_G, Corpus, Recording
+from training.corpora.base import CORE_MOTION_G, Corpus, Download, Recording
 from training.corpora.files import Tree, read_csv, stack
 
 EXERCISES = (
@@ -71,10 +71,14 @@ CORPUS = Corpus(
     name="muvr",
     title="muvr gym exercises",
     classes=EXERCISES,
-    licence="none stated (the organisation's code is Apache-2.0)",
+    licence="none stated",
     open_licence=False,
     citation="muvr project. muvr-training-data, labelled, 2015-2016.",
     home="https://github.com/muvr/muvr-training-data",
     marker=MARKER,
     read=read,
+    download=Download(
+        "https://github.com/muvr/muvr-training-data/archive/refs/heads/master.zip", "muvr-training-data.zip"
+    ),
+    files=390,
 )

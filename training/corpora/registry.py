@@ -5,13 +5,27 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 import mujo_edge.signal
 from mujo_edge.core import DataError, UsageError
-from training.corpora import base, files, metamotion, mhealth_fragments, motionsense, muvr, sp_sw, spar, utd_mhad
+from training.corpora import (
+    base,
+    files,
+    metamotion,
+    mhealth,
+    mhealth_fragments,
+    mm_fit,
+    motionsense,
+    muvr,
+    myogym,
+    sp_sw,
+    spar,
+    utd_mhad,
+)
 from training.corpora.base import Corpus, Recording, WindowSet, windows
 from training.corpora.files import Tree
 
@@ -25,11 +39,16 @@ CORPORA: dict[str, Corpus] = {
         sp_sw.PHONE,
         muvr.CORPUS,
         metamotion.CORPUS,
+        mm_fit.CORPUS,
+        mhealth.CORPUS,
+        myogym.CORPUS,
         mhealth_fragments.CORPUS,
     )
 }
 PROTOCOL_V1 = ("motionsense", "spar", "utd_mhad", "sp_sw_watch")
 """Data sets of the evaluation protocol; all others are for training."""
+ARRAYS = ("x", "has_gyro", "y", "subject", "placement", "recording")
+"""Fields of a `WindowSet` that the cache holds."""
 
 
 def data_root() -> Path:
@@ -55,10 +74,11 @@ def get(name: str) -> Corpus:
 def find(name: str, root: Path | None = None) -> Path:
     """Where the data set lies under `root` (default `data_root()`). Raises `DataError` if it does not."""
     corpus, root = get(name), root or data_root()
-    path = corpus.find(root)
+    path = corpus.find(root) or corpus.locate()
     if path is None:
         raise DataError(
-            f"{corpus.title} was not found under {root}. Get it from {corpus.home} and set MUJO_DATA to its folder"
+            f"{corpus.title} was not found under {root}. Set MUJO_DATA to the folder that holds it, "
+            f"or get it with: python -m training.corpora download {name}"
         )
     return path
 
@@ -75,13 +95,16 @@ def load_windows(name: str, root: Path | None = None, hop: int = 75) -> WindowSe
     """
     corpus, path = get(name), find(name, root)
     with Tree.open(path) as tree:
-        key = f"{name} {hop} {tree.sha256()} {code_digest(corpus)}"
+        key = f"{name} {hop} {tree.sha256(corpus.marker)} {code_digest(corpus)}"
     cached = cache_root() / "windows" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.npz"
-    if not cached.exists():
-        store(cached, windows(corpus.load(path), corpus.classes, hop))
-    with np.load(cached) as data:
-        arrays = {field: data[field] for field in data.files}
-    return WindowSet(corpus=name, classes=corpus.classes, **arrays)
+    try:
+        with np.load(cached) as data:
+            return WindowSet(corpus=name, classes=corpus.classes, **{field: data[field] for field in ARRAYS})
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        # Not there yet, or damaged: it is only a cache.
+        made = windows(corpus.load(path), corpus.classes, hop)
+        store(cached, made)
+        return made
 
 
 def code_digest(corpus: Corpus) -> str:
@@ -95,13 +118,5 @@ def store(path: Path, data: WindowSet) -> None:
     """Write under a temporary name, then rename: a killed run leaves nothing half-written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp.npz")
-    np.savez(
-        temporary,
-        x=data.x,
-        has_gyro=data.has_gyro,
-        y=data.y,
-        subject=data.subject,
-        placement=data.placement,
-        recording=data.recording,
-    )
+    np.savez(temporary, **{field: getattr(data, field) for field in ARRAYS})
     temporary.replace(path)

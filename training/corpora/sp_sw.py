@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from mujo_edge.core import DataError
-from training.corpora.base import Corpus, Recording
+from training.corpora.base import Corpus, Download, Recording
 from training.corpora.files import Tree, read_csv, stack
 
 ACTIVITIES = {
@@ -28,7 +28,7 @@ COLUMNS = ("x_acc", "y_acc", "z_acc", "x_gyro", "y_gyro", "z_gyro")
 
 def marker(device: str) -> str:
     """Files of the phone ("sp") or the watch ("sw")."""
-    return rf"s(\d+)_(\d+)_{device}\.csv"
+    return rf"s\d+/s(\d+)_(\d+)_{device}\.csv"
 
 
 def read(tree: Tree, device: str) -> Iterator[Recording]:
@@ -43,13 +43,13 @@ def read(tree: Tree, device: str) -> Iterator[Recording]:
             raise DataError(f"{tree.where(name)} has {problem}. Is it another data set's file?")
         x = stack(values, COLUMNS).astype(np.float32)
         yield Recording(
-            "sp_sw_phone" if device == "sp" else "sp_sw_watch",
-            found[1],
-            f"s{found[1]}_{found[2]}_{device}",
-            "pocket" if device == "sp" else "wrist",
-            (len(x) - 1) / span_s,
-            x,
-            np.asarray([ACTIVITIES[label] for label in labels]),
+            corpus="sp_sw_phone" if device == "sp" else "sp_sw_watch",
+            subject=found[1],
+            session=f"s{found[1]}_{found[2]}_{device}",
+            placement="pocket" if device == "sp" else "wrist",
+            rate_hz=(len(x) - 1) / span_s,
+            x=x,
+            labels=np.asarray([ACTIVITIES[label] for label in labels]),
             side="left" if device == "sw" else None,
         )
 
@@ -67,6 +67,10 @@ def corpus(device: str, name: str, title: str) -> Corpus:
         home="https://doi.org/10.5281/zenodo.8398688",
         marker=marker(device),
         read=partial(read, device=device),
+        download=Download(
+            "https://github.com/GeoTecINIT/sp-sw-har-dataset/archive/refs/heads/main.zip", "sp-sw-har-dataset.zip"
+        ),
+        files=223,
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mujo_edge.core import DataError
-from training.corpora.base import CORE_MOTION_G, Corpus, Recording, whole
+from training.corpora.base import CORE_MOTION_G, Corpus, Download, Recording, whole
 from training.corpora.files import Tree
 
 EXERCISES = (
@@ -45,13 +45,13 @@ def read(tree: Tree) -> Iterator[Recording]:
             x = np.concatenate([raw[:, :3] * CORE_MOTION_G, raw[:, 3:]], 1).astype(np.float32)
             hand = "right" if side else "left"
             yield Recording(
-                "spar",
-                str(int(subject)),
-                f"{int(subject)}-{hand}-{data['y_labels'][exercise]}",
-                "wrist",
-                50.0,
-                x,
-                whole(EXERCISES[exercise], len(x)),
+                corpus="spar",
+                subject=str(int(subject)),
+                session=f"{int(subject)}-{hand}-{data['y_labels'][exercise]}",
+                placement="wrist",
+                rate_hz=50.0,
+                x=x,
+                labels=whole(EXERCISES[exercise], len(x)),
                 side=hand,
             )
 
@@ -69,12 +69,16 @@ CORPUS = Corpus(
     name="spar",
     title="SPAR (Smart Physiotherapy Activity Recognition)",
     classes=EXERCISES,
-    licence="BSD-3-Clause (seglearn)",
+    licence="BSD-3-Clause",
     open_licence=True,
     citation="D. M. Burns, N. Leung, M. Hardisty, C. M. Whyne, P. Henry, S. McLachlin. Shoulder physiotherapy exercise "
     "recognition: machine learning the inertial signals from a smartwatch. Physiological Measurement 39(7), 2018.",
     home="https://github.com/dmbee/seglearn",
     marker=MARKER,
     read=read,
+    download=Download(
+        "https://github.com/dmbee/seglearn/raw/master/seglearn/data/watch_dataset.npy", "watch_dataset.npy", SHA256
+    ),
+    files=1,
     locate=in_package,
 )

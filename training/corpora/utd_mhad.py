@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mujo_edge.core import STANDARD_GRAVITY, DataError
-from training.corpora.base import Corpus, Recording, whole
+from training.corpora.base import Corpus, Download, Recording, whole
 from training.corpora.files import Tree, read_mat
 
 ACTIONS = (
@@ -56,14 +56,16 @@ def read(tree: Tree) -> Iterator[Recording]:
             raise DataError(f"{tree.where(name)}: d_iner has shape {raw.shape}, expected (n, 6)")
         x = np.concatenate([raw[:, :3] * STANDARD_GRAVITY, np.deg2rad(raw[:, 3:])], 1).astype(np.float32)
         action, subject, trial = map(int, found.groups())
+        if not 1 <= action <= len(ACTIONS):
+            raise DataError(f"{tree.where(name)}: UTD-MHAD has actions 1 to 27. Move this file out of the folder")
         yield Recording(
-            "utd_mhad",
-            str(subject),
-            f"a{action}_s{subject}_t{trial}",
-            "wrist" if action <= 21 else "thigh",
-            50.0,
-            x,
-            whole(ACTIONS[action - 1], len(x)),
+            corpus="utd_mhad",
+            subject=str(subject),
+            session=f"a{action}_s{subject}_t{trial}",
+            placement="wrist" if action <= len(WRIST_ACTIONS) else "thigh",
+            rate_hz=50.0,
+            x=x,
+            labels=whole(ACTIONS[action - 1], len(x)),
             side="right",
         )
 
@@ -72,11 +74,13 @@ CORPUS = Corpus(
     name="utd_mhad",
     title="UTD-MHAD (inertial)",
     classes=ACTIONS,
-    licence="research use with citation",
+    licence="research only",
     open_licence=False,
     citation="C. Chen, R. Jafari, N. Kehtarnavaz. UTD-MHAD: A Multimodal Dataset for Human Action Recognition "
     "Utilizing a Depth Camera and a Wearable Inertial Sensor. ICIP 2015.",
     home="https://personal.utdallas.edu/~kehtar/UTD-MHAD.html",
     marker=MARKER,
     read=read,
+    download=Download("https://personal.utdallas.edu/~kehtar/UTD-MAD/Inertial.zip", "Inertial.zip"),
+    files=861,
 )

@@ -1,0 +1,163 @@
+"""`python -m training.corpora`: which data sets are here, whether they are sound, how many windows they give."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from mujo_edge.core import DataError, MujoError, UsageError
+from training.corpora import registry
+from training.corpora.base import Corpus
+from training.corpora.download import fetch
+from training.corpora.inspection import Inspection, count_windows, inspect, plot
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+console = Console()
+COLUMNS = ("recordings", "people", "classes", "hours", "rate (Hz)")
+SHOWN = 20
+"""Problems listed in full; more are counted."""
+
+Root = Annotated[Path | None, typer.Option("--data", help="Folder of the data sets.  [default: $MUJO_DATA]")]
+
+
+@app.command("list")
+def list_(data: Root = None) -> None:
+    """List the data sets: what was found, people, classes, hours, rate and licence."""
+    root = data or registry.data_root()
+    table = Table(*(Column(name, no_wrap=True) for name in ("name", *COLUMNS, "licence")), box=SIMPLE_HEAD, padding=0)
+    for corpus in registry.CORPORA.values():
+        path = corpus.find(root) or corpus.locate()
+        if path is None:
+            cells = ["not here", "", str(len(corpus.classes)), "", ""]
+        else:
+            with console.status(f"Reading {escape(str(path))}"):
+                cells = numbers(inspect(corpus, path))
+        table.add_row(corpus.name, *cells, escape(corpus.licence))
+    console.print(f"Data sets in {escape(str(root))}:")
+    console.print(table)
+
+
+def numbers(found: Inspection) -> list[str]:
+    """Cells of `COLUMNS`."""
+    if not found.recordings:
+        return ["0", "", "0", "0", ""]
+    classes = {label for r in found.recordings for label, *_ in r.segments()} - {""}
+    people = str(len(found.subjects)) if found.corpus.subjects else "not named"
+    return [str(len(found.recordings)), people, str(len(classes)), f"{found.hours:.2f}", found.rates_hz]
+
+
+@app.command()
+def check(
+    path: Annotated[Path, typer.Argument(help="A data set's zip file or folder.")],
+    draw: Annotated[Path | None, typer.Option("--plot", help="Draw a recording to this image file.")] = None,
+    session: Annotated[str | None, typer.Option(help="Which recording to draw.  [default: the first]")] = None,
+) -> None:
+    """Say which data sets a path holds, check units and layout, list every problem."""
+    if not path.exists():
+        raise UsageError(f"{path} does not exist. Give a data set's zip file or folder")
+    held = [(corpus, where) for corpus in registry.CORPORA.values() if (where := corpus.find(path))]
+    if not held:
+        known = ", ".join(registry.CORPORA)
+        raise DataError(f"{path} holds none of the known data sets ({known}). Give the publisher's own zip or folder")
+    inspections = []
+    for corpus, where in held:
+        with console.status(f"Reading {escape(str(where))}"):
+            inspections.append(inspect(corpus, where))
+        report(inspections[-1])
+    if draw:
+        recordings = [r for i in inspections for r in i.recordings if session in (None, r.session)]
+        if not recordings:
+            raise UsageError(f"no recording called {session!r} could be read. Leave --session out to draw the first")
+        plot(recordings[0], draw)
+        console.print(f"Drew {escape(recordings[0].session)} to {escape(str(draw))}")
+    if wrong := sum(len(i.problems) for i in inspections):
+        raise DataError(f"{path}: {wrong} problem{'s' * (wrong > 1)}, listed above")
+
+
+def report(found: Inspection) -> None:
+    """Print what one data set holds and what is wrong with it."""
+    console.print(f"[bold]{escape(found.corpus.title)}[/] in {escape(str(found.path))}")
+    if found.recordings:
+        table = Table(*COLUMNS, "|a| at rest (m/s²)", "repeats left out", box=SIMPLE_HEAD)
+        table.add_row(*numbers(found), f"{found.rest:.2f}", str(found.repeats))
+        console.print(table)
+        sessions = [r.session for r in found.recordings]
+        console.print(f"Recordings: {escape(', '.join(sessions[:3]))}{' ...' * (len(sessions) > 3)}")
+    if not found.problems:
+        console.print("No problems.", style="green")
+        return
+    console.print(f"{len(found.problems)} problem{'s' * (len(found.problems) > 1)}:", style="red")
+    table = Table("where", "problem", box=SIMPLE_HEAD)
+    for where, what in found.problems[:SHOWN]:
+        table.add_row(escape(where or "the whole set"), escape(what))
+    if len(found.problems) > SHOWN:
+        table.add_row("...", f"and {len(found.problems) - SHOWN} more")
+    console.print(table)
+
+
+@app.command()
+def windows(
+    names: Annotated[list[str] | None, typer.Argument(help="Data sets.  [default: all that are here]")] = None,
+    data: Root = None,
+    hop: Annotated[int, typer.Option(min=1, help="Samples between windows of 150 at 50 Hz.")] = 75,
+    out: Annotated[Path | None, typer.Option("--csv", help="Write windows per data set, class and person.")] = None,
+) -> None:
+    """Count protocol v1's windows per class and person."""
+    root = data or registry.data_root()
+    here = [c.name for c in registry.CORPORA.values() if c.find(root) or c.locate()]
+    rows: list[tuple[str, str, str, int]] = []
+    for corpus in map(registry.get, names or here):
+        with console.status(f"Cutting {corpus.name}"):
+            people, counts = count_windows(registry.load_windows(corpus.name, root, hop))
+        show_windows(corpus, counts)
+        for label, row in zip(corpus.classes, counts.tolist(), strict=True):
+            rows += [(corpus.name, label, person, n) for person, n in zip(people, row, strict=True)]
+    if out:
+        with out.open("w", newline="") as file:
+            csv.writer(file).writerows([("data_set", "class", "person", "windows"), *rows])
+        console.print(f"Wrote {escape(str(out))}")
+
+
+def show_windows(corpus: Corpus, counts: np.ndarray) -> None:
+    """Print the (classes, people) windows as totals of every class, and their spread over people."""
+    total = counts.sum()
+    people = counts.shape[1] if corpus.subjects else "unnamed"
+    console.print(f"[bold]{escape(corpus.title)}[/]: {total} windows of 3 s, {people} people")
+    table = Table("class", "windows", "share", "people", "per person (min, median, max)", box=SIMPLE_HEAD)
+    for label, row in zip(corpus.classes, counts, strict=True):
+        spread = [str((row > 0).sum()), f"{row.min()}, {np.median(row):g}, {row.max()}"] if corpus.subjects else []
+        table.add_row(label, str(row.sum()), f"{row.sum() / max(total, 1):.1%}", *spread)
+    console.print(table)
+
+
+@app.command()
+def download(name: Annotated[str, typer.Argument(help="A data set.")], data: Root = None) -> None:
+    """Fetch a data set from its publisher; prints its licence and citation first."""
+    corpus = registry.get(name)
+    print(
+        f"{corpus.title}\nLicence:  {corpus.licence}\nCite:     {corpus.citation}\nPage:     {corpus.home}", flush=True
+    )
+    path = fetch(corpus, (data or registry.data_root()) / corpus.name)
+    print(f"Saved {path}\nLook at it with: python -m training.corpora check {path}")
+
+
+def main() -> None:
+    """Run the command; a user's mistake is two lines on stderr and an exit code."""
+    try:
+        app()
+    except MujoError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
