@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from mujo_edge.core import F32, DataError, UsageError
 from mujo_edge.signal import InputSpec
@@ -102,6 +103,16 @@ class LabelSet:
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """`x` (R, 6, T) real windows in m/s2 and rad/s; `y` (R, D) what the fp32 network makes of them, L2-normalised;
+    `member` (R,) the label set that each window belongs to."""
+
+    x: F32
+    y: F32
+    member: npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """A read and checked bundle, without a runtime. `training` and `metrics` are as the export wrote them."""
 
@@ -134,10 +145,10 @@ class Manifest:
             raise UsageError(f"bundle {self.name} has no label set {name!r}; it has: {', '.join(self.label_sets)}")
         return self.label_sets[name]
 
-    def reference_arrays(self) -> tuple[F32, F32]:
-        """x (R, 6, T) in SI units and the fp32 network's y (R, D), L2-normalised."""
+    def read_reference(self) -> Reference:
+        """The bundle's reference windows and the fp32 network's embeddings of them."""
         with np.load(self.folder / self.reference) as arrays:
-            return arrays["x"], arrays["y"]
+            return Reference(arrays["x"], arrays["y"], arrays["member"])
 
     def _model_names(self) -> str:
         return ", ".join(model.file for model in self.models)

@@ -50,9 +50,7 @@ class TFLiteModel:
             return out
         return (out.astype(np.float32) - np.float32(self._output_zero)) * np.float32(self._output_scale)
 
-    def operators(self) -> dict[str, int]:
-        """How often each operator is executed, delegated partitions counted as "DELEGATE"."""
-        counts: dict[str, int] = {}
-        for op in self._interpreter._get_ops_details():
-            counts[op["op_name"]] = counts.get(op["op_name"], 0) + 1
-        return counts
+    def is_one_partition(self) -> bool:
+        """Whether one XNNPACK partition is the whole network, from the file's input to its output."""
+        delegates = [op for op in self._interpreter._get_ops_details() if op["op_name"] == "DELEGATE"]
+        return len(delegates) == 1 and self._input in delegates[0]["inputs"] and self._output in delegates[0]["outputs"]

@@ -1,0 +1,293 @@
+"""A trained student becomes a bundle: quantise for every runtime, judge every file, write the folder whole.
+
+python -m training.export runs/base/student.pt mujo_edge/assets/bundles/mujo-student
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+
+from mujo_edge.bundle import LEAST_SNR_DB, compare, normalise, verify
+from mujo_edge.core import F32, DataError, MujoError, UsageError
+from mujo_edge.manifest import (
+    Label,
+    LabelSet,
+    Manifest,
+    ModelFile,
+    Parity,
+    Smoothing,
+    label_set_table,
+    read_manifest,
+    write_manifest,
+)
+from mujo_edge.runtimes import open_model
+from mujo_edge.signal import InputSpec, prepare
+from training.micro import least_arena, micro_embeddings
+from training.quantize import float_embeddings, float_litert, quantize_executorch, quantize_litert, quantize_onnx
+from training.student import Student, StudentConfig
+
+LEAST_WINDOWS = 1000
+LEAST_AGREEMENT = 0.99
+LARGEST_INT8_BYTES = 100_000
+LARGEST_ARENA_BYTES = 32 * 1024
+REFERENCE_WINDOWS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """Real windows that every file is judged on: `x` (N >= 1000, 3 or 6, T) in m/s2 and rad/s, `member` (N,) the
+    name of the label set that each belongs to. Some of them stay in the bundle as its reference."""
+
+    x: F32
+    member: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What a bundle says besides its models.
+
+    `training` is the provenance: recipe, seeds, data hashes, "git_commit", and "corpora", one table a
+    training set with name, title, licence, open_licence, citation, home, subjects and windows.
+    `metrics` may hold "results": tables with dataset, task, metric and value, for the model card.
+    """
+
+    label_sets: Sequence[LabelSet]
+    default_label_set: str
+    training: Mapping[str, Any]
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    name: str = "mujo-student"
+    version: str = "0.1.0"
+
+
+def export_bundle(
+    out: Path, model: Student, spec: InputSpec, calibration: F32, gate: Gate, release: Release
+) -> Manifest:
+    """Quantise, judge and write the bundle `out`; what was there before is replaced at the very end.
+
+    Args:
+        out: the bundle's folder; an older bundle there is replaced, anything else is refused.
+        model: trained student.
+        spec: what the model takes.
+        calibration: (N, 3 or 6, T) training windows in m/s2 and rad/s.
+        gate: real windows that every file is judged on.
+        release: label sets and provenance.
+
+    Raises:
+        UsageError: `out` holds something that is no bundle, or there are fewer than 1,000 gate windows.
+        DataError: a file fails the gate: top-1 agreement below 99 %, SNR below 20 dB, the int8 .tflite
+            above 100 KB, in more than one XNNPACK partition, or above 32 KiB in tflite-micro. Nothing is left behind.
+    """
+    if out.exists() and not (out / "bundle.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} exists and is no bundle; choose another folder or empty it first")
+    if len(gate.x) < LEAST_WINDOWS:
+        raise UsageError(f"the parity gate needs {LEAST_WINDOWS} real windows and was given {len(gate.x)}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}"
+    try:
+        write_bundle(partial, model, spec, calibration, gate, release)
+        verify(read_manifest(partial))
+        move_into_place(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return read_manifest(out)
+
+
+def move_into_place(new: Path, out: Path) -> None:
+    """Rename `new` to `out`, with the bundle that was there set aside in between."""
+    old = new.with_name(new.name + ".old")
+    if out.exists():
+        out.replace(old)
+    try:
+        new.replace(out)
+    except OSError:
+        if old.exists():
+            old.replace(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def write_bundle(folder: Path, model: Student, spec: InputSpec, calibration: F32, gate: Gate, release: Release) -> None:
+    """Everything of a bundle into `folder`, which must not exist. Raises `DataError` at the first failed check."""
+    calibration, windows = prepare(calibration, spec), prepare(gate.x, spec)
+    truth = normalise(float_embeddings(model, windows))
+    contents = {
+        ("student_int8.tflite", "litert", "int8"): quantize_litert(model, calibration),
+        ("student_int8.pte", "executorch", "int8"): quantize_executorch(model, calibration, spec),
+        ("student_int8.onnx", "onnx", "int8"): quantize_onnx(model, calibration),
+        ("student_fp32.tflite", "litert", "fp32"): float_litert(model, calibration),
+    }
+    by_name = {labels.name: labels for labels in release.label_sets}
+
+    def judge(file: str, embeddings: F32) -> Parity:
+        return gated(file, compare(truth, normalise(embeddings), by_name, gate.member))
+
+    int8 = contents["student_int8.tflite", "litert", "int8"]
+    arena_bytes = check_small(int8, windows)
+    judge("student_int8.tflite in tflite-micro", micro_embeddings(int8, windows, arena_bytes))
+    folder.mkdir()
+    models = []
+    for (file, runtime, precision), content in contents.items():
+        models.append(ModelFile(file, runtime, precision, judge(file, open_model(content, runtime).run(windows))))
+        (folder / file).write_bytes(content)
+    (folder / "prototypes").mkdir()
+    for labels in release.label_sets:
+        np.save(folder / "prototypes" / f"{labels.name}.npy", labels.prototypes)
+    chosen = np.linspace(0, len(gate.x) - 1, REFERENCE_WINDOWS).round().astype(int)
+    six = np.zeros((REFERENCE_WINDOWS, len(spec.channels), spec.window), np.float32)
+    six[:, : gate.x.shape[1]] = gate.x[chosen]
+    np.savez_compressed(folder / "reference.npz", x=six, y=truth[chosen], member=gate.member[chosen].astype(np.str_))
+    table = {
+        "name": release.name,
+        "version": release.version,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "input": asdict(spec),
+        "embedding_dim": truth.shape[1],
+        "models": [asdict(model_file) for model_file in models],
+        "label_sets": {labels.name: label_set_table(labels) for labels in release.label_sets},
+        "default_label_set": release.default_label_set,
+        "reference": "reference.npz",
+        "card": "MODEL_CARD.md",
+        "training": dict(release.training),
+        "metrics": {
+            **release.metrics,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "tflite_micro_arena_bytes": arena_bytes,
+        },
+    }
+    sizes = {file: len(content) for (file, _, _), content in contents.items()}
+    (folder / "MODEL_CARD.md").write_text(model_card(table, spec, models, sizes, release.label_sets), "utf-8")
+    write_manifest(folder, table)
+
+
+def gated(file: str, parity: Parity) -> Parity:
+    """The parity gate: `parity` itself, or `DataError`."""
+    if not (parity.top1_agreement >= LEAST_AGREEMENT and parity.snr_db >= LEAST_SNR_DB):
+        raise DataError(
+            f"export stopped: {file} has top-1 agreement {parity.top1_agreement:.4f} (limit {LEAST_AGREEMENT}) and SNR "
+            f"{parity.snr_db:.1f} dB (limit {LEAST_SNR_DB:g}) against fp32 on {parity.windows} windows. "
+            "Give more calibration windows of every corpus, or train with fake quantisation"
+        )
+    return parity
+
+
+def check_small(model: bytes, windows: F32) -> int:
+    """Size, one XNNPACK partition, and the arena in bytes that tflite-micro needs. Raises `DataError`."""
+    if len(model) > LARGEST_INT8_BYTES:
+        raise DataError(f"export stopped: the int8 .tflite has {len(model)} bytes (limit {LARGEST_INT8_BYTES})")
+    if not open_model(model, "litert").is_one_partition():
+        raise DataError("export stopped: the int8 .tflite is not one XNNPACK partition; change the student's operators")
+    arena = least_arena(model, windows[:1])
+    if arena > LARGEST_ARENA_BYTES:
+        raise DataError(f"export stopped: tflite-micro needs {arena} bytes of arena (limit {LARGEST_ARENA_BYTES})")
+    return arena
+
+
+def model_card(
+    table: Mapping[str, Any],
+    spec: InputSpec,
+    models: Sequence[ModelFile],
+    sizes: Mapping[str, int],
+    label_sets: Sequence[LabelSet],
+) -> str:
+    """The model card in Markdown with the YAML front matter that model hubs read."""
+    import jinja2
+
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("training"), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    corpora = table["training"]["corpora"]
+    return templates.get_template("model_card.md.j2").render(
+        name=table["name"],
+        version=table["version"],
+        created=table["created"],
+        dim=table["embedding_dim"],
+        parameters=table["metrics"]["parameters"],
+        arena_bytes=table["metrics"]["tflite_micro_arena_bytes"],
+        default_label_set=table["default_label_set"],
+        git_commit=table["training"].get("git_commit"),
+        licence="apache-2.0" if all(corpus["open_licence"] for corpus in corpora) else "other",
+        corpora=corpora,
+        results=table["metrics"].get("results", []),
+        spec=spec,
+        models=models,
+        sizes=sizes,
+        label_sets=label_sets,
+    )
+
+
+def save_checkpoint(
+    path: Path, model: Student, spec: InputSpec, calibration: F32, gate: Gate, release: Release
+) -> None:
+    """Everything that `export_bundle` takes, in one file that `torch.load(weights_only=True)` accepts."""
+    sets = [asdict(labels) | {"prototypes": torch.from_numpy(labels.prototypes)} for labels in release.label_sets]
+    content = {
+        "config": asdict(model.config),
+        "state": model.state_dict(),
+        "input": asdict(spec),
+        "calibration": torch.from_numpy(calibration),
+        "gate": torch.from_numpy(gate.x),
+        "member": gate.member.tolist(),
+        "release": asdict(release) | {"label_sets": sets},
+    }
+    partial = path.with_name(path.name + ".partial")
+    torch.save(content, partial)
+    partial.replace(path)
+
+
+def load_checkpoint(path: Path) -> tuple[Student, InputSpec, F32, Gate, Release]:
+    """What `save_checkpoint` wrote. Raises `DataError` for any other file."""
+    try:
+        content = torch.load(path, weights_only=True)
+        model = Student(StudentConfig(**content["config"]))
+        model.load_state_dict(content["state"])
+        spec = InputSpec(**content["input"])
+        sets = [
+            LabelSet(
+                **entry
+                | {
+                    "prototypes": entry["prototypes"].numpy(),
+                    "labels": tuple(Label(**label) for label in entry["labels"]),
+                    "smoothing": Smoothing(**entry["smoothing"]),
+                }
+            )
+            for entry in content["release"]["label_sets"]
+        ]
+        release = Release(**content["release"] | {"label_sets": sets})
+        gate = Gate(content["gate"].numpy(), np.asarray(content["member"]))
+        return model.eval(), spec, content["calibration"].numpy(), gate, release
+    except Exception as error:  # a damaged pickle may raise anything
+        raise DataError(
+            f"{path} is no checkpoint to export: {error!r}. Train again with python -m training.run"
+        ) from error
+
+
+def main(
+    checkpoint: Annotated[Path, typer.Argument(help="What training wrote: network, label sets, windows, provenance.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+) -> None:
+    """Quantise a trained student for every runtime, judge every file and write a bundle."""
+    try:
+        manifest = export_bundle(out, *load_checkpoint(checkpoint))
+    except MujoError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(error.exit_code) from error
+    for model in manifest.models:
+        parity = model.parity
+        typer.echo(
+            f"{model.file:<20} {(out / model.file).stat().st_size:>8} bytes  agreement {parity.top1_agreement:.4f}  "
+            f"SNR {parity.snr_db:.1f} dB"
+        )
+
+
+if __name__ == "__main__":
+    typer.run(main)
