@@ -7,7 +7,7 @@ file reader in ``mujo_edge.sources.replay`` know anything else.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
@@ -175,10 +175,18 @@ class Source(Protocol):
     """Where samples come from. An async context manager that yields chunks until it ends."""
 
     @property
-    def info(self) -> StreamInfo: ...
+    def info(self) -> StreamInfo:
+        """What is known before the first sample."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the user should know of this source; more may come while it runs."""
+
     async def __aenter__(self) -> Self: ...
     async def __aexit__(self, *exc: object) -> None: ...
-    def chunks(self) -> AsyncIterator[Chunk]: ...
+
+    def chunks(self) -> AsyncIterator[Chunk]:
+        """Samples as they come. Raises `MujoError` where they cannot be had or understood."""
 
 
 @runtime_checkable
@@ -188,4 +196,5 @@ class Runtime(Protocol):
     name: str
     input_shape: tuple[int, ...]
 
-    def run(self, x: F32) -> F32: ...
+    def run(self, x: F32) -> F32:
+        """See the class."""

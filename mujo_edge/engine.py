@@ -76,7 +76,7 @@ class Engine:
         failure: MujoError | None = None
         with ThreadPoolExecutor(1, "recogniser") as worker:
             async with self._source:
-                pipeline = _Pipeline(self._source.info, self._sinks, self._load, self._live)
+                pipeline = _Pipeline(self._source, self._sinks, self._load, self._live)
                 receiving = asyncio.create_task(self._receive(inbox))
                 try:
                     with _on_signals(loop, receiving.cancel):
@@ -182,16 +182,16 @@ class _Pipeline:
 
     def __init__(
         self,
-        info: StreamInfo,
+        source: Source,
         sinks: Sequence[Sink],
         load: Callable[[StreamInfo], Recognizer] | None,
         live: bool,
     ) -> None:
-        self._info, self._sinks, self._load, self._live = info, sinks, load, live
+        self._source, self._info, self._sinks, self._load, self._live = source, source.info, sinks, load, live
         self._started: list[Sink] = []
-        self._session = Session(info)
+        self._session = Session(self._info)
         self._recognizer: Recognizer | None = None
-        self._clock = DeviceClock(info.channels, InputSpec().max_gap_s)  # where nothing is recognised
+        self._clock = DeviceClock(self._info.channels, InputSpec().max_gap_s)  # where nothing is recognised
         self._began_s: float | None = None
         self._ms = np.empty((LATENCIES, len(STAGES)))
         self._latency: dict[str, Quantiles] | None = None
@@ -270,7 +270,7 @@ class _Pipeline:
     def _tally(self) -> Tally:
         stats = self._recognizer.stats if self._recognizer else self._clock.stats
         elapsed_s = 0.0 if self._began_s is None else monotonic() - self._began_s
-        stats = replace(stats, notes=list(stats.notes))
+        stats = replace(stats, notes=[*self._source.notes, *stats.notes])
         return Tally(stats, self._predictions, self._right, self._judged, elapsed_s, self._latency)
 
 

@@ -1,0 +1,103 @@
+"""One JSON object a line, for programs: predictions and gaps as they come, and a summary at the end.
+
+`ndjson.schema.json` beside this file is the contract; docs/ndjson.md explains it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from mujo_edge.clock import Gap
+from mujo_edge.core import Prediction
+from mujo_edge.sinks import STAGES, Session, Summary, Update
+
+
+class NdjsonSink:
+    """Writes lines to `out` and flushes after every batch."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def start(self, session: Session) -> None:
+        """Nothing is written before the first prediction or gap."""
+
+    def write(self, update: Update) -> None:
+        """One line an event. Raises `BrokenPipeError` when nobody reads any more."""
+        if update.events:
+            self._print(*map(event_record, update.events))
+
+    def finish(self, summary: Summary) -> None:
+        """The last line. Raises `BrokenPipeError` when nobody reads any more."""
+        self._print(summary_record(summary))
+
+    def _print(self, *records: Mapping[str, Any]) -> None:
+        self._out.write("".join([json.dumps(record, allow_nan=False) + "\n" for record in records]))
+        self._out.flush()
+
+
+def event_record(event: Prediction | Gap) -> dict[str, Any]:
+    """A prediction or a gap as it stands in the output."""
+    if isinstance(event, Gap):
+        return {
+            "type": "gap",
+            "start_s": _seconds(event.start_s),
+            "end_s": _seconds(event.end_s),
+            "reason": event.reason,
+        }
+    return {
+        "type": "prediction",
+        "end_s": _seconds(event.end_s),
+        "label": event.label,
+        "score": round(event.score, 4),
+        "raw_label": event.raw_label,
+        "truth": event.truth,
+        "scores": {label: round(score, 4) for label, score in event.scores.items()},
+        "latency_ms": {stage: round(getattr(event.latency, f"{stage}_ms"), 4) for stage in STAGES},
+    }
+
+
+def summary_record(summary: Summary) -> dict[str, Any]:
+    """The summary as it stands in the output."""
+    session, tally, stats = summary.session, summary.tally, summary.tally.stats
+    latency = {
+        stage: {"p50": round(both.p50, 4), "p99": round(both.p99, 4)} for stage, both in (tally.latency or {}).items()
+    }
+    return {
+        "type": "summary",
+        "ended": summary.ended,
+        "error": summary.error,
+        "source": session.info.name,
+        "placement": session.info.placement,
+        "channels": session.info.channels,
+        "bundle": session.bundle,
+        "runtime": session.runtime,
+        "label_set": session.label_set,
+        "labels": session.labels,
+        "signal_s": _seconds(stats.signal_s),
+        "elapsed_s": _seconds(tally.elapsed_s),
+        "speed": _rounded(tally.speed, 2),
+        "rate_hz": _rounded(stats.rate_hz, 3),
+        "samples": stats.samples,
+        "lost": stats.lost,
+        "invalid": stats.invalid,
+        "repeated": stats.repeated,
+        "gaps": stats.gaps,
+        "windows": stats.windows,
+        "dropped_windows": stats.dropped_windows,
+        "predictions": tally.predictions,
+        "accuracy": None
+        if tally.accuracy is None
+        else {"share": round(tally.accuracy, 4), "right": tally.right, "of": tally.judged},
+        "latency_ms": latency or None,
+        "notes": stats.notes,
+    }
+
+
+def _seconds(value: float) -> float:
+    return round(value, 6)
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

@@ -1,0 +1,292 @@
+"""The live screen as a pure function of its state: 22 lines that fit 80 columns and use up to 120."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
+from rich.style import Style
+
+from mujo_edge.clock import Gap
+from mujo_edge.core import UNKNOWN, Prediction
+from mujo_edge.sinks import STAGES, Session, Summary, Tally, Update
+
+SPAN_S = 30.0
+"""Signal that the timeline shows."""
+
+PALETTE = (39, 208, 41, 199, 226, 105, 203, 87, 154, 177, 215, 30)
+"""xterm-256 colours of the labels in the order of the label set; further rounds use further `SHADES`."""
+
+SHADES = "█▓▒"
+WIDEST = 120
+MARGIN = 13
+
+REASONS = {
+    "missing": "samples are missing",
+    "invalid": "samples are not finite or not possible",
+    "clock": "device time went backwards",
+    "constant": "the sensor repeats one value",
+}
+
+Part = tuple[str, str]
+"""Text and the rich style that it is shown in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One recognised window on the timeline."""
+
+    end_s: float
+    label: str
+    truth: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What the screen shows. `gap` came after `prediction`; `idle_s` is wall time since the last samples."""
+
+    session: Session
+    tally: Tally
+    prediction: Prediction | None = None
+    gap: Gap | None = None
+    marks: tuple[Mark, ...] = ()
+    idle_s: float = 0.0
+    recording: str | None = None
+
+
+def advance(screen: Screen, update: Update, idle_s: float) -> Screen:
+    """The screen after `update`."""
+    prediction, gap, marks = screen.prediction, screen.gap, list(screen.marks)
+    for event in update.events:
+        if isinstance(event, Gap):
+            gap = event
+        else:
+            prediction, gap = event, None
+            marks.append(Mark(event.end_s, event.label, event.truth))
+    if marks:
+        begin_s = marks[-1].end_s - SPAN_S
+        marks = [mark for mark in marks if mark.end_s > begin_s]
+    return replace(screen, tally=update.tally, prediction=prediction, gap=gap, marks=tuple(marks), idle_s=idle_s)
+
+
+def render(screen: Screen) -> RenderableType:
+    """The screen as something that rich prints at any width."""
+    return _View(screen)
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    # Segments rather than Text and Table: a third of the work, and this is most of what the live path costs.
+    screen: Screen
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = min(options.max_width, WIDEST)
+        for line in _lines(self.screen, width):
+            yield from (Segment(text, Style.parse(style)) for text, style in line)
+            yield Segment.line()
+
+
+def _lines(screen: Screen, width: int) -> Iterator[list[Part]]:
+    yield _header(screen, width)
+    yield []
+    if screen.session.labels:
+        yield from _now(screen, width)
+        yield []
+        yield from _timeline(screen, width)
+        yield []
+    yield from _stream(screen)
+    if screen.session.labels:
+        yield []
+        yield from _latency(screen)
+    yield []
+    notes = screen.tally.stats.notes
+    yield [(" " + (notes[-1] if notes else "Ctrl-C ends"), "dim")]
+
+
+def _header(screen: Screen, width: int) -> list[Part]:
+    session = screen.session
+    minutes, seconds = divmod(int(screen.tally.elapsed_s), 60)
+    clock = f"{minutes:02d}:{seconds:02d} "
+    model = f" → {session.bundle} · {session.runtime} · {session.label_set}" if session.labels else ""
+    if screen.recording:
+        model += f" → {screen.recording}"
+    name = " mujo-edge "
+    what = f" {session.info.name}{model}"[: width - len(name) - len(clock) - 1]
+    return [(name, "bold reverse"), (what, ""), (clock.rjust(width - len(name) - len(what)), "bold")]
+
+
+def _now(screen: Screen, width: int) -> Iterator[list[Part]]:
+    """The current label large, with its confidence and the truth; below it the runners-up."""
+    prediction, labels = screen.prediction, screen.session.labels
+    title, state = _state(screen)
+    box = max(34, width // 2 - 6)
+    colour = _colour(title, labels) if state is None else "color(240)"
+    large = " ".join(title.upper())
+    large = large if len(large) <= box - 4 else title.upper()[: box - 4]
+    side: list[list[Part]] = [[], [], []]
+    if state:
+        side[1] = [(state, "yellow")]
+    elif prediction:
+        side[0] = [(f"{prediction.score:4.0%} ", "bold"), *_bar(prediction.score, width - box - 9, colour)]
+        side[1] = _verdict(prediction, labels)
+        side[2] = _accuracy(screen.tally)
+    for text, parts in zip(("", large, ""), side, strict=True):
+        yield [(" ", ""), (text.center(box), f"bold black on {colour}"), ("  ", ""), *parts]
+    yield []
+    ranked = sorted(prediction.scores.items(), key=lambda item: -item[1]) if prediction else []
+    others = [(label, score) for label, score in ranked if prediction and label != prediction.label][:3]
+    for label, score in [*others, *[("", 0.0)] * (3 - len(others))]:
+        if label:
+            name = label[: box - 1].rjust(box)
+            yield [(f" {name}  {score:4.0%} ", ""), *_bar(score, width - box - 9, _colour(label, labels))]
+        else:
+            yield []
+
+
+def _state(screen: Screen) -> tuple[str, str | None]:
+    """What stands in the large box, and what is the matter if nothing can be said now."""
+    if screen.idle_s >= 2:
+        return "no samples", f"none for {screen.idle_s:.0f} s"
+    if screen.gap:
+        return "gap", REASONS[screen.gap.reason]
+    if screen.prediction:
+        return screen.prediction.label, None
+    return "listening", "the first window is not full yet"
+
+
+def _verdict(prediction: Prediction, labels: tuple[str, ...]) -> list[Part]:
+    if prediction.truth is None:
+        return []
+    right = prediction.label == (prediction.truth if prediction.truth in labels else UNKNOWN)
+    return [("true label ", "dim"), (prediction.truth, ""), ("  ✓", "green") if right else ("  ✗", "red")]
+
+
+def _accuracy(tally: Tally) -> list[Part]:
+    if tally.accuracy is None:
+        return []
+    return [("right so far ", "dim"), (f"{tally.accuracy:.1%}", "bold"), (f" of {tally.judged} windows", "dim")]
+
+
+def _timeline(screen: Screen, width: int) -> Iterator[list[Part]]:
+    marks, labels = screen.marks, screen.session.labels
+    cells = width - MARGIN - 2
+    hop_s = screen.session.hop_s
+    end_s = marks[-1].end_s if marks else 0.0
+    ends = [mark.end_s for mark in marks]
+    shown: list[Mark | None] = []
+    for cell in range(cells):
+        at_s = end_s - SPAN_S * (cells - cell - 0.5) / cells
+        i = bisect_left(ends, at_s)
+        shown.append(marks[i] if i < len(marks) and at_s > ends[i] - hop_s else None)
+    yield [(" recognised  ", "dim"), *_merged(_cell(mark.label if mark else None, labels) for mark in shown)]
+    if any(mark.truth for mark in marks):
+        yield [(" true label  ", "dim"), *_merged(_cell(mark.truth if mark else None, labels) for mark in shown)]
+    else:
+        yield []
+    third = cells // 3
+    axis = "-30 s".ljust(third) + "-20 s".ljust(third) + "-10 s".ljust(cells - 2 * third - 3) + "now"
+    yield [(" " * MARGIN + axis, "dim")]
+    legend: list[Part] = [(" " * MARGIN, "")]
+    room = cells
+    for label in dict.fromkeys(mark.label for mark in reversed(marks)):
+        room -= len(label) + 4
+        if room < 0:
+            break
+        legend += [_cell(label, labels), (f" {label}  ", "")]
+    yield legend
+
+
+def _stream(screen: Screen) -> Iterator[list[Part]]:
+    stats = screen.tally.stats
+    rate = "-" if stats.rate_hz is None else f"{stats.rate_hz:.2f} Hz"
+    speed = screen.tally.speed
+    yield _fields(
+        ("rate", rate, False),
+        ("samples", f"{stats.samples:,}", False),
+        ("signal", f"{stats.signal_s:.1f} s", False),
+        ("speed", "-" if speed is None else f"{speed:,.1f}x", False),
+    )
+    yield _fields(
+        ("gaps", f"{stats.gaps}", stats.gaps > 0),
+        ("lost", f"{stats.lost}", stats.lost > 0),
+        ("invalid", f"{stats.invalid}", stats.invalid > 0),
+        ("repeated", f"{stats.repeated}", stats.repeated > 0),
+        ("dropped windows", f"{stats.dropped_windows}", stats.dropped_windows > 0),
+    )
+
+
+def _fields(*fields: tuple[str, str, bool]) -> list[Part]:
+    """Names and values in a row; a field that should worry the user stands out."""
+    parts: list[Part] = []
+    for name, value, worry in fields:
+        parts += [(f" {name} ", "dim"), (f"{value}  ", "bold yellow" if worry else "")]
+    return parts
+
+
+def _latency(screen: Screen) -> Iterator[list[Part]]:
+    yield [(" latency ms  " + "".join(f"{stage:>12}" for stage in STAGES), "dim")]
+    latency = screen.prediction.latency if screen.prediction else None
+    summed = screen.tally.latency
+    last = [f"{getattr(latency, f'{stage}_ms'):12.2f}" if latency else f"{'-':>12}" for stage in STAGES]
+    p50 = [f"{summed[stage].p50:12.2f}" if summed else f"{'-':>12}" for stage in STAGES]
+    p99 = [f"{summed[stage].p99:12.2f}" if summed else f"{'-':>12}" for stage in STAGES]
+    for name, values in (("last", last), ("p50", p50), ("p99", p99)):
+        yield [(f" {name:<12}", "dim"), ("".join(values), "")]
+
+
+def _bar(share: float, width: int, colour: str) -> list[Part]:
+    filled = round(share * width)
+    return [("━" * filled, colour), ("━" * (width - filled), "color(237)")]
+
+
+def _colour(label: str, labels: tuple[str, ...]) -> str:
+    if label == UNKNOWN or label not in labels:
+        return "color(245)"
+    return f"color({PALETTE[labels.index(label) % len(PALETTE)]})"
+
+
+def _cell(label: str | None, labels: tuple[str, ...]) -> Part:
+    """One character of the timeline: blank for none, grey for unknown."""
+    if not label:
+        return " ", ""
+    if label == UNKNOWN or label not in labels:
+        return "░", "color(245)"
+    shade = SHADES[labels.index(label) // len(PALETTE) % len(SHADES)]
+    return shade, _colour(label, labels)
+
+
+def _merged(parts: Iterable[Part]) -> Iterator[Part]:
+    """Neighbours of one style as one part."""
+    for style, run in groupby(parts, key=itemgetter(1)):
+        yield "".join(text for text, _ in run), style
+
+
+def describe(summary: Summary, recording: str | None = None) -> str:
+    """The summary as a few lines for people."""
+    session, tally, stats = summary.session, summary.tally, summary.tally.stats
+    speed = "" if tally.speed is None else f" ({tally.speed:,.1f} times real time)"
+    rate = "" if stats.rate_hz is None else f" at {stats.rate_hz:.2f} Hz"
+    lines = [
+        f"{session.info.name}: {stats.samples:,} samples{rate}, {stats.signal_s:.1f} s of signal "
+        f"in {tally.elapsed_s:.1f} s{speed}",
+        f"lost {stats.lost} · invalid {stats.invalid} · repeated {stats.repeated} · gaps {stats.gaps} "
+        f"· dropped windows {stats.dropped_windows}",
+    ]
+    if session.labels:
+        model = f"{session.bundle} · {session.runtime} · {session.label_set}: {tally.predictions:,} predictions"
+        right = (
+            "" if tally.accuracy is None else f", {tally.accuracy:.1%} of {tally.judged:,} outside transitions right"
+        )
+        lines.insert(1, model + right)
+    if tally.latency:
+        stages = " · ".join(f"{stage} {both.p50:.2f} / {both.p99:.2f}" for stage, both in tally.latency.items())
+        lines.append(f"latency ms, p50 / p99: {stages}")
+    lines += [f"note: {note}" for note in stats.notes]
+    if recording:
+        lines.append(f"recorded to {recording}")
+    return "\n".join(lines)

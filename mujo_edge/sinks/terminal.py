@@ -1,0 +1,96 @@
+"""The live screen in a terminal, and a picture of it in a file."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from time import monotonic
+
+from rich.console import Console
+from rich.live import Live
+
+from mujo_edge.core import DataError, StreamStats
+from mujo_edge.sinks import Session, Summary, Tally, Update
+from mujo_edge.sinks.screen import Screen, advance, describe, render
+
+REFRESH_S = 0.25
+"""The screen is drawn no more often than this."""
+
+PICTURE_COLUMNS = 100
+
+
+class _Watcher:
+    """Folds updates into the state of a screen."""
+
+    screen: Screen
+
+    def __init__(self, recording: str | None = None) -> None:
+        self._recording = recording
+        self._heard_s = 0.0
+
+    def start(self, session: Session) -> None:
+        """The empty screen."""
+        self._heard_s = monotonic()
+        self.screen = Screen(session, Tally(StreamStats(), 0, 0, 0, 0.0, None), recording=self._recording)
+
+    def write(self, update: Update) -> None:
+        """The screen after `update`."""
+        now_s = monotonic()
+        if update.chunks:
+            self._heard_s = now_s
+        self.screen = advance(self.screen, update, now_s - self._heard_s)
+
+
+class TerminalSink(_Watcher):
+    """Shows the live screen, and the summary when it is over. It is drawn when something is new."""
+
+    def __init__(self, console: Console, recording: str | None = None) -> None:
+        super().__init__(recording)
+        self._console = console
+        self._live = Live(console=console, screen=True, auto_refresh=False)
+        self._drawn_s = 0.0
+
+    def start(self, session: Session) -> None:
+        """Switch to the terminal's other screen."""
+        super().start(session)
+        self._live.start()
+        self._draw()
+
+    def write(self, update: Update) -> None:
+        """Draw again for an event, or after a second without one."""
+        super().write(update)
+        wait_s = REFRESH_S if update.events else 4 * REFRESH_S
+        if monotonic() - self._drawn_s >= wait_s:
+            self._draw()
+
+    def finish(self, summary: Summary) -> None:
+        """Back to the terminal's own screen, with the summary on it."""
+        self._live.stop()
+        self._console.print(describe(summary, self._recording), markup=False, highlight=False)
+
+    def _draw(self) -> None:
+        self._drawn_s = monotonic()
+        self._live.update(render(self.screen), refresh=True)
+
+
+class PictureSink(_Watcher):
+    """Writes the last screen as an SVG picture, with no reference to anything outside the file."""
+
+    def __init__(self, path: Path, recording: str | None = None) -> None:
+        super().__init__(recording)
+        self._path = path
+
+    def finish(self, summary: Summary) -> None:
+        """Write the file. Raises `DataError` if that fails."""
+        console = Console(
+            record=True, width=PICTURE_COLUMNS, file=io.StringIO(), force_terminal=True, color_system="256"
+        )
+        console.print(render(self.screen))
+        picture = console.export_svg(title="mujo-edge stream", unique_id="mujo-edge")
+        # rich refers to a web font; the viewer's own monospace face does as well.
+        picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
+        try:
+            self._path.write_text(picture, encoding="utf-8")
+        except OSError as error:
+            raise DataError(f"cannot write {self._path}: {error.strerror}") from None
