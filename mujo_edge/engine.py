@@ -77,10 +77,12 @@ class Engine:
         with ThreadPoolExecutor(1, "recogniser") as worker:
             async with self._source:
                 pipeline = _Pipeline(self._source, self._sinks, self._load, self._live)
-                receiving = asyncio.create_task(self._receive(inbox))
+                ready = asyncio.Event()
+                receiving = asyncio.create_task(self._receive(inbox, ready))
                 try:
                     with _on_signals(loop, receiving.cancel):
                         await loop.run_in_executor(worker, pipeline.start)
+                        ready.set()
                         more = True
                         while more:
                             batch, more = await _next(inbox)
@@ -100,11 +102,13 @@ class Engine:
             raise failure
         return summary
 
-    async def _receive(self, inbox: asyncio.Queue[Chunk | None]) -> Ended:
-        """Put chunks into `inbox`, and None after the last one."""
+    async def _receive(self, inbox: asyncio.Queue[Chunk | None], ready: asyncio.Event) -> Ended:
+        """Put chunks into `inbox`, and None after the last one; a source that can wait does so until `ready`."""
         limit_s: float | None = None
         missed = 0
         try:
+            if not self._live:
+                await ready.wait()
             async for chunk in self._source.chunks():
                 over = False
                 if self._duration_s is not None and len(chunk.t_s):
@@ -192,7 +196,7 @@ class _Pipeline:
         self._session = Session(self._info)
         self._recognizer: Recognizer | None = None
         self._clock = DeviceClock(self._info.channels, InputSpec().max_gap_s)  # where nothing is recognised
-        self._began_s: float | None = None
+        self._began_s = monotonic()
         self._ms = np.empty((LATENCIES, len(STAGES)))
         self._latency: dict[str, Quantiles] | None = None
         self._predictions = self._judged = self._right = 0
@@ -213,11 +217,10 @@ class _Pipeline:
         for sink in self._sinks:
             sink.start(self._session)
             self._started.append(sink)
+        self._began_s = monotonic()
 
     def process(self, batch: Sequence[Chunk]) -> None:
         """Recognise what a batch of chunks completes, and tell the sinks."""
-        if batch and self._began_s is None:
-            self._began_s = monotonic()
         events: list[Prediction | Gap]
         if self._recognizer:
             pending = [event for chunk in batch for event in self._recognizer.cut(chunk)]
@@ -234,7 +237,9 @@ class _Pipeline:
         tally = self._tally()
         if ended == "end" and self._recognizer and not self._predictions:
             failure = DataError(_why_nothing(tally.stats, self._recognizer.bundle.input))
-        summary = Summary(self._session, tally, "error" if failure else ended, str(failure) if failure else None)
+        notes = (*self._source.notes, *tally.stats.notes)
+        error = str(failure) if failure else None
+        summary = Summary(self._session, tally, "error" if failure else ended, notes, error)
         for sink in self._started:
             try:
                 sink.finish(summary)
@@ -269,8 +274,8 @@ class _Pipeline:
 
     def _tally(self) -> Tally:
         stats = self._recognizer.stats if self._recognizer else self._clock.stats
-        elapsed_s = 0.0 if self._began_s is None else monotonic() - self._began_s
-        stats = replace(stats, notes=[*self._source.notes, *stats.notes])
+        elapsed_s = monotonic() - self._began_s
+        stats = replace(stats, notes=list(stats.notes))
         return Tally(stats, self._predictions, self._right, self._judged, elapsed_s, self._latency)
 
 

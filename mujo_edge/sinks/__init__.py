@@ -81,11 +81,12 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a session went; `error` is the message if it ended with one."""
+    """How a session went. `notes` are the source's and the recogniser's; `error` the message if it ended with one."""
 
     session: Session
     tally: Tally
     ended: Ended
+    notes: tuple[str, ...] = ()
     error: str | None = None
 
 

@@ -91,7 +91,7 @@ def summary_record(summary: Summary) -> dict[str, Any]:
         if tally.accuracy is None
         else {"share": round(tally.accuracy, 4), "right": tally.right, "of": tally.judged},
         "latency_ms": latency or None,
-        "notes": stats.notes,
+        "notes": summary.notes,
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
+from textwrap import shorten
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
@@ -24,6 +25,7 @@ PALETTE = (39, 208, 41, 199, 226, 105, 203, 87, 154, 177, 215, 30)
 
 SHADES = "█▓▒"
 WIDEST = 120
+NOTE_WIDTH = 100
 MARGIN = 13
 
 REASONS = {
@@ -286,7 +288,7 @@ def describe(summary: Summary, recording: str | None = None) -> str:
     if tally.latency:
         stages = " · ".join(f"{stage} {both.p50:.2f} / {both.p99:.2f}" for stage, both in tally.latency.items())
         lines.append(f"latency ms, p50 / p99: {stages}")
-    lines += [f"note: {note}" for note in stats.notes]
+    lines += [shorten(f"note: {note}", NOTE_WIDTH, placeholder=" ...") for note in summary.notes]
     if recording:
         lines.append(f"recorded to {recording}")
     return "\n".join(lines)

@@ -1,0 +1,47 @@
+"""The `mujo-edge` command line: one Typer app, errors in two lines, an exit code for each kind of mistake.
+
+Modules here import nothing heavy at the top, so that `mujo-edge --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from mujo_edge import __version__
+from mujo_edge.cli import stream
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app.command()(stream.stream)
+app.command()(stream.record)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"mujo-edge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Recognise activities from a live IMU stream, on this machine (MuJo, not MuJoCo).
+
+    Exit codes: 0 done, 2 wrong call, 3 device missing or gone, 4 data not as it should be, 5 package missing.
+    """
+
+
+def main() -> None:
+    """Run the command line; a `MujoError` becomes its message and exit code."""
+    try:
+        app(prog_name="mujo-edge")
+    except Exception as error:
+        from mujo_edge.core import MujoError  # brings numpy along, which --help does without
+
+        if not isinstance(error, MujoError):
+            raise
+        print(f"mujo-edge: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
