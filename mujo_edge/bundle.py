@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from mujo_edge.core import F32, UNKNOWN, DataError, MujoError, Runtime
+from mujo_edge.core import F32, DataError, MujoError, Runtime
 from mujo_edge.manifest import Label, LabelSet, Manifest, ModelFile, Parity, Smoothing, read_manifest
 from mujo_edge.runtimes import RUNTIMES, choose_runtime, open_model
 from mujo_edge.signal import InputSpec, prepare
@@ -85,7 +85,7 @@ class ModelBundle:
     @property
     def labels(self) -> tuple[str, ...]:
         """Labels of the default label set; `label_sets` has the others."""
-        return self.manifest.label_set().names
+        return self.manifest.label_set().names[:-1]
 
     @property
     def prototypes(self) -> F32:
@@ -104,8 +104,7 @@ class ModelBundle:
         """
         chosen = self.manifest.label_set(labels)
         probabilities = chosen.probabilities(self.embed(x))
-        names = (*chosen.names, UNKNOWN)
-        return [(names[row.argmax()], float(row.max())) for row in probabilities]
+        return [(chosen.names[row.argmax()], float(row.max())) for row in probabilities]
 
     def verify(self) -> list[Check]:
         """Run every model file in every runtime installed for it, see `verify`."""

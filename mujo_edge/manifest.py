@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mujo_edge.core import F32, DataError, UsageError
+from mujo_edge.core import F32, UNKNOWN, DataError, UsageError
 from mujo_edge.signal import InputSpec
 
 SCHEMA_VERSION = 1
@@ -86,8 +86,8 @@ class LabelSet:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The labels' names, in the order of the prototypes."""
-        return tuple(label.name for label in self.labels)
+        """The labels in the order of the prototypes and, last, "unknown": the columns of `probabilities`."""
+        return (*(label.name for label in self.labels), UNKNOWN)
 
     def probabilities(self, embeddings: F32) -> F32:
         """(N, D) L2-normalised -> (N, L + 1): one probability a label, the last one that of "unknown".
