@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mujo_edge.core import F32, DataError
 from mujo_edge.runtimes.quiet import without_lines
@@ -32,23 +33,29 @@ class TFLiteModel:
         self.output_shape = tuple(int(n) for n in taken["shape"])
         self._input, self._output = given["index"], taken["index"]
         self._int8 = given["dtype"] == np.int8
-        self._input_scale, self._input_zero = given["quantization"]
-        self._output_scale, self._output_zero = taken["quantization"]
+        if self._int8:
+            scale, zero = given["quantization"]
+            self._per_scale, self._zero = np.float32(1 / scale), np.float32(zero)
+            scale, zero = taken["quantization"]
+            self._real = (np.arange(256, dtype=np.uint8).view(np.int8).astype(np.float32) - zero) * np.float32(scale)
 
     def run(self, x: F32) -> F32:
         """(N, C, 1, T) float32, prepared -> (N, D) float32; one invocation a window."""
-        values: Any = x
-        if self._int8:
-            values = np.clip(np.rint(x / self._input_scale) + self._input_zero, -128, 127).astype(np.int8)
-        out = np.empty((len(x), self.output_shape[-1]), np.int8 if self._int8 else np.float32)
+        values: Any = self._quantised(x) if self._int8 else x
+        out = np.empty((len(x), self.output_shape[-1]), values.dtype)
         interpreter = self._interpreter
         for n in range(len(x)):
             interpreter.set_tensor(self._input, values[n : n + 1])
             interpreter.invoke()
-            out[n] = interpreter.get_tensor(self._output)  # a copy: the arena is overwritten by the next invoke
-        if not self._int8:
-            return out
-        return (out.astype(np.float32) - np.float32(self._output_zero)) * np.float32(self._output_scale)
+            out[n] = interpreter.get_tensor(self._output)  # a copy: the next invoke overwrites the arena
+        # A table of all 256 values is the quickest way back to float.
+        return self._real.take(out.view(np.uint8)) if self._int8 else out
+
+    def _quantised(self, x: F32) -> npt.NDArray[np.int8]:
+        q = x * self._per_scale
+        q += self._zero
+        int8: npt.NDArray[np.int8] = np.rint(q, out=q).clip(-128, 127).astype(np.int8)
+        return int8
 
     def is_one_partition(self) -> bool:
         """Whether one XNNPACK partition is the whole network, from the file's input to its output."""
