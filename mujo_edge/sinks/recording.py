@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,7 +78,8 @@ class SessionWriter:
         width = len(self._session.info.channels)
         if chunk.x.shape != (len(chunk.t_s), width) or (chunk.truth is not None and not self._annotated):
             raise DataError(
-                f"a chunk does not fit the recording {self.folder}: shape {chunk.x.shape}, truth {chunk.truth}"
+                f"a chunk of shape {chunk.x.shape}{', annotated,' if chunk.truth else ''} does not fit the recording "
+                f"{self.folder} of {width} channels{', annotated' if self._annotated else ''}"
             )
         lost = [self._lost] + [0] * (len(chunk.t_s) - 1)
         columns: list[Sequence[object]] = [chunk.t_s.tolist(), *chunk.x.T.tolist(), lost]
@@ -108,6 +110,7 @@ class SessionWriter:
 
     def _append(self, text: str) -> None:
         assert self._file is not None
+        end = self._file.tell()
         try:
             data = memoryview(text.encode("utf-8"))
             while data:
@@ -117,6 +120,8 @@ class SessionWriter:
                 f"a label holds half a character, which no file can keep: {error.object[error.start]!r}"
             ) from None
         except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(end)  # no half row
             raise DataError(
                 f"recording to {self.folder} stopped after {self.samples} samples, which are kept: {error.strerror}"
             ) from None

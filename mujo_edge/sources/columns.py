@@ -184,7 +184,7 @@ def find_units(layout: Layout, t: F64 | None, acc: F64, gyro: F64 | None, rate_h
 
 def nominal_rate_hz(t: F64) -> float | None:
     """One over the median step forwards of `t` in seconds, to four digits; None where none is."""
-    steps = np.diff(t)
+    steps = np.diff(t[np.isfinite(t)])
     steps = steps[steps > 0]
     return float(f"{1 / np.median(steps):.4g}") if len(steps) else None
 
@@ -254,7 +254,7 @@ def _time(split: Sequence[Split], kinds: Sequence[Kind]) -> tuple[int | None, fl
 
 def _time_unit(t: F64) -> str:
     """The unit in which the median step is that of 2 to 2,000 samples a second; the ranges do not overlap."""
-    steps = np.diff(t)
+    steps = np.diff(t[np.isfinite(t)])
     step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
     for unit, (factor, _) in TIME_UNITS.items():
         if 0.0005 <= step * factor < 0.5:

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from mujo_edge.core import CHANNELS, F64, Chunk, DataError, StreamInfo, UsageError
 from mujo_edge.sources import session
 from mujo_edge.sources.columns import find_units, nominal_rate_hz, understand
-from mujo_edge.sources.table import Block, CsvTable, Table, open_table
+from mujo_edge.sources.table import CsvTable, open_table
 
 BLOCK_BYTES = 1 << 16
 _PROBE_ROWS = 8192
@@ -89,9 +88,10 @@ class SessionRecording:
         ) as blocks:
             for block in blocks:
                 t, lost = block.numbers[:, 0], block.numbers[:, -1]
-                _require(self._table, block, np.isfinite(t), "the time is not a finite number")
                 whole = (lost >= 0) & (lost < 1 << 53) & (lost == np.floor(lost))
-                _require(self._table, block, whole, "lost is not a count")
+                if not whole.all():
+                    line = block.rows[int(np.argmin(whole))]
+                    raise DataError(f"{self._table.path}, line {line}: lost is not a count")
                 yield from _cut(t, block.numbers[:, 1:-1], lost, block.text)
                 count += len(t)
         self._note(*self._table.notes)
@@ -132,7 +132,7 @@ class FileRecording:
         raw_t, acc, gyro = self._parts(first)
         with _naming(path):
             self._layout = find_units(layout, raw_t, acc, gyro, rate_hz)
-        self._origin = 0.0 if raw_t is None else float(raw_t[0])
+        self._origin = 0.0 if raw_t is None else float(next(iter(raw_t[np.isfinite(raw_t)]), 0.0))
         self._step_s = None if rate_hz is None else 1 / rate_hz
         self.notes = list(self._layout.notes)
         channels = CHANNELS if layout.gyro else CHANNELS[:3]
@@ -146,7 +146,6 @@ class FileRecording:
             for block in blocks:
                 raw_t, *signals = self._parts(block.numbers)
                 t = self._times(raw_t, len(block.numbers), count)
-                _require(self._table, block, np.isfinite(t), "the time is not a finite number")
                 x = [
                     part * factor for part, factor in zip(signals, factors, strict=True) if part is not None and factor
                 ]
@@ -186,11 +185,6 @@ def _naming(path: Path) -> Iterator[None]:
         yield
     except (DataError, UsageError) as error:
         raise type(error)(f"{path}: {error}") from None
-
-
-def _require(table: Table, block: Block, good: npt.NDArray[np.bool_], problem: str) -> None:
-    if not good.all():
-        raise DataError(f"{table.path}, {table.row_name} {block.rows[int(np.argmin(good))]}: {problem}")
 
 
 def _cut(t: F64, x: F64, lost: F64, truth: Sequence[str] | None) -> Iterator[Chunk]:

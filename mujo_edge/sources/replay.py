@@ -71,15 +71,15 @@ class ReplaySource:
                     yield replace(chunk, received_s=time.monotonic())
                     await asyncio.sleep(0)
             return
-        start, played_s, last_s = time.monotonic(), 0.0, None
+        start, played_s = time.monotonic(), 0.0
+        last_s: float | None = None
         with closing(self.recording.chunks(1 << 15)) as chunks:
             for chunk in (part for whole in chunks for part in split(whole)):
-                end_s = float(chunk.t_s[-1]) if len(chunk.t_s) else last_s or 0.0
-                if last_s is None:
-                    last_s = float(chunk.t_s[0])
-                # Time that steps back, or leaps, is for the clock stage to judge; it must not stop the show.
-                played_s += min(max(end_s - last_s, 0.0), LONGEST_WAIT_S)
-                last_s = end_s
+                if len(chunk.t_s) and isfinite(end_s := float(chunk.t_s[-1])):
+                    # Time that steps back, or leaps, is for the clock stage to judge; it must not stop the show.
+                    before_s = float(chunk.t_s[0]) if last_s is None else last_s
+                    played_s += min(max(end_s - before_s, 0.0), LONGEST_WAIT_S)
+                    last_s = end_s
                 await asyncio.sleep(max(0.0, start + played_s / self.speed - time.monotonic()))
                 yield replace(chunk, received_s=time.monotonic())
 

@@ -92,7 +92,7 @@ def load(folder: Path) -> Session:
 
 def _session(raw: Mapping[str, Any]) -> Session:
     version = raw["schema_version"]
-    if not isinstance(version, int) or version < 1:
+    if not _is(version, int) or version < 1:
         raise TypeError("schema_version is not a positive whole number")
     if version > SCHEMA_VERSION:
         raise DataError(
@@ -104,6 +104,7 @@ def _session(raw: Mapping[str, Any]) -> Session:
     rate_hz = stream["rate_hz"]
     if not channels or not isinstance(channels, list) or len(set(channels)) != len(channels):
         raise TypeError("channels is not a list of different names")
+    sample_columns(tuple(channels), annotated=False)
     if rate_hz is not None and not (_is(rate_hz, int, float) and math.isfinite(rate_hz) and rate_hz > 0):
         raise TypeError("rate_hz is neither null nor a positive number")
     if stream["gravity"] not in ("included", "excluded"):

@@ -31,7 +31,7 @@ Kind = Literal["number", "datetime", "text"]
 class Block:
     """Consecutive rows: `numbers` (n, k) float64, one column per asked one; `text` (n,) or None.
 
-    `rows` (n,) is where each stands in the file, counted from 1, for messages.
+    `rows` (n,) is the line of each in the file, for messages.
     """
 
     numbers: F64
@@ -42,11 +42,10 @@ class Block:
 class Table(Protocol):
     """A file of named columns. `kinds` is what the first row holds; date and time count as seconds.
 
-    `row_name` is what a row of the file is called; `notes` gains a line when a torn end was dropped.
+    `notes` gains a line when a torn end was dropped.
     """
 
     path: Path
-    row_name: str
     names: list[str]
     kinds: list[Kind]
     notes: list[str]
@@ -83,8 +82,6 @@ class CsvTable:
 
     With `whole_lines` a last line without a newline is torn, however complete it looks.
     """
-
-    row_name = "line"
 
     def __init__(self, path: Path, *, gzipped: bool = False, whole_lines: bool = False) -> None:
         self.path = path
@@ -225,8 +222,6 @@ class CsvTable:
 class ParquetTable:
     """A Parquet file, read batch by batch with pyarrow (extra `parquet`)."""
 
-    row_name = "row"
-
     def __init__(self, path: Path) -> None:
         self.path = path
         self.notes: list[str] = []
@@ -256,7 +251,8 @@ class ParquetTable:
 
     def _open(self) -> Any:
         try:
-            return self._parquet.ParquetFile(self.path)
+            # Buffered, so that a column of a row group need not fit into memory.
+            return self._parquet.ParquetFile(self.path, buffer_size=1 << 20)
         except (self._arrow.ArrowException, OSError) as error:
             raise self._damaged(error) from None
 
