@@ -94,32 +94,29 @@ class _View:
 
 
 def _lines(screen: Screen, width: int) -> Iterator[list[Part]]:
-    yield _header(screen, width)
-    yield []
+    yield from _header(screen, width)
     if screen.session.labels:
         yield from _now(screen, width)
         yield []
         yield from _timeline(screen, width)
-        yield []
+    yield []
     yield from _stream(screen)
     if screen.session.labels:
         yield []
         yield from _latency(screen)
     yield []
     notes = screen.tally.stats.notes
-    yield [(" " + (notes[-1] if notes else "Ctrl-C ends"), "dim")]
+    yield [(f" note: {notes[-1]}" if notes else " Ctrl-C ends", "dim")]
 
 
-def _header(screen: Screen, width: int) -> list[Part]:
+def _header(screen: Screen, width: int) -> Iterator[list[Part]]:
     session = screen.session
-    minutes, seconds = divmod(int(screen.tally.elapsed_s), 60)
-    clock = f"{minutes:02d}:{seconds:02d} "
-    model = f" → {session.bundle} · {session.runtime} · {session.label_set}" if session.labels else ""
-    if screen.recording:
-        model += f" → {screen.recording}"
-    name = " mujo-edge "
-    what = f" {session.info.name}{model}"[: width - len(name) - len(clock) - 1]
-    return [(name, "bold reverse"), (what, ""), (clock.rjust(width - len(name) - len(what)), "bold")]
+    name, clock = " mujo-edge ", "{:02d}:{:02d} ".format(*divmod(int(screen.tally.elapsed_s), 60))
+    source = f" {session.info.name}"[: width - len(name) - len(clock) - 1]
+    yield [(name, "bold reverse"), (source, "bold"), (clock.rjust(width - len(name) - len(source)), "bold")]
+    model = [session.bundle, session.runtime, session.label_set] if session.labels else []
+    keeps = [f"records to {screen.recording}"] if screen.recording else []
+    yield [(" " * len(name) + " " + " · ".join(model + keeps), "dim")]
 
 
 def _now(screen: Screen, width: int) -> Iterator[list[Part]]:
@@ -271,23 +268,21 @@ def _merged(parts: Iterable[Part]) -> Iterator[Part]:
 def describe(summary: Summary, recording: str | None = None) -> str:
     """The summary as a few lines for people."""
     session, tally, stats = summary.session, summary.tally, summary.tally.stats
-    speed = "" if tally.speed is None else f" ({tally.speed:,.1f} times real time)"
     rate = "" if stats.rate_hz is None else f" at {stats.rate_hz:.2f} Hz"
+    speed = "" if tally.speed is None else f", {tally.speed:,.1f} times real time"
     lines = [
-        f"{session.info.name}: {stats.samples:,} samples{rate}, {stats.signal_s:.1f} s of signal "
-        f"in {tally.elapsed_s:.1f} s{speed}",
+        f"{session.info.name}: {stats.samples:,} samples{rate}",
+        f"{stats.signal_s:.1f} s of signal in {tally.elapsed_s:.1f} s{speed}",
         f"lost {stats.lost} · invalid {stats.invalid} · repeated {stats.repeated} · gaps {stats.gaps} "
         f"· dropped windows {stats.dropped_windows}",
     ]
     if session.labels:
-        model = f"{session.bundle} · {session.runtime} · {session.label_set}: {tally.predictions:,} predictions"
-        right = (
-            "" if tally.accuracy is None else f", {tally.accuracy:.1%} of {tally.judged:,} outside transitions right"
-        )
-        lines.insert(1, model + right)
-    if tally.latency:
-        stages = " · ".join(f"{stage} {both.p50:.2f} / {both.p99:.2f}" for stage, both in tally.latency.items())
-        lines.append(f"latency ms, p50 / p99: {stages}")
+        lines.append(f"{session.bundle} · {session.runtime} · {session.label_set}: {tally.predictions:,} predictions")
+    if tally.accuracy is not None:
+        lines.append(f"{tally.accuracy:.1%} of {tally.judged:,} predictions outside transitions are right")
+    for name in ("p50", "p99") if tally.latency else ():
+        stages = ", ".join(f"{stage} {getattr(both, name):.2f}" for stage, both in (tally.latency or {}).items())
+        lines.append(f"latency {name}, ms: {stages}")
     lines += [shorten(f"note: {note}", NOTE_WIDTH, placeholder=" ...") for note in summary.notes]
     if recording:
         lines.append(f"recorded to {recording}")
