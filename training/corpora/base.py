@@ -78,20 +78,25 @@ def join(streams: Sequence[tuple[F64, F64]], rate_hz: float) -> tuple[F64, F64]:
     """
     start, stop = max(t[0] for t, _ in streams), min(t[-1] for t, _ in streams)
     grid = np.arange(start, stop, 1 / rate_hz)
-    columns = []
+    parts = []
     for t, x in streams:
         native_hz = (len(t) - 1) / (t[-1] - t[0])
         if native_hz > 1.1 * rate_hz and len(grid):
             even = np.arange(start, stop, 1 / native_hz)
             x = resample(interpolate(even, t, x), native_hz, rate_hz)
             t = start + np.arange(len(x)) / rate_hz
-        columns.append(interpolate(grid, t, x))
-    return grid, np.concatenate(columns, 1)
+        parts.append(interpolate(grid, t, x))
+    return grid, np.concatenate(parts, 1)
 
 
 def interpolate(at: F64, t: F64, x: F64) -> F64:
     """Linear interpolation of (n, C) at other times."""
     return np.stack([np.interp(at, t, column) for column in x.T], 1)
+
+
+def columns(*parts: np.ndarray) -> F32:
+    """Arrays (n, C) side by side, as float32."""
+    return np.concatenate(parts, 1).astype(np.float32)
 
 
 def whole(label: str, n: int) -> np.ndarray:
@@ -118,14 +123,17 @@ def problems(recordings: Sequence[Recording], classes: Sequence[str]) -> Iterato
     |a| at rest must be 7.4 to 12.3 m/s2 over the set; one recording, which may hold no rest at all, may be
     off by a factor of four. No value may exceed 1,000 m/s2 or rad/s.
     """
+    sound = []
     for recording in recordings:
         if not (np.abs(recording.x) < 1000).all():
-            yield recording.session, "values beyond 1,000 m/s2 or rad/s or not finite: a wrong unit or a broken file"
-        elif advice := gravity_advice(rest_acceleration([recording]), 0.25, 4.0):
+            yield recording.session, "values beyond 1,000 m/s2 or rad/s: a wrong unit or a broken file"
+            continue
+        sound.append(recording)
+        if advice := gravity_advice(rest_acceleration([recording]), 0.25, 4.0):
             yield recording.session, advice
         if strange := {label for label, *_ in recording.segments()} - {*classes, ""}:
             yield recording.session, f"labels {sorted(strange)} are not of this data set: is it a newer version of it?"
-    if recordings and (advice := gravity_advice(rest_acceleration(recordings), 0.75, 1.25)):
+    if sound and (advice := gravity_advice(rest_acceleration(sound), 0.75, 1.25)):
         yield "", advice
 
 

@@ -40,7 +40,11 @@ def fetch(corpus: Corpus, folder: Path) -> Path:
             f"Delete that file and try again, or get it from {corpus.home}"
         ) from None
     path = Path(saved)
-    if not corpus.recognises(path):
+    try:
+        recognised = corpus.recognises(path)
+    except DataError:
+        recognised = False
+    if not recognised:
         path.unlink()
-        raise DataError(f"{source.url} no longer holds {corpus.title}. Get it from {corpus.home}")
+        raise DataError(f"{source.url} is cut off or no longer {corpus.title}. Try again, or get it from {corpus.home}")
     return path

@@ -17,6 +17,14 @@ from pyarrow import csv
 
 from mujo_edge.core import DataError
 
+LARGEST = 1e15
+"""No number of these data sets is larger; timestamps in milliseconds are 1.6e12."""
+
+
+def usable(values: np.ndarray) -> np.ndarray:
+    """Where an array holds numbers: neither NaN nor infinite nor absurd."""
+    return np.abs(values) < LARGEST
+
 
 def natural(text: str) -> list[tuple[int, str]]:
     """Sort key that puts `sub_2` before `sub_10`."""
@@ -115,9 +123,9 @@ def read_csv(
     if not len(table):
         raise DataError(f"{where} has no rows. Fetch the file again")
     for column, kind in columns.items():
-        if kind is float and not (finite := np.isfinite(values[column])).all():
+        if kind is float and not (good := usable(values[column])).all():
             raise DataError(
-                f"{where}: row {int(np.argmin(finite)) + 1} of column {column} is empty or not finite. "
+                f"{where}: row {int(np.argmin(good)) + 1} of column {column} is empty or not a finite number. "
                 "Drop or repair those rows first"
             )
     return values
@@ -137,8 +145,8 @@ def read_npy(tree: Tree, name: str, columns: int) -> np.ndarray:
         raise DataError(f"{where} is no whole .npy file ({error}). Fetch the file again") from None
     if values.ndim != 2 or values.shape[1] != columns or not len(values):
         raise DataError(f"{where} has shape {values.shape}, expected (n, {columns}). Is it another data set's file?")
-    if not np.isfinite(values).all():
-        raise DataError(f"{where} holds values that are not finite. Drop or repair those rows first")
+    if not usable(values).all():
+        raise DataError(f"{where} holds values that are not finite numbers. Drop or repair those rows first")
     return values
 
 
@@ -155,6 +163,6 @@ def read_mat(tree: Tree, name: str, variable: str) -> np.ndarray:
     if variable not in content:
         raise DataError(f"{where} has no variable {variable}. Is it another data set's file?")
     values = np.asarray(content[variable], np.float64)
-    if not np.isfinite(values).all():
-        raise DataError(f"{where}: {variable} holds values that are not finite. Drop or repair those rows first")
+    if not usable(values).all():
+        raise DataError(f"{where}: {variable} holds values that are not finite numbers. Fetch the file again")
     return values

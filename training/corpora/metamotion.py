@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mujo_edge.core import F64, STANDARD_GRAVITY, DataError
-from training.corpora.base import Corpus, Recording, join, whole
+from training.corpora.base import Corpus, Recording, columns, join, whole
 from training.corpora.files import Tree, read_csv, stack
 
 LIFTS = {
@@ -57,15 +57,13 @@ def read(tree: Tree) -> Iterator[Recording]:
         t_s, x = join([((t_ms - origin_ms) / 1000, values) for t_ms, values in streams], RATE_HZ)
         if not len(t_s):
             raise DataError(f"{tree.where(name)} and the other sensor's file do not overlap in time")
-        x[:, :3] *= STANDARD_GRAVITY
-        x[:, 3:] = np.deg2rad(x[:, 3:])
         yield Recording(
             corpus="metamotion",
             subject=found["person"],
             session=f"{title} {time}",
             placement="wrist",
             rate_hz=RATE_HZ,
-            x=x.astype(np.float32),
+            x=columns(x[:, :3] * STANDARD_GRAVITY, np.deg2rad(x[:, 3:])),
             labels=whole(LIFTS[found["lift"]], len(x)),
         )
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mujo_edge.core import CHANNELS, DataError
-from training.corpora.base import Corpus, Download, Recording
+from training.corpora.base import Corpus, Download, Recording, columns
 from training.corpora.files import Tree, read_csv, stack
 
 ACTIVITIES = (
@@ -47,14 +47,13 @@ def read(tree: Tree) -> Iterator[Recording]:
         labels = np.asarray(["", *ACTIVITIES])[number]
         for placement, side, first, channels in SITES:
             x = stack(values, COLUMNS[first : first + channels])
-            x[:, 3:] = np.deg2rad(x[:, 3:])
             yield Recording(
                 corpus="mhealth",
                 subject=found[1],
                 session=f"subject{found[1]} {placement}",
                 placement=placement,
                 rate_hz=50.0,
-                x=x.astype(np.float32),
+                x=columns(x[:, :3], np.deg2rad(x[:, 3:])),
                 labels=labels,
                 side=side,
                 channels=CHANNELS[:channels],

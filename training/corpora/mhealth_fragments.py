@@ -13,8 +13,8 @@ from io import BytesIO
 import numpy as np
 
 from mujo_edge.core import CHANNELS, DataError
-from training.corpora.base import Corpus, Recording, whole
-from training.corpora.files import Tree
+from training.corpora.base import Corpus, Recording, columns, whole
+from training.corpora.files import Tree, usable
 from training.corpora.mhealth import ACTIVITIES
 
 MARKER = r"mhealth_fragments_acc\.npz"
@@ -32,10 +32,10 @@ def read(tree: Tree) -> Iterator[Recording]:
             raise DataError(f"{where} is cut off or not this data set ({error}). Fetch the file again") from None
         if x.ndim != 3 or x.shape[2] != len(channels) or not len(x) == len(y) == len(keep):
             raise DataError(f"{where}: X {x.shape}, y {y.shape} and channels {channels.shape} do not fit together")
-        if not np.isfinite(x).all():
-            raise DataError(f"{where}: X holds values that are not finite. Drop those windows first")
+        if not usable(x).all():
+            raise DataError(f"{where}: X holds values that are not finite numbers. Fetch the file again")
         for site, (placement, side) in SITES.items():
-            columns = [channels.tolist().index(f"{site}_{axis}") for axis in "xyz"]
+            axes = [channels.tolist().index(f"{site}_{axis}") for axis in "xyz"]
             for i in np.flatnonzero(keep):
                 yield Recording(
                     corpus="mhealth_fragments",
@@ -43,7 +43,7 @@ def read(tree: Tree) -> Iterator[Recording]:
                     session=f"window {i}",
                     placement=placement,
                     rate_hz=50.0,
-                    x=x[i][:, columns].astype(np.float32),
+                    x=columns(x[i][:, axes]),
                     labels=whole(str(classes[y[i]]), x.shape[1]),
                     side=side,
                     channels=CHANNELS[:3],

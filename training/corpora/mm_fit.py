@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mujo_edge.core import F64, DataError
-from training.corpora.base import Corpus, Download, Recording, join
+from training.corpora.base import Corpus, Download, Recording, columns, join
 from training.corpora.files import Tree, read_csv, read_npy
 
 EXERCISES = (
@@ -85,7 +85,7 @@ def read(tree: Tree) -> Iterator[Recording]:
                 session=f"w{workout} {device}_{side}",
                 placement=PLACEMENTS[device],
                 rate_hz=RATE_HZ,
-                x=x.astype(np.float32),
+                x=columns(x),
                 labels=labels_at(frame, sets),
                 side="left" if side == "l" else "right",
             )

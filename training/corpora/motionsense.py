@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
-from training.corpora.base import CORE_MOTION_G, Corpus, Download, Recording, whole
+from training.corpora.base import CORE_MOTION_G, Corpus, Download, Recording, columns, whole
 from training.corpora.files import Tree, read_csv, stack
 
 ACTIVITIES = {
@@ -32,7 +30,7 @@ def read(tree: Tree) -> Iterator[Recording]:
     for name, found in tree.match(MARKER):
         values = read_csv(tree, name, dict.fromkeys(GRAVITY + USER + ROTATION, float))
         acceleration = (stack(values, GRAVITY) + stack(values, USER)) * CORE_MOTION_G
-        x = np.concatenate([acceleration, stack(values, ROTATION)], 1).astype(np.float32)
+        x = columns(acceleration, stack(values, ROTATION))
         activity, trial, subject = found.groups()
         yield Recording(
             corpus="motionsense",

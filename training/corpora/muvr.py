@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mujo_edge.core import CHANNELS
-from training.corpora.base import CORE_MOTION_G, Corpus, Download, Recording
+from training.corpora.base import CORE_MOTION_G, Corpus, Download, Recording, columns
 from training.corpora.files import Tree, read_csv, stack
 
 EXERCISES = (
@@ -61,7 +61,7 @@ def read(tree: Tree) -> Iterator[Recording]:
             session=f"{found[1]}/{found[2]}",
             placement="wrist",
             rate_hz=50.0,
-            x=(stack(values, "xyz") * CORE_MOTION_G).astype(np.float32),
+            x=columns(stack(values, "xyz") * CORE_MOTION_G),
             labels=np.asarray([exercise.replace("-", " ") for exercise in values["exercise"]]),
             channels=CHANNELS[:3],
         )

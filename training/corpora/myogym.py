@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mujo_edge.core import STANDARD_GRAVITY, DataError
-from training.corpora.base import Corpus, Recording
+from training.corpora.base import Corpus, Recording, columns
 from training.corpora.files import Tree, read_mat
 
 EXERCISES = (
@@ -67,14 +67,13 @@ def read(tree: Tree) -> Iterator[Recording]:
         rows, first = np.unique(np.column_stack([labels[:, 1], data, exercise]), axis=0, return_index=True)
         for person in np.unique(rows[:, 0]):
             mine = np.sort(first[rows[:, 0] == person])
-            x = np.concatenate([data[mine, 10:13] * STANDARD_GRAVITY, np.deg2rad(data[mine, 14:17])], 1)
             yield Recording(
                 corpus="myogym",
                 subject=str(int(person)),
                 session=f"person {int(person)}",
                 placement="forearm",
                 rate_hz=50.0,
-                x=x.astype(np.float32),
+                x=columns(data[mine, 10:13] * STANDARD_GRAVITY, np.deg2rad(data[mine, 14:17])),
                 labels=np.asarray(EXERCISES)[exercise[mine].astype(np.int64) - 1],
             )
 

@@ -1,4 +1,4 @@
-"""sp-sw: seated, standing up, walking, turning, sitting down; pocket phone and left-wrist watch worn together.
+"""sp-sw: seated, standing up, walking, turning, sitting down; pocket phone and left-wrist watch together.
 
 Layout: `DATA/sNN/sNN_EE_{sp,sw}.csv` with x_acc..z_acc (m/s2 with gravity), x_gyro..z_gyro (rad/s), timestamp (ms) and
 label of every sample. Stamps are of arrival and bunched (0 to 188 ms apart), while the sensors tick evenly at about
@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from mujo_edge.core import DataError
-from training.corpora.base import Corpus, Download, Recording
+from training.corpora.base import Corpus, Download, Recording, columns
 from training.corpora.files import Tree, read_csv, stack
 
 ACTIVITIES = {
@@ -41,7 +41,7 @@ def read(tree: Tree, device: str) -> Iterator[Recording]:
         if unknown or span_s <= 0:
             problem = f"unknown labels {sorted(map(str, unknown))}" if unknown else "timestamps that do not grow"
             raise DataError(f"{tree.where(name)} has {problem}. Is it another data set's file?")
-        x = stack(values, COLUMNS).astype(np.float32)
+        x = columns(stack(values, COLUMNS))
         yield Recording(
             corpus="sp_sw_phone" if device == "sp" else "sp_sw_watch",
             subject=found[1],

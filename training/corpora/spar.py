@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mujo_edge.core import DataError
-from training.corpora.base import CORE_MOTION_G, Corpus, Download, Recording, whole
+from training.corpora.base import CORE_MOTION_G, Corpus, Download, Recording, columns, whole
 from training.corpora.files import Tree
 
 EXERCISES = (
@@ -42,7 +42,7 @@ def read(tree: Tree) -> Iterator[Recording]:
             )
         data = np.load(BytesIO(content), allow_pickle=True).item()
         for raw, exercise, subject, side in zip(data["X"], data["y"], data["subject"], data["side"], strict=True):
-            x = np.concatenate([raw[:, :3] * CORE_MOTION_G, raw[:, 3:]], 1).astype(np.float32)
+            x = columns(raw[:, :3] * CORE_MOTION_G, raw[:, 3:])
             hand = "right" if side else "left"
             yield Recording(
                 corpus="spar",

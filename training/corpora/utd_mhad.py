@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mujo_edge.core import STANDARD_GRAVITY, DataError
-from training.corpora.base import Corpus, Download, Recording, whole
+from training.corpora.base import Corpus, Download, Recording, columns, whole
 from training.corpora.files import Tree, read_mat
 
 ACTIONS = (
@@ -54,7 +54,7 @@ def read(tree: Tree) -> Iterator[Recording]:
         raw = read_mat(tree, name, "d_iner")
         if raw.ndim != 2 or raw.shape[1] != 6:
             raise DataError(f"{tree.where(name)}: d_iner has shape {raw.shape}, expected (n, 6)")
-        x = np.concatenate([raw[:, :3] * STANDARD_GRAVITY, np.deg2rad(raw[:, 3:])], 1).astype(np.float32)
+        x = columns(raw[:, :3] * STANDARD_GRAVITY, np.deg2rad(raw[:, 3:]))
         action, subject, trial = map(int, found.groups())
         if not 1 <= action <= len(ACTIONS):
             raise DataError(f"{tree.where(name)}: UTD-MHAD has actions 1 to 27. Move this file out of the folder")

@@ -1,0 +1,49 @@
+"""Made data sets, the real ones where they are, and a cache of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from made_corpora import LAYOUTS
+
+from training.corpora import CORPORA, data_root
+
+
+@pytest.fixture(params=LAYOUTS)
+def layout(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
+    """(name, folder) of every data set that can be made up."""
+    folder = tmp_path / "publisher"
+    LAYOUTS[request.param](folder)
+    return request.param, folder
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[[str], Path]:
+    """Write one data set by name -> its folder."""
+
+    def write(name: str) -> Path:
+        folder = tmp_path / name
+        LAYOUTS[name](folder)
+        return folder
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJO_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def real() -> Callable[[str], Path]:
+    """Path of a real data set; skips the test where it is absent."""
+
+    def path(name: str) -> Path:
+        found = CORPORA[name].find(data_root()) or CORPORA[name].locate()
+        if found is None:
+            pytest.skip(f"{name} is not under {data_root()}: set MUJO_DATA")
+        return found
+
+    return path

@@ -1,0 +1,114 @@
+"""The real data sets, where they are: counts as published, windows equal to the evaluation protocol's own code."""
+
+from __future__ import annotations
+
+import importlib.util
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from training.corpora import CORPORA, PROTOCOL_V1, data_root, folds, label_fraction, windows
+from training.corpora.base import Recording, WindowSet, runs
+from training.corpora.utd_mhad import WRIST_ACTIONS
+
+COUNTS = {
+    # recordings (identical ones once), people, classes, windows
+    "motionsense": (359, 24, 6, 18171),
+    "spar": (140, 10, 7, 3046),
+    "utd_mhad": (861, 8, 27, 962),
+    "sp_sw_watch": (223, 23, 5, 1619),
+    "sp_sw_phone": (223, 23, 5, 1628),
+    "muvr": (390, 6, 30, 6306),
+    "metamotion": (61, 4, 6, 709),
+    "mhealth_fragments": (875 * 3, 1, 12, 875 * 3),
+}
+
+
+@pytest.fixture(scope="module")
+def protocol() -> ModuleType:
+    path = data_root().parent / "eval" / "protocol.py"
+    if not path.is_file():
+        pytest.skip(f"{path} is absent")
+    spec = importlib.util.spec_from_file_location("protocol", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module", params=COUNTS)
+def corpus(request, real) -> tuple[str, list[Recording], WindowSet]:
+    """(name, recordings, windows), read once."""
+    recordings = CORPORA[request.param].load(real(request.param))
+    return request.param, recordings, windows(recordings, CORPORA[request.param].classes)
+
+
+def test_counts(corpus):
+    name, recordings, data = corpus
+    classes = {label for r in recordings for label, *_ in r.segments()} - {""}
+    assert (len(recordings), len({r.subject for r in recordings}), len(classes), len(data)) == COUNTS[name]
+    assert classes == set(CORPORA[name].classes)
+
+
+def test_windows_equal_the_protocol(corpus, protocol):
+    name, recordings, data = corpus
+    expected, y = [], []
+    for recording in recordings:
+        x = protocol.resample(recording.x.astype(np.float64), recording.rate_hz)
+        at = np.minimum(np.rint(np.arange(len(x)) * recording.rate_hz / 50).astype(int), len(recording.x) - 1)
+        for label, start, stop in runs(recording.labels[at]):
+            cut = protocol.windows(x[start:stop])
+            expected += cut
+            y += [CORPORA[name].classes.index(label)] * len(cut)
+    expected = np.stack(expected)
+    np.testing.assert_array_equal(data.y, y)
+    given = data.x[:, : expected.shape[1]]
+    if all(recording.rate_hz <= 50 for recording in recordings):
+        np.testing.assert_array_equal(given, expected.astype(np.float32))
+    else:
+        # Another order of summing in the low-pass: one float32 step, of 1e-6 at the least.
+        assert (np.abs(given - expected) <= np.spacing(np.maximum(np.abs(expected), 1e-6).astype(np.float32))).all()
+
+
+def test_folds_and_fractions_equal_the_protocol(corpus, protocol):
+    name, _, data = corpus
+    if name not in PROTOCOL_V1:
+        pytest.skip(f"{name} is for training only")
+    pairs = zip(folds(data.y, data.subject), protocol.folds(data.y, data.subject), strict=True)
+    for seed, (ours, theirs) in enumerate(pairs):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(a, b)
+        for share in protocol.FRACTIONS:
+            ours_part, theirs_part = (f(data.y, ours[0], share, seed) for f in (label_fraction, protocol.fraction))
+            np.testing.assert_array_equal(ours_part, theirs_part)
+
+
+def test_motionsense_repeat_is_left_out(real):
+    sessions = {r.session for r in CORPORA["motionsense"].load(real("motionsense"))}
+    assert "sit_5/sub_1" in sessions
+    assert "sit_13/sub_1" not in sessions
+
+
+def test_short_trials_as_the_protocol_page_says(real):
+    trials = CORPORA["utd_mhad"].load(real("utd_mhad"))
+    assert sum(len(r.x) < 150 for r in trials) == 166
+    assert {r.placement for r in trials if r.labels[0] in WRIST_ACTIONS} == {"wrist"}
+    assert {r.placement for r in trials if r.labels[0] not in WRIST_ACTIONS} == {"thigh"}
+    watch = CORPORA["sp_sw_watch"].load(real("sp_sw_watch"))
+    lengths = np.array([stop - start for r in watch for _, start, stop in r.segments()])
+    assert np.mean(lengths < 300) == pytest.approx(0.96, abs=0.001)  # the page takes the watch's 104 Hz as 100
+
+
+def test_spar_people_sides_and_exercises(real):
+    recordings = CORPORA["spar"].load(real("spar"))
+    assert len({(r.subject, r.side, str(r.labels[0])) for r in recordings}) == 10 * 2 * 7
+
+
+def test_apple_and_android_watches_agree_on_the_sign(real):
+    """An arm that hangs from the left shoulder points a watch's x axis to the ground: specific force is negative."""
+    pendulum = [r for r in CORPORA["spar"].load(real("spar")) if r.side == "left" and r.labels[0] == "pendulum"]
+    walking = CORPORA["sp_sw_watch"].load(real("sp_sw_watch"))
+    apple = np.median(np.concatenate([r.x[:, 0] for r in pendulum]))
+    android = np.median(np.concatenate([r.x[r.labels == "walking", 0] for r in walking]))
+    assert apple < -8
+    assert android < -6
