@@ -34,16 +34,17 @@ def list_(data: Root = None) -> None:
     """List the data sets: what was found, people, classes, hours, rate and licence."""
     root = data or registry.data_root()
     table = Table(*(Column(name, no_wrap=True) for name in ("name", *COLUMNS, "licence")), box=SIMPLE_HEAD, padding=0)
-    for corpus in registry.CORPORA.values():
-        path = corpus.find(root) or corpus.locate()
-        if path is None:
-            cells = ["not here", "", str(len(corpus.classes)), "", ""]
-        else:
-            with console.status(f"Reading {escape(str(path))}"):
+    paths, damaged = registry.present(root)
+    for name, corpus in registry.CORPORA.items():
+        cells = ["not here", "", str(len(corpus.classes)), "", ""]
+        if path := paths.get(name):
+            with console.status(f"Reading {name}"):
                 cells = numbers(inspect(corpus, path))
-        table.add_row(corpus.name, *cells, escape(corpus.licence))
+        table.add_row(name, *cells, escape(corpus.licence))
     console.print(f"Data sets in {escape(str(root))}:")
     console.print(table)
+    for message in damaged:
+        console.print(escape(message), style="red")
 
 
 def numbers(found: Inspection) -> list[str]:
@@ -113,9 +114,8 @@ def windows(
 ) -> None:
     """Count protocol v1's windows per class and person."""
     root = data or registry.data_root()
-    here = [c.name for c in registry.CORPORA.values() if c.find(root) or c.locate()]
     rows: list[tuple[str, str, str, int]] = []
-    for corpus in map(registry.get, names or here):
+    for corpus in map(registry.get, names or registry.present(root)[0]):
         with console.status(f"Cutting {corpus.name}"):
             people, counts = count_windows(registry.load_windows(corpus.name, root, hop))
         show_windows(corpus, counts)

@@ -80,8 +80,7 @@ def join(streams: Sequence[tuple[F64, F64]], rate_hz: float) -> tuple[F64, F64]:
     grid = np.arange(start, stop, 1 / rate_hz)
     parts = []
     for t, x in streams:
-        native_hz = (len(t) - 1) / (t[-1] - t[0])
-        if native_hz > 1.1 * rate_hz and len(grid):
+        if len(grid) and (native_hz := (len(t) - 1) / (t[-1] - t[0])) > 1.1 * rate_hz:
             even = np.arange(start, stop, 1 / native_hz)
             x = resample(interpolate(even, t, x), native_hz, rate_hz)
             t = start + np.arange(len(x)) / rate_hz
@@ -196,12 +195,21 @@ class Corpus:
     locate: Callable[[], Path | None] = lambda: None
 
     def find(self, root: Path) -> Path | None:
-        """The zip or folder of this data set: one of those in `root`, two levels deep, or `root` itself."""
+        """The zip or folder of this data set: one of those in `root`, two levels deep, or `root` itself.
+
+        Raises `DataError` where it is not found but a damaged archive is, which may be it.
+        """
         if not root.is_dir():
             return root if root.is_file() and self.recognises(root) else None
+        damaged: DataError | None = None
         for path in (*sorted(root.glob("*")), *sorted(root.glob("*/*")), root):
-            if (path.is_dir() or path.suffix.lower() == ".zip") and self.recognises(path):
-                return path
+            try:
+                if (path.is_dir() or path.suffix.lower() == ".zip") and self.recognises(path):
+                    return path
+            except DataError as error:
+                damaged = error
+        if damaged:
+            raise damaged
         return None
 
     def recognises(self, path: Path) -> bool:

@@ -71,10 +71,22 @@ def get(name: str) -> Corpus:
     return CORPORA[name]
 
 
+def present(root: Path) -> tuple[dict[str, Path], list[str]]:
+    """Where the data sets lie that are here, by name; and what is wrong with archives that cannot be opened."""
+    paths, damaged = {}, {}
+    for name, corpus in CORPORA.items():
+        try:
+            if path := corpus.locate() or corpus.find(root):
+                paths[name] = path
+        except DataError as error:
+            damaged[str(error)] = None
+    return paths, list(damaged)
+
+
 def find(name: str, root: Path | None = None) -> Path:
-    """Where the data set lies under `root` (default `data_root()`). Raises `DataError` if it does not."""
+    """Where the data set lies, under `root` (default `data_root()`) or in a package. Raises `DataError` if nowhere."""
     corpus, root = get(name), root or data_root()
-    path = corpus.find(root) or corpus.locate()
+    path = corpus.locate() or corpus.find(root)
     if path is None:
         raise DataError(
             f"{corpus.title} was not found under {root}. Set MUJO_DATA to the folder that holds it, "

@@ -41,7 +41,7 @@ def real() -> Callable[[str], Path]:
     """Path of a real data set; skips the test where it is absent."""
 
     def path(name: str) -> Path:
-        found = CORPORA[name].find(data_root()) or CORPORA[name].locate()
+        found = CORPORA[name].locate() or CORPORA[name].find(data_root())
         if found is None:
             pytest.skip(f"{name} is not under {data_root()}: set MUJO_DATA")
         return found

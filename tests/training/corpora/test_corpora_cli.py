@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import http.server
+import shutil
 import subprocess
 import sys
 import threading
@@ -44,6 +45,23 @@ def test_list(make, monkeypatch):
     lines = {line.split()[0]: line.split() for line in call("list").splitlines() if line.strip()}
     assert lines["motionsense"][1:] == ["18", "3", "6", "0.03", "50", "MIT"]
     assert lines["mhealth"][1:3] == ["not", "here"]
+
+
+def test_half_a_zip_hides_no_other_data_set(make, monkeypatch):
+    root = make("mhealth").parent
+    archive = zip_folder(make("motionsense"), root / "motionsense.zip")
+    shutil.rmtree(root / "motionsense")
+    archive.write_bytes(archive.read_bytes()[:5000])
+    monkeypatch.setenv("MUJO_DATA", str(root))
+    output = call("list")
+    assert "motionsense.zip is not a whole zip archive" in output
+    lines = {line.split()[0]: line.split() for line in output.splitlines() if line.strip()}
+    assert lines["mhealth"][1] == "6"
+    assert lines["motionsense"][1:3] == ["not", "here"]
+    assert registry.load("mhealth")
+    for command in (partial(registry.load, "motionsense"), partial(call, "check", archive)):
+        with pytest.raises(DataError, match="not a whole zip archive"):
+            command()
 
 
 def test_check_counts_the_publishers_files(layout):

@@ -70,10 +70,9 @@ def test_windows_equal_the_protocol(corpus, protocol):
         assert (np.abs(given - expected) <= np.spacing(np.maximum(np.abs(expected), 1e-6).astype(np.float32))).all()
 
 
+@pytest.mark.parametrize("corpus", PROTOCOL_V1, indirect=True)
 def test_folds_and_fractions_equal_the_protocol(corpus, protocol):
-    name, _, data = corpus
-    if name not in PROTOCOL_V1:
-        pytest.skip(f"{name} is for training only")
+    _, _, data = corpus
     pairs = zip(folds(data.y, data.subject), protocol.folds(data.y, data.subject), strict=True)
     for seed, (ours, theirs) in enumerate(pairs):
         for a, b in zip(ours, theirs, strict=True):
