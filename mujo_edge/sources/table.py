@@ -11,7 +11,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -227,45 +227,49 @@ class ParquetTable:
         self.notes: list[str] = []
         self._arrow = require_extra("pyarrow", "parquet")
         self._parquet = require_extra("pyarrow.parquet", "parquet")
-        with self._open() as file:
-            self._schema = file.schema_arrow
-            if not file.metadata.num_rows:
-                raise DataError(f"{path} holds no samples")
-        self.names = [str(name) for name in self._schema.names]
+        with self._parser(), self._open() as file:
+            schema, rows = file.schema_arrow, file.metadata.num_rows
+            self.names = [str(name) for name in schema.names]
+            self.kinds = [self._kind(kind) for kind in schema.types]
+        if not rows:
+            raise DataError(f"{path} holds no samples")
         if len(set(self.names)) != len(self.names):
             raise DataError(f"{path} has several columns of one name: {', '.join(self.names)[:200]}")
-        self.kinds = [self._kind(kind) for kind in self._schema.types]
 
     def blocks(self, numbers: Sequence[int], text: int | None, size: int) -> Generator[Block, None, None]:
         """See `Table.blocks`. Raises `DataError` where the file is damaged or a column holds no numbers."""
-        wanted = sorted({*numbers, *([] if text is None else [text])})
-        row_bytes = 8 * len(wanted)
+        wanted = [*dict.fromkeys([*numbers, *([] if text is None else [text])])]
         row = 0
-        with self._open() as file:
-            for batch in self._batches(file, wanted, max(1, size // row_bytes)):
-                columns = [self._floats(batch.column(wanted.index(i)), i) for i in numbers]
-                label = None if text is None else batch.column(wanted.index(text)).to_pylist()
-                words = None if label is None else ["" if cell is None else str(cell) for cell in label]
-                yield Block(np.stack(columns, 1), words, range(row + 1, row + 1 + batch.num_rows))
-                row += batch.num_rows
+        with self._parser():
+            file = self._open()
+            # By name: an index would count the leaves of nested columns.
+            batches = file.iter_batches(max(1, size // (8 * len(wanted))), columns=[self.names[i] for i in wanted])
+        with file:
+            while True:
+                with self._parser():
+                    batch = next(batches, None)
+                    if batch is None:
+                        return
+                    columns = [self._floats(batch.column(self.names[i]), i) for i in numbers]
+                    label = None if text is None else batch.column(self.names[text]).to_pylist()
+                    words = None if label is None else ["" if cell is None else str(cell) for cell in label]
+                yield Block(np.stack(columns, 1), words, range(row + 1, row + 1 + len(columns[0])))
+                row += len(columns[0])
 
     def _open(self) -> Any:
-        try:
-            # Buffered, so that a column of a row group need not fit into memory.
-            return self._parquet.ParquetFile(self.path, buffer_size=1 << 20)
-        except (self._arrow.ArrowException, OSError) as error:
-            raise self._damaged(error) from None
+        # Buffered, so that a column of a row group need not fit into memory.
+        return self._parquet.ParquetFile(self.path, buffer_size=1 << 20)
 
-    def _batches(self, file: Any, columns: list[int], rows: int) -> Iterator[Any]:
+    @contextmanager
+    def _parser(self) -> Iterator[None]:
+        """Damaged files make pyarrow raise not only its own errors, but those of Python's decoding, too."""
         try:
-            # By name with nested columns left out: an index counts leaves, not columns.
-            names = [self.names[i] for i in columns]
-            yield from file.iter_batches(batch_size=rows, columns=names, use_threads=False)
-        except (self._arrow.ArrowException, OSError) as error:
-            raise self._damaged(error) from None
-
-    def _damaged(self, error: Exception) -> DataError:
-        return DataError(f"{self.path} is not a readable Parquet file: {str(error).splitlines()[0][:120]}")
+            yield
+        except DataError:
+            raise
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DataError(f"{self.path} is not a readable Parquet file: {reason[:120]}") from None
 
     def _kind(self, kind: Any) -> Kind:
         if self._arrow.types.is_timestamp(kind):
