@@ -19,6 +19,9 @@ from mujo_edge.signal import Resampler
 LIMITS = {"a": 1000.0, "g": 100.0}
 """|value| that no wearable sensor exceeds: m/s2 (100 g) and rad/s (5700 deg/s), by first letter of the channel."""
 
+LATEST_S = 1e10
+"""No clock counts further (the year 2286); beyond it float64 would lose the sample interval."""
+
 RATE_SPAN = 256
 """Samples over which the shown rate is measured."""
 
@@ -50,10 +53,10 @@ class Span:
 class DeviceClock:
     """Splits chunks into spans of good samples and keeps the counts in `stats`.
 
-    Dropped and counted as invalid: values that are not finite or beyond `LIMITS`, and times that are not
-    finite. Dropped and counted as repeated: rows that come twice or up to `max_gap_s` late. A longer step
-    backwards is a clock that wrapped or started again: from there on time is shifted, so that it goes on
-    `max_gap_s` after the last good sample.
+    Dropped and counted as invalid: values and times that are not finite, or beyond `LIMITS` and `LATEST_S`.
+    Dropped and counted as repeated: rows that come twice or up to `max_gap_s` late. A longer step backwards
+    is a clock that wrapped or started again: from there on time is shifted, so that it goes on `max_gap_s`
+    after the last good sample.
     """
 
     def __init__(self, channels: Iterable[str], max_gap_s: float) -> None:
@@ -71,7 +74,7 @@ class DeviceClock:
         stats.samples += len(chunk.t_s)
         stats.lost += chunk.lost
         with np.errstate(invalid="ignore"):
-            sound = np.isfinite(chunk.t_s) & (np.abs(chunk.x) <= self._limits).all(1)
+            sound = (np.abs(chunk.t_s) <= LATEST_S) & (np.abs(chunk.x) <= self._limits).all(1)
         keep: list[int] = []
         times: list[float] = []
         starts: list[tuple[int, Gap | None]] = [(0, None)]
