@@ -58,7 +58,7 @@ def resample(x: np.ndarray, rate_hz: float, to_hz: float = 50.0) -> F64:
     The rule of protocol v1 ("windowed sinc at 0.45 * 50 Hz"); one whole recording at a time.
     """
     y: F64 = np.asarray(x, np.float64)
-    if rate_hz == to_hz:
+    if rate_hz == to_hz or not len(y):
         return y
     if rate_hz > to_hz:
         kernel = lowpass_kernel(rate_hz, to_hz)

@@ -1,0 +1,122 @@
+"""The types that every part shares, and errors that say what to do next."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import FrozenInstanceError, fields, is_dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pytest
+
+import mujo_edge
+from mujo_edge import core
+from mujo_edge.core import (
+    CHANNELS,
+    Chunk,
+    DataError,
+    DeviceError,
+    MissingExtraError,
+    MujoError,
+    Source,
+    StreamInfo,
+    StreamStats,
+    UsageError,
+    require_extra,
+)
+
+
+def test_every_error_is_ours_and_has_an_exit_code_of_its_own() -> None:
+    kinds = (MujoError, UsageError, DeviceError, DataError, MissingExtraError)
+    assert all(issubclass(kind, MujoError) for kind in kinds)
+    assert [kind.exit_code for kind in kinds] == [1, 2, 3, 4, 5]
+
+
+def test_an_extra_that_is_there_is_imported() -> None:
+    assert require_extra("json", "report") is sys.modules["json"]
+
+
+@pytest.mark.parametrize("module", ["no_such_package", "no_such_package.part"])
+def test_an_extra_that_is_missing_names_the_pip_line(module: str) -> None:
+    with pytest.raises(
+        MissingExtraError, match=r"no_such_package is not installed.*pip install 'mujo-edge\[parquet\]'"
+    ):
+        require_extra(module, "parquet")
+
+
+def test_an_extra_that_is_broken_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "broken_package.py").write_text("raise ImportError('needs another numpy')")
+    with pytest.raises(ImportError, match="another numpy"):
+        require_extra("broken_package", "parquet")
+
+
+@pytest.mark.parametrize("kind", [core.StreamInfo, core.Chunk, core.Window, core.Latency, core.Prediction])
+def test_what_crosses_threads_cannot_be_changed(kind: type) -> None:
+    assert is_dataclass(kind)
+    value = object.__new__(kind)
+    with pytest.raises(FrozenInstanceError):
+        setattr(value, fields(kind)[0].name, 1)
+    assert not hasattr(value, "__dict__")
+
+
+def test_what_need_not_be_told() -> None:
+    info = StreamInfo("a watch", CHANNELS, None)
+    assert (info.placement, info.gravity, info.labels) == (None, "included", None)
+    chunk = Chunk(np.zeros(1), np.zeros((1, 6), np.float32), 0.0)
+    assert (chunk.lost, chunk.truth) == (0, None)
+
+
+def test_two_streams_do_not_share_their_notes() -> None:
+    one, other = StreamStats(), StreamStats()
+    one.notes.append("gravity is missing")
+    assert other.notes == []
+
+
+def test_a_source_is_told_by_what_it_can_do() -> None:
+    class Watch:
+        info = StreamInfo("a watch", CHANNELS, 50.0)
+        notes: tuple[str, ...] = ()
+
+        async def __aenter__(self) -> Self:
+            return self
+
+        async def __aexit__(self, *exc: object) -> None:
+            return None
+
+        async def chunks(self) -> AsyncIterator[Chunk]:
+            yield Chunk(np.zeros(0), np.zeros((0, 6), np.float32), 0.0)
+
+    assert isinstance(Watch(), Source)
+    assert not isinstance(object(), Source)
+
+
+def test_the_public_names_are_there() -> None:
+    for name in mujo_edge.__all__:
+        assert getattr(mujo_edge, name) is not None
+    for name in ("Nothing", "_private", "numpy"):
+        with pytest.raises(AttributeError, match=name):
+            getattr(mujo_edge, name)
+
+
+@pytest.mark.parametrize(
+    ("imported", "absent"),
+    [
+        ("mujo_edge", ("numpy", "rich", "typer", "bleak")),
+        ("mujo_edge.core", ("torch", "scipy", "training", "ai_edge_litert", "rich", "pyarrow")),
+        ("mujo_edge.sources.replay", ("torch", "scipy", "training", "ai_edge_litert", "rich", "pyarrow")),
+        ("mujo_edge.sinks.recording", ("torch", "scipy", "training", "ai_edge_litert", "rich", "pyarrow")),
+    ],
+)
+def test_imports_stay_light(imported: str, absent: tuple[str, ...]) -> None:
+    code = f"import sys, {imported}; print([m for m in {absent} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_units() -> None:
+    assert core.STANDARD_GRAVITY == 9.80665
+    assert CHANNELS == ("ax", "ay", "az", "gx", "gy", "gz")
