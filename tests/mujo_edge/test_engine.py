@@ -1,0 +1,254 @@
+"""The engine: order, back-pressure, stale windows, endings, errors; with fakes for source, model and sinks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from fakes import INFO, AxisRuntime, ListSink, ListSource, bundle, chunked, motion
+
+from mujo_edge import engine
+from mujo_edge.core import Chunk, DataError, DeviceError, StreamInfo, UsageError
+from mujo_edge.engine import Engine
+from mujo_edge.recognizer import Recognizer
+from mujo_edge.sinks import Session, Summary, Update
+
+
+def load(runtime: AxisRuntime | None = None) -> Callable[[StreamInfo], Recognizer]:
+    return lambda info: Recognizer(bundle(runtime=runtime), info)
+
+
+async def test_a_recording_goes_through_to_every_sink() -> None:
+    recording = motion([0, 1, 2], 6.0)
+    source, sinks = ListSource(chunked(*recording)), [ListSink(), ListSink()]
+    summary = await Engine(source, sinks, load(), live=False).run()
+    for sink in sinks:
+        assert [prediction.label for prediction in sink.predictions if prediction.truth] == [
+            prediction.truth for prediction in sink.predictions if prediction.truth
+        ]
+        assert sink.session == Session(INFO, "fake 1.0", "axis", "axes", ("x up", "y up", "z up", "unknown"), 0.5)
+        assert sink.summaries == [summary]
+        chunks = [chunk for update in sink.updates for chunk in update.chunks]
+        assert np.concatenate([chunk.x for chunk in chunks]).tobytes() == recording[1].tobytes()
+    tally = summary.tally
+    assert (summary.ended, summary.error, summary.notes) == ("end", None, ("made for a test",))
+    assert (tally.predictions, tally.judged, tally.right, tally.accuracy) == (31, 21, 21, 1.0)
+    assert (tally.stats.samples, tally.stats.windows, tally.stats.dropped_windows) == (900, 31, 0)
+    assert tally.latency is not None
+    assert tally.latency["total"].p99 >= tally.latency["total"].p50 > 0
+    assert (source.entered, source.left) == (1, 1)
+
+
+async def test_a_label_outside_the_set_is_rightly_unknown() -> None:
+    t_s, x, _ = motion([0], 5.0)
+    x[:, :3] = np.random.default_rng(0).normal(5.66, 0.1, (len(x), 3))
+    summary = await Engine(ListSource(chunked(t_s, x, ["juggling"] * len(x))), [], load(), live=False).run()
+    assert (summary.tally.judged, summary.tally.right) == (5, 5)
+
+
+async def test_a_file_waits_for_slow_inference_and_loses_nothing() -> None:
+    chunks = chunked(*motion([0], 60.0), size=25)
+    source, sink = ListSource(chunks), ListSink()
+    runtime = AxisRuntime(takes_s=0.005)
+    ahead: list[int] = []
+
+    class Watch(ListSink):
+        def write(self, update: Update) -> None:
+            taken = sum(len(each.chunks) for each in sink.updates)
+            ahead.append(source.given - taken)
+
+    summary = await Engine(source, [sink, Watch()], load(runtime), live=False).run()
+    assert summary.tally.predictions == summary.tally.stats.windows == 115
+    assert summary.tally.stats.dropped_windows == 0
+    assert max(ahead) <= engine.FILE_QUEUE + 1
+
+
+async def test_a_live_source_is_never_held_up_and_stale_windows_are_dropped_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(engine, "STALE_S", 0.02)
+    source, sink = ListSource(chunked(*motion([0], 60.0), size=25), wait_s=0.001), ListSink()
+    summary = await Engine(source, [sink], load(AxisRuntime(takes_s=0.1)), live=True).run()
+    stats = summary.tally.stats
+    assert stats.windows == 115
+    assert stats.dropped_windows > 0
+    assert summary.tally.predictions == 115 - stats.dropped_windows == len(sink.predictions)
+    assert sink.predictions[-1].end_s == pytest.approx(59.98)
+    assert stats.samples == 3000
+    assert stats.lost == 0
+
+
+async def test_chunks_that_find_the_queue_full_are_counted_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "LIVE_QUEUE", 4)
+    source = ListSource(chunked(*motion([0], 20.0), size=5), wait_s=0.002)
+    summary = await Engine(source, [], load(AxisRuntime(takes_s=0.1)), live=True).run()
+    stats = summary.tally.stats
+    assert stats.lost > 0
+    assert stats.samples + stats.lost == 1000
+    assert stats.gaps > 0
+
+
+async def test_inference_and_sinks_are_never_on_the_receiving_thread() -> None:
+    threads: set[int] = set()
+
+    class Here(ListSink):
+        def start(self, session: Session) -> None:
+            threads.add(threading.get_ident())
+
+        def write(self, update: Update) -> None:
+            threads.add(threading.get_ident())
+
+        def finish(self, summary: Summary) -> None:
+            threads.add(threading.get_ident())
+
+    def slow_load(info: StreamInfo) -> Recognizer:
+        threads.add(threading.get_ident())
+        return load()(info)
+
+    await Engine(ListSource(chunked(*motion([0], 4.0))), [Here()], slow_load, live=True).run()
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+async def test_samples_are_received_while_the_model_loads() -> None:
+    source = ListSource(chunked(*motion([0], 4.0)))
+    released = threading.Event()
+
+    def slow_load(info: StreamInfo) -> Recognizer:
+        assert released.wait(10)
+        return load()(info)
+
+    run = asyncio.create_task(Engine(source, [], slow_load, live=True).run())
+    while source.given < 40:
+        await asyncio.sleep(0.001)
+    released.set()
+    assert (await run).tally.predictions == 3
+
+
+async def test_the_duration_is_counted_in_signal() -> None:
+    sink = ListSink()
+    source = ListSource(chunked(*motion([0], 20.0), size=7), endless=True)
+    summary = await Engine(source, [sink], load(), live=False, duration_s=4.0).run()
+    assert summary.ended == "duration"
+    assert summary.tally.stats.samples == 200
+    assert sum(len(chunk.truth or ()) for update in sink.updates for chunk in update.chunks) == 200
+
+
+async def test_an_error_of_the_source_comes_after_the_results_and_the_summary() -> None:
+    sink = ListSink()
+    source = ListSource(chunked(*motion([0], 6.0)), error=DeviceError("the watch went away. Bring it closer"))
+    with pytest.raises(DeviceError, match="went away"):
+        await Engine(source, [sink], load(), live=True).run()
+    assert len(sink.predictions) == 7
+    (summary,) = sink.summaries
+    assert (summary.ended, summary.error) == ("error", "the watch went away. Bring it closer")
+    assert source.left == 1
+
+
+async def test_an_error_of_the_model_starts_no_sink() -> None:
+    def refuse(info: StreamInfo) -> Recognizer:
+        raise UsageError("no such label set")
+
+    sink = ListSink()
+    source = ListSource(chunked(*motion([0], 6.0)), endless=True)
+    with pytest.raises(UsageError, match="no such label set"):
+        await Engine(source, [sink], refuse).run()
+    assert sink.session is None
+    assert not sink.summaries
+    assert source.left == 1
+
+
+async def test_an_error_of_one_sink_leaves_the_others_finished() -> None:
+    class Full(ListSink):
+        def write(self, update: Update) -> None:
+            raise DataError("the disk is full")
+
+    first, last = ListSink(), ListSink()
+    with pytest.raises(DataError, match="disk is full"):
+        await Engine(ListSource(chunked(*motion([0], 6.0)), endless=True), [first, Full(), last], load()).run()
+    assert [len(sink.summaries) for sink in (first, last)] == [1, 1]
+
+
+async def test_a_reader_that_went_away_is_a_quiet_end() -> None:
+    class Closed(ListSink):
+        def write(self, update: Update) -> None:
+            raise BrokenPipeError
+
+        def finish(self, summary: Summary) -> None:
+            raise BrokenPipeError
+
+    other = ListSink()
+    source = ListSource(chunked(*motion([0], 6.0)), endless=True)
+    summary = await Engine(source, [Closed(), other], load(), live=False).run()
+    assert summary.ended == "closed"
+    assert other.summaries == [summary]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("live", [True, False])
+async def test_a_signal_ends_with_a_summary_of_all_that_came(number: signal.Signals, live: bool) -> None:
+    before = signal.getsignal(number)
+    source, sink = ListSource(chunked(*motion([0], 6.0)), endless=True), ListSink()
+    run = asyncio.create_task(Engine(source, [sink], load(), live=live).run())
+    while sum(len(update.chunks) for update in sink.updates) < 60:
+        await asyncio.sleep(0.001)
+    os.kill(os.getpid(), number)
+    summary = await run
+    assert (summary.ended, summary.tally.predictions, summary.error) == ("interrupted", 7, None)
+    assert signal.getsignal(number) is before
+
+
+async def test_silence_is_told_to_the_sinks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "IDLE_S", 0.01)
+    source, sink = ListSource(chunked(*motion([0], 1.0)), endless=True), ListSink()
+    run = asyncio.create_task(Engine(source, [sink], load(), duration_s=9).run())
+    while not [update for update in sink.updates if not update.chunks]:
+        await asyncio.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGINT)
+    assert (await run).ended == "interrupted"
+
+
+async def test_without_a_model_samples_and_gaps_are_counted() -> None:
+    t_s, x, _ = motion([0], 6.0)
+    t_s[100:] += 2
+    sink = ListSink()
+    summary = await Engine(ListSource(chunked(t_s, x)), [sink], None, live=False).run()
+    assert summary.session == Session(INFO)
+    assert [event.reason for update in sink.updates for event in update.events] == ["missing"]
+    assert (summary.tally.stats.samples, summary.tally.stats.gaps, summary.tally.predictions) == (300, 1, 0)
+
+
+def still(t_s: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return t_s, np.ones_like(x)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda t_s, x: (t_s[:100], x[:100]), r"it is 1\.98 s long"),
+        (lambda t_s, x: (t_s, x * np.nan), "300 of its 300 samples are not finite"),
+        (lambda t_s, x: (t_s * 0, x), "time does not increase at 299 of its 300 samples"),
+        (lambda t_s, x: (t_s * 50, x), r"299 gaps of more than 0\.25 s in 300 samples"),
+        (still, "its accelerometer repeats one value"),
+    ],
+)
+async def test_a_source_in_which_nothing_can_be_recognised_is_an_error(
+    spoil: Callable[..., tuple[np.ndarray, np.ndarray]], reason: str
+) -> None:
+    t_s, x, _ = motion([0], 6.0)
+    sink = ListSink()
+    with pytest.raises(DataError, match=reason):
+        await Engine(ListSource(chunked(*spoil(t_s, x))), [sink], load(), live=False).run()
+    assert sink.summaries[0].ended == "error"
+
+
+async def test_an_empty_chunk_only_brings_its_losses() -> None:
+    empty = Chunk(np.empty(0), np.empty((0, 6), np.float32), 0.0, lost=3)
+    chunks = [empty, *chunked(*motion([0], 4.0)), empty]
+    summary = await Engine(ListSource(chunks), [], load(), live=False, duration_s=100).run()
+    assert (summary.tally.stats.lost, summary.tally.predictions) == (6, 3)
