@@ -21,8 +21,8 @@ LARGEST = 256 * STEP
 def micro_embeddings(model: bytes, windows: F32, arena_bytes: int) -> F32:
     """(N, C, 1, T) prepared windows -> (N, D) from tflite-micro. Raises `DataError` where the arena is too small."""
     found = attempt(model, windows, arena_bytes)
-    if found is None:
-        raise DataError(f"tflite-micro cannot run the model in an arena of {arena_bytes} bytes")
+    if isinstance(found, str):
+        raise DataError(f"tflite-micro cannot run the model in an arena of {arena_bytes} bytes: {found}")
     return found
 
 
@@ -32,23 +32,32 @@ def least_arena(model: bytes, window: F32) -> int:
     too_small, enough = 0, LARGEST
     while enough - too_small > STEP:
         middle = (too_small + enough) // 2 // STEP * STEP
-        if attempt(model, window, middle) is None:
+        if isinstance(attempt(model, window, middle), str):
             too_small = middle
         else:
             enough = middle
     return enough
 
 
-def attempt(model: bytes, windows: F32, arena_bytes: int) -> F32 | None:
-    """`main` in a process of its own; None where that process failed."""
+def attempt(model: bytes, windows: F32, arena_bytes: int) -> F32 | str:
+    """`main` in a process of its own; the reason where that process failed."""
     require_extra("tflite_micro", "train")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "model.tflite").write_bytes(model)
         np.save(folder / "x.npy", windows)
-        command = [sys.executable, __file__, str(folder), str(arena_bytes)]
-        done = subprocess.run(command, capture_output=True, check=False, timeout=600)
-        return np.load(folder / "y.npy") if done.returncode == 0 else None
+        done = subprocess.run(
+            [sys.executable, "-m", "training.micro", name, str(arena_bytes)],
+            cwd=Path(__file__).parents[1],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        if done.returncode:
+            return (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+        embeddings: F32 = np.load(folder / "y.npy")
+        return embeddings
 
 
 def main(folder: Path, arena_bytes: int) -> None:

@@ -1,0 +1,101 @@
+"""A small bundle, trained for seconds on generated motion, for every test that needs one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from generated_motion import CLASSES, ROOT, motion
+
+
+@pytest.fixture(scope="session")
+def checkpoint(request: pytest.FixtureRequest) -> Path:
+    """What `training.export.save_checkpoint` wrote for a network trained on `motion`."""
+    import torch
+
+    from mujo_edge.bundle import normalise
+    from mujo_edge.manifest import Label, LabelSet, Smoothing
+    from mujo_edge.signal import InputSpec, prepare
+    from training.export import Gate, Release, save_checkpoint
+    from training.quantize import float_embeddings
+    from training.student import Student
+
+    target = cached(request, "checkpoint") / "student.pt"
+    if target.exists():
+        return target
+    torch.manual_seed(0)
+    model, spec = Student(), InputSpec()
+    x, y = motion(300, seed=0)
+    inputs, classes = torch.from_numpy(prepare(x, spec)), torch.from_numpy(y)
+    head = torch.nn.Parameter(torch.randn(len(CLASSES), model.config.embedding))
+    optimiser = torch.optim.AdamW([*model.parameters(), head], 3e-3)
+    for _ in range(120):
+        batch = torch.randint(0, len(y), (64,))
+        cosine = torch.cosine_similarity(model(inputs[batch])[:, None], head[None], dim=2)
+        loss = torch.nn.functional.cross_entropy(cosine / 0.1, classes[batch])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    model.eval()
+    embeddings = normalise(float_embeddings(model, prepare(x, spec)))
+    sets = []
+    for name, members in (("motion-wrist", (0, 1, 2, 3)), ("swings-wrist", (1, 2))):
+        prototypes = normalise(np.stack([embeddings[y == c].mean(0) for c in members]))
+        labels = tuple(Label(CLASSES[c], (f"a person at {CLASSES[c]}",)) for c in members)
+        sets.append(LabelSet(name, labels, prototypes, "wrist", 0.1, 0.3, Smoothing(), 6))
+    corpus = {
+        "name": "motion",
+        "title": "Generated motion",
+        "licence": "Apache-2.0",
+        "open_licence": True,
+        "citation": "none",
+        "home": "tests/conftest.py",
+        "subjects": 1,
+        "windows": len(y),
+    }
+    result = {"dataset": "motion", "task": "accelerometer", "metric": "macro-F1", "value": 0.99}
+    release = Release(sets, "motion-wrist", {"seed": 0, "corpora": [corpus]}, {"results": [result]}, name="small")
+    gate_x, gate_y = motion(260, seed=1)
+    member = np.where(np.isin(gate_y, (1, 2)), "swings-wrist", "motion-wrist")
+    save_checkpoint(target, model, spec, x[::4], Gate(gate_x, member), release)
+    return target
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(request: pytest.FixtureRequest, checkpoint: Path) -> Path:
+    """A whole bundle exported from `checkpoint`. Tests copy it before they change it."""
+    from training.export import export_bundle, load_checkpoint
+
+    folder = cached(request, "bundle")
+    if not (folder / "small" / "bundle.json").exists():
+        built = folder / f"building-{os.getpid()}"
+        export_bundle(built, *load_checkpoint(checkpoint))
+        try:
+            built.rename(folder / "small")
+        except OSError:  # another worker was quicker
+            shutil.rmtree(built)
+    return folder / "small"
+
+
+@pytest.fixture
+def bundle_copy(bundle_folder: Path, tmp_path: Path) -> Path:
+    """A bundle to damage."""
+    return Path(shutil.copytree(bundle_folder, tmp_path / "small"))
+
+
+def cached(request: pytest.FixtureRequest, name: str) -> Path:
+    """A folder in pytest's cache that belongs to the present state of the code that fills it."""
+    sources = [ROOT / "mujo_edge" / f"{part}.py" for part in ("manifest", "bundle", "signal")]
+    sources += sorted((ROOT / "mujo_edge" / "runtimes").glob("*.py")) + sorted((ROOT / "training").glob("*.py"))
+    sources += [
+        Path(__file__),
+        ROOT / "tests" / "generated_motion.py",
+        ROOT / "training" / "templates" / "model_card.md.j2",
+    ]
+    digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    folder = request.config.cache.mkdir(f"{name}-{digest}")
+    return Path(folder)

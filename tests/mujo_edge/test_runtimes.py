@@ -1,0 +1,90 @@
+"""Runtimes: chosen by name, errors that name the pip line, tflite-runtime in an environment of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from generated_motion import ROOT
+
+from mujo_edge.core import DataError, MissingExtraError
+from mujo_edge.runtimes import RUNTIMES, RuntimeInfo, choose_runtime, open_model
+from mujo_edge.runtimes.quiet import without_lines
+
+
+def test_auto_is_litert() -> None:
+    assert choose_runtime().name == "litert"
+
+
+def test_every_installed_runtime_has_a_version() -> None:
+    versions = {name: info.version for name, info in RUNTIMES.items()}
+    assert all(versions[name] for name in ("litert", "executorch", "onnx"))
+
+
+def test_a_runtime_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = RuntimeInfo("onnx", "onnx", "no-such-package", "no_such_package", "x", "pip install 'mujo-edge[onnx]'")
+    assert absent.version is None
+    monkeypatch.setitem(RUNTIMES, "onnx", absent)
+    with pytest.raises(MissingExtraError, match=r"pip install 'mujo-edge\[onnx\]'"):
+        open_model(b"", "onnx")
+    monkeypatch.setitem(RUNTIMES, "litert", absent)
+    monkeypatch.setitem(RUNTIMES, "tflite-runtime", absent)
+    with pytest.raises(MissingExtraError, match="no runtime is installed"):
+        choose_runtime("auto")
+
+
+@pytest.mark.parametrize("content", [b"", b"abc" * 100], ids=["empty", "garbage"])
+@pytest.mark.parametrize("runtime", ["litert", "executorch", "onnx"])
+def test_what_is_no_model_is_a_data_error(runtime: str, content: bytes) -> None:
+    with pytest.raises(DataError, match="does not accept the model file"):
+        open_model(content, runtime)
+
+
+def test_only_the_named_lines_are_dropped(capfd: pytest.CaptureFixture[str]) -> None:
+    with without_lines(b"INFO: noise"):
+        os.write(2, b"INFO: noise about nothing\nERROR: this matters\n")
+    assert capfd.readouterr().err == "ERROR: this matters\n"
+
+
+@pytest.fixture(scope="session")
+def tflite_python(request: pytest.FixtureRequest) -> Path:
+    """Python of a virtual environment with tflite-runtime 2.14 and numpy 1, kept in pytest's cache."""
+    if sys.version_info >= (3, 12):
+        pytest.skip("tflite-runtime 2.14 has no wheel for Python 3.12 or newer")
+    folder = Path(request.config.cache.mkdir("tflite-runtime-2.14"))
+    python = folder / "bin" / "python"
+    if not (folder / "complete").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        install = [str(python), "-m", "pip", "install", "--quiet", "tflite-runtime==2.14.0", "numpy<2"]
+        done = subprocess.run(install, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"tflite-runtime could not be installed: {done.stderr.strip().splitlines()[-1]}")
+        (folder / "complete").touch()
+    return python
+
+
+def test_tflite_runtime_agrees_with_the_reference(tflite_python: Path, bundle_folder: Path) -> None:
+    """LiteRT is not installed there, so that "auto" takes tflite-runtime; numpy is 1.26."""
+    code = f"""
+import json, numpy, sys
+from mujo_edge.bundle import ModelBundle
+bundle = ModelBundle.load({str(bundle_folder)!r})
+checks = [[check.file, check.runtime, check.parity.snr_db] for check in bundle.verify()]
+print(json.dumps([bundle.runtime.name, numpy.__version__, checks]))
+"""
+    done = subprocess.run(
+        [str(tflite_python), "-c", code], capture_output=True, text=True, check=False, cwd=ROOT, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    name, numpy_version, checks = json.loads(done.stdout)
+    assert name == "tflite-runtime"
+    assert numpy_version.startswith("1.")
+    assert {(file, runtime) for file, runtime, _ in checks} == {
+        ("student_int8.tflite", "tflite-runtime"),
+        ("student_fp32.tflite", "tflite-runtime"),
+    }
+    assert all(snr_db > 25 for _, _, snr_db in checks)
