@@ -46,7 +46,7 @@ class Tally:
 
     `right` of `judged` predictions agree with the annotation. Judged are those whose window holds one
     annotated label throughout; a label outside the label set is rightly called unknown. `elapsed_s` is
-    wall time since the first samples were taken up. `latency` is by stage, None before a prediction.
+    wall time since the model was loaded. `latency` is by stage, None before a prediction.
     """
 
     stats: StreamStats

@@ -131,20 +131,18 @@ def _now(screen: Screen, width: int) -> Iterator[list[Part]]:
     if state:
         side[1] = [(state, "yellow")]
     elif prediction:
-        side[0] = [(f"{prediction.score:4.0%} ", "bold"), *_bar(prediction.score, width - box - 9, colour)]
+        side[0] = [(f"{prediction.score:.0%}".ljust(5), "bold"), *_bar(prediction.score, width - box - 9, colour)]
         side[1] = _verdict(prediction, labels)
         side[2] = _accuracy(screen.tally)
     for text, parts in zip(("", large, ""), side, strict=True):
         yield [(" ", ""), (text.center(box), f"bold black on {colour}"), ("  ", ""), *parts]
     yield []
-    ranked = sorted(prediction.scores.items(), key=lambda item: -item[1]) if prediction else []
-    others = [(label, score) for label, score in ranked if prediction and label != prediction.label][:3]
-    for label, score in [*others, *[("", 0.0)] * (3 - len(others))]:
-        if label:
-            name = label[: box - 1].rjust(box)
-            yield [(f" {name}  {score:4.0%} ", ""), *_bar(score, width - box - 9, _colour(label, labels))]
-        else:
-            yield []
+    scores = prediction.scores if prediction and not state else {}
+    others = sorted((label for label in scores if label != title), key=lambda label: -scores[label])[:3]
+    for label in others:
+        name, score = label[: box - 1].rjust(box), f"{scores[label]:.0%}".ljust(5)
+        yield [(f" {name}  {score}", ""), *_bar(scores[label], width - box - 9, _colour(label, labels))]
+    yield from [[]] * (3 - len(others))
 
 
 def _state(screen: Screen) -> tuple[str, str | None]:
@@ -240,7 +238,7 @@ def _latency(screen: Screen) -> Iterator[list[Part]]:
 
 def _bar(share: float, width: int, colour: str) -> list[Part]:
     filled = round(share * width)
-    return [("━" * filled, colour), ("━" * (width - filled), "color(237)")]
+    return [("━" * filled, colour), ("─" * (width - filled), "color(240)")]
 
 
 def _colour(label: str, labels: tuple[str, ...]) -> str:

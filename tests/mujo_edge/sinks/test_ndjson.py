@@ -1,0 +1,104 @@
+"""The lines of `--json` against their JSON Schema, and the schema against docs/ndjson.md."""
+
+from __future__ import annotations
+
+import io
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import pytest
+from fakes import INFO, ListSource, bundle, chunked, motion
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mujo_edge.clock import Gap
+from mujo_edge.core import Latency, Prediction, StreamStats
+from mujo_edge.engine import Engine
+from mujo_edge.recognizer import Recognizer
+from mujo_edge.sinks import Session, Summary, Tally
+from mujo_edge.sinks.ndjson import NdjsonSink, event_record, summary_record
+
+SCHEMA = json.loads((files("mujo_edge") / "sinks" / "ndjson.schema.json").read_text())
+VALID = jsonschema.Draft202012Validator(SCHEMA)
+PAGE = Path(__file__).parents[3] / "docs" / "ndjson.md"
+
+
+async def lines(model: bool = True) -> list[dict[str, Any]]:
+    t_s, x, truth = motion([0, 1], 6.0)
+    t_s[500:] += 1
+    out = io.StringIO()
+    load = (lambda info: Recognizer(bundle(), info)) if model else None
+    await Engine(ListSource(chunked(t_s, x, truth)), [NdjsonSink(out)], load, live=False).run()
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+async def test_a_run_is_predictions_gaps_and_one_summary_at_the_end() -> None:
+    records = await lines()
+    for record in records:
+        VALID.validate(record)
+    kinds = [record["type"] for record in records]
+    assert kinds == ["prediction"] * 15 + ["gap", "summary"]
+    assert records[0]["end_s"] == 2.98
+    assert (records[0]["label"], records[0]["truth"], records[12]["truth"]) == ("x up", "x up", "y up")
+    assert records[-2] == {"type": "gap", "start_s": 9.98, "end_s": 11.0, "reason": "missing"}
+    summary = records[-1]
+    assert (summary["predictions"], summary["gaps"], summary["samples"]) == (15, 1, 600)
+    assert summary["accuracy"] == {"share": 1.0, "right": 10, "of": 10}
+
+
+async def test_a_run_without_a_model_fits_the_schema_too() -> None:
+    records = await lines(model=False)
+    for record in records:
+        VALID.validate(record)
+    assert [record["type"] for record in records] == ["gap", "summary"]
+
+
+ms = st.floats(0, 1e9)
+text = st.text(max_size=20)
+share = st.floats(0, 1, width=32)
+
+
+@given(st.floats(-1e10, 1e10), text, share, st.none() | text, st.tuples(ms, ms, ms, ms))
+def test_every_prediction_fits_the_schema(
+    end_s: float, label: str, score: float, truth: str | None, stages: tuple[float, float, float, float]
+) -> None:
+    scores = {label: score, "unknown": 1 - score}
+    one = Prediction(end_s, label, score, label, scores, np.zeros(3, np.float32), Latency(*stages), truth)
+    record = json.loads(json.dumps(event_record(one), allow_nan=False))
+    VALID.validate(record)
+    assert record["label"] == label
+
+
+@given(st.sampled_from(["missing", "invalid", "clock", "constant"]), st.floats(-1e10, 1e10))
+def test_every_gap_fits_the_schema(reason: Any, start_s: float) -> None:
+    VALID.validate(event_record(Gap(start_s, start_s + 1, reason)))
+
+
+@pytest.mark.parametrize("ended", ["end", "duration", "interrupted", "closed", "error"])
+def test_every_summary_fits_the_schema(ended: Any) -> None:
+    tally = Tally(StreamStats(), 0, 0, 0, 0.0, None)
+    record = json.loads(json.dumps(summary_record(Summary(Session(INFO), tally, ended, ("note",), None))))
+    VALID.validate(record)
+    assert (record["speed"], record["accuracy"], record["rate_hz"], record["notes"]) == (None, None, None, ["note"])
+
+
+def test_the_schema_is_a_schema_and_refuses_other_lines() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    good = event_record(Gap(0.0, 1.0, "missing"))
+    for bad in ({**good, "reason": "odd"}, {**good, "more": 1}, {"type": "gap"}, [], {**good, "end_s": "1"}):
+        assert not VALID.is_valid(bad)
+
+
+def test_the_page_names_every_field_and_shows_valid_lines() -> None:
+    page = PAGE.read_text()
+    for kind in ("prediction", "gap", "summary"):
+        for field in SCHEMA["$defs"][kind]["properties"]:
+            assert f"`{field}`" in page, f"docs/ndjson.md does not explain {field} of {kind}"
+    examples = [json.loads(line) for line in page.splitlines() if line.startswith("{")]
+    assert {example["type"] for example in examples} == {"prediction", "gap", "summary"}
+    for example in examples:
+        VALID.validate(example)
