@@ -30,9 +30,9 @@ GYROSCOPE = (
     "angular velocity", "angular rate", "",
 )  # fmt: skip
 GRAVITY = ("gravity", "motion gravity")
-LINEAR = ("linear acceleration", "user acceleration", "motion user acceleration")
+LINEAR = ("linear acceleration", "user acceleration", "user acc", "motion user acceleration")
 TIME = (
-    "t", "seconds elapsed", "elapsed", "time since start", "time since start in",
+    "t", "seconds elapsed", "elapsed", "relative time", "time since start", "time since start in",
     "accelerometer timestamp since reboot", "motion timestamp since reboot", "sensor timestamp", "timestamp", "time",
     "epoch", "epoc", "unix time", "ts", "logging time", "datetime", "phone timestamp",
 )  # fmt: skip
@@ -54,8 +54,11 @@ TIME_UNITS: Units = {
     "us": (1e-6, ("us", "usec", "micros", "microseconds")),
     "ns": (1e-9, ("ns", "nanos", "nanoseconds")),
 }
-CORE_MOTION = ("accelerometer acceleration", "user acceleration", "motion user acceleration")
+CORE_MOTION = ("accelerometer acceleration", "user acceleration", "user acc", "motion user acceleration")
 """Names of Apple's Core Motion, which counts gravity the other way round: face up at rest, z = -1 g."""
+
+SENSOR_LOGGER = "seconds elapsed"
+"""The column by which files of Sensor Logger are known; in g they are Core Motion's, too."""
 
 IMPLIED_UNITS = {"g f": "g", "w": "rads", "seconds elapsed": "s"}
 """Names that always come in one unit: Physics Toolbox's gFx and wx, Sensor Logger's seconds_elapsed."""
@@ -65,14 +68,17 @@ IMPLIED_UNITS = {"g f": "g", "w": "rads", "seconds elapsed": "s"}
 class Layout:
     """Which columns hold what; a factor of None is still to be found from the data.
 
-    `acc` is (x, y, z), each a tuple of columns to add (gravity + linear acceleration are two);
-    `gyro` is () or three columns; factors multiply to m/s2, rad/s and seconds, and `acc_sign` turns
-    what counts gravity downwards into specific force (+9.81 m/s2 on the axis that points up).
+    `acc`, `gyro` and `gravity` are columns of x, y, z, the latter two () where there are none; `linear`
+    says that `gravity` must be added to `acc`. Factors multiply to m/s2, rad/s and seconds. That of
+    `acc` is negative where it counts gravity downwards: +9.81 m/s2 is on the axis that points up.
     """
 
-    acc: tuple[tuple[int, ...], ...]
+    acc: tuple[int, ...]
     acc_factor: float | None
-    acc_sign: int
+    gravity: tuple[int, ...]
+    linear: bool
+    core_motion: bool
+    sensor_logger: bool
     gyro: tuple[int, ...]
     gyro_factor: float | None
     time: int | None
@@ -96,21 +102,39 @@ def understand(names: Sequence[str], kinds: Sequence[Kind]) -> Layout:
     three axes, or only one whose gravity was taken out.
     """
     split = [_split(name) for name in names]
-    acc, terms = _accelerometer(names, split)
+    gravity = _triple(split, GRAVITY, ACCELEROMETER_UNITS)
+    linear = _triple(split, LINEAR, ACCELEROMETER_UNITS)
+    acc = _triple(split, ACCELEROMETER, ACCELEROMETER_UNITS) or linear
+    if acc is None:
+        found = ", ".join(repr(name[:40]) for name in names[:12]) + (", ..." if len(names) > 12 else "")
+        raise DataError(f"no accelerometer columns with three axes among: {found}.\n{ACCEPTED}")
+    if gravity and gravity.factor != acc.factor:
+        gravity = None
+    if acc is linear and not gravity:
+        raise DataError(
+            f"{names[acc.columns[0]]!r} is acceleration with gravity taken out; mujo-edge needs it with gravity.\n"
+            "Export the raw accelerometer, in phyphox 'Acceleration (with g)'. See docs/recordings.md."
+        )
     gyro = _triple(split, GYROSCOPE, GYROSCOPE_UNITS) or _Triple((), None, "")
     time, time_factor = _time(split, kinds)
     label = next((i for i, (base, _) in enumerate(split) if base in map(_squeeze, LABEL)), None)
-    notes = ["accelerometer = gravity + linear acceleration"] if len(terms) > 1 else []
-    sign = -1 if acc.name in CORE_MOTION else 1
-    if sign < 0:
-        notes.append("accelerometer named as by Core Motion: sign turned to +9.81 m/s2 upwards")
-    used = {*(i for columns in terms for i in columns), *gyro.columns, time, label}
+    used = {*acc.columns, *(gravity.columns if gravity else ()), *gyro.columns, time, label}
     unused = [repr(name[:40]) for i, name in enumerate(names) if i not in used]
-    if unused:
-        more = f" and {len(unused) - 8} more" if len(unused) > 8 else ""
-        notes.append(f"columns not used: {', '.join(unused[:8])}{more}")
-    axes = tuple(zip(*terms, strict=True))
-    return Layout(axes, acc.factor, sign, gyro.columns, gyro.factor, time, time_factor, label, tuple(notes))
+    more = f" and {len(unused) - 8} more" if len(unused) > 8 else ""
+    return Layout(
+        acc=acc.columns,
+        acc_factor=acc.factor,
+        gravity=gravity.columns if gravity else (),
+        linear=acc is linear,
+        core_motion=acc.name in CORE_MOTION,
+        sensor_logger=any(base == _squeeze(SENSOR_LOGGER) for base, _ in split),
+        gyro=gyro.columns,
+        gyro_factor=gyro.factor,
+        time=time,
+        time_factor=time_factor,
+        label=label,
+        notes=(f"columns not used: {', '.join(unused[:8])}{more}",) if unused else (),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,64 +146,73 @@ class _Triple:
     name: str
 
 
-def _accelerometer(names: Sequence[str], split: Sequence[Split]) -> tuple[_Triple, list[tuple[int, ...]]]:
-    """The accelerometer, and the triples of columns to add for it: its own, or linear acceleration and gravity."""
-    if acc := _triple(split, ACCELEROMETER, ACCELEROMETER_UNITS):
-        return acc, [acc.columns]
-    linear = _triple(split, LINEAR, ACCELEROMETER_UNITS)
-    gravity = _triple(split, GRAVITY, ACCELEROMETER_UNITS)
-    if linear and gravity and linear.factor == gravity.factor:
-        return linear, [linear.columns, gravity.columns]
-    if linear:
-        raise DataError(
-            f"{names[linear.columns[0]]!r} is acceleration with gravity taken out; mujo-edge needs it with gravity.\n"
-            "Export the raw accelerometer (phyphox: 'Acceleration (with g)', Sensor Logger: TotalAcceleration.csv)."
-        )
-    found = ", ".join(repr(name[:40]) for name in names[:12]) + (", ..." if len(names) > 12 else "")
-    raise DataError(f"no accelerometer columns with three axes among: {found}.\n{ACCEPTED}")
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Numbers as they stand in the file: `t` (n,), the others (n, 3); None where there is no such column."""
+
+    t: F64 | None
+    acc: F64
+    gravity: F64 | None
+    gyro: F64 | None
 
 
-def find_units(layout: Layout, t: F64 | None, acc: F64, gyro: F64 | None, rate_hz: float | None) -> Layout:
+def find_units(layout: Layout, raw: Raw, rate_hz: float | None) -> Layout:
     """Fill in the factors that the names do not tell, and check that gravity is there.
 
     Args:
         layout: what `understand` found.
-        t: (n,) raw time of the first rows, None without a time column.
-        acc: (n, 3) raw accelerometer.
-        gyro: (n, 3) raw gyroscope or None.
+        raw: the first rows.
         rate_hz: given by the user where there is no time column.
 
     Raises:
         DataError: a unit cannot be told from the data, or |a| at rest is not that of gravity.
     """
     notes = list(layout.notes)
-    if t is not None:
+    if raw.t is not None:
         if layout.time_factor is None:
-            unit = _time_unit(t)
+            unit = _time_unit(raw.t)
             layout = replace(layout, time_factor=TIME_UNITS[unit][0])
             notes.append(f"time unit found from the steps: {unit}")
-        rate_hz = nominal_rate_hz(t * (layout.time_factor or 1.0))
-    rest = _at_rest(acc)
-    if layout.acc_factor is None:
-        # Continuous movement takes |a| up to a few g; the ranges still do not touch.
-        ranges = {"m/s2": (5.0, 40.0), "g": (0.5, 4.0), "mg": (500.0, 4000.0)}
-        unit = next((name for name, (low, high) in ranges.items() if low <= rest <= high), "")
-        if not unit:
-            raise DataError(
-                f"|a| at rest is {rest:.3g}: neither 9.81 m/s2, nor 1 g, nor 1000 mg. Either gravity was taken out,\n"
-                "which mujo-edge needs, or the unit is another: convert it and name it in the columns, e.g. ax_m_s2."
-            )
-        layout = replace(layout, acc_factor=ACCELEROMETER_UNITS[unit][0])
-        notes.append(f"accelerometer unit found from |a| at rest, {rest:.3g}: {unit}")
-    rest_g = rest * (layout.acc_factor or 1.0) / STANDARD_GRAVITY
-    if not 0.5 <= rest_g <= 4.0:
-        reason = "gravity was taken out, and mujo-edge needs it" if rest_g < 0.5 else "the unit in the name is wrong"
-        raise DataError(f"|a| at rest is {rest_g:.3g} g by the unit in the column's name; about 1 is right: {reason}.")
-    if gyro is not None and layout.gyro_factor is None:
-        unit = _gyro_unit(rate_hz or 50.0, acc, gyro)
+        rate_hz = nominal_rate_hz(raw.t * (layout.time_factor or 1.0))
+    acc = raw.acc
+    if raw.gravity is not None:
+        # Some call it acceleration and have taken gravity out all the same.
+        layout = replace(layout, linear=layout.linear or _at_rest(acc) < 0.3 * _at_rest(raw.gravity))
+        if layout.linear:
+            acc = acc + raw.gravity
+            notes.append("accelerometer = acceleration without gravity + gravity")
+    factor, note = _acc_factor(layout, _at_rest(acc))
+    # Of the systems that give gravity apart, or feed Sensor Logger, only Core Motion counts in g.
+    if layout.core_motion or ((layout.linear or layout.sensor_logger) and factor == STANDARD_GRAVITY):
+        factor = -factor
+        notes.append("accelerometer of Apple's Core Motion: sign turned, so that the axis that points up reads +9.81")
+    if note:
+        notes.append(note)
+    layout = replace(layout, acc_factor=factor)
+    if raw.gyro is not None and layout.gyro_factor is None:
+        unit = _gyro_unit(rate_hz or 50.0, acc, raw.gyro)
         layout = replace(layout, gyro_factor=GYROSCOPE_UNITS[unit][0])
         notes.append(f"gyroscope unit found from how far gravity turns: {unit}")
     return replace(layout, notes=tuple(notes))
+
+
+def _acc_factor(layout: Layout, rest: float) -> tuple[float, str]:
+    """The factor to m/s2, checked by |a| at rest or found from it, and a note if it was found."""
+    if layout.acc_factor is not None:
+        rest_g = rest * layout.acc_factor / STANDARD_GRAVITY
+        if 0.5 <= rest_g <= 4.0:
+            return layout.acc_factor, ""
+        reason = "gravity was taken out, and mujo-edge needs it" if rest_g < 0.5 else "the unit in the name is wrong"
+        raise DataError(f"|a| at rest is {rest_g:.3g} g by the unit in the column's name; about 1 is right: {reason}.")
+    # Continuous movement takes |a| up to a few g; the ranges still do not touch.
+    for unit, low, high in (("m/s2", 5.0, 40.0), ("g", 0.5, 4.0), ("mg", 500.0, 4000.0)):
+        if low <= rest <= high:
+            return ACCELEROMETER_UNITS[unit][0], f"accelerometer unit found from |a| at rest, {rest:.3g}: {unit}"
+    raise DataError(
+        f"|a| at rest is {rest:.3g}: neither 9.81 m/s2, nor 1 g, nor 1000 mg.\nEither gravity was taken out, which "
+        "mujo-edge needs (from Sensor Logger give WristMotion.csv or TotalAcceleration.csv), or the unit is another: "
+        "convert it, and name it in the columns, e.g. ax_m_s2."
+    )
 
 
 def nominal_rate_hz(t: F64) -> float | None:

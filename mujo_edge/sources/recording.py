@@ -13,7 +13,7 @@ import numpy as np
 
 from mujo_edge.core import CHANNELS, F64, Chunk, DataError, StreamInfo, UsageError
 from mujo_edge.sources import session
-from mujo_edge.sources.columns import find_units, nominal_rate_hz, understand
+from mujo_edge.sources.columns import Raw, find_units, nominal_rate_hz, understand
 from mujo_edge.sources.table import CsvTable, open_table
 
 BLOCK_BYTES = 1 << 16
@@ -123,34 +123,32 @@ class FileRecording:
             if layout.time is not None and rate_hz is not None:
                 raise UsageError(f"there is a time column, {self._table.names[layout.time]!r}: leave --rate out")
         self._layout = layout
-        self._columns = [
-            *(i for axis in layout.acc for i in axis),
-            *layout.gyro,
-            *([] if layout.time is None else [layout.time]),
-        ]
+        time = () if layout.time is None else (layout.time,)
+        self._columns = [*layout.acc, *layout.gravity, *layout.gyro, *time]
         first = self._first_rows()
-        raw_t, acc, gyro = self._parts(first)
+        raw = self._raw(first)
         with _naming(path):
-            self._layout = find_units(layout, raw_t, acc, gyro, rate_hz)
-        self._origin = 0.0 if raw_t is None else float(next(iter(raw_t[np.isfinite(raw_t)]), 0.0))
+            self._layout = find_units(layout, raw, rate_hz)
+        self._origin = 0.0 if raw.t is None else float(next(iter(raw.t[np.isfinite(raw.t)]), 0.0))
         self._step_s = None if rate_hz is None else 1 / rate_hz
         self.notes = list(self._layout.notes)
         channels = CHANNELS if layout.gyro else CHANNELS[:3]
-        self.info = StreamInfo(path.name, channels, rate_hz or nominal_rate_hz(self._times(raw_t, len(first), 0)))
+        self.info = StreamInfo(path.name, channels, rate_hz or nominal_rate_hz(self._times(raw.t, len(first), 0)))
 
     def chunks(self, block_bytes: int = BLOCK_BYTES) -> Generator[Chunk, None, None]:
         """See `Recording.chunks`."""
         count = 0
-        factors = (self._layout.acc_factor or 1.0) * self._layout.acc_sign, self._layout.gyro_factor or 1.0
-        with closing(self._table.blocks(self._columns, self._layout.label, block_bytes)) as blocks:
+        layout = self._layout
+        with closing(self._table.blocks(self._columns, layout.label, block_bytes)) as blocks:
             for block in blocks:
-                raw_t, *signals = self._parts(block.numbers)
-                t = self._times(raw_t, len(block.numbers), count)
-                x = [
-                    part * factor for part, factor in zip(signals, factors, strict=True) if part is not None and factor
-                ]
-                yield from _cut(t, np.concatenate(x, 1), np.zeros(len(t)), block.text)
-                count += len(t)
+                n = len(block.numbers)
+                raw = self._raw(block.numbers)
+                x = raw.acc + raw.gravity if raw.gravity is not None and layout.linear else raw.acc
+                x = x * (layout.acc_factor or 1.0)
+                if raw.gyro is not None:
+                    x = np.concatenate([x, raw.gyro * (layout.gyro_factor or 1.0)], 1)
+                yield from _cut(self._times(raw.t, n, count), x, np.zeros(n), block.text)
+                count += n
         self.notes += [note for note in self._table.notes if note not in self.notes]
 
     def _first_rows(self) -> F64:
@@ -163,12 +161,16 @@ class FileRecording:
                     break
         return np.concatenate(blocks)
 
-    def _parts(self, numbers: F64) -> tuple[F64 | None, F64, F64 | None]:
-        """Raw time (n,), accelerometer (n, 3) and gyroscope (n, 3) of the columns that were read."""
-        terms = len(self._layout.acc[0])
-        acc = np.asarray(numbers[:, : 3 * terms].reshape(-1, 3, terms).sum(2), np.float64)
-        gyro = numbers[:, 3 * terms : 3 * terms + 3] if self._layout.gyro else None
-        return None if self._layout.time is None else numbers[:, -1], acc, gyro
+    def _raw(self, numbers: F64) -> Raw:
+        """The columns that were read, in the order of `_columns`."""
+        layout = self._layout
+        at = np.cumsum([3, len(layout.gravity), len(layout.gyro)]).tolist()
+        return Raw(
+            t=None if layout.time is None else numbers[:, -1],
+            acc=numbers[:, : at[0]],
+            gravity=numbers[:, at[0] : at[1]] if layout.gravity else None,
+            gyro=numbers[:, at[1] : at[2]] if layout.gyro else None,
+        )
 
     def _times(self, raw_t: F64 | None, n: int, before: int) -> F64:
         """Seconds since the first sample of `n` rows that have `before` rows before them."""

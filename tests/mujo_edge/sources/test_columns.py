@@ -71,6 +71,18 @@ APPS = [
     App("mujo-edge", "t_s,ax_m_s2,ay_m_s2,az_m_s2,gx_rad_s,gy_rad_s,gz_rad_s,label",
         [seconds, *si(1, 1, 1, 1, 1, 1), lambda t, x: "walk"]),
     App("Sensor Logger, TotalAcceleration", "time,seconds_elapsed,z,y,x", [ns, seconds, *si(1, 1, 1)[::-1]], 3),
+    App("Sensor Logger, WristMotion (Core Motion)", "time,seconds_elapsed,rotationRateX,rotationRateY,rotationRateZ,"
+        "gravityX,gravityY,gravityZ,accelerationX,accelerationY,accelerationZ,quaternionW",
+        [ns, seconds, *si(1, 1, 1, 1, 1, 1)[3:], *si(-G, -G, -G), *[lambda t, x: 0.0] * 4]),
+    App("Sensor Logger, WristMotion, standardised", "time,seconds_elapsed,rotationRateX,rotationRateY,rotationRateZ,"
+        "gravityX,gravityY,gravityZ,accelerationX,accelerationY,accelerationZ",
+        [ns, seconds, *si(1, 1, 1, 1, 1, 1)[3:], *si(1, 1, 1), *[lambda t, x: 0.0] * 3]),
+    App("Sensor Logger, AccelerometerUncalibrated (Core Motion)", "time,seconds_elapsed,z,y,x",
+        [ns, seconds, *si(-G, -G, -G)[::-1]], 3),
+    App("Android, linear acceleration and gravity", "timestamp_ns,linear_acceleration_x,linear_acceleration_y,"
+        "linear_acceleration_z,gravity_x,gravity_y,gravity_z", [ns, *[lambda t, x: 0.0] * 3, *si(1, 1, 1)], 3),
+    App("an accelerometer, gravity beside it", "timestamp_ns,acc_x,acc_y,acc_z,gravity_x,gravity_y,gravity_z",
+        [ns, *si(1, 1, 1), *si(1, 1, 1)], 3),
     App("phyphox", '"Time (s)","Acceleration x (m/s^2)","Acceleration y (m/s^2)","Acceleration z (m/s^2)",'
         '"Absolute acceleration (m/s^2)"', [seconds, *si(1, 1, 1), lambda t, x: G], 3),
     App("phyphox, decimal comma",
