@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -120,25 +120,26 @@ def write_bundle(folder: Path, model: Student, spec: InputSpec, calibration: F32
     """Everything of a bundle into `folder`, which must not exist. Raises `DataError` at the first failed check."""
     calibration, windows = prepare(calibration, spec), prepare(gate.x, spec)
     truth = normalise(float_embeddings(model, windows))
-    contents = {
-        ("student_int8.tflite", "litert", "int8"): quantize_litert(model, calibration),
-        ("student_int8.pte", "executorch", "int8"): quantize_executorch(model, calibration, spec),
-        ("student_int8.onnx", "onnx", "int8"): quantize_onnx(model, calibration),
-        ("student_fp32.tflite", "litert", "fp32"): float_litert(model, calibration),
-    }
     by_name = {labels.name: labels for labels in release.label_sets}
+    folder.mkdir()
+    models: list[ModelFile] = []
+    sizes: dict[str, int] = {}
 
     def judge(file: str, embeddings: F32) -> Parity:
         return gated(file, compare(truth, normalise(embeddings), by_name, gate.member))
 
-    int8 = contents["student_int8.tflite", "litert", "int8"]
-    arena_bytes = check_small(int8, windows)
-    judge("student_int8.tflite in tflite-micro", micro_embeddings(int8, windows, arena_bytes))
-    folder.mkdir()
-    models = []
-    for (file, runtime, precision), content in contents.items():
+    def add(file: str, runtime: str, precision: Literal["int8", "fp32"], content: bytes) -> None:
         models.append(ModelFile(file, runtime, precision, judge(file, open_model(content, runtime).run(windows))))
         (folder / file).write_bytes(content)
+        sizes[file] = len(content)
+
+    int8 = quantize_litert(model, calibration)
+    add("student_int8.tflite", "litert", "int8", int8)
+    arena_bytes = check_small(int8, windows)
+    judge("student_int8.tflite in tflite-micro", micro_embeddings(int8, windows, arena_bytes))
+    add("student_int8.pte", "executorch", "int8", quantize_executorch(model, calibration, spec))
+    add("student_int8.onnx", "onnx", "int8", quantize_onnx(model, calibration))
+    add("student_fp32.tflite", "litert", "fp32", float_litert(model, calibration))
     (folder / "prototypes").mkdir()
     for labels in release.label_sets:
         np.save(folder / "prototypes" / f"{labels.name}.npy", labels.prototypes)
@@ -164,7 +165,6 @@ def write_bundle(folder: Path, model: Student, spec: InputSpec, calibration: F32
             "tflite_micro_arena_bytes": arena_bytes,
         },
     }
-    sizes = {file: len(content) for (file, _, _), content in contents.items()}
     (folder / "MODEL_CARD.md").write_text(model_card(table, spec, models, sizes, release.label_sets), "utf-8")
     write_manifest(folder, table)
 

@@ -1,0 +1,30 @@
+"""The peers are the networks of their papers: sizes as published, normalisation as torch has it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.peers import AXES, CLASSES, PEERS, WINDOW, CrossMapNorm, interleaved
+from training.quantize import float_litert
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("CNN-HAR", 39_566), ("TinierHAR", 4_981)])
+def test_size_and_shape(name: str, parameters: int) -> None:
+    """Parameter counts of WHAR Arena's implementations for three axes and six classes."""
+    model = PEERS[name]().eval()
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert model(torch.randn(2, AXES, 1, WINDOW)).shape == (2, CLASSES)
+
+
+def test_normalisation_is_torchs() -> None:
+    x = torch.randn(2, 20, 9, 3)
+    torch.testing.assert_close(CrossMapNorm()(x), nn.LocalResponseNorm(5, 1e-4, 0.75, 1.0)(x))
+
+
+def test_every_model_is_timed_as_often() -> None:
+    x = torch.randn(1, AXES, 1, WINDOW).numpy()
+    content = float_litert(PEERS["CNN-HAR"]().eval(), x)
+    timings = interleaved({"a": content, "b": content}, {"a": x, "b": x})
+    assert {name: timing.calls for name, timing in timings.items()} == {"a": 3000, "b": 3000}

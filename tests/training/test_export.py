@@ -1,0 +1,183 @@
+"""Nothing gets into a bundle that was not judged, and no bundle is ever half written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+import training.export
+from mujo_edge.bundle import ModelBundle
+from mujo_edge.core import DataError, UsageError
+from mujo_edge.manifest import Parity, read_manifest
+from training.export import check_small, export_bundle, gated, load_checkpoint, save_checkpoint
+from training.quantize import quantize_litert
+from training.student import Student, StudentConfig
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_limits_of_the_issue_hold(bundle_folder: Path) -> None:
+    manifest = read_manifest(bundle_folder)
+    assert (bundle_folder / "student_int8.tflite").stat().st_size <= 100_000
+    assert 0 < manifest.metrics["tflite_micro_arena_bytes"] <= 32 * 1024
+    assert manifest.metrics["parameters"] == sum(p.numel() for p in Student().parameters())
+    for model in manifest.models:
+        assert model.parity.windows == 1040
+        assert model.parity.top1_agreement >= 0.99
+        assert model.parity.snr_db >= 20
+
+
+def test_the_reference_is_what_the_float_network_gives(bundle_folder: Path, checkpoint: Path) -> None:
+    from mujo_edge.bundle import normalise
+    from mujo_edge.signal import prepare
+    from training.quantize import float_embeddings
+
+    model, spec, _, gate, _ = load_checkpoint(checkpoint)
+    reference = read_manifest(bundle_folder).read_reference()
+    np.testing.assert_allclose(reference.y, normalise(float_embeddings(model, prepare(reference.x, spec))), atol=1e-5)
+    assert set(reference.member.tolist()) == set(gate.member.tolist())
+
+
+def test_a_bad_quantisation_stops_the_export(checkpoint: Path, tmp_path: Path) -> None:
+    """Calibrated on far too small signals, so that every activation saturates."""
+    model, spec, calibration, gate, release = load_checkpoint(checkpoint)
+    with pytest.raises(DataError, match=r"export stopped: .*SNR"):
+        export_bundle(tmp_path / "out", model, spec, calibration * 0.02, gate, release)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_failed_export_leaves_the_old_bundle(checkpoint: Path, bundle_copy: Path) -> None:
+    before = {path: path.read_bytes() for path in bundle_copy.rglob("*") if path.is_file()}
+    model, spec, calibration, gate, release = load_checkpoint(checkpoint)
+    with pytest.raises(DataError):
+        export_bundle(bundle_copy, model, spec, calibration * 0.02, gate, release)
+    assert {path: path.read_bytes() for path in bundle_copy.rglob("*") if path.is_file()} == before
+    assert leftovers(bundle_copy.parent) == ["small"]
+
+
+def test_an_export_replaces_the_old_bundle(checkpoint: Path, bundle_copy: Path) -> None:
+    (bundle_copy / "stale.txt").write_text("from an older export")
+    model, spec, calibration, gate, release = load_checkpoint(checkpoint)
+    export_bundle(bundle_copy, model, spec, calibration, gate, replace(release, version="9.9.9"))
+    assert not (bundle_copy / "stale.txt").exists()
+    assert ModelBundle.load(bundle_copy).manifest.version == "9.9.9"
+    assert leftovers(bundle_copy.parent) == ["small"]
+
+
+def test_a_folder_that_is_no_bundle_is_not_touched(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "thesis"
+    out.mkdir()
+    (out / "chapter1.tex").write_text("years of work")
+    with pytest.raises(UsageError, match="is no bundle"):
+        export_bundle(out, *load_checkpoint(checkpoint))
+    assert (out / "chapter1.tex").read_text() == "years of work"
+
+
+def test_the_gate_needs_a_thousand_windows(checkpoint: Path, tmp_path: Path) -> None:
+    model, spec, calibration, gate, release = load_checkpoint(checkpoint)
+    few = replace(gate, x=gate.x[:999], member=gate.member[:999])
+    with pytest.raises(UsageError, match="needs 1000 real windows and was given 999"):
+        export_bundle(tmp_path / "out", model, spec, calibration, few, release)
+
+
+@pytest.mark.parametrize(
+    "parity",
+    [Parity(1000, 0.9899, 30.0, 0.1), Parity(1000, 1.0, 19.9, 0.1), Parity(1000, float("nan"), float("nan"), 0.1)],
+)
+def test_the_gate_closes_below_its_limits(parity: Parity) -> None:
+    with pytest.raises(DataError, match=r"export stopped: student\.pte has top-1 agreement"):
+        gated("student.pte", parity)
+
+
+def test_the_gate_is_open_at_its_limits() -> None:
+    parity = Parity(1000, 0.99, 20.0, 0.1)
+    assert gated("student.pte", parity) is parity
+
+
+def test_too_large_a_network_is_refused() -> None:
+    torch.manual_seed(0)
+    windows = np.random.default_rng(0).standard_normal((16, 6, 1, 150), np.float32)
+    model = Student(StudentConfig(blocks=((128, 5, 2), (256, 5, 2), (256, 5, 1))))
+    with pytest.raises(DataError, match=r"has \d+ bytes \(limit 100000\)"):
+        check_small(quantize_litert(model, windows), windows)
+
+
+def test_too_much_memory_is_refused() -> None:
+    torch.manual_seed(0)
+    windows = np.random.default_rng(0).standard_normal((16, 6, 1, 150), np.float32)
+    model = Student(StudentConfig(stem=128, blocks=((128, 5, 1), (64, 5, 2))))
+    with pytest.raises(DataError, match=r"tflite-micro needs \d+ bytes of arena \(limit 32768\)"):
+        check_small(quantize_litert(model, windows), windows)
+
+
+def test_checkpoint_round_trip(checkpoint: Path, tmp_path: Path) -> None:
+    model, spec, calibration, gate, release = load_checkpoint(checkpoint)
+    save_checkpoint(tmp_path / "copy.pt", model, spec, calibration, gate, release)
+    again = load_checkpoint(tmp_path / "copy.pt")
+    assert again[1] == spec
+    np.testing.assert_array_equal(again[3].x, gate.x)
+    assert again[4].label_sets[0].names == release.label_sets[0].names
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.state_dict().values(), again[0].state_dict().values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04" + bytes(100)])
+def test_what_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.pt").write_bytes(content)
+    with pytest.raises(DataError, match="is no checkpoint to export"):
+        load_checkpoint(tmp_path / "x.pt")
+
+
+def test_command_line_names_the_mistake(tmp_path: Path) -> None:
+    import typer
+
+    app = typer.Typer()
+    app.command()(training.export.main)
+    result = CliRunner().invoke(app, [str(tmp_path / "none.pt"), str(tmp_path / "out")])
+    assert result.exit_code == 4
+    assert "is no checkpoint to export" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_model_card_has_the_usual_form(bundle_folder: Path) -> None:
+    card = (bundle_folder / "MODEL_CARD.md").read_text()
+    _, front, body = card.split("---\n", 2)
+    meta = yaml.safe_load(front)
+    assert meta["license"] == "apache-2.0"
+    assert meta["library_name"] == "mujo-edge"
+    assert meta["datasets"] == ["motion"]
+    assert meta["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.99
+    for heading in ("Label sets", "Intended use", "Out of scope, and limits", "Training data", "Measured", "Files"):
+        assert f"\n## {heading}\n" in body
+    assert "rest, slow swing, fast swing, twist" in body
+    assert "Generated motion | Apache-2.0" in body
+
+
+def test_the_card_says_when_a_licence_is_not_open(checkpoint: Path, bundle_folder: Path) -> None:
+    release = load_checkpoint(checkpoint)[4]
+    corpora = [{**release.training["corpora"][0], "open_licence": False}]
+    manifest = read_manifest(bundle_folder)
+    table = {
+        "name": "small",
+        "version": "1",
+        "created": "2026-01-01T00:00:00+00:00",
+        "embedding_dim": 64,
+        "default_label_set": "motion-wrist",
+        "training": {"corpora": corpora, "git_commit": "abc1234"},
+        "metrics": {"parameters": 1, "tflite_micro_arena_bytes": 2048},
+    }
+    sizes = {model.file: 1 for model in manifest.models}
+    card = training.export.model_card(table, manifest.input, manifest.models, sizes, release.label_sets)
+    meta = yaml.safe_load(card.split("---\n", 2)[1])
+    assert (meta["license"], meta["license_name"]) == ("other", "see-training-data")
+    assert "model-index" not in meta
+    assert "Commit `abc1234`" in card

@@ -1,0 +1,122 @@
+"""Each target's int8 file computes what the float network does, in its own runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mujo_edge.runtimes import open_model
+from mujo_edge.signal import prepare
+from training.export import load_checkpoint
+from training.micro import attempt, least_arena
+from training.quantize import (
+    float_embeddings,
+    float_litert,
+    float_onnx,
+    frozen,
+    quantize_executorch,
+    quantize_litert,
+    quantized_embeddings,
+)
+from training.student import Student, StudentConfig
+
+
+def snr_db(y: np.ndarray, found: np.ndarray) -> float:
+    return 10 * float(np.log10(np.square(y).sum() / np.square(y - found).sum()))
+
+
+@pytest.fixture(scope="module")
+def trained(checkpoint: Path) -> tuple[Student, np.ndarray, np.ndarray]:
+    """Network, prepared calibration windows, prepared windows it was not calibrated on."""
+    model, spec, calibration, gate, _ = load_checkpoint(checkpoint)
+    return model, prepare(calibration, spec), prepare(gate.x, spec)[::10]
+
+
+def test_quantized_embeddings_are_those_of_the_file(trained: tuple[Student, np.ndarray, np.ndarray]) -> None:
+    model, calibration, windows = trained
+    found = quantized_embeddings(model, calibration, windows)
+    assert found.shape == (len(windows), 64)
+    assert snr_db(float_embeddings(model, windows), found) > 25
+    again = open_model(quantize_litert(model, calibration)).run(windows)
+    np.testing.assert_array_equal(found, again)
+
+
+def test_quantising_leaves_the_model_as_it_was(trained: tuple[Student, np.ndarray, np.ndarray]) -> None:
+    model, calibration, _ = trained
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()
+    quantize_litert(model, calibration[:32])
+    assert model.training
+    model.eval()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_residual_blocks_in_a_row_stay_int8() -> None:
+    """Quantisers pair an addition with its activation only in one form of the block."""
+    torch.manual_seed(0)
+    model = Student(StudentConfig(blocks=((32, 5, 2), (32, 5, 1), (32, 5, 1), (32, 3, 1))))
+    calibration = np.random.default_rng(0).standard_normal((32, 6, 1, 150), np.float32)
+    content = quantize_litert(model, calibration)
+    opened = open_model(content)
+    assert opened.is_one_partition()
+    names = {op["op_name"] for op in opened._interpreter._get_ops_details()}
+    assert not names & {"QUANTIZE", "DEQUANTIZE"}
+    assert least_arena(content, calibration[:1]) <= 32 * 1024
+
+
+def test_files_carry_no_paths_and_no_module_names(trained: tuple[Student, np.ndarray, np.ndarray]) -> None:
+    model, calibration, _ = trained
+    for content in (float_litert(model, calibration), float_onnx(model, calibration).SerializeToString()):
+        assert b"training" not in content
+        assert str(Path(__file__).parents[2]).encode() not in content
+
+
+def test_pte_says_what_it_takes(trained: tuple[Student, np.ndarray, np.ndarray], checkpoint: Path) -> None:
+    model, calibration, _ = trained
+    spec = load_checkpoint(checkpoint)[1]
+    constants = open_model(quantize_executorch(model, calibration[:32], spec), "executorch").constants()
+    assert (constants["rate_hz"], constants["window"], constants["clip"]) == (50.0, 150, 4.0)
+    np.testing.assert_allclose(constants["scale"], spec.scale, rtol=1e-6)
+
+
+class Running(nn.Module):
+    """Sums up over time, which XNNPACK has no operator for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(6, 8, (1, 3)), nn.Linear(8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x).cumsum(3).mean((2, 3)))
+
+
+def test_a_network_that_does_not_lower_whole_is_found() -> None:
+    windows = np.random.default_rng(0).standard_normal((32, 6, 1, 150), np.float32)
+    assert not open_model(float_litert(Running(), windows)).is_one_partition()
+    with pytest.raises(ValueError, match="XNNPACK subgraphs instead of 1"):
+        quantize_executorch(Running(), windows, load_spec())
+
+
+def load_spec() -> object:
+    from mujo_edge.signal import InputSpec
+
+    return InputSpec()
+
+
+def test_frozen_is_a_copy_without_dropout() -> None:
+    model = Student()
+    copy = frozen(model)
+    assert not copy.training
+    assert not any(isinstance(part, nn.Dropout) for part in copy.modules())
+    assert any(isinstance(part, nn.Dropout) for part in model.modules())
+
+
+def test_too_small_an_arena_is_a_reason_not_a_crash(trained: tuple[Student, np.ndarray, np.ndarray]) -> None:
+    model, calibration, windows = trained
+    content = quantize_litert(model, calibration[:32])
+    assert isinstance(attempt(content, windows[:1], 2048), str)
+    assert isinstance(attempt(content, windows[:1], 64 * 1024), np.ndarray)
