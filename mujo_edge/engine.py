@@ -250,8 +250,10 @@ class _Pipeline:
         return summary, failure
 
     def _fresh(self, events: Sequence[Window | Gap]) -> list[Window | Gap]:
-        """Without the windows that waited too long; the newest is kept in any case."""
+        """Without the windows that waited too long; kept are the newest, and what came while the model loaded."""
         oldest_s = monotonic() - STALE_S
+        if self._began_s >= oldest_s:
+            return list(events)
         newest = next((event for event in reversed(events) if isinstance(event, Window)), None)
         fresh = [event for event in events if isinstance(event, Gap) or event is newest or event.received_s >= oldest_s]
         assert self._recognizer

@@ -81,6 +81,12 @@ class PictureSink(_Watcher):
         super().__init__(recording)
         self._path = path
 
+    def start(self, session: Session) -> None:
+        """Raises `DataError` when there is no such folder, rather than at the end."""
+        super().start(session)
+        if not self._path.absolute().parent.is_dir():
+            raise DataError(f"cannot write {self._path}: there is no folder {self._path.absolute().parent}")
+
     def finish(self, summary: Summary) -> None:
         """Write the file. Raises `DataError` if that fails."""
         console = Console(

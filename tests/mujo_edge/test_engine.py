@@ -126,8 +126,10 @@ async def test_samples_are_received_while_the_model_loads() -> None:
     run = asyncio.create_task(Engine(source, [], slow_load, live=True).run())
     while source.given < 40:
         await asyncio.sleep(0.001)
+    await asyncio.sleep(engine.STALE_S + 0.1)
     released.set()
-    assert (await run).tally.predictions == 3
+    tally = (await run).tally
+    assert (tally.predictions, tally.stats.dropped_windows) == (3, 0)
 
 
 async def test_the_duration_is_counted_in_signal() -> None:

@@ -184,7 +184,9 @@ def test_the_picture_is_an_svg_that_needs_nothing_else(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
-    sink = PictureSink(tmp_path / "no" / "screen.svg")
+    with pytest.raises(DataError, match="there is no folder"):
+        PictureSink(tmp_path / "no" / "screen.svg").start(SESSION)
+    sink = PictureSink(tmp_path)
     sink.start(SESSION)
     with pytest.raises(DataError, match="cannot write"):
         sink.finish(Summary(SESSION, TALLY, "end"))
