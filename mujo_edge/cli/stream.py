@@ -49,12 +49,14 @@ def stream(
     Without a source it plays the real recording that comes with mujo-edge, in real time.
     """
     source = _source(replay, speed, rate)
-    sinks = [] if record_to is None else [_recording(record_to, source)]
-    sinks.append(_output(json, record_to))
+    sinks: list[Sink] = []
     if screenshot is not None:
         from mujo_edge.sinks.terminal import PictureSink
 
         sinks.append(PictureSink(screenshot, str(record_to) if record_to else None))
+    if record_to is not None:
+        sinks.append(_recording(record_to, source))
+    sinks.append(_output(json, record_to))
 
     def load(info: StreamInfo) -> Recognizer:
         from mujo_edge.bundle import ModelBundle
