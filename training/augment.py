@@ -1,4 +1,4 @@
-"""Random changes that keep a window's label: mounting, strength, tempo, noise, a missing gyroscope.
+"""Random changes that keep a window's label: mounting, side of the body, strength, tempo, noise, a missing gyroscope.
 
 All work on a batch of prepared model input (N, 6, 1, T), in torch, with an explicit generator.
 """
@@ -22,7 +22,7 @@ class AugmentConfig:
     shift: float = 0.1
     noise: float = 0.02
     gyro_drop_probability: float = 0.5
-    mixup: float = 0.2
+    mirror_probability: float = 0.5
 
 
 def rotations(n: int, sd_deg: float, generator: torch.Generator) -> Tensor:
@@ -37,7 +37,7 @@ def rotations(n: int, sd_deg: float, generator: torch.Generator) -> Tensor:
 
 def resample_time(x: Tensor, tempo: Tensor, shift: Tensor) -> Tensor:
     """(N, C, T) read at `tempo` about the centre and moved by `shift` (shares of the window); edges repeat."""
-    n, _, length = x.shape
+    length = x.shape[2]
     grid = torch.linspace(-1, 1, length)
     at = ((grid * tempo[:, None] + 2 * shift[:, None] + 1) * (length - 1) / 2).clamp(0, length - 1)
     low = at.floor().long().clamp(max=length - 2)
@@ -46,8 +46,16 @@ def resample_time(x: Tensor, tempo: Tensor, shift: Tensor) -> Tensor:
     return x.gather(2, low) * (1 - part) + x.gather(2, low + 1) * part
 
 
-def augment(x: Tensor, config: AugmentConfig, generator: torch.Generator) -> Tensor:
-    """(N, 6, 1, T) -> the same shape, changed. A gyroscope that was absent (all zero) stays absent."""
+MIRROR = torch.tensor([-1.0, 1.0, 1.0, 1.0, -1.0, -1.0])
+"""The other side of the body, for a sensor whose x axis runs along the limb or across the pocket: a
+reflection in x, under which angular rate is an axial vector and keeps only its x component."""
+
+
+def augment(x: Tensor, config: AugmentConfig, generator: torch.Generator, chiral: Tensor | None = None) -> Tensor:
+    """(N, 6, 1, T) -> the same shape, changed. A gyroscope that was absent (all zero) stays absent.
+
+    `chiral` (N,) bool marks windows whose label tells left from right: they are never mirrored.
+    """
     n = len(x)
 
     def normal(sd: float, *shape: int) -> Tensor:
@@ -56,6 +64,10 @@ def augment(x: Tensor, config: AugmentConfig, generator: torch.Generator) -> Ten
     y = x[:, :, 0]
     has_gyro = (y[:, 3:].abs().amax((1, 2)) > 0).float()
     has_gyro *= (torch.rand(n, generator=generator) >= config.gyro_drop_probability).float()
+    mirrored = torch.rand(n, generator=generator) < config.mirror_probability
+    if chiral is not None:
+        mirrored &= ~chiral
+    y = torch.where(mirrored[:, None, None], y * MIRROR[:, None], y)
     tempo = torch.exp(normal(config.warp, n))
     shift = normal(config.shift, n)
     y = resample_time(y, tempo, shift)

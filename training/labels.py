@@ -26,12 +26,14 @@ class LabelSetSpec:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """`names` are all labels in a fixed order; `prompts[i]` are the ways to say `names[i]`."""
+    """`names` are all labels in a fixed order; `prompts[i]` are the ways to say `names[i]`;
+    `chiral` names the corpora whose classes tell left from right."""
 
     names: tuple[str, ...]
     prompts: tuple[tuple[str, ...], ...]
     sets: tuple[LabelSetSpec, ...]
     aliases: dict[str, str]
+    chiral: tuple[str, ...]
 
     def index(self, classes: Iterable[str]) -> np.ndarray:
         """Vocabulary numbers (len,) of corpus classes. Raises `DataError` for a class that has no words."""
@@ -60,5 +62,7 @@ def read_vocabulary(path: Path = LABELS_FILE) -> Vocabulary:
             LabelSetSpec(name, spec["placement"], tuple(spec["corpora"])) for name, spec in table["sets"].items()
         )
     except (OSError, tomllib.TOMLDecodeError, KeyError, AttributeError) as error:
-        raise DataError(f"{path} is not a label file ({error}). It needs [sets], [aliases] and [prompts]") from None
-    return Vocabulary(tuple(prompts), tuple(prompts.values()), sets, dict(table.get("aliases", {})))
+        raise DataError(
+            f"{path} is not a label file ({error}). It needs chiral, [sets], [aliases] and [prompts]"
+        ) from None
+    return Vocabulary(tuple(prompts), tuple(prompts.values()), sets, dict(table["aliases"]), tuple(table["chiral"]))

@@ -31,8 +31,8 @@ class PretrainConfig:
     """`label_weight` scales the classification term beside InfoNCE."""
 
     encoder: StudentConfig = field(default_factory=StudentConfig)
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=3000, batch=256, ema=0.998))
-    augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(mixup=0.0))
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=4000, batch=192, ema=0.998))
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     label_weight: float = 1.0
 
 
@@ -41,13 +41,15 @@ class Pool:
     """Windows of several corpora in one array, with their words.
 
     `x` (N, 6, 1, 150) prepared; `y` (N,) vocabulary number; `corpus` (N,) number of the corpus;
-    `weight` (N,) sampling weight; `allowed` (corpora, V) bool, the labels that each corpus has.
+    `weight` (N,) sampling weight; `chiral` (N,) bool, never to be mirrored; `allowed` (corpora, V)
+    bool, the labels that each corpus has.
     """
 
     x: Tensor
     y: Tensor
     corpus: Tensor
     weight: Tensor
+    chiral: Tensor
     allowed: Tensor
 
 
@@ -64,6 +66,7 @@ def make_pool(sets: Sequence[WindowSet], vocabulary: Vocabulary, spec: InputSpec
         torch.from_numpy(np.concatenate(targets)),
         torch.from_numpy(np.repeat(np.arange(len(sets)), [len(s) for s in sets])),
         torch.from_numpy(np.concatenate(weights)),
+        torch.from_numpy(np.repeat([s.corpus in vocabulary.chiral for s in sets], [len(s) for s in sets])),
         allowed,
     )
 
@@ -112,7 +115,8 @@ def pretrain(
 
     def loss_of(generator: torch.Generator) -> Tensor:
         rows = torch.multinomial(pool.weight, config.loop.batch, generator=generator)
-        x = augment(pool.x[rows], config.augment, generator).contiguous(memory_format=torch.channels_last)
+        x = augment(pool.x[rows], config.augment, generator, pool.chiral[rows])
+        x = x.contiguous(memory_format=torch.channels_last)
         imu = model.imu(x)
         bank = model.text(words.draw(generator))
         y = pool.y[rows]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 
@@ -59,14 +58,12 @@ class Block(nn.Module):
 class Student(nn.Module):
     """IMU encoder of a few tens of thousands of parameters."""
 
-    def __init__(self, config: StudentConfig = StudentConfig()) -> None:  # noqa: B008 - frozen
+    def __init__(self, config: StudentConfig = StudentConfig()) -> None:
         super().__init__()
         self.config = config
         self.stem = conv(config.channels, config.stem, config.stem_kernel, 2)
         widths = (config.stem, *(width for width, _, _ in config.blocks))
-        self.blocks = nn.Sequential(
-            *(Block(w, *block) for w, block in zip(widths, config.blocks, strict=False))
-        )
+        self.blocks = nn.Sequential(*(Block(w, *block) for w, block in zip(widths, config.blocks, strict=False)))
         self.dropout = nn.Dropout(config.dropout)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.project = nn.Linear(widths[-1], config.embedding)

@@ -1,0 +1,62 @@
+"""A whole run as one TOML file in `training/recipes`."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import dacite
+
+from mujo_edge.core import DataError, UsageError
+from training.corpora import CORPORA
+from training.distill import DistillConfig
+from training.finetune import FinetuneConfig
+from training.pretrain import PretrainConfig
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What `training.run` and `training.evaluate` do.
+
+    `corpora` are those of `licences`: "any", or "permissive" for sets with a stated open licence.
+    `sliver` keeps at most so many windows of a class and corpus (0: all). `teacher` is pretrained and
+    distilled into the student of `distill`; `pretrain` and `finetune` are what protocol v1 evaluates.
+    """
+
+    name: str
+    corpora: tuple[str, ...]
+    licences: Literal["any", "permissive"] = "any"
+    sliver: int = 0
+    teacher: PretrainConfig = field(default_factory=PretrainConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+
+    def allowed(self) -> tuple[str, ...]:
+        """The corpora that the licence rule lets in."""
+        return tuple(c for c in self.corpora if self.licences == "any" or CORPORA[c].open_licence)
+
+
+def read_recipe(name: str) -> Recipe:
+    """The recipe called `name`, or the TOML file at that path.
+
+    Raises:
+        UsageError: there is none.
+        DataError: it holds a key that no recipe has, or a value of the wrong type.
+    """
+    path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
+    if not path.is_file():
+        known = sorted(p.stem for p in RECIPES.glob("*.toml") if "corpora" in tomllib.loads(p.read_text()))
+        raise UsageError(f"no recipe {name!r}; choose from {', '.join(known)} or give a .toml file")
+    try:
+        table = {"name": path.stem, **tomllib.loads(path.read_text())}
+        recipe = dacite.from_dict(Recipe, table, dacite.Config(cast=[tuple], strict=True))
+    except (tomllib.TOMLDecodeError, dacite.DaciteError) as error:
+        raise DataError(f"{path.name} is no recipe: {error}") from None
+    if unknown := sorted(set(recipe.corpora) - set(CORPORA)):
+        raise DataError(f"{path.name} names corpora that do not exist: {', '.join(unknown)}")
+    return recipe
