@@ -163,17 +163,20 @@ def find_bundle(path_or_name: str | Path | None = None) -> Path:
     """The folder of a bundle: a path, the name of a shipped one, None for the default.
 
     Raises:
-        UsageError: neither.
+        UsageError: neither a bundle nor the name of one.
+        DataError: a folder without bundle.json, or an installation without its bundle.
     """
-    wanted = DEFAULT_BUNDLE if path_or_name is None else path_or_name
-    for folder in (Path(wanted), SHIPPED / wanted) if path_or_name is not None else (SHIPPED / wanted,):
+    if path_or_name is None:
+        if (SHIPPED / DEFAULT_BUNDLE / "bundle.json").is_file():
+            return SHIPPED / DEFAULT_BUNDLE
+        raise DataError(f"no bundle in {SHIPPED}: the installation is incomplete. Install mujo-edge again")
+    for folder in (Path(path_or_name), SHIPPED / path_or_name):
         if (folder / "bundle.json").is_file():
             return folder
-    if Path(wanted).is_dir():
-        raise DataError(f"{wanted} is no model bundle: it has no bundle.json")
-    raise UsageError(
-        f"no bundle at {wanted}; give a folder with a bundle.json, or one of: {', '.join(shipped_bundles())}"
-    )
+    if Path(path_or_name).is_dir():
+        raise DataError(f"{path_or_name} is no model bundle: it has no bundle.json")
+    names = ", ".join(shipped_bundles()) or "none is shipped"
+    raise UsageError(f"no bundle at {path_or_name}; give a folder with a bundle.json, or a shipped one: {names}")
 
 
 def read_manifest(path_or_name: str | Path | None = None) -> Manifest:

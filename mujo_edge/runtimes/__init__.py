@@ -12,7 +12,7 @@ from mujo_edge.core import MissingExtraError, Runtime, UsageError
 
 @dataclass(frozen=True, slots=True)
 class RuntimeInfo:
-    """`module` is ours, `package` the distribution that it needs, `probe` that package's import name.
+    """`module` is ours, `package` the distribution that it needs, `imports` what it imports of that.
 
     `format` is the value of a model file's "runtime" in `bundle.json` that this runtime can open;
     `install` is the pip line that adds it.
@@ -21,48 +21,65 @@ class RuntimeInfo:
     name: str
     format: str
     package: str
-    probe: str
+    imports: str
     module: str
     install: str
+    needs_numpy_1: bool = False
 
     @property
     def version(self) -> str | None:
         """Version of the installed package; None where it is not installed."""
         try:
-            return version(self.package) if find_spec(self.probe) else None
+            return version(self.package) if find_spec(self.imports.partition(".")[0]) else None
         except PackageNotFoundError:
             return None
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why it cannot be used here; None where it can."""
+        if not self.version:
+            return f"{self.package} is not installed"
+        # Compiled against numpy 1, it imports beside numpy 2 all the same, and fails at the first interpreter.
+        if self.needs_numpy_1 and not version("numpy").startswith("1."):
+            return f"{self.package} {self.version} needs numpy below 2, and numpy {version('numpy')} is installed"
+        return None
 
 
 RUNTIMES = {
     info.name: info
     for info in (
         RuntimeInfo(
-            "litert", "litert", "ai-edge-litert", "ai_edge_litert", "mujo_edge.runtimes.litert", "pip install mujo-edge"
+            name="litert",
+            format="litert",
+            package="ai-edge-litert",
+            imports="ai_edge_litert.interpreter",
+            module="mujo_edge.runtimes.litert",
+            install="pip install mujo-edge",
         ),
         RuntimeInfo(
-            "tflite-runtime",
-            "litert",
-            "tflite-runtime",
-            "tflite_runtime",
-            "mujo_edge.runtimes.tflite_runtime",
-            "pip install 'mujo-edge[tflite]'",
+            name="tflite-runtime",
+            format="litert",
+            package="tflite-runtime",
+            imports="tflite_runtime.interpreter",
+            module="mujo_edge.runtimes.tflite_runtime",
+            install="pip install 'mujo-edge[tflite]' (in an environment of its own)",
+            needs_numpy_1=True,
         ),
         RuntimeInfo(
-            "executorch",
-            "executorch",
-            "executorch",
-            "executorch",
-            "mujo_edge.runtimes.executorch",
-            "pip install 'mujo-edge[executorch]'",
+            name="executorch",
+            format="executorch",
+            package="executorch",
+            imports="executorch.extension.pybindings.portable_lib",
+            module="mujo_edge.runtimes.executorch",
+            install="pip install 'mujo-edge[executorch]'",
         ),
         RuntimeInfo(
-            "onnx",
-            "onnx",
-            "onnxruntime",
-            "onnxruntime",
-            "mujo_edge.runtimes.onnx",
-            "pip install 'mujo-edge[onnx]'",
+            name="onnx",
+            format="onnx",
+            package="onnxruntime",
+            imports="onnxruntime",
+            module="mujo_edge.runtimes.onnx",
+            install="pip install 'mujo-edge[onnx]'",
         ),
     )
 }
@@ -74,18 +91,18 @@ def choose_runtime(name: str = "auto") -> RuntimeInfo:
 
     Raises:
         UsageError: no such runtime.
-        MissingExtraError: it is not installed; the message names the pip line.
+        MissingExtraError: it cannot be used here; the message names the pip line.
     """
     if name == "auto":
-        for info in (RUNTIMES["litert"], RUNTIMES["tflite-runtime"]):
-            if info.version:
-                return info
-        raise MissingExtraError(f"no runtime is installed. Install LiteRT with: {RUNTIMES['litert'].install}")
+        usable = [info for info in (RUNTIMES["litert"], RUNTIMES["tflite-runtime"]) if not info.obstacle]
+        if not usable:
+            raise MissingExtraError(f"no runtime can be used. Install LiteRT with: {RUNTIMES['litert'].install}")
+        return usable[0]
     if name not in RUNTIMES:
         raise UsageError(f"no runtime is called {name!r}; choose one of: auto, {', '.join(RUNTIMES)}")
     info = RUNTIMES[name]
-    if not info.version:
-        raise MissingExtraError(f"{info.package} is not installed. Install it with: {info.install}")
+    if info.obstacle:
+        raise MissingExtraError(f"{info.obstacle}. Install it with: {info.install}")
     return info
 
 
@@ -94,7 +111,7 @@ def open_model(model: bytes, runtime: str = "auto", threads: int = 1) -> Runtime
 
     Raises:
         UsageError: no such runtime, or `threads` below 1.
-        MissingExtraError: the runtime is not installed.
+        MissingExtraError: the runtime cannot be used here.
         DataError: the runtime does not accept the content.
     """
     if threads < 1:

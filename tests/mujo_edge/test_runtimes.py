@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from generated_motion import ROOT
 
 from mujo_edge.core import DataError, MissingExtraError
-from mujo_edge.runtimes import RUNTIMES, RuntimeInfo, choose_runtime, open_model
+from mujo_edge.runtimes import RUNTIMES, choose_runtime, open_model
 from mujo_edge.runtimes.quiet import without_lines
 
 
@@ -26,15 +28,27 @@ def test_every_installed_runtime_has_a_version() -> None:
 
 
 def test_a_runtime_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    absent = RuntimeInfo("onnx", "onnx", "no-such-package", "no_such_package", "x", "pip install 'mujo-edge[onnx]'")
-    assert absent.version is None
+    absent = replace(RUNTIMES["onnx"], package="no-such-package", imports="no_such_package.api")
+    assert (absent.version, absent.obstacle) == (None, "no-such-package is not installed")
     monkeypatch.setitem(RUNTIMES, "onnx", absent)
     with pytest.raises(MissingExtraError, match=r"pip install 'mujo-edge\[onnx\]'"):
         open_model(b"", "onnx")
     monkeypatch.setitem(RUNTIMES, "litert", absent)
     monkeypatch.setitem(RUNTIMES, "tflite-runtime", absent)
-    with pytest.raises(MissingExtraError, match="no runtime is installed"):
+    with pytest.raises(MissingExtraError, match="no runtime can be used"):
         choose_runtime("auto")
+
+
+def test_numpy_2_is_an_obstacle_for_tflite_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if it was installed beside this numpy: it would import, and fail at the first interpreter."""
+    if np.__version__.startswith("1."):
+        pytest.skip("numpy 1 is installed")
+    installed = replace(RUNTIMES["tflite-runtime"], package="numpy", imports="numpy")
+    monkeypatch.setitem(RUNTIMES, "tflite-runtime", installed)
+    with pytest.raises(
+        MissingExtraError, match=r"needs numpy below 2, and numpy 2.* is installed. .*mujo-edge\[tflite\]"
+    ):
+        open_model(b"", "tflite-runtime")
 
 
 @pytest.mark.parametrize("content", [b"", b"abc" * 100], ids=["empty", "garbage"])

@@ -1,0 +1,238 @@
+"""`mujo-edge models`, `benchmark` and `doctor`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from mujo_edge.manifest import Manifest
+
+models = typer.Typer(no_args_is_help=True, help="Model bundles: list, show, verify.")
+
+Bundle = Annotated[str | None, typer.Argument(metavar="[NAME|PATH]", help="A shipped bundle or a bundle's folder.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")]
+
+
+@models.command("list")
+def list_models(json: Json = False) -> None:
+    """Bundles that came with mujo-edge."""
+    from mujo_edge.manifest import DEFAULT_BUNDLE, read_manifest, shipped_bundles
+
+    manifests = [read_manifest(name) for name in shipped_bundles()]
+    if json:
+        _print_json([_summary(manifest) for manifest in manifests])
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "version", "label sets", "files", "folder")
+    for manifest in manifests:
+        mark = " (default)" if manifest.folder.name == DEFAULT_BUNDLE else ""
+        files = ", ".join(model.file for model in manifest.models)
+        table.add_row(
+            manifest.name + mark, manifest.version, ", ".join(manifest.label_sets), files, str(manifest.folder)
+        )
+    Console().print(table)
+
+
+@models.command()
+def show(
+    bundle: Bundle = None, card: Annotated[bool, typer.Option(help="Show the model card.")] = False, json: Json = False
+) -> None:
+    """What a bundle takes, knows and was made of."""
+    from mujo_edge.manifest import read_manifest
+
+    manifest = read_manifest(bundle)
+    if json:
+        _print_json(_summary(manifest))
+        return
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    console = Console()
+    if card:
+        text = (manifest.folder / manifest.card).read_text("utf-8")
+        console.print(Markdown(text.split("---\n", 2)[-1]))
+        return
+    spec = manifest.input
+    console.print(
+        f"[bold]{manifest.name}[/] {manifest.version}, made {manifest.created}, {manifest.folder}", soft_wrap=True
+    )
+    console.print(
+        f"takes {spec.window} samples at {spec.rate_hz:g} Hz of {' '.join(spec.channels)} (m/s2 with gravity, rad/s; "
+        f"gyroscope optional), every {spec.hop / spec.rate_hz:g} s; gives {manifest.embedding_dim} values"
+    )
+    console.print(_models_table(manifest))
+    console.print(_labels_table(manifest))
+
+
+@models.command()
+def verify(bundle: Bundle = None, json: Json = False) -> None:
+    """Check every hash, and run every model in every installed runtime against the reference outputs."""
+    from dataclasses import asdict
+
+    from mujo_edge.bundle import verify as run
+    from mujo_edge.manifest import read_manifest
+
+    manifest = read_manifest(bundle)
+    checks = run(manifest)
+    if json:
+        _print_json(
+            {"bundle": manifest.name, "files": len(manifest.files), "checks": [asdict(check) for check in checks]}
+        )
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("file", "runtime", "windows", "same label", "SNR dB", "largest difference")
+    for check in checks:
+        parity = check.parity
+        numbers = (f"{100 * parity.top1_agreement:.1f} %", f"{parity.snr_db:.1f}", f"{parity.max_abs_delta:.4f}")
+        table.add_row(check.file, check.runtime, str(parity.windows), *numbers)
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{manifest.name}: {len(manifest.files)} files as they were written, {len(checks)} runs as they should be"
+    )
+
+
+def benchmark(
+    bundle: Bundle = None,
+    threads: Annotated[int, typer.Option(min=1, help="Measure with so many threads besides one.")] = 1,
+    calls: Annotated[int, typer.Option(min=100, help="Timed windows a model.")] = 2000,
+    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write one self-contained page.")] = None,
+) -> None:
+    """Measure every model of a bundle in every installed runtime, and the whole live path."""
+    import json as codec
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from mujo_edge import bench, report
+    from mujo_edge.core import require_extra
+
+    if html:
+        for module in ("jinja2", "matplotlib"):  # before the minutes that the measurement takes
+            require_extra(module, "report")
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        result = bench.run(
+            bundle, threads, calls, lambda what, share: bar.update(task, description=what, completed=share)
+        )
+    Console().print(*report.terminal(result), sep="\n")
+    if json:
+        _write(json, codec.dumps(result.table(), indent=1) + "\n")
+    if html:
+        _write(html, report.html(result))
+
+
+def doctor(bundle: Bundle = None, json: Json = False) -> None:
+    """Versions, runtimes, adapters and a self-test of the bundle: what to paste into an issue."""
+    from mujo_edge.core import DataError
+    from mujo_edge.doctor import examine
+
+    found = examine(bundle)
+    if json:
+        _print_json(found)
+    else:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(show_header=False, box=None)
+        for row in _doctor_rows(found):
+            table.add_row(*map(Text, row))  # not as markup: a pip line has brackets
+        Console().print(table)
+    if found["problems"]:
+        raise DataError("; ".join(found["problems"]))
+
+
+def _doctor_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(what, state, what to do) lines."""
+    rows = [("mujo-edge", found["mujo_edge"], f"Python {found['python']}, {found['system']}")]
+    for runtime in found["runtimes"]:
+        state = runtime["version"] or "-"
+        rows.append(
+            (runtime["name"], state, f"{runtime['obstacle']}; {runtime['install']}" if runtime["obstacle"] else "ready")
+        )
+    for name, package in found["packages"].items():
+        rows.append((name, package["version"] or "-", "" if package["version"] else package["install"]))
+    ready = {True: "yes", False: "no", None: "?"}[found["bluetooth"]["ready"]]
+    rows.append(("bluetooth", ready, found["bluetooth"]["detail"]))
+    ports = [f"{port['port']} ({port['description']})" for port in found["serial_ports"]]
+    rows.append(("serial ports", str(len(ports)), ", ".join(ports)))
+    tested = found["bundle"]
+    passed = ", ".join(f"{check['file']} in {check['runtime']} {check['snr_db']:.0f} dB" for check in tested["checks"])
+    rows.append(
+        (f"bundle {tested['name'] or ''}".strip(), "broken" if tested["error"] else "ok", tested["error"] or passed)
+    )
+    return rows
+
+
+def _summary(manifest: Manifest) -> dict[str, Any]:
+    """A manifest for `--json`: everything but the arrays."""
+    from dataclasses import asdict
+
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "created": manifest.created,
+        "folder": str(manifest.folder),
+        "input": asdict(manifest.input),
+        "embedding_dim": manifest.embedding_dim,
+        "models": [asdict(model) for model in manifest.models],
+        "label_sets": {
+            name: {
+                "placement": labels.placement,
+                "labels": [label.name for label in labels.labels],
+                "unknown_threshold": labels.unknown_threshold,
+                "smoothing": asdict(labels.smoothing),
+            }
+            for name, labels in manifest.label_sets.items()
+        },
+        "default_label_set": manifest.default_label_set,
+        "training": manifest.training,
+        "metrics": manifest.metrics,
+    }
+
+
+def _models_table(manifest: Manifest) -> Any:
+    from rich.table import Table
+
+    table = Table("model", "runtime", "precision", "KB", "same label", "SNR dB")
+    for model in manifest.models:
+        size = (manifest.folder / model.file).stat().st_size / 1000
+        parity = (f"{100 * model.parity.top1_agreement:.2f} %", f"{model.parity.snr_db:.1f}")
+        table.add_row(model.file, model.runtime, model.precision, f"{size:.1f}", *parity)
+    return table
+
+
+def _labels_table(manifest: Manifest) -> Any:
+    from rich.table import Table
+
+    table = Table("label set", "worn at", "labels", "unknown below", "smoothing")
+    for labels in manifest.label_sets.values():
+        mark = " (default)" if labels.name == manifest.default_label_set else ""
+        names = ", ".join(label.name for label in labels.labels)
+        threshold = f"{labels.unknown_threshold:.2f}"
+        table.add_row(labels.name + mark, labels.placement, names, threshold, labels.smoothing.method)
+    return table
+
+
+def _print_json(content: object) -> None:
+    import json
+
+    print(json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def _write(path: Path, text: str) -> None:
+    from mujo_edge.core import UsageError
+
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}; give a path in a folder that exists") from error

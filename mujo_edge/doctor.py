@@ -1,0 +1,115 @@
+"""What `mujo-edge doctor` looks at: the things one pastes into an issue."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from mujo_edge import __version__
+from mujo_edge.core import MujoError
+from mujo_edge.runtimes import RUNTIMES, RuntimeInfo
+
+PACKAGES = {
+    "numpy": "pip install mujo-edge",
+    "bleak": "pip install mujo-edge",
+    "pyserial": "pip install mujo-edge",
+    "typer": "pip install mujo-edge",
+    "rich": "pip install mujo-edge",
+    "pyarrow": "pip install 'mujo-edge[parquet]'",
+    "jinja2": "pip install 'mujo-edge[report]'",
+    "matplotlib": "pip install 'mujo-edge[report]'",
+}
+SCAN_TIMEOUT_S = 5.0
+
+
+def examine(bundle: str | Path | None = None) -> dict[str, Any]:
+    """Everything, as `--json` writes it. `problems` are those without which nothing can be recognised."""
+    found: dict[str, Any] = {
+        "schema_version": 1,
+        "mujo_edge": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "packages": {name: {"version": installed(name), "install": line} for name, line in PACKAGES.items()},
+        "runtimes": [examine_runtime(info) for info in RUNTIMES.values()],
+        "bluetooth": examine_bluetooth(),
+        "serial_ports": serial_ports(),
+        "bundle": examine_bundle(bundle),
+    }
+    problems = []
+    if not any(runtime["usable"] for runtime in found["runtimes"] if runtime["format"] == "litert"):
+        problems.append(f"no runtime for .tflite files. Install LiteRT with: {RUNTIMES['litert'].install}")
+    if found["bundle"]["error"]:
+        problems.append(found["bundle"]["error"])
+    return {**found, "problems": problems}
+
+
+def installed(package: str) -> str | None:
+    """Version of a distribution, None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def examine_runtime(info: RuntimeInfo) -> dict[str, Any]:
+    """Whether a runtime is installed and can be used here."""
+    return {
+        "name": info.name,
+        "format": info.format,
+        "version": info.version,
+        "usable": info.obstacle is None,
+        "obstacle": info.obstacle,
+        "install": info.install,
+    }
+
+
+def examine_bluetooth() -> dict[str, Any]:
+    """Whether a Bluetooth adapter answers: a scan is started and stopped.
+
+    Not on macOS, which ends a program that scans without permission; it asks at the first real scan.
+    """
+    if sys.platform == "darwin":
+        return {"ready": None, "detail": "not tried: macOS asks for permission at the first scan"}
+    try:
+        asyncio.run(asyncio.wait_for(scan_once(), SCAN_TIMEOUT_S))
+    except Exception as error:  # bleak's backends let errors of the system through
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        return {"ready": False, "detail": f"no adapter answers: {reason}"}
+    return {"ready": True, "detail": "an adapter answers"}
+
+
+async def scan_once() -> None:
+    """Start a scan and stop it."""
+    from bleak import BleakScanner
+
+    async with BleakScanner():
+        pass
+
+
+def serial_ports() -> list[dict[str, str]]:
+    """Ports that the system knows."""
+    from serial.tools import list_ports
+
+    return [{"port": port.device, "description": port.description or ""} for port in list_ports.comports()]
+
+
+def examine_bundle(path_or_name: str | Path | None) -> dict[str, Any]:
+    """Self-test of a bundle: every hash, and every model in every installed runtime on the reference windows."""
+    from mujo_edge.bundle import verify
+    from mujo_edge.manifest import read_manifest
+
+    found: dict[str, Any] = {"name": None, "version": None, "folder": None, "checks": [], "error": None}
+    try:
+        manifest = read_manifest(path_or_name)
+        found |= {"name": manifest.name, "version": manifest.version, "folder": str(manifest.folder)}
+        found["checks"] = [
+            {"file": check.file, "runtime": check.runtime, "snr_db": round(check.parity.snr_db, 2)}
+            for check in verify(manifest)
+        ]
+    except MujoError as error:
+        found["error"] = str(error)
+    return found
