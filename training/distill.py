@@ -1,4 +1,4 @@
-"""A large encoder teaches the student: `python -m training.distill TEACHER OUT`.
+"""A large encoder teaches the student: `python -m training.distill`.
 
 Both see the same augmented window. The student matches the teacher's embedding (cosine), the geometry of
 the batch (relational), and finds its label among the text prototypes of its corpus.
@@ -62,3 +62,10 @@ def distill(
     trained = optimise(student, loss_of, config.loop, report, checkpoint)
     assert isinstance(trained, Student)
     return trained
+
+
+if __name__ == "__main__":
+    from training.command import run
+    from training.run import distill_step
+
+    run(distill_step)

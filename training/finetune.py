@@ -26,9 +26,9 @@ class FinetuneConfig:
     augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(gyro_drop_probability=0.0))
     scale: float = 16.0
     mixup: float = 0.2
-    epochs: int = 50
+    epochs: int = 200
     least_steps: int = 500
-    most_steps: int = 1000
+    most_steps: int = 1200
 
     def for_windows(self, n: int, seed: int, chiral: bool) -> FinetuneConfig:
         """The same recipe with its number of steps for `n` windows, its seed, and no mirroring where `chiral`."""

@@ -134,3 +134,10 @@ def pretrain(
 def with_seed(config: PretrainConfig, seed: int) -> PretrainConfig:
     """The same recipe from another seed."""
     return replace(config, loop=replace(config.loop, seed=seed))
+
+
+if __name__ == "__main__":
+    from training.command import run
+    from training.run import pretrain_step
+
+    run(pretrain_step)

@@ -19,7 +19,10 @@ TEXT_DIM = 384
 @lru_cache(maxsize=1)
 def _model() -> tuple[Any, Any]:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from transformers import AutoModel, AutoTokenizer, logging
+    from training.quantize import quiet
+
+    with quiet():  # transformers looks at torchao, which warns of kernels for GPUs that are not here
+        from transformers import AutoModel, AutoTokenizer, logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()

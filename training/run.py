@@ -1,0 +1,243 @@
+"""The whole offline path: `python -m training.run --recipe tiny` (minutes) or `--recipe base` (the shipped bundle).
+
+pretrain (teacher, IMU and text) -> distill (student) -> calibrate (label sets) -> quantise, export, gates
+-> bundle -> the shipped recording played through it. A step whose result lies in `--out` and was made with
+the same settings and data is not run again; one that was killed goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+
+from mujo_edge.bundle import ModelBundle
+from mujo_edge.core import UNKNOWN, DataError
+from mujo_edge.manifest import Manifest
+from mujo_edge.recognizer import Recognizer
+from mujo_edge.signal import InputSpec
+from mujo_edge.sources.recording import open_recording
+from mujo_edge.sources.replay import shipped_recording
+from training.calibrate import calibrate
+from training.command import run
+from training.corpora import CORPORA
+from training.data import Data, load_data
+from training.distill import distill
+from training.export import Gate, Release, export_bundle, save_checkpoint
+from training.labels import Vocabulary, read_vocabulary
+from training.loop import progress_bar
+from training.pretrain import JointModel, Pool, Words, make_pool, pretrain
+from training.provenance import data_sha256, describe, plain
+from training.recipe import Recipe, read_recipe
+from training.student import Student
+
+CALIBRATION_WINDOWS, GATE_WINDOWS = 512, 2000
+
+RecipeOption = Annotated[str, typer.Option("--recipe", help="tiny, base, or a .toml file")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="folder of the run, runs/RECIPE by default")]
+console = Console(stderr=True)
+
+
+def fingerprint(*settings: Any) -> str:
+    """Digest of what a step depends on."""
+    return hashlib.sha256(json.dumps([plain(s) for s in settings], sort_keys=True).encode()).hexdigest()
+
+
+def cached(path: Path, made_from: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The tensors in `path` if they were made from the same things, else `make()` and keep them there."""
+    if path.exists():
+        content: dict[str, Any] = torch.load(path, weights_only=True)
+        if content["made_from"] == made_from:
+            console.print(f"{path} is there already")
+            return content
+    content = make() | {"made_from": made_from}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(content, partial)
+    partial.replace(path)
+    return content
+
+
+class Run:
+    """One run of a recipe in a folder: its data, and the steps on it."""
+
+    def __init__(self, recipe: Recipe, out: Path | None) -> None:
+        self.recipe = recipe
+        self.out = out or Path("runs") / recipe.name
+        self.spec = InputSpec()
+        self.vocabulary: Vocabulary = read_vocabulary()
+        self.data: Data = load_data(recipe)
+        self.pool: Pool = make_pool(self.data.train, self.vocabulary, self.spec)
+        self.hashes = data_sha256(recipe.allowed())
+        self.words = Words.of(self.vocabulary)
+        self.out.mkdir(parents=True, exist_ok=True)
+        (self.out / "run.json").write_text(json.dumps(describe({"recipe": recipe}, recipe.allowed()), indent=1) + "\n")
+
+    def made_from(self, *settings: Any) -> str:
+        """Fingerprint of a step: its settings, the words and the data."""
+        return fingerprint(*settings, asdict(self.vocabulary), self.hashes, self.recipe.sliver)
+
+    def teacher(self) -> JointModel:
+        """Step 1: pretrain the teacher and the text projection."""
+        config = self.recipe.teacher
+
+        def make() -> dict[str, Any]:
+            with progress_bar("pretrain teacher", config.loop.steps) as report:
+                model = pretrain(self.pool, self.words, config, report, self.out / "teacher.checkpoint")
+            return {"state": model.state_dict()}
+
+        model = JointModel(config.encoder)
+        model.load_state_dict(cached(self.out / "teacher.pt", self.made_from(config), make)["state"])
+        return model.eval()
+
+    def student(self, teacher: JointModel) -> Student:
+        """Step 2: distil the student."""
+        config = self.recipe.distill
+
+        def make() -> dict[str, Any]:
+            with progress_bar("distil student", config.loop.steps) as report:
+                model = distill(teacher, self.pool, self.words, config, report, self.out / "student.checkpoint")
+            return {"state": model.state_dict()}
+
+        model = Student(config.student)
+        key = self.made_from(config, self.recipe.teacher)
+        model.load_state_dict(cached(self.out / "student.pt", key, make)["state"])
+        return model.eval()
+
+    def release(self, teacher: JointModel, student: Student) -> Release:
+        """Step 3: label sets from words and held-out recordings, with everything that a bundle says of itself."""
+        label_sets, measured = [], {}
+        for label_spec in self.vocabulary.sets:
+            done = calibrate(student, teacher.text, label_spec, self.vocabulary, self.data, self.spec)
+            if done is not None:
+                label_sets.append(done[0])
+                measured[label_spec.name] = done[1]
+        results = [
+            {"dataset": name, "task": "activity recognition, held out", "metric": metric, "value": round(value, 4)}
+            for name, metrics in measured.items()
+            for metric, value in metrics.items()
+            if metric != "windows"
+        ]
+        (self.out / "held-out.json").write_text(json.dumps(measured, indent=1) + "\n")
+        training = describe({"recipe": self.recipe}, self.recipe.allowed()) | {"corpora": self.corpora()}
+        return Release(label_sets, label_sets[0].name, training, {"results": results, "held_out": measured})
+
+    def corpora(self) -> list[dict[str, Any]]:
+        """What the model card says of every training set."""
+        rows = []
+        for train, kept in zip(self.data.train, self.data.held, strict=True):
+            corpus = CORPORA[train.corpus]
+            rows.append(
+                {
+                    "name": corpus.name,
+                    "title": corpus.title,
+                    "licence": corpus.licence,
+                    "open_licence": corpus.open_licence,
+                    "citation": corpus.citation,
+                    "home": corpus.home,
+                    "subjects": len(set(train.subject.tolist())) if corpus.subjects else None,
+                    "windows": len(train),
+                    "held_out_windows": len(kept),
+                }
+            )
+        return rows
+
+    def bundle(self, student: Student, release: Release, bundle: Path) -> Manifest:
+        """Step 4: quantise for every runtime, judge, write the bundle."""
+        rng = np.random.default_rng(0)
+        calibration = np.concatenate(
+            [
+                s.x[rng.permutation(len(s))[: max(1, CALIBRATION_WINDOWS // len(self.data.train))]]
+                for s in self.data.train
+            ]
+        )
+        # Half of them as a wearable without gyroscope would give them: the network must be exact for both.
+        calibration[::2, 3:] = 0
+        gate = self.gate(rng)
+        save_checkpoint(self.out / "release.pt", student, self.spec, calibration, gate, release)
+        with console.status("quantise, export and judge"):
+            return export_bundle(bundle, student, self.spec, calibration, gate, release)
+
+    def gate(self, rng: np.random.Generator) -> Gate:
+        """Windows of every label set, held-out ones first, topped up from training where a recipe holds few."""
+        x, member = [], []
+        present = [s for s in self.vocabulary.sets if self.vocabulary.members(s, self.data.train)]
+        for label_spec in present:
+            most = -(-GATE_WINDOWS // len(present))
+            for sets in (self.data.streams, self.data.train):
+                for data in self.vocabulary.members(label_spec, sets):
+                    rows = rng.permutation(len(data))[:most]
+                    x.append(data.x[rows])
+                    member += [label_spec.name] * len(rows)
+        return Gate(np.concatenate(x), np.asarray(member))
+
+
+def recording_accuracy(bundle: Path, recording: Path) -> dict[str, float]:
+    """The shipped recording through the live path: shares of right smoothed and raw labels, transitions left out."""
+    stream = open_recording(recording)
+    recogniser = Recognizer(ModelBundle.load(bundle), stream.info)
+    found = [p for chunk in stream.chunks() for p in recogniser.update(chunk) if p.truth]
+    if not found:
+        raise DataError(f"{recording} has no labelled windows to judge a bundle by")
+    return {
+        "windows": len(found),
+        "accuracy": float(np.mean([p.label == p.truth for p in found])),
+        "accuracy_unsmoothed": float(np.mean([p.raw_label == p.truth for p in found])),
+        "unknown": float(np.mean([p.label == UNKNOWN for p in found])),
+    }
+
+
+def listed(metrics: Mapping[str, float]) -> str:
+    """Names and values on one line."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+
+
+def main(
+    recipe: RecipeOption = "base",
+    out: OutOption = None,
+    bundle: Annotated[Path | None, typer.Option(help="where the bundle goes, OUT/mujo-student by default")] = None,
+) -> None:
+    """Real recordings to a bundle: pretrain, distil, calibrate, quantise, export, judge."""
+    this = Run(read_recipe(recipe), out)
+    teacher = this.teacher()
+    student = this.student(teacher)
+    release = this.release(teacher, student)
+    target = bundle or this.out / "mujo-student"
+    manifest = this.bundle(student, release, target)
+    for model in manifest.models:
+        typer.echo(f"{model.file}: {(target / model.file).stat().st_size} bytes, {model.parity}")
+    for name, metrics in release.metrics["held_out"].items():
+        typer.echo(
+            f"{name}: " + ", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in metrics.items())
+        )
+    if "physio-wrist" in manifest.label_sets:
+        demo = recording_accuracy(target, shipped_recording())
+        (this.out / "recording.json").write_text(json.dumps(demo, indent=1) + "\n")
+        typer.echo(f"shipped recording: {listed(demo)}")
+    typer.echo(f"bundle: {target}")
+
+
+def pretrain_step(recipe: RecipeOption = "base", out: OutOption = None) -> None:
+    """Pretrain the teacher of a recipe on IMU and text."""
+    this = Run(read_recipe(recipe), out)
+    this.teacher()
+    typer.echo(f"teacher: {this.out / 'teacher.pt'}")
+
+
+def distill_step(recipe: RecipeOption = "base", out: OutOption = None) -> None:
+    """Distil the student of a recipe from its teacher, which is pretrained first where it is missing."""
+    this = Run(read_recipe(recipe), out)
+    this.student(this.teacher())
+    typer.echo(f"student: {this.out / 'student.pt'}")
+
+
+if __name__ == "__main__":
+    run(main)
