@@ -19,7 +19,7 @@ STAGE_HEADINGS = ("stage", "p50", "p90", "p99", "max")
 LATENCY_TITLE = "One window, float32 in, embedding out: microseconds; windows a second in one call"
 COST_TITLE = "File in KB, peak memory in MB, import and load in ms; agreement with fp32 in % and dB"
 STAGE_TITLE = "The live path, a window at a time: microseconds"
-TEXT_COLUMNS = ("file", "runtime", "stage")
+TEXT_COLUMNS = ("file", "runtime", "stage", "network")
 
 
 def times(timing: Timing) -> tuple[str, ...]:

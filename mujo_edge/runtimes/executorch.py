@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mujo_edge.core import F32, DataError
+from mujo_edge.core import F32, DataError, require_extra
 from mujo_edge.runtimes.quiet import without_lines
 
 
@@ -33,8 +33,7 @@ class ExecuTorchModel:
 
     def run(self, x: F32) -> F32:
         """(N, C, 1, T) float32, prepared -> (N, D) float32; one invocation a window."""
-        import torch
-
+        torch = require_extra("torch", "executorch")
         windows = torch.from_numpy(np.ascontiguousarray(x, np.float32))
         out = np.empty((len(x), self.output_shape[-1]), np.float32)
         for n in range(len(x)):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.peers import AXES, CLASSES, PEERS, WINDOW, CrossMapNorm, interleaved
-from training.quantize import float_litert
+from benchmarks.peers import AXES, CLASSES, PEERS, WINDOW, CrossMapNorm, exported, interleaved
+from mujo_edge.runtimes import open_model
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("CNN-HAR", 39_566), ("TinierHAR", 4_981)])
@@ -25,6 +25,15 @@ def test_normalisation_is_torchs() -> None:
 
 def test_every_model_is_timed_as_often() -> None:
     x = torch.randn(1, AXES, 1, WINDOW).numpy()
-    content = float_litert(PEERS["CNN-HAR"]().eval(), x)
+    content = exported(PEERS["CNN-HAR"]())
     timings = interleaved({"a": content, "b": content}, {"a": x, "b": x})
     assert {name: timing.calls for name, timing in timings.items()} == {"a": 3000, "b": 3000}
+
+
+@pytest.mark.parametrize("name", list(PEERS))
+def test_the_file_computes_what_the_network_does(name: str) -> None:
+    torch.manual_seed(0)
+    model = PEERS[name]().eval()
+    x = torch.randn(3, AXES, 1, WINDOW)
+    found = open_model(exported(model), "litert").run(x.numpy())
+    torch.testing.assert_close(torch.from_numpy(found), model(x).detach(), atol=1e-5, rtol=1e-4)
