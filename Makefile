@@ -1,0 +1,37 @@
+# make demo: live recognition on the shipped model and a real recording, light install.
+# make test: everything, in its own environment with all extras.
+PYTHON ?= python3
+DEMO ?=
+PYTEST ?=
+
+.PHONY: demo test lint tiny clean
+
+demo: .venv/installed
+	.venv/bin/mujo-edge stream $(DEMO)
+
+test: .venv-dev/installed
+	.venv-dev/bin/pytest $(PYTEST)
+
+lint: .venv-dev/installed
+	.venv-dev/bin/ruff check .
+	.venv-dev/bin/ruff format --check .
+	.venv-dev/bin/mypy
+	.venv-dev/bin/lint-imports
+
+tiny: .venv-dev/installed
+	.venv-dev/bin/python -m training.run --recipe tiny
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mujo-edge needs Python 3.11 or newer; run: make demo PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --editable .
+	touch $@
+
+# One pip command: in stages, the converters' needs conflict.
+.venv-dev/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-dev
+	.venv-dev/bin/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .venv-dev runs
