@@ -24,8 +24,8 @@ EXERCISES = (
     "forward elevation",
     "internal rotation",
     "external rotation",
-    "trapezius extension",
-    "upright row",
+    "lower trapezius row",
+    "bent-over row",
 )
 MARKER = r"watch_dataset\.npy"
 SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"

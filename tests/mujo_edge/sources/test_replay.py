@@ -366,7 +366,7 @@ def test_the_shipped_recording() -> None:
     labels = [label for c in chunks for label in c.truth or ()]
     assert {label: labels.count(label) >= 50 * 18 for label in labels} == dict.fromkeys(
         ["pendulum", "abduction", "forward elevation", "internal rotation", "external rotation",
-         "trapezius extension", "upright row"], True
+         "lower trapezius row", "bent-over row"], True
     )  # fmt: skip
     about = session.load(shipped_recording())
     assert any("joined" in note for note in about.notes)
