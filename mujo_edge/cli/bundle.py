@@ -113,8 +113,11 @@ def benchmark(
     from rich.progress import Progress
 
     from mujo_edge import bench, report
-    from mujo_edge.core import require_extra
+    from mujo_edge.core import UsageError, require_extra
 
+    for out in (json, html):
+        if out and not out.parent.is_dir():
+            raise UsageError(f"{out} cannot be written: there is no folder {out.parent}")
     if html:
         for module in ("jinja2", "matplotlib"):  # before the minutes that the measurement takes
             require_extra(module, "report")
