@@ -18,7 +18,7 @@ import torch
 import typer
 
 from mujo_edge.bundle import LEAST_SNR_DB, compare, normalise, verify
-from mujo_edge.core import F32, DataError, MujoError, UsageError
+from mujo_edge.core import F32, DataError, UsageError
 from mujo_edge.manifest import (
     Label,
     LabelSet,
@@ -32,6 +32,7 @@ from mujo_edge.manifest import (
 )
 from mujo_edge.runtimes import open_model
 from mujo_edge.signal import InputSpec, prepare
+from training.command import run
 from training.micro import least_arena, micro_embeddings
 from training.quantize import float_embeddings, float_litert, quantize_executorch, quantize_litert, quantize_onnx
 from training.student import Student, StudentConfig
@@ -276,11 +277,7 @@ def main(
     out: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
 ) -> None:
     """Quantise a trained student for every runtime, judge every file and write a bundle."""
-    try:
-        manifest = export_bundle(out, *load_checkpoint(checkpoint))
-    except MujoError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from error
+    manifest = export_bundle(out, *load_checkpoint(checkpoint))
     for model in manifest.models:
         parity = model.parity
         typer.echo(
@@ -290,4 +287,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main)

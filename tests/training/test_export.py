@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from typer.testing import CliRunner
+from generated_motion import ROOT
 
 import training.export
 from mujo_edge.bundle import ModelBundle
@@ -138,14 +140,24 @@ def test_what_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
 
 
 def test_command_line_names_the_mistake(tmp_path: Path) -> None:
-    import typer
+    command = [sys.executable, "-m", "training.export", str(tmp_path / "none.pt"), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 4
+    assert "none.pt is no checkpoint to export" in done.stderr
+    assert "Traceback" not in done.stderr
 
-    app = typer.Typer()
-    app.command()(training.export.main)
-    result = CliRunner().invoke(app, [str(tmp_path / "none.pt"), str(tmp_path / "out")])
-    assert result.exit_code == 4
-    assert "is no checkpoint to export" in result.output
-    assert "Traceback" not in result.output
+
+def test_command_line_exports(checkpoint: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training.export", str(checkpoint), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == [
+        "student_int8.tflite",
+        "student_int8.pte",
+        "student_int8.onnx",
+        "student_fp32.tflite",
+    ]
+    assert ModelBundle.load(tmp_path / "out").name == "small"
 
 
 def test_model_card_has_the_usual_form(bundle_folder: Path) -> None:
