@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import typer
@@ -13,11 +13,17 @@ from mujo_edge.core import MujoError
 
 def run(function: Callable[..., Any]) -> None:
     """Run `function` as a Typer command and end the process with its exit code; 130 after Ctrl-C."""
-    try:
-        typer.run(function)
-    except MujoError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on from here", err=True)
-        sys.exit(130)
+
+    # Inside the command: Typer would end it without a word on Ctrl-C.
+    @wraps(function)
+    def step(*args: Any, **options: Any) -> None:
+        try:
+            function(*args, **options)
+        except MujoError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("stopped; the same command goes on from here", err=True)
+            raise typer.Exit(130) from None
+
+    typer.run(step)

@@ -7,6 +7,7 @@ line of `cells.jsonl`, so that a run that was stopped goes on where it was.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -29,8 +30,9 @@ from training.command import run
 from training.corpora import PROTOCOL_V1, WindowSet, folds, label_fraction, load_windows
 from training.finetune import PrototypeClassifier, finetune
 from training.labels import read_vocabulary
+from training.loop import load_tensors, save_tensors
 from training.pretrain import Words, make_pool, pretrain, with_seed
-from training.provenance import write_provenance
+from training.provenance import describe
 from training.quantize import float_embeddings, quantized_embeddings
 from training.recipe import Recipe, read_recipe
 from training.report import write_report
@@ -41,6 +43,8 @@ KIN = {"sp_sw_watch": ("sp_sw_watch", "sp_sw_phone")}
 
 CALIBRATION_WINDOWS = 256
 Row = Literal["student", "random", "forest"]
+VARIANTS: dict[Row, set[str]] = {"student": {"fp32", "int8"}, "random": {"fp32"}, "forest": {"forest"}}
+"""What a finished cell of each row has scores of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +57,6 @@ class Cell:
     fold: int
     fraction: float
     seed: int
-
-    def key(self) -> str:
-        """Name of the cell in `cells.jsonl`."""
-        return "/".join(map(str, asdict(self).values()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +93,26 @@ def pretrained_path(out: Path, corpus: str, seed: int) -> Path:
     return out / "pretrained" / f"without-{corpus}-{seed}.pt"
 
 
+def pretraining_corpora(corpus: str, recipe: Recipe) -> tuple[str, ...]:
+    """The recipe's data sets but `corpus` and its kin. Raises `UsageError` where none is left."""
+    left = tuple(name for name in recipe.allowed() if name not in KIN.get(corpus, (corpus,)))
+    if not left:
+        raise UsageError(
+            f"recipe {recipe.name} has nothing to pretrain on without {corpus}. Choose another recipe, "
+            "or leave the student out with --rows random,forest"
+        )
+    return left
+
+
 def pretrain_without(out: Path, corpus: str, seed: int, recipe: Recipe) -> None:
     """Pretrain on all the other data sets and keep the encoder's weights."""
     torch.set_num_threads(1)
     path = pretrained_path(out, corpus, seed)
-    if path.exists():
-        return
-    excluded = KIN.get(corpus, (corpus,))
     vocabulary = read_vocabulary()
-    pool = make_pool([load_windows(name) for name in recipe.allowed() if name not in excluded], vocabulary, InputSpec())
+    pool = make_pool([load_windows(name) for name in pretraining_corpora(corpus, recipe)], vocabulary, InputSpec())
     checkpoint = path.with_suffix(".checkpoint")
     model = pretrain(pool, Words.of(vocabulary), with_seed(recipe.pretrain, seed), checkpoint=checkpoint)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(model.imu.state_dict(), path)
+    save_tensors(path, model.imu.state_dict())
     checkpoint.unlink()
 
 
@@ -126,7 +133,7 @@ def run_cell(cell: Cell, out: Path, recipe: Recipe) -> list[Score]:
     torch.manual_seed(cell.seed)
     encoder = Student(recipe.pretrain.encoder)
     if cell.row == "student":
-        encoder.load_state_dict(torch.load(pretrained_path(out, cell.corpus, cell.seed), weights_only=True))
+        encoder.load_state_dict(load_tensors(pretrained_path(out, cell.corpus, cell.seed)))
     chiral = cell.corpus in read_vocabulary().chiral
     model = finetune(encoder, x[rows], data.y[rows], classes, recipe.finetune.for_windows(len(rows), cell.seed, chiral))
     scores = [score("fp32", nearest(float_embeddings(model.encoder, x[test]), model))]
@@ -143,16 +150,18 @@ def nearest(embeddings: F32, model: PrototypeClassifier) -> np.ndarray:
 
 
 def read_scores(path: Path) -> list[Score]:
-    """Scores of earlier runs; a torn last line is left out."""
-    scores = []
+    """Scores of the cells that earlier runs finished; a torn line and the other variants of its cell are left out."""
+    found: dict[Cell, dict[str, Score]] = defaultdict(dict)
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
             entry = json.loads(line)
         except json.JSONDecodeError:
             continue
-        confusion_rows = tuple(tuple(row) for row in entry["confusion"])
-        scores.append(Score(Cell(**entry["cell"]), entry["variant"], confusion_rows))
-    return scores
+        score = Score(Cell(**entry["cell"]), entry["variant"], tuple(tuple(row) for row in entry["confusion"]))
+        found[score.cell][score.variant] = score
+    return [
+        s for cell, by_variant in found.items() if set(by_variant) == VARIANTS[cell.row] for s in by_variant.values()
+    ]
 
 
 def finished(futures: Iterable[Future[list[Score]]], title: str) -> Iterator[list[Score]]:
@@ -175,28 +184,67 @@ def evaluate(cells: Sequence[Cell], out: Path, recipe: Recipe, jobs: int) -> lis
     todo = [cell for cell in cells if cell not in done]
     needed = sorted({(cell.corpus, cell.seed) for cell in todo if cell.row == "student"})
     needed = [key for key in needed if not pretrained_path(out, *key).exists()]
+    for corpus, _ in needed:
+        pretraining_corpora(corpus, recipe)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        encoders = [pool.submit(pretrain_without, out, *key, recipe) for key in needed]
-        for _ in finished(encoders, "pretraining"):
-            pass
-        futures = [pool.submit(run_cell, cell, out, recipe) for cell in todo]
         try:
+            encoders = [pool.submit(pretrain_without, out, *key, recipe) for key in needed]
+            for _ in finished(encoders, "pretraining"):
+                pass
+            futures = [pool.submit(run_cell, cell, out, recipe) for cell in todo]
             with path.open("a") as file:
+                if path.read_text()[-1:] not in ("", "\n"):
+                    file.write("\n")  # after what a kill left, on a line of its own
                 for result in finished(futures, "fine-tuning and test"):
                     for score in result:
                         file.write(json.dumps(asdict(score)) + "\n")
                     file.flush()
                     scores += result
-        except KeyboardInterrupt:
+        except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     wanted = set(cells)
     return [score for score in scores if score.cell in wanted]
 
 
-def split(text: str) -> list[str]:
-    """Comma-separated option values."""
-    return [part.strip() for part in text.split(",") if part.strip()]
+def go_on(out: Path, recipe: Recipe, seeds: int, corpora: Iterable[str]) -> None:
+    """Write `run.json`. Raises `UsageError` where `out` holds scores made by another recipe or from other data."""
+    path = out / "run.json"
+    now = describe({"recipe": recipe, "seeds": seeds}, sorted(corpora))
+    if path.exists():
+        before = json.loads(path.read_text())
+        old, new = before["config"]["recipe"], json.loads(json.dumps(now["config"]["recipe"]))
+        changed = [key for key in ("corpora", "licences", "pretrain", "finetune") if old[key] != new[key]]
+        shas = before["data_sha256"]
+        changed += [name for name, sha in now["data_sha256"].items() if shas.get(name, sha) != sha]
+        if changed:
+            raise UsageError(
+                f"{out} holds scores made with another {', '.join(changed)}; choose another folder with --out"
+            )
+        now["data_sha256"] = shas | now["data_sha256"]
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(now, indent=1) + "\n")
+
+
+def among(option: str, text: str, allowed: Iterable[str]) -> list[str]:
+    """Comma-separated values of an option, each once. Raises `UsageError` for one that is not allowed."""
+    values = list(dict.fromkeys(part.strip() for part in text.split(",")))
+    if unknown := set(values) - set(allowed):
+        raise UsageError(
+            f"{option} takes {', '.join(allowed)}; {', '.join(map(repr, sorted(unknown)))} is not among them"
+        )
+    return values
+
+
+def shares(text: str) -> list[float]:
+    """Comma-separated shares of the labels. Raises `UsageError` for what is none."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or not all(0 < value <= 1 for value in values):
+        raise UsageError(f"--fractions takes numbers above 0, up to 1, such as 0.02,0.1,1; got {text!r}")
+    return values
 
 
 def main(
@@ -209,28 +257,24 @@ def main(
     seeds: Annotated[int, typer.Option(help="seeds of every cell", min=1)] = 3,
     recipe: Annotated[str, typer.Option(help="tiny, base or a .toml file")] = "base",
     jobs: Annotated[int, typer.Option(help="processes", min=1)] = 2,
-    out: Annotated[Path, typer.Option(help="folder of scores, table and pictures; runs go on here")] = Path(
-        "runs/evaluate"
-    ),
+    out: Annotated[
+        Path, typer.Option(file_okay=False, help="folder of scores, table and pictures; runs go on here")
+    ] = Path("runs/evaluate"),
 ) -> None:
     """Accuracy by protocol v1: a table and confusion matrices, subject-disjoint, mean and spread."""
     if protocol != "v1":
         raise UsageError(f"there is no protocol {protocol!r}; choose v1")
-    if unknown := set(split(sets)) - set(PROTOCOL_V1):
-        raise UsageError(f"not in protocol v1: {', '.join(sorted(unknown))}. Choose from {', '.join(PROTOCOL_V1)}")
-    if unknown := set(split(rows)) - {"student", "random", "forest"}:
-        raise UsageError(f"no row is called {', '.join(sorted(unknown))}. Choose from student, random, forest")
-    chosen = read_recipe(recipe)
-    grid = product(split(rows), map(int, split(channels)), split(sets), map(int, split(fold)))
+    corpora, models = among("--sets", sets, PROTOCOL_V1), among("--rows", rows, VARIANTS)
+    grid = product(models, among("--channels", channels, "36"), corpora, among("--fold", fold, "01234"))
     cells = [
-        Cell(row, channel, corpus, number, fraction, seed)  # type: ignore[arg-type]
+        Cell(row, int(channel), corpus, int(number), share, seed)  # type: ignore[arg-type]
         for row, channel, corpus, number in grid
-        for fraction in map(float, split(fractions))
+        for share in shares(fractions)
         for seed in range(1 if row == "forest" else seeds)
     ]
-    scores = evaluate(cells, out, chosen, jobs)
-    write_provenance(out / "run.json", {"recipe": chosen, "seeds": seeds}, chosen.allowed())
-    typer.echo(write_report(scores, out))
+    chosen = read_recipe(recipe)
+    go_on(out, chosen, seeds, {*corpora, *(chosen.allowed() if "student" in models else ())})
+    typer.echo(write_report(evaluate(cells, out, chosen, jobs), out))
 
 
 if __name__ == "__main__":

@@ -53,15 +53,22 @@ class Vocabulary:
         return [s.select(s.placement == spec.placement) for s in sets if s.corpus in spec.corpora]
 
 
+def sentences(name: str, words: object) -> tuple[str, ...]:
+    """`words` if they are a list of one sentence or more, else ValueError."""
+    if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
+        raise ValueError(f"the prompts of {name!r} are no list of sentences")
+    return tuple(words)
+
+
 def read_vocabulary(path: Path = LABELS_FILE) -> Vocabulary:
     """Read the TOML file. Raises `DataError` if it is not what it should be."""
     try:
         table = tomllib.loads(path.read_text())
-        prompts = {name: tuple(words) for name, words in table["prompts"].items()}
+        prompts = {name: sentences(name, words) for name, words in table["prompts"].items()}
         sets = tuple(
             LabelSetSpec(name, spec["placement"], tuple(spec["corpora"])) for name, spec in table["sets"].items()
         )
-    except (OSError, tomllib.TOMLDecodeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} is not a label file ({error}). It needs chiral, [sets], [aliases] and [prompts]"
         ) from None

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from mujo_edge.core import DataError
+
 CHECKPOINT_EVERY_S = 15.0
 
 
@@ -61,7 +63,11 @@ def optimise(
     """Minimise `loss_of(generator)` over the parameters of `model`; return the averaged copy in eval mode.
 
     All randomness comes from `generator` and torch's global state, both seeded here and both kept in
-    `checkpoint`, so that a killed run that is started again ends with the same weights.
+    `checkpoint`, so that a killed run that is started again ends with the same weights. A checkpoint of
+    another `config` is not used; whatever else `loss_of` depends on, the caller puts into its name.
+
+    Raises:
+        DataError: the checkpoint is damaged.
     """
     generator = torch.Generator().manual_seed(config.seed)
     torch.manual_seed(config.seed)
@@ -103,16 +109,13 @@ def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
 def _save(path: Path, config: LoopConfig, parts: dict[str, Any], generator: torch.Generator, step: int) -> None:
     state = {name: part.state_dict() for name, part in parts.items()}
     state |= {"config": asdict(config), "step": step, "rng": generator.get_state(), "torch_rng": torch.get_rng_state()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    save_tensors(path, state)
 
 
 def _restore(path: Path | None, config: LoopConfig, parts: dict[str, Any], generator: torch.Generator) -> int:
     if path is None or not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = load_tensors(path)
     if state["config"] != asdict(config):  # made with other settings: not this run
         return 0
     for name, part in parts.items():
@@ -120,3 +123,20 @@ def _restore(path: Path | None, config: LoopConfig, parts: dict[str, Any], gener
     generator.set_state(state["rng"])
     torch.set_rng_state(state["torch_rng"])
     return int(state["step"])
+
+
+def save_tensors(path: Path, content: dict[str, Any]) -> None:
+    """`torch.save` under another name, then rename: a kill leaves nothing half-written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    torch.save(content, partial)
+    partial.replace(path)
+
+
+def load_tensors(path: Path) -> dict[str, Any]:
+    """What `save_tensors` wrote. Raises `DataError` for a damaged file."""
+    try:
+        content: dict[str, Any] = torch.load(path, weights_only=True)
+    except Exception as error:  # a damaged pickle may raise anything
+        raise DataError(f"{path} is damaged. Delete it and give the same command again") from error
+    return content

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -61,9 +60,3 @@ def describe(config: Mapping[str, Any], corpora: Iterable[str]) -> dict[str, Any
         "machine": platform.machine(),
         "packages": {name: version(name) for name in PACKAGES},
     }
-
-
-def write_provenance(path: Path, config: Mapping[str, Any], corpora: Iterable[str]) -> None:
-    """Write `describe` as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(describe(config, corpora), indent=1) + "\n")

@@ -46,7 +46,7 @@ def read_recipe(name: str) -> Recipe:
 
     Raises:
         UsageError: there is none.
-        DataError: it holds a key that no recipe has, or a value of the wrong type.
+        DataError: it holds a key that no recipe has, a value of the wrong type, or nothing to train on.
     """
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
     if not path.is_file():
@@ -55,8 +55,14 @@ def read_recipe(name: str) -> Recipe:
     try:
         table = {"name": path.stem, **tomllib.loads(path.read_text())}
         recipe = dacite.from_dict(Recipe, table, dacite.Config(cast=[tuple], strict=True))
-    except (tomllib.TOMLDecodeError, dacite.DaciteError) as error:
+    except (ValueError, dacite.DaciteError) as error:
         raise DataError(f"{path.name} is no recipe: {error}") from None
     if unknown := sorted(set(recipe.corpora) - set(CORPORA)):
         raise DataError(f"{path.name} names corpora that do not exist: {', '.join(unknown)}")
+    if not recipe.allowed():
+        raise DataError(
+            f'{path.name} leaves nothing to train on: corpora {list(recipe.corpora)}, licences "{recipe.licences}"'
+        )
+    if recipe.teacher.encoder.embedding != recipe.distill.student.embedding:
+        raise DataError(f"{path.name}: teacher and student must have the same embedding to be distilled")
     return recipe

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 import typer
 from rich.console import Console
+from torch import nn
 
 from mujo_edge.bundle import ModelBundle
 from mujo_edge.core import UNKNOWN, DataError
@@ -33,7 +33,7 @@ from training.data import Data, load_data
 from training.distill import distill
 from training.export import Gate, Release, export_bundle, save_checkpoint
 from training.labels import Vocabulary, read_vocabulary
-from training.loop import progress_bar
+from training.loop import load_tensors, progress_bar, save_tensors
 from training.pretrain import JointModel, Pool, Words, make_pool, pretrain
 from training.provenance import data_sha256, describe, plain
 from training.recipe import Recipe, read_recipe
@@ -42,7 +42,9 @@ from training.student import Student
 CALIBRATION_WINDOWS, GATE_WINDOWS = 512, 2000
 
 RecipeOption = Annotated[str, typer.Option("--recipe", help="tiny, base, or a .toml file")]
-OutOption = Annotated[Path | None, typer.Option("--out", help="folder of the run, runs/RECIPE by default")]
+OutOption = Annotated[
+    Path | None, typer.Option("--out", file_okay=False, help="folder of the run, runs/RECIPE by default")
+]
 console = Console(stderr=True)
 
 
@@ -51,19 +53,16 @@ def fingerprint(*settings: Any) -> str:
     return hashlib.sha256(json.dumps([plain(s) for s in settings], sort_keys=True).encode()).hexdigest()
 
 
-def cached(path: Path, made_from: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The tensors in `path` if they were made from the same things, else `make()` and keep them there."""
-    if path.exists():
-        content: dict[str, Any] = torch.load(path, weights_only=True)
-        if content["made_from"] == made_from:
-            console.print(f"{path} is there already")
-            return content
-    content = make() | {"made_from": made_from}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save(content, partial)
-    partial.replace(path)
-    return content
+def cached(path: Path, made_from: str, make: Callable[[Path], nn.Module]) -> dict[str, Any]:
+    """The weights in `path` if they were made from the same things, else those of `make(checkpoint)`, kept there."""
+    if path.exists() and (content := load_tensors(path))["made_from"] == made_from:
+        console.print(f"{path} is there already")
+        return content["state"]
+    state = make(path.with_suffix(f".{made_from[:12]}.checkpoint")).state_dict()
+    save_tensors(path, {"state": state, "made_from": made_from})
+    for checkpoint in path.parent.glob(f"{path.stem}.*.checkpoint"):
+        checkpoint.unlink()
+    return state
 
 
 class Run:
@@ -89,27 +88,25 @@ class Run:
         """Step 1: pretrain the teacher and the text projection."""
         config = self.recipe.teacher
 
-        def make() -> dict[str, Any]:
+        def make(checkpoint: Path) -> JointModel:
             with progress_bar("pretrain teacher", config.loop.steps) as report:
-                model = pretrain(self.pool, self.words, config, report, self.out / "teacher.checkpoint")
-            return {"state": model.state_dict()}
+                return pretrain(self.pool, self.words, config, report, checkpoint)
 
         model = JointModel(config.encoder)
-        model.load_state_dict(cached(self.out / "teacher.pt", self.made_from(config), make)["state"])
+        model.load_state_dict(cached(self.out / "teacher.pt", self.made_from(config), make))
         return model.eval()
 
     def student(self, teacher: JointModel) -> Student:
         """Step 2: distil the student."""
         config = self.recipe.distill
 
-        def make() -> dict[str, Any]:
+        def make(checkpoint: Path) -> Student:
             with progress_bar("distil student", config.loop.steps) as report:
-                model = distill(teacher, self.pool, self.words, config, report, self.out / "student.checkpoint")
-            return {"state": model.state_dict()}
+                return distill(teacher, self.pool, self.words, config, report, checkpoint)
 
         model = Student(config.student)
         key = self.made_from(config, self.recipe.teacher)
-        model.load_state_dict(cached(self.out / "student.pt", key, make)["state"])
+        model.load_state_dict(cached(self.out / "student.pt", key, make))
         return model.eval()
 
     def release(self, teacher: JointModel, student: Student) -> Release:
