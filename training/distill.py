@@ -22,7 +22,11 @@ from training.student import Student, StudentConfig
 
 @dataclass(frozen=True, slots=True)
 class DistillConfig:
-    """Weights of the three terms; `student` must embed into as many dimensions as the teacher."""
+    """Weights of the terms; `student` must embed into as many dimensions as the teacher.
+
+    `norm_weight` pulls the length of the student's output to 1. The length carries nothing, but a few long
+    embeddings would set the range of the int8 output and cost the others their resolution (3 dB of SNR).
+    """
 
     student: StudentConfig = field(default_factory=StudentConfig)
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=4000, batch=192, ema=0.998))
@@ -30,6 +34,7 @@ class DistillConfig:
     cosine_weight: float = 4.0
     relational_weight: float = 4.0
     label_weight: float = 1.0
+    norm_weight: float = 0.05
 
 
 def distill(
@@ -57,6 +62,7 @@ def distill(
             config.cosine_weight * (1 - cosine_similarity(own, wanted, dim=1)).mean()
             + config.relational_weight * relational(own, wanted)
             + config.label_weight * labels
+            + config.norm_weight * own.norm(dim=1).log().square().mean()
         )
 
     trained = optimise(student, loss_of, config.loop, report, checkpoint)
