@@ -1,0 +1,86 @@
+"""A data set of generated motion with words, and a teacher and student of it, trained for seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from generated_motion import CLASSES, motion
+
+from mujo_edge.signal import InputSpec
+from training.corpora import WindowSet
+from training.data import Data
+from training.distill import DistillConfig, distill
+from training.labels import LabelSetSpec, Vocabulary
+from training.loop import LoopConfig
+from training.pretrain import JointModel, Pool, PretrainConfig, Words, make_pool, pretrain
+from training.student import Student
+
+WORDS = (
+    ("resting, the arm lies still", "no movement at all"),
+    ("swinging the arm slowly",),
+    ("swinging the arm fast", "quick swings"),
+    ("twisting the forearm",),
+)
+
+
+def motion_set(per_class: int, seed: int, people: int = 5) -> WindowSet:
+    """Generated windows of the corpus "motion", in recordings of one label, spread over `people`."""
+    x, y = motion(per_class, seed)
+    person = np.tile(np.arange(per_class) * people // per_class, len(CLASSES))
+    return WindowSet(
+        "motion",
+        CLASSES,
+        x,
+        np.ones(len(y), bool),
+        y,
+        np.char.add("p", person.astype(str)),
+        np.full(len(y), "wrist"),
+        person * len(CLASSES) + y,
+    )
+
+
+@pytest.fixture(scope="session")
+def vocabulary() -> Vocabulary:
+    return Vocabulary(CLASSES, WORDS, (LabelSetSpec("motion-wrist", "wrist", ("motion",)),), {}, ())
+
+
+@pytest.fixture(scope="session")
+def motion_data() -> Data:
+    """Training and held-out windows that share nobody; the held ones twice, as windows and as streams."""
+    held = motion_set(40, seed=1)
+    return Data((motion_set(100, seed=0),), (held,), (held,))
+
+
+@pytest.fixture(scope="session")
+def motion_pool(vocabulary: Vocabulary, motion_data: Data) -> Pool:
+    return make_pool(motion_data.train, vocabulary, InputSpec())
+
+
+@pytest.fixture(scope="session")
+def words(vocabulary: Vocabulary) -> Words:
+    return Words.of(vocabulary)
+
+
+@pytest.fixture(scope="session")
+def teacher(motion_pool: Pool, words: Words) -> JointModel:
+    """Knows generated motion."""
+    return pretrain(motion_pool, words, PretrainConfig(loop=LoopConfig(steps=120, batch=64, ema=0.9)))
+
+
+@pytest.fixture(scope="session")
+def student(teacher: JointModel, motion_pool: Pool, words: Words) -> Student:
+    """Distilled from `teacher`."""
+    return distill(teacher, motion_pool, words, DistillConfig(loop=LoopConfig(steps=120, batch=64, ema=0.9)))
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache of windows for these tests, apart from the user's."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJO_CACHE", str(cache))
