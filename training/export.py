@@ -33,6 +33,7 @@ from mujo_edge.manifest import (
 from mujo_edge.runtimes import open_model
 from mujo_edge.signal import InputSpec, prepare
 from training.command import run
+from training.equalise import equalise
 from training.micro import least_arena, micro_embeddings
 from training.quantize import float_embeddings, float_litert, quantize_executorch, quantize_litert, quantize_onnx
 from training.student import Student, StudentConfig
@@ -134,12 +135,13 @@ def write_bundle(folder: Path, model: Student, spec: InputSpec, calibration: F32
         (folder / file).write_bytes(content)
         sizes[file] = len(content)
 
-    int8 = quantize_litert(model, calibration)
+    equal = equalise(model, calibration)
+    int8 = quantize_litert(equal, calibration)
     add("student_int8.tflite", "litert", "int8", int8)
     arena_bytes = check_small(int8, windows)
     judge("student_int8.tflite in tflite-micro", micro_embeddings(int8, windows, arena_bytes))
-    add("student_int8.pte", "executorch", "int8", quantize_executorch(model, calibration, spec))
-    add("student_int8.onnx", "onnx", "int8", quantize_onnx(model, calibration))
+    add("student_int8.pte", "executorch", "int8", quantize_executorch(equal, calibration, spec))
+    add("student_int8.onnx", "onnx", "int8", quantize_onnx(equal, calibration))
     add("student_fp32.tflite", "litert", "fp32", float_litert(model, calibration))
     (folder / "prototypes").mkdir()
     for labels in release.label_sets:

@@ -25,6 +25,8 @@ from mujo_edge.core import F32
 from mujo_edge.runtimes import open_model
 from mujo_edge.runtimes.quiet import without_lines
 from mujo_edge.signal import InputSpec
+from training.equalise import equalise
+from training.student import Student
 
 CALIBRATION_BATCH = 64
 
@@ -205,9 +207,9 @@ def quantize_onnx(model: nn.Module, calibration: F32) -> bytes:
         return out.read_bytes()
 
 
-def quantized_embeddings(model: nn.Module, calibration: F32, windows: F32) -> F32:
-    """(N, 6, 1, T) prepared windows -> (N, D) of the very int8 .tflite, run in LiteRT; not normalised."""
-    return open_model(quantize_litert(model, calibration), "litert").run(windows)
+def quantized_embeddings(model: Student, calibration: F32, windows: F32) -> F32:
+    """(N, 6, 1, T) prepared windows -> (N, D) of the int8 .tflite as it would ship, run in LiteRT; not normalised."""
+    return open_model(quantize_litert(equalise(model, calibration), calibration), "litert").run(windows)
 
 
 def float_embeddings(model: nn.Module, windows: F32, batch: int = 512) -> F32:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mujo_edge.runtimes import open_model
 from mujo_edge.signal import prepare
+from training.equalise import equalise
 from training.export import load_checkpoint
 from training.micro import attempt, least_arena
 from training.quantize import (
@@ -41,7 +42,7 @@ def test_quantized_embeddings_are_those_of_the_file(trained: tuple[Student, np.n
     found = quantized_embeddings(model, calibration, windows)
     assert found.shape == (len(windows), 64)
     assert snr_db(float_embeddings(model, windows), found) > 25
-    again = open_model(quantize_litert(model, calibration)).run(windows)
+    again = open_model(quantize_litert(equalise(model, calibration), calibration)).run(windows)
     np.testing.assert_array_equal(found, again)
 
 
