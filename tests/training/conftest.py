@@ -4,41 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from generated_motion import CLASSES, motion
+from generated_motion import CLASSES
+from motion_corpus import WORDS, motion_set
 
 from mujo_edge.signal import InputSpec
-from training.corpora import WindowSet
 from training.data import Data
 from training.distill import DistillConfig, distill
 from training.labels import LabelSetSpec, Vocabulary
 from training.loop import LoopConfig
 from training.pretrain import JointModel, Pool, PretrainConfig, Words, make_pool, pretrain
 from training.student import Student
-
-WORDS = (
-    ("resting, the arm lies still", "no movement at all"),
-    ("swinging the arm slowly",),
-    ("swinging the arm fast", "quick swings"),
-    ("twisting the forearm",),
-)
-
-
-def motion_set(per_class: int, seed: int, people: int = 5) -> WindowSet:
-    """Generated windows of the corpus "motion", in recordings of one label, spread over `people`."""
-    x, y = motion(per_class, seed)
-    person = np.tile(np.arange(per_class) * people // per_class, len(CLASSES))
-    return WindowSet(
-        "motion",
-        CLASSES,
-        x,
-        np.ones(len(y), bool),
-        y,
-        np.char.add("p", person.astype(str)),
-        np.full(len(y), "wrist"),
-        person * len(CLASSES) + y,
-    )
 
 
 @pytest.fixture(scope="session")
