@@ -258,7 +258,10 @@ def main(
     recipe: Annotated[str, typer.Option(help="tiny, base or a .toml file")] = "base",
     jobs: Annotated[int, typer.Option(help="processes", min=1)] = 2,
     out: Annotated[
-        Path, typer.Option(file_okay=False, help="folder of scores, table and pictures; runs go on here")
+        Path,
+        typer.Option(
+            file_okay=False, help="folder of scores, table and pictures; runs go on here, and its table has them all"
+        ),
     ] = Path("runs/evaluate"),
 ) -> None:
     """Accuracy by protocol v1: a table and confusion matrices, subject-disjoint, mean and spread."""
@@ -274,7 +277,8 @@ def main(
     ]
     chosen = read_recipe(recipe)
     go_on(out, chosen, seeds, {*corpora, *(chosen.allowed() if "student" in models else ())})
-    typer.echo(write_report(evaluate(cells, out, chosen, jobs), out))
+    evaluate(cells, out, chosen, jobs)
+    typer.echo(write_report(read_scores(out / "cells.jsonl"), out))
 
 
 if __name__ == "__main__":
