@@ -1,0 +1,118 @@
+"""Few labels, and the forest that a network has to beat."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from generated_motion import CLASSES
+from motion_corpus import motion_set
+
+from mujo_edge.bundle import normalise
+from mujo_edge.signal import InputSpec, prepare
+from training.baselines import forest_predictions, hand_features
+from training.evaluate import nearest
+from training.finetune import FinetuneConfig, PrototypeClassifier, class_means, finetune
+from training.loop import LoopConfig
+from training.quantize import float_embeddings
+from training.student import Student
+
+SHORT = FinetuneConfig(loop=LoopConfig(batch=32, ema=0.9), least_steps=100, most_steps=100)
+
+
+@pytest.fixture(scope="module")
+def held() -> tuple[np.ndarray, np.ndarray]:
+    data = motion_set(40, seed=1)
+    return prepare(data.x, InputSpec()), data.y
+
+
+def fitted(seed: int, per_class: int = 6, config: FinetuneConfig = SHORT) -> PrototypeClassifier:
+    data = motion_set(per_class, seed=0, people=1)
+    torch.manual_seed(seed)
+    chosen = config.for_windows(len(data), seed, chiral=False)
+    return finetune(Student(), prepare(data.x, InputSpec()), data.y, len(CLASSES), chosen)
+
+
+def test_a_few_windows_of_each_class_are_enough(held):
+    """From random weights, six labelled windows of each: new windows lie nearest to their class's prototype."""
+    x, y = held
+    model = fitted(0)
+    found = nearest(float_embeddings(model.encoder, x), model)
+    assert (found == y).mean() > 0.9
+    with torch.no_grad():
+        assert model(torch.from_numpy(x)).argmax(1).tolist() == found.tolist(), "the classifier says the same"
+
+
+def test_a_seed_gives_the_same_classifier_again():
+    short = replace(SHORT, least_steps=6, most_steps=6)
+    first, again, other = (fitted(seed, config=short).prototypes for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.allclose(first, other)
+
+
+def test_logits_are_scaled_cosines():
+    torch.manual_seed(0)
+    model = PrototypeClassifier(Student(), torch.randn(4, 64), scale=16.0).eval()
+    x = torch.randn(3, 6, 1, 150)
+    with torch.no_grad():
+        cosine = torch.cosine_similarity(model.encoder(x)[:, None], model.prototypes[None], dim=2)
+        torch.testing.assert_close(model(x), 16 * cosine)
+
+
+def test_class_means_are_directions():
+    e = np.array([[2, 0], [0, 5], [3, 0.0], [0, 0]], np.float32)
+    means = class_means(e, np.array([0, 1, 1, 0]), 3)
+    half = np.float32(np.sqrt(0.5))
+    np.testing.assert_allclose(means[:2], [[1, 0], [half, half]], atol=1e-6)
+    np.testing.assert_allclose(means[2], normalise(np.array([[2, 1.0]]))[0], atol=1e-6)
+
+
+def test_a_class_without_windows_has_a_prototype_all_the_same(held):
+    x, y = held
+    some = y != 2
+    short = replace(SHORT, least_steps=6, most_steps=6).for_windows(100, 0, chiral=False)
+    torch.manual_seed(0)
+    model = finetune(Student(), x[some], y[some], len(CLASSES), short)
+    assert model.prototypes.shape == (4, 64)
+    assert torch.isfinite(model.prototypes).all()
+
+
+def test_steps_grow_with_the_windows_within_bounds():
+    config = FinetuneConfig(loop=LoopConfig(batch=100), epochs=10, least_steps=50, most_steps=200)
+    assert [config.for_windows(n, 0, False).loop.steps for n in (10, 500, 1000, 1999, 2000, 10**6)] == [
+        *(50, 50, 100, 199, 200, 200)
+    ]
+    assert config.for_windows(10, 7, False).loop.seed == 7
+    assert config.for_windows(10, 7, False).augment == config.augment
+    assert config.for_windows(10, 7, True).augment == replace(config.augment, mirror_probability=0.0)
+
+
+def test_the_forest_beats_chance_by_far():
+    train, test = motion_set(15, seed=0), motion_set(25, seed=1)
+    found = forest_predictions(train.x, train.y, test.x, seed=0)
+    assert (found == test.y).mean() > 0.9
+    np.testing.assert_array_equal(found, forest_predictions(train.x, train.y, test.x, seed=0))
+    shuffled = np.random.default_rng(0).permutation(train.y)
+    assert (forest_predictions(train.x, shuffled, test.x, seed=0) == test.y).mean() < 0.6
+
+
+def test_hand_features_are_what_they_say():
+    t = np.arange(150) / 50
+    x = np.stack([3 + 2 * np.sin(2 * np.pi * t), -np.sin(2 * np.pi * t), np.full(150, 5.0)])[None].astype(np.float32)
+    f = hand_features(x)[0]
+    assert len(f) == 3 * (8 + 15) + 3
+    assert f[:3] == pytest.approx([3, 0, 5], abs=1e-5)
+    assert f[3:6] == pytest.approx([np.sqrt(2), np.sqrt(0.5), 0], abs=1e-5)
+    assert f[6:9] == pytest.approx([1, -1, 5], abs=0.01)
+    assert f[9:12] == pytest.approx([5, 1, 5], abs=0.01)
+    assert f[15:18] == pytest.approx([3, 0, 5], abs=1e-5), "medians"
+    spectrum = f[24:69].reshape(3, 15)
+    assert spectrum[0].argmax() == 2, "1 Hz is the third multiple of 1/3 Hz"
+    assert spectrum[0, 2] == pytest.approx(1, rel=1e-4), "half the amplitude"
+    assert f[69:] == pytest.approx([-1, 0, 0], abs=1e-4), "correlations"
+
+
+def test_a_constant_window_has_finite_features():
+    assert np.isfinite(hand_features(np.full((2, 6, 150), 9.81, np.float32))).all()
