@@ -60,7 +60,8 @@ class Release:
 
     `training` is the provenance: recipe, seeds, data hashes, "git_commit", and "corpora", one table a
     training set with name, title, licence, open_licence, citation, home, subjects and windows.
-    `metrics` may hold "results": tables with dataset, task, metric and value, for the model card.
+    `metrics` may hold "results": tables with dataset, task, metric and value, for the model card's front matter,
+    and "held_out": label set -> what `training.calibrate` measured.
     """
 
     label_sets: Sequence[LabelSet]
@@ -221,6 +222,7 @@ def model_card(
         licence="apache-2.0" if all(corpus["open_licence"] for corpus in corpora) else "other",
         corpora=corpora,
         results=table["metrics"].get("results", []),
+        held_out=table["metrics"].get("held_out", {}),
         spec=spec,
         models=models,
         sizes=sizes,

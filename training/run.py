@@ -40,6 +40,7 @@ from training.recipe import Recipe, read_recipe
 from training.student import Student
 
 CALIBRATION_WINDOWS, GATE_WINDOWS = 512, 2000
+MACRO_F1 = {"macro_f1_3ch": "macro-F1, accelerometer", "macro_f1_6ch": "macro-F1, with gyroscope"}
 
 RecipeOption = Annotated[str, typer.Option("--recipe", help="tiny, base, or a .toml file")]
 OutOption = Annotated[
@@ -118,10 +119,10 @@ class Run:
                 label_sets.append(done[0])
                 measured[label_spec.name] = done[1]
         results = [
-            {"dataset": name, "task": "activity recognition, held out", "metric": metric, "value": round(value, 4)}
+            {"dataset": name, "task": "held-out recordings", "metric": title, "value": round(metrics[key], 4)}
             for name, metrics in measured.items()
-            for metric, value in metrics.items()
-            if metric != "windows"
+            for key, title in MACRO_F1.items()
+            if key in metrics
         ]
         (self.out / "held-out.json").write_text(json.dumps(measured, indent=1) + "\n")
         training = describe({"recipe": self.recipe}, self.recipe.allowed()) | {"corpora": self.corpora()}
