@@ -20,7 +20,7 @@ from mujo_edge.manifest import Label, LabelSet, Manifest, ModelFile, Parity, Smo
 from mujo_edge.runtimes import RUNTIMES, choose_runtime, open_model
 from mujo_edge.signal import InputSpec, prepare
 
-__all__ = ["Label", "LabelSet", "ModelBundle", "ModelFile", "Parity", "Smoothing"]
+__all__ = ["Label", "LabelSet", "ModelBundle", "ModelFile", "Parity", "Smoothing", "fit_prototypes"]
 
 LEAST_SNR_DB = 20.0
 """Below this a model file does not compute what was trained."""
@@ -115,6 +115,16 @@ def normalise(embeddings: F32) -> F32:
     """(N, D) -> rows of length 1; a zero row stays zero."""
     result: F32 = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12).astype(np.float32)
     return result
+
+
+def fit_prototypes(embeddings: F32, y: npt.NDArray[np.int64], classes: int) -> F32:
+    """Prototypes of one's own classes from labelled windows: their mean directions.
+
+    (N, D) L2-normalised embeddings with class numbers `y` (N,) -> (L, D) float32, L2-normalised. A class without
+    windows takes the mean of all, which is near to nothing in particular.
+    """
+    means = [embeddings[y == c].mean(0) if (y == c).any() else embeddings.mean(0) for c in range(classes)]
+    return normalise(np.stack(means).astype(np.float32))
 
 
 def open_checked(manifest: Manifest, model: ModelFile, runtime: str, threads: int = 1) -> Runtime:

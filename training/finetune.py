@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, normalize, one_hot
 
+from mujo_edge.bundle import fit_prototypes, normalise
 from mujo_edge.core import F32
 from training.augment import AugmentConfig, augment
 from training.loop import LoopConfig, Report, optimise
@@ -55,14 +56,6 @@ class PrototypeClassifier(nn.Module):
         return self.scale * normalize(self.encoder(x), dim=1) @ normalize(self.prototypes, dim=1).T
 
 
-def class_means(embeddings: F32, y: np.ndarray, classes: int) -> F32:
-    """(N, D), (N,) int -> (L, D) L2-normalised mean direction of every class; a class without windows
-    takes the mean of all."""
-    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
-    means = np.stack([unit[y == c].mean(0) if (y == c).any() else unit.mean(0) for c in range(classes)])
-    return (means / np.linalg.norm(means, axis=1, keepdims=True)).astype(np.float32)
-
-
 def finetune(
     encoder: Student,
     x: F32,
@@ -76,7 +69,7 @@ def finetune(
 
     A class is drawn with the square root of its count. Mixup blends pairs of windows and their labels.
     """
-    prototypes = torch.from_numpy(class_means(float_embeddings(encoder, x), y, classes))
+    prototypes = torch.from_numpy(fit_prototypes(normalise(float_embeddings(encoder, x)), y, classes))
     model = PrototypeClassifier(encoder, prototypes, config.scale)
     inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
     weight = torch.bincount(targets, minlength=classes).clamp(min=1)[targets].rsqrt()

@@ -10,11 +10,11 @@ import torch
 from generated_motion import CLASSES
 from motion_corpus import motion_set
 
-from mujo_edge.bundle import normalise
+from mujo_edge.bundle import fit_prototypes, normalise
 from mujo_edge.signal import InputSpec, prepare
 from training.baselines import forest_predictions, hand_features
 from training.evaluate import nearest
-from training.finetune import FinetuneConfig, PrototypeClassifier, class_means, finetune
+from training.finetune import FinetuneConfig, PrototypeClassifier, finetune
 from training.loop import LoopConfig
 from training.quantize import float_embeddings
 from training.student import Student
@@ -61,9 +61,9 @@ def test_logits_are_scaled_cosines():
         torch.testing.assert_close(model(x), 16 * cosine)
 
 
-def test_class_means_are_directions():
+def test_fitted_prototypes_are_directions():
     e = np.array([[2, 0], [0, 5], [3, 0.0], [0, 0]], np.float32)
-    means = class_means(e, np.array([0, 1, 1, 0]), 3)
+    means = fit_prototypes(normalise(e), np.array([0, 1, 1, 0]), 3)
     half = np.float32(np.sqrt(0.5))
     np.testing.assert_allclose(means[:2], [[1, 0], [half, half]], atol=1e-6)
     np.testing.assert_allclose(means[2], normalise(np.array([[2, 1.0]]))[0], atol=1e-6)
