@@ -19,7 +19,7 @@ STAGE_HEADINGS = ("stage", "p50", "p90", "p99", "max")
 LATENCY_TITLE = "One window, float32 in, embedding out: microseconds; windows a second in one call"
 COST_TITLE = "File in KB, peak memory in MB, import and load in ms; agreement with fp32 in % and dB"
 STAGE_TITLE = "The live path, a window at a time: microseconds"
-TEXT_COLUMNS = ("file", "runtime", "stage", "network")
+TEXT_COLUMNS = ("file", "runtime", "stage", "network", "label set", "worn at", "labels", "smoothing")
 
 
 def times(timing: Timing) -> tuple[str, ...]:
@@ -90,10 +90,10 @@ def rich_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]
 
     table = Table(box=None, pad_edge=False)
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in TEXT_COLUMNS else "right", no_wrap=True)
+        table.add_column(heading, justify="left" if heading in TEXT_COLUMNS else "right", no_wrap=heading != "labels")
     for row in rows:
         table.add_row(*row)
-    return Group(Text(f"\n{title}", "italic"), table)
+    return Group(Text(f"\n{title}", "italic"), table) if title else table
 
 
 def html(report: Report) -> str:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from mujo_edge.manifest import Manifest
 
 models = typer.Typer(no_args_is_help=True, help="Model bundles: list, show, verify.")
@@ -25,17 +27,10 @@ def list_models(json: Json = False) -> None:
     if json:
         _print_json([_summary(manifest) for manifest in manifests])
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("name", "version", "label sets", "files", "folder")
     for manifest in manifests:
         mark = " (default)" if manifest.folder.name == DEFAULT_BUNDLE else ""
-        files = ", ".join(model.file for model in manifest.models)
-        table.add_row(
-            manifest.name + mark, manifest.version, ", ".join(manifest.label_sets), files, str(manifest.folder)
-        )
-    Console().print(table)
+        print(f"{manifest.name} {manifest.version}{mark}: {', '.join(manifest.label_sets)}")
+        print(f"  {', '.join(model.file for model in manifest.models)} in {manifest.folder}")
 
 
 @models.command()
@@ -85,18 +80,22 @@ def verify(bundle: Bundle = None, json: Json = False) -> None:
         )
         return
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table("file", "runtime", "windows", "same label", "SNR dB", "largest difference")
-    for check in checks:
-        parity = check.parity
-        numbers = (f"{100 * parity.top1_agreement:.1f} %", f"{parity.snr_db:.1f}", f"{parity.max_abs_delta:.4f}")
-        table.add_row(check.file, check.runtime, str(parity.windows), *numbers)
-    console = Console()
-    console.print(table)
-    console.print(
-        f"{manifest.name}: {len(manifest.files)} files as they were written, {len(checks)} runs as they should be"
-    )
+    from mujo_edge.report import rich_table
+
+    rows = [
+        (
+            check.file,
+            check.runtime,
+            str(check.parity.windows),
+            f"{100 * check.parity.top1_agreement:.1f}",
+            f"{check.parity.snr_db:.1f}",
+            f"{check.parity.max_abs_delta:.4f}",
+        )
+        for check in checks
+    ]
+    Console().print(rich_table("", ("file", "runtime", "windows", "agree %", "SNR dB", "largest difference"), rows))
+    print(f"{manifest.name}: {len(manifest.files)} files as they were written, {len(checks)} runs as they should be")
 
 
 def benchmark(
@@ -203,27 +202,40 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _models_table(manifest: Manifest) -> Any:
-    from rich.table import Table
+def _models_table(manifest: Manifest) -> RenderableType:
+    from mujo_edge.report import rich_table
 
-    table = Table("model", "runtime", "precision", "KB", "same label", "SNR dB")
-    for model in manifest.models:
-        size = (manifest.folder / model.file).stat().st_size / 1000
-        parity = (f"{100 * model.parity.top1_agreement:.2f} %", f"{model.parity.snr_db:.1f}")
-        table.add_row(model.file, model.runtime, model.precision, f"{size:.1f}", *parity)
-    return table
+    rows = [
+        (
+            model.file,
+            model.runtime,
+            f"{(manifest.folder / model.file).stat().st_size / 1000:.1f}",
+            f"{100 * model.parity.top1_agreement:.2f}",
+            f"{model.parity.snr_db:.1f}",
+        )
+        for model in manifest.models
+    ]
+    title = f"Models, and how they agreed with fp32 on {manifest.models[0].parity.windows:,} real windows"
+    return rich_table(title, ("file", "runtime", "KB", "agree %", "SNR dB"), rows)
 
 
-def _labels_table(manifest: Manifest) -> Any:
-    from rich.table import Table
+def _labels_table(manifest: Manifest) -> RenderableType:
+    from mujo_edge.report import rich_table
 
-    table = Table("label set", "worn at", "labels", "unknown below", "smoothing")
-    for labels in manifest.label_sets.values():
-        mark = " (default)" if labels.name == manifest.default_label_set else ""
-        names = ", ".join(label.name for label in labels.labels)
-        threshold = f"{labels.unknown_threshold:.2f}"
-        table.add_row(labels.name + mark, labels.placement, names, threshold, labels.smoothing.method)
-    return table
+    rows = [
+        (
+            labels.name,
+            labels.placement,
+            f"{labels.unknown_threshold:.2f}",
+            labels.smoothing.method,
+            ", ".join(label.name for label in labels.labels),
+        )
+        for labels in manifest.label_sets.values()
+    ]
+    title = (
+        f"Label sets (default {manifest.default_label_set}); a window whose best cosine is below 'unknown' is unknown"
+    )
+    return rich_table(title, ("label set", "worn at", "unknown", "smoothing", "labels"), rows)
 
 
 def _print_json(content: object) -> None:

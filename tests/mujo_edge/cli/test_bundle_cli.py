@@ -30,7 +30,7 @@ def test_list_names_every_shipped_bundle() -> None:
 def test_show(bundle_folder: Path) -> None:
     done = run("models", "show", bundle_folder)
     assert (done.returncode, done.stderr) == (0, "")
-    for word in ("small 0.1.0", "150 samples at 50 Hz", "student_int8.pte", "motion-wrist (default)", "fast swing"):
+    for word in ("small 0.1.0", "150 samples at 50 Hz", "student_int8.pte", "default motion-wrist", "fast swing"):
         assert word in done.stdout
 
 
