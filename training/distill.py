@@ -51,7 +51,7 @@ def distill(
     student = Student(config.student)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        rows = torch.multinomial(pool.weight, config.loop.batch, generator=generator)
+        rows = pool.draw(config.loop.batch, generator)
         x = augment(pool.x[rows], config.augment, generator, pool.chiral[rows])
         x = x.contiguous(memory_format=torch.channels_last)
         bank = normalize(teacher.text(words.draw(generator)), dim=1)

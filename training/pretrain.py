@@ -52,6 +52,10 @@ class Pool:
     chiral: Tensor
     allowed: Tensor
 
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """(n,) rows by weight, each at most once unless there are fewer than `n`."""
+        return torch.multinomial(self.weight, n, replacement=n > len(self.weight), generator=generator)
+
 
 def make_pool(sets: Sequence[WindowSet], vocabulary: Vocabulary, spec: InputSpec) -> Pool:
     """Join the sets. A class is drawn with the square root of its count: rare ones are seen, none dominates."""
@@ -114,7 +118,7 @@ def pretrain(
     model = JointModel(config.encoder)
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        rows = torch.multinomial(pool.weight, config.loop.batch, generator=generator)
+        rows = pool.draw(config.loop.batch, generator)
         x = augment(pool.x[rows], config.augment, generator, pool.chiral[rows])
         x = x.contiguous(memory_format=torch.channels_last)
         imu = model.imu(x)

@@ -18,7 +18,7 @@ from mujo_edge.signal import InputSpec, prepare
 from training.corpora import WindowSet
 from training.data import Data
 from training.distill import DistillConfig, distill
-from training.labels import Vocabulary
+from training.labels import Vocabulary, read_vocabulary
 from training.loop import LoopConfig
 from training.losses import PairwiseInfoNCE, info_nce, relational
 from training.pretrain import JointModel, Pool, PretrainConfig, Words, label_loss, make_pool, pretrain, with_seed
@@ -244,3 +244,10 @@ def test_a_seed_gives_the_same_encoder_again(motion_pool: Pool, words: Words):
     first = weights(1)
     assert torch.equal(first, weights(1))
     assert not torch.allclose(first, weights(2))
+
+
+def test_fewer_windows_than_a_batch_are_drawn_more_than_once(motion_pool: Pool):
+    few = make_pool([make_set("spar", ("pendulum", "abduction"), [3, 2])], read_vocabulary(), InputSpec())
+    generator = torch.Generator().manual_seed(0)
+    assert set(few.draw(64, generator).tolist()) == set(range(5))
+    assert len(set(motion_pool.draw(300, generator).tolist())) == 300
