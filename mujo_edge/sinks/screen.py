@@ -135,7 +135,7 @@ def _now(screen: Screen, width: int) -> Iterator[list[Part]]:
         side[1] = _verdict(prediction, labels)
         side[2] = _accuracy(screen.tally)
     for text, parts in zip(("", large, ""), side, strict=True):
-        yield [(" ", ""), (text.center(box), f"bold black on {colour}"), ("  ", ""), *parts]
+        yield [(" ", ""), (text.center(box), f"bold #101010 on {colour}"), ("  ", ""), *parts]
     yield []
     scores = prediction.scores if prediction and not state else {}
     others = sorted((label for label in scores if label != title), key=lambda label: -scores[label])[:3]
