@@ -152,3 +152,10 @@ def test_phone_and_watch_of_a_person_are_held_out_together():
     watch, phone = (set(part.subject.tolist()) for part in data.held)
     assert watch == phone
     assert not watch & {s for part in data.train for s in part.subject.tolist()}
+
+
+def test_the_reserved_person_is_nowhere_even_if_not_held_out(monkeypatch):
+    monkeypatch.setitem(RESERVED, "spar", "3")
+    data = load_data(read_recipe("tiny"))
+    seen = {s for side in (data.train, data.held, data.streams) for part in side for s in part.subject.tolist()}
+    assert seen == {"1", "2", "4", "5", "6", "7", "8", "9", "10"}

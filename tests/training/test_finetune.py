@@ -10,6 +10,7 @@ import torch
 from generated_motion import CLASSES
 from motion_corpus import motion_set
 
+import training.finetune
 from mujo_edge.bundle import fit_prototypes, normalise
 from mujo_edge.signal import InputSpec, prepare
 from training.baselines import forest_predictions, hand_features
@@ -116,3 +117,19 @@ def test_hand_features_are_what_they_say():
 
 def test_a_constant_window_has_finite_features():
     assert np.isfinite(hand_features(np.full((2, 6, 150), 9.81, np.float32))).all()
+
+
+def test_a_rare_class_is_drawn_with_the_square_root_of_its_count(monkeypatch):
+    """900 windows of one class and 9 of another: 10 to 1."""
+    y = np.repeat([0, 1], [900, 9])
+    x = np.ones((909, 6, 1, 150), np.float32) * y[:, None, None, None].astype(np.float32)
+    drawn: list[torch.Tensor] = []
+
+    def spy(windows: torch.Tensor, *rest: object) -> torch.Tensor:
+        drawn.append(windows[:, 0, 0, 0])
+        return windows
+
+    monkeypatch.setattr(training.finetune, "augment", spy)
+    config = replace(SHORT, least_steps=40, most_steps=40).for_windows(len(y), 0, chiral=False)
+    finetune(Student(), x, y, 2, config)
+    assert torch.cat(drawn).mean().item() == pytest.approx(1 / 11, rel=0.25)
