@@ -2,7 +2,7 @@
 # make test: everything, in its own environment with all extras.
 PYTHON ?= python3
 DEMO ?=
-PYTEST ?=
+PYTEST ?= -n 2 --dist loadfile
 
 .PHONY: demo test lint tiny clean
 

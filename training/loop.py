@@ -77,7 +77,7 @@ def optimise(
         [p for p in model.parameters() if p.requires_grad], config.lr, weight_decay=config.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.lr, total_steps=config.steps, pct_start=config.warmup
+        optimiser, config.lr, total_steps=config.steps, pct_start=min(1.0, max(config.warmup, 2 / config.steps))
     )
     parts = {"model": model, "average": average, "optimiser": optimiser, "schedule": schedule}
     start = _restore(checkpoint, config, parts, generator)

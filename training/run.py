@@ -1,8 +1,8 @@
 """The whole offline path: `python -m training.run --recipe tiny` (minutes) or `--recipe base` (the shipped bundle).
 
 pretrain (teacher, IMU and text) -> distill (student) -> calibrate (label sets) -> quantise, export, gates
--> bundle -> the shipped recording played through it. A step whose result lies in `--out` and was made with
-the same settings and data is not run again; one that was killed goes on from its last checkpoint.
+-> bundle -> the shipped recording played through it. Training whose result lies in `--out` and was made with
+the same settings and data is not run again; training that was killed goes on from its last checkpoint.
 """
 
 from __future__ import annotations
