@@ -132,7 +132,7 @@ def plot_confusion(scores: Sequence[Score], corpus: str, path: Path) -> None:
     ConfusionMatrixDisplay(share, display_labels=list(names)).plot(
         ax=axes, cmap="Blues", colorbar=False, values_format=".2f", include_values=len(names) <= 10, xticks_rotation=90
     )
-    title = f"{get(corpus).title}: {row_name(best.cell.row, best.variant)}, {most:.0%} of the labels"
+    title = f"{get(corpus).title}\n{row_name(best.cell.row, best.variant)}, {most:.0%} of the labels"
     axes.set_title(title, fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
