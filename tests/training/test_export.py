@@ -44,7 +44,8 @@ def test_the_reference_is_what_the_float_network_gives(bundle_folder: Path, chec
 
     model, spec, _, gate, _ = load_checkpoint(checkpoint)
     reference = read_manifest(bundle_folder).read_reference()
-    np.testing.assert_allclose(reference.y, normalise(float_embeddings(model, prepare(reference.x, spec))), atol=1e-5)
+    # The kernels that PyTorch picks depend on the batch and the threads; int8 differs a hundred times as much.
+    np.testing.assert_allclose(reference.y, normalise(float_embeddings(model, prepare(reference.x, spec))), atol=5e-4)
     assert set(reference.member.tolist()) == set(gate.member.tolist())
 
 
