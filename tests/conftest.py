@@ -1,15 +1,32 @@
-"""A small bundle, trained for seconds on generated motion, for every test that needs one."""
+"""Protocol v1's own code, and a small bundle trained for seconds on generated motion, for the tests that need them."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 from generated_motion import CLASSES, ROOT, motion
+
+
+@pytest.fixture(scope="session")
+def protocol() -> ModuleType:
+    """The evaluation protocol's code, which lies beside the data sets."""
+    data = Path(os.environ.get("MUJO_DATA") or ROOT.parent / "shared" / "data")
+    path = data.parent / "eval" / "protocol.py"
+    if not path.is_file():
+        pytest.skip(f"protocol v1 is not beside MUJO_DATA ({path})")
+    spec = importlib.util.spec_from_file_location("protocol_v1", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

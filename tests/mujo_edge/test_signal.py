@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -27,8 +24,6 @@ from mujo_edge.signal import (
     segment_windows,
 )
 
-DATA = Path(os.environ.get("MUJO_DATA", Path(__file__).parents[3] / "shared" / "data"))
-PROTOCOL = DATA.parent / "eval" / "protocol.py"
 SPEC = InputSpec()
 RATES_HZ = [12.5, 20.0, 25.0, 50.0, 52.6, 64.0, 97.3, 100.0, 104.0, 200.0, 400.0]
 
@@ -38,18 +33,6 @@ slow = settings(max_examples=50, deadline=None)
 
 def signal(n: int, channels: int = 3, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 5, (n, channels)).cumsum(0) * 0.1
-
-
-@pytest.fixture(scope="module")
-def protocol() -> ModuleType:
-    if not PROTOCOL.is_file():
-        pytest.skip(f"protocol v1 is not beside MUJO_DATA ({PROTOCOL})")
-    spec = importlib.util.spec_from_file_location("protocol_v1", PROTOCOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)

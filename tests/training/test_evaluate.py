@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections import Counter
@@ -19,7 +18,7 @@ from sklearn.metrics import f1_score
 
 from mujo_edge.core import DataError, UsageError
 from training import evaluate
-from training.corpora import CORPORA, PROTOCOL_V1, data_root, load_windows
+from training.corpora import CORPORA, PROTOCOL_V1, load_windows
 from training.evaluate import Cell, Score, confusion, go_on, main, prepared, pretrained_path, pretraining_corpora
 from training.evaluate import read_scores as read
 from training.recipe import Recipe, read_recipe
@@ -214,17 +213,6 @@ def test_macro_f1_is_that_of_scikit_learn_over_the_classes_that_are_tested(drawn
     y, found = np.array(pairs).T
     score = Score(RANDOM, "fp32", confusion(y, found, n)).macro_f1
     assert score == pytest.approx(f1_score(y, found, labels=np.unique(y), average="macro", zero_division=0))
-
-
-@pytest.fixture(scope="module")
-def protocol() -> ModuleType:
-    path = data_root().parent / "eval" / "protocol.py"
-    if not path.is_file():
-        pytest.skip(f"{path} is absent")
-    spec = importlib.util.spec_from_file_location("protocol", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_macro_f1_is_that_of_the_protocol(protocol: ModuleType):

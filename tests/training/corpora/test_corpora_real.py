@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-from types import ModuleType
-
 import numpy as np
 import pytest
 
-from training.corpora import CORPORA, PROTOCOL_V1, data_root, folds, label_fraction, windows
+from training.corpora import CORPORA, PROTOCOL_V1, folds, label_fraction, windows
 from training.corpora.base import Recording, WindowSet, runs
 from training.corpora.utd_mhad import WRIST_ACTIONS
 
@@ -23,17 +20,6 @@ COUNTS = {
     "metamotion": (61, 4, 6, 709),
     "mhealth_fragments": (875 * 3, 1, 12, 875 * 3),
 }
-
-
-@pytest.fixture(scope="module")
-def protocol() -> ModuleType:
-    path = data_root().parent / "eval" / "protocol.py"
-    if not path.is_file():
-        pytest.skip(f"{path} is absent")
-    spec = importlib.util.spec_from_file_location("protocol", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module", params=COUNTS)
