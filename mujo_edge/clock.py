@@ -73,6 +73,8 @@ class DeviceClock:
         stats = self.stats
         stats.samples += len(chunk.t_s)
         stats.lost += chunk.lost
+        stats.corrupt += chunk.corrupt
+        stats.drift_ppm = chunk.drift_ppm if chunk.drift_ppm is not None else stats.drift_ppm
         with np.errstate(invalid="ignore"):
             sound = (np.abs(chunk.t_s) <= LATEST_S) & (np.abs(chunk.x) <= self._limits).all(1)
         keep: list[int] = []

@@ -1,7 +1,7 @@
 """The types that every part shares, the units law, and errors that say what to do next.
 
 Units inside mujo-edge: accelerometer in m/s2 *with* gravity, gyroscope in rad/s, time in seconds
-(float64), signals in float32. Only ``firmware_bridge.profiles``, ``training.corpora`` and the
+(float64), signals in float32. Only ``firmware_bridge``, ``training.corpora`` and the
 file reader in ``mujo_edge.sources.replay`` know anything else.
 """
 
@@ -86,12 +86,29 @@ class StreamInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Raw:
+    """Bytes as they came from a device, kept by a recording so that they can be decoded again.
+
+    `received_s` is host monotonic time. `kind` is "open" (a connection began; `data` says to what, as JSON), "reply"
+    (to a step of the start of the stream), "data" (goes to the decoder) or "close". `origin` tells characteristics,
+    paths or sockets apart.
+    """
+
+    received_s: float
+    kind: Literal["open", "reply", "data", "close"]
+    origin: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
-    """Consecutive samples of one source.
+    """Consecutive samples of one source; there may be none of them.
 
     `t_s` (n,) float64 device time in seconds; `x` (n, C) float32 in SI units; `received_s` host
     monotonic time of arrival; `lost` samples known to be lost just before this chunk; `truth` (n,)
-    annotated label of every sample where the source is an annotated recording ("" for none).
+    annotated label of every sample where the source is an annotated recording ("" for none). `corrupt` counts
+    payloads that could not be decoded and `raw` holds all bytes that came, both since the last chunk; `drift_ppm`
+    is how much faster the device's clock runs than the host's, None if it has none or it is not known yet.
     """
 
     t_s: F64
@@ -99,6 +116,9 @@ class Chunk:
     received_s: float
     lost: int = 0
     truth: tuple[str, ...] | None = None
+    corrupt: int = 0
+    drift_ppm: float | None = None
+    raw: tuple[Raw, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +174,13 @@ class StreamStats:
     """Running counts of one stream, shown on the screen and in the summary.
 
     `samples` received, of them `invalid` (not finite, or beyond any sensor's range) and `repeated` (time did
-    not increase); `lost` on the way to us. `signal_s` is device time covered, without the gaps.
-    `dropped_windows` were stale when their turn came.
+    not increase); `lost` on the way to us; `corrupt` payloads could not be decoded. `signal_s` is device time
+    covered, without the gaps. `dropped_windows` were stale when their turn came. `drift_ppm` as in `Chunk`.
     """
 
     samples: int = 0
     lost: int = 0
+    corrupt: int = 0
     gaps: int = 0
     invalid: int = 0
     repeated: int = 0
@@ -167,6 +188,7 @@ class StreamStats:
     dropped_windows: int = 0
     signal_s: float = 0.0
     rate_hz: float | None = None
+    drift_ppm: float | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -181,6 +203,10 @@ class Source(Protocol):
     @property
     def notes(self) -> Sequence[str]:
         """What the user should know of this source; more may come while it runs."""
+
+    @property
+    def status(self) -> str:
+        """What it is doing now if no samples come ("reconnecting, try 2"); empty when all is well."""
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(self, *exc: object) -> None: ...

@@ -57,6 +57,11 @@ class ReplaySource:
         """What was assumed, left out or found torn; complete once the chunks have ended."""
         return self.recording.notes
 
+    @property
+    def status(self) -> str:
+        """Nothing: a recording is always there."""
+        return ""
+
     async def __aenter__(self) -> Self:
         return self
 

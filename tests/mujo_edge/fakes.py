@@ -147,6 +147,7 @@ class ListSource:
         endless: bool = False,
     ) -> None:
         self.info, self.notes = info, ["made for a test"]
+        self.status = ""
         self.given = 0
         self.entered = self.left = 0
         self._chunks, self._wait_s, self._error, self._endless = chunks, wait_s, error, endless

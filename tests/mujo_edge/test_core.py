@@ -80,6 +80,7 @@ def test_a_source_is_told_by_what_it_can_do() -> None:
     class Watch:
         info = StreamInfo("a watch", CHANNELS, 50.0)
         notes: tuple[str, ...] = ()
+        status = ""
 
         async def __aenter__(self) -> Self:
             return self

@@ -1,0 +1,14 @@
+"""The families of Bluetooth wearables that mujo-edge knows, one module each."""
+
+from __future__ import annotations
+
+from firmware_bridge.profiles import witmotion
+from firmware_bridge.profiles.base import Advert, Profile
+
+PROFILES: dict[str, Profile] = {module.PROFILE.name: module.PROFILE for module in (witmotion,)}
+"""By the name that `--profile` takes; the order is that in which an advertisement is tried."""
+
+
+def recognise(advert: Advert) -> Profile | None:
+    """The profile of an advertising device, None for one that no profile knows."""
+    return next((profile for profile in PROFILES.values() if profile.recognise(advert)), None)

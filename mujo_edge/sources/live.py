@@ -1,0 +1,128 @@
+"""What every live source shares: bytes are stamped as they come, and later become chunks.
+
+A callback calls `Inlet.put` and does nothing else. `Assembler` runs the decoder of the connection and has samples
+stamped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from time import monotonic
+from typing import Literal
+
+import numpy as np
+
+from firmware_bridge.stream import Decoder, Format
+from mujo_edge.core import Chunk, DeviceError, Raw, StreamInfo
+from mujo_edge.timebase import Timebase
+
+LIMIT = 1 << 15
+"""Payloads that may wait to be decoded: over a minute of the fastest device. What comes beyond is lost and counted."""
+
+
+class Inlet:
+    """Payloads that arrived and were not taken yet. All methods belong to the event loop's thread.
+
+    `overrun` counts payloads that came when `LIMIT` of them waited.
+    """
+
+    def __init__(self) -> None:
+        self.overrun = 0
+        self._waiting: deque[Raw] = deque()
+        self._news = asyncio.Event()
+
+    def put(
+        self,
+        data: bytes,
+        origin: str = "",
+        kind: Literal["open", "reply", "data", "close"] = "data",
+        received_s: float | None = None,
+    ) -> None:
+        """Stamp and append."""
+        if len(self._waiting) >= LIMIT:
+            self.overrun += 1
+            return
+        self._waiting.append(Raw(monotonic() if received_s is None else received_s, kind, origin, bytes(data)))
+        self._news.set()
+
+    async def take(self) -> list[Raw]:
+        """All that waits; at least one."""
+        await self._news.wait()
+        self._news.clear()
+        taken = list(self._waiting)
+        self._waiting.clear()
+        return taken
+
+
+class Assembler:
+    """Payloads of one device into chunks, over all its connections.
+
+    Args:
+        decoder: of the first connection; later ones must have its channels.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.timebase = Timebase(decoder.format)
+        self._decoder = decoder
+        self._bad = decoder.bad
+
+    def reopen(self, decoder: Decoder) -> None:
+        """Go on with the decoder of a new connection. Raises `DeviceError` if it has other channels."""
+        if decoder.format.channels != self._decoder.format.channels:
+            raise DeviceError("the device came back with other channels than before. Start again")
+        self._decoder, self._bad = decoder, decoder.bad
+        self.timebase.interrupt()
+
+    def chunks(self, raws: Iterable[Raw]) -> list[Chunk]:
+        """Chunks of payloads in order of arrival: a new one after every loss, and one even if only for its `raw`."""
+        chunks: list[Chunk] = []
+        kept: list[Raw] = []
+        for raw in raws:
+            kept.append(raw)
+            if raw.kind != "data":
+                continue
+            for packet in self._decoder.feed(raw.data, raw.origin):
+                t_s, lost = self.timebase.stamp(packet, raw.received_s)
+                chunks.append(self._chunk(t_s, packet.x, raw.received_s, lost, kept))
+                kept = []
+        if kept or self._decoder.bad != self._bad:
+            width = len(self._decoder.format.channels)
+            last_s = kept[-1].received_s if kept else monotonic()
+            chunks.append(self._chunk(np.empty(0), np.empty((0, width), np.float32), last_s, 0, kept))
+        return _joined(chunks)
+
+    def _chunk(self, t_s: np.ndarray, x: np.ndarray, received_s: float, lost: int, raws: list[Raw]) -> Chunk:
+        corrupt, self._bad = self._decoder.bad - self._bad, self._decoder.bad
+        drift_ppm = self.timebase.drift_ppm
+        return Chunk(t_s, x, received_s, lost, corrupt=corrupt, drift_ppm=drift_ppm, raw=tuple(raws))
+
+
+def _joined(chunks: list[Chunk]) -> list[Chunk]:
+    """Neighbours without a loss between them as one chunk, which arrived when its last sample did."""
+    groups: list[list[Chunk]] = []
+    for chunk in chunks:
+        if groups and not chunk.lost:
+            groups[-1].append(chunk)
+        else:
+            groups.append([chunk])
+    return [
+        group[0]
+        if len(group) == 1
+        else Chunk(
+            np.concatenate([chunk.t_s for chunk in group]),
+            np.concatenate([chunk.x for chunk in group]),
+            group[-1].received_s,
+            group[0].lost,
+            corrupt=sum(chunk.corrupt for chunk in group),
+            drift_ppm=group[-1].drift_ppm,
+            raw=tuple(raw for chunk in group for raw in chunk.raw),
+        )
+        for group in groups
+    ]
+
+
+def stream_info(name: str, format: Format) -> StreamInfo:
+    """What the engine needs to know of a device called `name`."""
+    return StreamInfo(name, format.channels, format.rate_hz, format.placement, format.gravity)
