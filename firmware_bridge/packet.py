@@ -16,7 +16,7 @@ from binascii import crc_hqx
 
 import numpy as np
 
-from firmware_bridge.stream import ACC, IMU, CodecError, F32, Format, Packet
+from firmware_bridge.stream import ACC, F32, IMU, CodecError, Format, Packet
 
 VERSION = 1
 TICK_HZ = 1e6 / 64

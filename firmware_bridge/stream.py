@@ -21,8 +21,8 @@ DEG = np.pi / 180
 ACC = ("ax", "ay", "az")
 IMU = (*ACC, "gx", "gy", "gz")
 
-MAX_PAYLOAD = 1 << 16
-"""Bytes of one payload that a decoder looks at; a longer one is damage or an attack."""
+MAX_VALUE = 512
+"""Bytes of the longest attribute value, and so of a notification (Core specification, Vol 3, Part F, 3.2.9)."""
 
 
 class CodecError(Exception):
@@ -86,10 +86,13 @@ class PayloadDecoder:
         format: what the packets hold.
         routes: origin -> function of the payload that gives packets or raises `CodecError`. Payloads of any other
             origin are not data and are passed over.
+        limit: bytes of one payload that are looked at; a longer one is damage or an attack.
     """
 
-    def __init__(self, format: Format, routes: Mapping[str, Callable[[bytes], Sequence[Packet]]]) -> None:
-        self.format, self._routes = format, routes
+    def __init__(
+        self, format: Format, routes: Mapping[str, Callable[[bytes], Sequence[Packet]]], limit: int = MAX_VALUE
+    ) -> None:
+        self.format, self._routes, self._limit = format, routes, limit
         self.bad, self.why = 0, ""
 
     def feed(self, data: bytes, origin: str = "") -> list[Packet]:
@@ -98,7 +101,7 @@ class PayloadDecoder:
         if route is None:
             return []
         try:
-            if len(data) > MAX_PAYLOAD:
+            if len(data) > self._limit:
                 raise CodecError(f"a payload of {len(data)} bytes")
             return list(route(data))
         except CodecError as error:

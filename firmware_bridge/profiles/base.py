@@ -13,10 +13,10 @@ it yields steps and is sent the reply of each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from firmware_bridge.stream import Decoder
+from firmware_bridge.stream import CodecError, Decoder
 
 SIG_BASE = "-0000-1000-8000-00805f9b34fb"
 """End of a 16-bit UUID of the Bluetooth SIG in its 128-bit form (Core specification, Vol 3, Part B, 2.5.1)."""
@@ -120,3 +120,26 @@ def nearest_rate(rates_hz: tuple[float, ...], wanted_hz: float | None) -> float:
     if wanted_hz is not None:
         return min(rates_hz, key=lambda rate: (abs(rate - wanted_hz), rate))
     return min((rate for rate in rates_hz if rate >= 50), default=max(rates_hz))
+
+
+def rehearse(script: Script, replies: Iterable[bytes]) -> Decoder:
+    """The decoder at the end of a script whose `Read` and `Expect` steps are answered by `replies`, in order.
+
+    Raises `CodecError` where the replies run out or are refused.
+    """
+    waiting = iter(replies)
+    answer = b""
+    step: Step = next(script)
+    while True:
+        if isinstance(step, Read | Expect):
+            try:
+                answer = next(waiting)
+            except StopIteration:
+                raise CodecError(f"no reply is left for {step}") from None
+        else:
+            answer = b""
+        try:
+            step = script.send(answer)
+        except StopIteration as end:
+            decoder: Decoder = end.value
+            return decoder

@@ -1,0 +1,145 @@
+"""The device's end of a Bluetooth protocol without a radio: services, replies, notifications as they fall due."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import floor
+
+import numpy as np
+
+from firmware_bridge.stream import F32, F64
+
+Motion = Callable[[F64], F32]
+"""Times (n,) in seconds -> (n, 6): m/s2 with gravity and rad/s in the axes of a watch."""
+
+LONGEST_SILENCE_S = 0.5
+"""Samples that are late by more were never due: the process slept, not the sensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Characteristic:
+    """A characteristic and what may be done with it."""
+
+    uuid: str
+    read: bool = False
+    write: bool = False
+    notify: bool = False
+    indicate: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service and its characteristics."""
+
+    uuid: str
+    characteristics: tuple[Characteristic, ...]
+
+
+class AttributeRefusedError(Exception):
+    """A read or write is answered with the ATT error `code` (Core specification, Vol 3, Part F, 3.4.1.1)."""
+
+    def __init__(self, code: int = 0x80) -> None:
+        super().__init__(f"ATT error 0x{code:02x}")
+        self.code = code
+
+
+class Wearable:
+    """A virtual wearable. Subclasses set the class attributes, answer `write` and `read`, and `encode` samples.
+
+    The sensor samples `motion` from `connect` on, at `rate_hz` by a clock that runs `drift_ppm` fast; it goes on while
+    nobody is connected. While it streams, `due` gives the notifications of whole batches of `batch` samples.
+
+    Attributes:
+        name, advertised, manufacturer: of the advertisement. services: what is found on connecting.
+        taken: number of the next sample; `notified`: samples put into notifications so far.
+    """
+
+    profile: str
+    name: str
+    advertised: tuple[str, ...] = ()
+    manufacturer: Mapping[int, bytes] = {}
+    services: tuple[Service, ...]
+    rate_hz: float = 50.0
+    batch: int = 1
+
+    def __init__(self, motion: Motion, *, drift_ppm: float = 0.0, first: int = 0) -> None:
+        self.taken = first
+        self.notified = 0
+        self.streaming = False
+        self.subscribed: set[str] = set()
+        self._motion, self._drift = motion, 1 + drift_ppm * 1e-6
+        self._began_s: float | None = None
+        self._first = first
+
+    def connect(self, now_s: float) -> None:
+        """A central connected; the sensor's clock starts with the first one."""
+        if self._began_s is None:
+            self._restart(now_s)
+        self._skip(now_s)
+
+    def disconnect(self, now_s: float) -> None:
+        """The central went away: subscriptions and the stream end."""
+        self.subscribed.clear()
+        self.streaming = False
+
+    def subscribe(self, uuid: str, on: bool, now_s: float) -> None:
+        """Notifications of a characteristic were turned on or off."""
+        (self.subscribed.add if on else self.subscribed.discard)(uuid)
+
+    def write(self, uuid: str, data: bytes, now_s: float) -> list[tuple[str, bytes]]:
+        """A write -> notifications that answer it at once. Raises `AttributeRefusedError`."""
+        raise AttributeRefusedError(0x03)
+
+    def read(self, uuid: str) -> bytes:
+        """The value of a characteristic. Raises `AttributeRefusedError`."""
+        raise AttributeRefusedError(0x02)
+
+    def encode(self, x: F32, first: int, t_s: F64) -> list[tuple[str, bytes]]:
+        """One batch: samples `x` (batch, 6) from number `first` on, taken at `t_s` (batch,) by the device's clock."""
+        raise AssertionError(f"{type(self).__name__} does not encode")
+
+    def set_rate(self, rate_hz: float, now_s: float) -> None:
+        """Sample at another rate from now on."""
+        if rate_hz != self.rate_hz:
+            self.rate_hz = rate_hz
+            self._restart(now_s)
+
+    def begin(self, now_s: float) -> None:
+        """Stream from now on."""
+        self._skip(now_s)
+        self.streaming = True
+
+    def next_s(self) -> float | None:
+        """When the next batch falls due, None while nothing streams."""
+        if not self.streaming or self._began_s is None:
+            return None
+        return self._time(self.taken + self.batch - 1)
+
+    def due(self, now_s: float) -> list[tuple[str, bytes]]:
+        """Notifications of the batches that are complete by `now_s`, as (uuid, payload) in order."""
+        notifications: list[tuple[str, bytes]] = []
+        while (next_s := self.next_s()) is not None and next_s <= now_s:
+            assert self._began_s is not None
+            if now_s - next_s > LONGEST_SILENCE_S:
+                self._began_s += now_s - next_s
+            numbers = np.arange(self.taken, self.taken + self.batch)
+            device_s = numbers / self.rate_hz
+            notifications += self.encode(self._motion(device_s), self.taken, device_s)
+            self.taken += self.batch
+            self.notified += self.batch
+        return notifications
+
+    def _time(self, number: int) -> float:
+        """Host time at which a sample is taken."""
+        assert self._began_s is not None
+        return self._began_s + (number - self._first) / (self.rate_hz * self._drift)
+
+    def _restart(self, now_s: float) -> None:
+        self._began_s, self._first = now_s, self.taken
+
+    def _skip(self, now_s: float) -> None:
+        """Pass over the samples that were taken while nobody listened."""
+        assert self._began_s is not None
+        elapsed = floor((now_s - self._began_s) * self.rate_hz * self._drift)
+        self.taken = max(self.taken, self._first + elapsed)
