@@ -1,4 +1,4 @@
-"""A board with mujo-edge's own firmware: streams packets while somebody is subscribed, and takes its rate by a write."""
+"""A board with mujo-edge's own firmware: it streams while somebody is subscribed and takes its rate by a write."""
 
 from __future__ import annotations
 
