@@ -1,7 +1,8 @@
-"""Runs a stream: source -> bounded queue -> recogniser -> sinks, with the recogniser on a thread of its own.
+"""Runs streams: source -> bounded queue -> recogniser -> sinks, with the recogniser on a thread of its own.
 
-The event loop only receives. When inference falls behind a live source, windows older than `STALE_S` are dropped
-and counted; a file that is played as fast as can be waits instead, and loses nothing.
+Several streams run at once and share that thread. The event loop only receives. When inference falls behind a live
+source, windows older than `STALE_S` are dropped and counted; a file that is played as fast as can be waits instead,
+and loses nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import replace
 from time import monotonic
 
@@ -62,6 +63,7 @@ class Engine:
     ) -> None:
         self._source, self._sinks, self._load = source, sinks, load
         self._live, self._duration_s = live, duration_s
+        self._receiving: asyncio.Task[Ended] | None = None
 
     async def run(self) -> Summary:
         """Run until the source ends, Ctrl-C, SIGTERM or the duration; sinks that were started are finished always.
@@ -70,37 +72,42 @@ class Engine:
             MujoError: what the source, the model or a sink met, after the sinks were finished. `DataError` as
                 well when the source came to its end without one prediction.
         """
-        inbox: asyncio.Queue[Chunk | None] = asyncio.Queue(LIVE_QUEUE if self._live else FILE_QUEUE)
+        (summary,) = await run_together([self])
+        return summary
+
+    def stop(self) -> None:
+        """End as Ctrl-C does: what was received is still worked through."""
+        if self._receiving:
+            self._receiving.cancel()
+
+    async def work(self, worker: ThreadPoolExecutor) -> tuple[Summary, MujoError | None]:
+        """The stream from a source that was entered to sinks that were finished -> summary, and what went wrong."""
         loop = asyncio.get_running_loop()
+        inbox: asyncio.Queue[Chunk | None] = asyncio.Queue(LIVE_QUEUE if self._live else FILE_QUEUE)
         ended: Ended = "error"
         failure: MujoError | None = None
-        with ThreadPoolExecutor(1, "recogniser") as worker:
-            async with self._source:
-                pipeline = _Pipeline(self._source, self._sinks, self._load, self._live)
-                ready = asyncio.Event()
-                receiving = asyncio.create_task(self._receive(inbox, ready))
-                try:
-                    with _on_signals(loop, receiving.cancel):
-                        await loop.run_in_executor(worker, pipeline.start)
-                        ready.set()
-                        more = True
-                        while more:
-                            batch, more = await _next(inbox)
-                            await loop.run_in_executor(worker, pipeline.process, batch)
-                        ended = await receiving
-                except BrokenPipeError:
-                    ended = "closed"
-                except MujoError as error:
-                    failure = error
-                finally:
-                    receiving.cancel()
-                    while not inbox.empty():
-                        inbox.get_nowait()
-                    await asyncio.gather(receiving, return_exceptions=True)
-                    summary, failure = await loop.run_in_executor(worker, pipeline.finish, ended, failure)
-        if failure:
-            raise failure
-        return summary
+        pipeline = _Pipeline(self._source, self._sinks, self._load, self._live)
+        ready = asyncio.Event()
+        receiving = self._receiving = asyncio.create_task(self._receive(inbox, ready))
+        try:
+            await loop.run_in_executor(worker, pipeline.start)
+            ready.set()
+            more = True
+            while more:
+                batch, more = await _next(inbox)
+                await loop.run_in_executor(worker, pipeline.process, batch)
+            ended = await receiving
+        except BrokenPipeError:
+            ended = "closed"
+        except MujoError as error:
+            failure = error
+        finally:
+            receiving.cancel()
+            while not inbox.empty():
+                inbox.get_nowait()
+            await asyncio.gather(receiving, return_exceptions=True)
+            summary, failure = await loop.run_in_executor(worker, pipeline.finish, ended, failure)
+        return summary, failure
 
     async def _receive(self, inbox: asyncio.Queue[Chunk | None], ready: asyncio.Event) -> Ended:
         """Put chunks into `inbox`, and None after the last one; a source that can wait does so until `ready`."""
@@ -130,6 +137,39 @@ class Engine:
             if missed:
                 await inbox.put(_nothing(self._source.info, missed))
             await inbox.put(None)
+
+
+async def run_together(engines: Sequence[Engine]) -> list[Summary]:
+    """Run several engines at once on one recogniser's thread -> their summaries, in order.
+
+    Sources are entered one after the other, as an adapter connects to one device at a time. The engines end together:
+    on Ctrl-C or SIGTERM, or when one has nobody left to write to; one that ends by itself leaves the others running.
+
+    Raises:
+        MujoError: what an engine met first, after all sinks were finished.
+    """
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        for engine in engines:
+            engine.stop()
+
+    async def work(engine: Engine) -> tuple[Summary, MujoError | None]:
+        result = await engine.work(worker)
+        if result[0].ended == "closed":
+            stop()
+        return result
+
+    with ThreadPoolExecutor(1, "recogniser") as worker:
+        async with AsyncExitStack() as entered:
+            for engine in engines:
+                await entered.enter_async_context(engine._source)
+            with _on_signals(loop, stop):
+                results = await asyncio.gather(*map(work, engines))
+    for _, failure in results:
+        if failure:
+            raise failure
+    return [summary for summary, _ in results]
 
 
 async def _next(inbox: asyncio.Queue[Chunk | None]) -> tuple[list[Chunk], bool]:
@@ -228,7 +268,7 @@ class _Pipeline:
         else:
             events = [span.gap for chunk in batch for span in self._clock.split(chunk) if span.gap]
         self._count([event for event in events if isinstance(event, Prediction)])
-        update = Update(batch, events, self._tally())
+        update = Update(batch, events, self._tally(), self._source.status)
         for sink in self._started:
             sink.write(update)
 
@@ -237,9 +277,8 @@ class _Pipeline:
         tally = self._tally()
         if ended == "end" and self._recognizer and not self._predictions:
             failure = DataError(_why_nothing(tally.stats, self._recognizer.bundle.input))
-        notes = (*self._source.notes, *tally.stats.notes)
         error = str(failure) if failure else None
-        summary = Summary(self._session, tally, "error" if failure else ended, notes, error)
+        summary = Summary(self._session, tally, "error" if failure else ended, tuple(tally.stats.notes), error)
         for sink in self._started:
             try:
                 sink.finish(summary)
@@ -277,7 +316,7 @@ class _Pipeline:
     def _tally(self) -> Tally:
         stats = self._recognizer.stats if self._recognizer else self._clock.stats
         elapsed_s = monotonic() - self._began_s
-        stats = replace(stats, notes=list(stats.notes))
+        stats = replace(stats, notes=[*self._source.notes, *stats.notes])
         return Tally(stats, self._predictions, self._right, self._judged, elapsed_s, self._latency)
 
 

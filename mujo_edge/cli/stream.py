@@ -9,28 +9,36 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mujo_edge.cli import source as option
+from mujo_edge.cli.source import Choice
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mujo_edge.core import StreamInfo
+    from mujo_edge.bundle import ModelBundle
+    from mujo_edge.core import Source, StreamInfo
     from mujo_edge.recognizer import Recognizer
     from mujo_edge.sinks import Sink
-    from mujo_edge.sources.replay import ReplaySource
 
-Replay = Annotated[
-    Path | None,
-    typer.Option("--replay", metavar="FILE|FOLDER", help="Recording to play: session folder, CSV or Parquet."),
-]
-Speed = Annotated[str, typer.Option(help="1 is real time, 8 is eight times as fast, max as fast as possible.")]
-Rate = Annotated[float | None, typer.Option(metavar="HZ", help="Sample rate of a file without a time column.")]
 Duration = Annotated[float | None, typer.Option(metavar="S", min=0, help="Stop after so many seconds of signal.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line; the default when stdout is no terminal.")]
 
 
 def stream(
-    replay: Replay = None,
-    speed: Speed = "1",
-    rate: Rate = None,
+    ble: option.Ble = False,
+    device: option.Device = None,
+    profile: option.Profile = None,
+    serial: option.Serial = None,
+    baud: option.Baud = 115200,
+    columns: option.Columns = None,
+    phone: option.Phone = None,
+    url: option.Url = None,
+    host: option.Host = None,
+    port: option.Port = None,
+    replay: option.Replay = None,
+    speed: option.Speed = "1",
+    again: option.Again = False,
+    rate: option.Rate = None,
     labels: Annotated[str | None, typer.Option(metavar="NAME", help="Label set to recognise.")] = None,
     bundle: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Model bundle; see `models list`.")] = None,
     runtime: Annotated[str, typer.Option(help="auto, litert, tflite-runtime, executorch or onnx.")] = "auto",
@@ -48,30 +56,38 @@ def stream(
 
     Without a source it plays the real recording that comes with mujo-edge, in real time.
     """
-    source = _source(replay, speed, rate)
-    sinks: list[Sink] = []
-    if screenshot is not None:
-        from mujo_edge.sinks.terminal import PictureSink
-
-        sinks.append(PictureSink(screenshot, str(record_to) if record_to else None))
-    if record_to is not None:
-        sinks.append(_recording(record_to, source))
-    sinks.append(_output(json, record_to))
+    choice = Choice(
+        replay, speed, again, ble, device, profile, serial, baud, columns, phone, url, host, port, rate
+    )  # fmt: skip
+    model: list[ModelBundle] = []
 
     def load(info: StreamInfo) -> Recognizer:
         from mujo_edge.bundle import ModelBundle
         from mujo_edge.recognizer import Recognizer
 
-        return Recognizer(ModelBundle.load(bundle, runtime, threads), info, labels)
+        if not model:  # several streams share one
+            model.append(ModelBundle.load(bundle, runtime, threads))
+        return Recognizer(model[0], info, labels)
 
-    _run(source, sinks, load, duration)
+    _run(choice, load, json, record_to, duration, screenshot)
 
 
 def record(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Session folder to make; `stream --replay OUT` reads it.")],
-    replay: Replay = None,
-    speed: Speed = "1",
-    rate: Rate = None,
+    ble: option.Ble = False,
+    device: option.Device = None,
+    profile: option.Profile = None,
+    serial: option.Serial = None,
+    baud: option.Baud = 115200,
+    columns: option.Columns = None,
+    phone: option.Phone = None,
+    url: option.Url = None,
+    host: option.Host = None,
+    port: option.Port = None,
+    replay: option.Replay = None,
+    speed: option.Speed = "1",
+    again: option.Again = False,
+    rate: option.Rate = None,
     duration: Duration = None,
     json: Json = False,
 ) -> None:
@@ -79,52 +95,75 @@ def record(
 
     What was received is on disk at once: a crash or kill loses at most the last second.
     """
-    source = _source(replay, speed, rate)
-    _run(source, [_recording(out, source), _output(json, out)], None, duration)
-
-
-def _source(replay: Path | None, speed: str, rate_hz: float | None) -> ReplaySource:
-    from mujo_edge.core import UsageError
-    from mujo_edge.sources.replay import ReplaySource, shipped_recording
-
-    try:
-        factor = None if speed == "max" else float(speed)
-    except ValueError:
-        raise UsageError(f"--speed {speed}: give a number such as 1 or 8, or max") from None
-    return ReplaySource(shipped_recording() if replay is None else replay, speed=factor, rate_hz=rate_hz)
-
-
-def _recording(folder: Path, source: ReplaySource) -> Sink:
-    from mujo_edge.sinks.recording import RecordingSink
-
-    return RecordingSink(folder, source=f"replay of {source.recording.path}")
-
-
-def _output(json: bool, recording: Path | None) -> Sink:
-    """The live screen, or NDJSON when asked for or when stdout is no terminal."""
-    if json or not sys.stdout.isatty():
-        from mujo_edge.sinks.ndjson import NdjsonSink
-
-        return NdjsonSink(sys.stdout)
-    from rich.console import Console
-
-    from mujo_edge.sinks.terminal import TerminalSink
-
-    return TerminalSink(Console(), str(recording) if recording else None)
+    choice = Choice(
+        replay, speed, again, ble, device, profile, serial, baud, columns, phone, url, host, port, rate
+    )  # fmt: skip
+    _run(choice, None, json, out, duration, None)
 
 
 def _run(
-    source: ReplaySource,
-    sinks: list[Sink],
+    choice: Choice,
     load: Callable[[StreamInfo], Recognizer] | None,
+    json: bool,
+    record_to: Path | None,
     duration_s: float | None,
+    screenshot: Path | None,
 ) -> None:
     import asyncio
 
-    from mujo_edge.engine import Engine
+    from mujo_edge.core import UsageError
+    from mujo_edge.engine import Engine, run_together
+    from mujo_edge.sinks import Summary
 
-    engine = Engine(source, sinks, load, live=source.speed is not None, duration_s=duration_s)
-    summary = asyncio.run(engine.run())
-    if summary.ended == "closed":
+    choice.check()
+    if screenshot is not None and choice.several:
+        raise UsageError("--screenshot shows one stream: name one --device")
+
+    async def run() -> list[Summary]:
+        sources = await choice.open()
+        outputs = _outputs(json, record_to, len(sources))
+        engines = []
+        for number, (source, output) in enumerate(zip(sources, outputs, strict=True), 1):
+            folder = record_to / str(number) if record_to and len(sources) > 1 else record_to
+            sinks = [*_files(source, choice.origin, folder, screenshot), output]
+            engines.append(Engine(source, sinks, load, live=not choice.waits, duration_s=duration_s))
+        return await run_together(engines)
+
+    if any(summary.ended == "closed" for summary in asyncio.run(run())):
         # What is left in the buffer would fail again when Python flushes it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _files(source: Source, origin: str, folder: Path | None, screenshot: Path | None) -> list[Sink]:
+    """The sinks that are not the terminal: picture, recording, and the source itself if it shows labels."""
+    from mujo_edge.sinks import Sink
+
+    sinks: list[Sink] = []
+    if screenshot is not None:
+        from mujo_edge.sinks.terminal import PictureSink
+
+        sinks.append(PictureSink(screenshot, str(folder) if folder else None))
+    if folder is not None:
+        from mujo_edge.sinks.recording import RecordingSink
+
+        sinks.append(RecordingSink(folder, source=origin))
+    if isinstance(source, Sink):
+        sinks.append(source)
+    return sinks
+
+
+def _outputs(json: bool, recording: Path | None, streams: int) -> list[Sink]:
+    """For each stream its live screen, or NDJSON when asked for or when stdout is no terminal."""
+    if json or not sys.stdout.isatty():
+        from mujo_edge.sinks.ndjson import NdjsonSink
+
+        return [NdjsonSink(sys.stdout, named=streams > 1) for _ in range(streams)]
+    from rich.console import Console
+
+    from mujo_edge.sinks.terminal import TerminalBoard, TerminalSink
+
+    folder = str(recording) if recording else None
+    if streams == 1:
+        return [TerminalSink(Console(), folder)]
+    board = TerminalBoard(Console(), folder)
+    return [board.row() for _ in range(streams)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from mujo_edge.clock import Gap
 from mujo_edge.core import Chunk, Prediction, StreamInfo, StreamStats
@@ -71,12 +71,13 @@ class Tally:
 class Update:
     """What a batch of chunks brought: the chunks themselves, then predictions and gaps in order.
 
-    Without chunks it says that the source was silent for a second.
+    Without chunks it says that the source was silent for a second. `status` is the source's.
     """
 
     chunks: Sequence[Chunk]
     events: Sequence[Prediction | Gap]
     tally: Tally
+    status: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class Summary:
     error: str | None = None
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Something that takes results."""
 

@@ -15,18 +15,24 @@ from mujo_edge.sinks import STAGES, Session, Summary, Update
 
 
 class NdjsonSink:
-    """Writes lines to `out` and flushes after every batch."""
+    """Writes lines to `out` and flushes after every batch.
 
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
+    Args:
+        out: where to. named: say in every line which stream it is of, for several streams that share `out`.
+    """
+
+    def __init__(self, out: TextIO, *, named: bool = False) -> None:
+        self._out, self._named = out, named
+        self._source: dict[str, str] = {}
 
     def start(self, session: Session) -> None:
         """Nothing is written before the first prediction or gap."""
+        self._source = {"source": session.info.name} if self._named else {}
 
     def write(self, update: Update) -> None:
         """One line an event. Raises `BrokenPipeError` when nobody reads any more."""
         if update.events:
-            self._print(*map(event_record, update.events))
+            self._print(*(event_record(event) | self._source for event in update.events))
 
     def finish(self, summary: Summary) -> None:
         """The last line. Raises `BrokenPipeError` when nobody reads any more."""
@@ -79,8 +85,10 @@ def summary_record(summary: Summary) -> dict[str, Any]:
         "elapsed_s": _seconds(tally.elapsed_s),
         "speed": _rounded(tally.speed, 2),
         "rate_hz": _rounded(stats.rate_hz, 3),
+        "drift_ppm": _rounded(stats.drift_ppm, 1),
         "samples": stats.samples,
         "lost": stats.lost,
+        "corrupt": stats.corrupt,
         "invalid": stats.invalid,
         "repeated": stats.repeated,
         "gaps": stats.gaps,

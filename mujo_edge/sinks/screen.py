@@ -50,7 +50,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What the screen shows. `gap` came after `prediction`; `idle_s` is wall time since the last samples."""
+    """What the screen shows. `gap` came after `prediction`; `idle_s` is wall time since the last samples.
+
+    `status` is what the source does meanwhile.
+    """
 
     session: Session
     tally: Tally
@@ -58,6 +61,7 @@ class Screen:
     gap: Gap | None = None
     marks: tuple[Mark, ...] = ()
     idle_s: float = 0.0
+    status: str = ""
     recording: str | None = None
 
 
@@ -73,7 +77,15 @@ def advance(screen: Screen, update: Update, idle_s: float) -> Screen:
     if marks:
         begin_s = marks[-1].end_s - SPAN_S
         marks = [mark for mark in marks if mark.end_s > begin_s]
-    return replace(screen, tally=update.tally, prediction=prediction, gap=gap, marks=tuple(marks), idle_s=idle_s)
+    return replace(
+        screen,
+        tally=update.tally,
+        prediction=prediction,
+        gap=gap,
+        marks=tuple(marks),
+        idle_s=idle_s,
+        status=update.status,
+    )
 
 
 def render(screen: Screen) -> RenderableType:
@@ -122,14 +134,14 @@ def _header(screen: Screen, width: int) -> Iterator[list[Part]]:
 def _now(screen: Screen, width: int) -> Iterator[list[Part]]:
     """The current label large, with its confidence and the truth; below it the runners-up."""
     prediction, labels = screen.prediction, screen.session.labels
-    title, state = _state(screen)
+    title, state = condition(screen)
     box = max(34, width // 2 - 6)
-    colour = _colour(title, labels) if state is None else "color(240)"
+    colour = colour_of(title, labels) if state is None else "color(240)"
     large = " ".join(title.upper())
     large = large if len(large) <= box - 4 else title.upper()[: box - 4]
     side: list[list[Part]] = [[], [], []]
     if state:
-        side[1] = [(state, "yellow")]
+        side[1] = [(state[: width - box - 4], "yellow")]
     elif prediction:
         side[0] = [(f"{prediction.score:.0%}".ljust(5), "bold"), *_bar(prediction.score, width - box - 9, colour)]
         side[1] = _verdict(prediction, labels)
@@ -141,14 +153,14 @@ def _now(screen: Screen, width: int) -> Iterator[list[Part]]:
     others = sorted((label for label in scores if label != title), key=lambda label: -scores[label])[:3]
     for label in others:
         name, score = label[: box - 1].rjust(box), f"{scores[label]:.0%}".ljust(5)
-        yield [(f" {name}  {score}", ""), *_bar(scores[label], width - box - 9, _colour(label, labels))]
+        yield [(f" {name}  {score}", ""), *_bar(scores[label], width - box - 9, colour_of(label, labels))]
     yield from [[]] * (3 - len(others))
 
 
-def _state(screen: Screen) -> tuple[str, str | None]:
+def condition(screen: Screen) -> tuple[str, str | None]:
     """What stands in the large box, and what is the matter if nothing can be said now."""
     if screen.idle_s >= 2:
-        return "no samples", f"none for {screen.idle_s:.0f} s"
+        return "no samples", screen.status or f"none for {screen.idle_s:.0f} s"
     if screen.gap:
         return "gap", REASONS[screen.gap.reason]
     if screen.prediction:
@@ -172,14 +184,7 @@ def _accuracy(tally: Tally) -> list[Part]:
 def _timeline(screen: Screen, width: int) -> Iterator[list[Part]]:
     marks, labels = screen.marks, screen.session.labels
     cells = width - MARGIN - 2
-    hop_s = screen.session.hop_s
-    end_s = marks[-1].end_s if marks else 0.0
-    ends = [mark.end_s for mark in marks]
-    shown: list[Mark | None] = []
-    for cell in range(cells):
-        at_s = end_s - SPAN_S * (cells - cell - 0.5) / cells
-        i = bisect_left(ends, at_s)
-        shown.append(marks[i] if i < len(marks) and at_s > ends[i] - hop_s else None)
+    shown = _spread(screen, cells)
     yield [(" recognised  ", "dim"), *_merged(_cell(mark.label if mark else None, labels) for mark in shown)]
     if any(mark.truth for mark in marks):
         yield [(" true label  ", "dim"), *_merged(_cell(mark.truth if mark else None, labels) for mark in shown)]
@@ -198,19 +203,41 @@ def _timeline(screen: Screen, width: int) -> Iterator[list[Part]]:
     yield legend
 
 
+def track(screen: Screen, cells: int) -> list[Part]:
+    """The labels of the last `SPAN_S` in `cells` characters."""
+    labels = screen.session.labels
+    return list(_merged(_cell(mark.label if mark else None, labels) for mark in _spread(screen, cells)))
+
+
+def _spread(screen: Screen, cells: int) -> list[Mark | None]:
+    """The window that holds at each of `cells` moments of the timeline, None where there was none."""
+    marks, hop_s = screen.marks, screen.session.hop_s
+    end_s = marks[-1].end_s if marks else 0.0
+    ends = [mark.end_s for mark in marks]
+    shown: list[Mark | None] = []
+    for cell in range(cells):
+        at_s = end_s - SPAN_S * (cells - cell - 0.5) / cells
+        i = bisect_left(ends, at_s)
+        shown.append(marks[i] if i < len(marks) and at_s > ends[i] - hop_s else None)
+    return shown
+
+
 def _stream(screen: Screen) -> Iterator[list[Part]]:
     stats = screen.tally.stats
     rate = "-" if stats.rate_hz is None else f"{stats.rate_hz:.2f} Hz"
     speed = screen.tally.speed
+    drift = [] if stats.drift_ppm is None else [("clock", f"{stats.drift_ppm:+.0f} ppm", False)]
     yield _fields(
         ("rate", rate, False),
         ("samples", f"{stats.samples:,}", False),
         ("signal", f"{stats.signal_s:.1f} s", False),
         ("speed", "-" if speed is None else f"{speed:,.1f}x", False),
+        *drift,
     )
     yield _fields(
         ("gaps", f"{stats.gaps}", stats.gaps > 0),
         ("lost", f"{stats.lost}", stats.lost > 0),
+        *([("corrupt", f"{stats.corrupt}", True)] if stats.corrupt else []),
         ("invalid", f"{stats.invalid}", stats.invalid > 0),
         ("repeated", f"{stats.repeated}", stats.repeated > 0),
         ("dropped windows", f"{stats.dropped_windows}", stats.dropped_windows > 0),
@@ -241,7 +268,8 @@ def _bar(share: float, width: int, colour: str) -> list[Part]:
     return [("━" * filled, colour), ("─" * (width - filled), "color(240)")]
 
 
-def _colour(label: str, labels: tuple[str, ...]) -> str:
+def colour_of(label: str, labels: tuple[str, ...]) -> str:
+    """The colour of a label of a set; grey for unknown."""
     if label == UNKNOWN or label not in labels:
         return "color(245)"
     return f"color({PALETTE[labels.index(label) % len(PALETTE)]})"
@@ -254,7 +282,7 @@ def _cell(label: str | None, labels: tuple[str, ...]) -> Part:
     if label == UNKNOWN or label not in labels:
         return "░", "color(245)"
     shade = SHADES[labels.index(label) // len(PALETTE) % len(SHADES)]
-    return shade, _colour(label, labels)
+    return shade, colour_of(label, labels)
 
 
 def _merged(parts: Iterable[Part]) -> Iterator[Part]:
@@ -266,12 +294,13 @@ def _merged(parts: Iterable[Part]) -> Iterator[Part]:
 def describe(summary: Summary, recording: str | None = None) -> str:
     """The summary as a few lines for people."""
     session, tally, stats = summary.session, summary.tally, summary.tally.stats
+    corrupt = f" · corrupt {stats.corrupt}" if stats.corrupt else ""
     rate = "" if stats.rate_hz is None else f" at {stats.rate_hz:.2f} Hz"
     speed = "" if tally.speed is None else f", {tally.speed:,.1f} times real time"
     lines = [
         f"{session.info.name}: {stats.samples:,} samples{rate}",
         f"{stats.signal_s:.1f} s of signal in {tally.elapsed_s:.1f} s{speed}",
-        f"lost {stats.lost} · invalid {stats.invalid} · repeated {stats.repeated} · gaps {stats.gaps} "
+        f"lost {stats.lost}{corrupt} · invalid {stats.invalid} · repeated {stats.repeated} · gaps {stats.gaps} "
         f"· dropped windows {stats.dropped_windows}",
     ]
     if session.labels:

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.live import Live
 
 from mujo_edge.core import DataError, StreamStats
-from mujo_edge.sinks import Session, Summary, Tally, Update
+from mujo_edge.sinks import Session, Sink, Summary, Tally, Update
+from mujo_edge.sinks.board import render_board
 from mujo_edge.sinks.screen import Screen, advance, describe, render
 
 REFRESH_S = 0.25
@@ -72,6 +73,66 @@ class TerminalSink(_Watcher):
     def _draw(self) -> None:
         self._drawn_s = monotonic()
         self._live.update(render(self.screen), refresh=True)
+
+
+class TerminalBoard:
+    """Shows several streams on one live screen, and their summaries when the last one is over.
+
+    All rows belong to the recogniser's thread.
+    """
+
+    def __init__(self, console: Console, recording: str | None = None) -> None:
+        self._console, self._recording = console, recording
+        self._live = Live(console=console, screen=True, auto_refresh=False)
+        self._rows: list[_Row] = []
+        self._running = 0
+        self._drawn_s = 0.0
+        self._summaries: list[Summary] = []
+
+    def row(self) -> Sink:
+        """The sink of one more stream."""
+        self._rows.append(_Row(self, self._recording))
+        return self._rows[-1]
+
+    def started(self) -> None:
+        """A row began: the first one switches to the terminal's other screen."""
+        if not self._running:
+            self._live.start()
+        self._running += 1
+
+    def changed(self, event: bool) -> None:
+        """Draw again, for an event or after a second without one."""
+        if monotonic() - self._drawn_s >= (REFRESH_S if event else 4 * REFRESH_S):
+            self._drawn_s = monotonic()
+            self._live.update(render_board([row.screen for row in self._rows if row.begun]), refresh=True)
+
+    def finished(self, summary: Summary) -> None:
+        """A row is over: the last one goes back to the terminal's own screen, with all summaries on it."""
+        self._summaries.append(summary)
+        self._running -= 1
+        if not self._running:
+            self._live.stop()
+            for each in self._summaries:
+                self._console.print(describe(each, self._recording) + "\n", markup=False, highlight=False)
+
+
+class _Row(_Watcher):
+    def __init__(self, board: TerminalBoard, recording: str | None) -> None:
+        super().__init__(recording)
+        self.begun = False
+        self._board = board
+
+    def start(self, session: Session) -> None:
+        super().start(session)
+        self.begun = True
+        self._board.started()
+
+    def write(self, update: Update) -> None:
+        super().write(update)
+        self._board.changed(bool(update.events))
+
+    def finish(self, summary: Summary) -> None:
+        self._board.finished(summary)
 
 
 class PictureSink(_Watcher):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from mujo_edge.clock import Gap
 from mujo_edge.core import Latency, Prediction, StreamStats
-from mujo_edge.engine import Engine
+from mujo_edge.engine import Engine, run_together
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.sinks import Session, Summary, Tally
 from mujo_edge.sinks.ndjson import NdjsonSink, event_record, summary_record
@@ -102,3 +103,24 @@ def test_the_page_names_every_field_and_shows_valid_lines() -> None:
     assert {example["type"] for example in examples} == {"prediction", "gap", "summary"}
     for example in examples:
         VALID.validate(example)
+
+
+async def test_lines_of_several_streams_say_which_one_they_are_of() -> None:
+    out = io.StringIO()
+    infos = [replace(INFO, name=name) for name in ("left", "right")]
+    engines = [
+        Engine(
+            ListSource(chunked(*motion([0], 4.0)), info),
+            [NdjsonSink(out, named=True)],
+            lambda info: Recognizer(bundle(), info),
+            live=False,
+        )
+        for info in infos
+    ]
+    await run_together(engines)
+    records = [json.loads(line) for line in out.getvalue().splitlines()]
+    for record in records:
+        VALID.validate(record)
+    assert {(record["source"], record["type"]) for record in records} == {
+        (name, kind) for name in ("left", "right") for kind in ("prediction", "summary")
+    }

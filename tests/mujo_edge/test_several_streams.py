@@ -1,0 +1,121 @@
+"""Several streams at once: one recogniser's thread, an end for each, one end for all."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from dataclasses import replace
+
+import pytest
+from fakes import INFO, ListSink, ListSource, bundle, chunked, motion
+
+from mujo_edge.core import DeviceError, StreamInfo
+from mujo_edge.engine import Engine, run_together
+from mujo_edge.recognizer import Recognizer
+from mujo_edge.sinks import Session, Update
+
+BUNDLE = bundle()
+
+
+def load(info: StreamInfo) -> Recognizer:
+    return Recognizer(BUNDLE, info)
+
+
+async def test_each_stream_is_recognised_for_itself() -> None:
+    sinks = [ListSink() for _ in range(3)]
+    sources = [ListSource(chunked(*motion([axis], 6.0)), replace(INFO, name=f"watch {axis}")) for axis in range(3)]
+    pairs = zip(sources, sinks, strict=True)
+    summaries = await run_together([Engine(source, [sink], load, live=False) for source, sink in pairs])
+    assert [summary.session.info.name for summary in summaries] == ["watch 0", "watch 1", "watch 2"]
+    labels = [{prediction.label for prediction in sink.predictions} for sink in sinks]
+    assert labels == [{"x up"}, {"y up"}, {"z up"}]
+    assert [len(sink.predictions) for sink in sinks] == [7, 7, 7]
+
+
+async def test_they_share_one_thread() -> None:
+    threads: set[int] = set()
+
+    class Here(ListSink):
+        def write(self, update: Update) -> None:
+            threads.add(threading.get_ident())
+
+    sources = [ListSource(chunked(*motion([0], 4.0)), wait_s=0.001) for _ in range(4)]
+    await run_together([Engine(source, [Here()], load) for source in sources])
+    assert len(threads) == 1
+    assert threading.get_ident() not in threads
+
+
+async def test_sources_are_entered_one_after_the_other() -> None:
+    entering: list[int] = []
+    most: list[int] = []
+
+    class Slow(ListSource):
+        async def __aenter__(self) -> Slow:
+            entering.append(1)
+            most.append(len(entering))
+            await asyncio.sleep(0.01)
+            entering.pop()
+            await super().__aenter__()
+            return self
+
+    sources = [Slow(chunked(*motion([0], 4.0))) for _ in range(3)]
+    await run_together([Engine(source, [], load) for source in sources])
+    assert most == [1, 1, 1]
+    assert [source.left for source in sources] == [1, 1, 1]
+
+
+async def test_one_that_fails_leaves_the_others_running_and_is_told_at_the_end() -> None:
+    gone = ListSource(chunked(*motion([0], 4.0)), error=DeviceError("the watch went away"))
+    stays, sink = ListSource(chunked(*motion([1], 8.0)), wait_s=0.001), ListSink()
+    with pytest.raises(DeviceError, match="went away"):
+        await run_together([Engine(gone, [], load), Engine(stays, [sink], load)])
+    assert (len(sink.predictions), sink.summaries[0].ended) == (11, "end")
+
+
+async def test_one_that_cannot_be_entered_leaves_those_before_it() -> None:
+    class Missing(ListSource):
+        async def __aenter__(self) -> Missing:
+            raise DeviceError("no such watch")
+
+    first = ListSource(chunked(*motion([0], 4.0)))
+    with pytest.raises(DeviceError, match="no such watch"):
+        await run_together([Engine(first, [], load), Engine(Missing([]), [], load)])
+    assert (first.entered, first.left) == (1, 1)
+
+
+async def test_ctrl_c_ends_all() -> None:
+    sinks = [ListSink(), ListSink()]
+    engines = [Engine(ListSource(chunked(*motion([0], 4.0)), endless=True), [sink], load) for sink in sinks]
+    run = asyncio.create_task(run_together(engines))
+    while not all(sink.predictions for sink in sinks):
+        await asyncio.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGINT)
+    assert [summary.ended for summary in await run] == ["interrupted", "interrupted"]
+
+
+async def test_a_reader_that_went_away_ends_all() -> None:
+    class Closed(ListSink):
+        def write(self, update: Update) -> None:
+            raise BrokenPipeError
+
+    sink = ListSink()
+    first = Engine(ListSource(chunked(*motion([0], 4.0)), endless=True), [Closed()], load)
+    other = Engine(ListSource(chunked(*motion([0], 4.0)), endless=True), [sink], load)
+    ended = [summary.ended for summary in await run_together([first, other])]
+    assert ended == ["closed", "interrupted"]
+    assert sink.session == Session(INFO, "fake 1.0", "axis", "axes", ("x up", "y up", "z up", "unknown"), 0.5)
+
+
+async def test_the_status_of_a_source_reaches_the_sinks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mujo_edge.engine.IDLE_S", 0.01)
+    source, sink = ListSource(chunked(*motion([0], 4.0)), endless=True), ListSink()
+    run = asyncio.create_task(Engine(source, [sink], load).run())
+    while not sink.predictions:
+        await asyncio.sleep(0.001)
+    source.status = "looking for it (try 2)"
+    while sink.updates[-1].status != "looking for it (try 2)":
+        await asyncio.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGINT)
+    await run
