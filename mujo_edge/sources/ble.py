@@ -1,0 +1,178 @@
+"""A Bluetooth wearable as a source: connected, started by its profile, and fetched back whenever it goes away."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from math import inf
+from time import monotonic
+from typing import Self
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_never, wait_random_exponential
+from tenacity.stop import StopBaseT
+
+from firmware_bridge.stream import Format
+from mujo_edge.core import Chunk, DeviceError, StreamInfo, UsageError
+from mujo_edge.signal import InputSpec
+from mujo_edge.sources.gatt import Link, LinkError, RefusedError
+from mujo_edge.sources.live import Assembler, stream_info
+from mujo_edge.sources.scan import Found, adverts, find
+
+__all__ = ["BleSource", "find"]
+
+FIRST_TRIES = 3
+"""Radios fail now and then: so often is the first connection tried before the user is told."""
+
+BACKOFF_S = 0.5
+LONGEST_BACKOFF_S = 30.0
+"""Wait after the n-th connection in a row that failed: random, up to `BACKOFF_S` * 2**(n - 1), and never longer."""
+
+SILENT_S = 5.0
+"""A connected device that sends no sample for so long is dead: the slowest sends a batch every 1.5 s (Polar, 25 Hz)."""
+
+
+class BleSource:
+    """A `Source` of one wearable; it ends only by being left.
+
+    Args:
+        found: the device, from `mujo_edge.sources.scan.find`. rate_hz: to ask for; None leaves it to the profile.
+
+    Raises:
+        UsageError: no profile is known for the device.
+    """
+
+    def __init__(self, found: Found, *, rate_hz: float | None = None) -> None:
+        if found.profile is None:
+            raise UsageError(f"{found} does not say what it speaks. Name it with --profile")
+        self.status = ""
+        self._found, self._profile, self._rate_hz = found, found.profile, rate_hz
+        self._link: Link | None = None
+        self._assembler: Assembler | None = None
+        self._ready: list[Chunk] = []
+        self._info = StreamInfo(found.name, found.profile.channels, rate_hz)
+        self._said: list[str] = []
+        self._returns = 0
+        self._patience_s = self._until_s = inf
+
+    @property
+    def info(self) -> StreamInfo:
+        """What the profile promises; once connected, what the device was set to."""
+        return self._info
+
+    @property
+    def notes(self) -> list[str]:
+        """What is special about this device, and how often it went away."""
+        times = {0: [], 1: ["reconnected once"]}.get(self._returns, [f"reconnected {self._returns} times"])
+        return [*self._said, *times]
+
+    async def __aenter__(self) -> Self:
+        """Connect. Raises `DeviceError` if the device does not stream after `FIRST_TRIES` attempts."""
+        try:
+            await self._connect(stop_after_attempt(FIRST_TRIES))
+        except RefusedError:
+            raise
+        except LinkError as error:
+            raise DeviceError(f"{error}. Bring it near, switch it off and on, and close its phone app") from error
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._link:
+            await self._link.close()
+
+    async def chunks(self) -> AsyncIterator[Chunk]:
+        """Samples as they come. While the device is away none do, and `status` says what is done about it."""
+        while True:
+            ready, self._ready = self._ready, []
+            for chunk in ready:
+                yield chunk
+            self._streams(ready)
+            try:
+                self._ready = await self._receive()
+            except LinkError:
+                for chunk in await self._hang_up():
+                    yield chunk
+                await self._connect(stop_never)
+                self._returns += 1
+
+    async def _connect(self, stop: StopBaseT) -> None:
+        """Connect until samples come, and keep them in `_ready`. Raises the last `LinkError` when told to stop."""
+        again = self._assembler is not None
+
+        def worth_it(error: BaseException) -> bool:
+            return isinstance(error, LinkError) and (again or not isinstance(error, RefusedError))
+
+        wait = wait_random_exponential(multiplier=BACKOFF_S, max=LONGEST_BACKOFF_S)
+        async for attempt in AsyncRetrying(stop=stop, wait=wait, retry=retry_if_exception(worth_it), reraise=True):
+            with attempt:
+                found = self._found
+                if again:
+                    self.status = f"connection lost, looking for it (try {attempt.retry_state.attempt_number})"
+                    found = await self._sight()
+                await self._open(found)
+        self.status = ""
+
+    async def _open(self, found: Found) -> None:
+        """One attempt of `_connect`."""
+        self._link = await Link(found, self._profile, self._rate_hz).open()
+        format = self._link.decoder.format
+        if self._assembler is None:
+            self._assembler = Assembler(self._link.decoder)
+            self._info = stream_info(self._found.name, format)
+            self._said = _peculiarities(self._found, format, self._rate_hz)
+        else:
+            self._assembler.reopen(self._link.decoder)
+        self._patience_s = SILENT_S if format.even else inf
+        self._until_s = monotonic() + self._patience_s
+        try:
+            while format.even and not self._streams(self._ready):
+                self._ready += await self._receive()
+        except LinkError:
+            self._ready += await self._hang_up()
+            raise
+
+    async def _sight(self) -> Found:
+        """Scan until the device advertises. A computer whose Bluetooth is switched off is asked again and again."""
+        status = self.status
+        async with aclosing(adverts()) as stream:
+            async for one in stream:
+                if isinstance(one, DeviceError):
+                    self.status = f"connection lost; {str(one).partition('. ')[0]}"
+                elif one == self._found:
+                    return replace(self._found, device=one.device)
+                else:
+                    self.status = status
+        raise AssertionError("adverts never end")
+
+    async def _receive(self) -> list[Chunk]:
+        """What came next. Raises `LinkError` when the connection is lost or no sample came for long."""
+        assert self._link
+        assert self._assembler
+        left_s = max(0.0, self._until_s - monotonic())
+        return self._assembler.chunks(await self._link.take(None if left_s == inf else left_s))
+
+    def _streams(self, chunks: Sequence[Chunk]) -> bool:
+        """Whether there are samples; if so, patience begins anew, after the time that was spent on them."""
+        if any(len(chunk.t_s) for chunk in chunks):
+            self._until_s = monotonic() + self._patience_s
+            return True
+        return False
+
+    async def _hang_up(self) -> list[Chunk]:
+        """Close the connection -> what had come and was not taken."""
+        assert self._link
+        assert self._assembler
+        return self._assembler.chunks(await self._link.close())
+
+
+def _peculiarities(found: Found, format: Format, rate_hz: float | None) -> list[str]:
+    """What the user should know of how a device streams."""
+    notes = []
+    wanted_hz = InputSpec().rate_hz
+    if not format.even:
+        notes.append(f"{found.name} sends only what changes: at rest nothing comes, and labels need movement")
+    if format.rate_hz is not None and rate_hz is not None and abs(format.rate_hz - rate_hz) > 0.5:
+        notes.append(f"{found.name} was asked for {rate_hz:g} Hz and gives {format.rate_hz:g} Hz")
+    if format.rate_hz is not None and format.rate_hz < 0.9 * wanted_hz:
+        notes.append(f"{found.name} gives {format.rate_hz:g} Hz; models are made for {wanted_hz:g} Hz and may be wrong")
+    return notes
