@@ -1,0 +1,120 @@
+"""phyphox (RWTH Aachen; Android and iOS): the buffers of a running experiment, polled over HTTP.
+
+Format: phyphox-docs, docs/remote-interface/openapi.yaml (https://phyphox.org/wiki, Remote-interface communication).
+
+    GET /config           {"inputs": [{"source": "accelerometer", "outputs": [{"x": "accX"}, ..., {"t": "acc_time"}]}]}
+    GET /control?cmd=start                                     {"result": true}
+    GET /get?acc_time=3.5&accX=3.5%7Cacc_time&...              what is newer than 3.5 s
+        {"buffer": {"accX": {"size": 0, "updateMode": "partial", "buffer": [0.1, null, ...]}, ...},
+         "status": {"session": "a1b2c3", "measuring": true, "timedRun": false, "countDown": 0}}
+
+Times are seconds of experiment time, without pauses. Values have eight digits; null is NaN. Units are m/s2 and rad/s.
+`accelerometer` has gravity ("Acceleration (with g)"), `linear_acceleration` has not and `gravity` may come apart. The
+axes are Android's on both systems: phyphox turns the sign of Apple's Core Motion itself (`docs/recordings.md`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import numpy as np
+
+from firmware_bridge.phone.layout import Joiner, Layout, choose
+from firmware_bridge.phone.text import listed, number, parse
+from firmware_bridge.stream import F64, CodecError, Packet, PayloadDecoder
+
+MAX_BODY = 4 << 20
+"""Bytes of one answer: some 50,000 samples of two sensors, after a long silence."""
+
+AXES = ("t", "x", "y", "z")
+Buffers = Mapping[str, tuple[str, str, str, str]]
+"""Sensor -> names of the buffers of its time and axes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Of an answer: which session of the app it is from, and whether it measures."""
+
+    session: str
+    measuring: bool
+
+
+def experiment(config: bytes) -> tuple[str, Buffers]:
+    """Title and buffers of the experiment that is open, from the answer to /config. Raises `CodecError`."""
+    about = parse(config)
+    buffers: dict[str, tuple[str, str, str, str]] = {}
+    for source in listed(about.get("inputs")):
+        if not isinstance(source, dict) or not isinstance(source.get("outputs", []), list):
+            raise CodecError("an input of the experiment is not what phyphox describes")
+        outputs: dict[str, object] = {}
+        for output in source.get("outputs", []):
+            outputs |= output if isinstance(output, dict) else {}
+        names = tuple(outputs.get(axis) for axis in AXES)
+        if all(isinstance(name, str) for name in names):
+            buffers[str(source.get("source"))] = tuple(map(str, names))  # type: ignore[assignment]
+    return str(about.get("title", ""))[:80], buffers
+
+
+def layout_of(buffers: Buffers) -> Layout:
+    """What the experiment's sensors make. Raises `CodecError` where gravity is not among them."""
+    return choose(buffers, ("accelerometer",), "linear_acceleration", "gravity", "gyroscope")
+
+
+def query(buffers: Buffers, since_s: Mapping[str, float]) -> str:
+    """Path and query for the samples newer than `since_s`, by sensor; all samples of a sensor without."""
+    parts = []
+    for sensor, (t, *axes) in buffers.items():
+        after = since_s.get(sensor)
+        time = quote(t, safe="")
+        wanted, also = ("full", "full") if after is None else (repr(after), f"{after!r}%7C{time}")
+        parts += [f"{time}={wanted}", *(f"{quote(axis, safe='')}={also}" for axis in axes)]
+    return "/get?" + "&".join(parts)
+
+
+def status(body: bytes) -> Status:
+    """The status in an answer to /get. Raises `CodecError`."""
+    about = parse(body).get("status")
+    if not isinstance(about, dict):
+        raise CodecError("an answer of phyphox has no status")
+    return Status(str(about.get("session"))[:64], about.get("measuring") is True)
+
+
+class Phyphox(PayloadDecoder):
+    """Decoder of answers to /get. `last_s` is the time of the newest sample of each sensor."""
+
+    def __init__(self, layout: Layout, buffers: Buffers) -> None:
+        super().__init__(layout.format, {"": self._decode}, MAX_BODY)
+        self.last_s: dict[str, float] = {}
+        self._layout, self._joiner = layout, Joiner(layout)
+        self._buffers = {sensor: buffers[sensor] for sensor in layout.streams}
+
+    def _decode(self, body: bytes) -> list[Packet]:
+        answer = parse(body).get("buffer")
+        if not isinstance(answer, dict):
+            raise CodecError("an answer of phyphox has no buffers")
+        columns = {sensor: _columns(answer, names) for sensor, names in self._buffers.items()}
+        if any(len(rows) and rows[-1, 0] < self.last_s.get(sensor, -np.inf) for sensor, rows in columns.items()):
+            self.last_s.clear()  # its data were cleared: time began anew
+            self._joiner = Joiner(self._layout)
+        packets: list[Packet] = []
+        for sensor, rows in columns.items():
+            rows = rows[rows[:, 0] > self.last_s.get(sensor, -np.inf)]
+            if len(rows):
+                self.last_s[sensor] = float(rows[-1, 0])
+                packets += self._joiner.feed(sensor, rows[:, 0].copy(), rows[:, 1:].astype(np.float32))
+        return packets
+
+
+def _columns(answer: Mapping[str, object], names: tuple[str, str, str, str]) -> F64:
+    """(n, 4) time and axes of one sensor, as many as all its buffers have, without those that have no value."""
+    columns: list[list[float]] = []
+    for name in names:
+        buffer = answer.get(name)
+        if not isinstance(buffer, dict):
+            raise CodecError(f"the buffer {name[:40]!r} is missing in an answer of phyphox")
+        columns.append([np.nan if value is None else number(value) for value in listed(buffer.get("buffer"))])
+    n = min(map(len, columns))
+    rows: F64 = np.array([column[:n] for column in columns], np.float64).T
+    return rows[np.isfinite(rows).all(1)]
