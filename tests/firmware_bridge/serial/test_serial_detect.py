@@ -1,0 +1,75 @@
+"""What a port speaks is found from its first bytes, however they were cut."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from fuzz import MANY, damaged
+from hypothesis import given
+from hypothesis import strategies as st
+from test_serial_frames import ANGLE, FRAMES, REST, TURN
+
+from firmware_bridge.serial.detect import LIMIT, Detector, Found
+
+ROWS = [b"-0.12,-6.20,7.90\r\n", b"1.0\t2.0\t3.0\r\n", b"0 0 1\n"]
+BOOT = b"\x00\xf8\x80ets Jun  8 2016 00:22:57\r\n\r\nrst:0x1 (POWERON_RESET),boot:0x13\r\nStarted\r\n"
+"""What an ESP32 says when it is reset by the opening of its port, and noise before it."""
+
+
+def found(data: bytes) -> Found | None:
+    detector = Detector()
+    detector.feed(data)
+    return detector.found
+
+
+@pytest.mark.parametrize("before", [b"", b"\x80\x00\xff", BOOT, b"12,", bytes(range(256))])
+def test_each_is_told_from_the_others(before: bytes) -> None:
+    assert found(before + ROWS[0] * 7) == Found("csv", width=3)
+    assert found(before + (REST + TURN + ANGLE) * 5) == Found("wit", gyroscope=True)
+    assert found(before + (REST + ANGLE) * 5) == Found("wit")
+    assert found(before + FRAMES[0] * 4) == Found("packet", gyroscope=True)
+    assert found(before + FRAMES[1] * 4) == Found("packet")
+
+
+def test_a_header_belongs_to_lines_of_its_width() -> None:
+    assert found(b"ax,ay,az\r\n" + ROWS[0] * 6) == Found("csv", width=3, header="ax,ay,az")
+    assert found(b"Started\r\n" + ROWS[0] * 6) == Found("csv", width=3)
+    assert found(b"9,7.90\r\nax ay az\n" + ROWS[0] * 6) == Found("csv", width=3, header="ax ay az")
+
+
+def test_lines_must_be_even() -> None:
+    assert found(b"\n" + (ROWS[0] * 4 + b"1,2\n") * 50) is None
+    assert found(b"\n" + (ROWS[0] * 4 + b"Temp 31\n") * 50) is None
+
+
+def test_random_bytes_are_nothing_and_nothing_is_looked_for_for_ever() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, LIMIT + 1000, np.uint8).tobytes()
+    detector = Detector()
+    detector.feed(noise)
+    assert (detector.found, detector.seen) == (None, LIMIT)
+    detector.feed(ROWS[0] * 9)
+    assert detector.found is None
+
+
+def test_a_board_that_gives_up_is_heard() -> None:
+    detector = Detector()
+    detector.feed(b"Started\r\nERR: no sensor\r\n")
+    assert (detector.failed, detector.found) == ("ERR: no sensor", None)
+
+
+PIECES = st.one_of(st.sampled_from([*ROWS, REST, TURN, ANGLE, *FRAMES, BOOT]), damaged(ROWS + FRAMES, 64))
+
+
+@MANY
+@given(
+    st.lists(PIECES, min_size=1, max_size=8).map(b"".join), st.integers(1, 5), st.lists(st.integers(0, 900), max_size=9)
+)
+def test_split_anywhere(data: bytes, times: int, cuts: list[int]) -> None:
+    data = data[:300] * times
+    whole, pieces = Detector(), Detector()
+    whole.feed(data)
+    for a, b in pairwise([0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]):
+        pieces.feed(data[a:b])
+    assert (pieces.found, pieces.seen, pieces.failed) == (whole.found, whole.seen, whole.failed)
