@@ -52,7 +52,9 @@ class Wearable:
 
     Attributes:
         name, advertised, manufacturer: of the advertisement. services: what is found on connecting.
-        taken: number of the next sample; `notified`: samples put into notifications so far.
+        mtu: the largest ATT packet that it agrees to; a notification holds 3 bytes less.
+        taken: number of the next sample; `notified`: samples put into notifications so far; `begun`: number of
+            the first of them, None before it.
     """
 
     profile: str
@@ -62,10 +64,12 @@ class Wearable:
     services: tuple[Service, ...]
     rate_hz: float = 50.0
     batch: int = 1
+    mtu: int = 247
 
     def __init__(self, motion: Motion, *, drift_ppm: float = 0.0, first: int = 0) -> None:
         self.taken = first
         self.notified = 0
+        self.begun: int | None = None
         self.streaming = False
         self.subscribed: set[str] = set()
         self._motion, self._drift = motion, 1 + drift_ppm * 1e-6
@@ -125,6 +129,7 @@ class Wearable:
                 self._began_s += now_s - next_s
             numbers = np.arange(self.taken, self.taken + self.batch)
             device_s = numbers / self.rate_hz
+            self.begun = self.taken if self.begun is None else self.begun
             notifications += self.encode(self._motion(device_s), self.taken, device_s)
             self.taken += self.batch
             self.notified += self.batch

@@ -1,1 +1,10 @@
 """Virtual wearables, one module a profile: the device's end of each protocol, without a radio."""
+
+from __future__ import annotations
+
+from firmware_bridge.simulator.wearable import Wearable
+from firmware_bridge.simulator.wearables.mujo import Mujo
+from firmware_bridge.simulator.wearables.witmotion import WitMotion
+
+WEARABLES: dict[str, type[Wearable]] = {"mujo": Mujo, "witmotion": WitMotion}
+"""By the name that the simulator's `--wearable` takes: the profile, or where it has several models, "polar-h10"."""

@@ -1,0 +1,151 @@
+"""The command `ble`: wearables on a virtual radio, for as long as it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from firmware_bridge.simulator.faults import Fault
+    from firmware_bridge.simulator.wearable import Motion, Wearable
+    from firmware_bridge.simulator.world import World
+
+BUS = Path(f"/tmp/mujo-edge-sim-{os.getuid()}/bus") if sys.platform != "win32" else Path()
+"""Where a client finds it unless it is told otherwise: the same after every start, so that a page can name it."""
+
+REFRESH_HZ = 4
+
+
+def command(
+    wearable: Annotated[list[str] | None, typer.Option(help="A wearable, or all. Repeat it for several.")] = None,
+    motion: Annotated[str, typer.Option(help="rest, sine, or a session folder that is played in a circle.")] = "sine",
+    rate: Annotated[float | None, typer.Option(help="Samples a second, until a client sets another.")] = None,
+    drift_ppm: Annotated[float, typer.Option(help="How much too fast the wearables' clocks run.")] = 0.0,
+    fault: Annotated[list[str] | None, typer.Option(help='"SECONDS KIND AMOUNT [WEARABLE]", as "10 loss 0.1".')] = None,
+    faults: Annotated[Path | None, typer.Option(help="A file of faults, one a line.")] = None,
+    seed: Annotated[int, typer.Option(help="Of what the faults leave to chance.")] = 0,
+    bus: Annotated[Path, typer.Option(help="Socket of the D-Bus that is made.")] = BUS,
+    run: Annotated[str | None, typer.Option(help="A command to run against it; it ends when that does.")] = None,
+    control: Annotated[bool, typer.Option("--control", help="Take faults and give counts as JSON lines.")] = False,
+) -> None:
+    """Virtual Bluetooth wearables behind a stand-in for BlueZ: any Bluetooth client of this machine can find them.
+
+    Kinds of faults: loss, corrupt (shares); burst, stall, delay, interval, slow, disconnect, adapter-off, bus-death
+    (seconds); skip, refuse (counts). "SECONDS/EVERY" repeats one.
+    """
+    from firmware_bridge.simulator.faults import parse, script
+
+    steps = [parse(line) for line in fault or ()]
+    if faults is not None:
+        steps += script(faults.read_text(encoding="utf-8"))
+    worn = list(_wearables(wearable or ["witmotion"], _motion(motion), rate, drift_ppm))
+    sys.exit(asyncio.run(_main(worn, steps, bus, seed, run, control)))
+
+
+def _motion(name: str) -> Motion:
+    from firmware_bridge.simulator import motion
+
+    if name in ("rest", "sine"):
+        return motion.rest if name == "rest" else motion.sine
+    return motion.recording(Path(name))
+
+
+def _wearables(names: list[str], motion: Motion, rate_hz: float | None, drift_ppm: float) -> Iterator[Wearable]:
+    from firmware_bridge.simulator.wearables import WEARABLES
+
+    for name in names:
+        if name != "all" and name not in WEARABLES:
+            raise ValueError(f"no wearable is called {name!r}.\nThere are: all, {', '.join(sorted(WEARABLES))}")
+        for one in WEARABLES if name == "all" else (name,):
+            wearable = WEARABLES[one](motion, drift_ppm=drift_ppm)
+            wearable.rate_hz = rate_hz or wearable.rate_hz
+            yield wearable
+
+
+async def _main(
+    wearables: list[Wearable], faults: list[Fault], bus: Path, seed: int, run: str | None, control: bool
+) -> int:
+    from firmware_bridge.simulator.remote import serve
+    from firmware_bridge.simulator.world import World
+
+    if await _answers(bus):
+        raise ValueError(f"a simulator runs at {bus} already.\nEnd it, or give this one another place with --bus")
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with World(wearables, bus, seed=seed, faults=faults) as world:
+        working: asyncio.Task[int | None]
+        if control:
+            working = asyncio.create_task(serve(world))
+        elif run is not None:
+            working = asyncio.create_task(_run(run, world.address))
+        else:
+            working = asyncio.create_task(_show(world))
+        stopping = asyncio.create_task(stopped.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        working.cancel()
+        ended = await asyncio.gather(working, return_exceptions=True)
+    return ended[0] if isinstance(ended[0], int) else 0
+
+
+async def _answers(bus: Path) -> bool:
+    """Whether somebody listens at `bus` now."""
+    try:
+        _, writer = await asyncio.open_unix_connection(bus)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
+
+
+async def _run(command: str, address: str) -> int:
+    """The command's exit code."""
+    process = await asyncio.create_subprocess_shell(command, env=os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": address})
+    try:
+        return await process.wait()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+
+
+async def _show(world: World) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console()
+    console.print("In another terminal:")
+    console.print(f"  export DBUS_SYSTEM_BUS_ADDRESS={world.address}", style="bold", soft_wrap=True, highlight=False)
+    console.print("  mujo-edge stream --ble", style="bold")
+    console.print("Ctrl-C ends it.")
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while True:
+            live.update(_table(world), refresh=True)
+            await asyncio.sleep(1 / REFRESH_HZ)
+
+
+def _table(world: World) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("wearable", "name", "address", "state"):
+        table.add_column(title)
+    for title in ("rate", "samples", "lost", "corrupted", "skipped"):
+        table.add_column(title, justify="right")
+    for name, counts in world.stats().items():
+        state = "streaming" if counts["streaming"] else "connected" if counts["connected"] else "advertising"
+        rate = f"{counts['rate_hz']:g} Hz"
+        numbers = (str(counts[key]) for key in ("notified", "lost", "corrupted", "skipped"))
+        table.add_row(name, counts["name"], counts["address"], state, rate, *numbers)
+    return table

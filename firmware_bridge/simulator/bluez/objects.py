@@ -1,0 +1,173 @@
+"""D-Bus objects whose properties come and go: what `org.freedesktop.DBus.ObjectManager` and `Properties` serve.
+
+dbus-fast's own service classes fix an interface's properties when the class is written and keep the caller from a
+method; BlueZ leaves properties out while it does not know them, and keeps sessions by caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from dbus_fast import Message, MessageType, Variant
+from dbus_fast.aio import MessageBus
+
+OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
+PROPERTIES = "org.freedesktop.DBus.Properties"
+UNKNOWN_OBJECT = "org.freedesktop.DBus.Error.UnknownObject"
+UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
+
+
+class RefusedError(Exception):
+    """A method call is answered with this D-Bus error."""
+
+    def __init__(self, name: str, text: str = "") -> None:
+        super().__init__(text)
+        self.name = name if name.startswith("org.freedesktop") else f"org.bluez.Error.{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a method returns: values by D-Bus signature, and file descriptors that are closed once they are sent."""
+
+    signature: str = ""
+    body: tuple[object, ...] = ()
+    fds: tuple[int, ...] = ()
+
+
+Method = Callable[[Message], Awaitable[Answer | None]]
+"""Takes a call and answers it; None answers nothing. Raises `RefusedError`."""
+
+
+@dataclass(slots=True)
+class Interface:
+    """One interface of one object: its properties as they are now, its methods, and what may be set by anybody."""
+
+    properties: dict[str, Variant]
+    methods: Mapping[str, Method] = field(default_factory=dict)
+    settable: Mapping[str, Callable[[Variant], Awaitable[None]]] = field(default_factory=dict)
+
+
+class Objects:
+    """The objects of one D-Bus connection, by path and interface."""
+
+    def __init__(self, bus: MessageBus) -> None:
+        self._bus = bus
+        self._objects: dict[str, dict[str, Interface]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        bus.add_message_handler(self._on_message)
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._objects
+
+    def add(self, path: str, name: str, interface: Interface) -> None:
+        """Export an interface and say so."""
+        self._objects.setdefault(path, {})[name] = interface
+        self._signal("/", OBJECT_MANAGER, "InterfacesAdded", "oa{sa{sv}}", [path, {name: interface.properties}])
+
+    def remove(self, path: str) -> None:
+        """Take an object and those below it away, the deepest first, and say so."""
+        for below in sorted((one for one in self._objects if f"{one}/".startswith(f"{path}/")), reverse=True):
+            names = list(self._objects.pop(below))
+            self._signal("/", OBJECT_MANAGER, "InterfacesRemoved", "oas", [below, names])
+
+    def change(self, path: str, name: str, changed: Mapping[str, Variant], gone: tuple[str, ...] = ()) -> None:
+        """Set properties and take those of `gone` away, and say so."""
+        properties = self._objects[path][name].properties
+        properties.update(changed)
+        for one in gone:
+            properties.pop(one, None)
+        self._signal(path, PROPERTIES, "PropertiesChanged", "sa{sv}as", [name, dict(changed), list(gone)])
+
+    def value(self, path: str, name: str, property_name: str) -> object:
+        """A property, None if it is not there now."""
+        variant = self._objects[path][name].properties.get(property_name)
+        return None if variant is None else variant.value
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Work beside the calls, that `close` ends; a `RefusedError` ends it, too, and is nobody's concern."""
+        task = asyncio.create_task(_quietly(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """Give up what is not done yet."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _signal(self, path: str, interface: str, member: str, signature: str, body: list[object]) -> None:
+        if self._bus.connected:
+            self._bus.send(
+                Message(
+                    message_type=MessageType.SIGNAL,
+                    path=path,
+                    interface=interface,
+                    member=member,
+                    signature=signature,
+                    body=body,
+                )
+            )
+
+    def _on_message(self, message: Message) -> bool:
+        if message.message_type is not MessageType.METHOD_CALL:
+            return False
+        ours = message.path in self._objects or message.interface == OBJECT_MANAGER
+        if not ours and not (message.path or "").startswith("/org/bluez"):
+            return False
+        self.spawn(self._answer(message))
+        return True
+
+    async def _answer(self, message: Message) -> None:
+        try:
+            answer = await self._call(message)
+        except RefusedError as error:
+            reply = Message.new_error(message, error.name, str(error))
+        else:
+            if answer is None:
+                return
+            reply = Message.new_method_return(message, answer.signature, list(answer.body), list(answer.fds))
+        if self._bus.connected:
+            await self._bus.send(reply)
+        for fd in reply.unix_fds:
+            os.close(fd)
+
+    async def _call(self, message: Message) -> Answer | None:
+        path, interface, member = message.path or "", message.interface or "", message.member
+        if (interface, member) == (OBJECT_MANAGER, "GetManagedObjects"):
+            tree = {
+                one: {name: exported.properties for name, exported in interfaces.items()}
+                for one, interfaces in self._objects.items()
+            }
+            return Answer("a{oa{sa{sv}}}", (tree,))
+        if path not in self._objects:
+            raise RefusedError(UNKNOWN_OBJECT, f"Method {member!r} is of an object that does not exist: {path}")
+        if interface == PROPERTIES:
+            return await self._property(self._objects[path], member or "", message.body)
+        exported = self._objects[path].get(interface)
+        method = None if exported is None else exported.methods.get(member or "")
+        if method is None:
+            raise RefusedError(UNKNOWN_METHOD, f"{interface}.{member} does not exist")
+        return await method(message)
+
+    async def _property(self, interfaces: dict[str, Interface], member: str, body: list[object]) -> Answer:
+        interface = interfaces.get(str(body[0]), Interface({}))
+        match member, body[1:]:
+            case "GetAll", _:
+                return Answer("a{sv}", (interface.properties,))
+            case "Get", [str(name)] if name in interface.properties:
+                return Answer("v", (interface.properties[name],))
+            case "Set", [str(name), Variant() as value] if name in interface.settable:
+                await interface.settable[name](value)
+                return Answer()
+        raise RefusedError("org.freedesktop.DBus.Error.InvalidArgs", f"{member} of {body}")
+
+
+async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
+    with suppress(RefusedError):
+        await work

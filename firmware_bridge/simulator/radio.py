@@ -1,0 +1,172 @@
+"""The air between virtual Bluetooth controllers: bumble's in-process link, with what radio does to notifications."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from bumble import hci, ll
+from bumble.controller import Controller
+from bumble.core import PhysicalTransport
+from bumble.link import LocalLink
+
+ATT, NOTIFICATION, VALUE_AT = 4, 0x1B, 7
+"""L2CAP channel of ATT, opcode of ATT_HANDLE_VALUE_NTF, and where its value begins behind the L2CAP header, the
+opcode and the handle (Core specification, Vol 3, Part A, 3.1 and Part F, 3.4.7.1)."""
+
+
+@dataclass(slots=True)
+class Carriage:
+    """How one device's packets reach the central.
+
+    `loss` and `corruption` are shares of notifications; nothing is heard until `deaf_until_s`, nothing delivered until
+    `stalled_until_s`; `delay_s` is added to every notification and `answer_s` to every other packet; with `interval_s`
+    packets come only at connection events, that far apart. `rssi_dbm` is how strongly it is heard. Counts:
+    notifications `sent` by the device, and of them those `lost` and `corrupted`.
+    """
+
+    random: Random
+    rssi_dbm: int = -50
+    loss: float = 0.0
+    corruption: float = 0.0
+    delay_s: float = 0.0
+    answer_s: float = 0.0
+    interval_s: float = 0.0
+    deaf_until_s: float = 0.0
+    stalled_until_s: float = 0.0
+    sent: int = 0
+    lost: int = 0
+    corrupted: int = 0
+
+    def carry(self, pdu: bytes, now_s: float) -> tuple[float, bytes] | None:
+        """When an L2CAP packet arrives and how; None if never. Only notifications are lost or damaged: the rest of
+        ATT waits for an answer, and the link layer of a real radio sends it again until it has one."""
+        due_s = max(now_s, self.stalled_until_s)
+        if pdu[2] == ATT and pdu[4] == NOTIFICATION:
+            self.sent += 1
+            if now_s < self.deaf_until_s or self.random.random() < self.loss:
+                self.lost += 1
+                return None
+            if len(pdu) > VALUE_AT and self.random.random() < self.corruption:
+                self.corrupted += 1
+                pdu = self._damaged(pdu)
+            due_s += self.delay_s
+        else:
+            due_s += self.answer_s
+        if self.interval_s:
+            due_s += -due_s % self.interval_s
+        return due_s, pdu
+
+    def _damaged(self, pdu: bytes) -> bytes:
+        at = self.random.randrange(VALUE_AT, len(pdu))
+        return pdu[:at] + bytes([pdu[at] ^ self.random.randint(1, 255)]) + pdu[at + 1 :]
+
+
+class Radio(LocalLink):  # type: ignore[misc]
+    """Carries the packets of every controller, those of `carriages` with their faults and never out of order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.carriages: dict[Controller, Carriage] = {}
+        self._held: dict[Controller, deque[tuple[float, Callable[[], None]]]] = {}
+
+    def send_acl_data(self, sender: Controller, destination: hci.Address, transport: Any, data: bytes) -> None:
+        """See `LocalLink`."""
+        now_s = asyncio.get_running_loop().time()
+        carriage = self.carriages.get(sender)
+        carried = (now_s, data) if carriage is None else carriage.carry(data, now_s)
+        if carried is None:
+            return
+        due_s, data = carried
+
+        def deliver() -> None:
+            self._deliver(sender, destination, data)
+
+        held = self._held.setdefault(sender, deque())
+        if due_s <= now_s and not held:
+            deliver()
+        else:
+            held.append((due_s, deliver))
+            if len(held) == 1:
+                self._wait(sender)
+
+    def send_ll_control_pdu(self, sender_address: hci.Address, receiver_address: hci.Address, packet: Any) -> None:
+        """What was under way when a link ends never arrives; nor does the word of it at one that is gone as well."""
+        ends = (self.find_le_controller(sender_address), self.find_le_controller(receiver_address))
+        if isinstance(packet, ll.TerminateInd):
+            for end in ends:
+                self._held.pop(end, None)
+        if None not in ends:
+            super().send_ll_control_pdu(sender_address, receiver_address, packet)
+
+    def _wait(self, sender: Controller) -> None:
+        asyncio.get_running_loop().call_at(self._held[sender][0][0], self._release, sender)
+
+    def _release(self, sender: Controller) -> None:
+        held = self._held.get(sender, deque())
+        now_s = asyncio.get_running_loop().time()
+        while held and held[0][0] <= now_s:
+            held.popleft()[1]()
+        if held:
+            self._wait(sender)
+
+    def _deliver(self, sender: Controller, destination: hci.Address, data: bytes) -> None:
+        """As `LocalLink`, but from the address that the connection was made with: hosts change theirs."""
+        receiver = self.find_le_controller(destination)
+        links = sender.le_connections.values()
+        source = next((link.self_address for link in links if link.peer_address == destination), None)
+        if receiver is not None and source is not None:
+            loop = asyncio.get_running_loop()
+            loop.call_soon(receiver.on_link_acl_data, source, PhysicalTransport.LE, data)
+
+
+class VirtualController(Controller):  # type: ignore[misc]
+    """bumble's controller without what hosts trip over, and with scan responses and cancelled connects."""
+
+    pending_le_connection: Any = None
+
+    def __init__(self, name: str, radio: Radio) -> None:
+        super().__init__(name, link=radio)
+        self.le_features &= ~(hci.LeFeatureMask.LE_EXTENDED_ADVERTISING | hci.LeFeatureMask.LL_PRIVACY)
+
+    def send_hci_packet(self, packet: Any) -> None:
+        """Reports of advertisements get the advertiser's strength and its scan response."""
+        if isinstance(packet, hci.HCI_LE_Advertising_Report_Event):
+            packet = hci.HCI_LE_Advertising_Report_Event([self._heard(report) for report in packet.reports])
+        super().send_hci_packet(packet)
+
+    def on_hci_le_create_connection_cancel_command(self, command: Any) -> Any:
+        """bumble goes on waiting for the device; a controller gives up and says so."""
+        pending, self.pending_le_connection = self.pending_le_connection, None
+        if pending is not None:
+            self.send_hci_packet(
+                hci.HCI_LE_Connection_Complete_Event(
+                    status=hci.HCI_ErrorCode.UNKNOWN_CONNECTION_IDENTIFIER_ERROR,
+                    connection_handle=0,
+                    role=hci.Role.CENTRAL,
+                    peer_address_type=pending.peer_address.address_type,
+                    peer_address=pending.peer_address,
+                    connection_interval=0,
+                    peripheral_latency=0,
+                    supervision_timeout=0,
+                    central_clock_accuracy=0,
+                )
+            )
+        return super().on_hci_le_create_connection_cancel_command(command)
+
+    def _heard(self, report: Any) -> Any:
+        sender = self.link.find_le_controller(report.address)
+        data, carriage = report.data, self.link.carriages.get(sender)
+        if report.event_type == hci.HCI_LE_Advertising_Report_Event.EventType.SCAN_RSP:
+            data = b"" if sender is None else sender.le_legacy_advertiser.scan_response_data
+        return hci.HCI_LE_Advertising_Report_Event.Report(
+            event_type=report.event_type,
+            address_type=report.address_type,
+            address=report.address,
+            data=data,
+            rssi=report.rssi if carriage is None else carriage.rssi_dbm,
+        )

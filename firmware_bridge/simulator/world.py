@@ -1,0 +1,233 @@
+"""A whole Bluetooth world: a private D-Bus, bluetoothd's stand-in with an adapter, and wearables on the air."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Container, Coroutine, Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any, Self
+from xml.sax.saxutils import escape
+
+from firmware_bridge.simulator.bluez import Bluez
+from firmware_bridge.simulator.faults import KINDS, Fault, in_time
+from firmware_bridge.simulator.peripheral import Peripheral, virtual_device
+from firmware_bridge.simulator.radio import Carriage, Radio
+from firmware_bridge.simulator.wearable import Wearable
+
+CENTRAL = "C0:00:00:00:00:01"
+
+BUS_CONFIG = """\
+<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:path={path}</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow user="*"/><allow own="*"/><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/>
+  </policy>
+</busconfig>
+"""
+
+
+class World:
+    """Wearables within reach of one adapter on a bus of its own.
+
+    Args:
+        wearables: what is near; the later, the weaker it is heard.
+        bus: path of the socket. Its folder is made, for this user only.
+        seed: of what the faults leave to chance.
+        faults: from when the world starts; `run` adds to them.
+
+    Attributes:
+        address: value of DBUS_SYSTEM_BUS_ADDRESS that leads here.
+        peripherals: by profile, "polar", "polar-2" and so on; the names that faults are aimed with.
+    """
+
+    def __init__(
+        self, wearables: Sequence[Wearable], bus: Path, *, seed: int = 0, faults: Iterable[Fault] = ()
+    ) -> None:
+        self.address = f"unix:path={bus}"
+        self.peripherals: dict[str, Peripheral] = {}
+        self._bus, self._faults = bus, tuple(faults)
+        self._radio = Radio()
+        for number, wearable in enumerate(wearables):
+            carriage = Carriage(Random(f"{seed} {number}"), rssi_dbm=-50 - 4 * number)
+            address = f"E0:00:00:00:{number >> 8:02X}:{number & 0xFF:02X}"
+            name = _free(wearable.profile, self.peripherals)
+            self.peripherals[name] = Peripheral(self._radio, wearable, address, carriage)
+        self._central, _ = virtual_device(self._radio, "central", CENTRAL)
+        self._stack = AsyncExitStack()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._daemon: asyncio.subprocess.Process | None = None
+        self._bluez: Bluez | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start it all. Raises `OSError` if dbus-daemon is missing or the bus cannot be made."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._stop_service)
+            await self._start_service()
+            for peripheral in self.peripherals.values():
+                stack.push_async_callback(peripheral.stop)
+                await peripheral.start()
+            stack.push_async_callback(self._stop_faults)
+            await self.run(self._faults)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._stack.aclose()
+
+    async def run(self, faults: Iterable[Fault]) -> None:
+        """Let faults happen, their times counted from now; those at 0 have happened when this returns.
+
+        Raises `ValueError` for a wearable that is not there.
+        """
+        steps = tuple(faults)
+        for fault in steps:
+            if fault.target is not None and fault.target not in self.peripherals:
+                raise ValueError(f"no wearable is called {fault.target!r}; there are {', '.join(self.peripherals)}")
+        for fault in steps:
+            if fault.at_s == 0 and fault.every_s is None:
+                await self._apply(fault)
+        self._spawn(self._play([fault for fault in steps if fault.at_s > 0 or fault.every_s is not None]))
+
+    def stats(self) -> dict[str, Any]:
+        """Counts so far, by wearable.
+
+        Samples `taken` by its sensor and `notified`; notifications `sent`, of them `lost` and `corrupted` on the air,
+        and `skipped` before that; whether it is `connected` and `streaming`, and at what `rate_hz` it samples.
+        """
+        return {
+            name: {
+                "name": peripheral.wearable.name,
+                "address": peripheral.address,
+                "connected": peripheral.connected,
+                "streaming": peripheral.wearable.streaming,
+                "rate_hz": peripheral.wearable.rate_hz,
+                "taken": peripheral.wearable.taken,
+                "notified": peripheral.wearable.notified,
+                "sent": peripheral.carriage.sent,
+                "lost": peripheral.carriage.lost,
+                "corrupted": peripheral.carriage.corrupted,
+                "skipped": peripheral.skipped,
+            }
+            for name, peripheral in self.peripherals.items()
+        }
+
+    async def _play(self, faults: Sequence[Fault]) -> None:
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        for fault in in_time(faults):
+            await asyncio.sleep(began_s + fault.at_s - loop.time())
+            await self._apply(fault)
+
+    async def _apply(self, fault: Fault) -> None:
+        if KINDS[fault.kind].whole:
+            await self._apply_to_all(fault.kind, fault.amount)
+            return
+        for name, peripheral in self.peripherals.items():
+            if fault.target in (None, name):
+                await _apply_to_one(peripheral, fault.kind, fault.amount)
+
+    async def _apply_to_all(self, kind: str, amount: float) -> None:
+        match kind:
+            case "refuse" if self._bluez is not None:
+                self._bluez.adapter.refuse = int(amount)
+            case "adapter-off" if self._bluez is not None:
+                await self._bluez.adapter.power(False)
+                self._spawn(self._power_on(amount))
+            case "bus-death":
+                await self._stop_service()
+                self._spawn(self._revive(amount))
+
+    async def _power_on(self, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        if self._bluez is not None:
+            await self._bluez.adapter.power(True)
+
+    async def _revive(self, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        await self._start_service()
+
+    async def _start_service(self) -> None:
+        """dbus-daemon, then the stand-in on it."""
+        if self._daemon is not None:
+            return
+        self._daemon = await _dbus_daemon(self._bus)
+        await self._central.power_on()
+        self._bluez = Bluez(self.address, self._central)
+        await self._bluez.start()
+
+    async def _stop_service(self) -> None:
+        """Kill the daemon; the stand-in goes with it, and every link."""
+        daemon, self._daemon = self._daemon, None
+        bluez, self._bluez = self._bluez, None
+        if daemon is not None:
+            with suppress(ProcessLookupError):
+                daemon.kill()
+            await daemon.wait()
+        if bluez is not None:
+            await bluez.stop()
+        await self._central.power_off()
+
+    async def _stop_faults(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _apply_to_one(peripheral: Peripheral, kind: str, amount: float) -> None:
+    carriage, now_s = peripheral.carriage, asyncio.get_running_loop().time()
+    match kind:
+        case "loss":
+            carriage.loss = amount
+        case "corrupt":
+            carriage.corruption = amount
+        case "burst":
+            carriage.deaf_until_s = now_s + amount
+        case "stall":
+            carriage.stalled_until_s = now_s + amount
+        case "delay":
+            carriage.delay_s = amount
+        case "interval":
+            carriage.interval_s = amount
+        case "slow":
+            carriage.answer_s = amount
+        case "skip":
+            peripheral.skip += int(amount)
+        case "disconnect":
+            await peripheral.disconnect(amount)
+
+
+async def _dbus_daemon(bus: Path) -> asyncio.subprocess.Process:
+    """A dbus-daemon that listens at `bus`. Raises `OSError`."""
+    bus.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if bus.parent.stat().st_uid != os.getuid():
+        raise PermissionError(f"{bus.parent} belongs to somebody else")
+    config = bus.with_suffix(".conf")
+    config.write_text(BUS_CONFIG.format(path=escape(str(bus))), encoding="utf-8")
+    log = bus.with_suffix(".log")
+    arguments = ("dbus-daemon", f"--config-file={config}", "--nofork", "--print-address")
+    with log.open("wb") as file:
+        daemon = await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.PIPE, stderr=file)
+    assert daemon.stdout is not None
+    if not await daemon.stdout.readline():
+        await daemon.wait()
+        raise OSError(f"dbus-daemon does not listen at {bus}:\n{log.read_text(errors='replace').strip()}")
+    return daemon
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    """`name`, or with a number behind it if that is taken."""
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(one for one in names if one not in taken)
