@@ -1,0 +1,170 @@
+/* A bare Cortex-M4 (QEMU's mps2-an386) that streams a motion over its UART: COBS frames of mujo_packet.h, one sample of
+ * six axes each, timed by SysTick.
+ *
+ * The motion is a table in motion.h, which firmware_bridge/simulator/qemu.py writes: MOTION_RATE rows a second,
+ * MOTION_ROWS rows of counts as they are sent, played in a circle.
+ *
+ * Commands, a line each:
+ *   pause        send nothing; the sensor, its sample number and its clock go on
+ *   go           send again
+ *   rate <Hz>    sample so many times a second, 2 to 1000; 50 at the start
+ * Any other line is passed over. */
+#include "motion.h"
+#include "mujo_packet.h"
+
+#define REGISTER(address) (*(volatile uint32_t *)(address))
+
+/* CMSDK APB UART 0: Arm, "Cortex-M System Design Kit Technical Reference Manual", 4.3. */
+#define UART_DATA REGISTER(0x40004000)
+#define UART_STATE REGISTER(0x40004004)
+#define UART_CTRL REGISTER(0x40004008)
+#define UART_INTCLEAR REGISTER(0x4000400C)
+#define UART_BAUDDIV REGISTER(0x40004010)
+#define UART_TX_FULL 1u
+#define UART_RX_INTERRUPT 2u
+#define UART_ON 0xBu /* transmit, receive, interrupt on receipt */
+
+/* Armv7-M Architecture Reference Manual, B3.2 and B3.3. */
+#define SYST_CSR REGISTER(0xE000E010)
+#define SYST_RVR REGISTER(0xE000E014)
+#define SYST_CVR REGISTER(0xE000E018)
+#define SYST_ON 7u /* processor clock, interrupt, enabled */
+#define NVIC_ISER0 REGISTER(0xE000E100)
+#define UART_IRQ 1u /* bit of interrupt 0 */
+
+#define CPU_HZ 25000000u
+#define BAUD 115200u
+#define START_RATE 50u
+#define LINE 16u
+#define RING 64u /* a power of two */
+
+static volatile uint32_t due; /* samples */
+static volatile uint8_t ring[RING];
+static volatile uint32_t received;
+
+static void on_systick(void) { due++; }
+
+static void on_uart(void) {
+    UART_INTCLEAR = UART_RX_INTERRUPT;
+    ring[received % RING] = (uint8_t)UART_DATA;
+    received++;
+}
+
+static void send(const uint8_t *data, size_t size) {
+    size_t i;
+    for (i = 0; i < size; i++) {
+        while (UART_STATE & UART_TX_FULL) {
+        }
+        UART_DATA = data[i];
+    }
+}
+
+/* Row of the motion at `cycles` of the processor, between those of the table. */
+static void feel(uint64_t cycles, int16_t counts[6]) {
+    const uint32_t step = CPU_HZ / MOTION_RATE;
+    uint32_t row = (uint32_t)(cycles / step % MOTION_ROWS);
+    int32_t part = (int32_t)(cycles % step / (step / 1000)); /* thousandths */
+    const int16_t *a = motion[row], *b = motion[(row + 1) % MOTION_ROWS];
+    int i;
+    for (i = 0; i < 6; i++) counts[i] = (int16_t)(a[i] + (b[i] - a[i]) * part / 1000);
+}
+
+static bool same(const char *line, const char *word) {
+    while (*word && *line == *word) {
+        line++;
+        word++;
+    }
+    return *line == *word;
+}
+
+/* The number after "rate ", 0 if there is none. */
+static uint32_t rate_in(const char *line) {
+    const char *word = "rate ";
+    uint32_t rate = 0;
+    for (; *word; word++, line++) {
+        if (*line != *word) return 0;
+    }
+    for (; *line >= '0' && *line <= '9' && rate < 1000000u; line++) rate = rate * 10 + (uint32_t)(*line - '0');
+    return *line ? 0 : rate;
+}
+
+int main(void) {
+    static mujo_batch batch;
+    static char line[LINE];
+    uint32_t period = CPU_HZ / START_RATE, done = 0, read = 0, length = 0;
+    uint64_t now = 0; /* cycles */
+    bool sending = true;
+
+    mujo_batch_init(&batch, 6, 1);
+    UART_BAUDDIV = CPU_HZ / BAUD;
+    UART_CTRL = UART_ON;
+    NVIC_ISER0 = UART_IRQ;
+    SYST_RVR = period - 1;
+    SYST_CVR = 0;
+    SYST_CSR = SYST_ON;
+
+    for (;;) {
+        while (done != due) {
+            int16_t counts[6];
+            uint8_t packet[MUJO_MAX_PACKET], frame[MUJO_MAX_FRAME];
+            size_t size;
+            done++;
+            now += period;
+            if (!sending) {
+                mujo_batch_skip(&batch, 1);
+                continue;
+            }
+            feel(now, counts);
+            size = mujo_batch_add(&batch, counts, mujo_tick((uint32_t)(now / (CPU_HZ / 1000000))), packet);
+            send(frame, mujo_cobs_encode(packet, size, frame));
+        }
+        while (read != received) {
+            char c = (char)ring[read++ % RING];
+            if (c != '\n' && c != '\r') {
+                line[length] = c;
+                length += length < LINE - 1;
+                continue;
+            }
+            line[length < LINE - 1 ? length : 0] = 0; /* one that is too long is as good as empty */
+            length = 0;
+            if (same(line, "pause")) sending = false;
+            if (same(line, "go")) sending = true;
+            if (rate_in(line) >= 2 && rate_in(line) <= 1000) {
+                now += period - 1 - SYST_CVR; /* since the last sample */
+                period = CPU_HZ / rate_in(line);
+                SYST_RVR = period - 1;
+                SYST_CVR = 0;
+            }
+        }
+        /* What is pending wakes it though it is masked: no sample waits for the one after it. */
+        __asm__ volatile("cpsid i" ::: "memory");
+        if (done == due && read == received) __asm__ volatile("wfi");
+        __asm__ volatile("cpsie i" ::: "memory");
+    }
+}
+
+extern uint32_t stack_top, bss_start, bss_end;
+
+static void on_reset(void) {
+    uint32_t *word;
+    for (word = &bss_start; word < &bss_end; word++) *word = 0;
+    main();
+}
+
+static void on_fault(void) {
+    for (;;) {
+    }
+}
+
+typedef void (*handler)(void);
+
+/* Armv7-M Architecture Reference Manual, B1.5.3: initial stack pointer, 15 exceptions, then interrupt 0. */
+__attribute__((section(".vectors"), used)) static const struct {
+    uint32_t *stack;
+    handler exceptions[15];
+    handler uart;
+} vectors = {
+    &stack_top,
+    {on_reset, on_fault, on_fault, on_fault, on_fault, on_fault, 0, 0, 0, 0, on_fault, on_fault, 0, on_fault, on_systick},
+    on_uart,
+};

@@ -1,0 +1,162 @@
+"""The firmware on a Cortex-M4 in QEMU, read through a pty and a socket as a board on USB is read."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import serial
+
+from firmware_bridge import packet
+from firmware_bridge.framing import Splitter, cobs_decode
+from firmware_bridge.simulator import qemu
+from firmware_bridge.simulator.motion import rest, sine
+from firmware_bridge.simulator.wearable import Motion
+from firmware_bridge.stream import CodecError, G, Packet
+
+pytestmark = [
+    pytest.mark.qemu,
+    pytest.mark.skipif(bool(qemu.missing()), reason=f"not installed: {', '.join(qemu.missing())}"),
+]
+
+PATIENCE_S = 30.0
+
+
+class Reader:
+    """The packets that come over a port."""
+
+    def __init__(self, port: str) -> None:
+        self.line = serial.serial_for_url(port, 115200, timeout=0.2)
+        self.damaged = 0
+        self._splitter = Splitter(b"\0")
+
+    def until(self, enough: Callable[[list[Packet]], bool]) -> list[Packet]:
+        packets: list[Packet] = []
+        give_up_s = time.monotonic() + PATIENCE_S
+        while not enough(packets):
+            assert time.monotonic() < give_up_s, f"{len(packets)} packets in {PATIENCE_S:g} s"
+            for frame in self._splitter.feed(self.line.read(max(1, self.line.in_waiting))):
+                try:
+                    packets += packet.decode(cobs_decode(frame))
+                except CodecError:
+                    self.damaged += 1
+        return packets
+
+    def take(self, count: int) -> list[Packet]:
+        return self.until(lambda packets: len(packets) >= count)
+
+
+@contextmanager
+def reading(motion: Motion, tcp: bool = False) -> Iterator[Reader]:
+    with qemu.board(motion, tcp) as port:
+        reader = Reader(port)
+        try:
+            yield reader
+        finally:
+            reader.line.close()
+
+
+def number(one: Packet) -> int:
+    assert one.seq is not None
+    return one.seq
+
+
+def seconds(start: Packet, end: Packet) -> float:
+    """Between two packets, by the board's clock."""
+    assert start.tick is not None
+    assert end.tick is not None
+    return (end.tick - start.tick) % 2**packet.TICK_BITS / packet.TICK_HZ
+
+
+def felt(motion: Motion, taken: list[Packet], rate_hz: float = 50.0) -> np.ndarray:
+    """What the board should have sent have sent: sample 0 is taken at the end of the first period."""
+    return motion((np.array([number(each) for each in taken]) + 1) / rate_hz)
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["pty", "socket"])
+def test_it_streams_at_exactly_50_hz_without_a_gap(tcp: bool) -> None:
+    with reading(sine, tcp) as reader:
+        taken = reader.take(150)
+    assert reader.damaged <= 1  # a port may be opened in the middle of a frame
+    assert {number(b) - number(a) for a, b in pairwise(taken)} == {1}
+    assert seconds(taken[0], taken[-1]) == pytest.approx((len(taken) - 1) / 50, abs=1 / packet.TICK_HZ)
+    x = np.concatenate([each.x for each in taken])
+    np.testing.assert_allclose(x, felt(sine, taken), atol=0.5 / 200 + 1e-6)
+    assert np.abs(x[:, 0]).max() == pytest.approx(G / 2, abs=0.01)
+
+
+def test_it_takes_commands_and_its_number_and_clock_go_on() -> None:
+    with reading(sine) as reader:
+        reader.line.write(b"AT+STARTDATAFWD\r\nrate 1\nrate 9999999999\nrate\ngo on\n" + b"x" * 100 + b"\n")
+        before = reader.take(30)
+        assert seconds(before[0], before[-1]) == pytest.approx(29 / 50, abs=1e-4)
+
+        reader.line.write(b"pause\n")
+        reader.until(lambda _: not reader.line.read(1))  # 0.2 s without a byte: it is quiet
+        reader.line.write(b"go\n")
+        after = reader.take(5)
+        missed = (number(after[0]) - number(before[-1])) % 2**16
+        assert missed > 10
+        assert seconds(before[-1], after[0]) == pytest.approx(missed / 50, abs=1e-4)
+
+        reader.line.write(b"rate 100\r\n")
+        faster = reader.until(lambda packets: len(packets) > 60 and seconds(packets[-51], packets[-1]) < 0.51)
+    assert {(number(b) - number(a)) % 2**16 for a, b in pairwise(faster)} == {1}
+    assert {round(seconds(a, b) * 100) for a, b in pairwise(faster[-50:])} == {1}
+    # Between the rows of its table it goes straight: a sine of 1 Hz leaves that by less than 2 parts in 1000.
+    x = np.concatenate([each.x for each in faster[-50:]])
+    np.testing.assert_allclose(np.hypot(x[:, 0] / (G / 2), x[:, 5]), 1, atol=0.005)
+
+
+def test_a_recording_is_compiled_in() -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(0, 30, (qemu.SECONDS * qemu.RATE_HZ, 6)).astype(np.float32)
+    with reading(lambda t_s: rows[np.rint(t_s * 50).astype(int) % len(rows)]) as reader:
+        taken = reader.take(50)
+    expected = np.clip(rows[[number(each) + 1 for each in taken]], -32768 * packet.UNIT, 32767 * packet.UNIT)
+    x = np.concatenate([each.x for each in taken])
+    np.testing.assert_allclose(x / packet.UNIT, expected / packet.UNIT, atol=0.51)
+
+
+def test_the_command_says_where_it_is_and_ends(tmp_path: Path) -> None:
+    call = [
+        sys.executable,
+        "-c",
+        "import typer; from firmware_bridge.simulator.qemu import command; typer.run(command)",
+    ]
+    process = subprocess.Popen([*call, "--motion", "rest"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    with process.stdout:
+        line = process.stdout.readline()
+        port = line.rpartition(" --serial ")[2].strip()
+        assert line.startswith(f"The board is at {port}.")
+        reader = Reader(port)
+        with reader.line:
+            (first, *_) = reader.take(1)
+            np.testing.assert_allclose(first.x, rest(np.zeros(1)), atol=0.0026)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 0
+            with pytest.raises(OSError):  # QEMU went with it
+                reader.take(1000)
+
+
+def test_a_folder_that_is_no_recording_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import typer
+
+    with pytest.raises(typer.Exit):
+        qemu.command(str(tmp_path / "nothing"))
+    assert "nothing" in capsys.readouterr().err
+
+
+def test_what_is_missing_is_named_by_its_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="apt-get install gcc-arm-none-eabi make qemu-system-arm"):
+        qemu.build(rest, tmp_path)
