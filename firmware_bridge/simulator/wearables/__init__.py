@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from firmware_bridge.simulator.wearable import Wearable
 from firmware_bridge.simulator.wearables.mujo import Mujo
+from firmware_bridge.simulator.wearables.polar import PolarH10, PolarVerity
 from firmware_bridge.simulator.wearables.witmotion import WitMotion
 
-WEARABLES: dict[str, type[Wearable]] = {"mujo": Mujo, "witmotion": WitMotion}
+WEARABLES: dict[str, type[Wearable]] = {
+    "mujo": Mujo,
+    "polar-h10": PolarH10,
+    "polar-verity": PolarVerity,
+    "witmotion": WitMotion,
+}
 """By the name that the simulator's `--wearable` takes: the profile, or where it has several models, "polar-h10"."""

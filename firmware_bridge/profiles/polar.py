@@ -1,0 +1,217 @@
+"""Polar's chest straps and optical sensors (H10, Verity Sense, OH1): the Polar Measurement Data service.
+
+Source: Polar, "Polar Measurement Data Specification for 3rd Party" and "SdkModeExplained" (polarofficial/polar-ble-sdk,
+technical_documentation), and PmdSetting, PmdControlPointResponse, PmdMeasurementType of the same SDK.
+
+    01 type               what can be set, 04 type: in SDK mode as well
+    02 type [settings]    start; 02 09 turns SDK mode on
+    03 type               stop
+    answer                F0 command type status more [settings]
+    setting               u8 kind, u8 number, values: 0 rate in Hz, 1 resolution in bits, 2 range in g or deg/s (u16),
+                          3 range in thousandths (u32), 4 channels (u8), 5 unit of one count (float32)
+
+The axes are not published in words, so they are left as they come. Every frame has the device's time of its last
+sample. Samples of a gyroscope come in frames of their own and are interpolated at the times of the accelerometer.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Generator, Mapping
+
+from firmware_bridge.merge import Merger
+from firmware_bridge.profiles.base import (
+    Advert,
+    Expect,
+    Profile,
+    Read,
+    Request,
+    Script,
+    Step,
+    Subscribe,
+    Write,
+    nearest_rate,
+)
+from firmware_bridge.profiles.polar_frames import ACC, GYRO, Stamps, decode
+from firmware_bridge.stream import ACC as ACC_CHANNELS
+from firmware_bridge.stream import IMU, CodecError, Format, Packet, PayloadDecoder
+
+BASE = "-02e7-f387-1cad-8acd2d8df0c8"
+SERVICE, CONTROL, DATA = (f"fb005c8{n}{BASE}" for n in range(3))
+
+SETTINGS, START, STOP, SDK_SETTINGS = 1, 2, 3, 4
+SDK_MODE = 9
+RATE, RESOLUTION, RANGE, RANGE_MILLI, CHANNELS, FACTOR = range(6)
+SIZES = {RATE: 2, RESOLUTION: 2, RANGE: 2, RANGE_MILLI: 4, CHANNELS: 1, FACTOR: 4}
+
+COMMANDS = {SETTINGS: "tell about", SDK_SETTINGS: "tell about", START: "start", STOP: "stop"}
+KINDS = {ACC: "its accelerometer", GYRO: "its gyroscope", SDK_MODE: "SDK mode"}
+
+ALREADY = 6
+STATUS = (
+    "success",
+    "it does not know the command",
+    "it does not know the measurement",
+    "it does not support that",
+    "the command has a wrong length",
+    "a parameter is wrong",
+    "it does so already",
+    "it does not have that resolution",
+    "it does not have that rate",
+    "it does not have that range",
+    "the connection's MTU is too small (232 is needed)",
+    "the number of channels is wrong",
+    "it is in a state in which it cannot",
+    "it is in its charger: take it out",
+    "its memory is full",
+)
+
+PATIENCE_S = 30.0
+"""Straps have been seen to take 25 to 30 s for the first answer (polar-ble-sdk issues 414 and 569)."""
+
+LONGEST = 512
+"""Bytes of settings that are read at most."""
+
+
+def recognise(advert: Advert) -> bool:
+    """The names of the devices that have an accelerometer, or the service."""
+    return SERVICE in advert.services or advert.name.startswith(("Polar H10", "Polar Sense", "Polar OH1"))
+
+
+def start(request: Request) -> Script:
+    """Ask what there is, turn SDK mode on where only it has the rate, and start the sensors at one rate."""
+    yield Subscribe(CONTROL)
+    yield Subscribe(DATA)
+    features = yield Read(CONTROL)
+    if len(features) < 3 or features[0] != 0x0F:
+        raise CodecError(f"not the features of a Polar device: {features[:8].hex(' ')}")
+    offered = int.from_bytes(features[1:3], "little")
+    if not offered >> ACC & 1:
+        raise CodecError("this Polar device has no accelerometer to stream")
+    settings = parse_settings((yield from _ask(SETTINGS, ACC)))
+    if request.rate_hz is not None and offered >> SDK_MODE & 1 and request.rate_hz not in settings.get(RATE, ()):
+        wider = parse_settings((yield from _ask(SDK_SETTINGS, ACC)))
+        if nearest_rate(_rates(wider), request.rate_hz) not in settings.get(RATE, ()):
+            yield from _ask(START, SDK_MODE, accept=ALREADY)
+            settings = parse_settings((yield from _ask(SETTINGS, ACC)))
+    rate_hz = nearest_rate(_rates(settings), request.rate_hz)
+    units = yield from _begin(ACC, settings, rate_hz)
+    placement = "chest" if request.advert.name.startswith("Polar H10") else None
+    if not offered >> GYRO & 1:
+        return PayloadDecoder(
+            Format(ACC_CHANNELS, rate_hz, 1e9, placement=placement), {DATA: _accelerometer(rate_hz, units)}
+        )
+    settings = parse_settings((yield from _ask(SETTINGS, GYRO)))
+    gyro_hz = nearest_rate(_rates(settings), rate_hz)
+    units |= yield from _begin(GYRO, settings, gyro_hz)
+    return PayloadDecoder(Format(IMU, rate_hz, placement=placement), {DATA: _both(rate_hz, gyro_hz, units)})
+
+
+def parse_settings(data: bytes) -> dict[int, tuple[int, ...]]:
+    """Settings by kind. Raises `CodecError`."""
+    settings: dict[int, tuple[int, ...]] = {}
+    at = 0
+    while len(data) > 1 and at < len(data):  # a single byte is reserved
+        kind, number = data[at], data[at + 1] if at + 1 < len(data) else 0
+        size = SIZES.get(kind, 0)
+        values = data[at + 2 : at + 2 + size * number]
+        if not values or len(values) < size * number:
+            raise CodecError(f"not the settings of a Polar device: {data.hex(' ')}")
+        settings[kind] = tuple(int.from_bytes(values[i : i + size], "little") for i in range(0, len(values), size))
+        at += 2 + len(values)
+    return settings
+
+
+def pack_settings(chosen: Mapping[int, int]) -> bytes:
+    """Settings with one value each."""
+    return b"".join(bytes([kind, 1]) + value.to_bytes(SIZES[kind], "little") for kind, value in chosen.items())
+
+
+def _rates(settings: Mapping[int, tuple[int, ...]]) -> tuple[float, ...]:
+    if RATE not in settings:
+        raise CodecError("the Polar device offers no rate")
+    return tuple(map(float, settings[RATE]))
+
+
+def _converse(command: int, kind: int, rest: bytes = b"") -> Generator[Step, bytes, tuple[int, bytes]]:
+    """Send a command -> status and the settings in its answer, which may come in parts. Raises `CodecError`."""
+    yield Write(CONTROL, bytes([command, kind]) + rest)
+    head = bytes([0xF0, command, kind])
+    settings = b""
+    while len(settings) <= LONGEST:
+        answer = yield Expect(CONTROL, lambda reply: reply[:3] == head and len(reply) > 3, PATIENCE_S)
+        settings += answer[5:]
+        if answer[3] or len(answer) < 5 or not answer[4]:
+            return answer[3], settings
+    raise CodecError("the Polar device does not come to the end of its answer")
+
+
+def _ask(command: int, kind: int, rest: bytes = b"", accept: int = 0) -> Generator[Step, bytes, bytes]:
+    """Send a command -> the settings in its answer. Raises `CodecError` if it is refused, but for status `accept`."""
+    status, settings = yield from _converse(command, kind, rest)
+    if status not in (0, accept):
+        why = STATUS[status] if status < len(STATUS) else f"status {status}"
+        raise CodecError(f"the Polar device refuses to {COMMANDS[command]} {KINDS[kind]}: {why}")
+    return settings
+
+
+def _begin(
+    kind: int, settings: Mapping[int, tuple[int, ...]], rate_hz: float
+) -> Generator[Step, bytes, dict[int, float]]:
+    """Start a measurement at a rate, with the widest range -> {kind: unit of one count} if the device tells it."""
+    chosen = pack_settings({k: max(values) for k, values in settings.items() if k != FACTOR} | {RATE: int(rate_hz)})
+    status, answer = yield from _converse(START, kind, chosen)
+    if status:
+        if status == ALREADY:  # a connection that broke may have left it so, at another rate
+            yield from _ask(STOP, kind)
+        answer = yield from _ask(START, kind, chosen)
+    told = parse_settings(answer).get(FACTOR)
+    if told is None:
+        return {}
+    (factor,) = struct.unpack("<f", told[0].to_bytes(4, "little"))
+    if not 1e-9 < factor < 1e9:
+        raise CodecError(f"{factor:g} can not be the unit of a Polar device")
+    return {kind: factor}
+
+
+def _accelerometer(rate_hz: float, units: Mapping[int, float]) -> Callable[[bytes], list[Packet]]:
+    """Decodes the frames of a device without gyroscope."""
+    stamps = Stamps(rate_hz)
+
+    def route(frame: bytes) -> list[Packet]:
+        kind, stamp, xyz = decode(frame, units)
+        if kind != ACC:
+            raise CodecError(f"a Polar frame of measurement {kind}, which was not asked for")
+        stamps.times(stamp, len(xyz))  # that it follows
+        return [Packet(xyz, tick=stamp)]
+
+    return route
+
+
+def _both(acc_hz: float, gyro_hz: float, units: Mapping[int, float]) -> Callable[[bytes], list[Packet]]:
+    """Decodes the frames of a device with gyroscope."""
+    stamps = {ACC: Stamps(acc_hz), GYRO: Stamps(gyro_hz)}
+    merger = Merger("2", ("5",))
+
+    def route(frame: bytes) -> list[Packet]:
+        kind, stamp, xyz = decode(frame, units)
+        return merger.feed(str(kind), stamps[kind].times(stamp, len(xyz)), xyz)
+
+    return route
+
+
+PROFILE = Profile(
+    name="polar",
+    title="Polar H10, Verity Sense, OH1",
+    source="https://github.com/polarofficial/polar-ble-sdk/blob/master/technical_documentation/online_measurement.pdf",
+    channels=IMU,
+    rates_hz=(25.0, 26.0, 50.0, 52.0, 100.0, 104.0, 200.0, 208.0, 416.0),
+    clock="64-bit ns",
+    recognise=recognise,
+    start=start,
+    stop=(
+        Write(CONTROL, bytes([STOP, ACC])),
+        Write(CONTROL, bytes([STOP, GYRO])),
+        Write(CONTROL, bytes([STOP, SDK_MODE])),
+    ),
+)
