@@ -47,3 +47,8 @@ def recording(folder: Path) -> Motion:
         return np.stack([np.interp(phase, t, column) for column in table.T], 1).astype(np.float32)
 
     return play
+
+
+def named(name: str) -> Motion:
+    """`rest`, `sine`, or the recording in the folder `name`. Raises as `recording`."""
+    return {"rest": rest, "sine": sine}.get(name) or recording(Path(name))

@@ -22,7 +22,7 @@ import numpy as np
 import typer
 
 from firmware_bridge.packet import UNIT
-from firmware_bridge.simulator.motion import recording, rest, sine
+from firmware_bridge.simulator.motion import named
 from firmware_bridge.simulator.wearable import Motion
 
 FIRMWARE = Path(__file__).parents[1] / "firmware" / "qemu"
@@ -104,18 +104,13 @@ def board(motion: Motion, tcp: bool = False) -> Iterator[str]:
 
 
 def command(
-    motion: Annotated[str, typer.Option(metavar="rest|sine|FOLDER", help="What its sensor feels.")] = "sine",
+    motion: Annotated[str, typer.Option(help="rest, sine, or a session folder that is played in a circle.")] = "sine",
     tcp: Annotated[bool, typer.Option("--tcp", help="Serve a socket:// port instead of a pty.")] = False,
 ) -> None:
     """A Cortex-M4 board in QEMU; its C firmware streams over a serial port until Ctrl-C."""
-    known = {"rest": rest, "sine": sine}
-    try:
-        with board(known.get(motion) or recording(Path(motion)), tcp) as port:
-            typer.echo(f"The board is at {port}. In another terminal: mujo-edge stream --serial {port}")
-            # Blocked only now: QEMU would inherit it and could not be ended.
-            ends = {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD}
-            signal.pthread_sigmask(signal.SIG_BLOCK, ends)
-            signal.sigwait(ends)
-    except (OSError, ValueError) as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(3) from None
+    with board(named(motion), tcp) as port:
+        typer.echo(f"The board is at {port}. In another terminal: mujo-edge stream --serial {port}")
+        # Blocked only now: QEMU would inherit it and could not be ended.
+        ends = {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD}
+        signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+        signal.sigwait(ends)

@@ -126,7 +126,7 @@ def test_a_recording_is_compiled_in() -> None:
     np.testing.assert_allclose(x / packet.UNIT, expected / packet.UNIT, atol=0.51)
 
 
-def test_the_command_says_where_it_is_and_ends(tmp_path: Path) -> None:
+def test_the_command_says_where_it_is_and_ends() -> None:
     call = [
         sys.executable,
         "-c",
@@ -146,14 +146,6 @@ def test_the_command_says_where_it_is_and_ends(tmp_path: Path) -> None:
             assert process.wait(PATIENCE_S) == 0
             with pytest.raises(OSError):  # QEMU went with it
                 reader.take(1000)
-
-
-def test_a_folder_that_is_no_recording_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import typer
-
-    with pytest.raises(typer.Exit):
-        qemu.command(str(tmp_path / "nothing"))
-    assert "nothing" in capsys.readouterr().err
 
 
 def test_what_is_missing_is_named_by_its_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
