@@ -1,43 +1,384 @@
-"""When samples were taken: device clocks that wrap and drift, sample counters, and time of arrival repaired."""
+"""When samples were taken: device clocks that wrap and drift, sample counters, and time of arrival repaired.
+
+Everything here is O(1) a packet and holds a few numbers. Two facts carry it: a payload can come late but never early,
+and a device's samples are even. So lines are fitted to the lower edge of what arrives.
+"""
 
 from __future__ import annotations
+
+from itertools import accumulate
+from math import exp, floor, inf
 
 import numpy as np
 
 from firmware_bridge.stream import F64, Format, Packet
 
+GUESS_HZ = 50.0
+"""Until something is measured, where the device does not say its rate."""
+
+LATE = 0.02
+"""Weight of a point above the line beside that of one below. Measured on links of 15 to 100 ms connection interval:
+smaller ones follow the edge no better, and take longer to forget a point that is too low."""
+
+JITTER_S = 0.015
+"""Spread of arrivals at the usual connection intervals, against which first guesses are weighed."""
+
+REPAIR_S = 10.0
+"""Memory of the arrival-time repair: it follows a sensor whose rate wanders, or samples lost in unknown number."""
+
+CLOCK_S = 600.0
+"""Memory of what two crystals say of each other."""
+
+GAP_S = 1.0
+"""A gap makes a line forget no more than this, or the next few points alone would give its slope."""
+
+DRIFT_AFTER_S = 20.0
+"""Drift is not told before."""
+
+PAST_S = 2.0
+"""A packet older than the last one by less is a repetition, or was overtaken; by more, the device started again."""
+
+EARLY_S, EARLY = 1.0, 0.05
+"""A packet that comes before it can have been sent, by more than this and this share of the time since the last
+one, is of a clock or counter that was set."""
+
+RESTART_S = 0.5
+"""The least by which time goes on when a device started again: more than any bundle bridges."""
+
+STALL_S = 1.0
+"""Samples of unknown number were lost if a packet comes later by more. Less may be a stall, which holds up packets."""
+
+SHIFT, SHIFT_S = 0.75, 0.1
+SHIFT_AFTER_S, SHIFT_PACKETS = 0.5, 8
+"""... and if all of so many packets, over so long, come later by more than so many samples, or so long."""
+
+SLEW = 0.05
+"""The most by which repaired time runs faster or slower than the rate, so that it neither jumps nor stands still."""
+
+ODD = 32
+"""So many packets in a row that are not as long as the rate has it, and the rate is another."""
+
+STEP_S = 200e-6
+"""Times increase by this at least: twice what the clock stage asks."""
+
+
+class Line:
+    """y over x by least squares with forgetting; with `late` < 1 it follows the lower edge of the points.
+
+    Asymmetric least squares (Newey & Powell 1987) with weights given once, when a point comes: recursive, O(1). The
+    sums are central (Welford), so that large x cost no accuracy.
+
+    Args:
+        x, y: the first point. slope: first guess, off by about `doubt` at points that spread by `spread`.
+        memory: distance in x after which a point counts 1/e; a gap counts as `GAP_S` of it at most.
+    """
+
+    def __init__(
+        self, x: float, y: float, slope: float, doubt: float, spread: float, memory: float, late: float = 1.0
+    ) -> None:
+        self._x, self._y, self._last = x, y, x
+        self._weight = 1.0
+        self._xx = (spread / doubt) ** 2
+        self._xy = self._xx * slope
+        self._memory, self._late = memory, late
+
+    @property
+    def slope(self) -> float:
+        """dy / dx."""
+        return self._xy / self._xx
+
+    def at(self, x: float) -> float:
+        """y at x."""
+        return self._y + self._xy / self._xx * (x - self._x)
+
+    def add(self, x: float, y: float) -> None:
+        """A point, at an x that is no smaller than that of the last."""
+        keep = exp(-min(x - self._last, GAP_S) / self._memory)
+        self._last = x
+        weight = 1.0 if y <= self.at(x) else self._late
+        before = self._weight * keep
+        self._weight = before + weight
+        dx, dy, share = x - self._x, y - self._y, weight / self._weight
+        self._x += share * dx
+        self._y += share * dy
+        self._xx = self._xx * keep + before * share * dx * dx
+        self._xy = self._xy * keep + before * share * dx * dy
+
+    def move(self, x: float, y: float) -> None:
+        """Go on through a point with the same slope, as if the line had only begun there."""
+        self._x, self._y, self._last, self._weight = x, y, x, 1.0
+
+
+class Period:
+    """Seconds from one sample to the next by the device's own clock, and how many samples a step leaves out.
+
+    A step is judged by the nearest whole number of periods. If a late stamp made one too many, the step after it is
+    too short by as much; so many are owed, and the next loss is smaller by them.
+    """
+
+    def __init__(self, rate_hz: float | None) -> None:
+        self._known = rate_hz is not None
+        self._begin(1 / (rate_hz or GUESS_HZ))
+
+    def _begin(self, period_s: float) -> None:
+        self._nominal_s = period_s
+        self._line = Line(0.0, 0.0, 1.0, 0.1, 0.003, CLOCK_S)
+        self._count = 0
+        self._t_s = 0.0
+        self._owed = self._odd = self._since = 0
+
+    @property
+    def s(self) -> float:
+        """The period as far as it is known."""
+        return self._nominal_s * self._line.slope
+
+    def learn(self, step_s: float, count: int) -> None:
+        """`count` samples took `step_s`."""
+        self._count += count
+        self._t_s += step_s
+        x = self._count * self._nominal_s
+        if abs(step_s / self.s - count) > max(1.0, 0.25 * count):  # the device paused
+            self._line.move(x, self._t_s)
+        else:
+            self._line.add(x, self._t_s)
+
+    def lost(self, step_s: float, n: int) -> int:
+        """Samples missing in a step that brought `n`; learns from it."""
+        if not self._known:
+            self._known = True
+            self._begin(step_s / n)
+        off = step_s / self.s - n
+        extra = round(off)
+        self._odd = self._odd + 1 if extra else 0
+        if self._odd > ODD:
+            self._begin(step_s / n)
+            extra = 0
+        elif self._count < 16 and off < n / 4:  # whole packets get lost; anything less is a rate that is not yet known
+            extra = 0
+        self._since = 0 if extra else self._since + 1
+        if self._since > ODD:
+            self._owed = 0
+        lost = max(0, extra - self._owed)
+        self._owed = max(0, self._owed - extra)
+        self.learn(step_s, max(1, n + extra))
+        return lost
+
+
+class Streak:
+    """Packets in a row that come late: by how much time must jump, once that has lasted."""
+
+    def __init__(self) -> None:
+        self._packets, self._since_s, self._least_s = 0, 0.0, inf
+
+    def lasting(self, late_s: float, limit_s: float, received_s: float) -> float:
+        """The least lateness in the second half of a streak that is long enough, which ends it; else 0."""
+        if late_s <= limit_s:
+            self._packets = 0
+            return 0.0
+        if not self._packets:
+            self._since_s, self._least_s = received_s, inf
+        self._packets += 1
+        lasted_s = received_s - self._since_s
+        if lasted_s > SHIFT_AFTER_S / 2:
+            self._least_s = min(self._least_s, late_s)
+        if self._packets < SHIFT_PACKETS or lasted_s < SHIFT_AFTER_S:
+            return 0.0
+        self._packets = 0
+        return self._least_s
+
 
 class Timebase:
-    """Gives the samples of one device their time, over all its connections. See the functions.
+    """Gives the samples of one device their time, over all its connections.
 
-    First working version: unwraps ticks, counts losses by `seq`, else arrival.
+    With a device clock (`tick`, or `t_s` of every sample) times are on its scale, beginning with the host's monotonic
+    time at the first arrival. A batch is spread back from its last sample. Without one, times are the host's: those
+    of arrival, repaired by the lower edge of arrival over the number of the sample; where `Format.even` is False,
+    as they are.
+
+    Losses come from the counter if there is one, else from the steps of the clock. With neither nobody knows their
+    number; time then jumps where more than about 0.1 s is missing. Samples that came before get the time of the
+    last new one, which the clock stage takes for what it is, a repetition. A device that started again has lost
+    nothing: its time goes on after a gap.
     """
 
     def __init__(self, format: Format) -> None:
-        self.drift_ppm: float | None = None
-        self._format = format
-        self._last_tick: int | None = None
-        self._ticks = 0
-        self._next_seq: int | None = None
-        self._last_s: float | None = None
+        self._last_s = -inf
+        self._began_s = self._received_s = self._elapsed_s = 0.0
+        self._interrupted = False
+        self._set(format)
 
-    def interrupt(self) -> None:
-        """The connection broke; what comes next follows after a gap."""
+    def _set(self, format: Format) -> None:
+        self._format = format
+        self._period = Period(format.rate_hz)
+        self._nominal_s = self._period.s
+        self._number: int | None = None
+        self._tick = self._ticks = self._count = 0
+        self._own_s: float | None = None
+        self._offset_s = 0.0
+        self._delay: Line | None = None
+        self._arrival: Line | None = None
+        self._streak = Streak()
+
+    @property
+    def drift_ppm(self) -> float | None:
+        """How much faster the device's clock runs than the host's; None without one, or before it is known."""
+        if self._delay is None or self._received_s - self._began_s < DRIFT_AFTER_S:
+            return None
+        return -self._delay.slope / (1 + self._delay.slope) * 1e6
+
+    def interrupt(self, format: Format | None = None) -> None:
+        """The connection broke; what comes next follows after a gap, in another format perhaps."""
+        self._interrupted = True
+        if format is not None and format != self._format:
+            self._set(format)
+
+    def host_s(self, t_s: float) -> float:
+        """The host's monotonic time at a time that `stamp` gave, later by the quickest way that a sample took."""
+        return t_s if self._delay is None else t_s + self._delay.at(t_s)
 
     def stamp(self, packet: Packet, received_s: float) -> tuple[F64, int]:
         """Times (n,) of the samples of `packet` and the samples known to be lost just before it."""
-        n, rate_hz = len(packet.x), self._format.rate_hz or 50.0
-        lost = 0
-        if packet.seq is not None and self._format.seq_bits:
-            if self._next_seq is not None:
-                lost = (packet.seq - self._next_seq) % (1 << self._format.seq_bits)
-            self._next_seq = packet.seq + n
+        if packet.t_s is not None and not np.isfinite(packet.t_s).all():
+            return packet.t_s, 0  # for the clock stage to count
+        if self._last_s == -inf:
+            self._began_s = self._received_s = received_s
+        self._elapsed_s = max(0.0, received_s - self._received_s)
         if packet.t_s is not None:
-            return packet.t_s, lost
-        back = np.arange(n - 1, -1, -1) / rate_hz
-        if packet.tick is not None and self._format.tick_hz:
-            if self._last_tick is not None:
-                self._ticks += (packet.tick - self._last_tick) % (1 << self._format.tick_bits)
-            self._last_tick = packet.tick
-            return self._ticks / self._format.tick_hz - back, lost
-        return received_s - back, lost
+            times, lost = self._stamped(packet.t_s.tolist(), received_s)
+        elif packet.tick is not None and self._format.tick_hz:
+            times, lost = self._ticked(packet, packet.tick, self._format.tick_hz, received_s)
+        else:
+            times, lost = self._arrived(packet, received_s)
+        self._last_s, self._received_s, self._interrupted = times[-1], received_s, False
+        return np.array(times), lost
+
+    def _stamped(self, own: list[float], received_s: float) -> tuple[list[float], int]:
+        """The device says the time of every sample."""
+        lost, end_s = 0, max(own)
+        if self._own_s is None or self._restarted(end_s - self._own_s, received_s, PAST_S):
+            self._own_s = end_s
+            self._begin(end_s, end_s - own[0], received_s)
+        else:
+            for own_s in own:
+                if own_s > self._own_s:
+                    lost += self._period.lost(own_s - self._own_s, 1) if self._format.even else 0
+                    self._own_s = own_s
+        self._heard(self._own_s, received_s)
+        return list(accumulate((own_s + self._offset_s for own_s in own), max, initial=self._last_s))[1:], lost
+
+    def _ticked(self, packet: Packet, tick: int, tick_hz: float, received_s: float) -> tuple[list[float], int]:
+        """The device says the time of the last sample of a packet, and perhaps counts."""
+        n = fresh = len(packet.x)
+        lost = steps = 0
+        if self._own_s is not None:
+            steps = _forward(tick - self._tick, self._format.tick_bits, self._elapsed_s * tick_hz)
+        step_s = steps / tick_hz
+        ahead = self._ahead(packet, step_s, self._period.s)
+        if self._own_s is None or self._restarted(step_s, received_s, 0.0 if self._interrupted else PAST_S):
+            self._begin(self._ticks / tick_hz, (n - 1) * self._period.s, received_s)
+        else:
+            if ahead is not None and step_s > 0 and not 0 < ahead * self._period.s < step_s * (1 + EARLY) + EARLY_S:
+                ahead = None  # the counter started again, the clock did not
+            if (step_s if ahead is None else ahead) <= 0:
+                return [self._last_s] * n, 0
+            if ahead is not None:
+                fresh = min(n, ahead)
+                lost = ahead - fresh
+                self._period.learn(step_s, ahead)
+            elif self._format.even:
+                lost = self._period.lost(step_s, n)
+            self._ticks += steps
+        self._own_s = self._ticks / tick_hz
+        self._tick, self._number = tick, _end(packet)
+        self._heard(self._own_s, received_s)
+        return self._batch(self._own_s + self._offset_s, n, fresh, self._period.s), lost
+
+    def _arrived(self, packet: Packet, received_s: float) -> tuple[list[float], int]:
+        """The device says no time, but perhaps counts."""
+        n, line = len(packet.x), self._arrival
+        if line is None:
+            doubt = 0.05 if self._format.rate_hz else 1.0
+            self._arrival = Line(0.0, received_s, 1.0, doubt, JITTER_S, REPAIR_S, LATE)
+            self._number = _end(packet)
+            return self._batch(max(received_s, self._last_s + n * self._nominal_s), n, n, self._nominal_s), 0
+        period_s = self._nominal_s * line.slope
+        ahead = self._ahead(packet, self._elapsed_s, period_s)
+        counts = ahead is not None
+        again = False
+        if ahead is not None:
+            x = (self._count + ahead) * self._nominal_s
+            back_s = 0.0 if self._interrupted else PAST_S
+            again = -ahead * period_s > back_s or line.at(x) - received_s > EARLY_S + EARLY * self._elapsed_s
+        if ahead is None or again:
+            ahead = n
+        if ahead <= 0:
+            return [self._last_s] * n, 0
+        fresh = min(n, ahead)
+        self._number = _end(packet)
+        self._count += ahead
+        x = self._count * self._nominal_s
+        late_s = received_s - line.at(x)
+        if not self._format.even:
+            end_s = received_s
+        elif again or (not counts and (self._interrupted or late_s > STALL_S)):
+            line.move(x, received_s)
+            end_s = max(received_s, self._last_s + RESTART_S + (n - 1) * period_s) if again else received_s
+        elif shift_s := self._streak.lasting(late_s, min(SHIFT_S, SHIFT * period_s), received_s):
+            end_s = line.at(x) + shift_s
+            line.move(x, end_s)
+        else:
+            line.add(x, received_s)
+            step_s = ahead * self._nominal_s * line.slope
+            end_s = self._last_s + min(max(line.at(x) - self._last_s, (1 - SLEW) * step_s), (1 + SLEW) * step_s)
+        return self._batch(end_s, n, fresh, period_s), ahead - fresh
+
+    def _heard(self, own_s: float, received_s: float) -> None:
+        assert self._delay is not None
+        t_s = own_s + self._offset_s
+        self._delay.add(t_s, received_s - t_s)
+
+    def _ahead(self, packet: Packet, elapsed_s: float, period_s: float) -> int | None:
+        """By how much the number of the last sample is beyond the last packet's; None if the device does not count."""
+        if packet.seq is None or self._format.seq_bits is None:
+            return None
+        if self._number is None:
+            return len(packet.x)
+        return _forward(packet.seq + len(packet.x) - 1 - self._number, self._format.seq_bits, elapsed_s / period_s)
+
+    def _restarted(self, step_s: float, received_s: float, past_s: float) -> bool:
+        """Whether a clock was set: it went further back than packets do, or is ahead of what can have arrived."""
+        assert self._own_s is not None
+        ahead_s = self.host_s(self._own_s + step_s + self._offset_s) - received_s
+        return step_s < -past_s or ahead_s > EARLY_S + EARLY * self._elapsed_s
+
+    def _begin(self, own_s: float, span_s: float, received_s: float) -> None:
+        """`own_s` on the device's clock is now; if it had begun before, that is so much later as the host has it."""
+        now_s = received_s
+        if self._last_s > -inf:
+            now_s = self._last_s + max(self._elapsed_s, RESTART_S + span_s)
+        self._offset_s = now_s - own_s
+        if self._delay is None:
+            self._delay = Line(now_s, received_s - now_s, 0.0, 1e-3, JITTER_S, CLOCK_S, LATE)
+        else:
+            self._delay.move(now_s, received_s - now_s)
+
+    def _batch(self, end_s: float, n: int, fresh: int, period_s: float) -> list[float]:
+        """Times of `n` samples of which the last `fresh` are new, a period apart if there is room for it."""
+        end_s = max(end_s, self._last_s + fresh * STEP_S)
+        step_s = min(period_s, (end_s - self._last_s) / fresh)
+        return [self._last_s] * (n - fresh) + [end_s - k * step_s for k in range(fresh - 1, -1, -1)]
+
+
+def _forward(step: int, bits: int, expected: float) -> int:
+    """A step of a counter that wraps: the one that is nearest to, or not much more than, what is expected.
+
+    Late news may make it fall short of `expected` by up to 7/8 of the counter's range; it exceeds it by less than 1/8.
+    """
+    size = 1 << bits
+    step %= size
+    return step + floor((expected - step) / size + 1 / 8) * size
+
+
+def _end(packet: Packet) -> int | None:
+    """The number of the last sample of a packet."""
+    return None if packet.seq is None else packet.seq + len(packet.x) - 1
