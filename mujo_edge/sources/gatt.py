@@ -72,7 +72,7 @@ class Link:
                 for service in self._client.services
                 for uuid in (service.uuid, *(one.uuid for one in service.characteristics))
             )
-            self._kept.append(Raw(monotonic(), "open", "", self._opening(services)))
+            self._inlet.put(self._opening(services), kind="open")
             request = Request(self._found.advert, self._rate_hz, services)
             async with asyncio.timeout(START_S):
                 self.decoder = await self._run(self._profile.start(request))
@@ -158,7 +158,7 @@ class Link:
             case Read(uuid):
                 with _errors(f"{self._found} does not let itself be read"):
                     value = bytes(await self._client.read_gatt_char(uuid))
-                self._kept.append(Raw(monotonic(), "reply", uuid, value))
+                self._inlet.put(value, uuid, kind="reply")
                 return value
             case Expect():
                 return await self._expect(step)
