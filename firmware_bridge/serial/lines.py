@@ -61,7 +61,8 @@ def failure(line: bytes) -> str:
 
 
 class LineDecoder:
-    """A `Decoder` of lines. What comes before the first line end is passed over: it may be half a line.
+    """A `Decoder` of lines. What comes before the first line end is passed over, as it may be half a line; and what a
+    board says while it starts, before the first line of numbers, is no damage.
 
     Attributes:
         failed: what the board said when it gave up, "" while it has not.
@@ -73,7 +74,7 @@ class LineDecoder:
         self._columns = columns
         self._header = cells(columns.header.encode())
         self._lines = Splitter(b"\n")
-        self._begun = False
+        self._begun = self._counts = False
         self._time = self._wrapped = 0.0
 
     def feed(self, data: bytes, origin: str = "") -> list[Packet]:
@@ -88,7 +89,9 @@ class LineDecoder:
             try:
                 packets.append(self._packet(line))
             except CodecError as error:
-                self.bad, self.why = self.bad + 1, str(error)
+                self.bad, self.why = self.bad + self._counts, str(error)
+            else:
+                self._counts = True
         if self._lines.overlong > overlong:
             self.bad, self.why = self.bad + self._lines.overlong - overlong, "a line without end"
         return packets

@@ -13,6 +13,7 @@ import typer
 
 COMMANDS = {
     "ble": ("firmware_bridge.simulator.ble", "Virtual Bluetooth wearables behind a stand-in for BlueZ."),
+    "board": ("firmware_bridge.simulator.board", "A board at a serial port that is a pseudo-terminal."),
     "qemu": ("firmware_bridge.simulator.qemu", "A Cortex-M4 board in QEMU; its C firmware streams over a serial port."),
 }
 """Name of a command -> its module and what it is."""

@@ -60,6 +60,9 @@ CORE_MOTION = ("accelerometer acceleration", "user acceleration", "user acc", "m
 SENSOR_LOGGER = "seconds elapsed"
 """The column by which files of Sensor Logger are known; in g they are Core Motion's, too."""
 
+TURNED = 0.1
+"""rad from its mean direction that gravity must move to in a sensor's frame before a gyroscope's unit can be told."""
+
 IMPLIED_UNITS = {"g f": "g", "w": "rads", "seconds elapsed": "s"}
 """Names that always come in one unit: Physics Toolbox's gFx and wx, Sensor Logger's seconds_elapsed."""
 
@@ -315,7 +318,8 @@ def _gyro_unit(rate_hz: float, acc: F64, gyro: F64) -> str:
     """rad/s or deg/s, by the angle that gravity turns in the sensor frame against the angle that the gyro sums up.
 
     The sum is the larger by 1.2 to 21 times on the trials of MotionSense, SPAR and sp-sw in rad/s, and
-    by 64 to 620 times on those of UTD-MHAD, which are in deg/s.
+    by 64 to 620 times on those of UTD-MHAD, which are in deg/s. Of a sensor that lies still neither is an angle, but
+    noise and offset; gravity must turn by `TURNED`.
     """
     good = np.isfinite(acc).all(1) & np.isfinite(gyro).all(1)
     length = max(3, round(rate_hz / 2))
@@ -323,7 +327,8 @@ def _gyro_unit(rate_hz: float, acc: F64, gyro: F64) -> str:
     if pieces > 1:
         down = acc[good][: pieces * length].reshape(pieces, length, 3).mean(1)
         down /= np.maximum(np.linalg.norm(down, axis=1, keepdims=True), 1e-9)
-        turned = float(np.linalg.norm(np.diff(down, axis=0), axis=1).sum())
+        still = np.linalg.norm(down - down.mean(0), axis=1).max() < TURNED
+        turned = 0.0 if still else float(np.linalg.norm(np.diff(down, axis=0), axis=1).sum())
         summed = float(np.linalg.norm(gyro[good], axis=1).sum()) / rate_hz
         if 0.5 * turned < summed < 25 * turned:
             return "rad/s"
