@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from firmware_bridge.simulator.wearable import Wearable
+from firmware_bridge.simulator.wearables.movesense import Movesense
 from firmware_bridge.simulator.wearables.mujo import Mujo
 from firmware_bridge.simulator.wearables.polar import PolarH10, PolarVerity
 from firmware_bridge.simulator.wearables.witmotion import WitMotion
 
 WEARABLES: dict[str, type[Wearable]] = {
+    "movesense": Movesense,
     "mujo": Mujo,
     "polar-h10": PolarH10,
     "polar-verity": PolarVerity,
