@@ -30,6 +30,7 @@ def command(
     motion: Annotated[str, typer.Option(help="rest, sine, or a session folder that is played in a circle.")] = "sine",
     rate: Annotated[float | None, typer.Option(help="Samples a second, until a client sets another.")] = None,
     drift_ppm: Annotated[float, typer.Option(help="How much too fast the wearables' clocks run.")] = 0.0,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first sample: near a wrap, to see it.")] = 0,
     fault: Annotated[list[str] | None, typer.Option(help='"SECONDS KIND AMOUNT [WEARABLE]", as "10 loss 0.1".')] = None,
     faults: Annotated[Path | None, typer.Option(help="A file of faults, one a line.")] = None,
     seed: Annotated[int, typer.Option(help="Of what the faults leave to chance.")] = 0,
@@ -47,7 +48,7 @@ def command(
     steps = [parse(line) for line in fault or ()]
     if faults is not None:
         steps += script(faults.read_text(encoding="utf-8"))
-    worn = list(_wearables(wearable or ["witmotion"], _motion(motion), rate, drift_ppm))
+    worn = list(_wearables(wearable or ["witmotion"], _motion(motion), rate, drift_ppm, first))
     sys.exit(asyncio.run(_main(worn, steps, bus, seed, run, control)))
 
 
@@ -59,14 +60,16 @@ def _motion(name: str) -> Motion:
     return motion.recording(Path(name))
 
 
-def _wearables(names: list[str], motion: Motion, rate_hz: float | None, drift_ppm: float) -> Iterator[Wearable]:
+def _wearables(
+    names: list[str], motion: Motion, rate_hz: float | None, drift_ppm: float, first: int
+) -> Iterator[Wearable]:
     from firmware_bridge.simulator.wearables import WEARABLES
 
     for name in names:
         if name != "all" and name not in WEARABLES:
             raise ValueError(f"no wearable is called {name!r}.\nThere are: all, {', '.join(sorted(WEARABLES))}")
         for one in WEARABLES if name == "all" else (name,):
-            wearable = WEARABLES[one](motion, drift_ppm=drift_ppm)
+            wearable = WEARABLES[one](motion, drift_ppm=drift_ppm, first=first)
             wearable.rate_hz = rate_hz or wearable.rate_hz
             yield wearable
 

@@ -68,11 +68,13 @@ class Peripheral:
     Attributes:
         wearable: what it is. carriage: what the radio does to its packets, and counts of them.
         skip: notifications that the device still leaves out; skipped: those that it left out so far.
+        ended: number after the last sample that it did not leave out.
     """
 
     def __init__(self, radio: Radio, wearable: model.Wearable, address: str, carriage: Carriage) -> None:
         self.wearable, self.address, self.carriage = wearable, address, carriage
         self.skip = self.skipped = 0
+        self.ended = wearable.taken
         self._device, controller = virtual_device(radio, wearable.name, address)
         radio.carriages[controller] = carriage
         self._connection: Any = None
@@ -180,14 +182,23 @@ class Peripheral:
                 async with asyncio.timeout_at(next_s):
                     await self._wake.wait()
             self._wake.clear()
-            self._outbox += self.wearable.due(loop.time())
-            while self._outbox and self._connection is not None:
+            while self._outbox:
                 await self._send(*self._outbox.popleft())
+            for uuid, payload in self.wearable.due(loop.time()):
+                survived = self._survive(payload) if uuid in self.wearable.subscribed else None
+                if survived is not None:
+                    await self._send(uuid, survived)
 
-    async def _send(self, uuid: str, payload: bytes) -> None:
-        if self.skip and uuid in self.wearable.subscribed:
+    def _survive(self, payload: bytes) -> bytes | None:
+        if self.skip:
             self.skip -= 1
             self.skipped += 1
+            return None
+        self.ended = self.wearable.taken
+        return self.carriage.survive(payload, asyncio.get_running_loop().time())
+
+    async def _send(self, uuid: str, payload: bytes) -> None:
+        if self._connection is None:
             return
         characteristic = self._characteristics[uuid]
         if characteristic.properties & gatt.Characteristic.Properties.NOTIFY:

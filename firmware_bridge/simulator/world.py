@@ -99,8 +99,9 @@ class World:
     def stats(self) -> dict[str, Any]:
         """Counts so far, by wearable.
 
-        Samples `taken` by its sensor and `notified`; notifications `sent`, of them `lost` and `corrupted` on the air,
-        and `skipped` before that; whether it is `connected` and `streaming`, and at what `rate_hz` it samples.
+        Samples `taken` by its sensor and `notified`, and the numbers of the first one notified (`begun`) and after the
+        last one that the device did not leave out (`ended`); notifications `sent`, of them `lost` and `corrupted` on
+        the air, and `skipped` before that; whether it is `connected` and `streaming`, and at what `rate_hz` it samples.
         """
         return {
             name: {
@@ -111,6 +112,8 @@ class World:
                 "rate_hz": peripheral.wearable.rate_hz,
                 "taken": peripheral.wearable.taken,
                 "notified": peripheral.wearable.notified,
+                "begun": peripheral.wearable.begun,
+                "ended": peripheral.ended,
                 "sent": peripheral.carriage.sent,
                 "lost": peripheral.carriage.lost,
                 "corrupted": peripheral.carriage.corrupted,

@@ -1,0 +1,254 @@
+"""The bridge measured: unmodified bleak against virtual wearables, with and without faults.
+
+    python -m benchmarks.bridge profiles      scan -> label for every wearable; rate and units
+    python -m benchmarks.bridge faults        samples sent = delivered + lost, labels unchanged; a quarter of an hour
+    python -m benchmarks.bridge load          eight wearables on one core
+    python -m benchmarks.bridge memory        half an hour of every wearable in simulated time
+
+The first three need dbus-daemon and bumble (extra `sim`): the wearables run in a process of their own. Each takes
+`--json FILE` and ends with exit code 1 if it misses a target.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from benchmarks.bridge_memory import HALF_HOUR_MIN, half_hour
+from benchmarks.bridge_runs import Run, joined, show, watch, world
+from firmware_bridge.simulator import motion
+from firmware_bridge.simulator.wearables import WEARABLES
+from firmware_bridge.stream import G
+from mujo_edge.core import F32, UNKNOWN
+from mujo_edge.signal import channels_first
+from mujo_edge.sources.replay import shipped_recording
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__.split("\n", 1)[0])
+
+Json = Annotated[Path | None, typer.Option("--json", help="Write the result here.")]
+
+MEASURED_S = 12.0
+RATE_TOLERANCE, UNIT_TOLERANCE = 0.02, 0.02
+SINE_HZ, SINE_M_S2 = 1.0, 0.5 * G
+
+NUMBERED = ("mujo", "bangle", "polar", "movesense", "dot")
+"""Beginnings of the names of wearables whose packets are numbered or timed: there every sample is accounted for."""
+
+P99_LIMIT_MS = 20.0
+RSS_LIMIT_MB = 5.0
+RETURN_LIMIT_S = 3.0 + 3.0
+"""Of the first label after a device came back: three seconds, and one window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Rows of the fault table: what goes wrong, what ends it, for how long, to whom, in what world."""
+
+    name: str
+    faults: tuple[str, ...] = ()
+    end: tuple[str, ...] = ()
+    seconds: float = 45.0
+    options: tuple[str, ...] = ()
+    wearables: tuple[str, ...] = ()
+
+
+TRIALS = (
+    Trial("none"),
+    Trial("10 % loss", ("0 loss 0.1",), ("0 loss 0",)),
+    Trial("30 % loss", ("0 loss 0.3",), ("0 loss 0",)),
+    Trial("2 s bursts", ("3/10 burst 2",)),
+    Trial("500 ms stalls", ("3/10 stall 0.5",)),
+    Trial("1 % corrupt", ("0 corrupt 0.01",), ("0 corrupt 0",)),
+    Trial("20 disconnects in 5 min", ("5/15 disconnect 1",), seconds=300.0),
+    Trial("clock 200 ppm fast", options=("--drift-ppm", "200"), seconds=60.0),
+    Trial("16-bit sample counter wraps", seconds=25.0, options=("--first", str(2**16 - 800))),
+    Trial("24-bit clock of 64 us wraps", seconds=25.0, options=("--first", "55300"), wearables=("mujo",)),
+    Trial("32-bit clock of 1 us wraps", seconds=25.0, options=("--first", "257000"), wearables=("dot",)),
+    Trial("32-bit clock of 1 ms wraps", seconds=25.0, options=("--first", "223338000"), wearables=("movesense",)),
+)
+
+
+@app.command()
+def profiles(json_file: Json = None) -> None:
+    """Every wearable from scan to label, at rest and with a sine of 1 Hz and 0.5 g."""
+    runs: dict[str, dict[str, Run]] = {}
+    for name in ("rest", "sine"):
+        with world(("all",), "--motion", name) as remote:
+            runs[name] = asyncio.run(watch(remote, MEASURED_S))
+    rows = [_profile_row(name, runs["rest"][name], sine) for name, sine in runs["sine"].items()]
+    show("Every profile, scan to label", rows, json_file)
+    _end(all(row["right"] for row in rows))
+
+
+@app.command()
+def faults(
+    only: Annotated[str | None, typer.Option(help="Trials whose name holds this.")] = None,
+    wearable: Annotated[list[str] | None, typer.Option(help="Which; all that number or time their packets.")] = None,
+    json_file: Json = None,
+) -> None:
+    """What is sent is delivered or known to be lost, and labels on the undamaged parts are those without faults."""
+    recording = str(shipped_recording())
+    names = wearable or [name for name in WEARABLES if name.startswith(NUMBERED)] + ["witmotion"]
+    rows: list[dict[str, Any]] = []
+    for trial in TRIALS:
+        if only and only not in trial.name:
+            continue
+        with world(trial.wearables or names, "--motion", recording, *trial.options) as remote:
+            runs = asyncio.run(watch(remote, trial.seconds, trial.faults, trial.end))
+        for name, run in runs.items():
+            rows.append(_fault_row(trial, name, run))
+        show(f"Fault: {trial.name}", rows[-len(runs) :], None)
+    show("Faults", rows, json_file)
+    _end(all(row["exact"] is not False and row["same_labels"] in (None, 1.0) for row in rows))
+
+
+@app.command()
+def load(
+    seconds: Annotated[float, typer.Option(help="How long.")] = 60.0,
+    json_file: Json = None,
+) -> None:
+    """Eight wearables at 50 Hz, one sample a notification, with the client on one core."""
+    with world(("witmotion",) * 8, "--motion", str(shipped_recording()), "--rate", "50") as remote:
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        before_s, began_s = time.process_time(), time.monotonic()
+        runs = asyncio.run(watch(remote, seconds))
+        share = (time.process_time() - before_s) / (time.monotonic() - began_s)
+    totals = np.array([event.latency.total_ms for run in runs.values() for _, event in run.predictions])
+    dropped = sum(run.summary.tally.stats.dropped_windows for run in runs.values() if run.summary)
+    p50, p99 = np.percentile(totals, (50, 99))
+    row = {
+        "devices": len(runs),
+        "samples": sum(run.delivered for run in runs.values()),
+        "sent": sum(run.expected for run in runs.values()),
+        "predictions": len(totals),
+        "dropped windows": dropped,
+        "p50 ms": round(float(p50), 2),
+        "p99 ms": round(float(p99), 2),
+        "share of one core": round(share, 3),
+    }
+    show("Eight wearables at 50 Hz on one core: notification to prediction", [row], json_file)
+    _end(bool(p99 < P99_LIMIT_MS) and dropped == 0)
+
+
+@app.command()
+def memory(
+    minutes: Annotated[float, typer.Option(help="Simulated.")] = HALF_HOUR_MIN,
+    json_file: Json = None,
+) -> None:
+    """Resident memory over half an hour of every wearable at once, with losses and disconnects, in simulated time."""
+    rows = half_hour(minutes)
+    show("Resident memory, every wearable at once, 10 % loss, a disconnect every 15 s", rows, json_file)
+    _end(rows[-1]["grown MB"] <= RSS_LIMIT_MB)
+
+
+def _profile_row(name: str, rest: Run, sine: Run) -> dict[str, Any]:
+    assert sine.info
+    assert sine.summary
+    still, moved = joined(rest.x), joined(sine.x)
+    gravity = float(np.median(np.linalg.norm(still[:, :3], axis=1))) if len(still) else float("nan")
+    amplitude, frequency_hz = _sine(joined(sine.t_s), moved)
+    stats = sine.summary.tally.stats
+    sent_hz = float(sine.sent["rate_hz"])
+    rate_hz = stats.rate_hz or float("nan")
+    sparse = name == "infinitime"  # sends only what changes, so its rate is not its sensor's
+    right = {
+        "rate": sparse or abs(rate_hz / sent_hz - 1) < RATE_TOLERANCE,
+        "1 g": sparse or abs(gravity / G - 1) < UNIT_TOLERANCE,
+        "sine": abs(amplitude / SINE_M_S2 - 1) < 5 * UNIT_TOLERANCE and abs(frequency_hz - SINE_HZ) < 0.05,
+        "label": bool(sine.predictions),
+    }
+    return {
+        "wearable": name,
+        "channels": len(sine.info.channels),
+        "connected s": round(sine.entered_s, 2),
+        "first sample s": round(sine.arrived_s[0], 2) if sine.arrived_s else None,
+        "first label s": round(sine.predictions[0][0], 2) if sine.predictions else None,
+        "sensor Hz": sent_hz,
+        "measured Hz": round(rate_hz, 2),
+        "|a| at rest": round(gravity, 3),
+        "sine m/s2": round(amplitude, 3),
+        "sine Hz": round(frequency_hz, 3),
+        "wrong": ", ".join(what for what, is_right in right.items() if not is_right),
+        "right": all(right.values()),
+    }
+
+
+def _sine(t_s: np.ndarray, x: F32) -> tuple[float, float]:
+    """Amplitude and frequency of the strongest line between 0.5 and 2 Hz on the x axis, by least squares."""
+    best = (0.0, 0.0)
+    for frequency_hz in np.arange(0.5, 2.0, 0.005):
+        phase = 2 * np.pi * frequency_hz * t_s
+        basis = np.stack([np.sin(phase), np.cos(phase), np.ones_like(phase)], 1)
+        (a, b, _), *_ = np.linalg.lstsq(basis, x[:, 0], rcond=None)
+        best = max(best, (float(np.hypot(a, b)), float(frequency_hz)))
+    return best
+
+
+def _fault_row(trial: Trial, name: str, run: Run) -> dict[str, Any]:
+    assert run.summary
+    stats = run.summary.tally.stats
+    numbered = name.startswith(NUMBERED)
+    returns = [note for note in run.notes if note.startswith("reconnected")]
+    return {
+        "fault": trial.name,
+        "wearable": name,
+        "sent": run.expected,
+        "delivered": run.delivered,
+        "lost": stats.lost,
+        "corrupt": stats.corrupt,
+        "gaps": stats.gaps,
+        "twice": stats.repeated,
+        "clock ppm": None if stats.drift_ppm is None else round(stats.drift_ppm),
+        "exact": run.expected == run.delivered + stats.lost if numbered else None,
+        "windows": len(run.predictions),
+        "same_labels": _same_labels(run) if numbered else None,
+        "notes": "; ".join(returns),
+    }
+
+
+def _same_labels(run: Run) -> float | None:
+    """Share of the undamaged windows whose own label is that of the signal that the sensor really felt.
+
+    The wearable takes sample k at k / rate of its own clock, and so does the motion that it plays.
+    """
+    recognizer = run.recognizer
+    assert recognizer
+    felt = motion.recording(shipped_recording())
+    rate_hz, begun_s = float(run.sent["rate_hz"]), run.t_s[0][0]
+    whole = [window for window in recognizer.windows if window.coverage == 1]
+    if not whole:
+        return None
+    spec = recognizer.bundle.input
+    numbers = np.arange(run.sent["begun"], run.sent["ended"] + 2)
+    taken_s, taken = (numbers - numbers[0]) / rate_hz + begun_s, felt(numbers / rate_hz)
+    grid = np.arange(spec.window - 1, -1, -1) / spec.rate_hz
+    clean = np.stack(
+        [np.stack([np.interp(window.end_s - grid, taken_s, one) for one in taken.T], 1) for window in whole]
+    ).astype(np.float32)
+    came = np.stack([window.x for window in whole])
+    labels = [_labels(recognizer, x[:, :, : came.shape[2]]) for x in (came, clean)]
+    return float(np.mean([one == other for one, other in zip(*labels, strict=True)]))
+
+
+def _labels(recognizer: Any, x: F32) -> list[str]:
+    embeddings = recognizer.bundle.embed(channels_first(x))
+    names: Sequence[str] = recognizer.labels.names
+    return [names[int(row.argmax())] or UNKNOWN for row in recognizer.labels.probabilities(embeddings)]
+
+
+def _end(right: bool) -> None:
+    if not right:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()
