@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from firmware_bridge.simulator.wearable import Wearable
+from firmware_bridge.simulator.wearables.infinitime import InfiniTime
+from firmware_bridge.simulator.wearables.microbit import MicroBit
 from firmware_bridge.simulator.wearables.movesense import Movesense
 from firmware_bridge.simulator.wearables.mujo import Mujo
 from firmware_bridge.simulator.wearables.polar import PolarH10, PolarVerity
+from firmware_bridge.simulator.wearables.thingy52 import Thingy52
 from firmware_bridge.simulator.wearables.witmotion import WitMotion
 
 WEARABLES: dict[str, type[Wearable]] = {
     "movesense": Movesense,
+    "infinitime": InfiniTime,
+    "microbit": MicroBit,
     "mujo": Mujo,
     "polar-h10": PolarH10,
     "polar-verity": PolarVerity,
+    "thingy52": Thingy52,
     "witmotion": WitMotion,
 }
 """By the name that the simulator's `--wearable` takes: the profile, or where it has several models, "polar-h10"."""
