@@ -20,6 +20,9 @@ LATE = 0.02
 """Weight of a point above the line beside that of one below. Measured on links of 15 to 100 ms connection interval:
 smaller ones follow the edge no better, and take longer to forget a point that is too low."""
 
+HELD_UP_S = 0.05
+"""A point that is further off weighs less in proportion (Huber 1964): a stall says nothing of the link."""
+
 JITTER_S = 0.015
 """Spread of arrivals at the usual connection intervals, against which first guesses are weighed."""
 
@@ -95,7 +98,8 @@ class Line:
         """A point, at an x that is no smaller than that of the last."""
         keep = exp(-min(x - self._last, GAP_S) / self._memory)
         self._last = x
-        weight = 1.0 if y <= self.at(x) else self._late
+        late = y - self.at(x)
+        weight = (self._late if late > 0 else 1.0) * min(1.0, HELD_UP_S / (abs(late) or 1.0))
         before = self._weight * keep
         self._weight = before + weight
         dx, dy, share = x - self._x, y - self._y, weight / self._weight
@@ -319,8 +323,8 @@ class Timebase:
         x = self._count * self._nominal_s
         late_s = received_s - line.at(x)
         if not self._format.even:
-            end_s = received_s
-        elif again or (not counts and (self._interrupted or late_s > STALL_S)):
+            return self._batch(received_s, n, fresh, period_s), ahead - fresh
+        if again or (not counts and (self._interrupted or late_s > STALL_S)):
             line.move(x, received_s)
             end_s = max(received_s, self._last_s + RESTART_S + (n - 1) * period_s) if again else received_s
         elif shift_s := self._streak.lasting(late_s, min(SHIFT_S, SHIFT * period_s), received_s):
@@ -328,8 +332,10 @@ class Timebase:
             line.move(x, end_s)
         else:
             line.add(x, received_s)
-            step_s = ahead * self._nominal_s * line.slope
-            end_s = self._last_s + min(max(line.at(x) - self._last_s, (1 - SLEW) * step_s), (1 + SLEW) * step_s)
+            if late_s < -HELD_UP_S:  # nothing is early, so the line was wrong: what it began with was held up
+                line.move(x, received_s)
+            end_s = min(line.at(x), self._last_s + (1 + SLEW) * ahead * self._nominal_s * line.slope)
+        end_s = max(end_s, self._last_s + (1 - SLEW) * ahead * self._nominal_s * line.slope)
         return self._batch(end_s, n, fresh, period_s), ahead - fresh
 
     def _heard(self, own_s: float, received_s: float) -> None:
