@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from firmware_bridge.simulator.wearable import Wearable
+from firmware_bridge.simulator.wearables.dot import Dot
 from firmware_bridge.simulator.wearables.infinitime import InfiniTime
 from firmware_bridge.simulator.wearables.microbit import MicroBit
 from firmware_bridge.simulator.wearables.movesense import Movesense
@@ -12,9 +13,10 @@ from firmware_bridge.simulator.wearables.thingy52 import Thingy52
 from firmware_bridge.simulator.wearables.witmotion import WitMotion
 
 WEARABLES: dict[str, type[Wearable]] = {
-    "movesense": Movesense,
+    "dot": Dot,
     "infinitime": InfiniTime,
     "microbit": MicroBit,
+    "movesense": Movesense,
     "mujo": Mujo,
     "polar-h10": PolarH10,
     "polar-verity": PolarVerity,
