@@ -35,10 +35,11 @@ Buffers = Mapping[str, tuple[str, str, str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Of an answer: which session of the app it is from, and whether it measures."""
+    """Of an answer: which session of the app it is from, whether it measures, and whether samples came."""
 
     session: str
     measuring: bool
+    new: bool
 
 
 def experiment(config: bytes) -> tuple[str, Buffers]:
@@ -62,31 +63,46 @@ def layout_of(buffers: Buffers) -> Layout:
     return choose(buffers, ("accelerometer",), "linear_acceleration", "gravity", "gyroscope")
 
 
-def query(buffers: Buffers, since_s: Mapping[str, float]) -> str:
-    """Path and query for the samples newer than `since_s`, by sensor; all samples of a sensor without."""
-    parts = []
-    for sensor, (t, *axes) in buffers.items():
-        after = since_s.get(sensor)
-        time = quote(t, safe="")
-        wanted, also = ("full", "full") if after is None else (repr(after), f"{after!r}%7C{time}")
-        parts += [f"{time}={wanted}", *(f"{quote(axis, safe='')}={also}" for axis in axes)]
-    return "/get?" + "&".join(parts)
+class Poll:
+    """What to ask next: at first for the newest sample, then for all that are newer than those that came.
 
+    `since_s` is the time of the newest sample of each sensor; cleared, it asks for the newest sample again.
+    """
 
-def status(body: bytes) -> Status:
-    """The status in an answer to /get. Raises `CodecError`."""
-    about = parse(body).get("status")
-    if not isinstance(about, dict):
-        raise CodecError("an answer of phyphox has no status")
-    return Status(str(about.get("session"))[:64], about.get("measuring") is True)
+    def __init__(self, buffers: Buffers) -> None:
+        self.since_s: dict[str, float] = {}
+        self._buffers = buffers
+
+    @property
+    def path(self) -> str:
+        """Path and query."""
+        parts = []
+        for sensor, (t, *axes) in self._buffers.items():
+            time, since_s = quote(t, safe=""), self.since_s.get(sensor)
+            parts.append(time if since_s is None else f"{time}={since_s!r}")
+            parts += [quote(axis, safe="") + ("" if since_s is None else f"={since_s!r}%7C{time}") for axis in axes]
+        return "/get?" + "&".join(parts)
+
+    def answered(self, body: bytes) -> Status:
+        """Take note of an answer -> the status in it. Raises `CodecError`."""
+        answer = parse(body)
+        about, buffers = answer.get("status"), answer.get("buffer")
+        if not isinstance(about, dict) or not isinstance(buffers, dict):
+            raise CodecError("an answer of phyphox has no status or no buffers")
+        new = False
+        for sensor, names in self._buffers.items():
+            rows = _rows(buffers, names)
+            if len(rows):
+                new, self.since_s[sensor] = True, float(rows[-1, 0])
+        return Status(str(about.get("session"))[:64], about.get("measuring") is True, new)
 
 
 class Phyphox(PayloadDecoder):
-    """Decoder of answers to /get. `last_s` is the time of the newest sample of each sensor."""
+    """Decoder of answers to /get."""
 
     def __init__(self, layout: Layout, buffers: Buffers) -> None:
         super().__init__(layout.format, {"": self._decode}, MAX_BODY)
-        self.last_s: dict[str, float] = {}
+        self._last_s: dict[str, float] = {}
         self._layout, self._joiner = layout, Joiner(layout)
         self._buffers = {sensor: buffers[sensor] for sensor in layout.streams}
 
@@ -94,20 +110,20 @@ class Phyphox(PayloadDecoder):
         answer = parse(body).get("buffer")
         if not isinstance(answer, dict):
             raise CodecError("an answer of phyphox has no buffers")
-        columns = {sensor: _columns(answer, names) for sensor, names in self._buffers.items()}
-        if any(len(rows) and rows[-1, 0] < self.last_s.get(sensor, -np.inf) for sensor, rows in columns.items()):
-            self.last_s.clear()  # its data were cleared: time began anew
+        found = {sensor: _rows(answer, names) for sensor, names in self._buffers.items()}
+        if any(len(rows) and rows[-1, 0] < self._last_s.get(sensor, -np.inf) for sensor, rows in found.items()):
+            self._last_s.clear()  # its data were cleared: time began anew
             self._joiner = Joiner(self._layout)
         packets: list[Packet] = []
-        for sensor, rows in columns.items():
-            rows = rows[rows[:, 0] > self.last_s.get(sensor, -np.inf)]
+        for sensor, rows in found.items():
+            rows = rows[rows[:, 0] > self._last_s.get(sensor, -np.inf)]
             if len(rows):
-                self.last_s[sensor] = float(rows[-1, 0])
+                self._last_s[sensor] = float(rows[-1, 0])
                 packets += self._joiner.feed(sensor, rows[:, 0].copy(), rows[:, 1:].astype(np.float32))
         return packets
 
 
-def _columns(answer: Mapping[str, object], names: tuple[str, str, str, str]) -> F64:
+def _rows(answer: Mapping[str, object], names: tuple[str, str, str, str]) -> F64:
     """(n, 4) time and axes of one sensor, as many as all its buffers have, without those that have no value."""
     columns: list[list[float]] = []
     for name in names:

@@ -52,7 +52,7 @@ IN_G = 3.2
 """Median |a| or |gravity| below it is in g, above it in m/s2: the geometric mean of 1 and 9.81 is 3.13."""
 
 ENOUGH = 20
-"""Samples of an acceleration that a layout can be told from."""
+"""Samples of a stream that a layout can be told from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +115,12 @@ def survey(messages: Sequence[Message], ios: bool) -> tuple[Layout, str]:
 
 
 def enough(messages: Sequence[Message]) -> bool:
-    """Whether `survey` can decide: some acceleration has come, and time for all others to come, too."""
-    counts = {stream: sum(len(message.samples.get(stream, ())) for message in messages) for stream in ACCELERATIONS}
-    return len(messages) > 1 and max(counts.values()) >= ENOUGH
-
-
-ACCELERATIONS = (ACCELERATION, TOTAL, UNCALIBRATED, WRIST)
+    """Whether `survey` can decide: a stream has come that is long enough, and so has the next message."""
+    counts: dict[str, int] = {}
+    for message in messages:
+        for stream, rows in message.samples.items():
+            counts[stream] = counts.get(stream, 0) + len(rows)
+    return len(messages) > 1 and max(counts.values(), default=0) >= ENOUGH
 
 
 class SensorLogger(PayloadDecoder):

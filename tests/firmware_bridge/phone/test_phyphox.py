@@ -9,7 +9,7 @@ from hostile_json import survives_json
 
 from firmware_bridge.phone import decoder
 from firmware_bridge.phone.layout import Layout
-from firmware_bridge.phone.phyphox import Phyphox, Status, experiment, layout_of, query, status
+from firmware_bridge.phone.phyphox import Phyphox, Poll, Status, experiment, layout_of
 from firmware_bridge.stream import CodecError
 
 BUFFERS = {"accelerometer": ("acc_time", "accX", "accY", "accZ"), "gyroscope": ("gyr_time", "gyrX", "gyrY", "gyrZ")}
@@ -52,9 +52,16 @@ def test_the_experiment_is_found() -> None:
 
 
 def test_only_what_is_new_is_asked_for() -> None:
-    one = {"accelerometer": ("t", "acc x", "y", "z")}
-    assert query(one, {}) == "/get?t=full&acc%20x=full&y=full&z=full"
-    assert query(one, {"accelerometer": 3.5}) == "/get?t=3.5&acc%20x=3.5%7Ct&y=3.5%7Ct&z=3.5%7Ct"
+    poll = Poll({"accelerometer": ("t", "acc x", "y", "z")})
+    assert poll.path == "/get?t&acc%20x&y&z"
+    new = {"t": [3.25, 3.5], "acc x": [1.0, 2.0], "y": [0.0, 0.0], "z": [9.81, 9.81]}
+    assert poll.answered(json.dumps(answer(**new)).encode()) == Status("a1b2c3", True, True)
+    assert poll.path == "/get?t=3.5&acc%20x=3.5%7Ct&y=3.5%7Ct&z=3.5%7Ct"
+    none = {name: [] for name in new}
+    assert poll.answered(json.dumps(answer(**none)).encode()) == Status("a1b2c3", True, False)
+    assert poll.since_s == {"accelerometer": 3.5}
+    with pytest.raises(CodecError, match="no status"):
+        poll.answered(b"{}")
 
 
 def test_answers_become_samples_each_once() -> None:
@@ -62,10 +69,6 @@ def test_answers_become_samples_each_once() -> None:
     packets = [*made.feed(json.dumps(both(0, 20)).encode()), *made.feed(json.dumps(both(15, 20)).encode())]
     x = np.concatenate([packet.x for packet in packets])
     np.testing.assert_allclose(x, [[i, 0, 9.81, 0.1 * i, 0, 0] for i in range(35)], atol=1e-6)
-    assert made.last_s == {"accelerometer": 0.34, "gyroscope": 0.34}
-    assert status(json.dumps(both(0, 1)).encode()) == Status("a1b2c3", True)
-    with pytest.raises(CodecError, match="no status"):
-        status(b"{}")
 
 
 def test_null_is_no_sample_and_buffers_may_differ_in_length() -> None:
@@ -80,7 +83,6 @@ def test_data_that_were_cleared_begin_anew() -> None:
     made.feed(json.dumps(both(500, 20)).encode())
     packets = made.feed(json.dumps(both(0, 20)).encode())
     assert sum(len(packet.x) for packet in packets) == 20
-    assert made.last_s["accelerometer"] == 0.19
 
 
 def test_the_transcript_makes_the_same_decoder() -> None:

@@ -1,0 +1,59 @@
+"""Phones: apps that stream, and our own page in a phone's browser."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mujo_edge.core import UsageError, require_extra
+
+if TYPE_CHECKING:
+    from mujo_edge.sources.phone.base import PhoneSource
+
+APPS = ("browser", "sensor-logger", "sensorserver", "phyphox")
+
+
+def phone_source(
+    app: str,
+    *,
+    url: str | None = None,
+    host: str | None = None,
+    port: int | None = None,
+    rate_hz: float | None = None,
+) -> PhoneSource:
+    """The source of `app`; that of "browser" is a `Sink` as well, which shows the label on the phone.
+
+    Args:
+        app: one of `APPS`. url: where the app is; for those that serve on the phone.
+        host, port: where the phone finds this machine; for the others. Loopback unless `host` is given.
+        rate_hz: must be None, as apps are set on the phone.
+
+    Raises:
+        UsageError: no such app, or an option that is missing or without meaning for it.
+        MissingExtraError: the extra `phone` is not installed.
+    """
+    if app not in APPS:
+        raise UsageError(f"--phone {app}: choose one of {', '.join(APPS)}")
+    if rate_hz is not None:
+        raise UsageError("--rate has no meaning with --phone: the rate is set in the app, and measured here")
+    calls = app in ("sensorserver", "phyphox")
+    if calls and (host is not None or port is not None):
+        raise UsageError(f"--host and --port have no meaning with {app}, which serves on the phone. Give --url")
+    if not calls and url is not None:
+        raise UsageError(f"--url has no meaning with {app}, which comes to this machine. Give --host and --port")
+    if calls and url is None:
+        example = "ws://192.168.1.20:8080" if app == "sensorserver" else "http://192.168.1.20:8080"
+        raise UsageError(f"--phone {app} needs the address that the app shows, such as --url {example}")
+    for module in ("aiohttp", "segno", "trustme"):
+        require_extra(module, "phone")
+    if app == "browser":
+        from mujo_edge.sources.phone.browser import BrowserSource
+
+        return BrowserSource(host, port)
+    if app == "sensor-logger":
+        from mujo_edge.sources.phone.push import SensorLoggerSource
+
+        return SensorLoggerSource(host, port)
+    from mujo_edge.sources.phone.client import PhyphoxSource, SensorServerSource
+
+    assert url is not None
+    return SensorServerSource(url) if app == "sensorserver" else PhyphoxSource(url)

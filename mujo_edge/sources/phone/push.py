@@ -1,0 +1,128 @@
+"""Sensor Logger's HTTP Push, received here."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from time import monotonic
+
+from aiohttp import web
+
+from firmware_bridge.phone import sensor_logger
+from firmware_bridge.phone.sensor_logger import Message, enough, read, survey
+from firmware_bridge.stream import ACC, CodecError
+from mujo_edge.core import DataError
+from mujo_edge.sources.phone.base import Announce, PhoneSource, to_stderr
+from mujo_edge.sources.phone.server import Door, is_loopback
+
+OWNED_S = 10.0
+"""So long after its last push is the stream kept for a phone; then another may take over."""
+
+
+ADVICE = (
+    "In Sensor Logger turn on Accelerometer, Gravity and Gyroscope (and Total Acceleration on Android, or "
+    "Accelerometer Uncalibrated on an iPhone)"
+)
+
+
+class UnfitError(web.HTTPClientError):
+    """The status whose text Sensor Logger shows to the person (awesome-sensor-logger, README.md, Setting Up Server)."""
+
+    status_code = 499
+
+
+class SensorLoggerSource(PhoneSource):
+    """A server for the pushes of one phone, or of its watch. `host` None binds to loopback.
+
+    Raises `UsageError` for a host that is none; on entering `DeviceError` if it cannot listen, `DataError` if the
+    first phone sends no gravity.
+    """
+
+    def __init__(self, host: str | None = None, port: int | None = None, announce: Announce = to_stderr) -> None:
+        super().__init__("Sensor Logger", announce)
+        self._doing = "waiting for Sensor Logger to push"
+        self._local = is_loopback(host)
+        self._door = Door(
+            host, port, tls=False, max_body=sensor_logger.MAX_MESSAGE, requests_s=30.0, bytes_s=2.0 * (1 << 20)
+        )
+        self._door.app.router.add_post("/data", self._pushed)
+        self._door.app.router.add_post("/{token}/data", self._pushed)
+        self._phone: tuple[str, str] | None = None
+        self._pushed_s = 0.0
+        self._first: list[tuple[float, bytes, Message]] = []
+        self._streaming = False
+        self._channels: tuple[str, ...] | None = None
+        self._unfit: asyncio.Future[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """What is entered in the app; known once it listens."""
+        return f"{self._door.origin}/{self._door.token}/data"
+
+    async def _run(self) -> None:
+        self._unfit = asyncio.get_running_loop().create_future()
+        async with self._door.open():
+            reach = (
+                "Only this machine reaches it; for a phone in the same network give --host with this machine's address."
+                if self._local
+                else "The address holds a token for this run; what the phone pushes can be read in the network (http)."
+            )
+            self._announce(
+                f"In Sensor Logger, Settings > Data Streaming, enable HTTP Push with this Push URL:\n\n  {self.url}\n\n"
+                f"{ADVICE}, and start a recording. {reach}"
+            )
+            await self._unfit
+
+    async def _pushed(self, request: web.Request) -> web.Response:
+        data, received_s = await self._door.body(request), monotonic()
+        try:
+            message = read(data, () if self._streaming else None)
+        except CodecError as error:
+            if self._streaming:
+                self._inlet.put(data)  # to be counted
+            raise web.HTTPBadRequest(text=str(error)) from None
+        phone = (message.device, message.session)
+        if self._phone and phone[0] != self._phone[0] and received_s - self._pushed_s < OWNED_S:
+            raise web.HTTPConflict(text="another phone is streaming")
+        if phone != self._phone:
+            message = read(data)
+            if not message.samples:
+                return web.Response(text="received; there is no motion in it")
+            if self._streaming:
+                self._inlet.put(b"", kind="close")
+            self._phone, self._first = phone, []
+            self._streaming = False
+        self._pushed_s = received_s
+        if self._streaming:
+            self._inlet.put(data, received_s=received_s)
+        else:
+            self._first.append((received_s, data, message))
+            self._survey(ios="CFNetwork" in request.headers.get("User-Agent", ""))
+        return web.Response(text="received")
+
+    def _survey(self, ios: bool) -> None:
+        """Begin the stream once it is known what the phone sends. Raises 499 with what it should send."""
+        messages = [message for _, _, message in self._first]
+        if not enough(messages):
+            return
+        first, self._first = self._first, []
+        try:
+            layout, note = survey(messages, ios)
+            if self._channels == ACC:
+                layout = replace(layout, gyroscope=None)
+            if self._channels not in (None, layout.format.channels):
+                raise CodecError("the phone sends no gyroscope, and the one before did")
+        except CodecError as error:
+            self._phone = None
+            self._doing = f"a phone was refused: {error}"
+            if self._unfit and self._channels is None:
+                self._unfit.set_exception(DataError(f"Sensor Logger: {error}. {ADVICE}"))
+            raise UnfitError(text=f"{error}. {ADVICE}", reason="Not Usable") from None
+        self._channels = layout.format.channels
+        if note and note not in self._said:
+            self._said.append(note)
+        about = {"app": "sensor-logger", "device": messages[0].device, "ios": ios, "layout": layout.about()}
+        self._opened(about, first[0][0])
+        self._streaming = True
+        for received_s, data, _ in first:
+            self._inlet.put(data, received_s=received_s)

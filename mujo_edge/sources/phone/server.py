@@ -1,0 +1,203 @@
+"""The server that a phone finds here: bound to loopback unless told otherwise, behind a one-time token and limits."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import secrets
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+
+import trustme
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from mujo_edge.core import DeviceError, UsageError
+
+LOOPBACK = "127.0.0.1"
+PORT = 8765
+
+BODY_S = 10.0
+"""Time in which the body of a request must have come."""
+
+VALID = timedelta(days=2)
+"""How long a certificate holds; it is made for one run."""
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "accelerometer=(self), gyroscope=(self), screen-wake-lock=(self)",
+    "Referrer-Policy": "no-referrer",
+    "Server": "mujo-edge",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Budget:
+    """So many units a second, and a burst of `seconds` of them."""
+
+    def __init__(self, per_s: float, seconds: float = 2.0) -> None:
+        self._per_s, self._most = per_s, per_s * seconds
+        self._left, self._at_s = self._most, monotonic()
+
+    def take(self, units: float = 1.0) -> bool:
+        """Whether there is enough left for `units`, which are then used up."""
+        now_s = monotonic()
+        self._left = min(self._most, self._left + (now_s - self._at_s) * self._per_s)
+        self._at_s = now_s
+        if self._left < units:
+            return False
+        self._left -= units
+        return True
+
+
+class Door:
+    """An aiohttp application behind a token, which is the first part of a path or comes as Authorization.
+
+    Args:
+        host, port: to bind to; None is loopback, and `PORT`. tls: serve https, with a certificate made for this run.
+        max_body: bytes of a request. requests_s, bytes_s: what a phone may send.
+
+    Attributes:
+        app: to add routes to; a path without token in it asks for the header. token, url: of this run.
+
+    Raises `UsageError` for a host that is none.
+    """
+
+    def __init__(
+        self, host: str | None, port: int | None, *, tls: bool, max_body: int, requests_s: float, bytes_s: float
+    ) -> None:
+        self.token = secrets.token_urlsafe(16)
+        self._host, self._port = host or LOOPBACK, PORT if port is None else port
+        self._name = reachable(self._host)
+        self._max_body = max_body
+        self._context = certificate({self._name, "localhost", LOOPBACK}) if tls else None
+        self._requests, self._bytes, self._strangers = Budget(requests_s), Budget(bytes_s), Budget(5.0)
+        self.app = web.Application(middlewares=[self._guard], client_max_size=max_body)
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, as the phone sees them."""
+        name = f"[{self._name}]" if ":" in self._name else self._name
+        return f"{'https' if self._context else 'http'}://{name}:{self._port}"
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Serve. Raises `DeviceError` if the address cannot be bound to."""
+        runner = web.AppRunner(self.app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, self._host, self._port, ssl_context=self._context)
+            try:
+                await site.start()
+            except OSError as error:
+                raise DeviceError(
+                    f"cannot listen on {self._host}, port {self._port}: {error.strerror or error}. "
+                    "Choose another --port, or a --host of this machine"
+                ) from None
+            self._port = runner.addresses[0][1]
+            yield
+        finally:
+            await runner.cleanup()
+
+    async def body(self, request: web.Request) -> bytes:
+        """What was posted. Raises 408, 413 or 429."""
+        if (request.content_length or 0) > self._max_body:
+            raise web.HTTPRequestEntityTooLarge(self._max_body, request.content_length or 0)
+        try:
+            async with asyncio.timeout(BODY_S):
+                data = await request.read()
+        except TimeoutError:
+            raise web.HTTPRequestTimeout(text="the body did not come in time") from None
+        if not self._bytes.take(len(data)):
+            raise web.HTTPTooManyRequests(text="too much data in too short a time")
+        return data
+
+    def same_origin(self, request: web.Request) -> None:
+        """Raises 403 for a request of another page than ours, which a browser names in Origin."""
+        if request.headers.get("Origin") != f"{request.scheme}://{request.host}":
+            raise web.HTTPForbidden(text="this is open to its own page only")
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            response = await self._admitted(request, handler)
+        except web.HTTPException as refusal:
+            response = web.Response(status=refusal.status, text=refusal.text, reason=refusal.reason)
+            for name in ("Allow", "Retry-After"):
+                if name in refusal.headers:
+                    response.headers[name] = refusal.headers[name]
+        if not response.prepared:
+            response.headers.update(HEADERS)
+            # Safari took long to count wss: as 'self'.
+            own = f"'self' {'wss' if self._context else 'ws'}://{request.host}" if self._known(request) else "'self'"
+            response.headers["Content-Security-Policy"] = (
+                f"default-src 'self'; connect-src {own}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+            )
+        return response
+
+    async def _admitted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The handler's answer. Raises 400 to 405 or 429 for who should not come in."""
+        found = request.match_info
+        sent = request.headers.get("Authorization", "").removeprefix("Bearer ").strip() or found.get("token")
+        trusted = sent is not None and hmac.compare_digest(sent.encode("utf-8", "replace"), self.token.encode())
+        if not (self._requests if trusted else self._strangers).take():
+            raise web.HTTPTooManyRequests(text="too many requests", headers={"Retry-After": "1"})
+        if not self._known(request):
+            raise web.HTTPBadRequest(text="ask for the address that mujo-edge shows")
+        if found.http_exception is not None:
+            return await handler(request)
+        if sent is None:
+            raise web.HTTPUnauthorized(text="the token is missing: use the address that mujo-edge shows")
+        if not trusted:
+            raise web.HTTPForbidden(text="wrong token: mujo-edge makes a new one for every run")
+        return await handler(request)
+
+    def _known(self, request: web.Request) -> bool:
+        """Whether we were asked for by our name or by an address; another name may be an attack by DNS rebinding."""
+        name = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdigit() else request.host
+        return name.strip("[]") in (self._name, "localhost") or _is_address(name.strip("[]"))
+
+
+def certificate(names: Iterable[str]) -> ssl.SSLContext:
+    """A TLS context for these names, signed by nobody; its key is in a file (0600) only while it is loaded."""
+    issued = trustme.CA().issue_cert(*sorted(set(names)), not_after=datetime.now(UTC) + VALID)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    issued.configure_cert(context)
+    return context
+
+
+def reachable(host: str) -> str:
+    """The name or address by which others reach a server bound to `host`. Raises `UsageError`."""
+    if not host or any(character in host for character in "/@ \t?#"):
+        raise UsageError(f"--host {host}: give an address of this machine, such as 192.168.1.10, or 0.0.0.0 for all")
+    if not _is_address(host) or not ipaddress.ip_address(host).is_unspecified:
+        return host
+    # Connecting a datagram socket sends nothing; it only asks which of our addresses would be used (RFC 5737 net).
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return LOOPBACK
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a server bound to `host` is open to this machine only."""
+    return host in (None, "localhost") or (_is_address(host or "") and ipaddress.ip_address(host or "").is_loopback)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
