@@ -1,4 +1,4 @@
-"""The air between virtual Bluetooth controllers: bumble's in-process link, with what radio does to notifications."""
+"""The air between virtual Bluetooth controllers: bumble's in-process link, with what radio and devices do to it."""
 
 from __future__ import annotations
 
@@ -14,56 +14,54 @@ from bumble.controller import Controller
 from bumble.core import PhysicalTransport
 from bumble.link import LocalLink
 
-ATT, NOTIFICATION, VALUE_AT = 4, 0x1B, 7
-"""L2CAP channel of ATT, opcode of ATT_HANDLE_VALUE_NTF, and where its value begins behind the L2CAP header, the
-opcode and the handle (Core specification, Vol 3, Part A, 3.1 and Part F, 3.4.7.1)."""
+ATT, NOTIFICATION = 4, 0x1B
+"""L2CAP channel of ATT, and ATT_HANDLE_VALUE_NTF (Core specification, Vol 3, Part A, 2.1 and Part F, 3.4.7.1)."""
+
+FADING_DB = 2
+"""What is heard comes now stronger, now weaker. Where it did not, BlueZ would not say again that it is heard."""
 
 
 @dataclass(slots=True)
 class Carriage:
-    """How one device's packets reach the central.
+    """How one device is heard (about `rssi_dbm`), and how its packets reach the central.
 
-    `loss` and `corruption` are shares of notifications; nothing is heard until `deaf_until_s`, nothing delivered until
-    `stalled_until_s`; `delay_s` is added to every notification and `answer_s` to every other packet; with `interval_s`
-    packets come only at connection events, that far apart. `rssi_dbm` is how strongly it is heard. Counts:
-    notifications `sent` by the device, and of them those `lost` and `corrupted`.
+    `loss` and `corruption` are shares of the notifications that hold samples, all of which are lost until
+    `deaf_until_s`. (What answers a write is spared: a radio repeats until it is heard, and what is lost is what piles
+    up in a device.) Nothing arrives before `stalled_until_s`; `delay_s` is added to every notification and `answer_s`
+    to every other packet; with `interval_s` packets come only at connection events, that far apart. Counts: of
+    notifications `sent` with samples, and of them those `lost` and `corrupted`.
     """
 
     random: Random
     rssi_dbm: int = -50
     loss: float = 0.0
     corruption: float = 0.0
+    deaf_until_s: float = 0.0
+    stalled_until_s: float = 0.0
     delay_s: float = 0.0
     answer_s: float = 0.0
     interval_s: float = 0.0
-    deaf_until_s: float = 0.0
-    stalled_until_s: float = 0.0
     sent: int = 0
     lost: int = 0
     corrupted: int = 0
 
-    def carry(self, pdu: bytes, now_s: float) -> tuple[float, bytes] | None:
-        """When an L2CAP packet arrives and how; None if never. Only notifications are lost or damaged: the rest of
-        ATT waits for an answer, and the link layer of a real radio sends it again until it has one."""
-        due_s = max(now_s, self.stalled_until_s)
-        if pdu[2] == ATT and pdu[4] == NOTIFICATION:
-            self.sent += 1
-            if now_s < self.deaf_until_s or self.random.random() < self.loss:
-                self.lost += 1
-                return None
-            if len(pdu) > VALUE_AT and self.random.random() < self.corruption:
-                self.corrupted += 1
-                pdu = self._damaged(pdu)
-            due_s += self.delay_s
-        else:
-            due_s += self.answer_s
-        if self.interval_s:
-            due_s += -due_s % self.interval_s
-        return due_s, pdu
+    def survive(self, payload: bytes, now_s: float) -> bytes | None:
+        """What becomes of a notification with samples; None if it is lost."""
+        self.sent += 1
+        if now_s < self.deaf_until_s or self.random.random() < self.loss:
+            self.lost += 1
+            return None
+        if payload and self.random.random() < self.corruption:
+            self.corrupted += 1
+            at, change = self.random.randrange(len(payload)), self.random.randint(1, 255)
+            return payload[:at] + bytes([payload[at] ^ change]) + payload[at + 1 :]
+        return payload
 
-    def _damaged(self, pdu: bytes) -> bytes:
-        at = self.random.randrange(VALUE_AT, len(pdu))
-        return pdu[:at] + bytes([pdu[at] ^ self.random.randint(1, 255)]) + pdu[at + 1 :]
+    def due_s(self, pdu: bytes, now_s: float) -> float:
+        """When an L2CAP packet that is sent now arrives."""
+        notification = pdu[2] == ATT and pdu[4] == NOTIFICATION
+        due_s = max(now_s + (self.delay_s if notification else self.answer_s), self.stalled_until_s)
+        return due_s + (-due_s % self.interval_s if self.interval_s else 0)
 
 
 class Radio(LocalLink):  # type: ignore[misc]
@@ -78,10 +76,7 @@ class Radio(LocalLink):  # type: ignore[misc]
         """See `LocalLink`."""
         now_s = asyncio.get_running_loop().time()
         carriage = self.carriages.get(sender)
-        carried = (now_s, data) if carriage is None else carriage.carry(data, now_s)
-        if carried is None:
-            return
-        due_s, data = carried
+        due_s = now_s if carriage is None else carriage.due_s(data, now_s)
 
         def deliver() -> None:
             self._deliver(sender, destination, data)
@@ -131,6 +126,7 @@ class VirtualController(Controller):  # type: ignore[misc]
 
     def __init__(self, name: str, radio: Radio) -> None:
         super().__init__(name, link=radio)
+        self._fading = Random(name)
         self.le_features &= ~(hci.LeFeatureMask.LE_EXTENDED_ADVERTISING | hci.LeFeatureMask.LL_PRIVACY)
 
     def send_hci_packet(self, packet: Any) -> None:
@@ -168,5 +164,5 @@ class VirtualController(Controller):  # type: ignore[misc]
             address_type=report.address_type,
             address=report.address,
             data=data,
-            rssi=report.rssi if carriage is None else carriage.rssi_dbm,
+            rssi=(report.rssi if carriage is None else carriage.rssi_dbm) + self._fading.randint(-FADING_DB, FADING_DB),
         )

@@ -56,7 +56,7 @@ class World:
         self._bus, self._faults = bus, tuple(faults)
         self._radio = Radio()
         for number, wearable in enumerate(wearables):
-            carriage = Carriage(Random(f"{seed} {number}"), rssi_dbm=-50 - 4 * number)
+            carriage = Carriage(Random(f"{seed} {number}"), rssi_dbm=-50 - 5 * number)
             address = f"E0:00:00:00:{number >> 8:02X}:{number & 0xFF:02X}"
             name = _free(wearable.profile, self.peripherals)
             self.peripherals[name] = Peripheral(self._radio, wearable, address, carriage)

@@ -219,14 +219,14 @@ class Adapter:
         self._powered()
         if self.refuse:
             self.refuse -= 1
-            raise RefusedError("Failed", "br-connection-unknown")
+            raise RefusedError("Failed", "le-connection-refused")
         async with self._dialling:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
                     return await self._central.connect(address, transport=PhysicalTransport.LE, timeout=None)
             except TimeoutError:
                 await self._give_up(address)
-                raise RefusedError("Failed", "le-connection-abort-by-local") from None
+                raise RefusedError("Failed", "le-connection-unknown") from None
             except asyncio.CancelledError:
                 await self._give_up(address)
                 raise
@@ -293,10 +293,14 @@ class Adapter:
         if message.sender in self._discoverers:
             raise RefusedError("InProgress", "Operation already in progress")
         self._discoverers.add(message.sender or "")
-        if len(self._discoverers) == 1:
+        self.objects.spawn(self._discover())
+        return Answer()
+
+    async def _discover(self) -> None:
+        """Scan once the call is answered: clients take no notice of what they hear before."""
+        if self._discoverers and not self._central.is_scanning:
             await self._central.start_scanning(filter_duplicates=False)
             self.objects.change(PATH, ADAPTER, {"Discovering": Variant("b", True)})
-        return Answer()
 
     async def _stop_discovery(self, message: Message) -> Answer:
         self._powered()

@@ -36,7 +36,7 @@ FLAGS = {
 }
 """Of a characteristic (Core specification, Vol 3, Part G, 3.3.1.1), as BlueZ names them."""
 
-COMMAND, REQUEST, LISTEN = 0x04, 0x08, 0x30
+COMMAND, REQUEST, NOTIFY, LISTEN = 0x04, 0x08, 0x10, 0x30
 
 GENERIC_ACCESS = UUID.from_16_bits(0x1800)
 """Service that bluetoothd keeps to itself."""
@@ -98,12 +98,13 @@ class RemoteCharacteristic:
         properties = {
             "UUID": Variant("s", long_uuid(remote.uuid)),
             "Service": Variant("o", service),
-            "Value": Variant("ay", b""),
             "Flags": Variant("as", flags),
             "MTU": Variant("q", mtu),
         }
         if remote.properties & LISTEN:
-            properties |= {"Notifying": Variant("b", False), "NotifyAcquired": Variant("b", False)}
+            properties["Notifying"] = Variant("b", False)
+        if remote.properties & NOTIFY:
+            properties["NotifyAcquired"] = Variant("b", False)
         if remote.properties & COMMAND:
             properties["WriteAcquired"] = Variant("b", False)
         methods = {
@@ -164,20 +165,26 @@ class RemoteCharacteristic:
         return Answer()
 
     async def _start_notify(self, message: Message) -> Answer:
-        peer, sender = self._peer(LISTEN), message.sender or ""
         if self._acquired is not None:
             raise RefusedError("NotPermitted", "Notify acquired")
-        if sender in self._sessions:
-            raise RefusedError("InProgress", "Operation already in progress")
-        await self._listen(peer)
-        self._sessions.add(sender)
+        peer, first = self._peer(LISTEN), not self._sessions
+        self._sessions.add(message.sender or "")
+        try:
+            if first:
+                await attempt(peer.subscribe(self._notified))
+        except RefusedError:
+            self._sessions.discard(message.sender or "")
+            raise
         self._change(Notifying=Variant("b", True))
         return Answer()
 
     async def _stop_notify(self, message: Message) -> Answer:
-        if (message.sender or "") not in self._sessions:
+        if self._acquired is not None:
+            self._hang_up(self._acquired)
+        elif (message.sender or "") not in self._sessions:
             raise RefusedError("Failed", "No notify session started")
-        await self._end(message.sender or "")
+        else:
+            await self._end(message.sender or "")
         return Answer()
 
     async def _end(self, sender: str) -> None:
@@ -186,22 +193,25 @@ class RemoteCharacteristic:
             self._change(Notifying=Variant("b", False))
             await self._hush()
 
-    async def _listen(self, peer: Any) -> None:
-        if not self._sessions:
-            await attempt(peer.subscribe(self._notified))
-
     async def _hush(self) -> None:
         if self._remote is not None:
             await attempt(self._remote.unsubscribe(self._notified))
 
     async def _acquire_notify(self, message: Message) -> Answer:
-        peer = self._peer(LISTEN)
-        if self._sessions or self._acquired is not None:
+        peer = self._peer(NOTIFY)
+        if self._acquired is not None:
             raise RefusedError("NotPermitted", "Notify acquired")
-        await self._listen(peer)
+        if self._sessions:
+            raise RefusedError("InProgress", "Operation already in progress")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
         self._acquired = ours
         asyncio.get_running_loop().add_reader(ours, self._hang_up, ours)
+        try:
+            await attempt(peer.subscribe(self._notified))
+        except RefusedError:
+            self._hang_up(ours)
+            theirs.close()
+            raise
         self._change(NotifyAcquired=Variant("b", True))
         return Answer("hq", (0, self._mtu), (theirs.detach(),))
 
@@ -284,6 +294,5 @@ class RemoteServices:
                 properties = {
                     "UUID": Variant("s", long_uuid(descriptor.type)),
                     "Characteristic": Variant("o", below),
-                    "Value": Variant("ay", b""),
                 }
                 self._objects.add(f"{below}/desc{descriptor.handle:04x}", DESCRIPTOR, Interface(properties))
