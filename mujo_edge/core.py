@@ -85,17 +85,21 @@ class StreamInfo:
     labels: str | None = None
 
 
+Kind = Literal["open", "reply", "data", "overrun", "close"]
+"""See `Raw`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Raw:
     """Bytes as they came from a device, kept by a recording so that they can be decoded again.
 
     `received_s` is host monotonic time. `kind` is "open" (a connection began; `data` says to what, as JSON), "reply"
-    (to a step of the start of the stream), "data" (goes to the decoder) or "close". `origin` tells characteristics,
-    paths or sockets apart.
+    (to a step of the start of the stream), "data" (goes to the decoder), "overrun" (so many payloads as `data` says,
+    in decimal, had no room here) or "close". `origin` tells characteristics, paths or sockets apart.
     """
 
     received_s: float
-    kind: Literal["open", "reply", "data", "close"]
+    kind: Kind
     origin: str
     data: bytes
 
@@ -174,8 +178,9 @@ class StreamStats:
     """Running counts of one stream, shown on the screen and in the summary.
 
     `samples` received, of them `invalid` (not finite, or beyond any sensor's range) and `repeated` (time did
-    not increase); `lost` on the way to us; `corrupt` payloads could not be decoded. `signal_s` is device time
-    covered, without the gaps. `dropped_windows` were stale when their turn came. `drift_ppm` as in `Chunk`.
+    not increase); `lost` on the way to us; `corrupt` payloads could not be decoded, or came when too many waited
+    already. `signal_s` is device time covered, without the gaps. `dropped_windows` were stale when their turn came.
+    `drift_ppm` as in `Chunk`.
     """
 
     samples: int = 0

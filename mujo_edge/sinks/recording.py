@@ -17,7 +17,7 @@ from mujo_edge.sources import session as sessions
 
 
 class SessionWriter:
-    """Appends the chunks of one stream to a new session folder.
+    """Appends the chunks of one stream to a new session folder, and the bytes that they came from.
 
     Every chunk is handed to the operating system before `write` returns, so that killing the process
     loses nothing that was written and at worst tears the last line, which the reader drops. Only
@@ -41,6 +41,7 @@ class SessionWriter:
         created = datetime.now(UTC).isoformat(timespec="milliseconds")
         self._session = sessions.Session(info, source, created, __version__, tuple(notes))
         self._file: BinaryIO | None = None
+        self._raw: BinaryIO | None = None
         self._annotated: bool | None = None
         self._row = ""
         self._lost = 0
@@ -50,8 +51,7 @@ class SessionWriter:
                 raise UsageError(f"{self.folder} already holds {kind}; it is left as it is. Choose another folder.")
             self.folder.mkdir(parents=True, exist_ok=True)
             sessions.save(self.folder, self._session)
-            # Unbuffered: one system call a chunk is cheap, and nothing waits in this process.
-            self._file = (self.folder / sessions.SAMPLES_FILE).open("xb", buffering=0)
+            self._file = self._open(sessions.SAMPLES_FILE)
         except FileExistsError:
             raise UsageError(f"{self.folder} exists and is no empty folder. Choose another folder.") from None
         except OSError as error:
@@ -69,12 +69,16 @@ class SessionWriter:
         """Append one chunk. Raises `DataError` if the disk takes no more or the chunk does not fit the stream."""
         if self._file is None:
             raise DataError(f"the recording {self.folder} is closed")
+        if chunk.raw:
+            if self._raw is None:
+                self._raw = self._open(sessions.RAW_FILE)
+            self._append(self._raw, "".join(map(sessions.raw_line, chunk.raw)))
         self._lost += chunk.lost
         if not len(chunk.t_s):
             return
         if self._annotated is None:
             self._annotated = chunk.truth is not None
-            self._start()
+            self._start(self._file)
         width = len(self._session.info.channels)
         if chunk.x.shape != (len(chunk.t_s), width) or (chunk.truth is not None and not self._annotated):
             raise DataError(
@@ -85,7 +89,7 @@ class SessionWriter:
         columns: list[Sequence[object]] = [chunk.t_s.tolist(), *chunk.x.T.tolist(), lost]
         if self._annotated:
             columns.append(_cells(chunk.truth or [""] * len(chunk.t_s)))
-        self._append("".join([self._row % row for row in zip(*columns, strict=True)]))
+        self._append(self._file, "".join([self._row % row for row in zip(*columns, strict=True)]))
         self._lost = 0
         self.samples += len(chunk.t_s)
 
@@ -93,35 +97,42 @@ class SessionWriter:
         """Note in session.json that the recording is complete. Closing twice is allowed."""
         if self._file is None:
             return
-        self._file.close()
-        self._file = None
+        for file in filter(None, (self._file, self._raw)):
+            file.close()
+        self._file = self._raw = None
         self._session = replace(self._session, samples=self.samples, lost_at_end=self._lost)
         try:
             sessions.save(self.folder, self._session)
         except OSError as error:
             raise DataError(f"cannot finish the recording {self.folder}: {error.strerror}") from None
 
-    def _start(self) -> None:
+    def _open(self, name: str) -> BinaryIO:
+        try:
+            # Unbuffered: one system call a chunk is cheap, and nothing waits in this process.
+            return (self.folder / name).open("xb", buffering=0)
+        except OSError as error:
+            raise DataError(f"cannot record to {self.folder}: {error.strerror}") from None
+
+    def _start(self, file: BinaryIO) -> None:
         channels = self._session.info.channels
         # %r of a float is its shortest exact form. Nine significant digits bring a float32 back exactly,
         # also by way of float64: they are never near the middle between two float32 numbers.
         self._row = ",".join(["%r", *["%.9g"] * len(channels), "%d", *(["%s"] if self._annotated else [])]) + "\n"
-        self._append(",".join(sessions.sample_columns(channels, bool(self._annotated))) + "\n")
+        self._append(file, ",".join(sessions.sample_columns(channels, bool(self._annotated))) + "\n")
 
-    def _append(self, text: str) -> None:
-        assert self._file is not None
-        end = self._file.tell()
+    def _append(self, file: BinaryIO, text: str) -> None:
+        end = file.tell()
         try:
             data = memoryview(text.encode("utf-8"))
             while data:
-                data = data[self._file.write(data) :]
+                data = data[file.write(data) :]
         except UnicodeEncodeError as error:
             raise DataError(
                 f"a label holds half a character, which no file can keep: {error.object[error.start]!r}"
             ) from None
         except OSError as error:
             with suppress(OSError):
-                self._file.truncate(end)  # no half row
+                file.truncate(end)  # no half row
             raise DataError(
                 f"recording to {self.folder} stopped after {self.samples} samples, which are kept: {error.strerror}"
             ) from None

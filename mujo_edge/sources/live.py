@@ -1,7 +1,7 @@
 """What every live source shares: bytes are stamped as they come, and later become chunks.
 
 A callback calls `Inlet.put` and does nothing else. `Assembler` runs the decoder of the connection and has samples
-stamped.
+stamped. The raws of a connection begin with its "open", and `reopen` comes between those of two.
 """
 
 from __future__ import annotations
@@ -10,50 +10,55 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 from time import monotonic
-from typing import Literal
 
 import numpy as np
 
 from firmware_bridge.stream import Decoder, Format
-from mujo_edge.core import Chunk, DeviceError, Raw, StreamInfo
+from mujo_edge.core import F32, F64, Chunk, DeviceError, Kind, Raw, StreamInfo
 from mujo_edge.timebase import Timebase
 
-LIMIT = 1 << 15
-"""Payloads that may wait to be decoded: over a minute of the fastest device. What comes beyond is lost and counted."""
+LIMIT, LIMIT_BYTES = 1 << 15, 1 << 26
+"""Payloads that may wait to be decoded, and what they may hold in all: over a minute of the fastest device."""
 
 
 class Inlet:
     """Payloads that arrived and were not taken yet. All methods belong to the event loop's thread.
 
-    `overrun` counts payloads that came when `LIMIT` of them waited.
+    What comes when `LIMIT` of them wait is left out, except that connections begin and end; how many payloads were is
+    then the last that waits, so that it is told and recorded. A device's counter or clock shows what was in them.
     """
 
     def __init__(self) -> None:
-        self.overrun = 0
         self._waiting: deque[Raw] = deque()
+        self._bytes = 0
+        self._overrun = 0
         self._news = asyncio.Event()
 
-    def put(
-        self,
-        data: bytes,
-        origin: str = "",
-        kind: Literal["open", "reply", "data", "close"] = "data",
-        received_s: float | None = None,
-    ) -> None:
+    def put(self, data: bytes, origin: str = "", kind: Kind = "data", received_s: float | None = None) -> None:
         """Stamp and append."""
-        if len(self._waiting) >= LIMIT:
-            self.overrun += 1
+        if kind == "data" and (len(self._waiting) >= LIMIT or self._bytes + len(data) > LIMIT_BYTES):
+            self._overrun += 1
             return
-        self._waiting.append(Raw(monotonic() if received_s is None else received_s, kind, origin, bytes(data)))
+        now_s = monotonic() if received_s is None else received_s
+        self._tell_overrun(now_s)
+        self._waiting.append(Raw(now_s, kind, origin, bytes(data)))
+        self._bytes += len(data)
         self._news.set()
 
     async def take(self) -> list[Raw]:
         """All that waits; at least one."""
         await self._news.wait()
         self._news.clear()
+        self._tell_overrun(self._waiting[-1].received_s)
         taken = list(self._waiting)
         self._waiting.clear()
+        self._bytes = 0
         return taken
+
+    def _tell_overrun(self, received_s: float) -> None:
+        if self._overrun:
+            self._waiting.append(Raw(received_s, "overrun", "", str(self._overrun).encode()))
+            self._overrun = 0
 
 
 class Assembler:
@@ -67,13 +72,15 @@ class Assembler:
         self.timebase = Timebase(decoder.format)
         self._decoder = decoder
         self._bad = decoder.bad
+        self._overrun = 0
 
     def reopen(self, decoder: Decoder) -> None:
         """Go on with the decoder of a new connection. Raises `DeviceError` if it has other channels."""
-        if decoder.format.channels != self._decoder.format.channels:
+        old, new = self._decoder.format, decoder.format
+        if (new.channels, new.gravity) != (old.channels, old.gravity):
             raise DeviceError("the device came back with other channels than before. Start again")
         self._decoder, self._bad = decoder, decoder.bad
-        self.timebase.interrupt()
+        self.timebase.interrupt(new)
 
     def chunks(self, raws: Iterable[Raw]) -> list[Chunk]:
         """Chunks of payloads in order of arrival: a new one after every loss, and one even if only for its `raw`."""
@@ -81,22 +88,23 @@ class Assembler:
         kept: list[Raw] = []
         for raw in raws:
             kept.append(raw)
+            if raw.kind == "overrun":
+                self._overrun += int(raw.data)
             if raw.kind != "data":
                 continue
             for packet in self._decoder.feed(raw.data, raw.origin):
                 t_s, lost = self.timebase.stamp(packet, raw.received_s)
                 chunks.append(self._chunk(t_s, packet.x, raw.received_s, lost, kept))
                 kept = []
-        if kept or self._decoder.bad != self._bad:
+        if kept:
             width = len(self._decoder.format.channels)
-            last_s = kept[-1].received_s if kept else monotonic()
-            chunks.append(self._chunk(np.empty(0), np.empty((0, width), np.float32), last_s, 0, kept))
+            chunks.append(self._chunk(np.empty(0), np.empty((0, width), np.float32), kept[-1].received_s, 0, kept))
         return _joined(chunks)
 
-    def _chunk(self, t_s: np.ndarray, x: np.ndarray, received_s: float, lost: int, raws: list[Raw]) -> Chunk:
-        corrupt, self._bad = self._decoder.bad - self._bad, self._decoder.bad
-        drift_ppm = self.timebase.drift_ppm
-        return Chunk(t_s, x, received_s, lost, corrupt=corrupt, drift_ppm=drift_ppm, raw=tuple(raws))
+    def _chunk(self, t_s: F64, x: F32, received_s: float, lost: int, raws: list[Raw]) -> Chunk:
+        corrupt = self._decoder.bad - self._bad + self._overrun
+        self._bad, self._overrun = self._decoder.bad, 0
+        return Chunk(t_s, x, received_s, lost, corrupt=corrupt, drift_ppm=self.timebase.drift_ppm, raw=tuple(raws))
 
 
 def _joined(chunks: list[Chunk]) -> list[Chunk]:
@@ -113,7 +121,7 @@ def _joined(chunks: list[Chunk]) -> list[Chunk]:
         else Chunk(
             np.concatenate([chunk.t_s for chunk in group]),
             np.concatenate([chunk.x for chunk in group]),
-            group[-1].received_s,
+            next((chunk.received_s for chunk in reversed(group) if len(chunk.t_s)), group[-1].received_s),
             group[0].lost,
             corrupt=sum(chunk.corrupt for chunk in group),
             drift_ppm=group[-1].drift_ppm,

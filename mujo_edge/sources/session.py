@@ -2,26 +2,32 @@
 
     session.json   the stream (`StreamInfo`), schema version, when, source, notes; closed counts
     samples.csv    t_s, one column per channel named with its unit, lost, and label if annotated
+    raw.ndjson     the bytes of a live source as they came, one JSON object a payload; readers may do without it
 
-`docs/recordings.md` describes both for the user.
+`docs/recordings.md` describes them for the user.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from mujo_edge.core import DataError, StreamInfo
+from mujo_edge.core import DataError, Kind, Raw, StreamInfo
 
 SCHEMA_VERSION = 1
 SESSION_FILE = "session.json"
 SAMPLES_FILE = "samples.csv"
+RAW_FILE = "raw.ndjson"
 
 _MAX_JSON_BYTES = 1 << 20
+_MAX_RAW_BYTES = 1 << 24
+"""Of a line; a payload of ASCII control characters grows sixfold in JSON, and phones push up to 1 MB."""
+
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,50 @@ def load(folder: Path) -> Session:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
         raise DataError(f"{path} is damaged: {reason}") from None
+
+
+def raw_line(raw: Raw) -> str:
+    """The line of raw.ndjson for `raw`; `load_raw` gives it back bit for bit."""
+    data = {"text": raw.data.decode("ascii")} if raw.data.isascii() else {"hex": raw.data.hex()}
+    about = {"received_s": raw.received_s, "kind": raw.kind, "origin": raw.origin}
+    return json.dumps(about | data, separators=(",", ":")) + "\n"
+
+
+def load_raw(path: Path, notes: list[str]) -> Iterator[tuple[int, Raw]]:
+    """The lines of a raw.ndjson with their numbers. A torn last one is left out, and `notes` gains a line.
+
+    Raises `DataError`, with the line, for anything else that `raw_line` did not write.
+    """
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(_MAX_RAW_BYTES):
+                number += 1
+                if not line.endswith(b"\n"):
+                    if len(line) == _MAX_RAW_BYTES:
+                        raise DataError(f"{path}, line {number}: longer than {_MAX_RAW_BYTES >> 20} MB")
+                    notes.append(f"{path.name}, line {number}: the last line is torn and was left out")
+                    return
+                try:
+                    raw = _raw(json.loads(line))
+                except (ValueError, TypeError, KeyError, RecursionError) as error:
+                    reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+                    raise DataError(f"{path}, line {number} is damaged: {reason[:80]}") from None
+                yield number, raw
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _raw(table: Mapping[str, Any]) -> Raw:
+    received_s, kind, origin = table["received_s"], table["kind"], table["origin"]
+    if not (_is(received_s, float, int) and math.isfinite(received_s)):
+        raise TypeError("received_s is no time")
+    if kind not in _KINDS or not isinstance(origin, str):
+        raise TypeError(f"{kind!r} is no kind of record")
+    data = table["text"].encode("ascii") if "text" in table else bytes.fromhex(table["hex"])
+    if kind == "overrun" and not data.isdigit():
+        raise ValueError("an overrun is no count")
+    return Raw(float(received_s), kind, origin, data)
 
 
 def _session(raw: Mapping[str, Any]) -> Session:
