@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from firmware_bridge.profiles import dot, infinitime, microbit, movesense, mujo, polar, thingy52, witmotion
+from firmware_bridge.profiles import (
+    banglejs,
+    dot,
+    infinitime,
+    metamotion,
+    microbit,
+    movesense,
+    mujo,
+    polar,
+    thingy52,
+    witmotion,
+)
 from firmware_bridge.profiles.base import Advert, Profile
 
 PROFILES: dict[str, Profile] = {
     module.PROFILE.name: module.PROFILE
-    for module in (dot, movesense, mujo, polar, witmotion, infinitime, microbit, thingy52)
+    for module in (banglejs, dot, metamotion, movesense, mujo, polar, witmotion, infinitime, microbit, thingy52)
 }
 """By the name that `--profile` takes; the order is that in which an advertisement is tried."""
 

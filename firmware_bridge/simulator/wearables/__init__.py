@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from firmware_bridge.simulator.wearable import Wearable
+from firmware_bridge.simulator.wearables.banglejs import BangleBtadv, BangleJs
 from firmware_bridge.simulator.wearables.dot import Dot
 from firmware_bridge.simulator.wearables.infinitime import InfiniTime
+from firmware_bridge.simulator.wearables.metamotion import MetaMotion
 from firmware_bridge.simulator.wearables.microbit import MicroBit
 from firmware_bridge.simulator.wearables.movesense import Movesense
 from firmware_bridge.simulator.wearables.mujo import Mujo
@@ -13,8 +15,11 @@ from firmware_bridge.simulator.wearables.thingy52 import Thingy52
 from firmware_bridge.simulator.wearables.witmotion import WitMotion
 
 WEARABLES: dict[str, type[Wearable]] = {
+    "banglejs": BangleJs,
+    "banglejs-btadv": BangleBtadv,
     "dot": Dot,
     "infinitime": InfiniTime,
+    "metamotion": MetaMotion,
     "microbit": MicroBit,
     "movesense": Movesense,
     "mujo": Mujo,
