@@ -149,7 +149,7 @@ class Link:
                 # AcquireNotify, BlueZ's other way, loses what its socket cannot take, and nobody is told.
                 with _errors(f"{self._found} does not let itself be subscribed to"):
                     await self._client.start_notify(
-                        uuid, lambda _, data: self._inlet.put(data, uuid), bluez={"use_start_notify": True}
+                        uuid, lambda _, data: self._inlet.put(bytes(data), uuid), bluez={"use_start_notify": True}
                     )
             case Write(uuid, data, response):
                 self._asked_s = monotonic()
