@@ -7,33 +7,18 @@ and a device's samples are even. So lines are fitted to the lower edge of what a
 from __future__ import annotations
 
 from itertools import accumulate
-from math import exp, floor, inf
+from math import floor, inf
 
 import numpy as np
 
 from firmware_bridge.stream import F64, Format, Packet
-
-GUESS_HZ = 50.0
-"""Until something is measured, where the device does not say its rate."""
-
-LATE = 0.02
-"""Weight of a point above the line beside that of one below. Measured on links of 15 to 100 ms connection interval:
-smaller ones follow the edge no better, and take longer to forget a point that is too low."""
-
-HELD_UP_S = 0.05
-"""A point that is further off weighs less in proportion (Huber 1964): a stall says nothing of the link."""
+from mujo_edge.estimate import CLOCK_S, HELD_UP_S, LATE, Line, Period, Streak
 
 JITTER_S = 0.015
 """Spread of arrivals at the usual connection intervals, against which first guesses are weighed."""
 
 REPAIR_S = 10.0
 """Memory of the arrival-time repair: it follows a sensor whose rate wanders, or samples lost in unknown number."""
-
-CLOCK_S = 600.0
-"""Memory of what two crystals say of each other."""
-
-GAP_S = 1.0
-"""A gap makes a line forget no more than this, or the next few points alone would give its slope."""
 
 DRIFT_AFTER_S = 20.0
 """Drift is not told before."""
@@ -51,144 +36,11 @@ RESTART_S = 0.5
 STALL_S = 1.0
 """Samples of unknown number were lost if a packet comes later by more. Less may be a stall, which holds up packets."""
 
-SHIFT, SHIFT_S = 0.75, 0.1
-SHIFT_AFTER_S, SHIFT_PACKETS = 0.5, 8
-"""... and if all of so many packets, over so long, come later by more than so many samples, or so long."""
-
 SLEW = 0.05
 """The most by which repaired time runs faster or slower than the rate, so that it neither jumps nor stands still."""
 
-ODD = 32
-"""So many packets in a row that are not as long as the rate has it, and the rate is another."""
-
 STEP_S = 200e-6
 """Times increase by this at least: twice what the clock stage asks."""
-
-
-class Line:
-    """y over x by least squares with forgetting; with `late` < 1 it follows the lower edge of the points.
-
-    Asymmetric least squares (Newey & Powell 1987) with weights given once, when a point comes: recursive, O(1). The
-    sums are central (Welford), so that large x cost no accuracy.
-
-    Args:
-        x, y: the first point. slope: first guess, off by about `doubt` at points that spread by `spread`.
-        memory: distance in x after which a point counts 1/e; a gap counts as `GAP_S` of it at most.
-    """
-
-    def __init__(
-        self, x: float, y: float, slope: float, doubt: float, spread: float, memory: float, late: float = 1.0
-    ) -> None:
-        self._x, self._y, self._last = x, y, x
-        self._weight = 1.0
-        self._xx = (spread / doubt) ** 2
-        self._xy = self._xx * slope
-        self._memory, self._late = memory, late
-
-    @property
-    def slope(self) -> float:
-        """dy / dx."""
-        return self._xy / self._xx
-
-    def at(self, x: float) -> float:
-        """y at x."""
-        return self._y + self._xy / self._xx * (x - self._x)
-
-    def add(self, x: float, y: float) -> None:
-        """A point, at an x that is no smaller than that of the last."""
-        keep = exp(-min(x - self._last, GAP_S) / self._memory)
-        self._last = x
-        late = y - self.at(x)
-        weight = (self._late if late > 0 else 1.0) * min(1.0, HELD_UP_S / (abs(late) or 1.0))
-        before = self._weight * keep
-        self._weight = before + weight
-        dx, dy, share = x - self._x, y - self._y, weight / self._weight
-        self._x += share * dx
-        self._y += share * dy
-        self._xx = self._xx * keep + before * share * dx * dx
-        self._xy = self._xy * keep + before * share * dx * dy
-
-    def move(self, x: float, y: float) -> None:
-        """Go on through a point with the same slope, as if the line had only begun there."""
-        self._x, self._y, self._last, self._weight = x, y, x, 1.0
-
-
-class Period:
-    """Seconds from one sample to the next by the device's own clock, and how many samples a step leaves out.
-
-    A step is judged by the nearest whole number of periods. If a late stamp made one too many, the step after it is
-    too short by as much; so many are owed, and the next loss is smaller by them.
-    """
-
-    def __init__(self, rate_hz: float | None) -> None:
-        self._known = rate_hz is not None
-        self._begin(1 / (rate_hz or GUESS_HZ))
-
-    def _begin(self, period_s: float) -> None:
-        self._nominal_s = period_s
-        self._line = Line(0.0, 0.0, 1.0, 0.1, 0.003, CLOCK_S)
-        self._count = 0
-        self._t_s = 0.0
-        self._owed = self._odd = self._since = 0
-
-    @property
-    def s(self) -> float:
-        """The period as far as it is known."""
-        return self._nominal_s * self._line.slope
-
-    def learn(self, step_s: float, count: int) -> None:
-        """`count` samples took `step_s`."""
-        self._count += count
-        self._t_s += step_s
-        x = self._count * self._nominal_s
-        if abs(step_s / self.s - count) > max(1.0, 0.25 * count):  # the device paused
-            self._line.move(x, self._t_s)
-        else:
-            self._line.add(x, self._t_s)
-
-    def lost(self, step_s: float, n: int) -> int:
-        """Samples missing in a step that brought `n`; learns from it."""
-        if not self._known:
-            self._known = True
-            self._begin(step_s / n)
-        off = step_s / self.s - n
-        extra = round(off)
-        self._odd = self._odd + 1 if extra else 0
-        if self._odd > ODD:
-            self._begin(step_s / n)
-            extra = 0
-        elif self._count < 16 and off < n / 4:  # whole packets get lost; anything less is a rate that is not yet known
-            extra = 0
-        self._since = 0 if extra else self._since + 1
-        if self._since > ODD:
-            self._owed = 0
-        lost = max(0, extra - self._owed)
-        self._owed = max(0, self._owed - extra)
-        self.learn(step_s, max(1, n + extra))
-        return lost
-
-
-class Streak:
-    """Packets in a row that come late: by how much time must jump, once that has lasted."""
-
-    def __init__(self) -> None:
-        self._packets, self._since_s, self._least_s = 0, 0.0, inf
-
-    def lasting(self, late_s: float, limit_s: float, received_s: float) -> float:
-        """The least lateness in the second half of a streak that is long enough, which ends it; else 0."""
-        if late_s <= limit_s:
-            self._packets = 0
-            return 0.0
-        if not self._packets:
-            self._since_s, self._least_s = received_s, inf
-        self._packets += 1
-        lasted_s = received_s - self._since_s
-        if lasted_s > SHIFT_AFTER_S / 2:
-            self._least_s = min(self._least_s, late_s)
-        if self._packets < SHIFT_PACKETS or lasted_s < SHIFT_AFTER_S:
-            return 0.0
-        self._packets = 0
-        return self._least_s
 
 
 class Timebase:
@@ -248,7 +100,7 @@ class Timebase:
             self._began_s = self._received_s = received_s
         self._elapsed_s = max(0.0, received_s - self._received_s)
         if packet.t_s is not None:
-            times, lost = self._stamped(packet.t_s.tolist(), received_s)
+            times, lost = self._stamped(packet, packet.t_s.tolist(), received_s)
         elif packet.tick is not None and self._format.tick_hz:
             times, lost = self._ticked(packet, packet.tick, self._format.tick_hz, received_s)
         else:
@@ -256,19 +108,27 @@ class Timebase:
         self._last_s, self._received_s, self._interrupted = times[-1], received_s, False
         return np.array(times), lost
 
-    def _stamped(self, own: list[float], received_s: float) -> tuple[list[float], int]:
-        """The device says the time of every sample."""
+    def _stamped(self, packet: Packet, own: list[float], received_s: float) -> tuple[list[float], int]:
+        """The device says the time of every sample, and perhaps counts."""
         lost, end_s = 0, max(own)
-        if self._own_s is None or self._restarted(end_s - self._own_s, received_s, PAST_S):
-            self._own_s = end_s
+        step_s = 0.0 if self._own_s is None else end_s - self._own_s
+        ahead = self._counted(packet, step_s)
+        if self._own_s is None or self._restarted(step_s, received_s, PAST_S):
+            self._own_s, self._number = end_s, _end(packet)
             self._begin(end_s, end_s - own[0], received_s)
-        else:
-            for own_s in own:
-                if own_s > self._own_s:
-                    lost += self._period.lost(own_s - self._own_s, 1) if self._format.even else 0
-                    self._own_s = own_s
-        self._heard(self._own_s, received_s)
-        return list(accumulate((own_s + self._offset_s for own_s in own), max, initial=self._last_s))[1:], lost
+        elif step_s > 0:
+            if ahead is not None:
+                lost = max(0, ahead - len(own))
+                self._period.learn(step_s, ahead)
+            elif self._format.even:
+                for own_s in own:
+                    if own_s > self._own_s:
+                        lost += self._period.lost(own_s - self._own_s, 1)
+                        self._own_s = own_s
+            self._own_s, self._number = end_s, _end(packet)
+            self._heard(end_s, received_s)
+        shifted = (own_s + self._offset_s for own_s in own)
+        return list(accumulate(shifted, max, initial=self._last_s))[1:], lost
 
     def _ticked(self, packet: Packet, tick: int, tick_hz: float, received_s: float) -> tuple[list[float], int]:
         """The device says the time of the last sample of a packet, and perhaps counts."""
@@ -277,12 +137,10 @@ class Timebase:
         if self._own_s is not None:
             steps = _forward(tick - self._tick, self._format.tick_bits, self._elapsed_s * tick_hz)
         step_s = steps / tick_hz
-        ahead = self._ahead(packet, step_s, self._period.s)
+        ahead = self._counted(packet, step_s)
         if self._own_s is None or self._restarted(step_s, received_s, 0.0 if self._interrupted else PAST_S):
             self._begin(self._ticks / tick_hz, (n - 1) * self._period.s, received_s)
         else:
-            if ahead is not None and step_s > 0 and not 0 < ahead * self._period.s < step_s * (1 + EARLY) + EARLY_S:
-                ahead = None  # the counter started again, the clock did not
             if (step_s if ahead is None else ahead) <= 0:
                 return [self._last_s] * n, 0
             if ahead is not None:
@@ -327,7 +185,7 @@ class Timebase:
         if again or (not counts and (self._interrupted or late_s > STALL_S)):
             line.move(x, received_s)
             end_s = max(received_s, self._last_s + RESTART_S + (n - 1) * period_s) if again else received_s
-        elif shift_s := self._streak.lasting(late_s, min(SHIFT_S, SHIFT * period_s), received_s):
+        elif shift_s := self._streak.lasting(late_s, period_s, received_s):
             end_s = line.at(x) + shift_s
             line.move(x, end_s)
         else:
@@ -350,6 +208,13 @@ class Timebase:
         if self._number is None:
             return len(packet.x)
         return _forward(packet.seq + len(packet.x) - 1 - self._number, self._format.seq_bits, elapsed_s / period_s)
+
+    def _counted(self, packet: Packet, step_s: float) -> int | None:
+        """`_ahead`, but None where the counter started again and the clock did not."""
+        ahead = self._ahead(packet, step_s, self._period.s)
+        if ahead is not None and step_s > 0 and not 0 < ahead * self._period.s < step_s * (1 + EARLY) + EARLY_S:
+            return None
+        return ahead
 
     def _restarted(self, step_s: float, received_s: float, past_s: float) -> bool:
         """Whether a clock was set: it went further back than packets do, or is ahead of what can have arrived."""

@@ -15,7 +15,8 @@ from firmware_bridge import packet as ours
 from firmware_bridge.stream import ACC, F64, Format, Packet
 from mujo_edge.clock import DeviceClock
 from mujo_edge.core import Chunk
-from mujo_edge.timebase import REPAIR_S, Period, Timebase
+from mujo_edge.estimate import Period
+from mujo_edge.timebase import REPAIR_S, Timebase
 
 MANY = settings(max_examples=150, deadline=None)
 

@@ -1,0 +1,156 @@
+"""What a time base measures as it goes: lines through arrivals, the period of a device, lateness that lasts."""
+
+from __future__ import annotations
+
+from math import exp, inf
+
+GUESS_HZ = 50.0
+"""Until something is measured, where the device does not say its rate."""
+
+LATE = 0.02
+"""Weight of a point above the line beside that of one below. Measured on links of 15 to 100 ms connection interval:
+smaller ones follow the edge no better, and take longer to forget a point that is too low."""
+
+HELD_UP_S = 0.05
+"""A point that is further off weighs less in proportion (Huber 1964): a stall says nothing of the link."""
+
+GAP_S = 1.0
+"""A gap makes a line forget no more than this, or the next few points alone would give its slope."""
+
+CLOCK_S = 600.0
+"""Memory of what two crystals say of each other."""
+
+STREAK_S, STREAK_PACKETS = 0.5, 8
+"""So long and of so many packets is a streak of late ones when it is believed. A stall is made up for sooner."""
+
+STREAK_SAMPLES, STREAK_LATE_S = 0.75, 0.1
+"""... and late is what comes later by more than so many samples, or so long."""
+
+ODD = 32
+"""So many packets in a row that are not as long as the rate has it, and the rate is another."""
+
+
+class Line:
+    """y over x by least squares with forgetting; with `late` < 1 it follows the lower edge of the points.
+
+    Asymmetric least squares (Newey & Powell 1987) with weights given once, when a point comes: recursive, O(1). The
+    sums are central (Welford), so that large x cost no accuracy.
+
+    Args:
+        x, y: the first point. slope: first guess, off by about `doubt` at points that spread by `spread`.
+        memory: distance in x after which a point counts 1/e; a gap counts as `GAP_S` of it at most.
+    """
+
+    def __init__(
+        self, x: float, y: float, slope: float, doubt: float, spread: float, memory: float, late: float = 1.0
+    ) -> None:
+        self._x, self._y, self._last = x, y, x
+        self._weight = 1.0
+        self._xx = (spread / doubt) ** 2
+        self._xy = self._xx * slope
+        self._memory, self._late = memory, late
+
+    @property
+    def slope(self) -> float:
+        """dy / dx."""
+        return self._xy / self._xx
+
+    def at(self, x: float) -> float:
+        """y at x."""
+        return self._y + self._xy / self._xx * (x - self._x)
+
+    def add(self, x: float, y: float) -> None:
+        """A point, at an x that is no smaller than that of the last."""
+        keep = exp(-min(x - self._last, GAP_S) / self._memory)
+        self._last = x
+        late = y - self.at(x)
+        weight = (self._late if late > 0 else 1.0) * min(1.0, HELD_UP_S / (abs(late) or 1.0))
+        before = self._weight * keep
+        self._weight = before + weight
+        dx, dy, share = x - self._x, y - self._y, weight / self._weight
+        self._x += share * dx
+        self._y += share * dy
+        self._xx = self._xx * keep + before * share * dx * dx
+        self._xy = self._xy * keep + before * share * dx * dy
+
+    def move(self, x: float, y: float) -> None:
+        """Go on through a point with the same slope, as if the line had only begun there."""
+        self._x, self._y, self._last, self._weight = x, y, x, 1.0
+
+
+class Period:
+    """Seconds from one sample to the next by the device's own clock, and how many samples a step leaves out.
+
+    A step is judged by the nearest whole number of periods. If a late stamp made one too many, the step after it is
+    too short by as much; so many are owed, and the next loss is smaller by them.
+    """
+
+    def __init__(self, rate_hz: float | None) -> None:
+        self._known = rate_hz is not None
+        self._begin(1 / (rate_hz or GUESS_HZ))
+
+    def _begin(self, period_s: float) -> None:
+        self._nominal_s = period_s
+        self._line = Line(0.0, 0.0, 1.0, 0.1, 0.003, CLOCK_S)
+        self._count = 0
+        self._t_s = 0.0
+        self._owed = self._odd = self._since = 0
+
+    @property
+    def s(self) -> float:
+        """The period as far as it is known."""
+        return self._nominal_s * self._line.slope
+
+    def learn(self, step_s: float, count: int) -> None:
+        """`count` samples took `step_s`."""
+        self._count += count
+        self._t_s += step_s
+        x = self._count * self._nominal_s
+        if abs(step_s / self.s - count) > max(1.0, 0.25 * count):  # the device paused
+            self._line.move(x, self._t_s)
+        else:
+            self._line.add(x, self._t_s)
+
+    def lost(self, step_s: float, n: int) -> int:
+        """Samples missing in a step that brought `n`; learns from it."""
+        if not self._known:
+            self._known = True
+            self._begin(step_s / n)
+        off = step_s / self.s - n
+        extra = round(off)
+        self._odd = self._odd + 1 if extra else 0
+        if self._odd > ODD:
+            self._begin(step_s / n)
+            extra = 0
+        elif self._count < 16 and off < n / 4:  # whole packets get lost; anything less is a rate that is not yet known
+            extra = 0
+        self._since = 0 if extra else self._since + 1
+        if self._since > ODD:
+            self._owed = 0
+        lost = max(0, extra - self._owed)
+        self._owed = max(0, self._owed - extra)
+        self.learn(step_s, max(1, n + extra))
+        return lost
+
+
+class Streak:
+    """Packets in a row that come late: by how much time must jump, once that has lasted."""
+
+    def __init__(self) -> None:
+        self._packets, self._since_s, self._least_s = 0, 0.0, inf
+
+    def lasting(self, late_s: float, period_s: float, received_s: float) -> float:
+        """The least lateness in the second half of a streak that is long enough, which ends it; else 0."""
+        if late_s <= min(STREAK_SAMPLES * period_s, STREAK_LATE_S):
+            self._packets = 0
+            return 0.0
+        if not self._packets:
+            self._since_s, self._least_s = received_s, inf
+        self._packets += 1
+        lasted_s = received_s - self._since_s
+        if lasted_s > STREAK_S / 2:
+            self._least_s = min(self._least_s, late_s)
+        if self._packets < STREAK_PACKETS or lasted_s < STREAK_S:
+            return 0.0
+        self._packets = 0
+        return self._least_s
