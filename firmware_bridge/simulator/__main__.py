@@ -15,6 +15,7 @@ COMMANDS = {
     "ble": ("firmware_bridge.simulator.ble", "Virtual Bluetooth wearables behind a stand-in for BlueZ."),
     "board": ("firmware_bridge.simulator.board", "A board at a serial port that is a pseudo-terminal."),
     "qemu": ("firmware_bridge.simulator.qemu", "A Cortex-M4 board in QEMU; its C firmware streams over a serial port."),
+    "vm": ("firmware_bridge.simulator.vm", "A virtual machine with a kernel's own Bluetooth and the real bluetoothd."),
 }
 """Name of a command -> its module and what it is."""
 
@@ -30,7 +31,9 @@ def main(arguments: list[str]) -> None:
         app(arguments, prog_name="python -m firmware_bridge.simulator")
     except ModuleNotFoundError as error:
         _end(f"{error.name} is not installed.\nInstall it with: pip install 'mujo-edge[sim]'", 5)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        _end(f"{error.filename}: {error.strerror}" if error.filename else str(error), 2)
+    except ValueError as error:
         _end(str(error), 2)
 
 

@@ -6,7 +6,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +17,6 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from firmware_bridge.simulator.faults import Fault
     from firmware_bridge.simulator.wearable import Motion, Wearable
     from firmware_bridge.simulator.world import World
 
@@ -35,6 +36,7 @@ def command(
     faults: Annotated[Path | None, typer.Option(help="A file of faults, one a line.")] = None,
     seed: Annotated[int, typer.Option(help="Of what the faults leave to chance.")] = 0,
     bus: Annotated[Path, typer.Option(help="Socket of the D-Bus that is made.")] = BUS,
+    vhci: Annotated[bool, typer.Option("--vhci", help="Use this kernel's Bluetooth and bluetoothd; as root.")] = False,
     run: Annotated[str | None, typer.Option(help="A command to run against it; it ends when that does.")] = None,
     control: Annotated[bool, typer.Option("--control", help="Take faults and give counts as JSON lines.")] = False,
 ) -> None:
@@ -43,49 +45,54 @@ def command(
     Kinds of faults: loss, corrupt (shares); burst, stall, delay, interval, slow, disconnect, adapter-off, bus-death
     (seconds); skip, refuse (counts). "SECONDS/EVERY" repeats one.
     """
+    if sys.platform != "linux":
+        raise OSError("this takes the place of BlueZ, which only Linux has.\nRun it there; a virtual machine will do")
     from firmware_bridge.simulator.faults import parse, script
+    from firmware_bridge.simulator.motion import named
 
     steps = [parse(line) for line in fault or ()]
     if faults is not None:
         steps += script(faults.read_text(encoding="utf-8"))
-    worn = list(_wearables(wearable or ["witmotion"], _motion(motion), rate, drift_ppm, first))
-    sys.exit(asyncio.run(_main(worn, steps, bus, seed, run, control)))
+    worn = dict(_wearables(wearable or ["witmotion"], named(motion), rate, drift_ppm, first))
 
+    def world() -> World:
+        if vhci:
+            from firmware_bridge.simulator.vhci import KernelWorld
 
-def _motion(name: str) -> Motion:
-    from firmware_bridge.simulator import motion
+            return KernelWorld(worn, seed=seed, faults=steps)
+        from firmware_bridge.simulator.world import World
 
-    if name in ("rest", "sine"):
-        return motion.rest if name == "rest" else motion.sine
-    return motion.recording(Path(name))
+        return World(worn, bus, seed=seed, faults=steps)
+
+    sys.exit(asyncio.run(_main(world, None if vhci else bus, run, control)))
 
 
 def _wearables(
     names: list[str], motion: Motion, rate_hz: float | None, drift_ppm: float, first: int
-) -> Iterator[Wearable]:
+) -> Iterator[tuple[str, Wearable]]:
+    """Under the names that faults are aimed with: a second "polar-h10" is "polar-h10-2"."""
     from firmware_bridge.simulator.wearables import WEARABLES
 
+    worn = Counter[str]()
     for name in names:
         if name != "all" and name not in WEARABLES:
             raise ValueError(f"no wearable is called {name!r}.\nThere are: all, {', '.join(sorted(WEARABLES))}")
         for one in WEARABLES if name == "all" else (name,):
             wearable = WEARABLES[one](motion, drift_ppm=drift_ppm, first=first)
             wearable.rate_hz = rate_hz or wearable.rate_hz
-            yield wearable
+            worn[one] += 1
+            yield (one if worn[one] == 1 else f"{one}-{worn[one]}"), wearable
 
 
-async def _main(
-    wearables: list[Wearable], faults: list[Fault], bus: Path, seed: int, run: str | None, control: bool
-) -> int:
+async def _main(make: Callable[[], World], bus: Path | None, run: str | None, control: bool) -> int:
     from firmware_bridge.simulator.remote import serve
-    from firmware_bridge.simulator.world import World
 
-    if await _answers(bus):
+    if bus is not None and await _answers(bus):
         raise ValueError(f"a simulator runs at {bus} already.\nEnd it, or give this one another place with --bus")
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with World(wearables, bus, seed=seed, faults=faults) as world:
+    async with make() as world:
         working: asyncio.Task[int | None]
         if control:
             working = asyncio.create_task(serve(world))
@@ -97,8 +104,9 @@ async def _main(
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         working.cancel()
-        ended = await asyncio.gather(working, return_exceptions=True)
-    return ended[0] if isinstance(ended[0], int) else 0
+        with suppress(asyncio.CancelledError):
+            return await working or 0
+    return 0
 
 
 async def _answers(bus: Path) -> bool:

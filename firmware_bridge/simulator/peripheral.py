@@ -15,6 +15,7 @@ from bumble.device import Device, DeviceConfiguration
 
 from firmware_bridge.simulator import wearable as model
 from firmware_bridge.simulator.radio import Carriage, Radio, VirtualController
+from firmware_bridge.simulator.tasks import Tasks
 
 ADVERT_BYTES = 31
 """Of an advertisement, and of a scan response (Core specification, Vol 6, Part B, 2.3.1)."""
@@ -80,7 +81,7 @@ class Peripheral:
         self._connection: Any = None
         self._outbox: deque[tuple[str, bytes]] = deque()
         self._wake = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._away: asyncio.TimerHandle | None = None
         self._characteristics: dict[str, gatt.Characteristic] = {}
         self._device.add_services([self._service(service) for service in wearable.services])
@@ -97,15 +98,13 @@ class Peripheral:
         await self._device.power_on()
         self._device.on("connection", self._on_connection)
         await self._device.start_advertising()
-        self._spawn(self._notify())
+        self._tasks.spawn(self._notify())
 
     async def stop(self) -> None:
         """Switch it off."""
         if self._away is not None:
             self._away.cancel()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
         await self._device.power_off()
 
     async def disconnect(self, away_s: float = 0.0) -> None:
@@ -120,7 +119,7 @@ class Peripheral:
 
     def _return(self) -> None:
         self._away = None
-        self._spawn(self._device.start_advertising())
+        self._tasks.spawn(self._device.start_advertising())
 
     def _on_connection(self, connection: Any) -> None:
         self._connection = connection
@@ -132,7 +131,7 @@ class Peripheral:
         self._outbox.clear()
         self.wearable.disconnect(asyncio.get_running_loop().time())
         if self._away is None:
-            self._spawn(self._device.start_advertising())
+            self._tasks.spawn(self._device.start_advertising())
 
     def _service(self, service: model.Service) -> gatt.Service:
         return gatt.Service(UUID(service.uuid), [self._characteristic(one) for one in service.characteristics])
@@ -206,8 +205,3 @@ class Peripheral:
         else:
             with suppress(TimeoutError):
                 await self._device.indicate_subscriber(self._connection, characteristic, payload)
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

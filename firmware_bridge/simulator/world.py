@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Container, Coroutine, Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any, Self
@@ -16,6 +16,7 @@ from firmware_bridge.simulator.bluez import Bluez
 from firmware_bridge.simulator.faults import KINDS, Fault, in_time
 from firmware_bridge.simulator.peripheral import Peripheral, virtual_device
 from firmware_bridge.simulator.radio import Carriage, Radio
+from firmware_bridge.simulator.tasks import Tasks
 from firmware_bridge.simulator.wearable import Wearable
 
 CENTRAL = "C0:00:00:00:00:01"
@@ -38,31 +39,30 @@ class World:
     """Wearables within reach of one adapter on a bus of its own.
 
     Args:
-        wearables: what is near; the later, the weaker it is heard.
+        wearables: what is near, by the names that faults are aimed with; the later, the weaker it is heard.
         bus: path of the socket. Its folder is made, for this user only.
         seed: of what the faults leave to chance.
         faults: from when the world starts; `run` adds to them.
 
     Attributes:
         address: value of DBUS_SYSTEM_BUS_ADDRESS that leads here.
-        peripherals: by profile, "polar", "polar-2" and so on; the names that faults are aimed with.
+        peripherals: the wearables on the radio, by name.
     """
 
     def __init__(
-        self, wearables: Sequence[Wearable], bus: Path, *, seed: int = 0, faults: Iterable[Fault] = ()
+        self, wearables: Mapping[str, Wearable], bus: Path, *, seed: int = 0, faults: Iterable[Fault] = ()
     ) -> None:
         self.address = f"unix:path={bus}"
         self.peripherals: dict[str, Peripheral] = {}
         self._bus, self._faults = bus, tuple(faults)
         self._radio = Radio()
-        for number, wearable in enumerate(wearables):
+        for number, (name, wearable) in enumerate(wearables.items()):
             carriage = Carriage(Random(f"{seed} {number}"), rssi_dbm=-50 - 5 * number)
             address = f"E0:00:00:00:{number >> 8:02X}:{number & 0xFF:02X}"
-            name = _free(wearable.profile, self.peripherals)
             self.peripherals[name] = Peripheral(self._radio, wearable, address, carriage)
         self._central, _ = virtual_device(self._radio, "central", CENTRAL)
         self._stack = AsyncExitStack()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._daemon: asyncio.subprocess.Process | None = None
         self._bluez: Bluez | None = None
 
@@ -74,7 +74,7 @@ class World:
             for peripheral in self.peripherals.values():
                 stack.push_async_callback(peripheral.stop)
                 await peripheral.start()
-            stack.push_async_callback(self._stop_faults)
+            stack.push_async_callback(self._tasks.close)
             await self.run(self._faults)
             self._stack = stack.pop_all()
         return self
@@ -94,7 +94,7 @@ class World:
         for fault in steps:
             if fault.at_s == 0 and fault.every_s is None:
                 await self._apply(fault)
-        self._spawn(self._play([fault for fault in steps if fault.at_s > 0 or fault.every_s is not None]))
+        self._tasks.spawn(self._play([fault for fault in steps if fault.at_s > 0 or fault.every_s is not None]))
 
     def stats(self) -> dict[str, Any]:
         """Counts so far, by wearable.
@@ -143,10 +143,10 @@ class World:
                 self._bluez.adapter.refuse = int(amount)
             case "adapter-off" if self._bluez is not None:
                 await self._bluez.adapter.power(False)
-                self._spawn(self._power_on(amount))
+                self._tasks.spawn(self._power_on(amount))
             case "bus-death":
                 await self._stop_service()
-                self._spawn(self._revive(amount))
+                self._tasks.spawn(self._revive(amount))
 
     async def _power_on(self, after_s: float) -> None:
         await asyncio.sleep(after_s)
@@ -178,16 +178,6 @@ class World:
             await bluez.stop()
         await self._central.power_off()
 
-    async def _stop_faults(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
 
 async def _apply_to_one(peripheral: Peripheral, kind: str, amount: float) -> None:
     carriage, now_s = peripheral.carriage, asyncio.get_running_loop().time()
@@ -214,6 +204,8 @@ async def _apply_to_one(peripheral: Peripheral, kind: str, amount: float) -> Non
 
 async def _dbus_daemon(bus: Path) -> asyncio.subprocess.Process:
     """A dbus-daemon that listens at `bus`. Raises `OSError`."""
+    if shutil.which("dbus-daemon") is None:
+        raise OSError("dbus-daemon is not installed.\nInstall it with: sudo apt install dbus")
     bus.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if bus.parent.stat().st_uid != os.getuid():
         raise PermissionError(f"{bus.parent} belongs to somebody else")
@@ -228,9 +220,3 @@ async def _dbus_daemon(bus: Path) -> asyncio.subprocess.Process:
         await daemon.wait()
         raise OSError(f"dbus-daemon does not listen at {bus}:\n{log.read_text(errors='replace').strip()}")
     return daemon
-
-
-def _free(name: str, taken: Container[str]) -> str:
-    """`name`, or with a number behind it if that is taken."""
-    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
-    return next(one for one in names if one not in taken)

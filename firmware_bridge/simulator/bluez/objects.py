@@ -6,7 +6,6 @@ method; BlueZ leaves properties out while it does not know them, and keeps sessi
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
@@ -15,6 +14,8 @@ from typing import Any
 
 from dbus_fast import Message, MessageType, Variant
 from dbus_fast.aio import MessageBus
+
+from firmware_bridge.simulator.tasks import Tasks
 
 OBJECT_MANAGER = "org.freedesktop.DBus.ObjectManager"
 PROPERTIES = "org.freedesktop.DBus.Properties"
@@ -58,7 +59,7 @@ class Objects:
     def __init__(self, bus: MessageBus) -> None:
         self._bus = bus
         self._objects: dict[str, dict[str, Interface]] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks = Tasks()
         bus.add_message_handler(self._on_message)
 
     def __contains__(self, path: object) -> bool:
@@ -88,18 +89,13 @@ class Objects:
         variant = self._objects[path][name].properties.get(property_name)
         return None if variant is None else variant.value
 
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         """Work beside the calls, that `close` ends; a `RefusedError` ends it, too, and is nobody's concern."""
-        task = asyncio.create_task(_quietly(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        self._tasks.spawn(_quietly(work))
 
     async def close(self) -> None:
         """Give up what is not done yet."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.close()
 
     def _signal(self, path: str, interface: str, member: str, signature: str, body: list[object]) -> None:
         if self._bus.connected:
