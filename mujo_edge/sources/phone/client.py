@@ -193,6 +193,6 @@ def reached(url: str, advice: str) -> Iterator[None]:
 def _reason(error: Exception) -> str:
     """asyncio writes the address into strerror where the system's reason should be."""
     cause = error.os_error if isinstance(error, ClientConnectorError) else error
-    if isinstance(cause, OSError) and cause.errno in errno.errorcode:
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno in errno.errorcode:
         return os.strerror(cause.errno)
     return getattr(cause, "strerror", None) or str(cause) or type(cause).__name__

@@ -139,7 +139,7 @@ class Door:
             # Safari took long to count wss: as 'self'.
             own = f"'self' {'wss' if self._context else 'ws'}://{request.host}" if self._known(request) else "'self'"
             response.headers["Content-Security-Policy"] = (
-                f"default-src 'self'; connect-src {own}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+                f"default-src 'self'; connect-src {own}; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
             )
         return response
 

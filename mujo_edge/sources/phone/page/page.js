@@ -14,7 +14,7 @@ sessionStorage.page = page;
 let waiting = [];                // samples not sent yet: [timeStamp, x, y, z, alpha, beta, gamma]
 let number = 0;                  // of the first of them
 let gyroscope = null;            // known with the first event
-let times = [], sent = 0, ended = false;
+let times = [], sent = 0, running = false, ended = false;
 let socket = null, greeted = false, tries = 0, everOpen = false, posting = false;
 
 function problem(text) {
@@ -27,6 +27,7 @@ function state(text) {
 }
 
 at("start").addEventListener("click", async () => {
+  if (running) return location.reload();
   problem("");
   if (!window.isSecureContext) {
     return problem("The browser gives motion only to pages opened with https, or from this very machine. Open the address that mujo-edge shows.");
@@ -41,8 +42,9 @@ at("start").addEventListener("click", async () => {
   } catch (error) {
     return problem("Motion access could not be asked for: " + error.message);
   }
-  at("start").disabled = true;
-  at("start").textContent = "Running";
+  running = true;
+  at("start").textContent = "Stop";
+  at("start").classList.add("quiet");
   state("waiting for motion events");
   window.addEventListener("devicemotion", moved);
   setTimeout(() => {
