@@ -24,12 +24,15 @@ import typer
 
 from benchmarks.bridge_memory import HALF_HOUR_MIN, half_hour
 from benchmarks.bridge_runs import Run, joined, show, watch, world
+from firmware_bridge.profiles import PROFILES
 from firmware_bridge.simulator import motion
+from firmware_bridge.simulator.conversation import converse, listen, samples
 from firmware_bridge.simulator.wearables import WEARABLES
 from firmware_bridge.stream import G
-from mujo_edge.core import F32, UNKNOWN
+from mujo_edge.core import F32, UNKNOWN, Chunk, Window
 from mujo_edge.signal import channels_first
 from mujo_edge.sources.replay import shipped_recording
+from mujo_edge.windowing import Framer
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__.split("\n", 1)[0])
 
@@ -101,10 +104,10 @@ def faults(
     for trial in TRIALS:
         if only and only not in trial.name:
             continue
-        with world(trial.wearables or names, "--motion", recording, *trial.options) as remote:
+        worn = trial.wearables or tuple(names)
+        with world(worn, "--motion", recording, *trial.options) as remote:
             runs = asyncio.run(watch(remote, trial.seconds, trial.faults, trial.end))
-        for name, run in runs.items():
-            rows.append(_fault_row(trial, name, run))
+        rows += [_fault_row(trial, name, run) for name, run in zip(worn, runs.values(), strict=True)]
         show(f"Fault: {trial.name}", rows[-len(runs) :], None)
     show("Faults", rows, json_file)
     _end(all(row["exact"] is not False and row["same_labels"] in (None, 1.0) for row in rows))
@@ -210,33 +213,43 @@ def _fault_row(trial: Trial, name: str, run: Run) -> dict[str, Any]:
         "clock ppm": None if stats.drift_ppm is None else round(stats.drift_ppm),
         "exact": run.expected == run.delivered + stats.lost if numbered else None,
         "windows": len(run.predictions),
-        "same_labels": _same_labels(run) if numbered else None,
+        "same_labels": _same_labels(name, run) if numbered else None,
         "notes": "; ".join(returns),
     }
 
 
-def _same_labels(run: Run) -> float | None:
-    """Share of the undamaged windows whose own label is that of the signal that the sensor really felt.
+def _same_labels(name: str, run: Run) -> float | None:
+    """Share of the undamaged windows whose own label is that of the same window when nothing is lost.
 
-    The wearable takes sample k at k / rate of its own clock, and so does the motion that it plays.
+    Sample k is the same in every run, so the stream without losses comes from the same wearable without a radio.
+    Gaps are kept, as they begin windows anew.
     """
     recognizer = run.recognizer
     assert recognizer
-    felt = motion.recording(shipped_recording())
-    rate_hz, begun_s = float(run.sent["rate_hz"]), run.t_s[0][0]
-    whole = [window for window in recognizer.windows if window.coverage == 1]
-    if not whole:
+    spec, rate_hz, begun = recognizer.bundle.input, float(run.sent["rate_hz"]), run.sent["begun"]
+    twin = WEARABLES[name](motion.recording(shipped_recording()), first=begun)
+    talk = converse(PROFILES[twin.profile], twin)
+    x = samples(listen(talk, twin, run.expected / rate_hz + 5))
+    assert twin.begun is not None
+    t_s = np.unique(joined(run.t_s))
+    numbers = np.rint((t_s - t_s[0]) * rate_hz).astype(int) + begun
+    clean = Framer(spec, recognizer.info)
+    windows: dict[int, Window] = {}
+    for part in np.split(np.arange(len(numbers)), np.flatnonzero(np.diff(t_s) > spec.max_gap_s) + 1):
+        every = np.arange(max(numbers[part[0]], twin.begun), numbers[part[-1]] + 1)
+        times = np.interp(every, numbers[part], t_s[part])
+        for event in clean.update(Chunk(times, x[every - twin.begun], 0.0)):
+            if isinstance(event, Window):
+                windows[round(event.end_s * spec.rate_hz)] = event
+    pairs = [
+        (window.x, windows[at].x)
+        for window in recognizer.windows
+        if window.coverage == 1 and (at := round(window.end_s * spec.rate_hz)) in windows
+    ]
+    if not pairs:
         return None
-    spec = recognizer.bundle.input
-    numbers = np.arange(run.sent["begun"], run.sent["ended"] + 2)
-    taken_s, taken = (numbers - numbers[0]) / rate_hz + begun_s, felt(numbers / rate_hz)
-    grid = np.arange(spec.window - 1, -1, -1) / spec.rate_hz
-    clean = np.stack(
-        [np.stack([np.interp(window.end_s - grid, taken_s, one) for one in taken.T], 1) for window in whole]
-    ).astype(np.float32)
-    came = np.stack([window.x for window in whole])
-    labels = [_labels(recognizer, x[:, :, : came.shape[2]]) for x in (came, clean)]
-    return float(np.mean([one == other for one, other in zip(*labels, strict=True)]))
+    came, real = (_labels(recognizer, np.stack(side)) for side in zip(*pairs, strict=True))
+    return round(float(np.mean([one == other for one, other in zip(came, real, strict=True)])), 4)
 
 
 def _labels(recognizer: Any, x: F32) -> list[str]:
