@@ -13,7 +13,8 @@ PERIODS_MS = (5, 10, 20, 40, 100, 1000)
 
 def counts(x: F32, turn: F32, counts_per_g: float, limit: int) -> bytes:
     """Acceleration (3,) in the axes of the watch -> int16 LE x, y, z of a sensor with these axes."""
-    return np.clip(np.rint(x @ turn / G * counts_per_g), -limit, limit - 1).astype("<i2").tobytes()
+    values: bytes = np.clip(np.rint(x @ turn / G * counts_per_g), -limit, limit - 1).astype("<i2").tobytes()
+    return values
 
 
 class MicroBit(Wearable):

@@ -1,4 +1,4 @@
-"""A WitMotion WT901BLE67: streams from the first, and takes its rate from register 0x03."""
+"""A WitMotion WT901BLE67: streams from the first, and takes what it sends and how often from registers."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from firmware_bridge.profiles import witmotion
 from firmware_bridge.simulator.wearable import Characteristic, Service, Wearable
 from firmware_bridge.stream import F32, F64
 
+OPEN_S = 10.0
+"""How long registers can be written after "unlock"."""
+
 
 class WitMotion(Wearable):
-    """See the module."""
+    """See the module. `batch` packets make a notification."""
 
     profile = "witmotion"
     name = "WT901BLE67"
+    rate_hz = 10.0
     services = (
         Service(
             witmotion.SERVICE,
             (Characteristic(witmotion.NOTIFY, notify=True), Characteristic(witmotion.WRITE, write=True)),
         ),
     )
+    _open_until_s = 0.0
 
     def subscribe(self, uuid: str, on: bool, now_s: float) -> None:
         """It streams whenever somebody listens."""
@@ -30,13 +35,18 @@ class WitMotion(Wearable):
             self.streaming = False
 
     def write(self, uuid: str, data: bytes, now_s: float) -> list[tuple[str, bytes]]:
-        """FF AA register value value; no write is ever answered."""
-        if len(data) == 5 and data[:3] == b"\xff\xaa\x03":
+        """FF AA register value; no write is ever answered, and none is taken while the registers are locked."""
+        if len(data) != 5 or data[:2] != b"\xff\xaa":
+            return []
+        register, value = data[2], int.from_bytes(data[3:], "little")
+        if (register, value) == (witmotion.UNLOCK, witmotion.UNLOCK_KEY):
+            self._open_until_s = now_s + OPEN_S
+        elif register == witmotion.RATE and now_s < self._open_until_s:
             rates = {code: rate_hz for rate_hz, code in witmotion.RATES.items()}
-            self.set_rate(rates.get(data[3], self.rate_hz), now_s)
+            self.set_rate(rates.get(value, self.rate_hz), now_s)
         return []
 
     def encode(self, x: F32, first: int, t_s: F64) -> list[tuple[str, bytes]]:
-        """One packet; the angles stay zero."""
-        counts = np.clip(np.rint(x[0] / witmotion.UNIT), -32768, 32767).astype("<i2")
-        return [(witmotion.NOTIFY, b"\x55\x61" + counts.tobytes() + bytes(6))]
+        """A notification of packets; the angles stay zero."""
+        counts = np.clip(np.rint(x / witmotion.UNIT), -32768, 32767).astype("<i2")
+        return [(witmotion.NOTIFY, b"".join(witmotion.DATA + row.tobytes() + bytes(6) for row in counts))]

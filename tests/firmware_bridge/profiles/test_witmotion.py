@@ -2,54 +2,100 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from conversation import advert, converse, listen, samples
 from fuzz import survives
 
 from firmware_bridge.profiles import recognise, witmotion
-from firmware_bridge.profiles.base import Advert, Request, Subscribe, Write, rehearse
-from firmware_bridge.simulator.motion import sine
+from firmware_bridge.profiles.base import Advert, Pause, Request, Subscribe, Write, rehearse
+from firmware_bridge.simulator.motion import rest, sine
 from firmware_bridge.simulator.wearables.witmotion import WitMotion
 from firmware_bridge.stream import CodecError, Decoder, G
 
-ADVERT = Advert("00:00:00:00:00:01", "WT901BLE67")
+PACKET = bytes.fromhex("5561 0000 0000 0008 0040 0000 00C0 0000 0000 0000")
+REGISTERS = bytes.fromhex("5571 3A00 6801 6900 7A00 0000 0000 0000 0000 0000")  # WT901BLECL manual, 6.1.2
 
 
 def decoder() -> Decoder:
-    return rehearse(witmotion.start(Request(ADVERT)), [])
+    return rehearse(witmotion.start(Request(advert(WitMotion(rest)))), [])
 
 
 def test_a_packet_is_in_si_units() -> None:
     # The vendor's formula: value / 32768 * 16 g and * 2000 deg/s.
-    payload = bytes.fromhex("5561 0000 0000 0008 0040 0000 00C0 0000 0000 0000")
-    (packet,) = witmotion.decode(payload)
+    (packet,) = witmotion.decode(PACKET)
     np.testing.assert_allclose(packet.x, [[0, 0, G, np.radians(1000), 0, -np.radians(1000)]], rtol=1e-6)
     assert (packet.seq, packet.tick, packet.t_s) == (None, None, None)
 
 
-@pytest.mark.parametrize("payload", [b"", b"\x55\x61", b"\x55\x51" + bytes(18)])
+def test_a_reading_of_a_real_sensor_at_rest() -> None:
+    # obedier/vib, analyze_wt901_data.py: the first 16 bytes of a notification of a WT901BLE68.
+    (packet,) = witmotion.decode(bytes.fromhex("5561 35ff 59ff 0a08 0000 0000 0000 b9fc") + bytes(4))
+    assert np.linalg.norm(packet.x[0, :3]) == pytest.approx(G, rel=0.02)
+    np.testing.assert_array_equal(packet.x[0, 3:], 0)
+
+
+def test_several_packets_in_a_notification_are_consecutive_samples() -> None:
+    second = PACKET[:2] + b"\x00\x08" + PACKET[4:]
+    (packet,) = witmotion.decode(PACKET + REGISTERS + second)
+    np.testing.assert_allclose(packet.x[:, 0], [0, G], rtol=1e-6)
+
+
+def test_answers_to_others_are_passed_over() -> None:
+    device = decoder()
+    assert device.feed(REGISTERS, witmotion.NOTIFY) == []
+    assert device.bad == 0
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\x55\x61",
+        b"\x55\x51" + bytes(18),
+        PACKET + PACKET[:8],  # WTVB01-BT50 manual, 5.2: 28 bytes
+        PACKET + bytes(20),  # WTVB01-BT50, "now data": 40 bytes
+    ],
+)
 def test_anything_else_is_refused(payload: bytes) -> None:
-    with pytest.raises(CodecError, match="not a WitMotion packet"):
+    with pytest.raises(CodecError, match="not WitMotion packets"):
         witmotion.decode(payload)
 
 
-def test_the_rate_is_asked_for() -> None:
-    steps = list(witmotion.start(Request(ADVERT, rate_hz=90)))
-    assert steps == [
-        Subscribe(witmotion.NOTIFY),
-        Write(witmotion.WRITE, b"\xff\xaa\x03\x09\x00", response=False),
-    ]
+def test_the_service_of_a_vibration_sensor_does_not_make_it_one() -> None:
+    services = frozenset({witmotion.SERVICE})
+    assert recognise(Advert("00:00:00:00:00:01", "", services)) is witmotion.PROFILE
+    assert recognise(Advert("00:00:00:00:00:01", "WTVB01-BT50", services)) is None
 
 
-def test_its_stand_in_streams_what_its_sensor_feels() -> None:
-    assert recognise(ADVERT) is witmotion.PROFILE
-    wearable = WitMotion(sine)
+def test_content_and_rate_are_asked_for() -> None:
+    steps = list(witmotion.start(Request(advert(WitMotion(rest)), rate_hz=90)))
+    written = [b"\xff\xaa\x69\x88\xb5", b"\xff\xaa\x96\x00\x00", b"\xff\xaa\x03\x09\x00"]
+    assert steps.pop() == Subscribe(witmotion.NOTIFY)
+    assert steps == [step for data in written for step in (Write(witmotion.WRITE, data, response=False), Pause(0.1))]
+
+
+def test_a_locked_register_stays_as_it_is() -> None:
+    wearable = WitMotion(rest)
     wearable.connect(0.0)
-    wearable.subscribe(witmotion.NOTIFY, True, 0.0)
-    wearable.write(witmotion.WRITE, b"\xff\xaa\x03\x09\x00", 0.0)
-    packets = [packet for uuid, payload in wearable.due(0.4) for packet in decoder().feed(payload, uuid)]
-    x = np.concatenate([packet.x for packet in packets])
-    assert len(x) == wearable.notified == 41
-    np.testing.assert_allclose(x, sine(np.arange(41) / 100), atol=0.01)
+    wearable.write(witmotion.WRITE, witmotion.command(witmotion.RATE, 9), 0.0)
+    assert wearable.rate_hz == 10
+    wearable.write(witmotion.WRITE, witmotion.command(witmotion.UNLOCK, witmotion.UNLOCK_KEY), 0.0)
+    wearable.write(witmotion.WRITE, witmotion.command(witmotion.RATE, 9), 11.0)
+    assert wearable.rate_hz == 10
+
+
+@pytest.mark.parametrize(("rate_hz", "batch"), [(100.0, 1), (200.0, 8)])
+def test_its_stand_in_streams_what_its_sensor_feels(rate_hz: float, batch: int) -> None:
+    wearable = WitMotion(sine)
+    assert recognise(advert(wearable)) is witmotion.PROFILE
+    wearable.batch = batch
+    talk = converse(witmotion.PROFILE, wearable, rate_hz)
+    begun = wearable.taken
+    assert not talk.waiting
+    x = samples(listen(talk, wearable, 1.0))
+    assert talk.decoder.format.rate_hz == rate_hz
+    assert abs(len(x) - rate_hz) <= batch
+    np.testing.assert_allclose(x, sine(np.arange(begun, begun + len(x)) / rate_hz), atol=0.01)
 
 
 def test_hostile_bytes() -> None:
-    survives(decoder, witmotion.NOTIFY, [b"\x55\x61" + bytes(18)])
+    survives(decoder, witmotion.NOTIFY, [PACKET, PACKET * 8, PACKET + REGISTERS])
