@@ -1,0 +1,175 @@
+"""What waits is bounded and what had no room is told; payloads become chunks, over any split and connection."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from firmware_bridge import packet
+from firmware_bridge.stream import ACC, IMU, Format, Packet, PayloadDecoder
+from mujo_edge.clock import DeviceClock
+from mujo_edge.core import Chunk, DeviceError, Raw
+from mujo_edge.sources import live
+from mujo_edge.sources.live import Assembler, Inlet, stream_info
+
+
+def decoder(rate_hz: float = 50.0) -> PayloadDecoder:
+    return PayloadDecoder(packet.format_of(False, rate_hz), {"data": packet.decode})
+
+
+def payload(first: int, n: int = 2) -> bytes:
+    """Samples number `first` to `first + n - 1`, whose x is their number / 10."""
+    x = np.zeros((n, 3), np.float32)
+    x[:, 0] = np.arange(first, first + n) / 10
+    return packet.encode(x, first, round((first + n - 1) / 50 * packet.TICK_HZ))
+
+
+def raw(first: int, n: int = 2, origin: str = "data") -> Raw:
+    return Raw((first + n) / 50, "data", origin, payload(first, n))
+
+
+def samples(chunks: list[Chunk]) -> tuple[bytes, bytes, list[tuple[int, int]], int]:
+    """Bits of times and of samples, losses with the number of the sample that they precede, corrupt payloads."""
+    counts = np.cumsum([0, *(len(chunk.t_s) for chunk in chunks)]).tolist()
+    lost = [(at, chunk.lost) for at, chunk in zip(counts, chunks, strict=False) if chunk.lost]
+    t, x = np.concatenate([chunk.t_s for chunk in chunks]), np.concatenate([chunk.x for chunk in chunks])
+    return t.tobytes(), x.tobytes(), lost, sum(chunk.corrupt for chunk in chunks)
+
+
+async def test_an_inlet_gives_all_that_waits_in_order() -> None:
+    inlet = Inlet()
+    taking = asyncio.create_task(inlet.take())
+    await asyncio.sleep(0)
+    assert not taking.done()
+    changing = bytearray(b"b")
+    inlet.put(b"a", kind="open", received_s=1.0)
+    inlet.put(changing, "x", received_s=2.0)
+    changing[0] = 0
+    assert await taking == [Raw(1.0, "open", "", b"a"), Raw(2.0, "data", "x", b"b")]
+    inlet.put(b"c")
+    (third,) = await inlet.take()
+    assert third.received_s > 2.0
+
+
+async def test_what_has_no_room_is_told_and_connections_still_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "LIMIT", 5)
+    inlet = Inlet()
+    for k in range(8):
+        inlet.put(payload(2 * k), "data", received_s=float(k))
+    inlet.put(b"", kind="close", received_s=9.0)
+    inlet.put(b"late", received_s=9.5)
+    taken = await inlet.take()
+    assert [one.kind for one in taken] == ["data"] * 5 + ["overrun", "close", "overrun"]
+    assert [one.data for one in taken if one.kind == "overrun"] == [b"3", b"1"]
+    inlet.put(b"next")
+    assert [one.data for one in await inlet.take()] == [b"next"]
+
+
+async def test_an_inlet_holds_no_more_bytes_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "LIMIT_BYTES", 1000)
+    inlet = Inlet()
+    for _ in range(30):
+        inlet.put(bytes(300))
+    taken = await inlet.take()
+    assert sum(len(one.data) for one in taken if one.kind == "data") == 900
+    assert taken[-1].data == b"27"
+    inlet.put(bytes(300))
+    assert len(await inlet.take()) == 1
+
+
+async def test_what_had_no_room_is_lost_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "LIMIT", 10)
+    inlet, assembler, clock = Inlet(), Assembler(decoder()), DeviceClock(ACC, 0.25)
+    chunks = []
+    for k in range(25):
+        inlet.put(payload(2 * k), "data", received_s=2 * k / 50)
+        if k in (19, 24):
+            chunks += assembler.chunks(await inlet.take())
+    for chunk in chunks:
+        clock.split(chunk)
+    stats = clock.stats
+    assert (stats.samples, stats.lost, stats.corrupt) == (30, 20, 10)
+
+
+def test_a_loss_begins_a_chunk_and_every_byte_is_kept_once() -> None:
+    damaged = payload(12)[:-1] + b"?"
+    raws = [
+        Raw(0.0, "open", "", b"{}"),
+        *(raw(first) for first in (0, 2, 4)),
+        Raw(0.2, "data", "other", b"not for us"),
+        raw(10),
+        Raw(0.3, "data", "data", damaged),
+        raw(14),
+        Raw(1.0, "close", "", b""),
+    ]
+    chunks = Assembler(decoder()).chunks(raws)
+    assert [(len(chunk.t_s), chunk.lost, chunk.corrupt) for chunk in chunks] == [(6, 0, 0), (2, 4, 0), (2, 2, 1)]
+    assert [one for chunk in chunks for one in chunk.raw] == raws
+    assert [chunk.received_s for chunk in chunks] == [raw(4).received_s, raw(10).received_s, raw(14).received_s]
+    np.testing.assert_allclose(chunks[1].x[:, 0], [1.0, 1.1], atol=1e-3)
+
+
+def test_bytes_without_samples_make_a_chunk_that_holds_them() -> None:
+    assembler = Assembler(decoder())
+    (chunk,) = assembler.chunks([Raw(1.0, "open", "", b"{}"), Raw(2.0, "data", "data", b"nonsense")])
+    assert (chunk.t_s.shape, chunk.x.shape, chunk.corrupt, chunk.received_s) == ((0,), (0, 3), 1, 2.0)
+    assert assembler.chunks([]) == []
+
+
+@given(
+    lost=st.sets(st.integers(1, 29)),
+    damaged=st.sets(st.integers(1, 29)),
+    cuts=st.lists(st.integers(0, 30), max_size=8),
+)
+def test_any_split_into_calls_gives_the_same(lost: set[int], damaged: set[int], cuts: list[int]) -> None:
+    raws = [raw(2 * k) for k in range(30) if k not in lost]
+    raws = [Raw(one.received_s, "data", "data", b"?") if i in damaged else one for i, one in enumerate(raws)]
+    pieces = Assembler(decoder())
+    edges = [0, *sorted(cuts), len(raws)]
+    split = [chunk for a, b in pairwise(edges) for chunk in pieces.chunks(raws[a:b])]
+    whole = Assembler(decoder()).chunks(raws)
+    assert samples(split) == samples(whole)
+    assert [one for chunk in split for one in chunk.raw] == raws
+    assert sum(len(chunk.t_s) + chunk.lost for chunk in whole) <= 60
+
+
+def test_a_connection_that_comes_back_goes_on_with_its_count() -> None:
+    assembler = Assembler(decoder())
+    before = assembler.chunks([raw(0), raw(2)])
+    assembler.reopen(decoder())
+    after = assembler.chunks([Raw(1.0, "open", "", b"{}"), raw(100)])
+    assert (before[0].lost, after[0].lost) == (0, 96)
+    assert after[0].t_s[0] - before[0].t_s[-1] == pytest.approx(97 / 50, abs=1e-4)
+
+
+def test_a_connection_that_comes_back_at_another_rate() -> None:
+    assembler = Assembler(PayloadDecoder(Format(ACC, 50.0), {"": lambda data: [Packet(np.zeros((5, 3), np.float32))]}))
+    for k in range(100):
+        assembler.chunks([Raw(k / 10, "data", "", b"")])
+    assembler.reopen(PayloadDecoder(Format(ACC, 100.0), {"": lambda data: [Packet(np.zeros((5, 3), np.float32))]}))
+    (chunk,) = assembler.chunks([Raw(20.0, "data", "", b"")])
+    np.testing.assert_allclose(chunk.t_s, [19.96, 19.97, 19.98, 19.99, 20.0])
+
+
+@pytest.mark.parametrize("format", [Format(IMU, 50.0), Format(ACC, 50.0, gravity="excluded")])
+def test_another_device_is_not_gone_on_with(format: Format) -> None:
+    with pytest.raises(DeviceError, match="Start again"):
+        Assembler(decoder()).reopen(PayloadDecoder(format, {}))
+
+
+def test_a_decoder_that_counted_before_is_not_charged_for_it() -> None:
+    used = decoder()
+    used.feed(b"nonsense", "data")
+    (chunk,) = Assembler(used).chunks([raw(0)])
+    assert chunk.corrupt == 0
+
+
+def test_the_stream_is_what_the_format_says() -> None:
+    info = stream_info("a watch", Format(IMU, 52.0, gravity="excluded", placement="wrist"))
+    assert (info.name, info.channels, info.rate_hz) == ("a watch", IMU, 52.0)
+    assert (info.gravity, info.placement, info.labels) == ("excluded", "wrist", None)

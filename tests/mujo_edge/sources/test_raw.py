@@ -1,0 +1,106 @@
+"""A live run of every kind of source, recorded, and its bytes decoded again: the same, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import bundle
+from live_runs import RUNS, board, joined, play, record, wearable
+
+from firmware_bridge import packet
+from mujo_edge.core import CHANNELS, Chunk, Source, StreamInfo, UsageError
+from mujo_edge.recognizer import Recognizer
+from mujo_edge.sinks.recording import SessionWriter
+from mujo_edge.sources import session
+from mujo_edge.sources.raw import RawReplay
+from mujo_edge.sources.recording import open_recording
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_is_decoded_again_is_what_was_live(tmp_path: Path, name: str) -> None:
+    raws = RUNS[name]()
+    chunks = record(tmp_path / "s", raws)
+    assert sum(len(chunk.t_s) for chunk in chunks) > 5
+    assert [raw for chunk in chunks for raw in chunk.raw] == raws
+    source = RawReplay(tmp_path / "s", speed=None)
+    assert isinstance(source, Source)
+    assert source.info == open_recording(tmp_path / "s").info
+    again = play(tmp_path / "s")
+    assert joined(again) == joined(chunks)
+    with SessionWriter(tmp_path / "t", source.info, source="a test") as writer:
+        for chunk in again:
+            writer.write(chunk)
+    for file in (session.SAMPLES_FILE, session.RAW_FILE):
+        assert (tmp_path / "s" / file).read_bytes() == (tmp_path / "t" / file).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["mujo", "board", "phone", "polar-h10"])
+def test_the_samples_of_a_live_run_keep_losses_and_gaps(tmp_path: Path, name: str) -> None:
+    chunks = record(tmp_path / "s", RUNS[name]())
+    assert sum(chunk.lost for chunk in chunks) > 0
+    replayed = [replace(chunk, corrupt=0, raw=()) for chunk in chunks]
+    assert joined(list(open_recording(tmp_path / "s").chunks())) == joined(replayed)
+
+
+def test_predictions_are_those_of_the_live_run(tmp_path: Path) -> None:
+    """From the samples and from the bytes, over a reconnect."""
+    raws = wearable("mujo", seconds=12.0)
+    chunks = record(tmp_path / "s", raws)
+    info = open_recording(tmp_path / "s").info
+
+    def labels(run: Sequence[Chunk]) -> list[tuple[float, str, float]]:
+        recognizer = Recognizer(bundle(), replace(info, channels=CHANNELS[: run[0].x.shape[1]]), None)
+        found = [prediction for chunk in run for prediction in recognizer.update(chunk)]
+        return [(prediction.end_s, prediction.raw_label, prediction.score) for prediction in found]
+
+    live = labels(chunks)
+    assert len(live) > 10
+    assert labels(list(open_recording(tmp_path / "s").chunks())) == live
+    assert labels(play(tmp_path / "s")) == live
+
+
+def test_a_better_decoder_makes_more_of_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = packet.decode
+    with monkeypatch.context() as patch:
+        patch.setattr(packet, "decode", lambda data: [replace(one, x=one.x * 2) for one in right(data)])
+        wrong = record(tmp_path / "s", board())
+    again = play(tmp_path / "s")
+    x, twice = (np.concatenate([chunk.x for chunk in run]) for run in (again, wrong))
+    assert (2 * x).tobytes() == twice.tobytes()
+
+
+def test_it_keeps_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(tmp_path / "s", board())
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr("mujo_edge.sources.raw.asyncio.sleep", sleep)
+    monkeypatch.setattr("mujo_edge.sources.raw.monotonic", lambda: 1000.0)
+    chunks = play(tmp_path / "s", speed=2.0)
+    # 6 s and 6 s of payloads; the 4 s between the connections are waited for no longer than 2.
+    assert max(slept) == pytest.approx((6 + 2 + 6) / 2, abs=1.1)
+    assert slept == sorted(slept)
+    assert {chunk.received_s for chunk in chunks} == {1000.0}
+    assert joined(chunks) == joined(play(tmp_path / "s"))
+
+
+def test_a_session_without_bytes(tmp_path: Path) -> None:
+    with SessionWriter(tmp_path / "s", StreamInfo("w", CHANNELS[:3], 50.0), source="replay of walk.csv") as writer:
+        writer.write(Chunk(np.arange(5) / 50, np.ones((5, 3), np.float32), 0.0))
+    assert not (tmp_path / "s" / session.RAW_FILE).exists()
+    with pytest.raises(
+        UsageError, match=r"no bytes to decode \(source: replay of walk.csv\). Leave --decode-again out"
+    ):
+        RawReplay(tmp_path / "s")
+    with pytest.raises(UsageError, match="no session folder"):
+        RawReplay(tmp_path / "s" / "samples.csv")
+    with pytest.raises(UsageError, match="no session folder"):
+        RawReplay(tmp_path / "nothing")
+    with pytest.raises(UsageError, match="positive number or max"):
+        RawReplay(tmp_path / "s", speed=0)
