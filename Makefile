@@ -1,13 +1,18 @@
 # make demo: live recognition on the shipped model and a real recording, light install.
+# make sim-ble: a virtual wearable that plays that recording, for `make demo DEMO=--ble` in another terminal.
 # make test: everything, in its own environment with all extras.
 PYTHON ?= python3
 DEMO ?=
+SIM ?= --wearable witmotion
 PYTEST ?= -n 2 --dist loadfile
 
-.PHONY: demo test lint tiny clean
+.PHONY: demo sim-ble test lint tiny clean
 
 demo: .venv/installed
 	.venv/bin/mujo-edge stream $(DEMO)
+
+sim-ble: .venv/sim
+	.venv/bin/python -m firmware_bridge.simulator ble --motion mujo_edge/assets/recordings/spar-10 $(SIM)
 
 test: .venv-dev/installed
 	.venv-dev/bin/pytest $(PYTEST)
@@ -25,6 +30,10 @@ tiny: .venv-dev/installed
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mujo-edge needs Python 3.11 or newer; run: make demo PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/sim: .venv/installed
+	.venv/bin/python -m pip install --quiet --editable '.[sim]'
 	touch $@
 
 # One pip command: in stages, the converters' needs conflict.

@@ -138,7 +138,8 @@ async def _show(world: World) -> None:
     console = Console()
     console.print("In another terminal:")
     console.print(f"  export DBUS_SYSTEM_BUS_ADDRESS={world.address}", style="bold", soft_wrap=True, highlight=False)
-    console.print("  mujo-edge stream --ble", style="bold")
+    console.print("  mujo-edge stream --ble", style="bold", end="")
+    console.print("      (in a checkout: make demo DEMO=--ble)")
     console.print("Ctrl-C ends it.")
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
