@@ -31,10 +31,14 @@ FLAGS = (
 
 
 class Tab:
-    """One page. `call` is a DevTools command, `run` JavaScript; `errors` is what its console and scripts complained."""
+    """One page. `call` is a DevTools command, `run` JavaScript.
+
+    `errors` is what its console and scripts complained, `urls` what it asked for.
+    """
 
     def __init__(self, socket: ClientWebSocketResponse) -> None:
         self.errors: list[str] = []
+        self.urls: list[str] = []
         self._socket = socket
         self._number = 0
 
@@ -45,6 +49,10 @@ class Tab:
             answer = await self._socket.receive_json(timeout=30)
             if answer.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
                 self.errors.append(str(answer["params"])[:300])
+            if answer.get("method") == "Network.requestWillBeSent":
+                self.urls.append(answer["params"]["request"]["url"])
+            if answer.get("method") == "Network.webSocketCreated":
+                self.urls.append(answer["params"]["url"])
             if answer.get("id") == self._number:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']['message']}")
@@ -94,7 +102,7 @@ async def browser(folder: Path) -> AsyncIterator[Tab]:
                 address = next(one["webSocketDebuggerUrl"] for one in await answer.json() if one["type"] == "page")
             async with http.ws_connect(address, max_msg_size=0) as socket:
                 tab = Tab(socket)
-                for domain in ("Page", "Runtime", "Log"):
+                for domain in ("Page", "Runtime", "Log", "Network"):
                     await tab.call(f"{domain}.enable")
                 yield tab
     finally:

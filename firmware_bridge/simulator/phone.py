@@ -8,7 +8,6 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from math import floor, log10
-from pathlib import Path
 from time import monotonic, time_ns
 from typing import Annotated, Any, ClassVar
 from urllib.parse import unquote
@@ -19,7 +18,7 @@ from aiohttp import ClientSession, WSMsgType, web
 
 from firmware_bridge.phone import browser
 from firmware_bridge.phone.sensorserver import ACCELEROMETER, GYROSCOPE, NO_SUCH_SENSOR, types_of
-from firmware_bridge.simulator import motion as motions
+from firmware_bridge.simulator.motion import named
 from firmware_bridge.simulator.wearable import Motion
 from firmware_bridge.stream import DEG, F32, F64, G
 
@@ -121,7 +120,7 @@ class SensorServerPhone(Phone):
         app = web.Application()
         app.router.add_get("/sensor/connect", self._connected)
         app.router.add_get("/sensors/connect", self._connected)
-        async with _served(app, port) as port:
+        async with served(app, port) as port:
             yield f"ws://127.0.0.1:{port}"
 
     async def drop(self) -> None:
@@ -186,7 +185,7 @@ class PhyphoxPhone(Phone):
         app.router.add_get("/config", self._config)
         app.router.add_get("/control", self._control)
         app.router.add_get("/get", self._get)
-        async with _served(app, port) as port:
+        async with served(app, port) as port:
             yield f"http://127.0.0.1:{port}"
 
     async def _config(self, _: web.Request) -> web.Response:
@@ -243,10 +242,18 @@ class PhyphoxPhone(Phone):
 
 
 class BrowserPhone(Phone):
-    """A browser with our page open. `labels` are those that came back."""
+    """A browser with our page open. `labels` is what came back; `show` is told every label."""
 
-    def __init__(self, motion: Motion, rate_hz: float = 60.0, *, ios: bool = False) -> None:
+    def __init__(
+        self,
+        motion: Motion,
+        rate_hz: float = 60.0,
+        *,
+        ios: bool = False,
+        show: Callable[[str], object] = lambda label: None,
+    ) -> None:
         super().__init__(motion, rate_hz)
+        self._show = show
         self.labels: list[dict[str, Any]] = []
         self.closed: tuple[int | None, str] | None = None
         self.page = secrets.token_hex(8)
@@ -274,7 +281,10 @@ class BrowserPhone(Phone):
             await socket.send_str(self.hello())
             sending = asyncio.create_task(self._send(socket.send_bytes))
             while (message := await socket.receive()).type == WSMsgType.TEXT:
-                self.labels.append(json.loads(message.data))
+                news = json.loads(message.data)
+                self.labels.append(news)
+                if "label" in news and "ended" not in news:
+                    self._show(f"{news['label']} {news['score']:.0%}")
             sending.cancel()
             self.closed = (socket.close_code, str(message.extra or ""))
 
@@ -299,7 +309,8 @@ def _digits(values: list[float]) -> list[float | None]:
 
 
 @asynccontextmanager
-async def _served(app: web.Application, port: int) -> AsyncIterator[int]:
+async def served(app: web.Application, port: int) -> AsyncIterator[int]:
+    """Serve `app` on loopback -> the port."""
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.5)
     await runner.setup()
     try:
@@ -314,30 +325,26 @@ def command(
     url: Annotated[str | None, typer.Option(help="What mujo-edge shows: for sensor-logger and browser.")] = None,
     port: Annotated[int, typer.Option(help="To serve on: for sensorserver and phyphox.")] = 8080,
     motion: Annotated[str, typer.Option(help="rest, sine, or a session folder that is played in a circle.")] = "sine",
-    rate: Annotated[float, typer.Option(metavar="HZ", min=1, max=400)] = 100.0,
+    rate: Annotated[float, typer.Option(metavar="HZ", min=1, max=400, help="Samples a second.")] = 60.0,
 ) -> None:
-    """A phone that speaks the protocol of an app."""
+    """A phone that speaks the protocol of an app, until it is stopped."""
+    if app not in ("sensor-logger", "sensorserver", "phyphox", "browser"):
+        raise ValueError(f"no app is called {app!r}.\nThere are: sensor-logger, sensorserver, phyphox, browser")
     if app in ("sensor-logger", "browser") and url is None:
-        raise typer.BadParameter("give --url, as mujo-edge shows it")
-    try:
-        moved = {"rest": motions.rest, "sine": motions.sine}.get(motion) or motions.recording(Path(motion))
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"--motion: {error}") from None
+        raise ValueError(f"{app} needs an address.\nGive --url, as `mujo-edge stream --phone {app}` shows it")
     with suppress(KeyboardInterrupt):
-        asyncio.run(_stand_in(app, url or "", port, moved, rate))
+        asyncio.run(_stand_in(app, url or "", port, named(motion), rate))
 
 
 async def _stand_in(app: str, url: str, port: int, motion: Motion, rate_hz: float) -> None:
     if app == "sensor-logger":
         await SensorLoggerPhone(motion, rate_hz).run(url)
     elif app == "browser":
-        phone = BrowserPhone(motion, rate_hz)
+        phone = BrowserPhone(motion, rate_hz, show=typer.echo)
         await phone.run(url)
         typer.echo(f"closed: {phone.closed}")
-    elif app in ("sensorserver", "phyphox"):
+    else:
         made = SensorServerPhone(motion, rate_hz) if app == "sensorserver" else PhyphoxPhone(motion, rate_hz)
         async with made.open(port) as address:
             typer.echo(f"mujo-edge stream --phone {app} --url {address}")
             await asyncio.Event().wait()
-    else:
-        raise typer.BadParameter(f"{app} is none of sensor-logger, sensorserver, phyphox, browser")

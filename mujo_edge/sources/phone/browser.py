@@ -109,6 +109,8 @@ class BrowserSource(PhoneSource):
 
     def write(self, update: Update) -> None:
         """Show the newest label, and the counts."""
+        if not update.events:
+            return
         newest = next((event for event in reversed(update.events) if isinstance(event, Prediction)), None)
         stats = update.tally.stats
         news: dict[str, Any] = {"rate_hz": stats.rate_hz, "lost": stats.lost}

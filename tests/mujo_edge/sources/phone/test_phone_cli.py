@@ -1,0 +1,90 @@
+"""The commands, as a person calls them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from firmware_bridge.simulator.motion import sine
+from firmware_bridge.simulator.phone import PhyphoxPhone
+
+
+async def call(*arguments: str) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(sys.executable, "-m", *arguments, stdout=pipe, stderr=pipe)
+
+
+async def result(process: asyncio.subprocess.Process) -> tuple[int | None, str, str]:
+    async with asyncio.timeout(60):
+        out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def shown(process: asyncio.subprocess.Process) -> tuple[str, str]:
+    """The URL on stderr, and all before it."""
+    assert process.stderr
+    said = ""
+    async with asyncio.timeout(60):
+        while "  http" not in said:
+            said += (await process.stderr.readline()).decode()
+    return said.split()[-1], said
+
+
+async def test_record_a_phone_and_decode_it_again(tmp_path: Path) -> None:
+    folder = str(tmp_path / "walk")
+    async with PhyphoxPhone(sine).open() as url:
+        recorded = await call("mujo_edge", "record", folder, "--phone", "phyphox", "--url", url, "--duration", "4")
+        code, _, said = await result(recorded)
+        assert code == 0, said
+    runs = []
+    for again in ((), ("--decode-again",)):
+        code, out, said = await result(await call("mujo_edge", "stream", "--replay", folder, "--speed", "max", *again))
+        assert code == 0, said
+        lines = [json.loads(line) for line in out.splitlines()]
+        runs.append([(line["label"], line["scores"]) for line in lines if line["type"] == "prediction"])
+        assert lines[-1]["channels"] == ["ax", "ay", "az", "gx", "gy", "gz"]
+    assert runs[0]
+    assert runs[0] == runs[1][: len(runs[0])]  # the bytes may hold some samples after the four seconds
+
+
+async def test_ctrl_c_while_no_phone_is_there() -> None:
+    process = await call("mujo_edge", "stream", "--phone", "browser", "--port", "0")
+    url, said = await shown(process)
+    assert url.startswith("http://127.0.0.1:")
+    assert "█" in said
+    process.send_signal(signal.SIGINT)
+    code, out, said = await result(process)
+    assert code not in (0, None)
+    assert (out, "Traceback" in said) == ("", False)
+
+
+async def test_a_stand_in_and_the_command() -> None:
+    process = await call("mujo_edge", "stream", "--phone", "browser", "--port", "0", "--duration", "4")
+    url, _ = await shown(process)
+    stand_in = await call("firmware_bridge.simulator", "phone", "browser", "--url", url)
+    (code, out, said), (stand_in_code, labels, _) = await asyncio.gather(result(process), result(stand_in))
+    assert (code, stand_in_code) == (0, 0), said
+    predicted = {json.loads(line)["label"] for line in out.splitlines() if '"prediction"' in line}
+    assert predicted
+    assert {line.rpartition(" ")[0] for line in labels.splitlines()[:-1]} == predicted
+    assert labels.splitlines()[-1] == "closed: (1001, 'mujo-edge has ended')"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("phone", "walkman"), "no app is called 'walkman'"),
+        (("phone", "browser"), "Give --url"),
+        (("phone", "phyphox", "--motion", "nowhere"), "nowhere"),
+    ],
+)
+async def test_a_stand_in_that_is_called_wrongly(arguments: tuple[str, ...], said: str) -> None:
+    code, _, error = await result(await call("firmware_bridge.simulator", *arguments))
+    assert code == 2
+    assert said in error
+    assert "Traceback" not in error
