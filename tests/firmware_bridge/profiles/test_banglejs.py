@@ -112,6 +112,36 @@ def test_after_a_disconnect_it_starts_anew() -> None:
     assert again.decoder.bad == 0
 
 
+def test_number_and_clock_wrap() -> None:
+    wearable = BangleJs(rest)
+    talk = converse(banglejs.PROFILE, wearable)
+    wearable._began -= 2**32 - 8  # as if the script had run for years
+    packets = listen(talk, wearable, 1.0)
+    assert [packet.seq for packet in packets[:4]] == [2**32 - 8, 2**32 - 4, 0, 4]
+    assert talk.decoder.format.seq_bits == talk.decoder.format.tick_bits == 32
+
+
+def test_lost_notifications_lose_their_lines_and_no_others() -> None:
+    wearable = BangleJs(sine)
+    talk = converse(banglejs.PROFILE, wearable)
+    begun, random, packets = wearable.taken, np.random.default_rng(0), []
+    whole, intact = True, 0
+    for n in range(50 * 60):
+        for _, piece in wearable.due(talk.now_s + n / 50):
+            arrives = random.random() > 0.1
+            whole &= arrives
+            if arrives:
+                packets += talk.decoder.feed(piece, banglejs.TX)
+            if piece.endswith(b"\n"):
+                intact, whole = intact + whole, True
+    assert 0.6 * wearable.notified < 4 * len(packets) < 0.8 * wearable.notified
+    assert len(packets) == intact
+    assert talk.decoder.bad > 0
+    for packet in packets:
+        number = begun + (packet.seq or 0)
+        np.testing.assert_allclose(packet.x, sine(np.arange(number, number + 4) / 50)[:, :3], atol=0.002)
+
+
 class Busy(BangleJs):
     """Half a line was typed before, and for a while it neither listens nor keeps every byte."""
 

@@ -91,9 +91,9 @@ def test_a_firmware_that_keeps_its_rate_is_believed() -> None:
     assert talk.decoder.format.rate_hz == 52
 
 
-@pytest.mark.parametrize("batch", [1, 4])
-def test_its_stand_in_streams_what_its_sensor_feels(batch: int) -> None:
-    wearable = Mujo(sine, first=0xFFF0)  # the number wraps soon
+@pytest.mark.parametrize(("first", "batch"), [(65520, 1), (55800, 4)])  # the number wraps soon, and the clock
+def test_its_stand_in_streams_what_its_sensor_feels(first: int, batch: int) -> None:
+    wearable = Mujo(sine, first=first)
     wearable.batch = batch
     talk = converse(mujo.PROFILE, wearable, rate_hz=52)
     packets = listen(talk, wearable, 2.0)
@@ -103,9 +103,11 @@ def test_its_stand_in_streams_what_its_sensor_feels(batch: int) -> None:
     assert abs(len(x) - 104) <= batch
     numbers = [packet.seq for packet in packets]
     assert [(b - a) % 65536 for a, b in pairwise(numbers)] == [batch] * (len(packets) - 1)
-    ticks = np.diff([packet.tick for packet in packets]) % (1 << TICK_BITS)
+    steps = np.diff([packet.tick for packet in packets])
+    assert min(numbers) == 0 if first == 65520 else min(steps) < 0
+    ticks = steps % (1 << TICK_BITS)
     np.testing.assert_allclose(ticks / TICK_HZ, batch / 52, atol=1e-4)
-    np.testing.assert_allclose(x, sine(np.arange(0xFFF0, 0xFFF0 + len(x)) / 52), atol=0.003)
+    np.testing.assert_allclose(x, sine(np.arange(first, first + len(x)) / 52), atol=0.003)
 
 
 def test_without_gyroscope() -> None:
