@@ -26,7 +26,14 @@ MAX_VALUE = 512
 
 
 class CodecError(Exception):
-    """Bytes that are not what the protocol says. The message says what was expected."""
+    """Bytes that are not what the protocol says. The message says what was expected.
+
+    `packets` are right all the same: what these bytes hold as well, or had to come before it was known to be right.
+    """
+
+    def __init__(self, message: str, packets: Sequence[Packet] = ()) -> None:
+        super().__init__(message)
+        self.packets = tuple(packets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +113,7 @@ class PayloadDecoder:
             return list(route(data))
         except CodecError as error:
             self.bad, self.why = self.bad + 1, str(error)
-            return []
+            return list(error.packets)
 
 
 def axes(turned: str) -> F32:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from firmware_bridge.plausible import plausible
 from firmware_bridge.profiles.base import Advert, Profile, Read, Request, Script, Subscribe, Write, nearest_rate
 from firmware_bridge.stream import DEG, IMU, CodecError, Format, Packet, PayloadDecoder
 
@@ -69,7 +70,8 @@ def start(request: Request) -> Script:
     state = yield Read(CONTROL)
     if state[1:3] != START[1:]:
         raise CodecError("the DOT does not start to measure: is it recording?")
-    return PayloadDecoder(Format(IMU, rate_hz, tick_hz=1e6, tick_bits=32), {MEDIUM: decode})
+    format = Format(IMU, rate_hz, tick_hz=1e6, tick_bits=32)
+    return PayloadDecoder(format, {MEDIUM: plausible(decode, format)})
 
 
 PROFILE = Profile(

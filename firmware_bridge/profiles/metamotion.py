@@ -24,6 +24,7 @@ from collections.abc import Generator
 
 import numpy as np
 
+from firmware_bridge.plausible import plausible
 from firmware_bridge.profiles.base import (
     Advert,
     Expect,
@@ -101,7 +102,7 @@ def start(request: Request) -> Script:
     yield _command(bytes([PROCESSOR, 0x03, 0x01]))
     yield from _sample(ACCELEROMETER, GYROSCOPE)
     format = Format(IMU, rate_hz, TICK_HZ, tick_bits=32)
-    return PayloadDecoder(format, {NOTIFY: lambda payload: decode_fused(payload, accounter)})
+    return PayloadDecoder(format, {NOTIFY: plausible(lambda payload: decode_fused(payload, accounter), format)})
 
 
 def decode_fused(payload: bytes, accounter: int) -> list[Packet]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from firmware_bridge.plausible import plausible
 from firmware_bridge.profiles.base import Advert, Expect, Profile, Request, Script, Subscribe, Write, nearest_rate
 from firmware_bridge.stream import DEG, F32, IMU, CodecError, Format, G, Packet, PayloadDecoder
 
@@ -55,7 +56,8 @@ def start(request: Request) -> Script:
             raise CodecError(f"the Movesense refuses to send its sensors at {rate_hz:g} Hz: status {status}")
     else:
         stream.early = reply
-    return PayloadDecoder(Format(IMU, rate_hz, tick_hz=1000, tick_bits=32), {NOTIFY: stream.decode})
+    format = Format(IMU, rate_hz, tick_hz=1000, tick_bits=32)
+    return PayloadDecoder(format, {NOTIFY: plausible(stream.decode, format)})
 
 
 class Stream:

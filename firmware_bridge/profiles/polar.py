@@ -18,8 +18,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Generator, Mapping
+from dataclasses import replace
 
 from firmware_bridge.merge import Merger
+from firmware_bridge.plausible import Plausible, plausible
 from firmware_bridge.profiles.base import (
     Advert,
     Expect,
@@ -97,14 +99,14 @@ def start(request: Request) -> Script:
     rate_hz = nearest_rate(_rates(settings), request.rate_hz)
     units = yield from _begin(ACC, settings, rate_hz)
     placement = "chest" if request.advert.name.startswith("Polar H10") else None
+    frames = Format(ACC_CHANNELS, rate_hz, 1e9, placement=placement)
     if not offered >> GYRO & 1:
-        return PayloadDecoder(
-            Format(ACC_CHANNELS, rate_hz, 1e9, placement=placement), {DATA: _accelerometer(rate_hz, units)}
-        )
+        return PayloadDecoder(frames, {DATA: plausible(_accelerometer(units), frames)})
     settings = parse_settings((yield from _ask(SETTINGS, GYRO)))
     gyro_hz = nearest_rate(_rates(settings), rate_hz)
     units |= yield from _begin(GYRO, settings, gyro_hz)
-    return PayloadDecoder(Format(IMU, rate_hz, placement=placement), {DATA: _both(rate_hz, gyro_hz, units)})
+    turns = replace(frames, rate_hz=gyro_hz)
+    return PayloadDecoder(Format(IMU, rate_hz, placement=placement), {DATA: _both(frames, turns, units)})
 
 
 def parse_settings(data: bytes) -> dict[int, tuple[int, ...]]:
@@ -174,28 +176,34 @@ def _begin(
     return {kind: factor}
 
 
-def _accelerometer(rate_hz: float, units: Mapping[int, float]) -> Callable[[bytes], list[Packet]]:
+def _accelerometer(units: Mapping[int, float]) -> Callable[[bytes], list[Packet]]:
     """Decodes the frames of a device without gyroscope."""
-    stamps = Stamps(rate_hz)
 
     def route(frame: bytes) -> list[Packet]:
         kind, stamp, xyz = decode(frame, units)
         if kind != ACC:
             raise CodecError(f"a Polar frame of measurement {kind}, which was not asked for")
-        stamps.times(stamp, len(xyz))  # that it follows
         return [Packet(xyz, tick=stamp)]
 
     return route
 
 
-def _both(acc_hz: float, gyro_hz: float, units: Mapping[int, float]) -> Callable[[bytes], list[Packet]]:
+def _both(accelerations: Format, turns: Format, units: Mapping[int, float]) -> Callable[[bytes], list[Packet]]:
     """Decodes the frames of a device with gyroscope."""
-    stamps = {ACC: Stamps(acc_hz), GYRO: Stamps(gyro_hz)}
-    merger = Merger("2", ("5",))
+    checks = {ACC: Plausible(accelerations), GYRO: Plausible(turns)}
+    stamps = {ACC: Stamps(accelerations.rate_hz or 0.0), GYRO: Stamps(turns.rate_hz or 0.0)}
+    merger = Merger(str(ACC), (str(GYRO),))
 
     def route(frame: bytes) -> list[Packet]:
         kind, stamp, xyz = decode(frame, units)
-        return merger.feed(str(kind), stamps[kind].times(stamp, len(xyz)), xyz)
+        good, damage = checks[kind].take(Packet(xyz, tick=stamp))
+        rows: list[Packet] = []
+        for packet in good:
+            assert packet.tick is not None
+            rows += merger.feed(str(kind), stamps[kind].times(packet.tick, len(packet.x)), packet.x)
+        if damage:
+            raise CodecError(damage, rows)
+        return rows
 
     return route
 

@@ -21,8 +21,6 @@ from firmware_bridge.stream import DEG, F32, F64, CodecError, G
 
 ACC, GYRO = 2, 5
 HEAD = 10
-JUMP_S = 10.0
-"""A frame whose time is further ahead of the one before, or not ahead at all, is damaged or the clock was set."""
 
 I64 = npt.NDArray[np.int64]
 
@@ -66,25 +64,16 @@ class Stamps:
     def __init__(self, rate_hz: float) -> None:
         self._rate_hz, self._period_ns = rate_hz, 1e9 / rate_hz
         self._last: int | None = None
-        self._odd: int | None = None
 
     def times(self, stamp: int, n: int) -> F64:
-        """Device time (n,) in seconds. Raises `CodecError` for a stamp that does not follow, unless the next does."""
-        if self._last is not None and not _follows(stamp, self._last):
-            if self._odd is None or not _follows(stamp, self._odd):
-                self._odd = stamp
-                raise CodecError(f"the time of a Polar frame jumps by {(stamp - self._last) * 1e-9:.1f} s")
-        elif self._last is not None:
+        """Device time (n,) in seconds."""
+        if self._last is not None:
             period_ns = (stamp - self._last) / n
             if abs(period_ns * self._rate_hz * 1e-9 - 1) < 0.1:  # no frame is missing between
                 self._period_ns = period_ns
-        self._last, self._odd = stamp, None
+        self._last = stamp
         back: F64 = np.arange(n - 1, -1, -1, dtype=np.float64)
         return stamp * 1e-9 - back * (self._period_ns * 1e-9)
-
-
-def _follows(stamp: int, before: int) -> bool:
-    return 0 < stamp - before <= JUMP_S * 1e9
 
 
 def _raw(body: bytes, size: int) -> I64:

@@ -40,8 +40,8 @@ def decoder(rate_hz: float = 52) -> Decoder:
 
 
 def test_a_captured_measurement() -> None:
-    stream = decoder()
-    packets = [packet for _ in range(7) for packet in stream.feed(CAPTURED, movesense.NOTIFY)]
+    stream = Stream(52)
+    packets = [packet for _ in range(7) for packet in stream.decode(CAPTURED)]
     assert len(packets) == 7
     np.testing.assert_allclose(packets[0].x[:, :3], CAPTURED_ACC, rtol=1e-6)  # m/s2: about 9.9
     np.testing.assert_allclose(packets[0].x[:, 3:] / DEG, CAPTURED_GYRO, rtol=1e-6)
@@ -111,19 +111,18 @@ def test_the_clock_wraps() -> None:
 
 def test_measurements_in_two_parts() -> None:
     wearable = Movesense(sine)
-    talk = converse(movesense.PROFILE, wearable, 104)
-    listen(talk, wearable, 1)
-    (_, one), (_, rest_of_one) = wearable.encode(sine(np.arange(8) / 104), 0, np.arange(8) / 104)
-    assert (len(one), one[:2], rest_of_one[:2]) == (158, b"\x02\x63", b"\x03\x63")
-    feed = talk.decoder.feed
-    assert [len(feed(part, movesense.NOTIFY)) for part in (one, rest_of_one)] == [0, 1]
-    assert [len(feed(part, movesense.NOTIFY)) for part in (one, one, rest_of_one)] == [0, 0, 1]
-    assert talk.decoder.bad == 0
-    assert feed(rest_of_one, movesense.NOTIFY) == []
-    assert talk.decoder.bad == 1
-    assert "without its beginning" in talk.decoder.why
-    assert [len(feed(part, movesense.NOTIFY)) for part in (one, rest_of_one[:-4])] == [0, 0]
-    assert "has 196 bytes, not 192" in talk.decoder.why
+    converse(movesense.PROFILE, wearable, 104)
+    (_, one), (_, other) = wearable.encode(sine(np.arange(8) / 104), 0, np.arange(8) / 104)
+    assert (len(one), one[:2], other[:2]) == (158, b"\x02\x63", b"\x03\x63")
+    stream = Stream(104)
+    stream.unit = "m/s2"
+    assert [len(stream.decode(part)) for part in (one, other)] == [0, 1]
+    assert [len(stream.decode(part)) for part in (one, one, other)] == [0, 0, 1]  # a rest was lost
+    with pytest.raises(CodecError, match="without its beginning"):
+        stream.decode(other)
+    assert stream.decode(one) == []
+    with pytest.raises(CodecError, match="has 196 bytes, not 192"):
+        stream.decode(other[:-4])
 
 
 def test_older_firmware_answers_with_data() -> None:
