@@ -194,11 +194,24 @@ class Line:
             os.close(self._master)
             self._master, self._listened = -1, False
 
+    def befall(self, kind: str, amount: float) -> None:
+        """A fault, now: one of `FAULTS`."""
+        if kind in self._shares:
+            self._shares[kind] = amount
+            return
+        self._until[kind] = monotonic() + amount
+        if kind == "disconnect":
+            self.unplug()
+
+    def say(self, data: bytes) -> None:
+        """Send something besides, before the next sample."""
+        self._held += data
+
     async def _run(self) -> None:
         while True:
             now_s = monotonic()
             while self._next and self._next.at_s <= now_s - self._began_s:
-                self._befall(self._next, now_s)
+                self.befall(self._next.kind, self._next.amount)
                 self._next = next(self._faults, None)
             if now_s >= self._until["disconnect"]:
                 self.plug()
@@ -206,14 +219,6 @@ class Line:
             self._send(b"".join(payload for _, payload in self.board.due(now_s)), now_s)
             wait_s = (self.board.next_s() or now_s + TICK_S) - monotonic()
             await asyncio.sleep(min(max(wait_s, 0.001), TICK_S))
-
-    def _befall(self, fault: Fault, now_s: float) -> None:
-        if fault.kind in self._shares:
-            self._shares[fault.kind] = fault.amount
-            return
-        self._until[fault.kind] = now_s + fault.amount
-        if fault.kind == "disconnect":
-            self.unplug()
 
     def _listen(self, now_s: float) -> None:
         """Notice who opens the port, and what is said."""
@@ -229,7 +234,7 @@ class Line:
             self._listened = True
             self._send(self._boot + self.board.greeting, now_s)
         self._listened = listened
-        if listened and state:
+        if state and state[0][1] & select.POLLIN:
             with suppress(OSError):
                 self.board.hear(os.read(self._master, 4096), now_s)
 

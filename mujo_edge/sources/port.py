@@ -113,15 +113,15 @@ class Port:
                 if not heard and not asked and not data and self.is_lines and came_s - began_s > ASK_S:
                     asked = True
                     port.write(START)
-            except OSError:  # SerialException is one
+            except Exception:  # pyserial's many backends raise more than its own SerialException when a port goes away
                 lost = True
             if data:
                 heard, self.heard_s = True, came_s
                 self._tell("data", bytes(data), came_s)
-        with suppress(OSError):
+        with suppress(Exception):
             if asked and not lost:
                 port.write(STOP)
-        with suppress(OSError):
+        with suppress(Exception):
             port.close()
         return lost
 
@@ -170,7 +170,7 @@ class Port:
 def open_port(name: str, baud: int) -> Any:
     """An open port of pyserial's, for ourselves alone. Raises `UsageError` or `DeviceError` with the next step."""
     try:
-        return serial.serial_for_url(name, baudrate=baud, timeout=READ_S, write_timeout=1.0, exclusive=True)
+        return serial.serial_for_url(name, baudrate=baud, timeout=READ_S, exclusive=True)
     except ValueError as error:
         raise UsageError(f"--serial {name}: {error}") from None
     except OSError as error:
@@ -190,6 +190,8 @@ def open_port(name: str, baud: int) -> Any:
         else:
             message = f"cannot open {name}: {reason}"
         raise DeviceError(message) from None
+    except Exception as error:  # a backend of pyserial's that lacks what we ask of it, or met what it did not expect
+        raise DeviceError(f"cannot open {name}: {error!r}") from None
 
 
 def _identity(info: Any) -> tuple[int, int, str] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from math import isfinite
 from time import monotonic
@@ -127,7 +127,7 @@ class SerialSource:
         if self._port:
             await self._port.close()
 
-    async def chunks(self) -> AsyncIterator[Chunk]:
+    async def chunks(self) -> AsyncGenerator[Chunk, None]:
         """Samples until cancelled. Raises `DeviceError` when the board says that it gives up."""
         assert self._decoder is not None
         assert self._port is not None
@@ -179,9 +179,9 @@ class SerialSource:
             for raw in raws:
                 if raw.kind == "close":
                     raise DeviceError(f"{name} went away while it was opened. Plug the board in and start again.")
-                if raw.data and first_s is None:
-                    first_s = now
-                detector.feed(raw.data)
+                if raw.kind == "data":
+                    first_s = now if first_s is None else first_s
+                    detector.feed(raw.data)
             if detector.failed:
                 raise _gave_up(name, detector.failed)
             if found := detector.found:
@@ -202,7 +202,7 @@ class SerialSource:
                 )
 
     def _nonsense(self, name: str) -> DataError:
-        data = b"".join(raw.data for raw in self._kept)
+        data = b"".join(raw.data for raw in self._kept if raw.kind == "data")
         others = ", ".join(str(baud) for baud in BAUDS if baud != self._baud)
         return DataError(
             f"{name} sends bytes that make no sense at {self._baud} baud: {data[-24:].hex(' ')}\n"
@@ -302,7 +302,7 @@ def _table(raws: Sequence[Raw], width: int) -> tuple[F64, float]:
     """(n, width) the whole lines of `width` numbers, and how many came a second."""
     lines, rows, times = Splitter(b"\n"), [], []
     for raw in raws:
-        for line in lines.feed(raw.data):
+        for line in lines.feed(raw.data) if raw.kind == "data" else ():
             row = numbers(line)
             if row and len(row) == width:
                 rows.append(row)

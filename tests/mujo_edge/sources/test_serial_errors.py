@@ -1,0 +1,178 @@
+"""What the serial source says when something is wrong: with the call, the port, the board or its bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+import serial
+import serial.rfc2217
+from serial.tools import list_ports
+from serial_boards import NAMED, collect, joined, usb
+
+from firmware_bridge.simulator import motion
+from firmware_bridge.simulator.board import Board, Line
+from mujo_edge.core import DataError, DeviceError, UsageError
+from mujo_edge.sources import serial as source_module
+from mujo_edge.sources.serial import SerialSource
+
+
+@pytest.fixture
+def link(tmp_path: Path) -> Path:
+    return tmp_path / "board"
+
+
+async def test_the_unit_of_a_gyroscope_that_lies_still_is_asked_for(
+    link: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source_module, "PATIENCE_S", 2.5)
+    async with Line(Board(motion.rest, "csv"), link) as line:
+        with pytest.raises(
+            DataError, match=r"unit cannot be told.*\nName the columns of its lines: --columns t_ms,ax_g"
+        ):
+            await SerialSource(line.port).__aenter__()
+        async with SerialSource(line.port, columns=NAMED) as source:
+            assert len(source.info.channels) == 6
+
+
+async def test_silence_is_an_error_with_a_next_step(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_module, "SILENCE_S", 0.5)
+    board = Board(motion.sine, asked=True)
+    async with Line(board, link) as line:
+        with pytest.raises(DeviceError, match=r"nothing comes from .* at 115200 baud. Is the board powered"):
+            await SerialSource(line.port).__aenter__()
+
+
+async def test_the_wrong_baud_is_an_error_that_names_others(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_module, "NONSENSE_S", 1.0)
+    async with Line(Board(motion.sine, "csv"), link, baud=9600) as line:
+        with pytest.raises(
+            DataError, match=r"no sense at 115200 baud: [0-9a-f ]{71}\nTry --baud with one of 9600, 57600"
+        ):
+            await SerialSource(line.port).__aenter__()
+        async with SerialSource(line.port, baud=9600, columns=NAMED) as source:
+            assert len(joined(await collect(source, 0.3))[0])
+
+
+async def test_silence_and_nonsense_later_are_told(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_module, "NONSENSE_S", 0.6)
+    async with Line(Board(motion.sine, "packet"), link) as line, SerialSource(line.port) as source:
+        reading = asyncio.create_task(collect(source, 3.0))
+        await asyncio.sleep(0.3)
+        assert source.status == ""
+        line.befall("corrupt", 1.0)
+        await asyncio.sleep(1.0)
+        assert source.status.startswith(f"nothing of what {line.port} sends can be decoded: ")
+        line.befall("corrupt", 0.0)
+        await asyncio.sleep(0.3)
+        assert source.status == ""
+        line.board.streaming = False
+        await asyncio.sleep(0.5)
+        assert source.status.startswith(f"nothing has come from {line.port} for ")
+        reading.cancel()
+
+
+@pytest.mark.parametrize("when", ["at once", "later"])
+async def test_a_board_that_gives_up_is_an_error(link: Path, when: str) -> None:
+    board = Board(motion.sine, "csv", columns="ax_g,ay_g,az_g")
+    async with Line(board, link, boot=b"Started\r\nERR: no IMU\r\n" if when == "at once" else b"") as line:
+
+        async def listen() -> None:
+            async with asyncio.timeout(5), SerialSource(line.port, columns="ax_g,ay_g,az_g") as source:
+                line.say(b"\r\nERR: lost it\r\n")
+                await collect(source, 5)
+
+        with pytest.raises(DeviceError, match=r"the board at .* gives up: 'ERR: (no IMU|lost it)'. Look at its sensor"):
+            await listen()
+
+
+async def test_a_port_that_is_in_use(link: Path) -> None:
+    async with Line(Board(motion.sine), link) as line, SerialSource(line.port):
+        with pytest.raises(DeviceError, match="in use by another program"):
+            await SerialSource(line.port).__aenter__()
+
+
+async def test_a_port_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match=r"there is no port .*/nothing. Plug the board in"):
+        await SerialSource(str(tmp_path / "nothing")).__aenter__()
+    (tmp_path / "file").write_text("1,2,3")
+    with pytest.raises(DeviceError, match=r"cannot open .*/file"):
+        await SerialSource(str(tmp_path / "file")).__aenter__()
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+async def test_a_port_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise serial.SerialException(number, "could not open port")
+
+    monkeypatch.setattr(serial, "serial_for_url", refuse)
+    (tmp_path / "ttyACM0").touch()
+    group = (tmp_path / "ttyACM0").group()
+    with pytest.raises(DeviceError, match=rf"no permission.* group {group}.\nRun: sudo usermod -aG {group} \$USER"):
+        await SerialSource(str(tmp_path / "ttyACM0")).__aenter__()
+    with pytest.raises(DeviceError, match="sudo usermod -aG dialout"):
+        await SerialSource(str(tmp_path / "ttyACM1")).__aenter__()
+
+
+@pytest.mark.parametrize(
+    ("port", "error", "message"),
+    [
+        ("socket://127.0.0.1:1", DeviceError, "refused.* Is the other side running"),
+        ("carrier-pigeon://coop", UsageError, "protocol 'carrier-pigeon' not known"),
+    ],
+)
+async def test_urls_that_lead_nowhere(port: str, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        await SerialSource(port).__aenter__()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"baud": 0}, "--baud 0"),
+        ({"rate_hz": -1.0}, "--rate"),
+        ({"rate_hz": float("nan")}, "--rate"),
+        ({"columns": "ax,ay"}, "--columns: no accelerometer columns"),
+        ({"columns": ""}, "--columns: no accelerometer columns"),
+        ({"columns": "user_acceleration_x,user_acceleration_y,user_acceleration_z"}, "--columns: .* gravity taken out"),
+    ],
+)
+def test_a_wrong_call(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        SerialSource("/dev/ttyACM0", **options)
+
+
+async def test_columns_must_fit_what_comes(link: Path) -> None:
+    async with Line(Board(motion.sine, "csv"), link) as line:
+        with pytest.raises(UsageError, match="lines of 6 numbers; --columns names 3"):
+            await SerialSource(line.port, columns="ax_g,ay_g,az_g").__aenter__()
+    async with Line(Board(motion.sine, "wit"), link) as line:
+        with pytest.raises(UsageError, match="leave --columns out"):
+            await SerialSource(line.port, columns=NAMED).__aenter__()
+    async with Line(Board(motion.sine, "csv", columns="ax_g,ay_g,az_g,temp,hum"), link) as line:
+        with pytest.raises(
+            DataError, match=r"lines of 5 numbers, and does not say what they are.\nName them: --columns"
+        ):
+            await SerialSource(line.port).__aenter__()
+    async with Line(Board(motion.sine, "csv", columns="ax_mg,ay_mg,az_mg"), link) as line:
+        with pytest.raises(DataError, match=r"is 1.06e.03 g by the unit in the column's name"):
+            await SerialSource(line.port, columns="ax_g,ay_g,az_g").__aenter__()
+
+
+async def test_auto_takes_the_only_board(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uart = usb("/dev/ttyS0", None, vid=None, product=None)
+    there: list[Any] = [uart]
+    monkeypatch.setattr(list_ports, "comports", lambda: there)
+    with pytest.raises(DeviceError, match=r"no board at a USB port.*\nThere are:\n  /dev/ttyS0"):
+        await SerialSource("auto").__aenter__()
+    there += [usb("/dev/ttyACM1", "B2"), usb(str(link))]
+    with pytest.raises(
+        UsageError, match=r"several USB ports.*\nThere.*\n  /dev/ttyACM1  Nano 33 BLE\n  .*board  Nano 33"
+    ):
+        await SerialSource("auto").__aenter__()
+    del there[1]
+    async with Line(Board(motion.sine), link), SerialSource("auto") as source:
+        assert source.info.name == f"Nano 33 BLE at {link}"

@@ -1,0 +1,331 @@
+"""The serial source against boards at pseudo-terminals, over TCP and RFC 2217."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
+from time import monotonic
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import serial
+import serial.rfc2217
+from serial.tools import list_ports
+from serial_boards import NAMED, collect, joined, raws, signal, usb
+
+from firmware_bridge.simulator import motion
+from firmware_bridge.simulator.board import BOOT, Board, Line
+from firmware_bridge.simulator.faults import parse
+from firmware_bridge.stream import F32, F64, G
+from mujo_edge.engine import Engine
+from mujo_edge.sinks.recording import RecordingSink
+from mujo_edge.sources import port as ports
+from mujo_edge.sources.raw import RawReplay
+from mujo_edge.sources.replay import ReplaySource, shipped_recording
+from mujo_edge.sources.serial import SerialSource
+from mujo_edge.sources.session import RAW_FILE, load_raw
+
+
+@pytest.fixture
+def link(tmp_path: Path) -> Path:
+    return tmp_path / "board"
+
+
+def is_a_1_hz_sine_with_gravity(t: F64, x: F32, rate_hz: float) -> None:
+    """Units and rate of `motion.sine`: 0.5 g at 1 Hz on x, 1 g on z, 1 rad/s about z."""
+    assert (len(t) - 1) / (t[-1] - t[0]) == pytest.approx(rate_hz, rel=0.03)
+    assert (np.diff(t) > 0).all()
+    np.testing.assert_allclose(x[:, 1:3], np.tile([0, G], (len(x), 1)), atol=0.02)
+    crossings = np.flatnonzero((x[:-1, 0] < 0) & (x[1:, 0] >= 0))
+    assert len(crossings) >= 2
+    assert np.diff(t[crossings]) == pytest.approx(1.0, abs=1.6 / rate_hz + 0.01)
+    assert x[:, 0].max() == pytest.approx(0.5 * G, rel=0.02)
+    if x.shape[1] == 6:
+        assert x[:, 5].max() == pytest.approx(1, abs=0.02)
+        assert np.hypot(x[:, 0] / (0.5 * G), x[:, 5]) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "names", "options", "rate_hz"),
+    [
+        ("packet", None, {"batch": 4}, 50.0),
+        ("packet", None, {"channels": 3, "rate_hz": 104.0}, 104.0),
+        ("wit", None, {}, 50.0),
+        ("wit", None, {"channels": 3, "rate_hz": 100.0}, 100.0),
+        ("csv", NAMED, {"rate_hz": 1000 / 19}, 1000 / 19),
+        ("csv", None, {"columns": "ax_mg,ay_mg,az_mg"}, 50.0),
+        ("csv", None, {"columns": "t_ms,ax_g,ay_g,az_g"}, 50.0),
+        ("csv", None, {"columns": "t_us,ax_g,ay_g,az_g,gx_deg_s,gy_deg_s,gz_deg_s,temp", "header": True}, 50.0),
+    ],
+)
+async def test_what_a_board_sends_is_found_out(
+    link: Path, protocol: str, names: str | None, options: dict[str, Any], rate_hz: float
+) -> None:
+    board = Board(motion.sine, protocol, **options)
+    async with Line(board, link, boot=BOOT, resets=True) as line:
+        async with SerialSource(line.port, columns=names) as source:
+            chunks = await signal(source, 2.2)
+        t, x = joined(chunks)
+        is_a_1_hz_sine_with_gravity(t, x, rate_hz)
+        assert len(source.info.channels) == x.shape[1]
+        assert source.info.name == line.port
+        assert source.info.rate_hz is None
+        assert sum(chunk.corrupt + chunk.lost for chunk in chunks) == 0
+
+
+async def test_at_rest_it_is_one_g(link: Path) -> None:
+    async with (
+        Line(Board(motion.rest, "csv", columns="ax_g,ay_g,az_g"), link) as line,
+        SerialSource(line.port) as source,
+    ):
+        t, x = joined(await collect(source, 0.3))
+    np.testing.assert_allclose(x, np.tile([0, 0, G], (len(t), 1)), rtol=1e-4)
+    assert source.notes == [
+        "lines of 3 numbers are taken for ax ay az",
+        "accelerometer unit found from |a| at rest, 1: g",
+    ]
+
+
+async def test_the_gyroscopes_unit_is_found_once_the_board_is_moved(link: Path, recording: motion.Motion) -> None:
+    async with Line(Board(recording, "csv"), link, resets=True) as line, SerialSource(line.port) as source:
+        _, x = joined(await collect(source, 0.5))
+    assert "gyroscope unit found from how far gravity turns: deg/s" in source.notes
+    np.testing.assert_allclose(x, recording(np.arange(1, len(x) + 1) / 50.0), atol=0.001)
+
+
+@pytest.mark.parametrize(("protocol", "names"), [("packet", None), ("csv", NAMED), ("wit", None)])
+async def test_what_was_kept_decodes_to_the_same_samples(
+    link: Path, tmp_path: Path, protocol: str, names: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "POLL_S", 0.05)
+    faults = [parse("0.8 corrupt 0.002"), parse("1.0 disconnect 0.2")]
+    async with Line(Board(motion.sine, protocol), link, faults=faults) as line:
+        source = SerialSource(line.port, columns=names)
+        sink = RecordingSink(tmp_path / "kept", source=f"serial port {line.port}")
+        await Engine(source, [sink], None, duration_s=2.0).run()
+    kept = [raw for _, raw in load_raw(tmp_path / "kept" / RAW_FILE, [])]
+    opened = [json.loads(raw.data) for raw in kept if raw.kind == "open"]
+    assert len(opened) == 2
+    assert {key: opened[0][key] for key in ("kind", "port", "baud", "protocol")} == {
+        "kind": "serial",
+        "port": line.port,
+        "baud": 115200,
+        "protocol": protocol,
+    }
+    lived = [chunk async for chunk in ReplaySource(tmp_path / "kept", speed=None).chunks()]
+    again = [chunk async for chunk in RawReplay(tmp_path / "kept", speed=None).chunks()]
+    n = len(joined(lived)[0])  # the live run ended in the middle of a chunk
+    assert n > 60
+    for one, other in zip(joined(lived), joined(again), strict=True):
+        assert one.tobytes() == other[:n].tobytes()
+
+
+@pytest.mark.parametrize("fault", ["loss", "corrupt"])
+async def test_delivered_and_lost_are_what_was_sent(link: Path, fault: str) -> None:
+    board = Board(numbered, "packet", rate_hz=400.0, channels=3, batch=4, first=65_000)
+    faults = [parse(f"0.5 {fault} 0.01")]
+    async with Line(board, link, faults=faults, seed=1) as line, SerialSource(line.port) as source:
+        chunks = await collect(source, 4.0)
+    _, x = joined(chunks)
+    numbers = 64_000 + np.rint(x[:, 0] * 200).astype(int)
+    assert numbers[0] < 65_536 < numbers[-1]  # the counter wrapped
+    sent = numbers[-1] - numbers[0] + 1
+    lost = sum(chunk.lost for chunk in chunks)
+    assert lost > 100
+    assert len(numbers) + lost == sent
+    assert (np.diff(numbers) > 0).all()
+    assert sum(chunk.corrupt for chunk in chunks) > 0
+    at = 0
+    for before, chunk in pairwise(chunk for chunk in chunks if len(chunk.x)):
+        at += len(before.x)
+        assert numbers[at] - numbers[at - 1] - 1 == chunk.lost
+    assert source.status == ""
+
+
+def numbered(t_s: F64) -> F32:
+    """Sample i at 400 Hz reads i / 200 on x, modulo what the packet can hold."""
+    x = np.zeros((len(t_s), 6), np.float32)
+    x[:, 0] = np.mod(np.rint(t_s * 400), 32_000) / 200
+    return x
+
+
+async def test_a_board_that_is_unplugged_is_waited_for(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "POLL_S", 0.05)
+    async with Line(Board(motion.sine, "packet"), link) as line, SerialSource(line.port) as source:
+        reading = asyncio.create_task(collect(source, 3.0))
+        said = set()
+        for _ in range(2):
+            await asyncio.sleep(0.7)
+            line.befall("disconnect", 0.4)
+            await asyncio.sleep(0.3)
+            said.add(source.status)
+        chunks = await reading
+        assert source.status == ""
+    t, _ = joined(chunks)
+    assert said == {f"{line.port} is unplugged, waiting for it"}
+    assert [raw.kind for raw in raws(chunks) if raw.kind != "data"] == ["open", "close", "open", "close", "open"]
+    assert (np.diff(t) > 0.01).all()  # nothing twice
+    assert sum(len(chunk.x) + chunk.lost for chunk in chunks) == pytest.approx((t[-1] - t[0]) * 50 + 1, abs=1)
+    assert sum(chunk.lost for chunk in chunks) == pytest.approx(2 * 0.4 * 50, abs=12)
+
+
+async def test_a_board_that_starts_again_when_it_is_plugged_in(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "POLL_S", 0.05)
+    board = Board(motion.sine, "csv", columns="t_us,ax_g,ay_g,az_g", header=True)
+    async with (
+        Line(board, link, boot=BOOT, resets=True, faults=[parse("1.5 disconnect 0.3")]) as line,
+        SerialSource(line.port) as source,
+    ):
+        chunks = await collect(source, 2.5)
+        assert source.status == ""
+    opens = [i for i, chunk in enumerate(chunks) if any(raw.kind == "open" for raw in chunk.raw)]
+    after = np.concatenate([chunk.x for chunk in chunks[opens[1] :]])
+    assert len(opens) == 2
+    assert len(after) > 30
+    np.testing.assert_allclose(after[:10], motion.sine(np.arange(10) / 50.0)[:, :3], atol=0.01)
+    assert sum(chunk.corrupt for chunk in chunks) == 0
+
+
+async def test_a_board_may_wait_to_be_asked_and_is_told_the_end(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "ASK_S", 0.3)
+    board = Board(motion.sine, "csv", columns="ax_g,ay_g,az_g", asked=True)
+    async with Line(board, link) as line:
+        async with SerialSource(line.port, columns="ax_g,ay_g,az_g") as source:
+            assert board.streaming
+            assert len(joined(await collect(source, 0.3))[0]) > 25
+        async with asyncio.timeout(5):
+            while board.streaming:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_board_is_known_again_by_its_serial_number(
+    link: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "POLL_S", 0.05)
+    there = [usb(str(link))]
+    monkeypatch.setattr(list_ports, "comports", lambda: there)
+    async with Line(Board(motion.sine), link) as line, SerialSource(str(link)) as source:
+        reading = asyncio.create_task(collect(source, 3.0))
+        await asyncio.sleep(0.3)
+        there[:] = [usb(str(link), "other")]
+        line.unplug()  # another board comes at the same name, and is not taken
+        await asyncio.sleep(0.4)
+        assert "unplugged" in source.status
+        other = tmp_path / "elsewhere"
+        async with Line(Board(motion.sine), other):
+            there.append(usb(str(other)))
+            chunks = await reading
+    opened = [json.loads(raw.data)["port"] for raw in raws(chunks) if raw.kind == "open"]
+    assert opened == [str(link), str(other)]
+
+
+@asynccontextmanager
+async def tcp(board: Board) -> AsyncIterator[str]:
+    """What a board sends, served over TCP."""
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        board.power(loop.time())
+        with suppress(OSError):
+            while True:
+                writer.write(b"".join(payload for _, payload in board.due(loop.time())))
+                await writer.drain()
+                await asyncio.sleep(0.005)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"socket://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+async def test_over_tcp_and_after_a_break(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "POLL_S", 0.05)
+    async with tcp(Board(motion.sine, "packet", batch=2)) as url:
+        inner = url.removeprefix("socket://").split(":")
+        tasks: set[asyncio.Task[None]] = set()
+        writers: list[asyncio.StreamWriter] = []
+
+        async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            board_reader, board_writer = await asyncio.open_connection(*inner)
+            writers[:] = [writer, board_writer]
+            tasks.add(asyncio.current_task())  # type: ignore[arg-type]
+            with suppress(OSError):
+                while data := await board_reader.read(64):
+                    writer.write(data)
+
+        async with await asyncio.start_server(pipe, "127.0.0.1", 0) as front:
+            address = f"socket://127.0.0.1:{front.sockets[0].getsockname()[1]}"
+            async with SerialSource(address) as source:
+                reading = asyncio.create_task(collect(source, 3.5))
+                await asyncio.sleep(2.2)
+                for writer in writers:
+                    writer.close()
+                chunks = await reading
+            for writer in writers:
+                writer.close()
+    kinds = [raw.kind for raw in raws(chunks) if raw.kind != "data"]
+    assert kinds == ["open", "close", "open"]
+    first = next(i for i, chunk in enumerate(chunks) if any(raw.kind == "close" for raw in chunk.raw))
+    is_a_1_hz_sine_with_gravity(*joined(chunks[:first]), 50.0)
+    assert len(joined(chunks[first:])[0]) > 30
+
+
+@contextmanager
+def rfc2217(board: Board) -> Iterator[str]:
+    """A board behind a device server that speaks RFC 2217; its PortManager is pyserial's."""
+    ended = threading.Event()
+    with serial.serial_for_url("loop://") as wire, socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            manager = serial.rfc2217.PortManager(wire, SimpleNamespace(write=connection.sendall))
+            connection.settimeout(0.005)
+            board.power(monotonic())
+            with closing(connection):
+                while not ended.is_set():
+                    with suppress(TimeoutError):
+                        b"".join(manager.filter(connection.recv(1024)))
+                    wire.write(b"".join(payload for _, payload in board.due(monotonic())))
+                    connection.sendall(b"".join(manager.escape(wire.read(wire.in_waiting))))
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        yield f"rfc2217://127.0.0.1:{listener.getsockname()[1]}"
+        ended.set()
+        serving.join()
+
+
+async def test_over_rfc_2217() -> None:
+    with rfc2217(Board(motion.sine, "wit")) as url:
+        async with SerialSource(url) as source:
+            chunks = await signal(source, 2.2)
+    is_a_1_hz_sine_with_gravity(*joined(chunks), 50.0)
+
+
+async def test_leaving_closes_the_port_and_ends_the_thread(link: Path) -> None:
+    before = threading.active_count()
+    async with Line(Board(motion.sine), link) as line:
+        for _ in range(2):
+            async with SerialSource(line.port) as source:
+                await collect(source, 0.2)
+        entering = asyncio.create_task(SerialSource(line.port, columns=NAMED).__aenter__())
+        await asyncio.sleep(0.02)
+        entering.cancel()
+        await asyncio.gather(entering, return_exceptions=True)
+        async with SerialSource(line.port):
+            pass
+        assert threading.active_count() <= before + 1  # the pool's own
+
+
+@pytest.fixture(scope="module")
+def recording() -> motion.Motion:
+    return motion.recording(shipped_recording())
