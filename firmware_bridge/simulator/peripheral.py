@@ -13,6 +13,7 @@ from bumble.att import ATT_Error
 from bumble.core import UUID, AdvertisingData
 from bumble.device import Device, DeviceConfiguration
 
+from firmware_bridge.profiles.base import SIG_BASE
 from firmware_bridge.simulator import wearable as model
 from firmware_bridge.simulator.radio import Carriage, Radio, VirtualController
 from firmware_bridge.simulator.tasks import Tasks
@@ -35,15 +36,20 @@ def virtual_device(radio: Radio, name: str, address: str) -> tuple[Device, Virtu
     return Device.from_config_with_hci(config, controller, controller), controller
 
 
+def air_uuid(text: str) -> UUID:
+    """In 16 bits if it is one of the Bluetooth SIG, as devices have it on the air."""
+    return UUID(text[4:8] if text.startswith("0000") and text.endswith(SIG_BASE) else text)
+
+
 def advertisement(wearable: model.Wearable) -> tuple[bytes, bytes]:
     """What it advertises and what it answers a scan request: services and manufacturer first, the name where it fits.
 
     Raises `ValueError` if that is more than 31 bytes each.
     """
     flags = AdvertisingData.Flags.LE_GENERAL_DISCOVERABLE_MODE | AdvertisingData.Flags.BR_EDR_NOT_SUPPORTED
-    uuids = [UUID(uuid) for uuid in wearable.advertised]
-    short = [uuid for uuid in uuids if len(uuid.to_bytes()) == 2]
-    long = [uuid for uuid in uuids if len(uuid.to_bytes()) != 2]
+    uuids = [air_uuid(text) for text in wearable.advertised]
+    short = [one for one in uuids if len(bytes(one)) == 2]
+    long = [one for one in uuids if len(bytes(one)) != 2]
     fields: list[Any] = [data_types.Flags(flags)]
     if short:
         fields.append(data_types.CompleteListOf16BitServiceUUIDs(short))
@@ -134,7 +140,7 @@ class Peripheral:
             self._tasks.spawn(self._device.start_advertising())
 
     def _service(self, service: model.Service) -> gatt.Service:
-        return gatt.Service(UUID(service.uuid), [self._characteristic(one) for one in service.characteristics])
+        return gatt.Service(air_uuid(service.uuid), [self._characteristic(one) for one in service.characteristics])
 
     def _characteristic(self, one: model.Characteristic) -> gatt.Characteristic:
         allowed = gatt.Characteristic.Properties
@@ -150,7 +156,7 @@ class Peripheral:
         if one.indicate:
             properties |= allowed.INDICATE
         value = gatt.CharacteristicValue(read=partial(self._on_read, one.uuid), write=partial(self._on_write, one.uuid))
-        characteristic = gatt.Characteristic(UUID(one.uuid), properties, permissions, value)
+        characteristic = gatt.Characteristic(air_uuid(one.uuid), properties, permissions, value)
         characteristic.on("subscription", partial(self._on_subscription, one.uuid))
         self._characteristics[one.uuid] = characteristic
         return characteristic

@@ -14,6 +14,7 @@ from bleak.exc import (
     BleakBluetoothNotAvailableError,
     BleakDBusError,
     BleakDeviceNotFoundError,
+    BleakError,
     BleakGATTProtocolError,
 )
 
@@ -149,6 +150,20 @@ async def test_notifications_by_socket(world: World) -> None:
             await until(lambda: not world.stats()["mujo"]["streaming"])
 
 
+async def test_a_socket_of_notifications_ends_with_the_connection(world: World) -> None:
+    listener = Listener()
+    for _ in range(2):
+        listener.payloads.clear()
+        listener.gone.clear()
+        async with BleakClient(await find(), disconnected_callback=lambda _: listener.gone.set()) as client:
+            await client.start_notify(
+                mujo.DATA, lambda _, value: listener.payloads.append(bytes(value)), bluez={"use_start_notify": False}
+            )
+            await until(lambda: listener.payloads)
+            await world.run(script("0 disconnect 0"))
+            await until(listener.gone.is_set)
+
+
 async def test_a_client_that_is_not_disconnected_doubles_notifications_as_with_bluez(world: World) -> None:
     """BlueZ renews the sessions of every client that is still on the bus, and tells each of them apart."""
     old, new = Listener(), Listener()
@@ -270,6 +285,18 @@ async def test_a_slow_wearable_answers_late(world: World) -> None:
         await world.run(script("0 disconnect 0"))  # and not at all if it goes away meanwhile
         with pytest.raises(BleakGATTProtocolError, match="Unlikely"):
             await reading
+
+
+async def test_a_wearable_that_goes_away_while_its_services_are_discovered(world: World) -> None:
+    device = await find()
+    await world.run(script("0 slow 0.2"))
+    connecting = asyncio.create_task(BleakClient(device).connect())
+    await until(lambda: world.stats()["mujo"]["connected"])
+    await world.run(script("0 disconnect 0\n0 slow 0"))
+    with pytest.raises(BleakError, match="device disconnected"):
+        await connecting
+    async with BleakClient(await find()) as client:
+        await Listener().listen(client)
 
 
 async def test_an_adapter_that_is_off(world: World) -> None:
