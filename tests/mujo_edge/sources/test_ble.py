@@ -1,131 +1,47 @@
-"""Real bleak against virtual wearables: every profile from the scan to samples and labels, and every fault."""
+"""Real bleak against virtual wearables: every profile from the scan to samples and labels."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
-from typing import Any, Self
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
 from bluetooth import StartWorld, bluetooth
 from fakes import ListSink, bundle
+from listening import PATIENCE_S, Stream, near
 
-from firmware_bridge.packet import decode as decode_packet
 from firmware_bridge.profiles import PROFILES
 from firmware_bridge.profiles.base import Advert, Request, rehearse
 from firmware_bridge.simulator.remote import RemoteWorld
 from firmware_bridge.simulator.wearables import WEARABLES
 from firmware_bridge.stream import F32, IMU, Format, G
-from mujo_edge.core import Chunk, DeviceError, Raw, StreamInfo, UsageError
+from mujo_edge.core import StreamInfo
 from mujo_edge.engine import Engine, run_together
 from mujo_edge.recognizer import Recognizer
-from mujo_edge.sources import ble, scan
+from mujo_edge.sources import scan
 from mujo_edge.sources.ble import BleSource
-from mujo_edge.sources.scan import Found, find
+from mujo_edge.sources.scan import Found
 
 __all__ = ["bluetooth"]
 
 LISTEN_S = {"rest": 1.5, "sine": 3.0}
-PATIENCE_S = 30.0
-
-
-@dataclass
-class Stream:
-    """A source that is listened to in the background, and what it gave."""
-
-    found: Found
-    rate_hz: float | None = None
-    slow_s: float = 0.0
-    chunks: list[Chunk] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
-
-    async def __aenter__(self) -> Self:
-        self.source = BleSource(self.found, rate_hz=self.rate_hz)
-        await self.source.__aenter__()
-        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._watch())]
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        with suppress(asyncio.CancelledError):
-            await asyncio.gather(*self._tasks)
-        await self.source.__aexit__(*exc)
-
-    async def _listen(self) -> None:
-        async for chunk in self.source.chunks():
-            self.chunks.append(chunk)
-            time.sleep(self.slow_s)
-
-    async def _watch(self) -> None:
-        while True:
-            if [self.source.status] != self.said[-1:]:
-                self.said.append(self.source.status)
-            await asyncio.sleep(0.01)
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        """Wait for something that has to happen."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition():
-                assert not self._tasks[0].done()
-                await asyncio.sleep(0.02)
-
-    async def comes_back(self) -> None:
-        """Wait for a second more of samples after one more reconnect."""
-        opened = self.kinds.count("open")
-        await self.until(lambda: self.kinds.count("open") > opened)
-        samples = len(self.x)
-        await self.until(lambda: len(self.x) >= samples + 25)
-
-    @property
-    def raws(self) -> list[Raw]:
-        return [raw for chunk in self.chunks for raw in chunk.raw]
-
-    @property
-    def kinds(self) -> list[str]:
-        return [raw.kind for raw in self.raws]
-
-    @property
-    def data(self) -> list[bytes]:
-        return [raw.data for raw in self.raws if raw.kind == "data"]
-
-    @property
-    def x(self) -> F32:
-        return np.concatenate([np.empty((0, len(self.source.info.channels)), np.float32), *(c.x for c in self.chunks)])
-
-    @property
-    def t_s(self) -> np.ndarray:
-        return np.concatenate([np.empty(0), *(chunk.t_s for chunk in self.chunks)])
-
-
-def sequence(stream: Stream) -> list[int]:
-    """The sample numbers in the packets of mujo-edge's own service."""
-    return [number for data in stream.data for packet in decode_packet(data) for number in range_of(packet)]
-
-
-def range_of(packet: Any) -> range:
-    return range(packet.seq, packet.seq + len(packet.x))
-
-
-async def near(world: RemoteWorld, name: str, profile: str | None = None) -> Found:
-    """That wearable, found by its address."""
-    return await find(world.stats()[name]["address"], profile, PATIENCE_S)
 
 
 @dataclass
 class Heard:
-    """One wearable that was listened to."""
+    """One wearable that was listened to. `early` samples came before all were connected, when the radio was busy."""
 
     found: Found
     stream: Stream
     info: StreamInfo
     format: Format
     counts: dict[str, Any]
+    early: int
 
 
 def listen(motion: str) -> Iterator[dict[str, Heard]]:
@@ -141,11 +57,12 @@ def listen(motion: str) -> Iterator[dict[str, Heard]]:
             async with AsyncExitStack() as stack:
                 for stream in streams.values():
                     await stack.enter_async_context(stream)
+                early = {name: len(stream.x) for name, stream in streams.items()}
                 await asyncio.sleep(LISTEN_S[motion])
                 counts = {names[one["address"]]: one for one in world.stats().values()}
                 await asyncio.sleep(0.2)
             return {
-                name: Heard(found[name], stream, stream.source.info, format_of(stream), counts[name])
+                name: Heard(found[name], stream, stream.source.info, format_of(stream), counts[name], early[name])
                 for name, stream in streams.items()
             }
 
@@ -174,7 +91,7 @@ def test_at_rest_every_wearable_shows_one_g(name: str, still: dict[str, Heard]) 
     assert heard.found.profile is PROFILES[WEARABLES[name].profile]
     assert heard.info.channels == heard.format.channels
     if heard.format.even:
-        assert len(x) > 10
+        assert len(x) >= 0.5 * LISTEN_S["rest"] * (heard.format.rate_hz or 8)
     np.testing.assert_allclose(np.linalg.norm(x[:, :3], axis=1), G, rtol=0.01)
     np.testing.assert_allclose(x[:, 3:], 0, atol=0.02)
 
@@ -183,19 +100,23 @@ def test_at_rest_every_wearable_shows_one_g(name: str, still: dict[str, Heard]) 
 def test_a_sine_comes_with_its_rate_and_size(name: str, swinging: dict[str, Heard]) -> None:
     heard = swinging[name]
     rows = settled(heard.stream.x)
-    t_s, x = heard.stream.t_s[rows], heard.stream.x[rows]
+    t_s, x = heard.stream.t_s[rows][heard.early :], heard.stream.x[rows][heard.early :]
     rate_hz = heard.format.rate_hz
     assert np.all(np.diff(t_s) > 0)
-    assert len(t_s) >= 2.5 * (rate_hz or 8)
+    assert len(t_s) >= 0.6 * LISTEN_S["sine"] * (rate_hz or 8)
+    np.testing.assert_allclose(x[:, 1:3], [[0, G]] * len(x), atol=0.1)
+    assert np.all(np.abs(x[:, 0]) < 0.52 * G)
+    if rate_hz is not None and rate_hz < 3:
+        return  # too slow to show a sine of 1 Hz
     if rate_hz is not None and heard.format.even:
-        assert (len(t_s) - 1) / (t_s[-1] - t_s[0]) == pytest.approx(rate_hz, rel=0.05)
+        tolerance = 0.02 if heard.format.tick_hz else 0.1
+        assert (len(t_s) - 1) / (t_s[-1] - t_s[0]) == pytest.approx(rate_hz, rel=tolerance)
     frequency_hz, size = sine_of(t_s, x[:, 0])
-    assert frequency_hz == pytest.approx(1.0, abs=0.03)
+    assert frequency_hz == pytest.approx(1.0, abs=0.05)
     assert size == pytest.approx(0.5 * G, rel=0.04)
-    assert np.mean(x[:, 2]) == pytest.approx(G, rel=0.01)
     if heard.info.channels == IMU:
         frequency_hz, size = sine_of(t_s, x[:, 5])
-        assert frequency_hz == pytest.approx(1.0, abs=0.03)
+        assert frequency_hz == pytest.approx(1.0, abs=0.05)
         assert size == pytest.approx(1.0, rel=0.04)
 
 
@@ -280,159 +201,3 @@ async def test_a_rate_that_is_asked_for(bluetooth: StartWorld) -> None:
         assert stream.source.notes == ["WT901BLE67 was asked for 110 Hz and gives 100 Hz"]
         measured_hz = (len(stream.t_s) - 1) / (stream.t_s[-1] - stream.t_s[0])
         assert measured_hz == pytest.approx(100, rel=0.1)
-
-
-async def test_a_device_that_went_away_is_fetched_back(bluetooth: StartWorld) -> None:
-    world = bluetooth("mujo")
-    async with Stream(await near(world, "mujo")) as stream:
-        for times in (1, 2):
-            await stream.until(lambda: len(stream.data) > 20)
-            world.fault("0 disconnect 0.7")
-            await stream.comes_back()
-            assert stream.source.status == ""
-            assert len(stream.source.notes) == 1
-            assert stream.source.notes[0] == {1: "reconnected once", 2: "reconnected 2 times"}[times]
-        sent = world.stats()["mujo"]["sent"]
-        await asyncio.sleep(0.2)
-    assert "connection lost, looking for it (try 1)" in stream.said
-    numbers = sequence(stream)
-    assert numbers == sorted(set(numbers)), "a notification was taken twice, or out of order"
-    assert np.all(np.diff(stream.t_s) > 0)
-    kinds = [kind for kind in stream.kinds if kind in ("open", "close")]
-    assert kinds == ["open", "close", "open", "close", "open"]
-    assert 0 <= sent - len(stream.data) <= 6 or len(stream.data) >= sent  # on the air when the link went
-    assert len(stream.x) + sum(chunk.lost for chunk in stream.chunks) == numbers[-1] - numbers[0] + 1
-
-
-@pytest.mark.parametrize(
-    ("fault", "status"),
-    [
-        ("0 adapter-off 1", "connection lost; Bluetooth is switched off"),
-        ("0 bus-death 1", "connection lost; bluetoothd does not run"),
-    ],
-)
-async def test_a_bluetooth_that_went_away_is_waited_for(fault: str, status: str, bluetooth: StartWorld) -> None:
-    world = bluetooth("mujo")
-    async with Stream(await near(world, "mujo")) as stream:
-        await stream.until(lambda: len(stream.data) > 20)
-        world.fault(fault)
-        await stream.comes_back()
-        assert stream.source.status == ""
-    assert status in stream.said
-    numbers = sequence(stream)
-    assert numbers == sorted(set(numbers))
-    assert stream.source.notes == ["reconnected once"]
-
-
-async def test_connects_that_are_refused_are_tried_again(bluetooth: StartWorld) -> None:
-    world = bluetooth("mujo")
-    found = await near(world, "mujo")
-    world.fault(f"0 refuse {ble.FIRST_TRIES - 1}")
-    async with Stream(found) as stream:
-        await stream.until(lambda: len(stream.data) > 20)
-        assert stream.said == [""]
-        world.fault("0 refuse 2", "0 disconnect 0.3")
-        await stream.comes_back()
-    assert "connection lost, looking for it (try 3)" in stream.said
-    world.fault("0 refuse 100")
-    with pytest.raises(DeviceError, match=r"cannot connect to mujo-edge \(E0:.*\): .*\. Bring it near"):
-        await BleSource(found).__aenter__()
-
-
-async def test_a_silent_device_is_connected_anew(bluetooth: StartWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ble, "SILENT_S", 1.0)
-    world = bluetooth("mujo")
-    async with Stream(await near(world, "mujo")) as stream:
-        await stream.until(lambda: len(stream.data) > 20)
-        world.fault("0 burst 1.5")
-        await stream.comes_back()
-    numbers = sequence(stream)
-    assert numbers == sorted(set(numbers))
-    assert max(np.diff(numbers)) > 40
-
-
-async def test_a_device_that_connects_but_sends_nothing(bluetooth: StartWorld, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ble, "SILENT_S", 1.0)
-    world = bluetooth("witmotion")
-    found = await near(world, "witmotion")
-    world.fault("0 loss 1")
-    with pytest.raises(DeviceError, match=r"WT901BLE67 .* is connected, but sends no samples"):
-        await BleSource(found).__aenter__()
-    assert not world.stats()["witmotion"]["connected"]
-
-
-async def test_the_wrong_profile_is_said(bluetooth: StartWorld) -> None:
-    world = bluetooth("witmotion")
-    found = await near(world, "witmotion", "mujo")
-    with pytest.raises(DeviceError, match=r"it has no characteristic .*--profile right"):
-        await BleSource(found).__aenter__()
-    assert not world.stats()["witmotion"]["connected"]
-    with pytest.raises(UsageError, match="does not say what it speaks"):
-        BleSource(Found(found.advert, None, found.device))
-
-
-async def test_bursts_and_a_slow_listener_lose_nothing(bluetooth: StartWorld) -> None:
-    world = bluetooth("mujo", options=("--fault", "0 interval 0.25"))
-    async with Stream(await near(world, "mujo"), slow_s=0.1) as stream:
-        await stream.until(lambda: len(stream.data) > 50)
-        time.sleep(1.0)  # the whole event loop, so that a second's notifications come in one turn of it
-        sent = world.stats()["mujo"]["sent"]
-        await stream.until(lambda: len(stream.data) >= sent)
-    numbers = sequence(stream)
-    assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    assert sum(chunk.lost for chunk in stream.chunks) == 0
-    assert stream.source.notes == []
-
-
-async def test_lost_and_damaged_packets_are_counted_exactly(bluetooth: StartWorld) -> None:
-    world = bluetooth("mujo", options=("--fault", "0 loss 0.2", "--fault", "0 corrupt 0.1"))
-    async with Stream(await near(world, "mujo")) as stream:
-        await stream.until(lambda: len(stream.x) > 200)
-    counts = world.stats()["mujo"]
-    corrupt = sum(chunk.corrupt for chunk in stream.chunks)
-    assert 0 < corrupt <= counts["corrupted"]
-    assert counts["lost"] > 0
-    good = [packet for data in stream.data for packet in decodable(data)]
-    numbers = [number for packet in good for number in range_of(packet)]
-    assert len(stream.x) == len(numbers)
-    assert len(stream.x) + sum(chunk.lost for chunk in stream.chunks) == numbers[-1] - numbers[0] + 1
-
-
-def decodable(data: bytes) -> Sequence[Any]:
-    with suppress(Exception):
-        return decode_packet(data)
-    return ()
-
-
-async def test_two_that_went_away_are_fetched_back_by_one_scan(bluetooth: StartWorld) -> None:
-    world = bluetooth("mujo", "witmotion")
-    async with Stream(await near(world, "mujo")) as one, Stream(await near(world, "witmotion")) as other:
-        await other.until(lambda: len(other.data) > 20)
-        world.fault("0 disconnect 0.5 mujo", "0 disconnect 1.5 witmotion")
-        await asyncio.gather(one.comes_back(), other.comes_back())
-        sent = {name: counts["sent"] for name, counts in world.stats().items()}
-        await asyncio.sleep(0.2)
-    for stream, name in ((one, "mujo"), (other, "witmotion")):
-        assert stream.source.notes == ["reconnected once"]
-        assert abs(sent[name] - len(stream.data)) < 30  # not doubled
-
-
-@pytest.mark.parametrize("fault", [None, "0 disconnect 60", "0 adapter-off 60", "0 bus-death 60"])
-async def test_leaving_never_takes_long(fault: str | None, bluetooth: StartWorld) -> None:
-    world = bluetooth("witmotion")
-    async with Stream(await near(world, "witmotion")) as stream:
-        if fault:
-            world.fault(fault)
-            await stream.until(lambda: stream.source.status)
-            await asyncio.sleep(0.3)
-        leaving = asyncio.get_running_loop().time()
-    assert asyncio.get_running_loop().time() - leaving < 10
-    assert not world.stats()["witmotion"]["connected"]
-
-
-async def test_without_bluetooth_the_next_step_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere/bus")
-    with pytest.raises(DeviceError, match="bluetoothd does not run"):
-        await find(None, None, PATIENCE_S)
-    with pytest.raises(DeviceError, match="bluetoothd does not run"):
-        await scan.scan(PATIENCE_S)
