@@ -142,8 +142,9 @@ class Engine:
 async def run_together(engines: Sequence[Engine]) -> list[Summary]:
     """Run several engines at once on one recogniser's thread -> their summaries, in order.
 
-    Sources are entered one after the other, as an adapter connects to one device at a time. The engines end together:
-    on Ctrl-C or SIGTERM, or when one has nobody left to write to; one that ends by itself leaves the others running.
+    Sources are entered one after the other, as an adapter connects to one device at a time, and each engine works from
+    then on. They end together: on Ctrl-C or SIGTERM, when one has nobody left to write to, or when a source cannot be
+    entered; one that ends by itself leaves the others running.
 
     Raises:
         MujoError: what an engine met first, after all sinks were finished.
@@ -162,10 +163,17 @@ async def run_together(engines: Sequence[Engine]) -> list[Summary]:
 
     with ThreadPoolExecutor(1, "recogniser") as worker:
         async with AsyncExitStack() as entered:
-            for engine in engines:
-                await entered.enter_async_context(engine._source)
-            with _on_signals(loop, stop):
-                results = await asyncio.gather(*map(work, engines))
+            working: list[asyncio.Task[tuple[Summary, MujoError | None]]] = []
+            try:
+                for engine in engines:
+                    await entered.enter_async_context(engine._source)
+                    working.append(asyncio.create_task(work(engine)))
+                with _on_signals(loop, stop):
+                    results = await asyncio.gather(*working)
+            except BaseException:
+                stop()
+                await asyncio.gather(*working, return_exceptions=True)
+                raise
     for _, failure in results:
         if failure:
             raise failure
