@@ -170,7 +170,7 @@ def _profile_row(name: str, rest: Run, sine: Run) -> dict[str, Any]:
     right = {
         "rate": slow or sparse or abs(rate_hz / sent_hz - 1) < RATE_TOLERANCE,
         "1 g": sparse or abs(gravity / G - 1) < UNIT_TOLERANCE,
-        "sine": slow or abs(amplitude / SINE_M_S2 - 1) < 5 * UNIT_TOLERANCE and abs(frequency_hz - SINE_HZ) < 0.05,
+        "sine": slow or (abs(amplitude / SINE_M_S2 - 1) < 5 * UNIT_TOLERANCE and abs(frequency_hz - SINE_HZ) < 0.05),
         "label": slow or bool(sine.predictions),
     }
     return {

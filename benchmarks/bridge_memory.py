@@ -10,10 +10,10 @@ from random import Random
 from typing import Any, Self
 
 import numpy as np
-from firmware_bridge.simulator.conversation import converse
 
 from firmware_bridge.profiles import PROFILES
 from firmware_bridge.simulator import motion
+from firmware_bridge.simulator.conversation import converse
 from firmware_bridge.simulator.wearable import Wearable
 from firmware_bridge.simulator.wearables import WEARABLES
 from mujo_edge.bundle import ModelBundle
