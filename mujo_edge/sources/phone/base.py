@@ -13,8 +13,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from tenacity.wait import wait_random_exponential
 
 from firmware_bridge.phone import decoder
-from firmware_bridge.stream import CodecError
+from firmware_bridge.stream import CodecError, Decoder
 from mujo_edge.core import Chunk, DataError, DeviceError, Raw, StreamInfo
+from mujo_edge.signal import InputSpec
 from mujo_edge.sources.live import Assembler, Inlet, stream_info
 
 BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
@@ -22,6 +23,9 @@ BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
 
 SILENT_S = 3.0
 """A phone that sends nothing for so long is said to be silent."""
+
+MEASURED_S = 3.0
+"""Time of the phone over which its rate is first measured."""
 
 Announce = Callable[[str], None]
 
@@ -40,17 +44,21 @@ class PhoneSource:
 
     Args:
         name: of the stream. announce: tells the user what to do on the phone.
+        faster: how the app is made to send faster.
     """
 
-    def __init__(self, name: str, announce: Announce) -> None:
-        self._announce = announce
+    def __init__(self, name: str, announce: Announce, faster: str = "") -> None:
+        self._announce, self._faster = announce, faster
         self._inlet = Inlet()
         self._assembler: Assembler | None = None
+        self._decoder: Decoder | None = None
         self._ready: list[Chunk] = []
         self._info = StreamInfo(name, (), None)
         self._said: list[str] = []
         self._doing = ""
         self._sampled_s = monotonic()
+        self._began_s: float | None = None
+        self._counted, self._measured = 0, False
         self._connections = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -154,9 +162,27 @@ class PhoneSource:
                 self._begin(raw)
             part.append(raw)
         chunks += self._assembled(part)
-        if any(len(chunk.t_s) for chunk in chunks):
-            self._sampled_s = monotonic()
+        for chunk in chunks:
+            if len(chunk.t_s):
+                self._sampled_s = monotonic()
+                self._measure(chunk)
         return chunks
+
+    def _measure(self, chunk: Chunk) -> None:
+        """Note, once, if the phone sends less than models are made for."""
+        if self._measured:
+            return
+        if self._began_s is None:
+            self._began_s = float(chunk.t_s[0])
+        self._counted += len(chunk.t_s) + chunk.lost
+        span_s, wanted_hz = float(chunk.t_s[-1]) - self._began_s, InputSpec().rate_hz
+        if span_s < MEASURED_S:
+            return
+        self._measured = True
+        if (rate_hz := (self._counted - 1) / span_s) < 0.9 * wanted_hz:
+            self._said.append(
+                f"the phone gives {rate_hz:.3g} Hz; models are made for {wanted_hz:g} Hz and may be wrong{self._faster}"
+            )
 
     def _assembled(self, raws: list[Raw]) -> list[Chunk]:
         return self._assembler.chunks(raws) if self._assembler and raws else []
@@ -166,6 +192,7 @@ class PhoneSource:
             made = decoder(json.loads(opening.data))
         except CodecError as error:
             raise DataError(f"{self._info.name}: {error}") from None
+        self._decoder = made
         if self._assembler:
             self._assembler.reopen(made)
         else:

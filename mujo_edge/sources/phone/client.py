@@ -46,7 +46,9 @@ class SensorServerSource(PhoneSource):
 
     def __init__(self, url: str, announce: Announce = to_stderr) -> None:
         self._url = checked(url, "ws", "wss")
-        super().__init__("SensorServer", announce)
+        super().__init__(
+            "SensorServer", announce, ". In SensorServer's settings set the sampling rate to 20000 microseconds or less"
+        )
         try:
             self._types = sensorserver.types_of(self._url)
         except CodecError as error:
@@ -75,7 +77,9 @@ class SensorServerSource(PhoneSource):
                 await self._connect(http)
             else:
                 why = f": it closed with {socket.close_code}" if socket.close_code else ""
-                raise GoneError(f"{self._url} is SensorServer, but sends no samples{why}. Is the phone's sensor free")
+                raise GoneError(
+                    f"{self._url} is SensorServer, but sends no samples{why}. Keep the app open on the phone"
+                )
 
     async def _receive(self, socket: ClientWebSocketResponse, about: dict[str, object]) -> bool:
         """Take messages until the socket closes -> whether there were any."""
@@ -117,7 +121,9 @@ class PhyphoxSource(PhoneSource):
             layout = phyphox.layout_of(buffers)
         except CodecError as error:
             raise (GoneError if self._connections else DataError)(f"{self._url}: {error}. {advice}") from None
-        await self._get(http, "/control?cmd=start", advice)
+        started = await self._get(http, "/control?cmd=start", advice)
+        if b"true" not in started:
+            raise GoneError(f"{self._url}: phyphox does not start the experiment. Start it on the phone")
         used = {sensor: buffers[sensor] for sensor in sorted(layout.streams)}
         poll, session, opened, since_s = phyphox.Poll(used), None, False, monotonic()
         while True:
@@ -185,7 +191,7 @@ def reached(url: str, advice: str) -> Iterator[None]:
     try:
         yield
     except TimeoutError:
-        raise GoneError(f"{url} does not answer. {advice}; is the phone in the same network") from None
+        raise GoneError(f"{url} does not answer. {advice}; is the phone in the same network?") from None
     except (ClientError, OSError) as error:
         raise GoneError(f"cannot connect to {url}: {_reason(error)}. {advice}") from None
 

@@ -9,9 +9,9 @@ from time import monotonic
 from aiohttp import web
 
 from firmware_bridge.phone import sensor_logger
-from firmware_bridge.phone.sensor_logger import Message, enough, read, survey
+from firmware_bridge.phone.sensor_logger import Message, SensorLogger, enough, read, survey
 from firmware_bridge.stream import ACC, CodecError
-from mujo_edge.core import DataError
+from mujo_edge.core import DataError, Raw
 from mujo_edge.sources.phone.base import Announce, PhoneSource, to_stderr
 from mujo_edge.sources.phone.server import Door, is_loopback
 
@@ -49,10 +49,25 @@ class SensorLoggerSource(PhoneSource):
         self._door.app.router.add_post("/{token}/data", self._pushed)
         self._phone: tuple[str, str] | None = None
         self._pushed_s = 0.0
+        self._missed = 0
         self._first: list[tuple[float, bytes, Message]] = []
         self._streaming = False
         self._channels: tuple[str, ...] | None = None
         self._unfit: asyncio.Future[None] | None = None
+
+    @property
+    def notes(self) -> list[str]:
+        """See `PhoneSource`; also how many messages never came."""
+        missing = self._missed + self._missing
+        return [*super().notes, *([f"messages of Sensor Logger that never came: {missing}"] if missing else [])]
+
+    @property
+    def _missing(self) -> int:
+        return self._decoder.missing if isinstance(self._decoder, SensorLogger) else 0
+
+    def _begin(self, opening: Raw) -> None:
+        self._missed += self._missing
+        super()._begin(opening)
 
     @property
     def url(self) -> str:

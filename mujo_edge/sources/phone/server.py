@@ -40,6 +40,9 @@ HEADERS = {
 }
 
 
+POLICY = "default-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
 class Budget:
     """So many units a second, and a burst of `seconds` of them."""
 
@@ -138,9 +141,7 @@ class Door:
             response.headers.update(HEADERS)
             # Safari took long to count wss: as 'self'.
             own = f"'self' {'wss' if self._context else 'ws'}://{request.host}" if self._known(request) else "'self'"
-            response.headers["Content-Security-Policy"] = (
-                f"default-src 'self'; connect-src {own}; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-            )
+            response.headers["Content-Security-Policy"] = f"{POLICY}; connect-src {own}"
         return response
 
     async def _admitted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
