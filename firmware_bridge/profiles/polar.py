@@ -71,6 +71,12 @@ STATUS = (
 PATIENCE_S = 30.0
 """Straps have been seen to take 25 to 30 s for the first answer (polar-ble-sdk issues 414 and 569)."""
 
+WAIT_S = 3.0
+"""How long accelerations wait for the gyroscope: two of its frames of 71 samples (polar-ble-sdk issue 317) at 52 Hz.
+
+Not longer, or a gyroscope that stopped would look like a device that stopped.
+"""
+
 LONGEST = 512
 """Bytes of settings that are read at most."""
 
@@ -192,7 +198,7 @@ def _both(accelerations: Format, turns: Format, units: Mapping[int, float]) -> C
     """Decodes the frames of a device with gyroscope."""
     checks = {ACC: Plausible(accelerations), GYRO: Plausible(turns)}
     stamps = {ACC: Stamps(accelerations.rate_hz or 0.0), GYRO: Stamps(turns.rate_hz or 0.0)}
-    merger = Merger(str(ACC), (str(GYRO),))
+    merger = Merger(str(ACC), (str(GYRO),), wait_s=WAIT_S)
 
     def route(frame: bytes) -> list[Packet]:
         kind, stamp, xyz = decode(frame, units)

@@ -111,6 +111,25 @@ def test_delta_frames_of_the_accelerometer() -> None:
     np.testing.assert_allclose(np.linalg.norm(xyz, axis=1), G, rtol=0.03)
 
 
+def test_a_captured_frame_of_several_blocks() -> None:
+    # The first frame in polar-ble-sdk issue 443: a Verity Sense on somebody who moves a little. Any bit that is read
+    # in the wrong place would be carried on by all later samples.
+    captured = unhex(
+        "02 00 41 6F C4 12 45 93 0A 81 EE 02 1F FE 82 FF 08 0A 10 DA 20 D6 A3 0B D9 CB E7 D6 F6 C4 E6 F1 E1 F3 E0 15 1A"
+        "FE 28 1B F8 37 2C 25 20 13 19 11 0A 2F ED 4F C0 7E F4 E9 BB 6E 80 0D C8 2F B0 3E 14 D1 AF B0 7F 16 C4 CC 20 87"
+        "34 03 54 12 8B FF 8D 00 C1 42 FB E6 D3 DF B5 E1 91 53 2F BE F9 ED 43 B0 3E FD DB 9B 90 3D F5 03 60 5F 7B FA D9"
+        "DF AE 00 0B 24 64 70 40 12 CC CF BF 04 E4 C5 33 B0 38 08 41 80 EF C2 12 EC 17 81 46 FD FE 5B B0 01 F3 D1 D7 6F"
+        "81 FF CD 7B 0F C2 01 36 60 7F 43 D3 5F 3F 3F 78 CB 06 48 4E FF 00 0E FC 82 05 51 AB 55 E3 4A 2D 1D 0C 5F BD E8"
+        "58 73 4D BD EB A0 67 51 02 0C C4 70 41 CA 26 7F A0 02 89 19 FE 3F 5F 74 E7 22 44 20 3F 15 66 B0 52 4D 05 5C A4"
+        "1F BE E9 68 00"
+    )
+    xyz = decode(captured, {})[2]
+    assert xyz.shape == (58, 3)
+    lengths = np.linalg.norm(xyz, axis=1)
+    np.testing.assert_allclose(np.median(lengths), G, rtol=0.06)
+    assert 0.6 * G < lengths.min() < lengths.max() < 1.4 * G
+
+
 def test_a_long_delta_frame_of_the_accelerometer() -> None:
     # AccDataTest, "process acc compressed data type 0": 56 differences of 10 bits; all are within 8 g.
     body = unhex(
@@ -273,6 +292,19 @@ def test_a_frame_of_the_gyroscope_that_is_lost_loses_no_row() -> None:
     np.testing.assert_allclose(x[:, :3], sine(np.arange(len(x)) / 52)[:, :3], atol=0.006)
     unknown = np.flatnonzero(np.isnan(x[1:, 3])) + 1
     np.testing.assert_array_equal(unknown, np.arange(112, 141))  # between gyroscope samples 111 and 140
+
+
+def test_a_gyroscope_that_stops_does_not_stop_the_accelerometer() -> None:
+    wearable = PolarVerity(sine)
+    talk = converse(polar.PROFILE, wearable)
+    known: list[bool] = []
+    for now_s in np.arange(0, 20, 0.1):
+        for uuid, payload in wearable.due(float(now_s)):
+            if payload[0] == ACC or now_s < 8:
+                known += [np.isfinite(row).all() for packet in talk.decoder.feed(payload, uuid) for row in packet.x]
+    assert wearable.notified - len(known) < 52 * (polar.WAIT_S + 1)
+    assert sum(known) > 52 * 7
+    assert not any(known[-52:])
 
 
 def test_what_a_broken_connection_left_running_is_started_again() -> None:
