@@ -77,8 +77,9 @@ def examine_bluetooth() -> dict[str, Any]:
     try:
         asyncio.run(asyncio.wait_for(scan_once(), SCAN_TIMEOUT_S))
     except Exception as error:  # bleak's backends let errors of the system through
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        return {"ready": False, "detail": f"no adapter answers: {reason}"}
+        from mujo_edge.sources.scan import unavailable
+
+        return {"ready": False, "detail": str(unavailable(error))}
     return {"ready": True, "detail": "an adapter answers"}
 
 

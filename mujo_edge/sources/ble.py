@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from math import inf
 from time import monotonic
@@ -23,6 +24,9 @@ __all__ = ["BleSource", "find"]
 
 FIRST_TRIES = 3
 """Radios fail now and then: so often is the first connection tried before the user is told."""
+
+SEEK_S = 8.0
+"""... and so long is the device looked for in between."""
 
 BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
@@ -70,10 +74,11 @@ class BleSource:
         """Connect. Raises `DeviceError` if the device does not stream after `FIRST_TRIES` attempts."""
         try:
             await self._connect(stop_after_attempt(FIRST_TRIES))
-        except RefusedError:
+        except BaseException as error:
+            await self.__aexit__()
+            if isinstance(error, LinkError) and not isinstance(error, RefusedError):
+                raise DeviceError(f"{error}. Bring it near, switch it off and on, and close its phone app") from error
             raise
-        except LinkError as error:
-            raise DeviceError(f"{error}. Bring it near, switch it off and on, and close its phone app") from error
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -105,10 +110,12 @@ class BleSource:
         wait = wait_random_exponential(multiplier=BACKOFF_S, max=LONGEST_BACKOFF_S)
         async for attempt in AsyncRetrying(stop=stop, wait=wait, retry=retry_if_exception(worth_it), reraise=True):
             with attempt:
-                found = self._found
+                found, number = self._found, attempt.retry_state.attempt_number
                 if again:
-                    self.status = f"connection lost, looking for it (try {attempt.retry_state.attempt_number})"
-                    found = await self._sight()
+                    self.status = f"connection lost, looking for it (try {number})"
+                    found = await self._sight(None)
+                elif number > 1:  # the system may have forgotten what it heard
+                    found = await self._sight(SEEK_S)
                 await self._open(found)
         self.status = ""
 
@@ -131,18 +138,22 @@ class BleSource:
             self._ready += await self._hang_up()
             raise
 
-    async def _sight(self) -> Found:
-        """Scan until the device advertises. A computer whose Bluetooth is switched off is asked again and again."""
+    async def _sight(self, timeout_s: float | None) -> Found:
+        """Scan until the device advertises. A computer whose Bluetooth is switched off is asked again and again.
+
+        Raises `LinkError` after `timeout_s`.
+        """
         status = self.status
-        async with aclosing(adverts()) as stream:
-            async for one in stream:
-                if isinstance(one, DeviceError):
-                    self.status = f"connection lost; {str(one).partition('. ')[0]}"
-                elif one == self._found:
-                    return replace(self._found, device=one.device)
-                else:
-                    self.status = status
-        raise AssertionError("adverts never end")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s), aclosing(adverts()) as stream:
+                async for one in stream:
+                    if isinstance(one, DeviceError):
+                        self.status = f"connection lost; {str(one).partition('. ')[0]}"
+                    elif one == self._found:
+                        return replace(self._found, device=one.device)
+                    else:
+                        self.status = status
+        raise LinkError(f"{self._found} is not heard any more")
 
     async def _receive(self) -> list[Chunk]:
         """What came next. Raises `LinkError` when the connection is lost or no sample came for long."""

@@ -251,7 +251,7 @@ def unavailable(error: Exception) -> DeviceError:
         return DeviceError(f"this program may not use Bluetooth. {where}")
     if sys.platform == "linux" and ("ServiceUnknown" in text or isinstance(error, FileNotFoundError | ConnectionError)):
         return DeviceError("bluetoothd does not run. Start it: sudo systemctl start bluetooth (package bluez)")
-    return DeviceError(f"Bluetooth does not answer: {text}. `mujo-edge doctor` tells what is there")
+    return DeviceError(f"Bluetooth does not answer: {text}. Switch it off and on")
 
 
 def reason(error: BaseException) -> str:

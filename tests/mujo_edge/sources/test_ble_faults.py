@@ -97,6 +97,32 @@ async def test_a_device_that_connects_but_sends_nothing(bluetooth: StartWorld, m
     assert not world.stats()["witmotion"]["connected"]
 
 
+async def test_leaving_while_it_connects_lets_the_device_go(bluetooth: StartWorld) -> None:
+    world = bluetooth("witmotion")
+    found = await near(world, "witmotion")
+    world.fault("0 loss 1")  # so that it waits for the first sample
+    connecting = asyncio.create_task(BleSource(found).__aenter__())
+    async with asyncio.timeout(PATIENCE_S):
+        while not world.stats()["witmotion"]["streaming"]:
+            await asyncio.sleep(0.05)
+    connecting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await connecting
+    assert not world.stats()["witmotion"]["connected"]
+
+
+async def test_a_device_that_is_gone_before_it_is_connected(
+    bluetooth: StartWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ble, "SEEK_S", 0.5)
+    monkeypatch.setattr(ble, "FIRST_TRIES", 2)
+    world = bluetooth("witmotion")
+    found = await near(world, "witmotion")
+    world.fault("0 refuse 1", "0 disconnect 60")
+    with pytest.raises(DeviceError, match=r"WT901BLE67 \(E0:.*\) is not heard any more\. Bring it near"):
+        await BleSource(found).__aenter__()
+
+
 async def test_the_wrong_profile_is_said(bluetooth: StartWorld) -> None:
     world = bluetooth("witmotion")
     found = await near(world, "witmotion", "mujo")

@@ -245,8 +245,8 @@ REASON = BleakBluetoothNotAvailableReason
         (BleakDBusError("org.freedesktop.DBus.Error.AccessDenied", []), "may not use Bluetooth"),
         (FileNotFoundError(2, "No such file or directory"), "bluetoothd does not run. Start it"),
         (ConnectionRefusedError(111, "Connection refused"), "bluetoothd does not run. Start it"),
-        (AssertionError(), "does not answer: AssertionError. `mujo-edge doctor`"),
-        (BleakDBusError("org.bluez.Error.Failed", ["first\nsecond"]), "answer: org.bluez.Error.Failed: first. `mujo"),
+        (AssertionError(), "does not answer: AssertionError. Switch it off and on"),
+        (BleakDBusError("org.bluez.Error.Failed", ["first\nsecond"]), "answer: org.bluez.Error.Failed: first. Switch"),
     ],
 )
 def test_bluetooth_that_cannot_be_used_says_what_to_do(
