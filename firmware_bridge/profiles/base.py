@@ -125,7 +125,7 @@ def nearest_rate(rates_hz: tuple[float, ...], wanted_hz: float | None) -> float:
 def rehearse(script: Script, replies: Iterable[bytes]) -> Decoder:
     """The decoder at the end of a script whose `Read` and `Expect` steps are answered by `replies`, in order.
 
-    Raises `CodecError` where the replies run out or are refused.
+    Raises `CodecError` where the replies run out, are not what is expected, or are refused.
     """
     waiting = iter(replies)
     answer = b""
@@ -136,6 +136,8 @@ def rehearse(script: Script, replies: Iterable[bytes]) -> Decoder:
                 answer = next(waiting)
             except StopIteration:
                 raise CodecError(f"no reply is left for {step}") from None
+            if isinstance(step, Expect) and not step.matches(answer):
+                raise CodecError(f"not the reply that was expected: {answer[:16].hex(' ')}")
         else:
             answer = b""
         try:
