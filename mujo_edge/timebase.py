@@ -20,8 +20,8 @@ JITTER_S = 0.015
 REPAIR_S = 10.0
 """Memory of the arrival-time repair: it follows a sensor whose rate wanders, or samples lost in unknown number."""
 
-DRIFT_AFTER_S = 20.0
-"""Drift is not told before."""
+DRIFT_AFTER_S = 60.0
+"""Drift is not told before: by then it is known to some tens of ppm, after two minutes to some ppm."""
 
 PAST_S = 2.0
 """A packet older than the last one by less is a repetition, or was overtaken; by more, the device started again."""
@@ -199,7 +199,13 @@ class Timebase:
     def _heard(self, own_s: float, received_s: float) -> None:
         assert self._delay is not None
         t_s = own_s + self._offset_s
-        self._delay.add(t_s, received_s - t_s)
+        delay_s = received_s - t_s
+        if delay_s < self._delay.at(t_s) - HELD_UP_S:  # nothing is early: what the line rests on was held up
+            if received_s - self._began_s < DRIFT_AFTER_S:
+                self._delay = _delays(t_s, delay_s)
+            else:
+                self._delay.move(t_s, delay_s)
+        self._delay.add(t_s, delay_s)
 
     def _ahead(self, packet: Packet, elapsed_s: float, period_s: float) -> int | None:
         """By how much the number of the last sample is beyond the last packet's; None if the device does not count."""
@@ -229,7 +235,7 @@ class Timebase:
             now_s = self._last_s + max(self._elapsed_s, RESTART_S + span_s)
         self._offset_s = now_s - own_s
         if self._delay is None:
-            self._delay = Line(now_s, received_s - now_s, 0.0, 1e-3, JITTER_S, CLOCK_S, LATE)
+            self._delay = _delays(now_s, received_s - now_s)
         else:
             self._delay.move(now_s, received_s - now_s)
 
@@ -238,6 +244,11 @@ class Timebase:
         end_s = max(end_s, self._last_s + fresh * STEP_S)
         step_s = min(period_s, (end_s - self._last_s) / fresh)
         return [self._last_s] * (n - fresh) + [end_s - k * step_s for k in range(fresh - 1, -1, -1)]
+
+
+def _delays(t_s: float, delay_s: float) -> Line:
+    """How long samples are under way, by the device's clock, of which crystals are off by less than a thousandth."""
+    return Line(t_s, delay_s, 0.0, 1e-3, JITTER_S, CLOCK_S, LATE)
 
 
 def _forward(step: int, bits: int, expected: float) -> int:
