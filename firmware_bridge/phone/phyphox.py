@@ -10,7 +10,7 @@ Format: phyphox-docs, docs/remote-interface/openapi.yaml (https://phyphox.org/wi
 
 Times are seconds of experiment time, without pauses. Values have eight digits; null is NaN. Units are m/s2 and rad/s.
 `accelerometer` has gravity ("Acceleration (with g)"), `linear_acceleration` has not and `gravity` may come apart. The
-axes are Android's on both systems: phyphox turns the sign of Apple's Core Motion itself (`docs/recordings.md`).
+axes are Android's on both systems: phyphox turns Core Motion's sign itself (ExperimentSensorInput.swift, kG = -9.81).
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ def experiment(config: bytes) -> tuple[str, Buffers]:
         outputs: dict[str, object] = {}
         for output in source.get("outputs", []):
             outputs |= output if isinstance(output, dict) else {}
-        names = tuple(outputs.get(axis) for axis in AXES)
-        if all(isinstance(name, str) for name in names):
-            buffers[str(source.get("source"))] = tuple(map(str, names))  # type: ignore[assignment]
+        match tuple(outputs.get(axis) for axis in AXES):
+            case (str() as t, str() as x, str() as y, str() as z):
+                buffers[str(source.get("source"))] = (t, x, y, z)
     return str(about.get("title", ""))[:80], buffers
 
 

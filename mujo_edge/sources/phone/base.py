@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from time import monotonic
 from typing import Self
 
@@ -110,7 +110,7 @@ class PhoneSource:
         """Receive, for ever. Raises `MujoError` where that is of no use."""
         raise AssertionError(f"{type(self).__name__} does not receive")
 
-    async def _keep(self, connect: Callable[[], object]) -> None:
+    async def _keep(self, connect: Callable[[], Awaitable[None]]) -> None:
         """Call `connect` again and again: it raises `GoneError`, or returns when a connection that streamed is lost.
 
         The first connection is tried once, so that a wrong address is said at once.
@@ -129,7 +129,7 @@ class PhoneSource:
                 reraise=True,
             ):
                 with attempt:
-                    await connect()  # type: ignore[misc]
+                    await connect()
             self._doing = "connection to the phone lost, trying again"
 
     def _opened(self, about: Mapping[str, object], received_s: float | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import replace
 from time import monotonic
 
@@ -18,6 +19,9 @@ from mujo_edge.sources.phone.server import Door, is_loopback
 OWNED_S = 10.0
 """So long after its last push is the stream kept for a phone; then another may take over."""
 
+
+FIRST = 64
+"""Messages by which it must be clear what a phone sends."""
 
 ADVICE = (
     "In Sensor Logger turn on Accelerometer, Gravity and Gyroscope (and Total Acceleration on Android, or "
@@ -50,7 +54,8 @@ class SensorLoggerSource(PhoneSource):
         self._phone: tuple[str, str] | None = None
         self._pushed_s = 0.0
         self._missed = 0
-        self._first: list[tuple[float, bytes, Message]] = []
+        self._over: deque[tuple[str, str]] = deque(maxlen=8)
+        self._first: deque[tuple[float, bytes, Message]] = deque(maxlen=FIRST)
         self._streaming = False
         self._channels: tuple[str, ...] | None = None
         self._unfit: asyncio.Future[None] | None = None
@@ -101,12 +106,14 @@ class SensorLoggerSource(PhoneSource):
             raise web.HTTPConflict(text="another phone is streaming")
         if phone != self._phone:
             message = read(data)
-            if not message.samples:
-                return web.Response(text="received; there is no motion in it")
+            if phone in self._over or not message.samples:
+                return web.Response(text="received; there is no motion in it, or it is of a recording that is over")
             if self._streaming:
                 self._inlet.put(b"", kind="close")
-            self._phone, self._first = phone, []
-            self._streaming = False
+            if self._phone:
+                self._over.append(self._phone)
+            self._phone, self._streaming = phone, False
+            self._first.clear()
         self._pushed_s = received_s
         if self._streaming:
             self._inlet.put(data, received_s=received_s)
@@ -120,7 +127,8 @@ class SensorLoggerSource(PhoneSource):
         messages = [message for _, _, message in self._first]
         if not enough(messages):
             return
-        first, self._first = self._first, []
+        first = list(self._first)
+        self._first.clear()
         try:
             layout, note = survey(messages, ios)
             if self._channels == ACC:
@@ -130,7 +138,7 @@ class SensorLoggerSource(PhoneSource):
         except CodecError as error:
             self._phone = None
             self._doing = f"a phone was refused: {error}"
-            if self._unfit and self._channels is None:
+            if self._unfit and not self._unfit.done() and self._channels is None:
                 self._unfit.set_exception(DataError(f"Sensor Logger: {error}. {ADVICE}"))
             raise UnfitError(text=f"{error}. {ADVICE}", reason="Not Usable") from None
         self._channels = layout.format.channels

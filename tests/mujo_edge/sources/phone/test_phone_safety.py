@@ -34,14 +34,12 @@ HELLO = json.dumps({"vendor": "", "gyroscope": False, "agent": ""})
 BATCH = encode(np.array([[20.0 * i, 0, 0, G] for i in range(3)]), 0)
 
 
-def push_body(
-    number: int = 0, device: str = "one", samples: int = 20, name: str = "totalacceleration"
-) -> dict[str, Any]:
+def push_body(number: int = 0, device: str = "one", samples: int = 20, session: str = "s") -> dict[str, Any]:
+    values = {"x": 0, "y": 0, "z": G}
     readings = [
-        {"name": name, "time": (100 * number + i) * 10_000_000, "values": {"x": 0, "y": 0, "z": G}}
-        for i in range(samples)
+        {"name": "totalacceleration", "time": (100 * number + i) * 10_000_000, "values": values} for i in range(samples)
     ]
-    return {"messageId": number, "sessionId": "s", "deviceId": device, "payload": readings}
+    return {"messageId": number, "sessionId": session, "deviceId": device, "payload": readings}
 
 
 @asynccontextmanager
@@ -180,6 +178,23 @@ async def test_a_second_phone_waits_until_the_first_has_left(monkeypatch: pytest
         async with asyncio.timeout(10):
             while not source.notes:
                 await anext(stream)
+        assert source.notes == ["the phone came back once"]
+
+
+async def test_a_new_recording_on_the_same_phone_and_what_comes_late_of_the_old() -> None:
+    source = SensorLoggerSource(port=0, announce=quiet)
+    async with served(source) as http:
+        for number, session in ((0, "s"), (1, "s"), (5, "t"), (2, "s"), (6, "t"), (7, "t")):
+            async with http.post(source.url, json=push_body(number, session=session)) as answer:
+                assert answer.status == 200
+        chunks = []
+        async with asyncio.timeout(10):
+            async for chunk in source.chunks():
+                chunks.append(chunk)
+                if sum(len(chunk.t_s) for chunk in chunks) >= 100:
+                    break
+        kinds = [raw.kind for chunk in chunks for raw in chunk.raw]
+        assert kinds == ["open", "data", "data", "close", "open", "data", "data", "data"]
         assert source.notes == ["the phone came back once"]
 
 
