@@ -203,6 +203,12 @@ class SerialSource:
 
     def _nonsense(self, name: str) -> DataError:
         data = b"".join(raw.data for raw in self._kept if raw.kind == "data")
+        line = data.splitlines()[-2].decode("ascii", "replace") if data.count(b"\n") > 1 else ""
+        if line.isascii() and line.isprintable() and line:
+            return DataError(
+                f"{name} sends text, but no even lines of numbers: {line[:60]!r}\n"
+                "Let the board print nothing but numbers with commas between them, one line a sample."
+            )
         others = ", ".join(str(baud) for baud in BAUDS if baud != self._baud)
         return DataError(
             f"{name} sends bytes that make no sense at {self._baud} baud: {data[-24:].hex(' ')}\n"

@@ -57,6 +57,15 @@ async def test_the_wrong_baud_is_an_error_that_names_others(link: Path, monkeypa
             assert len(joined(await collect(source, 0.3))[0])
 
 
+async def test_text_that_is_no_numbers_is_shown(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source_module, "NONSENSE_S", 0.5)
+    async with Line(Board(motion.rest, asked=True), link, boot=b"accel x: 0.1 y: 0.2 z: 9.8\r\n" * 9) as line:
+        with pytest.raises(
+            DataError, match=r"no even lines of numbers: 'accel x: 0\.1 y: 0\.2 z: 9\.8'\nLet the board"
+        ):
+            await SerialSource(line.port).__aenter__()
+
+
 async def test_silence_and_nonsense_later_are_told(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_module, "NONSENSE_S", 0.6)
     async with Line(Board(motion.sine, "packet"), link) as line, SerialSource(line.port) as source:
