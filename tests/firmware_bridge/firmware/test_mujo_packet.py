@@ -31,9 +31,9 @@ EXPORTED = '#define MUJO_API\n#include "mujo_packet.h"\n'
 MACHINES = [
     ["gcc"],
     ["clang"],
-    ["arm-none-eabi-gcc", "-mcpu=cortex-m0", "-mthumb"],
-    ["arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"],
-    ["arm-none-eabi-gcc", "-mbig-endian"],
+    ["arm-none-eabi-gcc", "-ffreestanding", "-mcpu=cortex-m0", "-mthumb"],
+    ["arm-none-eabi-gcc", "-ffreestanding", "-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"],
+    ["arm-none-eabi-gcc", "-ffreestanding", "-mbig-endian"],
     [
         "clang",
         "--target=avr",

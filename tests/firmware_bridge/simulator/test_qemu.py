@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +20,10 @@ import serial
 from firmware_bridge import packet
 from firmware_bridge.framing import Splitter, cobs_decode
 from firmware_bridge.simulator import qemu
-from firmware_bridge.simulator.motion import rest, sine
+from firmware_bridge.simulator.motion import recording, rest, sine
 from firmware_bridge.simulator.wearable import Motion
 from firmware_bridge.stream import CodecError, G, Packet
+from mujo_edge.sources.replay import shipped_recording
 
 pytestmark = [
     pytest.mark.qemu,
@@ -124,6 +127,23 @@ def test_a_recording_is_compiled_in() -> None:
     expected = np.clip(rows[[number(each) + 1 for each in taken]], -32768 * packet.UNIT, 32767 * packet.UNIT)
     x = np.concatenate([each.x for each in taken])
     np.testing.assert_allclose(x / packet.UNIT, expected / packet.UNIT, atol=0.51)
+
+
+def test_mujo_edge_recognises_what_the_board_feels() -> None:
+    folder = shipped_recording()
+    with (folder / "samples.csv").open(newline="") as file:
+        truths = {row["label"] for row in islice(csv.DictReader(file), 10 * qemu.RATE_HZ)}
+    with qemu.board(recording(folder)) as port:
+        call = [str(Path(sys.executable).parent / "mujo-edge"), "stream", f"--serial={port}", "--json", "--duration=5"]
+        done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    *events, summary = map(json.loads, done.stdout.splitlines())
+    labels = [event["label"] for event in events if event["type"] == "prediction"]
+    assert len(labels) >= 3
+    assert set(labels) == truths
+    assert (summary["samples"], summary["lost"], summary["gaps"]) == (pytest.approx(250, abs=1), 0, 0)
+    assert summary["rate_hz"] == pytest.approx(50, abs=0.01)
+    assert summary["corrupt"] <= 1
 
 
 def test_the_command_says_where_it_is_and_ends() -> None:
