@@ -67,13 +67,18 @@ class BleSource:
     @property
     def notes(self) -> list[str]:
         """What is special about this device, and how often it went away."""
-        times = {0: [], 1: ["reconnected once"]}.get(self._returns, [f"reconnected {self._returns} times"])
-        return [*self._said, *times]
+        often = "once" if self._returns == 1 else f"{self._returns} times"
+        return [*self._said, f"reconnected {often}"] if self._returns else self._said
 
     async def __aenter__(self) -> Self:
         """Connect. Raises `DeviceError` if the device does not stream after `FIRST_TRIES` attempts."""
         try:
-            await self._connect(stop_after_attempt(FIRST_TRIES))
+            async for attempt in self._attempts(stop_after_attempt(FIRST_TRIES), first=True):
+                with attempt:
+                    if attempt.retry_state.attempt_number == 1:
+                        await self._open(self._found)
+                    else:  # the system may have forgotten what it heard
+                        await self._open(await self._sight(SEEK_S))
         except BaseException as error:
             await self.__aexit__()
             if isinstance(error, LinkError) and not isinstance(error, RefusedError):
@@ -88,39 +93,34 @@ class BleSource:
     async def chunks(self) -> AsyncIterator[Chunk]:
         """Samples as they come. While the device is away none do, and `status` says what is done about it."""
         while True:
-            ready, self._ready = self._ready, []
-            for chunk in ready:
+            for chunk in (ready := self._take()):
                 yield chunk
             self._streams(ready)
             try:
-                self._ready = await self._receive()
+                await self._receive()
+                continue
             except LinkError:
-                for chunk in await self._hang_up():
+                await self._hang_up()
+            async for attempt in self._attempts(stop_never, first=False):
+                for chunk in self._take():
                     yield chunk
-                await self._connect(stop_never)
-                self._returns += 1
+                self.status = f"connection lost, looking for it (try {attempt.retry_state.attempt_number})"
+                with attempt:
+                    await self._open(await self._sight(None))
+            self.status = ""
+            self._returns += 1
 
-    async def _connect(self, stop: StopBaseT) -> None:
-        """Connect until samples come, and keep them in `_ready`. Raises the last `LinkError` when told to stop."""
-        again = self._assembler is not None
+    def _attempts(self, stop: StopBaseT, *, first: bool) -> AsyncRetrying:
+        """Attempts to connect, with pauses; a device that refuses is asked again only once it has streamed before."""
 
         def worth_it(error: BaseException) -> bool:
-            return isinstance(error, LinkError) and (again or not isinstance(error, RefusedError))
+            return isinstance(error, LinkError) and not (first and isinstance(error, RefusedError))
 
         wait = wait_random_exponential(multiplier=BACKOFF_S, max=LONGEST_BACKOFF_S)
-        async for attempt in AsyncRetrying(stop=stop, wait=wait, retry=retry_if_exception(worth_it), reraise=True):
-            with attempt:
-                found, number = self._found, attempt.retry_state.attempt_number
-                if again:
-                    self.status = f"connection lost, looking for it (try {number})"
-                    found = await self._sight(None)
-                elif number > 1:  # the system may have forgotten what it heard
-                    found = await self._sight(SEEK_S)
-                await self._open(found)
-        self.status = ""
+        return AsyncRetrying(stop=stop, wait=wait, retry=retry_if_exception(worth_it), reraise=True)
 
     async def _open(self, found: Found) -> None:
-        """One attempt of `_connect`."""
+        """Connect, and wait for the first samples. Raises `LinkError`."""
         self._link = await Link(found, self._profile, self._rate_hz).open()
         format = self._link.decoder.format
         if self._assembler is None:
@@ -132,10 +132,10 @@ class BleSource:
         self._patience_s = SILENT_S if format.even else inf
         self._until_s = monotonic() + self._patience_s
         try:
-            while format.even and not self._streams(self._ready):
-                self._ready += await self._receive()
+            while format.even and not self._streams(await self._receive()):
+                pass
         except LinkError:
-            self._ready += await self._hang_up()
+            await self._hang_up()
             raise
 
     async def _sight(self, timeout_s: float | None) -> Found:
@@ -156,11 +156,23 @@ class BleSource:
         raise LinkError(f"{self._found} is not heard any more")
 
     async def _receive(self) -> list[Chunk]:
-        """What came next. Raises `LinkError` when the connection is lost or no sample came for long."""
+        """What came next, which is `_ready` as well. Raises `LinkError` if the connection is lost or silent."""
         assert self._link
         assert self._assembler
         left_s = max(0.0, self._until_s - monotonic())
-        return self._assembler.chunks(await self._link.take(None if left_s == inf else left_s))
+        chunks = self._assembler.chunks(await self._link.take(None if left_s == inf else left_s))
+        self._ready += chunks
+        return chunks
+
+    async def _hang_up(self) -> None:
+        """Close the connection; what had come and was not taken becomes `_ready`."""
+        assert self._link
+        assert self._assembler
+        self._ready += self._assembler.chunks(await self._link.close())
+
+    def _take(self) -> list[Chunk]:
+        ready, self._ready = self._ready, []
+        return ready
 
     def _streams(self, chunks: Sequence[Chunk]) -> bool:
         """Whether there are samples; if so, patience begins anew, after the time that was spent on them."""
@@ -168,12 +180,6 @@ class BleSource:
             self._until_s = monotonic() + self._patience_s
             return True
         return False
-
-    async def _hang_up(self) -> list[Chunk]:
-        """Close the connection -> what had come and was not taken."""
-        assert self._link
-        assert self._assembler
-        return self._assembler.chunks(await self._link.close())
 
 
 def _peculiarities(found: Found, format: Format, rate_hz: float | None) -> list[str]:

@@ -85,7 +85,7 @@ async def scan(timeout_s: float) -> list[Found]:
             async for one in stream:
                 if isinstance(one, DeviceError):
                     raise one
-                heard[one.advert.address] = one
+                heard[one.advert.address] = _merged(heard.get(one.advert.address), one)
     return _best_first(heard.values())
 
 
@@ -111,7 +111,7 @@ async def find(
             async for one in stream:
                 if isinstance(one, DeviceError):
                     raise one
-                heard[one.advert.address] = one
+                heard[one.advert.address] = _merged(heard.get(one.advert.address), one)
                 meant = matching(list(heard.values()), device, profile)
                 if settled or not meant or any(other.profile is None for other in meant):
                     continue
@@ -238,10 +238,10 @@ _scans: WeakKeyDictionary[asyncio.AbstractEventLoop, _Scan] = WeakKeyDictionary(
 def unavailable(error: Exception) -> DeviceError:
     """Why a scan could not be begun, and what to do about it."""
     text = reason(error)
-    cause = getattr(getattr(error, "reason", None), "name", "")  # bleak.BleakBluetoothNotAvailableError
+    cause = getattr(getattr(error, "reason", None), "name", "")  # BleakBluetoothNotAvailableError of bleak >= 2
     if cause == "NO_BLUETOOTH" or "No Bluetooth adapters" in text:
         return DeviceError("this computer has no Bluetooth adapter. Plug one in; in a virtual machine, pass it through")
-    if cause == "POWERED_OFF" or "NotReady" in text:
+    if cause == "POWERED_OFF" or "NotReady" in text or "No powered" in text:
         return DeviceError("Bluetooth is switched off. Switch it on (on Linux: bluetoothctl power on) and try again")
     if cause.startswith("DENIED") or "AccessDenied" in text:
         where = {
@@ -259,6 +259,16 @@ def reason(error: BaseException) -> str:
     words = [word for word in error.args if isinstance(word, str)]
     text = ": ".join(words) if words and not isinstance(error, OSError) else str(error)
     return text.partition("\n")[0] or type(error).__name__
+
+
+def _merged(before: Found | None, one: Found) -> Found:
+    """All that a device has said: some systems tell its advertisement and its scan response one by one."""
+    if before is None:
+        return one
+    old, new = before.advert, one.advert
+    manufacturer = {**old.manufacturer, **new.manufacturer}
+    advert = Advert(new.address, new.name or old.name, old.services | new.services, manufacturer, new.rssi)
+    return Found(advert, recognise(advert), one.device)
 
 
 def _best_first(found: Iterable[Found]) -> list[Found]:

@@ -60,7 +60,10 @@ async def test_a_bluetooth_that_went_away_is_waited_for(fault: str, status: str,
     assert stream.source.notes == ["reconnected once"]
 
 
-async def test_connects_that_are_refused_are_tried_again(bluetooth: StartWorld) -> None:
+async def test_connects_that_are_refused_are_tried_again(
+    bluetooth: StartWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ble, "BACKOFF_S", 0.1)
     world = bluetooth("mujo")
     found = await near(world, "mujo")
     world.fault(f"0 refuse {ble.FIRST_TRIES - 1}")
@@ -134,7 +137,7 @@ async def test_the_wrong_profile_is_said(bluetooth: StartWorld) -> None:
 
 
 async def test_bursts_and_a_slow_listener_lose_nothing(bluetooth: StartWorld) -> None:
-    world = bluetooth("mujo", options=("--fault", "0 interval 0.25"))
+    world = bluetooth("mujo", options=("--fault", "0 interval 0.1"))
     async with Stream(await near(world, "mujo"), slow_s=0.05) as stream:
         await stream.until(lambda: len(stream.x) > 40)
         time.sleep(1.0)  # the whole event loop, so that a second's notifications come in one turn of it

@@ -194,6 +194,16 @@ async def test_a_second_device_of_that_name_is_waited_for(air: type[Air]) -> Non
         await find("WT901BLE67", None, 60.0)
 
 
+async def test_an_advertisement_and_its_scan_response_are_one(air: type[Air]) -> None:
+    air.air = [
+        (0.0, heard("E0:00:00:00:00:02", None, [mujo.SERVICE], rssi=-40)),
+        (0.1, heard("E0:00:00:00:00:02", "Band", rssi=-50)),
+    ]
+    (one,) = await scan.scan(0.3)
+    assert (one.name, one.profile, one.advert.rssi) == ("Band", mujo.PROFILE, -50)
+    assert (await find("band", None, 60.0)).profile is mujo.PROFILE
+
+
 async def test_a_device_that_is_not_recognised_yet_is_waited_for(air: type[Air]) -> None:
     air.air = [
         (0.0, heard("E0:00:00:00:00:02", "Band")),
