@@ -115,8 +115,12 @@ class Radio(LocalLink):  # type: ignore[misc]
         links = sender.le_connections.values()
         source = next((link.self_address for link in links if link.peer_address == destination), None)
         if receiver is not None and source is not None:
-            loop = asyncio.get_running_loop()
-            loop.call_soon(receiver.on_link_acl_data, source, PhysicalTransport.LE, data)
+            asyncio.get_running_loop().call_soon(_arrive, receiver, source, data)
+
+
+def _arrive(receiver: Controller, source: hci.Address, data: bytes) -> None:
+    if source in receiver.le_connections:  # it may have ended meanwhile
+        receiver.on_link_acl_data(source, PhysicalTransport.LE, data)
 
 
 class VirtualController(Controller):  # type: ignore[misc]
