@@ -133,11 +133,10 @@ class PolarH10(Pmd):
 class PolarVerity(Pmd):
     """Delta frames: acceleration in mg, angular rate in counts whose unit it tells when it is started.
 
-    The gyroscope samples at the same rate, `GYRO_LATE_S` after the accelerometer, in frames of `GYRO_BATCH` samples.
+    The gyroscope samples at the same rate, `GYRO_LATE_S` after the accelerometer, in frames of `gyro_batch` samples.
     """
 
     GYRO_LATE_S = 0.004
-    GYRO_BATCH = 28
     GYRO_UNIT = 0.07  # deg/s
 
     name = "Polar Sense 9A3B1C2D"
@@ -151,6 +150,7 @@ class PolarVerity(Pmd):
         GYRO: {RATE: (26, 52, 104, 208, 416), RESOLUTION: (16,), RANGE: (250, 500, 1000, 2000), CHANNELS: (3,)},
     }
     rate_hz = 52.0
+    gyro_batch = 36
 
     def __init__(self, motion: Motion, *, drift_ppm: float = 0.0, first: int = 0) -> None:
         super().__init__(motion, drift_ppm=drift_ppm, first=first)
@@ -174,8 +174,8 @@ class PolarVerity(Pmd):
             late_s = t_s + self.GYRO_LATE_S
             rates = self._motion(late_s)[:, 3:] / (self.GYRO_UNIT * DEG)
             self._turns = np.concatenate([self._turns, np.column_stack([late_s, np.clip(rates, -32768, 32767)])])
-        while len(self._turns) >= self.GYRO_BATCH:
-            full, self._turns = np.split(self._turns, [self.GYRO_BATCH])
+        while len(self._turns) >= self.gyro_batch:
+            full, self._turns = np.split(self._turns, [self.gyro_batch])
             frames.append(_head(GYRO, full[-1, 0], 0x80) + _deltas(np.rint(full[:, 1:]).astype(np.int64)))
         return [(polar.DATA, frame) for frame in frames]
 

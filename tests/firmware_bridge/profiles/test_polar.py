@@ -262,16 +262,17 @@ def test_sdk_mode_is_for_rates_that_need_it() -> None:
     assert again.decoder.format.rate_hz == 104
 
 
-@pytest.mark.parametrize("rate_hz", [None, 104.0])
-def test_the_band_streams_what_it_feels(rate_hz: float | None) -> None:
+@pytest.mark.parametrize(("rate_hz", "gyro_batch"), [(None, 36), (104.0, 36), (None, 28), (None, 71)])
+def test_the_band_streams_what_it_feels(rate_hz: float | None, gyro_batch: int) -> None:
     assert recognise(BAND) is polar.PROFILE
     wearable = PolarVerity(sine)
+    wearable.gyro_batch = gyro_batch
     talk = converse(polar.PROFILE, wearable, rate_hz)
     packets = listen(talk, wearable, 8)
     assert talk.decoder.format.channels == IMU
     x, t_s = samples(packets), np.concatenate([packet.t_s for packet in packets if packet.t_s is not None])
     expected = sine(np.arange(len(x)) / wearable.rate_hz)
-    assert 0 <= wearable.notified - len(x) <= 36  # those wait for the gyroscope
+    assert 0 <= wearable.notified - len(x) <= gyro_batch * (gyro_batch != 36)  # those wait for the gyroscope
     np.testing.assert_allclose(x[:, :3], expected[:, :3], atol=0.006)
     assert np.isnan(x[0, 3:]).all()  # taken before the first of the gyroscope
     np.testing.assert_allclose(x[1:, 3:], expected[1:, 3:], atol=0.006)
@@ -280,6 +281,7 @@ def test_the_band_streams_what_it_feels(rate_hz: float | None) -> None:
 
 def test_a_frame_of_the_gyroscope_that_is_lost_loses_no_row() -> None:
     wearable = PolarVerity(sine)
+    wearable.gyro_batch = 28
     talk = converse(polar.PROFILE, wearable)
     packets, turns = [], 0
     for now_s in np.arange(0, 12, 0.1):
