@@ -148,6 +148,14 @@ def test_it_is_cpp_too() -> None:
     compiled(["g++", *strict, "-fsyntax-only", "-x", "c++", "-"], EXPORTED)
 
 
+def test_the_example_in_the_readme_compiles(tmp_path: Path) -> None:
+    readme = (FIRMWARE / "README.md").read_text()
+    example = readme.partition("```c\n")[2].partition("```")[0]
+    around = "static float ax, ay, az, gx, gy, gz; uint32_t micros(void); void uart_write(const uint8_t *, size_t);"
+    source = f"#include <stddef.h>\n#include <stdint.h>\n{around} void every_20_ms(void);\n{example}"
+    compiled(["gcc", *STRICT, "-c", "-x", "c", "-", "-o", str(tmp_path / "example.o")], source)
+
+
 @pytest.mark.parametrize("case", GOLDEN["packets"], ids=lambda case: case["name"])
 def test_golden_packets(c: ctypes.CDLL, case: dict[str, Any]) -> None:
     payload, frame = bytes.fromhex(case["payload"]), bytes.fromhex(case["frame"])

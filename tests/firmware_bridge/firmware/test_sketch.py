@@ -72,7 +72,7 @@ def test_it_streams_at_its_rate_what_its_sensor_feels(board: Board) -> None:
     serial, air, _ = board.run("run 10000")
     assert numbers(serial) == list(range(len(serial)))
     assert len(serial) == pytest.approx(520, abs=1)
-    assert (len(serial) - 1) / seconds(serial) == pytest.approx(52, abs=0.01)
+    assert (len(serial) - 1) / seconds(serial) == pytest.approx(52, abs=0.001)
     np.testing.assert_allclose([each.x[0] for each in serial], [FELT] * len(serial), atol=0.0026)
     assert air == []
 

@@ -11,7 +11,7 @@
 #include "mujo_packet.h"
 
 /* How the sensor sits in the watch: which of its axes (1 x, 2 y, 3 z, minus for the other way) points to 3 o'clock, to
- * 12 o'clock and out of the display. Right as it is when the board lies on the wrist as a watch would. */
+ * 12 o'clock and out of the display. As it is, the sensor's own axes are sent. */
 static const int8_t AXES[3] = {1, 2, 3};
 
 static inline void turn(const int16_t in[6], int16_t out[6]) {

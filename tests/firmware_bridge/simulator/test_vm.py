@@ -1,0 +1,62 @@
+"""Bluetooth as on a desktop: the kernel's own stack and bluetoothd in a virtual machine, and mujo-edge as it ships."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from firmware_bridge.simulator import vm
+from firmware_bridge.stream import G
+
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.skipif(bool(vm.missing()), reason=f"not installed: {', '.join(vm.missing())}"),
+]
+
+GUEST = Path(__file__).parent / "vm_guest.py"
+RATE_HZ = 52
+
+
+@pytest.fixture
+def machine(request: pytest.FixtureRequest) -> Path:
+    folder = Path(request.config.cache.mkdir("vm"))
+    vm.build(folder)
+    return folder
+
+
+def test_labels_come_again_after_a_lost_connection_and_after_bluetooth_was_off(machine: Path) -> None:
+    call = shlex.join([sys.executable, str(GUEST), "--vhci"])
+    done = vm.boot(machine, f"{call} && exit 7", stdout=subprocess.PIPE)
+    assert done.returncode == 7, f"{done.stdout[-4000:]}\n{done.stderr}"
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    summary = found["summary"]
+    assert (found["code"], summary["ended"]) == (0, "interrupted")
+    assert (len(found["predictions"]), min(found["predictions"]) >= 2) == (3, True)
+    assert (summary["gaps"], summary["notes"]) == (2, ["reconnected 2 times"])
+
+    t, ax, ay, az = np.array(found["rows"]).T
+    np.testing.assert_allclose(az, G, atol=0.01)
+    np.testing.assert_allclose(ay, 0, atol=0.01)
+    assert ax.max() == pytest.approx(G / 2, abs=0.06)  # a sine of 1 Hz, whose crest falls between two samples
+    assert ax.min() == pytest.approx(-G / 2, abs=0.06)
+
+    # No notification twice, and every sample between the first and the last either here or counted as lost.
+    steps = np.diff(t) * RATE_HZ
+    np.testing.assert_allclose(steps, np.rint(steps), atol=0.05)
+    assert np.rint(steps).min() == 1
+    assert round(steps.sum()) + 1 == len(t) + summary["lost"]
+    assert (summary["samples"], summary["repeated"], summary["lost"] > 40) == (len(t), 0, True)
+    assert len(t) <= found["counts"]["notified"]
+
+
+def test_what_is_missing_is_named_by_its_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"apt-get install .*qemu-system-x86"):
+        vm.build(tmp_path)
