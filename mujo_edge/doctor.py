@@ -20,6 +20,10 @@ PACKAGES = {
     "typer": "pip install mujo-edge",
     "rich": "pip install mujo-edge",
     "pyarrow": "pip install 'mujo-edge[parquet]'",
+    "aiohttp": "pip install 'mujo-edge[phone]'",
+    "segno": "pip install 'mujo-edge[phone]'",
+    "trustme": "pip install 'mujo-edge[phone]'",
+    "bumble": "pip install 'mujo-edge[sim]'",
     "jinja2": "pip install 'mujo-edge[report]'",
     "matplotlib": "pip install 'mujo-edge[report]'",
 }
