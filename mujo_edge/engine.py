@@ -12,7 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from time import monotonic
 
@@ -139,12 +139,17 @@ class Engine:
             await inbox.put(None)
 
 
-async def run_together(engines: Sequence[Engine]) -> list[Summary]:
+async def run_together(
+    engines: Sequence[Engine], waiting: Callable[[Source], AbstractContextManager[object]] = nullcontext
+) -> list[Summary]:
     """Run several engines at once on one recogniser's thread -> their summaries, in order.
 
     Sources are entered one after the other, as an adapter connects to one device at a time, and each engine works from
     then on. They end together: on Ctrl-C or SIGTERM, when one has nobody left to write to, or when a source cannot be
     entered; one that ends by itself leaves the others running.
+
+    Args:
+        waiting: shows what the first source does while it is entered; no sink has begun by then.
 
     Raises:
         MujoError: what an engine met first, after all sinks were finished.
@@ -166,7 +171,8 @@ async def run_together(engines: Sequence[Engine]) -> list[Summary]:
             working: list[asyncio.Task[tuple[Summary, MujoError | None]]] = []
             try:
                 for engine in engines:
-                    await entered.enter_async_context(engine._source)
+                    with nullcontext() if working else waiting(engine._source):
+                        await entered.enter_async_context(engine._source)
                     working.append(asyncio.create_task(work(engine)))
                 with _on_signals(loop, stop):
                     results = await asyncio.gather(*working)

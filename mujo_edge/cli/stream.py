@@ -14,6 +14,7 @@ from mujo_edge.cli.source import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from mujo_edge.bundle import ModelBundle
     from mujo_edge.core import Source, StreamInfo
@@ -127,11 +128,25 @@ def _run(
             folder = record_to / str(number) if record_to and len(sources) > 1 else record_to
             sinks = [*_files(source, choice.origin, folder, screenshot), output]
             engines.append(Engine(source, sinks, load, live=not choice.waits, duration_s=duration_s))
-        return await run_together(engines)
+        return await run_together(engines, _waiting)
 
     if any(summary.ended == "closed" for summary in asyncio.run(run())):
         # What is left in the buffer would fail again when Python flushes it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _waiting(source: Source) -> AbstractContextManager[object]:
+    """What a source does while it is entered, on stderr where that is a terminal."""
+    from contextlib import nullcontext
+
+    from rich.console import Console
+
+    class Doing:
+        def __rich__(self) -> str:
+            return source.status or "connecting"
+
+    console = Console(stderr=True)
+    return console.status(Doing()) if console.is_terminal else nullcontext()
 
 
 def _files(source: Source, origin: str, folder: Path | None, screenshot: Path | None) -> list[Sink]:

@@ -6,12 +6,14 @@ import asyncio
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 from fakes import INFO, ListSink, ListSource, bundle, chunked, motion
 
-from mujo_edge.core import DeviceError, StreamInfo
+from mujo_edge.core import DeviceError, Source, StreamInfo
 from mujo_edge.engine import Engine, run_together
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.sinks import Session, Update
@@ -119,3 +121,17 @@ async def test_the_status_of_a_source_reaches_the_sinks(monkeypatch: pytest.Monk
         await asyncio.sleep(0.001)
     os.kill(os.getpid(), signal.SIGINT)
     await run
+
+
+async def test_only_the_first_source_is_waited_for_in_sight() -> None:
+    shown: list[str] = []
+
+    @contextmanager
+    def waiting(source: Source) -> Iterator[None]:
+        shown.append(f"waiting for {source.info.name}")
+        yield
+        shown.append("it is there")
+
+    sources = [ListSource(chunked(*motion([0], 4.0)), replace(INFO, name=name)) for name in ("left", "right")]
+    await run_together([Engine(source, [], load) for source in sources], waiting)
+    assert shown == ["waiting for left", "it is there"]
