@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -48,6 +49,8 @@ class Board:
 
 @pytest.fixture(scope="module", params=BOARDS)
 def board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Board:
+    if shutil.which("g++") is None:
+        pytest.skip("g++ is not installed")
     program = tmp_path_factory.mktemp("board") / "sketch"
     includes = [f"-I{STUBS}", f"-I{FIRMWARE}", f"-I{FIRMWARE / 'arduino' / 'MujoEdge'}"]
     flags = ["-std=c++17", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]

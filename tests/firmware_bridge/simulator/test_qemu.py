@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,10 +26,8 @@ from firmware_bridge.simulator.wearable import Motion
 from firmware_bridge.stream import CodecError, G, Packet
 from mujo_edge.sources.replay import shipped_recording
 
-pytestmark = [
-    pytest.mark.qemu,
-    pytest.mark.skipif(bool(qemu.missing()), reason=f"not installed: {', '.join(qemu.missing())}"),
-]
+MISSING = ", ".join(qemu.missing())
+pytestmark = [pytest.mark.qemu, pytest.mark.skipif(MISSING != "", reason=f"not installed: {MISSING}")]
 
 PATIENCE_S = 30.0
 
@@ -94,6 +93,27 @@ def test_it_streams_at_exactly_50_hz_without_a_gap(tcp: bool) -> None:
     x = np.concatenate([each.x for each in taken])
     np.testing.assert_allclose(x, felt(sine, taken), atol=0.5 / 200 + 1e-6)
     assert np.abs(x[:, 0]).max() == pytest.approx(G / 2, abs=0.01)
+
+
+def test_a_host_that_is_too_busy_costs_no_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[str]] = []
+    popen = subprocess.Popen
+
+    def watched(*arguments: Any, **options: Any) -> subprocess.Popen[str]:
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", watched)
+    with reading(sine) as reader:
+        before, began_s = reader.take(10), time.monotonic()
+        started[-1].send_signal(signal.SIGSTOP)
+        time.sleep(2)
+        started[-1].send_signal(signal.SIGCONT)
+        after = reader.until(lambda packets: seconds(before[-1], packets[-1]) > 2.5 if packets else False)
+        took_s = time.monotonic() - began_s
+    assert {number(b) - number(a) for a, b in pairwise([*before, *after])} == {1}
+    assert seconds(before[0], after[-1]) == pytest.approx((len(before) + len(after) - 1) / 50, abs=1e-4)
+    assert took_s < 4  # a board that lost its interrupts would be 2 s late
 
 
 def test_it_takes_commands_and_its_number_and_clock_go_on() -> None:
@@ -171,4 +191,10 @@ def test_the_command_says_where_it_is_and_ends() -> None:
 def test_what_is_missing_is_named_by_its_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="apt-get install gcc-arm-none-eabi make qemu-system-arm"):
+        qemu.build(rest, tmp_path)
+
+
+def test_firmware_that_does_not_compile_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qemu, "table", lambda motion: "#error no table")
+    with pytest.raises(OSError, match=r"(?s)cannot be built:.*no table"):
         qemu.build(rest, tmp_path)

@@ -15,10 +15,7 @@ import pytest
 from firmware_bridge.simulator import vm
 from firmware_bridge.stream import G
 
-pytestmark = [
-    pytest.mark.vm,
-    pytest.mark.skipif(bool(vm.missing()), reason=f"not installed: {', '.join(vm.missing())}"),
-]
+pytestmark = pytest.mark.vm
 
 GUEST = Path(__file__).parent / "vm_guest.py"
 RATE_HZ = 52
@@ -26,6 +23,8 @@ RATE_HZ = 52
 
 @pytest.fixture
 def machine(request: pytest.FixtureRequest) -> Path:
+    if packages := vm.missing():
+        pytest.skip(f"not installed: {', '.join(packages)}")
     folder = Path(request.config.cache.mkdir("vm"))
     vm.build(folder)
     return folder
