@@ -204,9 +204,12 @@ def test_a_packet_of_which_half_came_before() -> None:
 
 @pytest.mark.parametrize("fields", ["seq", "tick", "seq tick", "t_s"])
 @pytest.mark.parametrize("breaks", [False, True])
-@pytest.mark.parametrize("first_seq", [0, 40_000, 64_000])
-def test_a_device_that_starts_again_has_lost_nothing(fields: str, breaks: bool, first_seq: int) -> None:
-    first = Device(first_seq=first_seq, first_tick=int(500e6 * (first_seq > 0)), tick_bits=30)
+@pytest.mark.parametrize(("first_seq", "first_tick"), [(0, 0), (40_000, 500_000_000), (64_000, 1_000_000_000)])
+def test_a_device_that_starts_again_has_lost_nothing(
+    fields: str, breaks: bool, first_seq: int, first_tick: int
+) -> None:
+    """Also where its counter or clock was about to wrap, so that it seems to have gone ahead."""
+    first = Device(first_seq=first_seq, first_tick=first_tick, tick_bits=30)
     again = Device(tick_bits=30)
     timebase = Timebase(first.format(fields))
     t_s, lost = stamped(timebase, [first.packet(k, fields) for k in range(1000)], 7 + np.arange(1000) / 50)
@@ -230,9 +233,30 @@ def test_a_restart_at_once_is_a_gap_all_the_same(fields: str) -> None:
     assert (clock.stats.lost, clock.stats.repeated, clock.stats.gaps) == (0, 0, 1)
 
 
-def test_a_counter_that_starts_again_while_the_clock_goes_on() -> None:
-    """Firmware that counts from 0 on every subscription: the clock tells what is missing."""
+@pytest.mark.parametrize("fields", ["seq", "tick", "seq tick"])
+def test_a_device_that_starts_again_soon_after_it_did(fields: str) -> None:
+    """Nothing is repeated over a new connection, so what seems to be is new."""
     device = Device()
+    timebase = Timebase(device.format(fields))
+    t_s, _ = stamped(timebase, [device.packet(k, fields) for k in range(50)], np.arange(50) / 50)
+    timebase.interrupt()
+    later_s, lost = stamped(timebase, [device.packet(k, fields) for k in range(50)], 3 + np.arange(50) / 50)
+    assert lost == 0
+    assert later_s[0] - t_s[-1] == pytest.approx(2.02, abs=0.05)
+    np.testing.assert_allclose(np.diff(later_s), 0.02, atol=1e-3)
+
+
+def test_a_stall_is_no_lap_of_a_small_counter() -> None:
+    device = Device(seq_bits=8)
+    received_s = link(np.arange(3000) / 50, 0.045, 0, [(30, 4.0)])
+    _, lost = stamped(Timebase(device.format("seq")), [device.packet(k, "seq") for k in range(3000)], received_s)
+    assert lost == 0
+
+
+@pytest.mark.parametrize("first_seq", [0, 59_000])
+def test_a_counter_that_starts_again_while_the_clock_goes_on(first_seq: int) -> None:
+    """Firmware that counts from 0 on every subscription: the clock tells what is missing."""
+    device = Device(first_seq=first_seq)
     timebase = Timebase(device.format("seq tick"))
     stamped(timebase, [device.packet(k, "seq tick") for k in range(1000)], np.arange(1000) / 50)
     timebase.interrupt()
