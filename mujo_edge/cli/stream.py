@@ -140,10 +140,11 @@ def _waiting(source: Source) -> AbstractContextManager[object]:
     from contextlib import nullcontext
 
     from rich.console import Console
+    from rich.text import Text
 
     class Doing:
-        def __rich__(self) -> str:
-            return source.status or "connecting"
+        def __rich__(self) -> Text:
+            return Text(source.status or "connecting")
 
     console = Console(stderr=True)
     return console.status(Doing()) if console.is_terminal else nullcontext()
