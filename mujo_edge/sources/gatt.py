@@ -67,11 +67,11 @@ class Link:
         try:
             with _errors(f"cannot connect to {self._found}"):
                 await self._client.connect()
-            services = frozenset(
-                uuid.lower()
-                for service in self._client.services
-                for uuid in (service.uuid, *(one.uuid for one in service.characteristics))
-            )
+                services = frozenset(
+                    uuid.lower()
+                    for service in self._client.services
+                    for uuid in (service.uuid, *(one.uuid for one in service.characteristics))
+                )
             self._inlet.put(self._opening(services), kind="open")
             request = Request(self._found.advert, self._rate_hz, services)
             async with asyncio.timeout(START_S):
@@ -121,8 +121,9 @@ class Link:
         if self._over:
             raise LinkError("the connection was lost")
         async with asyncio.timeout(timeout_s):
-            self._kept += await self._inlet.take()
-        self._over = any(raw.kind == "close" for raw in self._kept)
+            news = await self._inlet.take()
+        self._kept += news
+        self._over = any(raw.kind == "close" for raw in news)
 
     async def _run(self, script: Script) -> Decoder:
         try:
@@ -139,8 +140,8 @@ class Link:
             return decoder
         except CodecError as error:
             raise RefusedError(f"{self._found} does not stream: {error}") from None
-        except TimeoutError as error:
-            raise RefusedError(f"{self._found} does not answer: {reason(error)}") from None
+        except TimeoutError:
+            raise RefusedError(f"{self._found} is connected, but does not answer") from None
 
     async def _do(self, step: Step) -> bytes:
         """The reply of a step. Raises `TimeoutError` if what an `Expect` waits for does not come, else `LinkError`."""

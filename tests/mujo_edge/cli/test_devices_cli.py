@@ -13,6 +13,7 @@ import pytest
 from bleak.backends.device import BLEDevice
 from bluetooth import StartWorld, bluetooth
 from rich.console import Console
+from syrupy.assertion import SnapshotAssertion
 
 from firmware_bridge.profiles import witmotion
 from firmware_bridge.profiles.base import Advert
@@ -33,6 +34,12 @@ def devices(*args: str) -> subprocess.CompletedProcess[str]:
         timeout=60,
         check=False,
     )
+
+
+def test_help(snapshot: SnapshotAssertion) -> None:
+    done = devices("--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == snapshot
 
 
 def test_wearables_are_listed_best_known_first(bluetooth: StartWorld) -> None:

@@ -43,14 +43,18 @@ class Service:
 class Client:
     """Bleak's client as far as a link uses it. `act(client, deed, uuid, data)` is called for every deed."""
 
-    services = (Service,)
-
     def __init__(self, device: BLEDevice, gone: Callable[[Client], None], timeout: float) -> None:
         self.act: Callable[[Client, str, str, bytes], Any] = device.details
         self.is_connected = False
         self.deeds: list[str] = []
         self._gone = gone
         self._callbacks: dict[str, Callable[[object, bytearray], None]] = {}
+
+    @property
+    def services(self) -> tuple[type[Service], ...]:
+        if not self.is_connected:
+            raise BleakError("Service Discovery has not been performed yet")
+        return (Service,)
 
     def notify(self, uuid: str, *payloads: bytes) -> None:
         for payload in payloads:
@@ -187,7 +191,7 @@ async def test_an_answer_from_before_the_question_is_none(link: Callable[..., Li
         if data and len(client.deeds) == 3:
             client.notify(CONTROL, b"yes", b"yes")
 
-    with pytest.raises(RefusedError, match=r"Made \(E0:.*\) does not answer"):
+    with pytest.raises(RefusedError, match=r"Made \(E0:.*\) is connected, but does not answer"):
         await link(profile(asks_twice), once).open()
 
 
@@ -264,6 +268,14 @@ async def test_a_device_that_goes_while_it_is_started(link: Callable[..., Link])
     with pytest.raises(LinkError, match="the connection was lost") as caught:
         await link(profile(waits), goes).open()
     assert not isinstance(caught.value, RefusedError)
+
+
+async def test_a_device_that_goes_as_soon_as_it_is_connected(link: Callable[..., Link]) -> None:
+    def goes(client: Client, deed: str, uuid: str, data: bytes) -> None:
+        client.vanish()
+
+    with pytest.raises(LinkError, match=r"cannot connect to Made .*: Service Discovery"):
+        await link(profile(plain), goes).open()
 
 
 async def test_a_start_without_end_has_one(link: Callable[..., Link], monkeypatch: pytest.MonkeyPatch) -> None:
