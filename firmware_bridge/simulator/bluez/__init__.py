@@ -5,6 +5,8 @@ It covers what bleak uses: discovery, devices, GATT, notifications by signal and
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from bumble.device import Device
 from dbus_fast import Message, MessageType
 from dbus_fast.aio import MessageBus
@@ -42,6 +44,8 @@ class Bluez:
     async def stop(self) -> None:
         """End every link and leave the bus."""
         self._bus.disconnect()
+        with suppress(EOFError, OSError):  # as it ends when it is the bus that died
+            await self._bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
         await self.adapter.close()
         await self._objects.close()
 

@@ -6,6 +6,7 @@ method; BlueZ leaves properties out while it does not know them, and keeps sessi
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
@@ -98,17 +99,16 @@ class Objects:
         await self._tasks.close()
 
     def _signal(self, path: str, interface: str, member: str, signature: str, body: list[object]) -> None:
+        message = Message(
+            message_type=MessageType.SIGNAL,
+            path=path,
+            interface=interface,
+            member=member,
+            signature=signature,
+            body=body,
+        )
         if self._bus.connected:
-            self._bus.send(
-                Message(
-                    message_type=MessageType.SIGNAL,
-                    path=path,
-                    interface=interface,
-                    member=member,
-                    signature=signature,
-                    body=body,
-                )
-            )
+            self._bus.send(message).add_done_callback(_forgive)
 
     def _on_message(self, message: Message) -> bool:
         if message.message_type is not MessageType.METHOD_CALL:
@@ -129,7 +129,8 @@ class Objects:
                 return
             reply = Message.new_method_return(message, answer.signature, list(answer.body), list(answer.fds))
         if self._bus.connected:
-            await self._bus.send(reply)
+            with suppress(OSError):  # the bus died just now
+                await self._bus.send(reply)
         for fd in reply.unix_fds:
             os.close(fd)
 
@@ -162,6 +163,12 @@ class Objects:
                 await interface.settable[name](value)
                 return Answer()
         raise RefusedError("org.freedesktop.DBus.Error.InvalidArgs", f"{member} of {body}")
+
+
+def _forgive(sending: asyncio.Future[Any]) -> None:
+    """A signal that a dead bus does not take is missed by nobody."""
+    if not sending.cancelled():
+        sending.exception()
 
 
 async def _quietly(work: Coroutine[Any, Any, Any]) -> None:
