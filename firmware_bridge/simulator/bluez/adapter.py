@@ -121,7 +121,9 @@ class RemoteDevice:
         self._forgetting = asyncio.get_running_loop().call_later(FORGET_S, self._expire)
 
     def _expire(self) -> None:
-        if self._connection is None and self._connecting is None and not self._said("Paired"):
+        if self._connecting is not None:
+            self._keep()
+        elif self._connection is None and not self._said("Paired"):
             self._adapter.forget(self.path)
 
     async def _trust(self, value: Variant) -> None:
@@ -260,6 +262,7 @@ class Adapter:
             await self._central.stop_scanning()
         for device in self._devices.values():
             await device.drop()
+            device.forget()
 
     async def _give_up(self, address: Any) -> None:
         """End an attempt to connect, or the link if it came about meanwhile."""

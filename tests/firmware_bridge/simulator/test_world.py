@@ -21,6 +21,7 @@ from bleak.exc import (
 from firmware_bridge import packet
 from firmware_bridge.profiles import PROFILES, mujo, recognise, witmotion
 from firmware_bridge.profiles.base import Advert
+from firmware_bridge.simulator.bluez import adapter
 from firmware_bridge.simulator.faults import script
 from firmware_bridge.simulator.motion import rest
 from firmware_bridge.simulator.wearables import WEARABLES
@@ -341,6 +342,18 @@ async def test_a_device_that_is_forgotten_must_be_found_again(world: World) -> N
     await client.disconnect()
     async with BleakClient(await find()) as client:
         assert client.is_connected
+
+
+async def test_a_device_that_is_not_heard_any_more_is_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapter, "FORGET_S", 0.2)
+    device = await find()
+    await world.run(script("0 disconnect 1 mujo"))
+    await asyncio.sleep(0.5)
+    with pytest.raises(BleakDeviceNotFoundError):
+        await BleakClient(device).connect()
+    async with BleakClient(await find()) as client:
+        await asyncio.sleep(0.5)
+        assert client.is_connected  # nor while it is connected, when it is not heard either
 
 
 async def test_pairing(world: World) -> None:
