@@ -30,6 +30,9 @@ STALE_S = 1.0
 LIVE_QUEUE = 1024
 """Chunks that may wait when the source cannot: a minute or more of a watch's notifications."""
 
+LIVE_RAW = 1 << 16
+"""Payloads kept for a recording of chunks that found the queue full."""
+
 FILE_QUEUE = 8
 """Chunks that may wait when the source can: what is worth one batch."""
 
@@ -112,7 +115,7 @@ class Engine:
     async def _receive(self, inbox: asyncio.Queue[Chunk | None], ready: asyncio.Event) -> Ended:
         """Put chunks into `inbox`, and None after the last one; a source that can wait does so until `ready`."""
         limit_s: float | None = None
-        missed = 0
+        missed: Chunk | None = None
         try:
             if not self._live:
                 await ready.wait()
@@ -124,10 +127,10 @@ class Engine:
                 if not self._live:
                     await inbox.put(chunk)
                 elif inbox.full():
-                    missed += chunk.lost + len(chunk.t_s)
+                    missed = _emptied(_after(missed, chunk))
                 else:
-                    inbox.put_nowait(replace(chunk, lost=chunk.lost + missed) if missed else chunk)
-                    missed = 0
+                    inbox.put_nowait(_after(missed, chunk))
+                    missed = None
                 if over:
                     return "duration"
             return "end"
@@ -135,7 +138,7 @@ class Engine:
             return "interrupted"
         finally:
             if missed:
-                await inbox.put(_nothing(self._source.info, missed))
+                await inbox.put(missed)
             await inbox.put(None)
 
 
@@ -206,9 +209,17 @@ def _before(chunk: Chunk, limit_s: float) -> tuple[Chunk, bool]:
     return replace(chunk, t_s=chunk.t_s[:n], x=chunk.x[:n], truth=chunk.truth and chunk.truth[:n]), True
 
 
-def _nothing(info: StreamInfo, lost: int) -> Chunk:
-    """A chunk that only says how many samples were lost."""
-    return Chunk(np.empty(0), np.empty((0, len(info.channels)), np.float32), monotonic(), lost)
+def _after(missed: Chunk | None, chunk: Chunk) -> Chunk:
+    """`chunk` with what is to be told of those `missed` before it; of their bytes, no more than `LIVE_RAW` payloads."""
+    if missed is None:
+        return chunk
+    raw = (missed.raw + chunk.raw)[:LIVE_RAW]
+    return replace(chunk, lost=missed.lost + chunk.lost, corrupt=missed.corrupt + chunk.corrupt, raw=raw)
+
+
+def _emptied(chunk: Chunk) -> Chunk:
+    """`chunk` with its samples lost."""
+    return replace(chunk, t_s=chunk.t_s[:0], x=chunk.x[:0], truth=None, lost=chunk.lost + len(chunk.t_s))
 
 
 @contextmanager

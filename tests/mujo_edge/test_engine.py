@@ -7,13 +7,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from fakes import INFO, AxisRuntime, ListSink, ListSource, bundle, chunked, motion
 
 from mujo_edge import engine
-from mujo_edge.core import Chunk, DataError, DeviceError, StreamInfo, UsageError
+from mujo_edge.core import Chunk, DataError, DeviceError, Raw, StreamInfo, UsageError
 from mujo_edge.engine import Engine
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.sinks import Session, Summary, Update
@@ -85,11 +86,16 @@ async def test_a_live_source_is_never_held_up_and_stale_windows_are_dropped_and_
 
 async def test_chunks_that_find_the_queue_full_are_counted_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "LIVE_QUEUE", 4)
-    source = ListSource(chunked(*motion([0], 20.0), size=5), wait_s=0.002)
-    summary = await Engine(source, [], load(AxisRuntime(takes_s=0.1)), live=True).run()
+    chunks = chunked(*motion([0], 20.0), size=5)
+    chunks = [replace(chunk, corrupt=1, raw=(Raw(0.0, "data", "", b"%d" % i),)) for i, chunk in enumerate(chunks)]
+    source, sink = ListSource(chunks, wait_s=0.002), ListSink()
+    summary = await Engine(source, [sink], load(AxisRuntime(takes_s=0.1)), live=True).run()
     stats = summary.tally.stats
     assert stats.lost > 0
     assert stats.samples + stats.lost == 1000
+    assert stats.corrupt == 200
+    kept = [raw.data for update in sink.updates for chunk in update.chunks for raw in chunk.raw]
+    assert kept == [b"%d" % i for i in range(200)]
     assert stats.gaps > 0
 
 
