@@ -51,7 +51,7 @@ def listen(motion: str) -> Iterator[dict[str, Heard]]:
         names = dict(zip((one["address"] for one in world.stats().values()), WEARABLES, strict=True))
 
         async def run() -> dict[str, Heard]:
-            found = {names[one.advert.address]: one for one in await scan.scan(1.0)}
+            found = {names[one.advert.address]: one for one in await scan.scan(2.0)}
             assert sorted(found) == sorted(WEARABLES)
             streams = {name: Stream(one) for name, one in found.items()}
             async with AsyncExitStack() as stack:

@@ -36,7 +36,7 @@ async def test_a_device_that_went_away_is_fetched_back(bluetooth: StartWorld) ->
     assert np.all(np.diff(stream.t_s) > 0)
     kinds = [kind for kind in stream.kinds if kind in ("open", "close")]
     assert kinds == ["open", "close", "open", "close", "open"]
-    assert 0 <= sent - len(stream.data) <= 6 or len(stream.data) >= sent  # on the air when the link went
+    assert len(stream.data) >= sent - 12  # some were on the air when the link went, twice
     assert len(stream.x) + sum(chunk.lost for chunk in stream.chunks) == got[-1] - got[0] + 1
 
 
@@ -172,7 +172,7 @@ async def test_two_that_went_away_are_fetched_back_by_one_scan(bluetooth: StartW
         await asyncio.sleep(0.2)
     for stream, name in ((one, "mujo"), (other, "witmotion")):
         assert stream.source.notes == ["reconnected once"]
-        assert abs(sent[name] - len(stream.data)) < 30  # not doubled
+        assert len(stream.data) - sent[name] < 20  # the last 0.2 s; twice what came after the return would be more
 
 
 @pytest.mark.parametrize("fault", [None, "0 disconnect 60", "0 adapter-off 60", "0 bus-death 60"])
