@@ -142,9 +142,8 @@ MUJO_API bool mujo_decode(const uint8_t *data, size_t size, mujo_packet *packet)
     if (size < MUJO_PACKET_SIZE(1, 3) || data[0] >> 5 != MUJO_VERSION) return false;
     samples = (uint8_t)((data[0] & 15) + 1);
     channels = data[0] & 16 ? 6 : 3;
-    if (size != (size_t)MUJO_PACKET_SIZE(samples, channels) || mujo_crc16(data, size - 2) != mujo_u16(data + size - 2)) {
-        return false;
-    }
+    if (size != (size_t)MUJO_PACKET_SIZE(samples, channels)) return false;
+    if (mujo_crc16(data, size - 2) != mujo_u16(data + size - 2)) return false;
     packet->channels = channels;
     packet->samples = samples;
     packet->seq = mujo_u16(data + 1);

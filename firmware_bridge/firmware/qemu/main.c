@@ -171,6 +171,7 @@ __attribute__((section(".vectors"), used)) static const struct {
     handler uart;
 } vectors = {
     &stack_top,
-    {on_reset, on_fault, on_fault, on_fault, on_fault, on_fault, 0, 0, 0, 0, on_fault, on_fault, 0, on_fault, on_systick},
+    {on_reset, on_fault, on_fault, on_fault, on_fault, on_fault, 0, 0, 0, 0, on_fault, on_fault, 0, on_fault,
+     on_systick},
     on_uart,
 };

@@ -1,4 +1,4 @@
-/* mujo-edge's GATT service (firmware_bridge/profiles/mujo.py): by NimBLE-Arduino 2 on an ESP32, by ArduinoBLE elsewhere.
+/* mujo-edge's GATT service (firmware_bridge/profiles/mujo.py): NimBLE-Arduino 2 on an ESP32, ArduinoBLE elsewhere.
  *
  *   data    notify: a packet       config    read: what the board is and does; write: u16 LE, the rate in 1/10 Hz */
 #ifndef MUJO_RADIO_H
@@ -144,7 +144,9 @@ static inline void radio_begin() {
 static inline void radio_poll() { BLE.poll(); }
 static inline bool radio_listened() { return data_characteristic.subscribed(); }
 static inline uint16_t radio_mtu() { return 23; } /* ArduinoBLE does not tell; one sample fits the smallest */
-static inline void radio_notify(const uint8_t *packet, size_t size) { data_characteristic.writeValue(packet, (int)size); }
+static inline void radio_notify(const uint8_t *packet, size_t size) {
+    data_characteristic.writeValue(packet, (int)size);
+}
 
 #endif
 #endif

@@ -24,7 +24,7 @@ static inline void turn(const int16_t in[6], int16_t out[6]) {
 
 #if defined(ARDUINO_ARCH_ESP32)
 
-/* InvenSense, "MPU-6000 and MPU-6050 Register Map and Descriptions" 4.2: 8 g, 2000 deg/s, 125 Hz behind 44 Hz filters. */
+/* InvenSense, "MPU-6000 and MPU-6050 Register Map and Descriptions" 4.2: 8 g, 2000 deg/s, 125 Hz, low pass 44 Hz. */
 static const uint8_t MPU = 0x68;
 static const uint32_t MPU_ACC = MUJO_SCALE_PER_G(4096), MPU_GYRO = MUJO_SCALE_PER_DPS(16.4);
 

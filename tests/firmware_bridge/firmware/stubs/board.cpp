@@ -16,7 +16,9 @@ static void run(uint32_t us) {
 static void command(const char *name, unsigned value) {
 #if defined(ARDUINO_ARCH_ESP32)
     NimBLEConnInfo info;
-    if (!std::strcmp(name, "listen")) data_characteristic->callbacks->onSubscribe(data_characteristic, info, uint16_t(value));
+    if (!std::strcmp(name, "listen")) {
+        data_characteristic->callbacks->onSubscribe(data_characteristic, info, uint16_t(value));
+    }
     if (!std::strcmp(name, "mtu")) NimBLEDevice::server()->callbacks->onMTUChange(uint16_t(value), info);
     if (!std::strcmp(name, "leave")) NimBLEDevice::server()->callbacks->onDisconnect(NimBLEDevice::server(), info, 0);
     if (!std::strcmp(name, "ask")) {
