@@ -90,7 +90,7 @@ async def _main(make: Callable[[], World], bus: Path | None, run: str | None, co
     if bus is not None and await _answers(bus):
         raise ValueError(f"a simulator runs at {bus} already.\nEnd it, or give this one another place with --bus")
     stopped = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with make() as world:
         working: asyncio.Task[int | None]

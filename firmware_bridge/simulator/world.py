@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import shutil
+import signal
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -20,6 +22,9 @@ from firmware_bridge.simulator.tasks import Tasks
 from firmware_bridge.simulator.wearable import Wearable
 
 CENTRAL = "C0:00:00:00:00:01"
+
+PR_SET_PDEATHSIG = 1
+"""Of Linux's prctl(2): a signal for the child when its parent dies."""
 
 BUS_CONFIG = """\
 <!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
@@ -213,8 +218,16 @@ async def _dbus_daemon(bus: Path) -> asyncio.subprocess.Process:
     config.write_text(BUS_CONFIG.format(path=escape(str(bus))), encoding="utf-8")
     log = bus.with_suffix(".log")
     arguments = ("dbus-daemon", f"--config-file={config}", "--nofork", "--print-address")
+    prctl = ctypes.CDLL(None).prctl
     with log.open("wb") as file:
-        daemon = await asyncio.create_subprocess_exec(*arguments, stdout=asyncio.subprocess.PIPE, stderr=file)
+        daemon = await asyncio.create_subprocess_exec(
+            *arguments,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=file,
+            preexec_fn=lambda: prctl(
+                PR_SET_PDEATHSIG, signal.SIGKILL
+            ),  # or it would outlive a simulator that is killed
+        )
     assert daemon.stdout is not None
     if not await daemon.stdout.readline():
         await daemon.wait()
