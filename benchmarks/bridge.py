@@ -42,8 +42,8 @@ MEASURED_S = 12.0
 RATE_TOLERANCE, UNIT_TOLERANCE = 0.02, 0.02
 SINE_HZ, SINE_M_S2 = 1.0, 0.5 * G
 
-NUMBERED = ("mujo", "bangle", "polar", "movesense", "dot")
-"""Beginnings of the names of wearables whose packets are numbered or timed: there every sample is accounted for."""
+NUMBERED = ("banglejs", "dot", "metamotion", "movesense", "mujo", "polar-h10", "polar-verity")
+"""Wearables whose packets are numbered or timed: there every sample is accounted for."""
 
 SLOWEST_HZ = 4.0
 """Fewer samples a second make a gap of every step, and cannot show a sine of 1 Hz: no label is expected."""
@@ -97,12 +97,12 @@ def profiles(json_file: Json = None) -> None:
 @app.command()
 def faults(
     only: Annotated[str | None, typer.Option(help="Trials whose name holds this.")] = None,
-    wearable: Annotated[list[str] | None, typer.Option(help="Which; all that number or time their packets.")] = None,
+    wearable: Annotated[list[str] | None, typer.Option(help="Which; else all that number or time.")] = None,
     json_file: Json = None,
 ) -> None:
     """What is sent is delivered or known to be lost, and labels on the undamaged parts are those without faults."""
     recording = str(shipped_recording())
-    names = wearable or [name for name in WEARABLES if name.startswith(NUMBERED)] + ["witmotion"]
+    names = wearable or [*NUMBERED, "witmotion"]
     rows: list[dict[str, Any]] = []
     for trial in TRIALS:
         if only and only not in trial.name:
@@ -203,7 +203,7 @@ def _sine(t_s: np.ndarray, x: F32) -> tuple[float, float]:
 def _fault_row(trial: Trial, name: str, run: Run) -> dict[str, Any]:
     assert run.summary
     stats = run.summary.tally.stats
-    numbered = name.startswith(NUMBERED)
+    numbered = name in NUMBERED
     returns = [note for note in run.notes if note.startswith("reconnected")]
     return {
         "fault": trial.name,
