@@ -164,6 +164,8 @@ class Choice:
         wanted: list[str | None] = [*self.device] if self.device else [None]
         for device in wanted:
             one = await find(device, self.profile, pick=_ask if sys.stdin.isatty() else None)
+            if device is None:
+                print(f"mujo-edge: streaming from {one.label}", file=sys.stderr)
             if one in found:
                 raise UsageError(f"--device {device} is the same wearable as one before it")
             found.append(one)
