@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -58,9 +58,16 @@ class Merger:
             self._newest_s = float(t_s[-1]) if len(t_s) else self._newest_s
         else:
             self._lanes[name].add(t_s, xyz)
+        return self._rows_out(self._ready)
+
+    def finish(self) -> list[Packet]:
+        """The rows that still wait, as nothing more will come."""
+        return self._rows_out(lambda _: True)
+
+    def _rows_out(self, ready: Callable[[float], bool]) -> list[Packet]:
         times: list[float] = []
         rows: list[F32] = []
-        while self._rows and self._ready(self._rows[0][0]):
+        while self._rows and ready(self._rows[0][0]):
             time_s, row = self._rows.popleft()
             times.append(time_s)
             rows.append(np.concatenate([row, *(lane.at(time_s) for lane in self._lanes.values())]))

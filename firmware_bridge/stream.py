@@ -85,6 +85,9 @@ class Decoder(Protocol):
     def feed(self, data: bytes, origin: str = "") -> list[Packet]:
         """Packets that `data` completes."""
 
+    def finish(self) -> list[Packet]:
+        """What it still holds and can be used, now that the connection has ended."""
+
 
 class PayloadDecoder:
     """A `Decoder` where every payload stands for itself, as notifications do.
@@ -94,12 +97,17 @@ class PayloadDecoder:
         routes: origin -> function of the payload that gives packets or raises `CodecError`. Payloads of any other
             origin are not data and are passed over.
         limit: bytes of one payload that are looked at; a longer one is damage or an attack.
+        rest: what the routes hold back until more comes, once nothing will.
     """
 
     def __init__(
-        self, format: Format, routes: Mapping[str, Callable[[bytes], Sequence[Packet]]], limit: int = MAX_VALUE
+        self,
+        format: Format,
+        routes: Mapping[str, Callable[[bytes], Sequence[Packet]]],
+        limit: int = MAX_VALUE,
+        rest: Callable[[], Sequence[Packet]] = tuple,
     ) -> None:
-        self.format, self._routes, self._limit = format, routes, limit
+        self.format, self._routes, self._limit, self._rest = format, routes, limit, rest
         self.bad, self.why = 0, ""
 
     def feed(self, data: bytes, origin: str = "") -> list[Packet]:
@@ -114,6 +122,10 @@ class PayloadDecoder:
         except CodecError as error:
             self.bad, self.why = self.bad + 1, str(error)
             return list(error.packets)
+
+    def finish(self) -> list[Packet]:
+        """See `Decoder`."""
+        return list(self._rest())
 
 
 def axes(turned: str) -> F32:

@@ -85,6 +85,10 @@ class Joiner:
             return [self._row(packet) for packet in self._merger.feed(name, t_s, xyz)]
         return [Packet((xyz * self._layout.factor).astype(np.float32), t_s=t_s)]
 
+    def finish(self) -> list[Packet]:
+        """The rows that still wait for another stream."""
+        return [self._row(packet) for packet in self._merger.finish()]
+
     def _row(self, packet: Packet) -> Packet:
         x = packet.x
         acceleration = x[:, :3] + x[:, 3:6] if self._layout.gravity else x[:, :3]

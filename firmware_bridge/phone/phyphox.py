@@ -101,7 +101,7 @@ class Phyphox(PayloadDecoder):
     """Decoder of answers to /get."""
 
     def __init__(self, layout: Layout, buffers: Buffers) -> None:
-        super().__init__(layout.format, {"": self._decode}, MAX_BODY)
+        super().__init__(layout.format, {"": self._decode}, MAX_BODY, lambda: self._joiner.finish())
         self._last_s: dict[str, float] = {}
         self._layout, self._joiner = layout, Joiner(layout)
         self._buffers = {sensor: buffers[sensor] for sensor in layout.streams}

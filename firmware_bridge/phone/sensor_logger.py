@@ -127,7 +127,7 @@ class SensorLogger(PayloadDecoder):
     """Decoder of pushes. `missing` counts messages that never came, by `messageId`."""
 
     def __init__(self, layout: Layout) -> None:
-        super().__init__(layout.format, {"": self._decode}, MAX_MESSAGE)
+        super().__init__(layout.format, {"": self._decode}, MAX_MESSAGE, self._last)
         self.missing = 0
         self._streams = layout.streams
         self._layout, self._joiner = layout, Joiner(layout)
@@ -138,6 +138,11 @@ class SensorLogger(PayloadDecoder):
 
     def _decode(self, data: bytes) -> list[Packet]:
         return [packet for message in self._ordered(read(data, self._streams)) for packet in self._packets(message)]
+
+    def _last(self) -> list[Packet]:
+        """What waits for messages that will not come any more."""
+        messages = self._give_up(len(self._held))
+        return [packet for message in messages for packet in self._packets(message)] + self._joiner.finish()
 
     def _packets(self, message: Message) -> Iterable[Packet]:
         for stream, rows in message.samples.items():

@@ -62,7 +62,7 @@ class SensorServer(PayloadDecoder):
     """Decoder of the messages of one socket."""
 
     def __init__(self, layout: Layout) -> None:
-        super().__init__(layout.format, {"": self._decode}, MAX_MESSAGE)
+        super().__init__(layout.format, {"": self._decode}, MAX_MESSAGE, lambda: self._joiner.finish())
         self._streams = layout.streams
         self._only = layout.acceleration if len(self._streams) == 1 else None
         self._joiner = Joiner(layout)

@@ -113,6 +113,10 @@ class ConsoleDecoder:
                     self.bad, self.why = self.bad + 1, str(error)
         return packets
 
+    def finish(self) -> list[Packet]:
+        """Nothing: the rest of a frame is of no use."""
+        return []
+
 
 def recognise(advert: Advert) -> bool:
     """Its name, to which it adds the end of its address. Many others have the Nordic UART service too."""

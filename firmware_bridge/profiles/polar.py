@@ -112,7 +112,9 @@ def start(request: Request) -> Script:
     gyro_hz = nearest_rate(_rates(settings), rate_hz)
     units |= yield from _begin(GYRO, settings, gyro_hz)
     turns = replace(frames, rate_hz=gyro_hz)
-    return PayloadDecoder(Format(IMU, rate_hz, placement=placement), {DATA: _both(frames, turns, units)})
+    merger = Merger(str(ACC), (str(GYRO),), wait_s=WAIT_S)
+    route = _both(frames, turns, units, merger)
+    return PayloadDecoder(Format(IMU, rate_hz, placement=placement), {DATA: route}, rest=merger.finish)
 
 
 def parse_settings(data: bytes) -> dict[int, tuple[int, ...]]:
@@ -194,11 +196,12 @@ def _accelerometer(units: Mapping[int, float]) -> Callable[[bytes], list[Packet]
     return route
 
 
-def _both(accelerations: Format, turns: Format, units: Mapping[int, float]) -> Callable[[bytes], list[Packet]]:
+def _both(
+    accelerations: Format, turns: Format, units: Mapping[int, float], merger: Merger
+) -> Callable[[bytes], list[Packet]]:
     """Decodes the frames of a device with gyroscope."""
     checks = {ACC: Plausible(accelerations), GYRO: Plausible(turns)}
     stamps = {ACC: Stamps(accelerations.rate_hz or 0.0), GYRO: Stamps(turns.rate_hz or 0.0)}
-    merger = Merger(str(ACC), (str(GYRO),), wait_s=WAIT_S)
 
     def route(frame: bytes) -> list[Packet]:
         kind, stamp, xyz = decode(frame, units)

@@ -96,6 +96,10 @@ class LineDecoder:
             self.bad, self.why = self.bad + self._lines.overlong - overlong, "a line without end"
         return packets
 
+    def finish(self) -> list[Packet]:
+        """Nothing: the rest of a frame is of no use."""
+        return []
+
     def _packet(self, line: bytes) -> Packet:
         columns, values = self._columns, numbers(line)
         if values is None or len(values) != columns.count:

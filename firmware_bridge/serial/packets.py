@@ -33,3 +33,7 @@ class PacketDecoder:
         if self._frames.overlong > overlong:
             self.bad, self.why = self.bad + self._frames.overlong - overlong, "a frame without end"
         return packets
+
+    def finish(self) -> list[Packet]:
+        """Nothing: the rest of a frame is of no use."""
+        return []

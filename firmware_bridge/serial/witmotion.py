@@ -87,6 +87,10 @@ class WitMotionDecoder:
                 self.bad, self.why = self.bad + 1, "an acceleration without angular rate"
         return packets
 
+    def finish(self) -> list[Packet]:
+        """Nothing: the rest of a frame is of no use."""
+        return []
+
 
 def _packet(values: bytes) -> Packet:
     counts = np.frombuffer(values, "<i2")

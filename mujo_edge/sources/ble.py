@@ -32,8 +32,9 @@ BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 """Wait after the n-th connection in a row that failed: random, up to `BACKOFF_S` * 2**(n - 1), and never longer."""
 
-SILENT_S = 5.0
-"""A connected device that sends no sample for so long is dead: the slowest sends a batch every 1.5 s (Polar, 25 Hz)."""
+SILENT_S = 8.0
+"""A connected device that sends nothing for so long is dead. The slowest sends a batch every 1.5 s (Polar, 25 Hz), of
+which a bad link may lose some in a row."""
 
 
 class BleSource:
@@ -95,7 +96,8 @@ class BleSource:
         while True:
             for chunk in (ready := self._take()):
                 yield chunk
-            self._streams(ready)
+            if any(raw.kind == "data" for chunk in ready for raw in chunk.raw):
+                self._wait_anew()
             try:
                 await self._receive()
                 continue
@@ -175,11 +177,15 @@ class BleSource:
         return ready
 
     def _streams(self, chunks: Sequence[Chunk]) -> bool:
-        """Whether there are samples; if so, patience begins anew, after the time that was spent on them."""
+        """Whether there are samples; if so, patience begins anew."""
         if any(len(chunk.t_s) for chunk in chunks):
-            self._until_s = monotonic() + self._patience_s
+            self._wait_anew()
             return True
         return False
+
+    def _wait_anew(self) -> None:
+        """Patience begins anew, after the time that was spent on what came."""
+        self._until_s = monotonic() + self._patience_s
 
 
 def _peculiarities(found: Found, format: Format, rate_hz: float | None) -> list[str]:

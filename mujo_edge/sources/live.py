@@ -13,7 +13,7 @@ from time import monotonic
 
 import numpy as np
 
-from firmware_bridge.stream import Decoder, Format
+from firmware_bridge.stream import Decoder, Format, Packet
 from mujo_edge.core import F32, F64, Chunk, DeviceError, Kind, Raw, StreamInfo
 from mujo_edge.timebase import Timebase
 
@@ -90,9 +90,12 @@ class Assembler:
             kept.append(raw)
             if raw.kind == "overrun":
                 self._overrun += int(raw.data)
-            if raw.kind != "data":
-                continue
-            for packet in self._decoder.feed(raw.data, raw.origin):
+            packets: list[Packet] = []
+            if raw.kind == "data":
+                packets = self._decoder.feed(raw.data, raw.origin)
+            elif raw.kind == "close":
+                packets = self._decoder.finish()
+            for packet in packets:
                 t_s, lost = self.timebase.stamp(packet, raw.received_s)
                 chunks.append(self._chunk(t_s, packet.x, raw.received_s, lost, kept))
                 kept = []

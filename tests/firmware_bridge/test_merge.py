@@ -143,3 +143,14 @@ def test_any_order_and_split_gives_the_same_rows() -> None:
 
 def test_the_bound_is_that_of_the_clock_stage() -> None:
     assert InputSpec().max_gap_s == BRIDGE_S
+
+
+def test_rows_that_wait_come_out_when_nothing_more_will() -> None:
+    merger = Merger("acc", ("gyro",))
+    merger.feed("gyro", *samples(50, 5))
+    done = merger.feed("acc", *samples(50, 8))
+    t_s, x = rows([*done, *merger.finish()])
+    np.testing.assert_array_equal(t_s, np.arange(8) / 50)
+    assert np.isfinite(x[:5]).all()
+    assert np.isnan(x[5:, 3:]).all()
+    assert merger.finish() == []

@@ -133,7 +133,8 @@ class PolarH10(Pmd):
 class PolarVerity(Pmd):
     """Delta frames: acceleration in mg, angular rate in counts whose unit it tells when it is started.
 
-    The gyroscope samples at the same rate, `GYRO_LATE_S` after the accelerometer, in frames of `gyro_batch` samples.
+    The gyroscope samples at the same rate, `GYRO_LATE_S` after the accelerometer, in frames of `gyro_batch` samples:
+    their ends are not those of the accelerometer's frames, so that some rows always wait for the gyroscope.
     """
 
     GYRO_LATE_S = 0.004
@@ -150,7 +151,7 @@ class PolarVerity(Pmd):
         GYRO: {RATE: (26, 52, 104, 208, 416), RESOLUTION: (16,), RANGE: (250, 500, 1000, 2000), CHANNELS: (3,)},
     }
     rate_hz = 52.0
-    gyro_batch = 36
+    gyro_batch = 28
 
     def __init__(self, motion: Motion, *, drift_ppm: float = 0.0, first: int = 0) -> None:
         super().__init__(motion, drift_ppm=drift_ppm, first=first)

@@ -11,11 +11,11 @@ from zlib import crc32
 
 import numpy as np
 import pytest
-from conversation import advert, converse, listen, samples, stop
 from fuzz import splits_alike, survives
 
 from firmware_bridge.profiles import banglejs, microbit, recognise
 from firmware_bridge.profiles.base import Request, Subscribe, Write, rehearse
+from firmware_bridge.simulator.conversation import advert, converse, listen, samples, stop
 from firmware_bridge.simulator.motion import rest, sine
 from firmware_bridge.simulator.wearable import Motion
 from firmware_bridge.simulator.wearables.banglejs import BangleBtadv, BangleJs

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conversation import advert, converse, listen, samples, stop
 from fuzz import survives
 
 from firmware_bridge.profiles import dot, recognise
 from firmware_bridge.profiles.base import Read, Request, Subscribe, Write, rehearse
+from firmware_bridge.simulator.conversation import advert, converse, listen, samples, stop
 from firmware_bridge.simulator.motion import rest, sine
 from firmware_bridge.simulator.wearable import AttributeRefusedError
 from firmware_bridge.simulator.wearables.dot import Dot

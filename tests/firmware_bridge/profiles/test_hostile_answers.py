@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from conversation import advert, converse
 from fuzz import MANY, damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware_bridge.profiles import PROFILES
 from firmware_bridge.profiles.base import Request, rehearse
+from firmware_bridge.simulator.conversation import advert, converse
 from firmware_bridge.simulator.motion import rest
 from firmware_bridge.simulator.wearables import WEARABLES
 from firmware_bridge.stream import CodecError

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conversation import advert, converse, listen, samples
 from fuzz import survives
 
 from firmware_bridge.profiles import infinitime, recognise
 from firmware_bridge.profiles.base import Request, Subscribe, rehearse
+from firmware_bridge.simulator.conversation import advert, converse, listen, samples
 from firmware_bridge.simulator.motion import rest, sine
 from firmware_bridge.simulator.wearables.infinitime import InfiniTime
 from firmware_bridge.stream import ACC, CodecError, Decoder, G

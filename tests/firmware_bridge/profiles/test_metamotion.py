@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conversation import advert, converse, listen, samples, stop
 from fuzz import survives
 
 from firmware_bridge.profiles import metamotion, recognise
 from firmware_bridge.profiles.base import Request, Subscribe, Write, rehearse
 from firmware_bridge.profiles.metamotion import BMI270, TICK_HZ, decode_fused, decode_packed
+from firmware_bridge.simulator.conversation import advert, converse, listen, samples, stop
 from firmware_bridge.simulator.motion import rest, sine
 from firmware_bridge.simulator.wearable import AttributeRefusedError
 from firmware_bridge.simulator.wearables.metamotion import MetaMotion

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conversation import advert, converse, listen, samples
 from fuzz import survives
 
 from firmware_bridge.profiles import microbit, recognise
 from firmware_bridge.profiles.base import Pause, Read, Request, Subscribe, Write, rehearse
+from firmware_bridge.simulator.conversation import advert, converse, listen, samples
 from firmware_bridge.simulator.motion import rest, sine
 from firmware_bridge.simulator.wearables.microbit import MicroBit
 from firmware_bridge.stream import ACC, CodecError, Decoder, G

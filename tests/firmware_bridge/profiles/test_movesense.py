@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conversation import advert, converse, listen, samples, stop
 from fuzz import survives
 
 from firmware_bridge.profiles import movesense, recognise
 from firmware_bridge.profiles.base import Request, Subscribe, Write, rehearse
 from firmware_bridge.profiles.movesense import Stream, nearest_unit
+from firmware_bridge.simulator.conversation import advert, converse, listen, samples, stop
 from firmware_bridge.simulator.motion import rest, sine
 from firmware_bridge.simulator.wearables.movesense import Movesense
 from firmware_bridge.stream import DEG, IMU, CodecError, Decoder, G

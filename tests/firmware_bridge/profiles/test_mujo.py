@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from conversation import advert, converse, listen, samples
 from fuzz import damaged, survives
 from hypothesis import given, settings
 
@@ -12,6 +11,7 @@ from firmware_bridge.packet import TICK_BITS, TICK_HZ, encode
 from firmware_bridge.profiles import mujo, recognise
 from firmware_bridge.profiles.base import Read, Request, Subscribe, Write, rehearse
 from firmware_bridge.profiles.mujo import Config
+from firmware_bridge.simulator.conversation import advert, converse, listen, samples
 from firmware_bridge.simulator.motion import rest, sine
 from firmware_bridge.simulator.wearables.mujo import Mujo
 from firmware_bridge.stream import ACC, IMU, CodecError, Decoder, G

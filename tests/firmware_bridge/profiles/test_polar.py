@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from conversation import advert, converse, listen, samples, stop
 from fuzz import survives
 
 from firmware_bridge.profiles import polar, recognise
 from firmware_bridge.profiles.base import Read, Request, Subscribe, Write, rehearse
 from firmware_bridge.profiles.polar_frames import ACC, GYRO, Stamps, decode
+from firmware_bridge.simulator.conversation import advert, converse, listen, samples, stop
 from firmware_bridge.simulator.motion import rest, sine
 from firmware_bridge.simulator.wearables.polar import PolarH10, PolarVerity
 from firmware_bridge.stream import ACC as ACC_CHANNELS
@@ -281,7 +281,6 @@ def test_the_band_streams_what_it_feels(rate_hz: float | None, gyro_batch: int) 
 
 def test_a_frame_of_the_gyroscope_that_is_lost_loses_no_row() -> None:
     wearable = PolarVerity(sine)
-    wearable.gyro_batch = 28
     talk = converse(polar.PROFILE, wearable)
     packets, turns = [], 0
     for now_s in np.arange(0, 12, 0.1):
@@ -294,6 +293,19 @@ def test_a_frame_of_the_gyroscope_that_is_lost_loses_no_row() -> None:
     np.testing.assert_allclose(x[:, :3], sine(np.arange(len(x)) / 52)[:, :3], atol=0.006)
     unknown = np.flatnonzero(np.isnan(x[1:, 3])) + 1
     np.testing.assert_array_equal(unknown, np.arange(112, 141))  # between gyroscope samples 111 and 140
+
+
+def test_rows_that_wait_for_the_gyroscope_when_the_connection_ends_are_not_lost() -> None:
+    wearable = PolarVerity(sine)
+    talk = converse(polar.PROFILE, wearable)
+    packets = listen(talk, wearable, 8)
+    assert len(samples(packets)) < wearable.notified
+    rest = talk.decoder.finish()
+    x = samples([*packets, *rest])
+    assert len(x) == wearable.notified
+    np.testing.assert_allclose(x[:, :3], sine(np.arange(len(x)) / 52)[:, :3], atol=0.006)
+    assert np.isnan(samples(rest)[-1, 3:]).all()
+    assert talk.decoder.finish() == []
 
 
 def test_a_gyroscope_that_stops_does_not_stop_the_accelerometer() -> None:

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conversation import advert, converse, listen, samples
 from fuzz import survives
 
 from firmware_bridge.profiles import recognise, thingy52
 from firmware_bridge.profiles.base import Read, Request, Subscribe, Write, rehearse
+from firmware_bridge.simulator.conversation import advert, converse, listen, samples
 from firmware_bridge.simulator.motion import rest, sine
 from firmware_bridge.simulator.wearable import AttributeRefusedError
 from firmware_bridge.simulator.wearables.thingy52 import Thingy52

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conversation import advert, converse, listen, samples
 from fuzz import survives
 
 from firmware_bridge.profiles import recognise, witmotion
 from firmware_bridge.profiles.base import Advert, Pause, Request, Subscribe, Write, rehearse
+from firmware_bridge.simulator.conversation import advert, converse, listen, samples
 from firmware_bridge.simulator.motion import rest, sine
 from firmware_bridge.simulator.wearables.witmotion import WitMotion
 from firmware_bridge.stream import CodecError, Decoder, G

@@ -173,3 +173,15 @@ def test_the_stream_is_what_the_format_says() -> None:
     info = stream_info("a watch", Format(IMU, 52.0, gravity="excluded", placement="wrist"))
     assert (info.name, info.channels, info.rate_hz) == ("a watch", IMU, 52.0)
     assert (info.gravity, info.placement, info.labels) == ("excluded", "wrist", None)
+
+
+def test_what_the_decoder_holds_when_a_connection_closes_comes_out_and_may_be_invalid() -> None:
+    held = [Packet(np.full((2, 3), np.nan, np.float32), seq=2, tick=round(3 / 50 * packet.TICK_HZ))]
+    made = PayloadDecoder(packet.format_of(False, 50.0), {"data": packet.decode}, rest=lambda: held)
+    chunks = Assembler(made).chunks([Raw(1.0, "data", "data", payload(0)), Raw(1.1, "close", "", b"")])
+    assert sum(len(chunk.t_s) for chunk in chunks) == 4
+    assert [raw.kind for chunk in chunks for raw in chunk.raw] == ["data", "close"]
+    clock = DeviceClock(ACC, 0.25)
+    for chunk in chunks:
+        clock.split(chunk)
+    assert (clock.stats.samples, clock.stats.invalid, clock.stats.lost) == (4, 2, 0)

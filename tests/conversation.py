@@ -1,3 +1,0 @@
-"""See `firmware_bridge.simulator.conversation`."""
-
-from firmware_bridge.simulator.conversation import *  # noqa: F403
