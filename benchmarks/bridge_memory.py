@@ -28,6 +28,7 @@ HALF_HOUR_MIN = 30.0
 STEP_S = 0.1
 LOSS = 0.1
 BREAK_EVERY_S, AWAY_S = 15.0, 1.0
+NOTE_S = 2.0
 WARM_MIN = 2.0
 """Memory is compared with that after so long: by then every buffer has been full once."""
 
@@ -68,7 +69,8 @@ class SimulatedSource:
             ]
             for chunk in self._assembler.chunks(raws):
                 yield chunk
-            if self._rss is not None and self._now_s - noted_s >= 30:
+            over = self._now_s >= self._end_s
+            if self._rss is not None and (over or self._now_s - noted_s >= NOTE_S):
                 noted_s = self._now_s
                 self._rss.append((self._now_s / 60, resident_mb()))
 
@@ -93,12 +95,13 @@ def half_hour(minutes: float) -> list[dict[str, Any]]:
             sinks = [RecordingSink(Path(folder) / name, source="simulator")]
             engines.append(Engine(source, sinks, lambda info: Recognizer(bundle, info), live=False))
         summaries = asyncio.run(run_together(engines))
-    start_mb = next(mb for at_min, mb in rss if at_min >= min(WARM_MIN, minutes / 2))
-    wanted = [WARM_MIN, *np.linspace(minutes / 6, minutes, 6).tolist()]
-    rows = []
-    for at_min in wanted:
-        near_min, mb = min(rss, key=lambda one: abs(one[0] - at_min))
-        rows.append({"simulated min": round(near_min, 1), "RSS MB": round(mb, 1), "grown MB": round(mb - start_mb, 1)})
+    warm_min = min(WARM_MIN, minutes / 10)
+    moments = [warm_min, *(at_min for at_min in np.linspace(minutes / 6, minutes, 6) if at_min > warm_min)]
+    nearest = [min(rss, key=lambda one, at=at_min: abs(one[0] - at)) for at_min in moments]
+    rows: list[dict[str, Any]] = [
+        {"simulated min": round(at_min, 1), "RSS MB": round(mb, 1), "grown MB": round(mb - nearest[0][1], 1)}
+        for at_min, mb in nearest
+    ]
     counts = [summary.tally for summary in summaries]
     rows[-1] |= {
         "devices": len(counts),
