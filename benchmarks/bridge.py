@@ -30,7 +30,7 @@ from firmware_bridge.simulator.conversation import converse, listen, samples
 from firmware_bridge.simulator.wearables import WEARABLES
 from firmware_bridge.stream import G
 from mujo_edge.core import F32, UNKNOWN, Chunk, Window
-from mujo_edge.signal import channels_first
+from mujo_edge.signal import InputSpec, channels_first
 from mujo_edge.sources.replay import shipped_recording
 from mujo_edge.windowing import Framer
 
@@ -47,6 +47,9 @@ NUMBERED = ("banglejs", "dot", "metamotion", "movesense", "mujo", "polar-h10", "
 
 RESTARTED = ("banglejs",)
 """Their program ends with the connection, and its counter with it: what it had not sent then, nobody knows."""
+
+SAME = 1e-3
+"""m/s2 and rad/s by which a sample may differ from itself: far less than one count."""
 
 WAITING = {"polar-verity": 36}
 """Rows that may wait for the gyroscope in the moment in which a run is cut off: a frame of the accelerometer."""
@@ -248,7 +251,8 @@ def _same_labels(name: str, run: Run) -> list[bool]:
     """For each undamaged window, whether its own label is that of the same window when nothing is lost.
 
     Sample k is the same in every run, so the stream without losses comes from the same wearable without a radio.
-    Gaps are kept, as they begin windows anew.
+    Gaps are kept, as they begin windows anew. Damaged is a window with a sample that is missing, that waited for a
+    gyroscope in vain, or that a protocol without checksum let through with other bytes than were sent.
     """
     recognizer = run.recognizer
     assert recognizer
@@ -257,8 +261,13 @@ def _same_labels(name: str, run: Run) -> list[bool]:
     talk = converse(PROFILES[twin.profile], twin)
     x = samples(listen(talk, twin, run.expected / rate_hz + 5))
     assert twin.begun is not None
-    t_s = np.unique(joined(run.t_s))
+    t_s, first = np.unique(joined(run.t_s), return_index=True)
+    came = joined(run.x)[first]
     numbers = np.rint((t_s - t_s[0]) * rate_hz).astype(int) + begun
+    own = x[np.clip(numbers - twin.begun, 0, len(x) - 1)]
+    changed_s = t_s[(np.abs(came - own) > SAME).any(1)]
+    sound = np.isfinite(came).all(1)
+    t_s, numbers = t_s[sound], numbers[sound]
     clean = Framer(spec, recognizer.info)
     windows: dict[int, Window] = {}
     for part in np.split(np.arange(len(numbers)), np.flatnonzero(np.diff(t_s) > spec.max_gap_s) + 1):
@@ -270,12 +279,21 @@ def _same_labels(name: str, run: Run) -> list[bool]:
     pairs = [
         (window.x, windows[at].x)
         for window in recognizer.windows
-        if window.coverage == 1 and (at := round(window.end_s * spec.rate_hz)) in windows
+        if window.coverage == 1
+        and not _within(changed_s, window, spec)
+        and (at := round(window.end_s * spec.rate_hz)) in windows
     ]
     if not pairs:
         return []
     came, real = (_labels(recognizer, np.stack(side)) for side in zip(*pairs, strict=True))
     return [one == other for one, other in zip(came, real, strict=True)]
+
+
+def _within(times_s: np.ndarray, window: Window, spec: InputSpec) -> bool:
+    """Whether one of the times, which ascend, is in a window or next to it."""
+    start_s = window.end_s - (spec.window + 1) / spec.rate_hz
+    after = np.searchsorted(times_s, start_s)
+    return after < len(times_s) and bool(times_s[after] <= window.end_s + 1 / spec.rate_hz)
 
 
 def _labels(recognizer: Any, x: F32) -> list[str]:
