@@ -36,7 +36,7 @@ JITTER_S, RESENT, RESENT_S = 0.003, 1 / 500, (0.05, 0.25)
 LIMIT_MS, SD_LIMIT_MS, LAG_LIMIT_MS = 45, 6.0, 15.0
 """At this connection interval the repaired jitter and the mean lag must stay below."""
 
-DRIFT_PPM, DRIFT_AT_S, DRIFT_LIMIT_PPM = 200.0, (30, 60, 120, 300), 15.0
+DRIFT_PPM, DRIFT_AT_S, DRIFT_LIMIT_PPM = 200.0, (60, 120, 300), 15.0
 """What a device's clock is off by, when the estimate is read, and by how much it may be off after two minutes."""
 
 

@@ -20,7 +20,7 @@ JITTER_S = 0.015
 REPAIR_S = 10.0
 """Memory of the arrival-time repair: it follows a sensor whose rate wanders, or samples lost in unknown number."""
 
-DRIFT_AFTER_S = 60.0
+DRIFT_AFTER_S = 50.0
 """Drift is not told before: by then it is known to some tens of ppm, after two minutes to some ppm."""
 
 PAST_S = 2.0
