@@ -42,13 +42,17 @@ DRIFT_PPM, DRIFT_AT_S, DRIFT_LIMIT_PPM = 200.0, (60, 120, 300), 15.0
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What else a link or a device does: `told` is the nominal rate as a share of the true one, None if not known."""
+    """What else a link or a device does: `told` is the nominal rate as a share of the true one, None if not known.
+
+    `scattered` is the share of packets lost one by one, which nobody can see who does not know their number.
+    """
 
     name: str
     told: float | None = 1.0
     stalls: tuple[tuple[float, float], ...] = ()
     lost: tuple[float, float] = (0.0, 0.0)
     batch: int = 1
+    scattered: float = 0.0
 
 
 TROUBLES = (
@@ -58,6 +62,8 @@ TROUBLES = (
     Trouble("rate told 5 % high", told=1.05),
     Trouble("rate not told", told=None),
     Trouble("batches of 10", batch=10),
+    Trouble("10 % lost", scattered=0.1),
+    Trouble("30 % lost", scattered=0.3),
 )
 
 
@@ -73,11 +79,12 @@ class Repair:
     lag_ms: float
     sd_ms: float
     most_ms: float
+    scattered: bool = False
 
     @property
     def missed(self) -> bool:
         """Whether a limit holds for it, and it does not keep it."""
-        bound = self.interval_ms <= LIMIT_MS
+        bound = self.interval_ms <= LIMIT_MS and not self.scattered
         return bound and (self.sd_ms >= SD_LIMIT_MS or abs(self.lag_ms) >= LAG_LIMIT_MS)
 
 
@@ -111,6 +118,7 @@ def repair(interval_ms: int, rate_hz: float, trouble: Trouble) -> Repair:
         taken = numbers / (rate_hz * FAST)
         received = link(taken[:, -1], interval_ms / 1e3, np.random.default_rng(seed), trouble.stalls)
         there = (taken[:, 0] < trouble.lost[0]) | (taken[:, 0] >= trouble.lost[1])
+        there &= np.random.default_rng([seed, 1]).random(len(there)) >= trouble.scattered
         timebase = Timebase(Format(ACC, trouble.told and trouble.told * rate_hz))
         packet = Packet(np.zeros((trouble.batch, 3), np.float32))
         given = np.stack([timebase.stamp(packet, at_s)[0] for at_s in received[there].tolist()])
@@ -124,6 +132,7 @@ def repair(interval_ms: int, rate_hz: float, trouble: Trouble) -> Repair:
         trouble.name,
         *(round(float(value), 2) for value in (before.mean(), before.std(), after.mean(), after.std())),
         round(float(np.abs(after).max()), 1),
+        trouble.scattered > 0,
     )
 
 
