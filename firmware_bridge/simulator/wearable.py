@@ -52,6 +52,7 @@ class Wearable:
 
     Attributes:
         name, advertised, manufacturer: of the advertisement. services: what is found on connecting.
+        streams_on: the characteristic that streams while somebody is subscribed to it, "" where it takes a command.
         mtu: the largest ATT packet that it agrees to; a notification holds 3 bytes less.
         taken: number of the next sample; `notified`: samples put into notifications so far; `begun`: number of
             the first of them, None before it.
@@ -64,6 +65,7 @@ class Wearable:
     services: tuple[Service, ...]
     rate_hz: float = 50.0
     batch: int = 1
+    streams_on: str = ""
     mtu: int = 247
 
     def __init__(self, motion: Motion, *, drift_ppm: float = 0.0, first: int = 0) -> None:
@@ -90,6 +92,10 @@ class Wearable:
     def subscribe(self, uuid: str, on: bool, now_s: float) -> None:
         """Notifications of a characteristic were turned on or off."""
         (self.subscribed.add if on else self.subscribed.discard)(uuid)
+        if uuid == self.streams_on and on:
+            self.begin(now_s)
+        elif uuid == self.streams_on:
+            self.streaming = False
 
     def write(self, uuid: str, data: bytes, now_s: float) -> list[tuple[str, bytes]]:
         """A write -> notifications that answer it at once. Raises `AttributeRefusedError`."""

@@ -129,7 +129,7 @@ def _kernel_package() -> str:
 def _initrd(unpacked: Path, release: str) -> bytes:
     """The file system that the kernel starts with: busybox, the modules in the order they need, `init`."""
     root = unpacked / "initrd"
-    for name in ("bin", "modules", "proc", "sys", "dev", "host", "memory", "root"):
+    for name in ("bin", "modules", "proc", "sys", "dev", "host", "memory", "system"):
         (root / name).mkdir(parents=True)
     shutil.copy("/bin/busybox", root / "bin")
     shutil.copy(HERE / "init", root)

@@ -129,14 +129,7 @@ class BangleBtadv(Wearable):
     rate_hz = banglejs.BTADV_HZ
     services = (Service(microbit.SERVICE, (Characteristic(microbit.DATA, read=True, notify=True),)),)
     _last = bytes(6)
-
-    def subscribe(self, uuid: str, on: bool, now_s: float) -> None:
-        """It streams while somebody listens."""
-        super().subscribe(uuid, on, now_s)
-        if on:
-            self.begin(now_s)
-        else:
-            self.streaming = False
+    streams_on = microbit.DATA
 
     def read(self, uuid: str) -> bytes:
         """The last sample."""

@@ -25,14 +25,7 @@ class InfiniTime(Wearable):
     )
     withheld = 0
     _last = bytes(6)
-
-    def subscribe(self, uuid: str, on: bool, now_s: float) -> None:
-        """Motion streams while somebody listens; it takes no steps."""
-        super().subscribe(uuid, on, now_s)
-        if uuid == infinitime.MOTION and on:
-            self.begin(now_s)
-        elif uuid == infinitime.MOTION:
-            self.streaming = False
+    streams_on = infinitime.MOTION
 
     def read(self, uuid: str) -> bytes:
         """The last values."""

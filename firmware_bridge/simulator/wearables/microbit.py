@@ -32,14 +32,7 @@ class MicroBit(Wearable):
         ),
     )
     _last = bytes(6)
-
-    def subscribe(self, uuid: str, on: bool, now_s: float) -> None:
-        """It streams while somebody listens."""
-        super().subscribe(uuid, on, now_s)
-        if on:
-            self.begin(now_s)
-        else:
-            self.streaming = False
+    streams_on = microbit.DATA
 
     def read(self, uuid: str) -> bytes:
         """The period that is in force, or the last sample."""

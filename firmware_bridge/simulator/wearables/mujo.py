@@ -24,14 +24,7 @@ class Mujo(Wearable):
     rates_hz: tuple[float, ...] = (26.0, 52.0, 104.0)
     channels = 6
     placement: str | None = "wrist"
-
-    def subscribe(self, uuid: str, on: bool, now_s: float) -> None:
-        """It streams while somebody listens."""
-        super().subscribe(uuid, on, now_s)
-        if on:
-            self.begin(now_s)
-        else:
-            self.streaming = False
+    streams_on = mujo.DATA
 
     def read(self, uuid: str) -> bytes:
         """Config, which is all that can be read."""

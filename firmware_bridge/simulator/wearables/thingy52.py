@@ -27,14 +27,7 @@ class Thingy52(Wearable):
     flash_writes = 0
     _intervals = struct.pack("<3H", 1000, 500, 500)
     _wake = b"\x01"
-
-    def subscribe(self, uuid: str, on: bool, now_s: float) -> None:
-        """It streams while somebody listens."""
-        super().subscribe(uuid, on, now_s)
-        if on:
-            self.begin(now_s)
-        else:
-            self.streaming = False
+    streams_on = thingy52.RAW
 
     def read(self, uuid: str) -> bytes:
         """Config, which is all that can be read."""

@@ -25,14 +25,7 @@ class WitMotion(Wearable):
         ),
     )
     _open_until_s = 0.0
-
-    def subscribe(self, uuid: str, on: bool, now_s: float) -> None:
-        """It streams whenever somebody listens."""
-        super().subscribe(uuid, on, now_s)
-        if on:
-            self.begin(now_s)
-        else:
-            self.streaming = False
+    streams_on = witmotion.NOTIFY
 
     def write(self, uuid: str, data: bytes, now_s: float) -> list[tuple[str, bytes]]:
         """FF AA register value; no write is ever answered, and none is taken while the registers are locked."""
