@@ -126,7 +126,8 @@ def faults(
         show(f"Fault: {trial.name}", rows[-len(runs) :], None)
     show("Every fault and wearable", rows, json_file)
     show("Faults, over the wearables that number or time their packets", _by_fault(rows), None)
-    _end(all(row["exact"] is not False and row["same labels"] == row["undamaged windows"] for row in rows))
+    right = all(row["exact"] is not False and row["same labels"] == row["undamaged windows"] for row in rows)
+    _end(right and all((row["label after return s"] or 0.0) < RETURN_LIMIT_S for row in rows))
 
 
 @app.command()
@@ -232,8 +233,23 @@ def _fault_row(trial: Trial, name: str, run: Run) -> dict[str, Any]:
         "exact": 0 <= run.expected - run.delivered - stats.lost <= WAITING.get(name, 0) if numbered else None,
         "undamaged windows": len(same),
         "same labels": sum(same),
+        "label after return s": _label_after_return_s(trial, run),
         "notes": "; ".join(returns),
     }
+
+
+def _label_after_return_s(trial: Trial, run: Run) -> float | None:
+    """The longest that the first label took after a device was within reach again, None where none went away."""
+    words = trial.faults[0].split() if trial.faults else []
+    if "disconnect" not in words:
+        return None
+    away_s = float(words[-1])
+    arrived_s = np.array(run.arrived_s)
+    labels_s = np.array([at_s for at_s, _ in run.predictions])
+    left_s = arrived_s[:-1][np.diff(arrived_s) > away_s]
+    firsts = [labels_s[labels_s > at_s + away_s] for at_s in left_s]
+    waits_s = [float(first[0] - at_s - away_s) for first, at_s in zip(firsts, left_s, strict=True) if len(first)]
+    return round(max(waits_s), 2) if waits_s else None
 
 
 def _by_fault(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
