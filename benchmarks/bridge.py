@@ -29,7 +29,8 @@ from firmware_bridge.simulator import motion
 from firmware_bridge.simulator.conversation import converse, listen, samples
 from firmware_bridge.simulator.wearables import WEARABLES
 from firmware_bridge.stream import G
-from mujo_edge.core import F32, UNKNOWN, Chunk, Window
+from mujo_edge.core import F32, Chunk, Window
+from mujo_edge.recognizer import Recognizer
 from mujo_edge.signal import InputSpec, channels_first
 from mujo_edge.sources.replay import shipped_recording
 from mujo_edge.windowing import Framer
@@ -312,10 +313,10 @@ def _within(times_s: np.ndarray, window: Window, spec: InputSpec) -> bool:
     return after < len(times_s) and bool(times_s[after] <= window.end_s + 1 / spec.rate_hz)
 
 
-def _labels(recognizer: Any, x: F32) -> list[str]:
+def _labels(recognizer: Recognizer, x: F32) -> list[str]:
     embeddings = recognizer.bundle.embed(channels_first(x))
-    names: Sequence[str] = recognizer.labels.names
-    return [names[int(row.argmax())] or UNKNOWN for row in recognizer.labels.probabilities(embeddings)]
+    names = recognizer.labels.names
+    return [names[int(row.argmax())] for row in recognizer.labels.probabilities(embeddings)]
 
 
 def _end(right: bool) -> None:
