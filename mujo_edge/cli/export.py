@@ -1,0 +1,29 @@
+"""`mujo-edge export`: folders for a product."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def export(
+    target: Annotated[str, typer.Option(metavar="web|android|ios|mcu|all", help="What the folder is for.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the folder goes, under the target's name.")],
+    bundle: Annotated[
+        str | None, typer.Option(metavar="NAME|PATH", help="A shipped bundle or a bundle's folder.")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(metavar="NAME", help="Label set to start with.")] = None,
+) -> None:
+    """Write a folder for an app, a web page or a microcontroller: model, labels, code, golden vectors, README."""
+    from rich.console import Console
+
+    from mujo_edge.export import export as run
+
+    with Console(stderr=True).status("") as status:
+        folders = run(target, bundle, out, labels, lambda doing: status.update(doing))
+    for folder in folders:
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
+        print(f"{folder}: {len(files)} files, {size / 1e6:.1f} MB; start with {folder / 'README.md'}")

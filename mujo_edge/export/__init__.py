@@ -1,0 +1,215 @@
+"""Folders that a developer drops into a product: the model with all that it needs to be right.
+
+Every one of them holds
+
+    mujo.json       what to feed the model and what to make of its output, see `contract`
+    golden/         streams with what the Python recogniser makes of them, see `mujo_edge.export.golden`
+    README.md       how to build it in, and how to run its self-test
+    LICENSES.md     what may be done with the code, the weights and the golden streams
+    MODEL_CARD.md   the bundle's
+    SHA256SUMS      of every file, for `sha256sum -c`
+
+and what its target adds. A target is a package here with `write(job) -> Written`, which fills `job.folder`, and with
+the template of its README.md ($name stands for a value of `common` or of `Written.readme`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from mujo_edge import __version__
+from mujo_edge.bundle import ModelBundle, verify
+from mujo_edge.core import UsageError
+from mujo_edge.export import golden
+from mujo_edge.files import sha256, written_aside
+from mujo_edge.manifest import LabelSet, Manifest, read_manifest
+
+TARGETS = ("web", "android", "ios", "mcu")
+CONTRACT = "mujo.json"
+CONTRACT_SCHEMA = 1
+SUMS = "SHA256SUMS"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a target is written from.
+
+    `bundle` is checked and its int8 model loaded; `labels` is the label set that the artifact starts with, `cases`
+    are the golden streams, `folder` is to be filled.
+    """
+
+    bundle: ModelBundle
+    labels: LabelSet
+    cases: tuple[golden.Case, ...]
+    folder: Path
+
+    @property
+    def manifest(self) -> Manifest:
+        """The bundle's."""
+        return self.bundle.manifest
+
+    def copy(self, file: str) -> Path:
+        """A file of the bundle into the folder, under its own name."""
+        path = self.folder / Path(file).name
+        path.write_bytes((self.manifest.folder / file).read_bytes())
+        return path
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model file of an artifact. `runtime` is what it is for ("litert", "executorch", "coreml", "onnx", ...), `dtype`
+    that of its input and output, `precision` that of its weights."""
+
+    file: str
+    runtime: str
+    precision: str
+    dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a target wrote: its model files, and values for its README.md template."""
+
+    models: tuple[Model, ...]
+    readme: Mapping[str, str] = field(default_factory=dict)
+
+
+def export(
+    target: str,
+    bundle: str | Path | None,
+    out: Path,
+    labels: str | None = None,
+    report: Callable[[str], None] = lambda doing: None,
+) -> list[Path]:
+    """Write `out`/TARGET for one target or "all" -> the folders, each whole or not there.
+
+    Args:
+        target: one of `TARGETS`, or "all".
+        bundle: a bundle's folder or name; None for the shipped default. Its hashes are checked and its models run.
+        out: folder of the folders; what an earlier export left there is replaced.
+        labels: the label set to start with; None for the bundle's default.
+        report: told what is being done.
+
+    Raises:
+        UsageError: no such target, bundle or label set; `out` holds something else or cannot be written.
+        DataError: the bundle is damaged, newer than this mujo-edge, or does not compute what it should.
+        MissingExtraError: a target needs a package or program that is not installed.
+    """
+    if target not in (*TARGETS, "all"):
+        raise UsageError(f"no target is called {target!r}; choose one of: {', '.join(TARGETS)}, all")
+    report("checking the bundle")
+    manifest = read_manifest(bundle)
+    chosen = manifest.label_set(labels)
+    verify(manifest)
+    loaded = ModelBundle.load(manifest.folder)
+    cases = golden.cases(loaded, chosen)
+    done = []
+    for name in TARGETS if target == "all" else (target,):
+        report(f"writing {name}")
+        folder = out / name
+        with written_aside(folder, lambda path: (path / CONTRACT).is_file(), "export of mujo-edge") as partial:
+            write(name, Job(loaded, chosen, cases, partial))
+        done.append(folder)
+    return done
+
+
+def write(target: str, job: Job) -> None:
+    """One target's folder: its own files, then what all have in common."""
+    home = files("mujo_edge.export") / target
+    written: Written = import_module(f"mujo_edge.export.{target}").write(job)
+    table = contract(job) | {"models": [asdict(model) for model in written.models]}
+    (job.folder / CONTRACT).write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    golden.write(job.folder / "golden", job.cases)
+    (job.folder / "MODEL_CARD.md").write_bytes((job.manifest.folder / job.manifest.card).read_bytes())
+    (job.folder / "LICENSES.md").write_text(licences(job.manifest), "utf-8")
+    (job.folder / "README.md").write_text(
+        Template((home / "README.md").read_text("utf-8")).substitute(common(job) | dict(written.readme)), "utf-8"
+    )
+    listed = sorted(path for path in job.folder.rglob("*") if path.is_file())
+    sums = [f"{sha256(path)}  {path.relative_to(job.folder).as_posix()}\n" for path in listed]
+    (job.folder / SUMS).write_text("".join(sums), "utf-8")
+
+
+def contract(job: Job) -> dict[str, Any]:
+    """mujo.json: what a program must know to use the model; every number is that of the Python recogniser."""
+    spec = job.manifest.input
+    return {
+        "schema_version": CONTRACT_SCHEMA,
+        "bundle": job.manifest.name,
+        "version": job.manifest.version,
+        "created": job.manifest.created,
+        "exported_by": f"mujo-edge {__version__}",
+        "input": asdict(spec)
+        | {
+            "units": ["m/s2 with gravity" if name[0] == "a" else "rad/s" for name in spec.channels],
+            "axes": "right-handed sensor frame; on a watch x to 3 o'clock, y to 12 o'clock, z out of the display; "
+            "the axis that points up shows +9.81 m/s2 at rest",
+        },
+        "embedding_dim": job.manifest.embedding_dim,
+        "label_sets": {name: label_table(labels) for name, labels in job.manifest.label_sets.items()},
+        "default_label_set": job.labels.name,
+    }
+
+
+def label_table(labels: LabelSet) -> dict[str, Any]:
+    """A label set in mujo.json. `prototypes` (L, D): float32, written with the digits that tell them apart as such."""
+    return {
+        "labels": [label.name for label in labels.labels],
+        "placement": labels.placement,
+        "channels": labels.channels,
+        "temperature": labels.temperature,
+        "unknown_threshold": labels.unknown_threshold,
+        "smoothing": asdict(labels.smoothing),
+        "prototypes": [[float(str(value)) for value in row] for row in labels.prototypes],
+    }
+
+
+def common(job: Job) -> dict[str, str]:
+    """What every README.md template may name."""
+    spec = job.manifest.input
+    return {
+        "bundle": job.manifest.name,
+        "version": job.manifest.version,
+        "mujo_edge": __version__,
+        "labels": job.labels.name,
+        "label_names": ", ".join(label.name for label in job.labels.labels),
+        "label_sets": ", ".join(job.manifest.label_sets),
+        "placement": job.labels.placement,
+        "rate_hz": f"{spec.rate_hz:g}",
+        "window": str(spec.window),
+        "window_s": f"{spec.window / spec.rate_hz:g}",
+        "hop_s": f"{spec.hop / spec.rate_hz:g}",
+        "dim": str(job.manifest.embedding_dim),
+    }
+
+
+def licences(manifest: Manifest) -> str:
+    """LICENSES.md."""
+    corpora: Iterable[Mapping[str, Any]] = manifest.training["corpora"]
+    lines = [
+        f"# Licences of {manifest.name} {manifest.version}",
+        "",
+        "- Code in this folder: Apache-2.0, the mujo-edge authors.",
+        "- Weights and prototypes: Apache-2.0 as far as they are ours. They were trained on the data below; where its",
+        "  licence restricts use, ask a lawyer whether that reaches the weights.",
+        "- `golden/`: made from SPAR (D. M. Burns et al.), BSD-3-Clause; its text is below.",
+        "",
+        "| training data | licence | source |",
+        "|---|---|---|",
+        *(f"| {corpus['title']} | {corpus['licence']} | {corpus['home']} |" for corpus in corpora),
+        "",
+        "## SPAR",
+        "",
+        "```",
+        (files("mujo_edge") / "assets" / "recordings" / "LICENSE-SPAR").read_text("utf-8").strip(),
+        "```",
+        "",
+    ]
+    return "\n".join(lines)

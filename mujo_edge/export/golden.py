@@ -1,0 +1,176 @@
+"""Golden streams: what goes in, and what the Python recogniser makes of it, for the other languages to equal.
+
+golden/ holds, for every case of cases.csv:
+
+    NAME.samples.csv      t_s and a column a channel, as they came from the sensor; --replay reads it
+    NAME.events.csv       what came out, in order: event (prediction or gap), start_s, end_s, label, score, raw_label,
+                          reason; a prediction has end_s, label (smoothed), its score and raw_label (the window's own)
+    NAME.windows.f32      (N, 6, T) float32 little endian: input of the model, one window for each prediction
+    NAME.embeddings.f32   (N, D) float32 little endian: the int8 model's output in LiteRT, of length 1
+
+cases.csv has a line a case: name, label_set, smoothing, stay, smoothing_windows (these three as in mujo.json, and in
+its place), channels (in the stream), rate_hz (nominal; empty where it has to be measured), samples, predictions.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mujo_edge.bundle import ModelBundle
+from mujo_edge.clock import Gap
+from mujo_edge.core import CHANNELS, F32, F64, Chunk, Prediction, StreamInfo, Window
+from mujo_edge.manifest import LabelSet, Smoothing
+from mujo_edge.recognizer import Recognizer
+from mujo_edge.signal import channels_first, interpolate, prepare
+from mujo_edge.sources.recording import open_recording
+from mujo_edge.sources.replay import shipped_recording
+
+COLUMNS = {"a": "m_s2", "g": "rad_s"}
+"""Unit in a column's name, by first letter of the channel, as recordings have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A stream and what is made of it.
+
+    `t_s` (n,), `x` (n, C) as they come from the sensor; `labels` with the smoothing of the case; `events` in order;
+    `windows` (N, 6, T) and `embeddings` (N, D), one for each prediction.
+    """
+
+    name: str
+    info: StreamInfo
+    labels: LabelSet
+    t_s: F64
+    x: F32
+    events: tuple[Prediction | Gap, ...]
+    windows: F32
+    embeddings: F32
+
+    @property
+    def predictions(self) -> list[Prediction]:
+        """Of the events."""
+        return [event for event in self.events if isinstance(event, Prediction)]
+
+
+def cases(bundle: ModelBundle, labels: LabelSet) -> tuple[Case, ...]:
+    """The golden streams, made from the recording that comes with mujo-edge.
+
+    even        14 s at the model's rate across a change of exercise: nothing to resample
+    fast        104 Hz with jitter, accelerometer alone: low-pass and interpolation; majority vote
+    slow        26 Hz whose clock is 0.4 % off: interpolation; no smoothing
+    measured    33 Hz of which no rate is known beforehand
+    broken      missing, repeated, late, impossible samples, a clock that starts again, a sensor that is stuck
+    """
+    t_s, x = _recording()
+    rate_hz = bundle.input.rate_hz
+
+    def case(name: str, t_s: F64, x: F32, rate_hz: float | None, smoothing: Smoothing = labels.smoothing) -> Case:
+        info = StreamInfo(name, CHANNELS[: x.shape[1]], rate_hz)
+        return recognised(bundle, info, replace(labels, smoothing=smoothing), t_s, x)
+
+    def sampled(start_s: float, length_s: float, hz: float, channels: int = 6) -> tuple[F64, F32]:
+        at = np.arange(round(length_s * hz)) / hz
+        y = interpolate(at + start_s, t_s, np.asarray(x[:, :channels], np.float64))
+        return at, y.astype(np.float32)
+
+    fast_s, fast = sampled(36.0, 12.0, 104.0, channels=3)
+    fast_s += 1e-3 * np.sin(np.arange(len(fast_s)) * 2.4)
+    slow_s, slow = sampled(58.0, 12.0, 26.1)
+    measured_s, measured = sampled(80.0, 12.0, 33.0)
+    return (
+        case("even", *sampled(15.0, 14.0, rate_hz), rate_hz),
+        case("fast", fast_s, fast, 104.0, Smoothing("majority", windows=5)),
+        case("slow", slow_s, slow, 26.0, Smoothing("none")),
+        case("measured", measured_s, measured, None),
+        case("broken", *_broken(*sampled(100.0, 30.0, rate_hz)), rate_hz),
+    )
+
+
+def _recording() -> tuple[F64, F32]:
+    """The shipped recording as one array."""
+    chunks = list(open_recording(shipped_recording(), None).chunks(1 << 18))
+    return np.concatenate([chunk.t_s for chunk in chunks]), np.concatenate([chunk.x for chunk in chunks])
+
+
+def _broken(t_s: F64, x: F32) -> tuple[F64, F32]:
+    """A stream at 50 Hz with every fault that the clock stage knows."""
+    t_s, x = t_s.copy(), x.copy()
+    x[[210, 211, 650]] = np.float32(np.nan)  # bridged
+    x[660, 1] = 2000.0  # m/s2: no sensor gives that
+    x[700:716] = np.float32(np.nan)  # too many to be bridged
+    x[1240:1410] = x[1240]  # asleep for more than a window
+    t_s[900:] -= 18.5  # a clock that started again
+    order = np.arange(len(t_s))
+    order = np.insert(order, 300, [298, 299])  # came twice
+    gone = np.isin(order, [*range(400, 430), 520, 521])  # 0.6 s, and two single ones
+    return t_s[order[~gone]], x[order[~gone]]
+
+
+def recognised(bundle: ModelBundle, info: StreamInfo, labels: LabelSet, t_s: F64, x: F32) -> Case:
+    """What the recogniser makes of (n, C) samples, as a case called `info.name`."""
+    own = replace(bundle, manifest=replace(bundle.manifest, label_sets={labels.name: labels}))
+    recognizer = Recognizer(own, info, labels.name)
+    cut = recognizer.cut(Chunk(t_s, x, 0.0))
+    events = tuple(recognizer.classify(cut))
+    ends = {event.end_s for event in events if isinstance(event, Prediction)}
+    windows = [event.x for event in cut if isinstance(event, Window) and event.end_s in ends]
+    return Case(
+        name=info.name,
+        info=info,
+        labels=labels,
+        t_s=t_s,
+        x=x,
+        events=events,
+        windows=prepare(channels_first(np.stack(windows)), bundle.input)[:, :, 0],
+        embeddings=np.stack([event.embedding for event in events if isinstance(event, Prediction)]),
+    )
+
+
+def write(folder: Path, cases: Iterable[Case]) -> None:
+    """golden/ as above. Floats are written so that they are read back as they were."""
+    folder.mkdir()
+    table = []
+    for case in cases:
+        smoothing = case.labels.smoothing
+        table.append(
+            (
+                case.name,
+                case.labels.name,
+                smoothing.method,
+                repr(smoothing.stay),
+                smoothing.windows,
+                len(case.info.channels),
+                "" if case.info.rate_hz is None else f"{case.info.rate_hz:g}",
+                len(case.t_s),
+                len(case.windows),
+            )
+        )
+        names = ("t_s", *(f"{name}_{COLUMNS[name[0]]}" for name in case.info.channels))
+        samples = zip(map(repr, case.t_s.tolist()), *(map(str, column) for column in case.x.T), strict=True)
+        _csv(folder / f"{case.name}.samples.csv", names, samples)
+        _csv(folder / f"{case.name}.events.csv", EVENT, map(_event, case.events))
+        (folder / f"{case.name}.windows.f32").write_bytes(case.windows.astype("<f4").tobytes())
+        (folder / f"{case.name}.embeddings.f32").write_bytes(case.embeddings.astype("<f4").tobytes())
+    head = ("name", "label_set", "smoothing", "stay", "smoothing_windows", "channels", "rate_hz", "samples")
+    _csv(folder / "cases.csv", (*head, "predictions"), table)
+
+
+EVENT = ("event", "start_s", "end_s", "label", "score", "raw_label", "reason")
+
+
+def _event(event: Prediction | Gap) -> Sequence[object]:
+    if isinstance(event, Gap):
+        return ("gap", repr(event.start_s), repr(event.end_s), "", "", "", event.reason)
+    return ("prediction", "", repr(event.end_s), event.label, repr(event.score), event.raw_label, "")
+
+
+def _csv(path: Path, head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(head)
+        writer.writerows(rows)

@@ -1,0 +1,58 @@
+"""Folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mujo_edge.core import UsageError
+
+
+@contextmanager
+def written_aside(out: Path, ours: Callable[[Path], bool], what: str) -> Iterator[Path]:
+    """A new folder beside `out`, to be filled; it takes the place of `out` at the end, or goes after an error.
+
+    Args:
+        out: where it should be; parents are made. An empty folder there, or one that is `ours`, is replaced.
+        ours: tells whether a folder is what we once wrote.
+        what: how that is called, for the message.
+
+    Raises:
+        UsageError: there is something else at `out`, or it cannot be written to.
+    """
+    try:
+        if out.exists() and not (out.is_dir() and (ours(out) or not any(out.iterdir()))):
+            raise UsageError(f"{out} exists and is no {what}; choose another folder or empty it first")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}"
+        partial.mkdir()
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}; choose a folder that is yours") from error
+    try:
+        yield partial
+        move_into_place(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def move_into_place(new: Path, out: Path) -> None:
+    """Rename `new` to `out`, with the folder that was there set aside in between."""
+    old = new.with_name(new.name + ".old")
+    if out.exists():
+        out.replace(old)
+    try:
+        new.replace(out)
+    except OSError:
+        if old.exists():
+            old.replace(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

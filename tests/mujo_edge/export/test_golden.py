@@ -1,0 +1,49 @@
+"""Golden streams: what other languages are held to shows every kind of event, and is read back as it was."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mujo_edge.bundle import ModelBundle
+from mujo_edge.clock import Gap
+from mujo_edge.export import golden
+from mujo_edge.sources.recording import open_recording
+
+
+@pytest.fixture(scope="module")
+def bundle() -> ModelBundle:
+    return ModelBundle.load()
+
+
+@pytest.fixture(scope="module")
+def cases(bundle: ModelBundle) -> tuple[golden.Case, ...]:
+    return golden.cases(bundle, bundle.manifest.label_set())
+
+
+def test_the_cases_show_every_way_to_smooth_and_every_reason_for_a_gap(cases: tuple[golden.Case, ...]) -> None:
+    assert {case.labels.smoothing.method for case in cases} == {"hmm", "majority", "none"}
+    reasons = {event.reason for case in cases for event in case.events if isinstance(event, Gap)}
+    assert reasons == {"missing", "invalid", "clock", "constant"}
+    assert {len(case.info.channels) for case in cases} == {3, 6}
+    assert any(case.info.rate_hz is None for case in cases)
+    assert all(len({p.label for p in case.predictions}) > 1 for case in cases if case.name in ("even", "fast", "slow"))
+
+
+def test_a_window_stands_for_each_prediction(cases: tuple[golden.Case, ...], bundle: ModelBundle) -> None:
+    for case in cases:
+        assert len(case.predictions) == len(case.windows) == len(case.embeddings) > 5
+        again = bundle.runtime.run(np.ascontiguousarray(case.windows[:, :, None]))
+        again /= np.linalg.norm(again, axis=1, keepdims=True)
+        np.testing.assert_array_equal(case.embeddings, again)
+
+
+def test_what_is_written_is_read_back_to_the_bit(cases: tuple[golden.Case, ...], tmp_path: Path) -> None:
+    golden.write(tmp_path / "golden", cases)
+    for case in cases:
+        recording = open_recording(tmp_path / "golden" / f"{case.name}.samples.csv", None)
+        chunks = list(recording.chunks(1 << 18))
+        np.testing.assert_array_equal(np.concatenate([chunk.t_s for chunk in chunks]), case.t_s)
+        np.testing.assert_array_equal(np.concatenate([chunk.x for chunk in chunks]), case.x)
+        read = np.fromfile(tmp_path / "golden" / f"{case.name}.windows.f32", "<f4").reshape(case.windows.shape)
+        np.testing.assert_array_equal(read, case.windows)
