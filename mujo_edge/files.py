@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import shutil
 import uuid
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mujo_edge.core import UsageError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -35,6 +38,10 @@ def written_aside(out: Path, ours: Callable[[Path], bool], what: str) -> Iterato
     try:
         yield partial
         move_into_place(partial, out)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise UsageError(f"{out} cannot be written: {error.strerror}; make room or choose another folder") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

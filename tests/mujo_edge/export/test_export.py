@@ -1,0 +1,160 @@
+"""`mujo-edge export`: folders that are whole or not there, and errors that say what to do."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mujo_edge.core import DataError, UsageError
+from mujo_edge.export import CONTRACT, SUMS, export
+from mujo_edge.files import sha256, written_aside
+from mujo_edge.manifest import SHIPPED, read_manifest, write_manifest
+
+
+def bundle_like(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(SHIPPED / "mujo-student", tmp_path / "bundle"))
+
+
+@pytest.fixture(scope="module")
+def android(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An artifact that needs nothing outside Python."""
+    return export("android", None, tmp_path_factory.mktemp("out"), labels="gym-wrist")[0]
+
+
+def test_every_file_has_its_checksum(android: Path) -> None:
+    done = subprocess.run(["sha256sum", "--strict", "-c", SUMS], cwd=android, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    listed = {line.split("  ", 1)[1] for line in (android / SUMS).read_text().splitlines()}
+    there = {path.relative_to(android).as_posix() for path in android.rglob("*") if path.is_file()}
+    assert listed == there - {SUMS}
+
+
+def test_the_contract_says_all_that_the_bundle_does(android: Path) -> None:
+    table = json.loads((android / CONTRACT).read_text("utf-8"))
+    manifest = read_manifest()
+    assert table["default_label_set"] == "gym-wrist"
+    assert table["input"]["rate_hz"] == manifest.input.rate_hz
+    assert table["input"]["scale"] == list(manifest.input.scale)
+    assert set(table["label_sets"]) == set(manifest.label_sets)
+    for name, entry in table["label_sets"].items():
+        own = manifest.label_sets[name]
+        np.testing.assert_array_equal(np.array(entry["prototypes"], np.float32), own.prototypes)
+        assert [*entry["labels"], "unknown"] == list(own.names)
+        assert (entry["temperature"], entry["unknown_threshold"]) == (own.temperature, own.unknown_threshold)
+    assert {model["file"] for model in table["models"]} <= {path.name for path in android.iterdir()}
+    assert all((android / model["file"]).is_file() for model in table["models"])
+
+
+def test_the_licence_note_names_every_corpus_and_the_text_for_the_golden_streams(android: Path) -> None:
+    note = (android / "LICENSES.md").read_text("utf-8")
+    assert all(corpus["title"] in note for corpus in read_manifest().training["corpora"])
+    assert "Redistribution and use in source and binary forms" in note
+
+
+def test_the_readme_is_filled_in(android: Path) -> None:
+    text = (android / "README.md").read_text("utf-8")
+    assert not re.search(r"\$\{?[a-z]", text)
+    assert read_manifest().name in text
+    assert "gym-wrist" in text
+
+
+def test_an_earlier_export_is_replaced_and_anything_else_is_not(android: Path, tmp_path: Path) -> None:
+    shutil.copytree(android, tmp_path / "android")
+    (tmp_path / "android" / "stale").touch()
+    export("android", None, tmp_path)
+    assert not (tmp_path / "android" / "stale").exists()
+    other = tmp_path / "else"
+    (other / "android").mkdir(parents=True)
+    (other / "android" / "mine.txt").write_text("keep")
+    with pytest.raises(UsageError, match="is no export of mujo-edge"):
+        export("android", None, other)
+    assert (other / "android" / "mine.txt").read_text() == "keep"
+    assert [path.name for path in other.iterdir()] == ["android"]
+
+
+def test_an_unknown_target_bundle_or_label_set(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"no target is called 'watch'; choose one of: web, android, ios, mcu, all"):
+        export("watch", None, tmp_path)
+    with pytest.raises(UsageError, match="no bundle at nowhere"):
+        export("android", "nowhere", tmp_path)
+    with pytest.raises(UsageError, match="no label set 'yoga'"):
+        export("android", None, tmp_path, labels="yoga")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_bundle(tmp_path: Path) -> None:
+    bundle = bundle_like(tmp_path)
+    model = bundle / "student_int8.tflite"
+    model.write_bytes(model.read_bytes()[:-9] + b"\0" * 9)
+    with pytest.raises(DataError, match="changed or damaged"):
+        export("android", bundle, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_whose_model_does_not_compute_what_it_should(tmp_path: Path) -> None:
+    bundle = bundle_like(tmp_path)
+    table = json.loads((bundle / "bundle.json").read_text())
+    with np.load(bundle / "reference.npz") as arrays:
+        content = dict(arrays)
+    content["y"] = np.roll(content["y"], 1, axis=0)
+    np.savez_compressed(bundle / "reference.npz", **content)
+    write_manifest(
+        bundle, {key: value for key, value in table.items() if key not in ("schema_version", "sha256", "files")}
+    )
+    with pytest.raises(DataError, match="does not give the reference outputs"):
+        export("android", bundle, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_newer_than_the_exporter(tmp_path: Path) -> None:
+    bundle = bundle_like(tmp_path)
+    text = (bundle / "bundle.json").read_text().replace('"schema_version": 1', '"schema_version": 99', 1)
+    (bundle / "bundle.json").write_text(text)
+    with pytest.raises(DataError, match=r"schema version 99.*pip install -U mujo-edge"):
+        export("android", bundle, tmp_path / "out")
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="cannot be written"):
+        export("android", None, tmp_path / "file" / "out")
+
+
+def test_an_error_on_the_way_leaves_what_was_there(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mark").write_text("old")
+
+    def fill(error: Exception | None) -> None:
+        with written_aside(out, lambda path: (path / "mark").is_file(), "thing") as partial:
+            (partial / "mark").write_text("new")
+            if error:
+                raise error
+
+    with pytest.raises(DataError):
+        fill(DataError("half-way"))
+    with pytest.raises(UsageError, match="out cannot be written: No space left on device"):
+        fill(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    assert (out / "mark").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    fill(None)
+    assert (out / "mark").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_command_says_where_it_wrote(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mujo_edge", "export", "--target", "android", "--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}, check=False)
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "android" / "README.md") in done.stdout
+    sums = {line.split("  ")[1]: line.split("  ")[0] for line in (tmp_path / "android" / SUMS).read_text().splitlines()}
+    assert sums[CONTRACT] == sha256(tmp_path / "android" / CONTRACT)
