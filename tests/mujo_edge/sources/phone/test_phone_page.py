@@ -9,12 +9,12 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import chromium
 import numpy as np
 import pytest
-from chromium import Tab
 from fakes import ListSink, bundle
 
+from benchmarks import chromium
+from benchmarks.chromium import Tab
 from firmware_bridge.stream import G
 from mujo_edge.engine import Engine
 from mujo_edge.recognizer import Recognizer

@@ -43,6 +43,7 @@ class Tab:
         self._number = 0
 
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """A DevTools command -> its result. Raises `RuntimeError` where Chromium refuses it."""
         self._number += 1
         await self._socket.send_json({"id": self._number, "method": method, "params": params})
         while True:
@@ -59,6 +60,7 @@ class Tab:
                 return dict(answer["result"])
 
     async def run(self, script: str) -> Any:
+        """JavaScript -> its value, awaited if it is a promise. Raises `RuntimeError` where it throws."""
         answer = await self.call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True
         )
@@ -74,10 +76,12 @@ class Tab:
         return value
 
     async def open(self, url: str) -> None:
+        """Go to `url` and wait until it is loaded."""
         await self.call("Page.navigate", url=url)
         await self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     async def picture(self, path: Path) -> None:
+        """What one sees, as PNG."""
         path.write_bytes(base64.b64decode((await self.call("Page.captureScreenshot"))["data"]))
 
 
