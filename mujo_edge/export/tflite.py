@@ -9,8 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-import flatbuffers
-import numpy as np
+import flatbuffers  # type: ignore[import-untyped]
 from ai_edge_litert import schema_py_generated as schema
 
 from mujo_edge.core import DataError
