@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over the DevTools protocol."""
+"""A headless Chromium, driven over the DevTools protocol (chromedevtools.github.io/devtools-protocol)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FLAGS = (
 class Tab:
     """One page. `call` is a DevTools command, `run` JavaScript.
 
-    `errors` is what its console and scripts complained, `urls` what it asked for.
+    `errors` is what its console and scripts complained, `urls` what it and its workers asked for, both as they happen.
     """
 
     def __init__(self, socket: ClientWebSocketResponse) -> None:
@@ -41,23 +41,73 @@ class Tab:
         self.urls: list[str] = []
         self._socket = socket
         self._number = 0
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._workers: set[str] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._offline = False
+
+    async def listen(self) -> None:
+        """Read what Chromium sends, until it ends: answers go to their commands, events into the lists."""
+        async for message in self._socket:
+            answer = message.json()
+            if "id" in answer:
+                waiting = self._answers.pop(answer["id"], None)
+                if waiting and not waiting.done():
+                    waiting.set_result(answer)
+            else:
+                self._event(answer["method"], answer["params"])
+        for waiting in self._answers.values():
+            waiting.cancel()
+
+    def _event(self, method: str, params: dict[str, Any]) -> None:
+        if method in ("Runtime.exceptionThrown", "Log.entryAdded") or (
+            method == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert")
+        ):
+            self.errors.append(str(params)[:300])
+        elif method == "Network.requestWillBeSent":
+            self.urls.append(params["request"]["url"])
+        elif method == "Network.webSocketCreated":
+            self.urls.append(params["url"])
+        elif method == "Target.attachedToTarget":
+            self._workers.add(params["sessionId"])
+            task = asyncio.create_task(self._watch(params["sessionId"]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif method == "Target.detachedFromTarget":
+            self._workers.discard(params["sessionId"])
+
+    async def _watch(self, session: str | None) -> None:
+        """Be told what the page or one of its workers asks for, and cut it off if so wanted. A new worker is held until
+        it is let go, and answers nothing before, so all is sent at once; it may have ended already."""
+        speed = {"offline": self._offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        await asyncio.gather(
+            self._send("Network.enable", {}, session),
+            self._send("Network.emulateNetworkConditions", speed, session),
+            self._send("Runtime.runIfWaitingForDebugger", {}, session),
+            return_exceptions=session is not None,
+        )
+
+    async def _send(self, method: str, params: dict[str, Any], session: str | None = None) -> dict[str, Any]:
+        self._number += 1
+        waiting = self._answers[self._number] = asyncio.get_running_loop().create_future()
+        message = {"id": self._number, "method": method, "params": params}
+        await self._socket.send_json(message | ({"sessionId": session} if session else {}))
+        answer = await waiting
+        if "error" in answer:
+            raise RuntimeError(f"{method}: {answer['error']['message']}")
+        return dict(answer["result"])
+
+    async def start(self) -> None:
+        """Turn on the events that are listened to, those of workers and service workers included."""
+        for domain in ("Page", "Runtime", "Log"):
+            await self.call(f"{domain}.enable")
+        await self.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=True, flatten=True)
+        await self._watch(None)
 
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
         """A DevTools command -> its result. Raises `RuntimeError` where Chromium refuses it."""
-        self._number += 1
-        await self._socket.send_json({"id": self._number, "method": method, "params": params})
-        while True:
-            answer = await self._socket.receive_json(timeout=30)
-            if answer.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
-                self.errors.append(str(answer["params"])[:300])
-            if answer.get("method") == "Network.requestWillBeSent":
-                self.urls.append(answer["params"]["request"]["url"])
-            if answer.get("method") == "Network.webSocketCreated":
-                self.urls.append(answer["params"]["url"])
-            if answer.get("id") == self._number:
-                if "error" in answer:
-                    raise RuntimeError(f"{method}: {answer['error']['message']}")
-                return dict(answer["result"])
+        async with asyncio.timeout(120):
+            return await self._send(method, params)
 
     async def run(self, script: str) -> Any:
         """JavaScript -> its value, awaited if it is a promise. Raises `RuntimeError` where it throws."""
@@ -80,17 +130,38 @@ class Tab:
         await self.call("Page.navigate", url=url)
         await self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
+    async def reload(self) -> None:
+        """Load the page again and wait for it."""
+        await self.run("window.before = true")
+        await self.call("Page.reload")
+        await self.until("document.readyState === 'complete' && !window.before")
+
+    async def offline(self, offline: bool) -> None:
+        """Take the network from the page and its workers, or give it back."""
+        self._offline = offline
+        for session in (None, *self._workers):
+            await self._watch(session)
+
+    async def downloads(self, folder: Path) -> None:
+        """From now on, what the page offers for download is saved in `folder` under its own name."""
+        await self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder.resolve()))
+
+    async def accessible(self) -> list[tuple[str, str]]:
+        """(role, name) of every node that assistive technology is told of."""
+        nodes = (await self.call("Accessibility.getFullAXTree"))["nodes"]
+        return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
+
     async def picture(self, path: Path) -> None:
         """What one sees, as PNG."""
         path.write_bytes(base64.b64decode((await self.call("Page.captureScreenshot"))["data"]))
 
 
 @asynccontextmanager
-async def browser(folder: Path) -> AsyncIterator[Tab]:
-    """Start Chromium with a profile in `folder`, and end it."""
+async def browser(folder: Path, *flags: str) -> AsyncIterator[Tab]:
+    """Start Chromium with a profile in `folder` and further `flags`, and end it."""
     assert PATH is not None
     process = await asyncio.create_subprocess_exec(
-        PATH, *FLAGS, f"--user-data-dir={folder}", "about:blank",
+        PATH, *FLAGS, *flags, f"--user-data-dir={folder}", "about:blank",
         stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     try:
@@ -106,9 +177,13 @@ async def browser(folder: Path) -> AsyncIterator[Tab]:
                 address = next(one["webSocketDebuggerUrl"] for one in await answer.json() if one["type"] == "page")
             async with http.ws_connect(address, max_msg_size=0) as socket:
                 tab = Tab(socket)
-                for domain in ("Page", "Runtime", "Log", "Network"):
-                    await tab.call(f"{domain}.enable")
-                yield tab
+                listening = asyncio.create_task(tab.listen())
+                try:
+                    await tab.start()
+                    yield tab
+                finally:
+                    listening.cancel()
+                    await asyncio.gather(listening, return_exceptions=True)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
