@@ -1,18 +1,25 @@
-"""The bundle's int8 .tflite as apps want it: float32 input and output.
+"""The bundle's int8 .tflite as apps want it: float32 input and output, and all that must be known inside the file.
 
 A .tflite file is a flatbuffer. Layout: tensorflow/compiler/mlir/lite/schema/schema.fbs of TensorFlow, read and
-written with the code that ships in ai-edge-litert.
+written with the code that ships in ai-edge-litert. For what is put into it see `described`.
 """
 
 from __future__ import annotations
 
+import io
+import json
 import struct
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import flatbuffers  # type: ignore[import-untyped]
 from ai_edge_litert import schema_py_generated as schema
 
 from mujo_edge.core import DataError
+from mujo_edge.export import CONTRACT, Job, contract
+from mujo_edge.export.tflite_metadata import METADATA, label_files, metadata
 
 SIGNATURE = "embed"
 INPUT, OUTPUT = "imu", "embedding"
@@ -22,21 +29,77 @@ INPUT, OUTPUT = "imu", "embedding"
 def float_io(model: bytes) -> bytes:
     """An int8 .tflite file -> the same network with float32 input and output.
 
-    A QUANTIZE is put in front and a DEQUANTIZE behind, which do what `mujo_edge.runtimes.tflite` does around the
-    int8 file. The signature becomes `SIGNATURE` with input "imu" and output "embedding", shapes as before.
+    A QUANTIZE is put in front and a DEQUANTIZE behind. In LiteRT they do to the bit what `mujo_edge.runtimes.tflite`
+    does around the int8 file: XNNPACK multiplies by 1 / scale and rounds halves to even, as `numpy.rint`. The
+    reference kernels of TensorFlow Lite (tflite-runtime, tflite-micro) divide and round halves away from zero, so
+    that a sample within a float32 rounding of the middle of two steps may come out one step off there.
+    The signature becomes `SIGNATURE` with input "imu" and output "embedding", shapes as before.
 
     Raises:
         DataError: not a whole .tflite file with one int8 input and one int8 output.
     """
-    table = _unpack(model)
-    graph = table.subgraphs[0]
-    given, taken = _float_twin(graph, graph.inputs[0], INPUT), _float_twin(graph, graph.outputs[0], OUTPUT)
-    front = _operator(table, schema.BuiltinOperator.QUANTIZE, 1, given, graph.inputs[0])
-    behind = _operator(table, schema.BuiltinOperator.DEQUANTIZE, 2, graph.outputs[0], taken)
-    graph.operators = [front, *graph.operators, behind]
-    graph.inputs, graph.outputs = [given], [taken]
-    table.signatureDefs = [_signature(given, taken)]
-    return _pack(table)
+    with _whole():
+        table, graph = _unpack(model)
+        for what, index in (("input", graph.inputs[0]), ("output", graph.outputs[0])):
+            if graph.tensors[index].type != schema.TensorType.INT8:
+                raise ValueError(f"its {what} is not int8")
+        given, taken = _float_twin(graph, graph.inputs[0], INPUT), _float_twin(graph, graph.outputs[0], OUTPUT)
+        front = _operator(table, schema.BuiltinOperator.QUANTIZE, 1, given, graph.inputs[0])
+        behind = _operator(table, schema.BuiltinOperator.DEQUANTIZE, 2, graph.outputs[0], taken)
+        graph.operators = [front, *graph.operators, behind]
+        graph.inputs, graph.outputs = [given], [taken]
+        table.signatureDefs = [_signature(given, taken)]
+        return _pack(table)
+
+
+def described(model: bytes, job: Job) -> bytes:
+    """A .tflite file -> the same with what must be known to use it. It computes what it computed.
+
+    Put in are mujo.json (`mujo_edge.export.contract`) as a metadata buffer of that name, and TensorFlow Lite's standard
+    metadata with the label files, see `mujo_edge.export.tflite_metadata`. Label files stand in a zip archive that is
+    appended to the flatbuffer, as TensorFlow's metadata tools do it: any unzip program opens the .tflite file.
+
+    Raises:
+        DataError: not a whole .tflite file with one input and one output.
+    """
+    text = json.dumps(contract(job), ensure_ascii=False, separators=(",", ":"))
+    with _whole():
+        table, _ = _unpack(model)
+        _embed(table, CONTRACT, text.encode())
+        _embed(table, METADATA, metadata(job))
+        packed = io.BytesIO(_pack(table))
+    with zipfile.ZipFile(packed, "a") as archive:
+        for name, content in label_files(job).items():
+            archive.writestr(zipfile.ZipInfo(name), content)  # dated 1980, so that an export can be repeated
+    return packed.getvalue()
+
+
+def embedded(model: bytes, name: str) -> bytes | None:
+    """A .tflite file's metadata buffer of that name; None where it has none. Raises `DataError`."""
+    with _whole():
+        table, _ = _unpack(model)
+        found = [entry.buffer for entry in table.metadata or () if entry.name == name.encode()]
+        return bytes(table.buffers[found[0]].data) if found else None
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """What reading and writing broken flatbuffers raises, as `DataError`."""
+    try:
+        yield
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError, struct.error) as error:
+        raise DataError(f"the model is not as it should be: {error}. Export the bundle again") from error
+
+
+def _unpack(model: bytes) -> tuple[Any, Any]:
+    """The file as objects: the model and its one graph, of one input and one output."""
+    if model[4:8] != b"TFL3":
+        raise ValueError("it is no .tflite file (no TFL3 at byte 4)")
+    table = schema.ModelT.InitFromPackedBuf(model, 0)
+    (graph,) = table.subgraphs
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise ValueError("it has more than one input or output")
+    return table, graph
 
 
 def _float_twin(graph: Any, index: int, name: str) -> int:
@@ -75,19 +138,17 @@ def _named(name: str, index: int) -> Any:
     return tensor
 
 
-def _unpack(model: bytes) -> Any:
-    """The file as objects. Raises `DataError`."""
-    try:
-        if model[4:8] != b"TFL3":
-            raise ValueError("it does not have TFL3 at byte 4")
-        table = schema.ModelT.InitFromPackedBuf(model, 0)
-        (graph,) = table.subgraphs
-        for name, (index,) in (("input", graph.inputs), ("output", graph.outputs)):
-            if graph.tensors[index].type != schema.TensorType.INT8:
-                raise ValueError(f"its {name} is not int8")
-    except (ValueError, TypeError, IndexError, AttributeError, struct.error) as error:
-        raise DataError(f"the model is no int8 .tflite file with one input and one output: {error}") from error
-    return table
+def _embed(table: Any, name: str, content: bytes) -> None:
+    """Add a metadata buffer; one of the same name gets the new content."""
+    for entry in table.metadata or ():
+        if entry.name == name.encode():
+            table.buffers[entry.buffer].data = content
+            return
+    buffer, entry = schema.BufferT(), schema.MetadataT()
+    buffer.data = content
+    entry.name, entry.buffer = name, len(table.buffers)
+    table.buffers.append(buffer)
+    table.metadata = [*(table.metadata or ()), entry]
 
 
 class _Aligned(schema.BufferT):  # type: ignore[misc]
@@ -108,6 +169,7 @@ class _Aligned(schema.BufferT):  # type: ignore[misc]
 
 
 def _pack(table: Any) -> bytes:
+    """The objects as a file."""
     table.buffers = [_Aligned(buffer.data, buffer.offset, buffer.size) for buffer in table.buffers]
     builder = flatbuffers.Builder(1 << 17)
     builder.Finish(table.Pack(builder), b"TFL3")
