@@ -1,0 +1,84 @@
+/** mujo.json, read and checked. */
+
+import type { Contract, InputSpec, LabelSet } from "./types";
+
+/** What this code understands. */
+export const SCHEMA_VERSION = 1;
+
+/** mujo.json is not what it should be. The message says what to do. */
+export class ContractError extends Error {
+  override readonly name = "ContractError";
+}
+
+/** JSON as it was parsed -> the contract. Throws `ContractError`. */
+export function parseContract(table: unknown): Contract {
+  const contract = table as Contract;
+  if (!isTable(table) || table["schema_version"] !== SCHEMA_VERSION) {
+    const found = isTable(table) ? String(table["schema_version"]) : "none";
+    throw new ContractError(
+      `mujo.json has schema version ${found}, this page reads ${SCHEMA_VERSION}. Export the folder again`,
+    );
+  }
+  const wrong = faults(contract).next();
+  if (!wrong.done) throw new ContractError(`mujo.json is damaged: ${wrong.value}. Export the folder again`);
+  return contract;
+}
+
+/** What is wrong with a table, as sentences. */
+function* faults(contract: Contract): Generator<string> {
+  const { input, label_sets: sets, embedding_dim: dim, models } = contract;
+  if (!isTable(input) || !validInput(input)) yield "input makes no sense";
+  if (!Number.isInteger(dim) || dim < 1) yield "embedding_dim is no count";
+  if (!Array.isArray(models) || !models.every((model) => isTable(model) && typeof model.file === "string")) {
+    yield "models is no list of files";
+  }
+  if (!isTable(sets)) {
+    yield "label_sets is no table";
+    return;
+  }
+  for (const [name, labels] of Object.entries(sets)) {
+    if (!isTable(labels) || !validLabels(labels, dim)) yield `label set ${name} makes no sense`;
+  }
+  if (!Object.hasOwn(sets, contract.default_label_set)) yield "default_label_set names no label set";
+}
+
+function validInput(input: InputSpec): boolean {
+  const { channels, rate_hz, window, hop, scale, clip, max_gap_s } = input;
+  return (
+    Array.isArray(channels) &&
+    channels.length === 6 &&
+    [rate_hz, clip, max_gap_s].every(isPositive) &&
+    [window, hop].every((count) => isPositive(count) && Number.isInteger(count)) &&
+    Array.isArray(scale) &&
+    scale.length === channels.length &&
+    scale.every(isPositive)
+  );
+}
+
+function validLabels(set: LabelSet, dim: number): boolean {
+  const { labels, prototypes, channels, temperature, unknown_threshold, smoothing } = set;
+  return (
+    Array.isArray(labels) &&
+    labels.length > 0 &&
+    labels.every((label) => typeof label === "string") &&
+    Array.isArray(prototypes) &&
+    prototypes.length === labels.length &&
+    prototypes.every((row) => Array.isArray(row) && row.length === dim && row.every(Number.isFinite)) &&
+    (channels === 3 || channels === 6) &&
+    isPositive(temperature) &&
+    Number.isFinite(unknown_threshold) &&
+    isTable(smoothing) &&
+    ["hmm", "majority", "none"].includes(smoothing.method) &&
+    isPositive(smoothing.windows) &&
+    smoothing.stay >= 0 &&
+    smoothing.stay <= 1
+  );
+}
+
+function isTable(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function isPositive(value: unknown): boolean {
+  return typeof value === "number" && Number.isFinite(value) && value > 0;
+}

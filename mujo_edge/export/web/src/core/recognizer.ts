@@ -1,0 +1,108 @@
+/** Recognises one stream with one label set: samples in, predictions and gaps out. */
+
+import { largest, names, normalised, probabilities, Smoother } from "./labels";
+import { prepare } from "./signal";
+import type { Contract, Event, Gap, LabelSet, Prediction, Runtime, StreamInfo, StreamStats } from "./types";
+import { Framer, type Window } from "./windowing";
+
+export class Recognizer {
+  private readonly framer: Framer;
+  private readonly smoother: Smoother;
+  private readonly names: readonly string[];
+  private stuck = false;
+  private last: Promise<unknown> = Promise.resolve();
+
+  /**
+   * @param contract mujo.json
+   * @param labels one of its label sets
+   * @param stream what comes in; throws where it has more channels than the label set was made for
+   * @param runtime the model
+   */
+  constructor(
+    private readonly contract: Contract,
+    private readonly labels: LabelSet,
+    private readonly stream: StreamInfo,
+    private readonly runtime: Runtime,
+  ) {
+    this.framer = new Framer(contract.input, stream);
+    this.smoother = new Smoother(labels.smoothing);
+    this.names = names(labels);
+  }
+
+  /** Counts so far. */
+  get stats(): Readonly<StreamStats> {
+    return this.framer.stats;
+  }
+
+  /**
+   * Add (n) seconds of device time and (n * C) m/s2 with gravity and rad/s, row by row -> what they complete, in order.
+   * Calls may overlap: they are answered in the order in which they were made.
+   */
+  push(tS: Float64Array, x: Float32Array): Promise<Event[]> {
+    if (x.length !== tS.length * this.stream.channels) {
+      throw new RangeError(`${tS.length} times but ${x.length} values of ${this.stream.channels} channels`);
+    }
+    const cut = this.framer.update(tS, x);
+    return this.afterwards(() => this.classify(cut));
+  }
+
+  /** Forget the samples so far, but not the counts: what comes next is not continuous with them. */
+  reset(): void {
+    this.framer.reset();
+    void this.afterwards(async () => this.smoother.reset());
+  }
+
+  /** Windows become predictions, or a gap where the sensor repeats one value. */
+  private async classify(cut: readonly (Window | Gap)[]): Promise<Event[]> {
+    const events: Event[] = [];
+    for (const event of cut) {
+      if (event.kind === "gap") {
+        this.smoother.reset();
+        events.push(event);
+        continue;
+      }
+      const stuck = this.repeats(event.x);
+      if (!stuck) {
+        events.push(await this.predict(event));
+      } else if (!this.stuck) {
+        this.smoother.reset();
+        this.framer.stats.gaps++;
+        const lengthS = (this.contract.input.window - 1) / this.contract.input.rate_hz;
+        events.push({ kind: "gap", startS: event.endS - lengthS, endS: event.endS, reason: "constant" });
+      }
+      this.stuck = stuck;
+    }
+    return events;
+  }
+
+  private async predict(window: Window): Promise<Prediction> {
+    const begun = performance.now();
+    const embedding = normalised(await this.runtime.embed(prepare(window.x, this.contract.input)));
+    const inferenceMs = performance.now() - begun;
+    const p = probabilities(embedding, this.labels);
+    const scores = this.smoother.update(p);
+    const best = largest(scores);
+    return {
+      kind: "prediction",
+      endS: window.endS,
+      label: this.names[best],
+      score: scores[best],
+      rawLabel: this.names[largest(p)],
+      scores,
+      embedding,
+      inferenceMs,
+    };
+  }
+
+  /** Whether the accelerometer has one value all along. */
+  private repeats(x: Float32Array): boolean {
+    const { channels } = this.stream;
+    return x.every((value, i) => i % channels >= 3 || value === x[i % channels]);
+  }
+
+  private afterwards<T>(step: () => Promise<T>): Promise<T> {
+    const done = this.last.then(step);
+    this.last = done.catch(() => undefined);
+    return done;
+  }
+}

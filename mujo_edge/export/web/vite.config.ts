@@ -1,0 +1,39 @@
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { basename, dirname, join } from "node:path";
+import { defineConfig, type Plugin } from "vite";
+
+const packages = createRequire(import.meta.url);
+
+/** What the runtimes load by name, from wasm/ beside the page: no CDN, one thread. */
+function wasm(): Plugin {
+  const litert = join(dirname(packages.resolve("@litertjs/core")), "..", "wasm");
+  const files = [
+    join(litert, "litert_wasm_internal.js"),
+    join(litert, "litert_wasm_internal.wasm"),
+    // For browsers without relaxed SIMD, such as Safari.
+    join(litert, "litert_wasm_compat_internal.js"),
+    join(litert, "litert_wasm_compat_internal.wasm"),
+    packages.resolve("onnxruntime-web/ort-wasm-simd-threaded.mjs"),
+    packages.resolve("onnxruntime-web/ort-wasm-simd-threaded.wasm"),
+  ];
+  return {
+    name: "wasm",
+    generateBundle() {
+      for (const file of files) {
+        this.emitFile({ type: "asset", fileName: `wasm/${basename(file)}`, source: readFileSync(file) });
+      }
+    },
+  };
+}
+
+export default defineConfig({
+  base: "./",
+  plugins: [wasm()],
+  resolve: { conditions: ["onnxruntime-web-use-extern-wasm", "module", "browser", "development|production"] },
+  build: {
+    target: "es2022",
+    license: { fileName: "THIRD_PARTY.md" },
+    rolldownOptions: { input: ["index.html", "selftest.html"] },
+  },
+});
