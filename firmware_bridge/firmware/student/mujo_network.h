@@ -1,0 +1,75 @@
+/* The int8 student in C99: a window of samples -> its embedding. No malloc, no libm, no float; any byte order; int of
+ * 16 bits or more; right shifts of negative numbers keep their sign, as in every compiler that we know of.
+ *
+ * What it computes equals, bit for bit, TensorFlow Lite's reference kernels for int8 on the same .tflite file. The
+ * network itself is mujo_model.h and mujo_model.c, which `mujo-edge export --target mcu` writes:
+ *
+ *   MUJO_WINDOW, MUJO_CHANNELS              rows and columns of a window
+ *   MUJO_INPUT_SCALE, MUJO_INPUT_ZERO       real value of an int8 of the window = scale * (q - zero)
+ *   MUJO_EMBEDDING                          int8 values in an embedding
+ *   MUJO_OUTPUT_SCALE, MUJO_OUTPUT_ZERO     real value of these, in the same way
+ *   MUJO_LAYERS, MUJO_ARENA_BYTES, MUJO_LONGEST_PATCH, MUJO_MACS
+ *
+ *   static mujo_arena arena;
+ *   int8_t ring[MUJO_WINDOW * MUJO_CHANNELS], embedding[MUJO_EMBEDDING];
+ *   mujo_network_run(ring, oldest, embedding, &arena);
+ */
+#ifndef MUJO_NETWORK_H
+#define MUJO_NETWORK_H
+
+#include "mujo_model.h"
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Room for what lies between the layers. Nothing in it outlives a run: it may be shared with other work. */
+typedef struct {
+    int8_t bytes[MUJO_ARENA_BYTES];
+} mujo_arena;
+
+/* A window -> its embedding.
+ *
+ * `ring` holds MUJO_WINDOW rows of MUJO_CHANNELS values (time first), of which row `oldest` is the first one in time;
+ * 0 for a plain window. It is only read. Every value is allowed. `embedding` has room for MUJO_EMBEDDING values. */
+void mujo_network_run(const int8_t *ring, uint16_t oldest, int8_t *embedding, mujo_arena *arena);
+
+/* The same in parts, so that other work can be done in between: load, layers 0 to MUJO_LAYERS - 1, take. `ring` may
+ * change after load. */
+void mujo_network_load(const int8_t *ring, uint16_t oldest, mujo_arena *arena);
+void mujo_network_layer(uint16_t layer, mujo_arena *arena);
+void mujo_network_take(int8_t *embedding, const mujo_arena *arena);
+
+/* What mujo_model.c is made of; of no use elsewhere. */
+enum { MUJO_CONV, MUJO_DEPTHWISE, MUJO_ADD, MUJO_MEAN };
+
+/* A layer takes `rows_in` rows of `channels_in` at byte `in` of the arena and makes `rows` of `channels` at `out`.
+ *
+ * in, left, right   `in` is where `left` rows of padding begin, and `right` more come after the input: the layer
+ *                   itself fills them with `zero`, the input's zero point
+ * kernel, stride    in rows; a fully connected layer is a convolution of one row
+ * weights           convolution: for every two outputs, for every four inputs, four of the one and four of the other
+ *                   (inputs are made a multiple of four with zeros); depthwise: `kernel` rows of `channels`
+ * bias              per output, with the input's zero point taken into it
+ * multiplier, shift per output as TensorFlow Lite has them, the shift to the right and one less than there. Of an
+ *                   addition: three, for its inputs and its output, the shifts as there
+ * other, zero_other second input of an addition
+ * zero_out          zero point of the output */
+typedef struct {
+    const int8_t *weights;
+    const int32_t *bias, *multiplier;
+    const uint8_t *shift;
+    uint16_t in, other, out, rows_in, rows, channels_in, channels;
+    uint8_t kind, kernel, stride, left, right;
+    int8_t zero, zero_other, zero_out;
+} mujo_layer;
+
+extern const mujo_layer mujo_layers[MUJO_LAYERS];
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
