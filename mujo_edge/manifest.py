@@ -51,6 +51,22 @@ class ModelFile:
 
 
 @dataclass(frozen=True, slots=True)
+class LoweredFile:
+    """A model for a runtime that cannot run where bundles are made: its hash is checked, its outputs are not.
+
+    `backend` "coreml" or "cortex_m"; `operators` what the backend must have, by name. `parity` is that of `measured`,
+    in words: what of it could be run in Python; None where nothing could.
+    """
+
+    file: str
+    backend: str
+    precision: Literal["int8", "fp16"]
+    operators: tuple[str, ...]
+    parity: Parity | None
+    measured: str
+
+
+@dataclass(frozen=True, slots=True)
 class Smoothing:
     """How the recogniser steadies labels over time.
 
@@ -130,6 +146,7 @@ class Manifest:
     files: Mapping[str, str]
     training: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    lowered: tuple[LoweredFile, ...] = ()
 
     def model(self, runtime: str, precision: str = "int8") -> ModelFile:
         """The model file in `runtime`'s format. Raises `DataError` where the bundle has none."""
@@ -194,7 +211,7 @@ def read_manifest(path_or_name: str | Path | None = None) -> Manifest:
         manifest = parse(folder, table)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{folder}/bundle.json does not follow schema {SCHEMA_VERSION}: {error!r}. {REPAIR}") from error
-    listed = {manifest.reference, manifest.card, *(model.file for model in manifest.models)}
+    listed = {manifest.reference, manifest.card, *(m.file for m in manifest.models), *(m.file for m in manifest.lowered)}
     if missing := listed - set(manifest.files):
         raise DataError(f"{folder}/bundle.json gives no SHA-256 for {', '.join(sorted(missing))}. {REPAIR}")
     return manifest
@@ -259,12 +276,19 @@ def parse(folder: Path, table: Mapping[str, Any]) -> Manifest:
         files=dict(table["files"]),
         training=dict(table["training"]),
         metrics=dict(table["metrics"]),
+        lowered=tuple(parse_lowered(entry) for entry in table.get("lowered", ())),
     )
     if manifest.default_label_set not in manifest.label_sets:
         raise ValueError(f"default label set {manifest.default_label_set!r} is not among the label sets")
     if not manifest.models:
         raise ValueError("no models")
     return manifest
+
+
+def parse_lowered(entry: Mapping[str, Any]) -> LoweredFile:
+    """One entry of "lowered"."""
+    parity = entry["parity"] and Parity(**entry["parity"])
+    return LoweredFile(**{**entry, "operators": tuple(map(str, entry["operators"])), "parity": parity})
 
 
 def parse_label_set(folder: Path, name: str, entry: Mapping[str, Any], dim: int) -> LabelSet:

@@ -61,6 +61,9 @@ def show(
         f"gyroscope optional), every {spec.hop / spec.rate_hz:g} s; gives {manifest.embedding_dim} values"
     )
     console.print(_models_table(manifest))
+    if manifest.lowered:
+        console.print(_lowered_table(manifest))
+        console.print(*(f"  {model.file}: {model.measured}" for model in manifest.lowered), sep="\n")
     console.print(_labels_table(manifest))
 
 
@@ -187,6 +190,7 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
         "input": asdict(manifest.input),
         "embedding_dim": manifest.embedding_dim,
         "models": [asdict(model) for model in manifest.models],
+        "lowered": [asdict(model) for model in manifest.lowered],
         "label_sets": {
             name: {
                 "placement": labels.placement,
@@ -217,6 +221,23 @@ def _models_table(manifest: Manifest) -> RenderableType:
     ]
     title = f"Models, and how they agreed with fp32 on {manifest.models[0].parity.windows:,} real windows"
     return rich_table(title, ("file", "runtime", "KB", "agree %", "SNR dB"), rows)
+
+
+def _lowered_table(manifest: Manifest) -> RenderableType:
+    from mujo_edge.report import rich_table
+
+    rows = [
+        (
+            model.file,
+            model.backend,
+            f"{(manifest.folder / model.file).stat().st_size / 1000:.1f}",
+            f"{100 * model.parity.top1_agreement:.2f}" if model.parity else "-",
+            f"{model.parity.snr_db:.1f}" if model.parity else "-",
+        )
+        for model in manifest.lowered
+    ]
+    title = "For runtimes that only their devices have: not run as files; what was measured instead is said below"
+    return rich_table(title, ("file", "backend", "KB", "agree %", "SNR dB"), rows)
 
 
 def _labels_table(manifest: Manifest) -> RenderableType:

@@ -30,6 +30,7 @@ from mujo_edge.core import UsageError
 from mujo_edge.export import golden
 from mujo_edge.files import sha256, written_aside
 from mujo_edge.manifest import LabelSet, Manifest, read_manifest
+from mujo_edge.signal import InputSpec
 
 TARGETS = ("web", "android", "ios", "mcu")
 CONTRACT = "mujo.json"
@@ -139,22 +140,25 @@ def write(target: str, job: Job) -> None:
 
 def contract(job: Job) -> dict[str, Any]:
     """mujo.json: what a program must know to use the model; every number is that of the Python recogniser."""
-    spec = job.manifest.input
     return {
         "schema_version": CONTRACT_SCHEMA,
         "bundle": job.manifest.name,
         "version": job.manifest.version,
         "created": job.manifest.created,
         "exported_by": f"mujo-edge {__version__}",
-        "input": asdict(spec)
-        | {
-            "units": ["m/s2 with gravity" if name[0] == "a" else "rad/s" for name in spec.channels],
-            "axes": "right-handed sensor frame; on a watch x to 3 o'clock, y to 12 o'clock, z out of the display; "
-            "the axis that points up shows +9.81 m/s2 at rest",
-        },
+        "input": input_table(job.manifest.input),
         "embedding_dim": job.manifest.embedding_dim,
         "label_sets": {name: label_table(labels) for name, labels in job.manifest.label_sets.items()},
         "default_label_set": job.labels.name,
+    }
+
+
+def input_table(spec: InputSpec) -> dict[str, Any]:
+    """What the model takes, in mujo.json."""
+    return asdict(spec) | {
+        "units": ["m/s2 with gravity" if name[0] == "a" else "rad/s" for name in spec.channels],
+        "axes": "right-handed sensor frame; on a watch x to 3 o'clock, y to 12 o'clock, z out of the display; "
+        "the axis that points up shows +9.81 m/s2 at rest",
     }
 
 
