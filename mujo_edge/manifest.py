@@ -211,7 +211,8 @@ def read_manifest(path_or_name: str | Path | None = None) -> Manifest:
         manifest = parse(folder, table)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{folder}/bundle.json does not follow schema {SCHEMA_VERSION}: {error!r}. {REPAIR}") from error
-    listed = {manifest.reference, manifest.card, *(m.file for m in manifest.models), *(m.file for m in manifest.lowered)}
+    models = [model.file for model in manifest.models] + [model.file for model in manifest.lowered]
+    listed = {manifest.reference, manifest.card, *models}
     if missing := listed - set(manifest.files):
         raise DataError(f"{folder}/bundle.json gives no SHA-256 for {', '.join(sorted(missing))}. {REPAIR}")
     return manifest
