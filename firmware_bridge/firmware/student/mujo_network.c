@@ -29,8 +29,17 @@ static inline int8x4_t four(const int8_t *at) {
                       (uint32_t)(uint8_t)at[3] << 24);
 }
 
+/* Values 0 and 2, and 1 and 3, as 16 bits each. */
 static inline int16x2_t even(int8x4_t x) { return __sxtb16(x); }
-static inline int16x2_t odd(int8x4_t x) { return __sxtb16((int8x4_t)__ror((uint32_t)x, 8)); }
+static inline int16x2_t odd(int8x4_t x) {
+#ifdef __GNUC__ /* the instruction turns its operand itself, which no intrinsic says */
+    int16x2_t y;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(y) : "r"(x));
+    return y;
+#else
+    return __sxtb16((int8x4_t)((uint32_t)x >> 8));
+#endif
+}
 #endif
 
 /* Two rows of `a` and `b` (each `groups` times four values) with the weights of two outputs: sums[0] and [1] for the

@@ -3,8 +3,6 @@
 
 #include <string.h>
 
-#include "mujo_network.h"
-
 /* mujo_edge/clock.py and mujo_edge/signal.py */
 #define LATEST_US 10000000000000000 /* no clock counts further: the year 2286 */
 #define MIN_STEP_US 100
@@ -128,12 +126,12 @@ void mujo_judge(mujo *m, const float *embedding, mujo_event *event) {
     float p[MUJO_MAX_CLASSES], length = 0, most, sum = 0;
     uint8_t i;
     int d;
-    for (d = 0; d < MUJO_DIM; d++) length += embedding[d] * embedding[d];
+    for (d = 0; d < MUJO_EMBEDDING; d++) length += embedding[d] * embedding[d];
     length = root(length);
     most = labels->unknown_threshold;
-    for (i = 0; i + 1 < labels->classes; i++, prototype += MUJO_DIM) {
+    for (i = 0; i + 1 < labels->classes; i++, prototype += MUJO_EMBEDDING) {
         p[i] = 0;
-        for (d = 0; d < MUJO_DIM; d++) p[i] += embedding[d] * prototype[d];
+        for (d = 0; d < MUJO_EMBEDDING; d++) p[i] += embedding[d] * prototype[d];
         p[i] = length > 0 ? p[i] / length : 0;
         if (p[i] > most) most = p[i];
     }
@@ -151,7 +149,7 @@ void mujo_judge(mujo *m, const float *embedding, mujo_event *event) {
 /* ---- windows: mujo_edge/windowing.py, Windower, and signal.py, prepare ---- */
 
 static void recognise(mujo *m, mujo_event *event) {
-    float embedding[MUJO_DIM];
+    float embedding[MUJO_EMBEDDING];
     bool stuck = m->same >= MUJO_WINDOW, stays = m->stuck;
     int d;
     m->counts.windows++;
@@ -166,8 +164,8 @@ static void recognise(mujo *m, mujo_event *event) {
         event->reason = MUJO_CONSTANT;
         return;
     }
-    mujo_network_run(&m->window[0][0], m->embedding);
-    for (d = 0; d < MUJO_DIM; d++) embedding[d] = (float)(m->embedding[d] - MUJO_OUTPUT_ZERO);
+    mujo_network_run(&m->window[0][0], m->oldest, m->embedding, &m->arena);
+    for (d = 0; d < MUJO_EMBEDDING; d++) embedding[d] = (float)(m->embedding[d] - MUJO_OUTPUT_ZERO);
     mujo_judge(m, embedding, event);
 }
 
@@ -177,11 +175,8 @@ static void add_point(mujo *m, int64_t t_us, const float *x, mujo_event *event) 
     int8_t *row;
     uint8_t c;
     bool same = m->same > 0;
-    if (m->filled == MUJO_WINDOW) {
-        m->filled = MUJO_WINDOW - MUJO_HOP;
-        memmove(m->window[0], m->window[MUJO_HOP], sizeof m->window[0] * (MUJO_WINDOW - MUJO_HOP));
-    }
-    row = m->window[m->filled++];
+    row = m->window[m->oldest];
+    m->oldest = (uint16_t)((m->oldest + 1) % MUJO_WINDOW);
     for (c = 0; c < MUJO_CHANNELS; c++) {
         float value = c < m->channels ? x[c] / scale[c] : 0;
         value = value > MUJO_CLIP ? MUJO_CLIP : value < -MUJO_CLIP ? -MUJO_CLIP : value;
@@ -193,7 +188,9 @@ static void add_point(mujo *m, int64_t t_us, const float *x, mujo_event *event) 
     }
     m->same = (uint16_t)(!same ? 1 : m->same < MUJO_WINDOW ? m->same + 1 : MUJO_WINDOW);
     m->end_us = t_us;
-    if (m->filled == MUJO_WINDOW) recognise(m, event);
+    if (--m->missing) return;
+    m->missing = MUJO_HOP;
+    recognise(m, event);
 }
 
 /* ---- resampling: mujo_edge/signal.py, Resampler ---- */
@@ -226,7 +223,7 @@ static void to_grid(mujo *m, int64_t u, const float *x, mujo_event *event) {
     add_knot(&m->grid, u, x, m->channels);
 }
 
-#if MUJO_MAX_RATE_HZ * MUJO_INTERVAL_US > 1000000
+#if MUJO_FILTERS
 
 /* sin(pi x) for x >= 0, to 1e-7: Taylor about the nearest zero. */
 static float sine(float x) {
@@ -239,7 +236,7 @@ static float sine(float x) {
 /* Half of signal.py's lowpass_kernel: windowed sinc at 0.45 of the model's rate; sums to 1. */
 static void design(mujo *m) {
     float sum = 0;
-    uint8_t i;
+    uint16_t i;
     for (i = 0; i <= m->half; i++) {
         float at = 0.9f * 1e9f / MUJO_INTERVAL_US / (float)m->rate_mhz * (float)i;
         float window = 0.54f + 0.46f * sine((float)i / (float)m->half + 0.5f);
@@ -300,10 +297,12 @@ static int64_t position(mujo *m) {
         since_us -= ROUND_US;
         m->grid.u -= round;
         m->grid.next -= round;
-        m->source.u -= round;
-        m->source.next -= round;
-#if MUJO_MAX_RATE_HZ * MUJO_INTERVAL_US > 1000000
-        m->filtered -= round;
+#if MUJO_FILTERS
+        if (m->half) {
+            m->source.u -= round;
+            m->source.next -= round;
+            m->filtered -= round;
+        }
 #endif
     }
     u = since_us * m->rate_mhz;
@@ -316,7 +315,8 @@ static int64_t position(mujo *m) {
 /* What follows is not continuous with the samples so far. */
 static void restart(mujo *m) {
     m->even = false;
-    m->filled = m->same = 0;
+    m->same = 0;
+    m->missing = MUJO_WINDOW;
 }
 
 static bool sound(const mujo *m, int64_t t_us, const float *x) {
@@ -355,12 +355,11 @@ mujo_kind mujo_push(mujo *m, int64_t t_us, const float *x, mujo_event *event) {
     m->device_us = t_us;
     if (!m->heard) {
         m->last_us = t_us;
-    } else if (step_us < 0) { /* it goes on from here, shifted */
-        m->last_us += MUJO_MAX_GAP_US;
+    } else if (step_us < 0) { /* it goes on from here, shifted; by 300 years at most */
+        m->last_us = m->last_us > LATEST_US ? t_us : m->last_us + MUJO_MAX_GAP_US;
         tell_gap(m, event, MUJO_CLOCK, before_us);
     } else {
-        /* Modulo 2**64: a hostile clock may go on for ever. */
-        m->last_us = (int64_t)((uint64_t)m->last_us + (uint64_t)step_us);
+        m->last_us += step_us;
         if (step_us > MUJO_MAX_GAP_US) tell_gap(m, event, m->spoiled ? MUJO_INVALID : MUJO_MISSING, before_us);
     }
     m->heard = true;
@@ -368,9 +367,9 @@ mujo_kind mujo_push(mujo *m, int64_t t_us, const float *x, mujo_event *event) {
     if (!m->even) {
         m->even = true;
         m->start_us = m->last_us;
-        m->grid.next = m->source.next = 0;
-#if MUJO_MAX_RATE_HZ * MUJO_INTERVAL_US > 1000000
-        m->filtered = 0;
+        m->grid.next = 0;
+#if MUJO_FILTERS
+        m->source.next = m->filtered = 0;
         m->place = m->delayed = 0;
 #endif
     }
@@ -395,12 +394,13 @@ bool mujo_init(mujo *m, const mujo_label_set *labels, uint8_t channels, float ra
     if ((channels != 3 && channels != MUJO_CHANNELS) || !(rate_hz >= 1 && rate_hz <= MUJO_MAX_RATE_HZ)) return false;
     if (labels->classes < 2 || labels->classes > MUJO_MAX_CLASSES) return false;
     if (labels->windows < 1 || labels->windows > MUJO_MAX_VOTES) return false;
+    m->missing = MUJO_WINDOW;
     m->labels = labels;
     m->channels = channels < labels->channels ? channels : labels->channels;
     m->rate_mhz = (uint32_t)(rate_hz * 1000 + 0.5f);
-#if MUJO_MAX_RATE_HZ * MUJO_INTERVAL_US > 1000000
+#if MUJO_FILTERS
     if ((int64_t)m->rate_mhz * MUJO_INTERVAL_US > ONE) {
-        m->half = (uint8_t)((4 * (int64_t)m->rate_mhz * MUJO_INTERVAL_US + ONE - 1) / ONE);
+        m->half = (uint16_t)((4 * (int64_t)m->rate_mhz * MUJO_INTERVAL_US + ONE - 1) / ONE);
         design(m);
     }
 #endif

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "mujo_config.h"
+#include "mujo_network.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -30,13 +31,15 @@ extern "C" {
 #define MUJO_MAX_RATE_HZ 208
 #endif
 
+#define MUJO_FILTERS (MUJO_MAX_RATE_HZ * MUJO_INTERVAL_US > 1000000)
+
 /* Half the low-pass: 4 of the model's intervals, of the source's samples. */
 #define MUJO_HALF ((4L * MUJO_MAX_RATE_HZ * MUJO_INTERVAL_US + 999999) / 1000000)
 
 typedef enum { MUJO_NONE, MUJO_HMM, MUJO_MAJORITY } mujo_smoothing;
 
 /* Classes for one place on the body. `labels` are `classes` names of which the last is "unknown"; `prototypes` a row of
- * MUJO_DIM, of length 1, for each but that. `channels` is 3 where a gyroscope is left out of account. */
+ * MUJO_EMBEDDING, of length 1, for each but that. `channels` is 3 where a gyroscope is left out of account. */
 typedef struct {
     const char *name;
     const char *const *labels;
@@ -81,21 +84,24 @@ typedef struct {
     const mujo_label_set *labels;
     uint8_t channels; /* of a sample that are used */
     bool heard, spoiled, even, stuck, believed;
-    uint8_t voted, half;
+    uint8_t voted;
     uint32_t rate_mhz;
     int64_t device_us, last_us, start_us, end_us;
     mujo_counts counts;
-    mujo_line source, grid;
-#if MUJO_MAX_RATE_HZ * MUJO_INTERVAL_US > 1000000
+    mujo_line grid;
+#if MUJO_FILTERS
+    mujo_line source;
     int64_t filtered;
-    uint16_t place, delayed;
+    uint16_t half, place, delayed;
     float kernel[MUJO_HALF + 1];
     float history[2 * MUJO_HALF + 1][MUJO_CHANNELS];
 #endif
-    uint16_t filled, same;
+    uint16_t missing, same; /* points until the next window; of one value, up to a window */
     float acceleration[3];
-    int8_t window[MUJO_WINDOW][MUJO_CHANNELS]; /* of the last event, until the next mujo_push */
-    int8_t embedding[MUJO_DIM];                /* as the network gave it */
+    uint16_t oldest;                           /* row of the window */
+    int8_t window[MUJO_WINDOW][MUJO_CHANNELS]; /* a ring */
+    int8_t embedding[MUJO_EMBEDDING];          /* of the last window, as the network gave it */
+    mujo_arena arena;
     float belief[MUJO_MAX_CLASSES];
     uint8_t votes[MUJO_MAX_VOTES];
 } mujo;
@@ -121,7 +127,7 @@ void mujo_reset(mujo *m);
 /* The name of a label by its number, "unknown" for the last one and any that is none. */
 const char *mujo_label(const mujo *m, uint8_t label);
 
-/* Second half of mujo_push: (MUJO_DIM) embedding of any length -> event->label, raw_label and score, after smoothing. */
+/* Second half of mujo_push: (MUJO_EMBEDDING) embedding of any length -> event->label, raw_label and score, after smoothing. */
 void mujo_judge(mujo *m, const float *embedding, mujo_event *event);
 
 #ifdef __cplusplus

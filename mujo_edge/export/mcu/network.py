@@ -1,0 +1,458 @@
+"""The int8 .tflite as C tables for `firmware_bridge/firmware/student/mujo_network.c`.
+
+`read(model)` makes the list of layers; `header` and `source` write it as mujo_model.h and mujo_model.c.
+Operators: TRANSPOSE that puts time first (the window is kept so), PAD in time (the next convolution does it), CONV_2D
+and DEPTHWISE_CONV_2D of kernel (1, k), ADD, MEAN over time, FULLY_CONNECTED; with ReLU or without.
+
+Multipliers are made as TensorFlow Lite makes them, in float64 from the float32 scales of the file: kernel_util.cc
+(`PopulateConvolutionQuantizationParams`), internal/quantization_util.cc (`QuantizeMultiplier`), add.cc, and
+internal/reference/reduce.h (`QuantizedMeanOrSum`), all in tensorflow/lite/kernels.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mujo_edge.core import DataError
+
+Ints = npt.NDArray[np.int64]
+
+ADD_BITS = 20
+"""`left_shift` in add.cc: both inputs are scaled up by so many bits before they are brought to one scale."""
+
+SUM_LIMIT = 2**30
+"""The kernels double a sum before they multiply it."""
+
+TIME_FIRST = [0, 2, 3, 1]
+"""(1, C, 1, T) -> (1, 1, T, C)"""
+
+WRITTEN = "Written by mujo-edge export; see mujo_network.h."
+ARRAYS = {"weights": "int8", "bias": "int32", "multiplier": "int32", "shift": "uint8"}
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """An int8 tensor as rows in time of channels; real value = scale * (q - zero)."""
+
+    index: int
+    rows: int
+    channels: int
+    scale: float
+    zero: int
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """An entry of `mujo_layers`; fields are those of `mujo_layer` in mujo_network.h, which says what they hold."""
+
+    kind: str
+    inputs: tuple[Signal, ...]
+    output: Signal
+    multiplier: tuple[int, ...]
+    shift: tuple[int, ...]
+    bias: tuple[int, ...] = ()
+    weights: tuple[int, ...] = ()
+    kernel: int = 1
+    stride: int = 1
+    left: int = 0
+    right: int = 0
+
+    @property
+    def patch(self) -> int:
+        """Input values of one output of a convolution, filled up to a multiple of four; 0 of another layer."""
+        return _fours(self.kernel * self.inputs[0].channels) if self.kind == "MUJO_CONV" else 0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates, without those of padding weights."""
+        per_output = {"MUJO_CONV": self.kernel * self.inputs[0].channels, "MUJO_DEPTHWISE": self.kernel}
+        return self.output.rows * self.output.channels * per_output.get(self.kind, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Layers in order, and `places`: signal -> byte of the arena at which it begins, behind its padding."""
+
+    layers: tuple[Layer, ...]
+    places: dict[int, int]
+    arena_bytes: int
+
+    @property
+    def input(self) -> Signal:
+        """The window."""
+        return self.layers[0].inputs[0]
+
+    @property
+    def output(self) -> Signal:
+        """The embedding."""
+        return self.layers[-1].output
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of a window."""
+        return sum(layer.macs for layer in self.layers)
+
+
+def read(model: bytes) -> Network:
+    """The network of a .tflite file with int8 input (1, C, 1, T) or (1, 1, T, C) and int8 output (1, D).
+
+    Raises:
+        DataError: the file is damaged, or has an operator, a shape or a scale that the C kernels do not do.
+    """
+    if model[4:8] != b"TFL3":
+        raise DataError("the model file is no .tflite file; export the bundle again")
+    from ai_edge_litert import schema_py_generated as schema
+
+    try:
+        table = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+        layers = _Reader(schema, table).layers()
+    except (struct.error, LookupError, ValueError, TypeError, AttributeError, OverflowError, MemoryError) as error:
+        raise DataError(f"the .tflite file is damaged ({error}); export the bundle again") from error
+    return Network(layers, *_places(layers))
+
+
+def quantized_multiplier(real: float) -> tuple[int, int]:
+    """`QuantizeMultiplier`: real = multiplier / 2**31 * 2**shift, multiplier in 2**30 ... 2**31 - 1, or 0."""
+    if not (math.isfinite(real) and real >= 0):
+        raise _refused(f"a scale is {real}")
+    fraction, shift = math.frexp(real)
+    multiplier = math.floor(fraction * 2**31 + 0.5)
+    if multiplier == 2**31:
+        multiplier, shift = 2**30, shift + 1
+    return (0, 0) if shift < -31 else (multiplier, shift)
+
+
+class _Reader:
+    """Follows the operators of a file's only subgraph."""
+
+    def __init__(self, schema: Any, table: Any) -> None:
+        self.schema, self.table, self.graph = schema, table, table.subgraphs[0]
+        self.names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+        # Tensor -> the signal behind it, with the padding around it that is still to be done.
+        self.signals: dict[int, tuple[Signal, int, int]] = {}
+        self.done: list[Layer] = []
+
+    def layers(self) -> tuple[Layer, ...]:
+        (given,), (taken,) = self.graph.inputs.tolist(), self.graph.outputs.tolist()
+        shape = self.shape(given)
+        rows, channels = (shape[3], shape[1]) if shape[2] == 1 else (shape[2], shape[3])
+        self.signals[given] = (self.signal(given, (rows, channels)), 0, 0)
+        do = {
+            "TRANSPOSE": self.transpose,
+            "PAD": self.pad,
+            "CONV_2D": self.conv,
+            "DEPTHWISE_CONV_2D": self.depthwise,
+            "ADD": self.add,
+            "MEAN": self.mean,
+            "FULLY_CONNECTED": self.fully_connected,
+        }
+        for operator in self.graph.operators:
+            code = self.table.operatorCodes[operator.opcodeIndex]
+            name = self.names.get(max(code.builtinCode, code.deprecatedBuiltinCode), "unnamed")
+            if name not in do:
+                raise _refused(f"operator {name}")
+            do[name](operator.inputs.tolist(), int(operator.outputs[0]), operator.builtinOptions)
+        if not self.done or self.done[-1].output.index != taken or self.done[0].inputs[0].index != given:
+            raise _refused("its operators are no chain from the input to the output")
+        return tuple(self.done)
+
+    # What tensors say
+
+    def tensor(self, index: int) -> Any:
+        if not 0 <= index < len(self.graph.tensors):
+            raise IndexError(f"there is no tensor {index}")
+        return self.graph.tensors[index]
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        shape = tuple(int(n) for n in self.tensor(index).shape)
+        if min(shape, default=0) < 1 or shape[0] != 1 or len(shape) not in (2, 4):
+            raise _refused(f"tensor {index} of shape {shape}")
+        return shape
+
+    def signal(self, index: int, shape: tuple[int, int] | None = None) -> Signal:
+        """A new tensor; of `shape` (rows, channels) in place of its own."""
+        tensor, own = self.tensor(index), self.shape(index)
+        if len(own) == 4 and own[1] != 1 and shape is None:
+            raise _refused(f"tensor {index} of shape {own}: height must be 1")
+        rows, channels = shape or (1 if len(own) == 2 else own[2], own[-1])
+        if tensor.type != self.schema.TensorType.INT8:
+            raise _refused(f"tensor {index} is not int8; take the file with int8 input and output")
+        (scale,), (zero,) = self.scales(index), tensor.quantization.zeroPoint.tolist()
+        if not -128 <= zero <= 127:
+            raise _refused(f"tensor {index} has the zero point {zero}")
+        return Signal(index, rows, channels, scale, zero)
+
+    def scales(self, index: int) -> list[float]:
+        scales: list[float] = self.tensor(index).quantization.scale.astype(np.float64).tolist()
+        if not all(math.isfinite(scale) and scale > 0 for scale in scales):
+            raise _refused(f"tensor {index} has a scale that is not above 0")
+        return scales
+
+    def constant(self, index: int, dtype: str) -> Ints:
+        tensor = self.tensor(index)
+        expected = self.schema.TensorType.INT8 if dtype == "i1" else self.schema.TensorType.INT32
+        data = self.table.buffers[tensor.buffer].data
+        if tensor.type != expected or data is None:
+            raise _refused(f"tensor {index} is no constant of {'int8' if dtype == 'i1' else 'int32'}")
+        return np.frombuffer(bytes(data), f"<{dtype}").reshape(tensor.shape).astype(np.int64)
+
+    def plain(self, index: int) -> Signal:
+        """A signal that no padding waits for."""
+        signal, left, right = self.signals[index]
+        if left or right:
+            raise _refused("PAD before what is no convolution")
+        return signal
+
+    def add_layer(self, layer: Layer, activation: int) -> None:
+        kinds = self.schema.ActivationFunctionType
+        if activation not in (kinds.NONE, kinds.RELU):
+            raise _refused(f"activation {activation}; ReLU and none are done")
+        if activation == kinds.RELU and layer.output.zero != -128:
+            raise _refused(f"ReLU with the zero point {layer.output.zero}; it must be -128, where int8 ends")
+        self.signals[layer.output.index] = (layer.output, 0, 0)
+        self.done.append(layer)
+
+    # Operators
+
+    def transpose(self, inputs: list[int], output: int, options: Any) -> None:
+        signal = self.plain(inputs[0])
+        if self.constant(inputs[1], "i4").tolist() != TIME_FIRST or self.done or len(self.shape(output)) != 4:
+            raise _refused("TRANSPOSE that does not put time first in the input")
+        self.same(self.signal(output), signal, "TRANSPOSE")
+        self.signals[output] = (signal, 0, 0)
+
+    def pad(self, inputs: list[int], output: int, options: Any) -> None:
+        signal = self.plain(inputs[0])
+        before, after = self.constant(inputs[1], "i4").reshape(-1, 2).T.tolist()
+        left, right = before[2], after[2]
+        if sum(before) != left or sum(after) != right or min(left, right) < 0 or len(self.shape(output)) != 4:
+            raise _refused("PAD of anything but time")
+        padded = self.signal(output)
+        self.same(padded, signal, "PAD", left + right)
+        self.signals[output] = (signal, left, right)
+
+    def same(self, output: Signal, signal: Signal, name: str, more: int = 0) -> None:
+        if (output.rows - more, output.channels, output.scale, output.zero) != (
+            signal.rows,
+            signal.channels,
+            signal.scale,
+            signal.zero,
+        ):
+            raise _refused(f"{name} that changes the shape or the scale")
+
+    def conv(self, inputs: list[int], output: int, options: Any) -> None:
+        weights = self.constant(inputs[1], "i1")
+        signal, result = self.signals[inputs[0]][0], self.signal(output)
+        outputs, height, kernel, channels = weights.shape
+        if height != 1 or channels != signal.channels or outputs != result.channels or outputs % 4:
+            raise _refused(
+                f"CONV_2D with weights {weights.shape} on {signal.channels} channels; outputs in fours are done"
+            )
+        self.convolution("MUJO_CONV", inputs, result, options, kernel, weights.reshape(outputs, -1))
+
+    def depthwise(self, inputs: list[int], output: int, options: Any) -> None:
+        weights = self.constant(inputs[1], "i1")
+        signal, result = self.signals[inputs[0]][0], self.signal(output)
+        if (
+            weights.shape[:2] != (1, 1)
+            or not weights.shape[3] == signal.channels == result.channels
+            or result.channels % 4
+        ):
+            raise _refused(f"DEPTHWISE_CONV_2D with weights {weights.shape} on {signal.channels} channels")
+        self.convolution("MUJO_DEPTHWISE", inputs, result, options, weights.shape[2], weights[0, 0].T)
+
+    def fully_connected(self, inputs: list[int], output: int, options: Any) -> None:
+        weights = self.constant(inputs[1], "i1")
+        signal, result = self.plain(inputs[0]), self.signal(output)
+        outputs, values = weights.shape
+        if options.weightsFormat or (signal.rows, signal.channels) != (1, values) or outputs != result.channels:
+            raise _refused(f"FULLY_CONNECTED with weights {weights.shape} on {signal.rows} x {signal.channels}")
+        if outputs % 4:
+            raise _refused(f"FULLY_CONNECTED with {outputs} outputs; a multiple of four is done")
+        self.add_layer(self.summing("MUJO_CONV", inputs, result, weights), options.fusedActivationFunction)
+
+    def convolution(
+        self, kind: str, inputs: list[int], result: Signal, options: Any, kernel: int, weights: Ints
+    ) -> None:
+        """`weights` (outputs, values of a patch)."""
+        signal, left, right = self.signals[inputs[0]]
+        stride = int(options.strideW)
+        if options.dilationWFactor != 1 or stride < 1:
+            raise _refused("a convolution with dilation")
+        if options.padding == self.schema.Padding.SAME:
+            rows = signal.rows + left + right
+            short = max((-(-rows // stride) - 1) * stride + kernel - rows, 0)
+            left, right = left + short // 2, right + short - short // 2
+        if (signal.rows + left + right - kernel) // stride + 1 != result.rows:
+            raise _refused(f"a convolution from {signal.rows} to {result.rows} rows")
+        layer = self.summing(kind, inputs, result, weights)
+        layer = replace(layer, kernel=kernel, stride=stride, left=left, right=right)
+        self.add_layer(layer, options.fusedActivationFunction)
+
+    def summing(self, kind: str, inputs: list[int], result: Signal, weights: Ints) -> Layer:
+        """A layer of weights (outputs, values): the input's zero point goes into the bias, weights into the order
+        in which the kernel reads them."""
+        signal = self.signals[inputs[0]][0]
+        outputs = len(weights)
+        bias = np.zeros(outputs, np.int64)
+        if len(inputs) > 2 and inputs[2] >= 0:
+            bias = self.constant(inputs[2], "i4").reshape(outputs)
+        bias = bias - signal.zero * weights.sum(1)
+        if (np.abs(bias) + 128 * np.abs(weights).sum(1)).max() >= SUM_LIMIT:
+            raise _refused("a sum that does not fit 31 bits")
+        if self.tensor(inputs[1]).quantization.zeroPoint.any():
+            raise _refused("weights with a zero point")
+        scales = np.broadcast_to(self.scales(inputs[1]), outputs).tolist()
+        multiplier, shift = _multipliers([signal.scale * scale / result.scale for scale in scales])
+        ordered = _in_pairs(weights) if kind == "MUJO_CONV" else weights.T
+        values = tuple(bias.tolist()), tuple(ordered.ravel().tolist())
+        return Layer(kind, (signal,), result, multiplier, shift, *values)
+
+    def add(self, inputs: list[int], output: int, options: Any) -> None:
+        one, other, result = self.plain(inputs[0]), self.plain(inputs[1]), self.signal(output)
+        if len({(signal.rows, signal.channels) for signal in (one, other, result)}) != 1:
+            raise _refused("ADD of different shapes")
+        twice = 2 * max(one.scale, other.scale)
+        reals = (one.scale / twice, other.scale / twice, twice / (2**ADD_BITS * result.scale))
+        parts = [quantized_multiplier(real) for real in reals]
+        if max(shift for _, shift in parts) > 0:
+            raise _refused("ADD with an output scale that is far too small")
+        multiplier, shift = tuple(m for m, _ in parts), tuple(-s for _, s in parts)
+        self.add_layer(Layer("MUJO_ADD", (one, other), result, multiplier, shift), options.fusedActivationFunction)
+
+    def mean(self, inputs: list[int], output: int, options: Any) -> None:
+        signal, result = self.plain(inputs[0]), self.signal(output)
+        axes = {int(axis) % 4 for axis in self.constant(inputs[1], "i4").ravel()}
+        if not {2} <= axes <= {1, 2} or (result.rows, result.channels) != (1, signal.channels):
+            raise _refused(f"MEAN over the axes {sorted(axes)}; over time is done")
+        multiplier, shift = quantized_multiplier(signal.scale / result.scale)
+        bits = min(signal.rows.bit_length() - 1, 32, 31 + shift)
+        multiplier, shift = (multiplier << bits) // signal.rows, shift - bits
+        if not -31 <= shift < 0 or signal.rows * 256 >= SUM_LIMIT:
+            raise _refused(f"MEAN over {signal.rows} rows from scale {signal.scale:g} to {result.scale:g}")
+        layer = Layer("MUJO_MEAN", (signal,), result, (multiplier,), (-shift - 1,), (-signal.zero * signal.rows,))
+        self.add_layer(layer, self.schema.ActivationFunctionType.NONE)
+
+
+def _refused(what: str) -> DataError:
+    return DataError(f"the model cannot be written as C: {what}. Train the student of this version of mujo-edge")
+
+
+def _fours(n: int) -> int:
+    return -(-n // 4) * 4
+
+
+def _multipliers(reals: Sequence[float]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Per output: multiplier, and the shift to the right less one."""
+    parts = [quantized_multiplier(real) for real in reals]
+    if any(shift >= 0 for multiplier, shift in parts if multiplier):
+        raise _refused("an output scale that is less than twice that of the products")
+    return tuple(m for m, _ in parts), tuple(max(-s - 1, 0) for _, s in parts)
+
+
+def _in_pairs(weights: Ints) -> Ints:
+    """(outputs, values) -> (outputs / 2, values / 4, 2, 4), filled up with zeros."""
+    outputs, values = weights.shape
+    full = np.zeros((outputs, _fours(values)), np.int64)
+    full[:, :values] = weights
+    return full.reshape(outputs // 2, 2, -1, 4).swapaxes(1, 2)
+
+
+def _places(layers: Sequence[Layer]) -> tuple[dict[int, int], int]:
+    """Where each signal lies in the arena, and its size: largest first, as low as those that live meanwhile allow."""
+    born = {layers[0].inputs[0].index: -1} | {layer.output.index: at for at, layer in enumerate(layers)}
+    signals = {signal.index: signal for layer in layers for signal in (*layer.inputs, layer.output)}
+    dies, left, right = dict(born), dict.fromkeys(signals, 0), dict.fromkeys(signals, 0)
+    for at, layer in enumerate(layers):
+        for signal in layer.inputs:
+            dies[signal.index] = at
+            left[signal.index] = max(left[signal.index], layer.left * signal.channels)
+            right[signal.index] = max(right[signal.index], layer.right * signal.channels)
+    dies[layers[-1].output.index] = len(layers)
+    # A convolution reads whole fours of its last patch.
+    size = {i: _fours(left[i] + s.rows * s.channels + right[i] + 3) for i, s in signals.items()}
+    starts: dict[int, int] = {}
+    for i in sorted(signals, key=lambda i: (-size[i], i)):
+        taken = sorted((starts[j], size[j]) for j in starts if born[j] <= dies[i] and born[i] <= dies[j])
+        start = 0
+        for other, length in taken:
+            if start + size[i] <= other:
+                break
+            start = max(start, other + length)
+        starts[i] = start
+    total = max(starts[i] + size[i] for i in signals)
+    return {i: starts[i] + left[i] for i in signals}, total
+
+
+def header(network: Network) -> str:
+    """mujo_model.h: what is known at compile time."""
+    given, taken = network.input, network.output
+    values = {
+        "WINDOW": given.rows,
+        "CHANNELS": given.channels,
+        "INPUT_SCALE": f"{np.float32(given.scale)!s}f",
+        "INPUT_ZERO": f"({given.zero})",
+        "EMBEDDING": taken.channels,
+        "OUTPUT_SCALE": f"{np.float32(taken.scale)!s}f",
+        "OUTPUT_ZERO": f"({taken.zero})",
+        "LAYERS": len(network.layers),
+        "ARENA_BYTES": network.arena_bytes,
+        "LONGEST_PATCH": max(layer.patch for layer in network.layers),
+        "MACS": network.macs,
+    }
+    lines = "".join(f"#define MUJO_{name} {value}\n" for name, value in values.items())
+    return f"/* {WRITTEN} */\n#ifndef MUJO_MODEL_H\n#define MUJO_MODEL_H\n\n{lines}\n#endif\n"
+
+
+def source(network: Network) -> str:
+    """mujo_model.c: weights, and the table of layers."""
+    arrays, entries = [], []
+    for n, layer in enumerate(network.layers):
+        entry = {"kind": layer.kind}
+        for name, dtype in ARRAYS.items():
+            values: tuple[int, ...] = getattr(layer, name)
+            entry[name] = f"{name}_{n}" if values else "0"
+            if values:
+                arrays.append(f"static const {dtype}_t {name}_{n}[{len(values)}] = {{\n{_lines(map(str, values))}}};\n")
+        for name, (value, most) in _numbers(layer, network.places).items():
+            if not 0 <= value <= most:
+                raise _refused(f"layer {n} has {name} {value}")
+            entry[name] = str(value)
+        zeros = {"zero": layer.inputs[0].zero, "zero_other": layer.inputs[-1].zero, "zero_out": layer.output.zero}
+        entry |= {name: str(value) for name, value in zeros.items()}
+        entries.append(_lines(f".{name} = {value}" for name, value in entry.items()))
+    table = (
+        "const mujo_layer mujo_layers[MUJO_LAYERS] = {\n"
+        + "".join(f"    {{\n{entry}}},\n" for entry in entries)
+        + "};\n"
+    )
+    return f'/* {WRITTEN} */\n#include "mujo_network.h"\n\n' + "\n".join([*arrays, table])
+
+
+def _numbers(layer: Layer, places: Mapping[int, int]) -> dict[str, tuple[int, int]]:
+    """Fields of `mujo_layer` with the most that they hold."""
+    signal, other = layer.inputs[0], layer.inputs[-1]
+    short = {
+        "in": places[signal.index] - layer.left * signal.channels,
+        "other": places[other.index],
+        "out": places[layer.output.index],
+        "rows_in": signal.rows,
+        "rows": layer.output.rows,
+        "channels_in": signal.channels,
+        "channels": layer.output.channels,
+    }
+    byte = {"kernel": layer.kernel, "stride": layer.stride, "left": layer.left, "right": layer.right}
+    return {name: (value, 0xFFFF) for name, value in short.items()} | {name: (v, 0xFF) for name, v in byte.items()}
+
+
+def _lines(items: Iterable[str]) -> str:
+    """Items with commas, in lines of no more than 120 characters."""
+    return fill(", ".join(items), 120, initial_indent="    ", subsequent_indent="    ") + "\n"
