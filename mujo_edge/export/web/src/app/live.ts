@@ -1,0 +1,91 @@
+/** The running session on the page: label, confidence, timeline with counts, state. */
+
+import { UNKNOWN } from "../core/labels";
+import type { Event, Reason, Runtime } from "../core/types";
+import { at, clock, made, many, tell } from "./page";
+import type { Run } from "./run";
+import { SPAN_S, type Tally } from "./tally";
+
+const REASONS: Readonly<Record<Reason, string>> = {
+  missing: "samples are missing",
+  invalid: "samples are not finite or not possible",
+  clock: "device time went backwards",
+  constant: "the sensor repeats one value",
+};
+
+export const RUNTIMES: Readonly<Record<Runtime["name"], string>> = { litert: "LiteRT.js", onnx: "ONNX Runtime Web" };
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** Longer labels are set smaller. */
+const LONG = 14;
+
+/** Show what the newest event says. */
+export function showEvent(event: Event): void {
+  if (event.kind === "prediction") return showLabel(event.label, event.score, "");
+  showLabel("Listening", null, `Gap: ${REASONS[event.reason]}.`);
+}
+
+/** `score` null: nothing is recognised now, and `label` says what goes on. */
+export function showLabel(label: string, score: number | null, hint: string): void {
+  const element = at("label");
+  tell(element, label);
+  element.classList.toggle("quiet", score === null || label === UNKNOWN);
+  element.classList.toggle("long", label.length > LONG);
+  const percent = Math.round(100 * (score ?? 0));
+  at("score").setAttribute("aria-valuenow", String(percent));
+  at("score-bar").style.width = `${percent}%`;
+  tell(at("percent"), score === null ? "" : `${percent} %`);
+  tell(at("hint"), hint);
+}
+
+export function showState(run: Run): void {
+  const stats = run.stats;
+  const gyroscope = run.channels === 3 ? ", no gyroscope" : "";
+  tell(at("rate"), stats?.rateHz ? `${stats.rateHz.toFixed(0)} Hz${gyroscope}` : "–");
+  tell(at("gaps"), stats ? String(stats.gaps) : "–");
+  const median = run.inferenceMs.value;
+  tell(at("inference"), median === null ? "–" : `${median.toFixed(2)} ms`);
+  tell(at("length"), `${clock(run.durationS)}, ${many(run.samples, "sample")}`);
+}
+
+/** A lane for every label that was seen, in the order of `names`: its stretches, seconds and bouts. */
+export function showLanes(tally: Tally, names: readonly string[], current: string | null): void {
+  const seen = names.filter((name) => tally.counts.has(name));
+  const lanes = at("lanes");
+  at("lanes-none").hidden = seen.length > 0;
+  at("axis").hidden = !seen.length;
+  const endS = Math.max(0, ...tally.recent.map((bout) => bout.endS));
+  seen.forEach((name, i) => {
+    let lane = lanes.children[i] as HTMLLIElement | undefined;
+    if (lane?.dataset["label"] !== name) {
+      lane = newLane(name);
+      lanes.insertBefore(lane, lanes.children[i] ?? null);
+    }
+    const { seconds, bouts } = tally.counts.get(name)!;
+    lane.classList.toggle("now", name === current);
+    tell(lane.querySelector(".count")!, `${clock(seconds)} in ${many(bouts, "bout")}`);
+    const stretches = tally.recent.filter((bout) => bout.label === name);
+    lane.querySelector("path")!.setAttribute("d", stretches.map((bout) => stretch(bout, endS)).join(""));
+  });
+  while (lanes.children.length > seen.length) lanes.lastElementChild!.remove();
+}
+
+/** A rectangle on the 3 minutes before `endS`, one unit a second. */
+function stretch(bout: { startS: number; endS: number }, endS: number): string {
+  const from = Math.max(0, SPAN_S + bout.startS - endS);
+  return `M${from.toFixed(2)} 0H${(SPAN_S + bout.endS - endS).toFixed(2)}V1H${from.toFixed(2)}Z`;
+}
+
+function newLane(name: string): HTMLLIElement {
+  const lane = made("li");
+  lane.dataset["label"] = name;
+  lane.classList.toggle("unknown", name === UNKNOWN);
+  const svg = document.createElementNS(SVG, "svg");
+  svg.setAttribute("viewBox", `0 0 ${SPAN_S} 1`);
+  svg.setAttribute("preserveAspectRatio", "none");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(document.createElementNS(SVG, "path"));
+  lane.append(made("span", name, "name"), made("span", "", "count"), svg);
+  return lane;
+}

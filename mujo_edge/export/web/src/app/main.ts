@@ -1,0 +1,152 @@
+/** The page: loads contract and model, runs sessions, shows them. */
+
+import { parseContract } from "../core/contract";
+import { names } from "../core/labels";
+import type { Contract, Event, Runtime } from "../core/types";
+import { openRuntime } from "../runtime";
+import { RUNTIMES, showEvent, showLabel, showLanes, showState } from "./live";
+import { keepOffline } from "./offline";
+import { at, many, tell } from "./page";
+import { Run, type RunState } from "./run";
+import { Sessions } from "./sessions";
+import { Store } from "./store";
+
+/** Where the label set of the last time is kept. */
+const CHOSEN = "mujo-edge label set";
+
+const start = at<HTMLButtonElement>("start");
+const pause = at<HTMLButtonElement>("pause");
+const stop = at<HTMLButtonElement>("stop");
+const set = at<HTMLSelectElement>("set");
+
+function problem(text: string): void {
+  tell(at("problem"), text);
+  at("problem").hidden = !text;
+}
+
+/** Buttons and phase; between sessions there is no run. */
+function showPhase(phase: RunState | "ready" | "starting"): void {
+  const runs = phase === "running" || phase === "paused";
+  start.hidden = runs;
+  start.disabled = phase === "starting";
+  pause.hidden = stop.hidden = !runs;
+  tell(pause, phase === "paused" ? "Resume" : "Pause");
+  set.disabled = runs || phase === "starting";
+  tell(at("phase"), phase === "stopped" ? "ready" : phase);
+  document.body.dataset["phase"] = phase;
+}
+
+/** The label sets of the contract; the chosen one is remembered. */
+function offerSets(contract: Contract): void {
+  for (const [name, labels] of Object.entries(contract.label_sets)) {
+    set.add(new Option(`${name} (${many(labels.labels.length, "label")})`, name));
+  }
+  const chosen = localStorage.getItem(CHOSEN) ?? "";
+  set.value = Object.hasOwn(contract.label_sets, chosen) ? chosen : contract.default_label_set;
+  const explain = (): void => {
+    const { placement, labels } = contract.label_sets[set.value];
+    tell(at("set-about"), `Worn at the ${placement}: ${labels.join(", ")}.`);
+  };
+  set.addEventListener("change", () => {
+    localStorage.setItem(CHOSEN, set.value);
+    explain();
+  });
+  explain();
+}
+
+/** Sessions on this device, or null with a word why they are not kept. */
+async function openStore(): Promise<Store | null> {
+  try {
+    return await Store.open();
+  } catch (error) {
+    tell(at("sessions-none"), `This browser keeps nothing: ${(error as Error).message}`);
+    return null;
+  }
+}
+
+function listen(contract: Contract, runtime: Runtime, store: Store | null): void {
+  const sessions = store && new Sessions(store, problem);
+  let run: Run | null = null;
+
+  const recognised = (events: readonly Event[]): void => {
+    if (!run) return;
+    for (const event of events) document.dispatchEvent(new CustomEvent("mujo", { detail: event }));
+    const newest = events.at(-1);
+    if (newest && run.state === "running") showEvent(newest);
+    const current = newest?.kind === "prediction" ? newest.label : null;
+    if (newest) showLanes(run.tally, names(contract.label_sets[run.labelSet]), current);
+    showState(run);
+  };
+
+  start.addEventListener("click", async () => {
+    problem("");
+    showPhase("starting");
+    try {
+      run = await Run.start(contract, set.value, runtime, store, { recognised, problem });
+    } catch (error) {
+      problem((error as Error).message);
+      return showPhase("ready");
+    }
+    void navigator.storage?.persist?.();
+    showPhase("running");
+    const windowS = contract.input.window / contract.input.rate_hz;
+    showLabel("Listening", null, `The first label comes after ${windowS} s.`);
+    showLanes(run.tally, [], null);
+    stop.focus();
+    await sessions?.show();
+  });
+  pause.addEventListener("click", () => {
+    if (!run) return;
+    if (run.state === "paused") {
+      run.resume();
+      showLabel("Listening", null, "");
+    } else {
+      run.pause();
+      showLabel("Paused", null, "What came so far is kept.");
+    }
+    showPhase(run.state);
+  });
+  stop.addEventListener("click", async () => {
+    if (!run) return;
+    const stopping = run;
+    await stopping.stop();
+    run = null;
+    showPhase("ready");
+    showLabel("Ready", null, "");
+    start.focus();
+    await sessions?.show();
+  });
+  document.addEventListener("visibilitychange", () => {
+    if (run?.state !== "running") return;
+    if (document.hidden) showLabel("Away", null, "Browsers stop motion events in the background.");
+    else showLabel("Listening", null, "");
+  });
+  void sessions?.show();
+}
+
+async function main(): Promise<void> {
+  void keepOffline({
+    state: (text) => tell(at("offline"), text),
+    update: (load) => {
+      at("update").hidden = false;
+      at("update-now").addEventListener("click", load, { once: true });
+    },
+  });
+  const answer = await fetch("mujo.json");
+  if (!answer.ok) throw new Error(`mujo.json cannot be read (HTTP ${answer.status})`);
+  const contract = parseContract(await answer.json());
+  offerSets(contract);
+  tell(at("model"), `${contract.bundle} ${contract.version}, ${contract.exported_by}.`);
+  const [runtime, store] = await Promise.all([openRuntime("./", contract), openStore()]);
+  tell(at("runtime"), RUNTIMES[runtime.name]);
+  listen(contract, runtime, store);
+  showLabel("Ready", null, "");
+  showPhase("ready");
+}
+
+main().catch((error: Error) => {
+  problem(error.message);
+  showLabel("Not working", null, "");
+  showPhase("stopped");
+  start.disabled = true;
+});

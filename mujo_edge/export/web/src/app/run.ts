@@ -1,0 +1,194 @@
+/** One session: motion sensor -> storage and recogniser -> whoever listens. */
+
+import { Recognizer } from "../core/recognizer";
+import type { Contract, Event, LabelSet, Runtime, StreamStats } from "../core/types";
+import { allowMotion, Awake, type Batch, Motion } from "./motion";
+import type { SessionMeta, Store } from "./store";
+import { Median, Tally } from "./tally";
+
+/** Samples are stored and recognised so often; a tab that is killed loses no more than this. */
+const BATCH_MS = 250;
+
+/** Windows over which the shown inference time is the middle one. */
+const LATENCIES = 100;
+
+const SILENT =
+  "No motion events come. This device may have no motion sensor, or the browser blocks it: " +
+  "look at its site settings for motion sensors.";
+
+export type RunState = "running" | "paused" | "stopped";
+
+export interface Listener {
+  /** After every batch, with what it brought. */
+  recognised(events: readonly Event[]): void;
+  /** Something the person should know; "" when it is over. */
+  problem(text: string): void;
+}
+
+export class Run {
+  readonly tally: Tally;
+  readonly inferenceMs = new Median(LATENCIES);
+  readonly id = Date.now();
+  state: RunState = "running";
+  samples = 0;
+  /** Seconds since the first sample. */
+  durationS = 0;
+
+  private readonly motion = new Motion(() => this.say(SILENT));
+  private readonly awake = new Awake();
+  private readonly labels: LabelSet;
+  private readonly hopS: number;
+  private recognizer: Recognizer | null = null;
+  private timer = 0;
+  private working: Promise<void> = Promise.resolve();
+  private said = "";
+  /** Number of the next stored batch, and what is not stored yet. */
+  private number = 0;
+  private batches: Batch[] = [];
+  private events: Event[] = [];
+  private release: () => void = () => undefined;
+
+  private constructor(
+    private readonly contract: Contract,
+    readonly labelSet: string,
+    private readonly runtime: Runtime,
+    private readonly store: Store | null,
+    private readonly listener: Listener,
+  ) {
+    this.labels = contract.label_sets[labelSet];
+    this.hopS = contract.input.hop / contract.input.rate_hz;
+    this.tally = new Tally(this.hopS);
+  }
+
+  /** Ask for motion and begin; throws `SensorError`. */
+  static async start(
+    contract: Contract,
+    labelSet: string,
+    runtime: Runtime,
+    store: Store | null,
+    listener: Listener,
+  ): Promise<Run> {
+    await allowMotion();
+    const run = new Run(contract, labelSet, runtime, store, listener);
+    void navigator.locks?.request(lockName(run.id), () => new Promise<void>((done) => (run.release = done)));
+    document.addEventListener("visibilitychange", run.flush);
+    addEventListener("pagehide", run.flush);
+    run.resume();
+    return run;
+  }
+
+  /** Null before the first sample. */
+  get stats(): StreamStats | null {
+    return this.recognizer?.stats ?? null;
+  }
+
+  /** Null before the first sample. */
+  get channels(): 3 | 6 | null {
+    return this.motion.channels;
+  }
+
+  resume(): void {
+    this.state = "running";
+    this.motion.start();
+    this.awake.hold();
+    this.timer = window.setInterval(this.flush, BATCH_MS);
+  }
+
+  pause(): void {
+    this.state = "paused";
+    this.motion.stop();
+    this.awake.release();
+    clearInterval(this.timer);
+    this.flush();
+  }
+
+  /** Returns when all that came is recognised and stored. */
+  async stop(): Promise<void> {
+    this.pause();
+    this.state = "stopped";
+    document.removeEventListener("visibilitychange", this.flush);
+    removeEventListener("pagehide", this.flush);
+    await this.working;
+    if (this.samples) await this.keep();
+    this.release();
+  }
+
+  private readonly flush = (): void => {
+    const batch = this.motion.take();
+    if (batch.tS.length || this.batches.length) this.working = this.working.then(() => this.work(batch));
+  };
+
+  /** Stored first, so that whatever the model does, nothing is lost. */
+  private async work(batch: Batch): Promise<void> {
+    if (batch.tS.length) {
+      if (this.said === SILENT) this.say("");
+      this.samples += batch.tS.length;
+      this.durationS = batch.tS[batch.tS.length - 1];
+      this.batches.push(batch);
+    }
+    await this.keep();
+    if (!batch.tS.length) return;
+    try {
+      const events = await this.recognise(batch);
+      for (const event of events) {
+        this.tally.add(event);
+        if (event.kind === "prediction") this.inferenceMs.add(event.inferenceMs);
+      }
+      this.events.push(...events);
+      if (events.length) await this.keep();
+      this.listener.recognised(events);
+    } catch (error) {
+      this.say(`The model failed: ${(error as Error).message}. What comes is still recorded.`);
+    }
+  }
+
+  /** A label set for the accelerometer alone is not shown the gyroscope. */
+  private recognise({ tS, x }: Batch): Promise<Event[]> {
+    const given = x.length / tS.length;
+    const channels = given === 6 && this.labels.channels === 6 ? 6 : 3;
+    this.recognizer ??= new Recognizer(this.contract, this.labels, { channels }, this.runtime);
+    return this.recognizer.push(tS, channels === given ? x : x.filter((_, i) => i % given < channels));
+  }
+
+  /** What could not be stored is tried again with the next batch. */
+  private async keep(): Promise<void> {
+    const batches = [...this.batches];
+    const events = [...this.events];
+    try {
+      await this.store?.append(this.meta(), this.number, batches, events);
+      this.number += Math.max(1, batches.length);
+      this.batches.splice(0, batches.length);
+      this.events.splice(0, events.length);
+      if (this.said.startsWith(UNSTORED)) this.say("");
+    } catch (error) {
+      this.say(`${UNSTORED}: ${(error as Error).message} Is the device full?`);
+    }
+  }
+
+  private say(text: string): void {
+    this.said = text;
+    this.listener.problem(text);
+  }
+
+  private meta(): SessionMeta {
+    return {
+      id: this.id,
+      name: "",
+      startedMs: this.id,
+      labelSet: this.labelSet,
+      placement: this.labels.placement,
+      bundle: `${this.contract.bundle} ${this.contract.version}`,
+      channels: this.motion.channels ?? 3,
+      hopS: this.hopS,
+      samples: this.samples,
+      durationS: this.durationS,
+      counts: Object.fromEntries(this.tally.counts),
+      stopped: this.state === "stopped",
+    };
+  }
+}
+
+const UNSTORED = "This session cannot be stored now";
+
+/** Held as long as a session runs in any tab. */
+export const lockName = (id: number): string => `mujo-edge session ${id}`;

@@ -1,0 +1,101 @@
+/** Sessions in this browser's IndexedDB. What `append` has been told is there after the tab was killed. */
+
+import { openDB, type DBSchema, type IDBPDatabase } from "idb";
+import type { Event } from "../core/types";
+import type { Batch } from "./motion";
+import type { Count } from "./tally";
+
+export interface SessionMeta {
+  readonly id: number;
+  readonly name: string;
+  readonly startedMs: number;
+  readonly labelSet: string;
+  readonly placement: string;
+  readonly bundle: string;
+  readonly channels: 3 | 6;
+  readonly hopS: number;
+  readonly samples: number;
+  readonly durationS: number;
+  readonly counts: Readonly<Record<string, Count>>;
+  /** False while it runs, and for ever if the page was killed. */
+  readonly stopped: boolean;
+}
+
+interface Schema extends DBSchema {
+  sessions: { key: number; value: SessionMeta };
+  batches: { key: [session: number, number: number]; value: Batch };
+  events: { key: [session: number, number: number]; value: readonly Event[] };
+}
+
+const NAME = "mujo-edge";
+const VERSION = 1;
+
+export class Store {
+  private constructor(private readonly db: IDBPDatabase<Schema>) {}
+
+  /** Throws where the browser gives no storage, as in some private windows. */
+  static async open(): Promise<Store> {
+    const db = await openDB<Schema>(NAME, VERSION, {
+      upgrade(database) {
+        database.createObjectStore("sessions", { keyPath: "id" });
+        database.createObjectStore("batches");
+        database.createObjectStore("events");
+      },
+    });
+    return new Store(db);
+  }
+
+  /** Newest first. */
+  async sessions(): Promise<SessionMeta[]> {
+    return (await this.db.getAll("sessions")).sort((a, b) => b.startedMs - a.startedMs);
+  }
+
+  async rename(id: number, name: string): Promise<void> {
+    const transaction = this.db.transaction("sessions", "readwrite");
+    const session = await transaction.store.get(id);
+    if (session) await transaction.store.put({ ...session, name });
+    await transaction.done;
+  }
+
+  async remove(id: number): Promise<void> {
+    const transaction = this.db.transaction(["sessions", "batches", "events"], "readwrite");
+    await Promise.all([
+      transaction.objectStore("sessions").delete(id),
+      transaction.objectStore("batches").delete(all(id)),
+      transaction.objectStore("events").delete(all(id)),
+      transaction.done,
+    ]);
+  }
+
+  /**
+   * What came since the last call, all of it or nothing: samples as batches `number` and following, events, and what is
+   * known of the session now. The name is left as the person gave it.
+   */
+  async append(session: SessionMeta, number: number, batches: readonly Batch[], events: readonly Event[]): Promise<void> {
+    const transaction = this.db.transaction(["sessions", "batches", "events"], "readwrite");
+    const sessions = transaction.objectStore("sessions");
+    const { name } = (await sessions.get(session.id)) ?? session;
+    await Promise.all([
+      sessions.put({ ...session, name }),
+      ...batches.map((batch, i) => transaction.objectStore("batches").add(batch, [session.id, number + i])),
+      transaction.objectStore("events").add(events, [session.id, number]),
+      transaction.done,
+    ]);
+  }
+
+  async events(id: number): Promise<Event[]> {
+    return (await this.db.getAll("events", all(id))).flat();
+  }
+
+  /** In order, some at a time, so that a session of hours need not fit into memory at once. */
+  async *batches(id: number): AsyncGenerator<Batch> {
+    const SOME = 256;
+    for (let from = 0; ; from += SOME) {
+      const some = await this.db.getAll("batches", IDBKeyRange.bound([id, from], [id, from + SOME], false, true));
+      if (!some.length) return;
+      yield* some;
+    }
+  }
+}
+
+const all = (id: number): IDBKeyRange => IDBKeyRange.bound([id], [id, []]);
