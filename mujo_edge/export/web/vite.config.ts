@@ -34,6 +34,10 @@ export default defineConfig({
   build: {
     target: "es2022",
     license: { fileName: "THIRD_PARTY.md" },
-    rolldownOptions: { input: ["index.html", "selftest.html"] },
+    rolldownOptions: {
+      input: { index: "index.html", selftest: "selftest.html", sw: "src/sw.ts" },
+      // A service worker has power over its own folder and below, and is known by its name.
+      output: { entryFileNames: (entry) => (entry.name === "sw" ? "sw.js" : "assets/[name]-[hash].js") },
+    },
   },
 });
