@@ -22,7 +22,7 @@ export class Recognizer {
     private readonly contract: Contract,
     private readonly labels: LabelSet,
     private readonly stream: StreamInfo,
-    private readonly runtime: Runtime,
+    private readonly runtime: Pick<Runtime, "embed">,
   ) {
     this.framer = new Framer(contract.input, stream);
     this.smoother = new Smoother(labels.smoothing);

@@ -3,9 +3,23 @@
 import { getGlobalLiteRtPromise, loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
 import type { Contract, Runtime } from "../core/types";
 
+/** LiteRT.js writes what it is doing where errors go; it belongs to the details. */
+function quietly(): void {
+  const printErr = (line: string): void => (/^(INFO|WARNING):/.test(line) ? console.debug(line) : console.error(line));
+  Object.assign(globalThis, { Module: { printErr } }); // which its loader hands to the WebAssembly, and forgets
+}
+
+async function load(wasm: string): Promise<void> {
+  if (!getGlobalLiteRtPromise()) {
+    quietly();
+    await loadLiteRt(wasm);
+  }
+  await getGlobalLiteRtPromise();
+}
+
 /** Open `model` (.tflite); LiteRT.js takes its WebAssembly from `wasm`, the URL of a folder. */
 export async function openLiteRt(model: Uint8Array, wasm: string, contract: Contract): Promise<Runtime> {
-  await (getGlobalLiteRtPromise() ?? loadLiteRt(wasm));
+  await load(wasm);
   const compiled = await loadAndCompile(model, { accelerator: "wasm" });
   const shape = [...compiled.getInputDetails()[0].shape];
   const values = contract.input.channels.length * contract.input.window;
