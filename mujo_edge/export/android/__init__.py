@@ -1,0 +1,54 @@
+"""Android and Wear OS: the model for three runtimes, the pipeline in Java, a page of Kotlin that calls them.
+
+mujo.properties is mujo.json as java.util.Properties reads it, since Java has no JSON of its own: paths are keys
+("input.rate_hz", "label_sets.NAME.labels.0"), and a list of numbers is one value with spaces in between.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mujo_edge.export import Job, Written, contract, models
+
+PROPERTIES = "mujo.properties"
+PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+")
+
+
+def write(job: Job) -> Written:
+    """Models, mujo.properties, java/ and kotlin/ into `job.folder`. Raises `DataError` for a model that is off."""
+    shipped = models.ship(job, ("executorch", "onnx"))
+    (job.folder / PROPERTIES).write_text(properties(contract(job)), "ascii")
+    for part in ("java", "kotlin"):
+        shutil.copytree(Path(__file__).parent / part, job.folder / part)
+    return Written(shipped)
+
+
+def properties(table: dict[str, Any]) -> str:
+    """`table` in the line format of java.util.Properties.load."""
+    return "".join(f"{escaped(path)}={text}\n" for path, text in leaves("", table))
+
+
+def leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    """(path, value as it is written) of everything below `path`."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from leaves(f"{path}.{name}" if path else name, part)
+    elif isinstance(value, list | tuple):
+        if all(isinstance(part, int | float) for part in value):
+            yield path, " ".join(map(str, value))
+        else:
+            for index, part in enumerate(value):
+                yield from leaves(f"{path}.{index}", part)
+    else:
+        yield path, escaped(str(value))
+
+
+def escaped(text: str) -> str:
+    r"""All but plain characters as \uXXXX, one or two UTF-16 units each."""
+    return "".join(
+        char if char in PLAIN else "".join(f"\\u{unit:04x}" for unit in memoryview(char.encode("utf-16-le")).cast("H"))
+        for char in text
+    )

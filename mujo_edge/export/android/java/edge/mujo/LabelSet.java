@@ -1,0 +1,99 @@
+package edge.mujo;
+
+import java.util.List;
+
+/** Classes for one placement. Others need no other model: only their own part in mujo.properties. */
+public final class LabelSet {
+    /** Label of a window that fits no class. */
+    public static final String UNKNOWN = "unknown";
+
+    public final String name;
+    /** The labels in the order of the prototypes and, last, "unknown". */
+    public final String[] names;
+    /** One row a label, of length 1. */
+    final float[][] prototypes;
+    public final String placement;
+    /** 3: the accelerometer alone; 6: the gyroscope as well, where the stream has one. */
+    public final int channels;
+    final double temperature;
+    final double unknownThreshold;
+    /** "hmm", "majority" or "none". */
+    final String smoothing;
+    final double stay;
+    final int smoothingWindows;
+
+    LabelSet(Facts facts, String name, int dim) {
+        this.name = name;
+        List<String> labels = facts.list("labels");
+        labels.add(UNKNOWN);
+        names = labels.toArray(new String[0]);
+        prototypes = new float[names.length - 1][];
+        for (int k = 0; k < prototypes.length; k++) {
+            prototypes[k] = facts.floats("prototypes." + k, dim);
+        }
+        placement = facts.text("placement");
+        channels = (int) facts.number("channels");
+        temperature = facts.number("temperature");
+        unknownThreshold = facts.number("unknown_threshold");
+        smoothing = facts.text("smoothing.method");
+        stay = facts.number("smoothing.stay");
+        smoothingWindows = (int) facts.number("smoothing.windows");
+    }
+
+    private LabelSet(LabelSet other, String smoothing, double stay, int smoothingWindows) {
+        name = other.name;
+        names = other.names;
+        prototypes = other.prototypes;
+        placement = other.placement;
+        channels = other.channels;
+        temperature = other.temperature;
+        unknownThreshold = other.unknownThreshold;
+        this.smoothing = smoothing;
+        this.stay = stay;
+        this.smoothingWindows = smoothingWindows;
+    }
+
+    /** The same labels, smoothed by "hmm" (with `stay`), "majority" (of the last `windows`) or "none". */
+    public LabelSet smoothed(String method, double stay, int windows) {
+        return new LabelSet(this, method, stay, windows);
+    }
+
+    /**
+     * Probability of every label and, last, of "unknown": softmax(cosine / temperature), with unknown as one more
+     * class whose cosine is always the threshold.
+     */
+    float[] probabilities(float[] embedding) {
+        double[] weights = new double[names.length];
+        double largest = unknownThreshold;
+        for (int k = 0; k < prototypes.length; k++) {
+            float cosine = 0;
+            for (int d = 0; d < embedding.length; d++) {
+                cosine += embedding[d] * prototypes[k][d];
+            }
+            weights[k] = cosine;
+            largest = Math.max(largest, cosine);
+        }
+        weights[prototypes.length] = unknownThreshold;
+        double sum = 0;
+        for (int k = 0; k < weights.length; k++) {
+            weights[k] = Math.exp((weights[k] - largest) / temperature);
+            sum += weights[k];
+        }
+        float[] p = new float[weights.length];
+        for (int k = 0; k < p.length; k++) {
+            p[k] = (float) (weights[k] / sum);
+        }
+        return p;
+    }
+
+    /** Index of the largest, the first of them. */
+    static int best(float[] p) {
+        int best = 0;
+        for (int k = 1; k < p.length; k++) {
+            if (p[k] > p[best]) {
+                best = k;
+            }
+        }
+        return best;
+    }
+}

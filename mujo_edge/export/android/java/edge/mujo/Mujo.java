@@ -1,0 +1,73 @@
+package edge.mujo;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.InputStreamReader;
+import java.nio.charset.StandardCharsets;
+import java.util.Map;
+import java.util.Properties;
+import java.util.TreeMap;
+
+/** What must be known to use the model: mujo.json, read from mujo.properties, which holds the same. */
+public final class Mujo {
+    private static final int SCHEMA_VERSION = 1;
+
+    /** Name and version of the bundle that the model comes from. */
+    public final String bundle;
+    public final String version;
+    /** ax, ay, az in m/s2 with gravity, gx, gy, gz in rad/s; right-handed sensor frame. */
+    public final String[] channels;
+    public final double rateHz;
+    /** Samples in a window, and from one window to the next. */
+    public final int window;
+    public final int hop;
+    /** Values of the model's output. */
+    public final int dim;
+    public final Map<String, LabelSet> labelSets = new TreeMap<>();
+    public final String defaultLabelSet;
+    /** Divides each channel; then values are clipped to +-clip. */
+    final float[] scale;
+    final float clip;
+    final double maxGapS;
+
+    private Mujo(Facts facts) {
+        int schema = (int) facts.number("schema_version");
+        if (schema != SCHEMA_VERSION) {
+            throw new IllegalArgumentException(
+                    "mujo.properties has schema " + schema + ", this code reads " + SCHEMA_VERSION
+                            + "; take both from the same export");
+        }
+        bundle = facts.text("bundle");
+        version = facts.text("version");
+        channels = facts.list("input.channels").toArray(new String[0]);
+        rateHz = facts.number("input.rate_hz");
+        window = (int) facts.number("input.window");
+        hop = (int) facts.number("input.hop");
+        scale = facts.floats("input.scale", channels.length);
+        clip = (float) facts.number("input.clip");
+        maxGapS = facts.number("input.max_gap_s");
+        dim = (int) facts.number("embedding_dim");
+        defaultLabelSet = facts.text("default_label_set");
+        facts.parts("label_sets", "temperature").forEach(
+                (name, part) -> labelSets.put(name, new LabelSet(part, name, dim)));
+        if (channels.length < 3 || !(rateHz > 0) || hop < 1 || hop > window || !labelSets.containsKey(defaultLabelSet)) {
+            throw new IllegalArgumentException("mujo.properties makes no sense; export again");
+        }
+    }
+
+    /**
+     * Read mujo.properties, UTF-8; the stream is left open.
+     *
+     * @throws IllegalArgumentException if something is missing, no number, or of another schema
+     */
+    public static Mujo read(InputStream properties) throws IOException {
+        Properties all = new Properties();
+        all.load(new InputStreamReader(properties, StandardCharsets.UTF_8));
+        return new Mujo(new Facts(all, ""));
+    }
+
+    /** The label set to start with. */
+    public LabelSet labelSet() {
+        return labelSets.get(defaultLabelSet);
+    }
+}

@@ -1,0 +1,46 @@
+"""The models that an app runs: the bundle's own files, and the int8 .tflite with float32 input and output."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from mujo_edge.bundle import normalise
+from mujo_edge.core import DataError
+from mujo_edge.export import Job, Model, tflite
+from mujo_edge.runtimes import open_model
+
+FLOAT_IO = "student_int8_float_io.tflite"
+LARGEST_DELTA = 1e-3
+"""Most by which a value of an embedding of length 1 may differ from the golden one."""
+
+
+def ship(job: Job, formats: Collection[str]) -> tuple[Model, ...]:
+    """Write `FLOAT_IO`, checked by `check`, and what the bundle has in `formats` but fp32 -> the files.
+
+    Raises:
+        DataError: the bundle has no int8 .tflite, or one that does not give the golden embeddings.
+    """
+    int8 = job.manifest.folder / job.manifest.model("litert").file
+    content = tflite.described(tflite.float_io(int8.read_bytes()), job)
+    check(content, job)
+    (job.folder / FLOAT_IO).write_bytes(content)
+    shipped = [Model(FLOAT_IO, "litert", "int8", "float32")]
+    for model in job.manifest.models:
+        if model.runtime in formats and model.precision != "fp32":
+            shipped.append(Model(job.copy(model.file).name, model.runtime, model.precision, "float32"))
+    return tuple(shipped)
+
+
+def check(content: bytes, job: Job) -> None:
+    """Run a .tflite file with float32 input and output on the golden windows. Raises `DataError` if it is off."""
+    runtime = open_model(content)
+    for case in job.cases:
+        found = normalise(runtime.run(np.ascontiguousarray(case.windows[:, :, None])))
+        delta = float(np.abs(found - case.embeddings).max())
+        if not delta <= LARGEST_DELTA:  # NaN as well
+            raise DataError(
+                f"{FLOAT_IO} in {runtime.name} is off by {delta:.2g} in the golden stream {case.name!r}. "
+                f"Check the bundle with: mujo-edge models verify {job.manifest.folder}"
+            )
