@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from mujo_edge import __version__
-from mujo_edge.cli import bundle, devices, export, stream
+from mujo_edge.cli import bundle, devices, export, serve, stream
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(stream.stream)
@@ -19,6 +19,7 @@ app.command()(stream.record)
 app.command()(devices.devices)
 app.command()(bundle.benchmark)
 app.command()(export.export)
+app.command()(serve.serve)
 app.add_typer(bundle.models, name="models")
 app.command()(bundle.doctor)
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from contextlib import suppress
 from importlib.resources import files
 from time import monotonic
 from typing import Any
 
-import segno
 from aiohttp import WSMsgType, web
 
 from firmware_bridge.phone.browser import Hello, hello
@@ -17,7 +15,7 @@ from firmware_bridge.stream import CodecError
 from mujo_edge.core import UNKNOWN, Prediction
 from mujo_edge.sinks import Session, Summary, Update
 from mujo_edge.sources.phone.base import Announce, PhoneSource, to_stderr
-from mujo_edge.sources.phone.server import Budget, Door, is_loopback
+from mujo_edge.sources.phone.server import Budget, Door, is_loopback, qr_code
 
 MAX_MESSAGE = 4096
 MESSAGES_S = 100.0
@@ -86,15 +84,13 @@ class BrowserSource(PhoneSource):
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
         async with self._door.open():
-            code = io.StringIO()
-            segno.make(self.url, micro=False).terminal(out=code, border=2, compact=True)
             reach = (
                 "Only this machine reaches it (or a phone by USB: adb reverse); for a phone in the same network give "
                 "--host with this machine's address."
                 if self._local
                 else "The certificate was made for this run and nobody vouches for it: the browser warns once; go on."
             )
-            self._announce(f"{code.getvalue()}\nOpen this on the phone, and tap Start:\n\n  {self.url}\n\n{reach}")
+            self._announce(f"{qr_code(self.url)}\nOpen this on the phone, and tap Start:\n\n  {self.url}\n\n{reach}")
             try:
                 await asyncio.Event().wait()
             finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import io
 import ipaddress
 import secrets
 import socket
@@ -13,6 +14,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
+import segno
 import trustme
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -65,23 +67,33 @@ class Door:
     """An aiohttp application behind a token, which is the first part of a path or comes as Authorization.
 
     Args:
-        host, port: to bind to; None is loopback, and `PORT`. tls: serve https, with a certificate made for this run.
-        max_body: bytes of a request. requests_s, bytes_s: what a phone may send.
+        host, port: to bind to; None is loopback, and `PORT`.
+        tls: serve https, with a certificate made for this run or with this one.
+        max_body: bytes of a request. requests_s, bytes_s: what a phone may send. token: None for a new one.
 
     Attributes:
-        app: to add routes to; a path without token in it asks for the header. token, url: of this run.
+        app: to add routes to; a path without token in it asks for the header, and headers that a handler sets stand.
+        token, origin: of this run.
 
     Raises `UsageError` for a host that is none.
     """
 
     def __init__(
-        self, host: str | None, port: int | None, *, tls: bool, max_body: int, requests_s: float, bytes_s: float
+        self,
+        host: str | None,
+        port: int | None,
+        *,
+        tls: bool | ssl.SSLContext,
+        max_body: int,
+        requests_s: float,
+        bytes_s: float,
+        token: str | None = None,
     ) -> None:
-        self.token = secrets.token_urlsafe(16)
+        self.token = token or new_token()
         self._host, self._port = host or LOOPBACK, PORT if port is None else port
         self._name = reachable(self._host)
         self._max_body = max_body
-        self._context = certificate({self._name, "localhost", LOOPBACK}) if tls else None
+        self._context = certificate({self._name, "localhost", LOOPBACK}) if tls is True else tls or None
         self._requests, self._bytes, self._strangers = Budget(requests_s), Budget(bytes_s), Budget(5.0)
         self.app = web.Application(middlewares=[self._guard], client_max_size=max_body)
 
@@ -138,10 +150,10 @@ class Door:
                 if name in refusal.headers:
                     response.headers[name] = refusal.headers[name]
         if not response.prepared:
-            response.headers.update(HEADERS)
             # Safari took long to count wss: as 'self'.
             own = f"'self' {'wss' if self._context else 'ws'}://{request.host}" if self._known(request) else "'self'"
-            response.headers["Content-Security-Policy"] = f"{POLICY}; connect-src {own}"
+            for name, value in (*HEADERS.items(), ("Content-Security-Policy", f"{POLICY}; connect-src {own}")):
+                response.headers.setdefault(name, value)
         return response
 
     async def _admitted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -165,6 +177,18 @@ class Door:
         """Whether we were asked for by our name or by an address; another name may be an attack by DNS rebinding."""
         name = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdigit() else request.host
         return name.strip("[]") in (self._name, "localhost") or _is_address(name.strip("[]"))
+
+
+def new_token() -> str:
+    """128 random bits, as they may stand in a path."""
+    return secrets.token_urlsafe(16)
+
+
+def qr_code(url: str) -> str:
+    """For a phone to read off the terminal."""
+    text = io.StringIO()
+    segno.make(url, micro=False).terminal(out=text, border=2, compact=True)
+    return text.getvalue()
 
 
 def certificate(names: Iterable[str]) -> ssl.SSLContext:

@@ -1,0 +1,56 @@
+"""`mujo-edge serve`: the web app for the phones around."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    web: Annotated[bool, typer.Option("--web", help="The web app, which recognises on the phone itself.")] = False,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="What `export --target web` wrote; if left out, a new one.")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address on which the phone finds this machine; loopback only if not given.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port for the phone to find it at.")] = None,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(metavar="PEM", help="Certificate that the phone trusts; else one for this run."),
+    ] = None,
+    key: Annotated[Path | None, typer.Option(metavar="PEM", help="Its private key.")] = None,
+) -> None:
+    """Serve the web app over https, with a QR code, until Ctrl-C."""
+    import asyncio
+    from contextlib import suppress
+    from tempfile import TemporaryDirectory
+
+    from mujo_edge.core import UsageError, require_extra
+
+    if not web:
+        raise UsageError("say what to serve: mujo-edge serve --web [DIR]")
+    if (certificate is None) != (key is None):
+        raise UsageError("--certificate and --key go together: give both")
+    for module in ("aiohttp", "segno", "trustme"):
+        require_extra(module, "phone")
+    from mujo_edge.webserver import WebServer, own_certificate
+    from mujo_edge.webserver import serve as run
+
+    context = own_certificate(certificate, key) if certificate and key else None
+    with TemporaryDirectory(prefix="mujo-edge-") as temporary, suppress(KeyboardInterrupt):
+        server = WebServer(folder or _exported(Path(temporary)), host, port, context)
+        asyncio.run(run(server, lambda text: print(text, file=sys.stderr, flush=True)))
+
+
+def _exported(out: Path) -> Path:
+    """The shipped bundle's web folder, made now."""
+    from rich.console import Console
+
+    from mujo_edge.export import export
+
+    with Console(stderr=True).status("") as status:
+        return export("web", None, out, report=lambda doing: status.update(doing))[0]
