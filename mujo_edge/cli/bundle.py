@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from mujo_edge.manifest import Manifest
 
-models = typer.Typer(no_args_is_help=True, help="Model bundles: list, show, verify.")
+models = typer.Typer(no_args_is_help=True, help="Model bundles: list, show, verify, push, pull.")
 
 Bundle = Annotated[str | None, typer.Argument(metavar="[NAME|PATH]", help="A shipped bundle or a bundle's folder.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of tables.")]
@@ -99,6 +99,47 @@ def verify(bundle: Bundle = None, json: Json = False) -> None:
     ]
     Console().print(rich_table("", ("file", "runtime", "windows", "agree %", "SNR dB", "largest difference"), rows))
     print(f"{manifest.name}: {len(manifest.files)} files as they were written, {len(checks)} runs as they should be")
+
+
+Repository = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A model repository of the Hub.")]
+
+
+@models.command()
+def push(
+    bundle: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A shipped bundle or a bundle's folder.")],
+    repo: Repository,
+    private: Annotated[bool, typer.Option("--private", help="A new repository is for you alone.")] = False,
+) -> None:
+    """Check a bundle and publish it on the Hub."""
+    from rich.console import Console
+
+    from mujo_edge.hub import push as run
+
+    with Console(stderr=True).status("") as status:
+        done = run(bundle, repo, private, lambda doing: status.update(doing))
+    what = f"{done.manifest.name} {done.manifest.version}, {done.files} files, {done.size / 1e6:.1f} MB"
+    if not done.changed:
+        print(f"{done.url} has this already: {what}, commit {done.commit[:12]}")
+    else:
+        print(f"{'made' if done.created else 'renewed'} {done.url}: {what}, commit {done.commit[:12]}")
+    for note in done.notes:
+        print(f"the Hub says: {note}")
+
+
+@models.command()
+def pull(
+    repo: Repository,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the folder goes, under the bundle's NAME.")] = Path(),
+    revision: Annotated[str | None, typer.Option(metavar="R", help="Branch, tag or commit instead of main.")] = None,
+) -> None:
+    """Get a published bundle from the Hub and check it."""
+    from rich.console import Console
+
+    from mujo_edge.hub import pull as run
+
+    with Console(stderr=True).status("") as status:
+        manifest = run(repo, out, revision, lambda doing: status.update(doing))
+    print(f"{manifest.name} {manifest.version} in {manifest.folder}; use it with --bundle {manifest.folder}")
 
 
 def benchmark(
