@@ -21,8 +21,12 @@ function wasm(): Plugin {
     name: "wasm",
     generateBundle() {
       for (const file of files) {
-        this.emitFile({ type: "asset", fileName: `wasm/${basename(file)}`, source: readFileSync(file) });
+        // Not every server knows that .mjs is JavaScript, and a browser takes a module from no other type.
+        const name = basename(file).replace(/\.mjs$/, ".js");
+        this.emitFile({ type: "asset", fileName: `wasm/${name}`, source: readFileSync(file) });
       }
+      const licences = readFileSync(join(import.meta.dirname, "licences.txt"));
+      this.emitFile({ type: "asset", fileName: "wasm/LICENSES.txt", source: licences });
     },
   };
 }

@@ -51,6 +51,8 @@ interface CaseResult {
 interface Result {
   readonly bundle: string;
   readonly passed: boolean;
+  /** The runtime that this browser gets when none is asked for. */
+  readonly chosen: RuntimeName | null;
   readonly pipeline: readonly CaseResult[];
   readonly runtimes: readonly RuntimeResult[];
 }
@@ -153,7 +155,9 @@ async function check(): Promise<Result> {
     show("runtimes", runtimeCells(runtimes[runtimes.length - 1]), runtimes[runtimes.length - 1].passed);
   }
   const passed = [...pipeline, ...runtimes].every((part) => part.passed);
-  return { bundle: `${contract.bundle} ${contract.version}`, passed, pipeline, runtimes };
+  const chosen = await openRuntime(base, contract).catch(() => null);
+  chosen?.close();
+  return { bundle: `${contract.bundle} ${contract.version}`, passed, chosen: chosen?.name ?? null, pipeline, runtimes };
 }
 
 function pipelineCells(result: CaseResult): string[] {

@@ -6,7 +6,8 @@ import type { Contract, Runtime } from "../core/types";
 /** Open `model` (.onnx); onnxruntime-web takes its WebAssembly from `wasm`, the URL of a folder. */
 export async function openOnnx(model: Uint8Array, wasm: string, contract: Contract): Promise<Runtime> {
   ort.env.wasm.numThreads = 1; // more need a page that is isolated from other origins
-  ort.env.wasm.wasmPaths = wasm;
+  const file = new URL("ort-wasm-simd-threaded", wasm).href; // the name says what it could do, not what it needs
+  ort.env.wasm.wasmPaths = { mjs: `${file}.js`, wasm: `${file}.wasm` };
   const session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
   const [input] = session.inputNames;
   const [output] = session.outputNames;
