@@ -20,11 +20,11 @@ from mujo_edge.sources.phone.server import Door, is_loopback, new_token, qr_code
 INDEX, WORKER = "index.html", "sw.js"
 
 POLICY = (
-    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; "
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
-"""As in index.html, for every file; `frame-ancestors` has a meaning in a header only."""
+"""For every file; index.html has a stricter one of its own. `frame-ancestors` has a meaning in a header only."""
 
 KINDS = {
     ".css": "text/css",

@@ -34,6 +34,7 @@ export function showLabel(label: string, score: number | null, hint: string): vo
   element.classList.toggle("long", label.length > LONG);
   const percent = Math.round(100 * (score ?? 0));
   at("score").setAttribute("aria-valuenow", String(percent));
+  at("score").setAttribute("aria-valuetext", score === null ? "none" : `${percent} %`);
   at("score-bar").style.width = `${percent}%`;
   tell(at("percent"), score === null ? "" : `${percent} %`);
   tell(at("hint"), hint);
@@ -46,7 +47,9 @@ export function showState(run: Run): void {
   tell(at("gaps"), stats ? String(stats.gaps) : "–");
   const median = run.inferenceMs.value;
   tell(at("inference"), median === null ? "–" : `${median.toFixed(2)} ms`);
-  tell(at("length"), `${clock(run.durationS)}, ${many(run.samples, "sample")}`);
+  tell(at("running-set"), run.labelSet);
+  tell(at("length"), clock(run.durationS));
+  tell(at("samples"), run.samples.toLocaleString());
 }
 
 /** A lane for every label that was seen, in the order of `names`: its stretches, seconds and bouts. */
@@ -64,7 +67,7 @@ export function showLanes(tally: Tally, names: readonly string[], current: strin
     }
     const { seconds, bouts } = tally.counts.get(name)!;
     lane.classList.toggle("now", name === current);
-    tell(lane.querySelector(".count")!, `${clock(seconds)} in ${many(bouts, "bout")}`);
+    tell(lane.querySelector(".count")!, `${clock(seconds)} · ${many(bouts, "bout")}`);
     const stretches = tally.recent.filter((bout) => bout.label === name);
     lane.querySelector("path")!.setAttribute("d", stretches.map((bout) => stretch(bout, endS)).join(""));
   });

@@ -136,7 +136,7 @@ async function main(): Promise<void> {
   if (!answer.ok) throw new Error(`mujo.json cannot be read (HTTP ${answer.status})`);
   const contract = parseContract(await answer.json());
   offerSets(contract);
-  tell(at("model"), `${contract.bundle} ${contract.version}, ${contract.exported_by}.`);
+  tell(at("model"), `${contract.bundle} ${contract.version}, exported by ${contract.exported_by}.`);
   const [runtime, store] = await Promise.all([openRuntime("./", contract), openStore()]);
   tell(at("runtime"), RUNTIMES[runtime.name]);
   listen(contract, runtime, store);

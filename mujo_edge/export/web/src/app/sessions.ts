@@ -65,7 +65,8 @@ export class Sessions {
     const rows = new Rows(await this.store.events(session.id), session.hopS, session.channels);
     const parts = [head(session)];
     for await (const batch of this.store.batches(session.id)) parts.push(rows.text(batch));
-    const name = `${title(session).replace(/[^\p{L}\p{N}]+/gu, "-")}.csv`;
+    const began = new Date(session.startedMs).toISOString().slice(0, 19);
+    const name = `${(session.name || `mujo-edge ${began}`).replace(/[^\p{L}\p{N}]+/gu, "-")}.csv`;
     const file = new File(parts, name, { type: "text/csv" });
     if (navigator.canShare?.({ files: [file] })) {
       try {
