@@ -1,6 +1,7 @@
 #include "mujo_network.h"
 
-#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
+/* Cortex-M4 and larger: two products of 16 bits an instruction. What no intrinsic says is written as assembler. */
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__) && !defined(__ARM_BIG_ENDIAN)
 #include <arm_acle.h>
 #define MUJO_DSP 1
 #else
@@ -9,55 +10,61 @@
 
 /* 2 * x * multiplier / 2**32, rounded half up, as gemmlowp's SaturatingRoundingDoublingHighMul; |x| < 2**30. */
 static inline int32_t high(int32_t x, int32_t multiplier) {
-    return (int32_t)(((int64_t)(x * 2) * multiplier + INT32_C(0x40000000) + INT32_C(0x40000000)) >> 32);
+#if MUJO_DSP
+    int32_t y;
+    __asm__("smmulr %0, %1, %2" : "=r"(y) : "r"(x * 2), "r"(multiplier));
+    return y;
+#else
+    return (int32_t)(((int64_t)(x * 2) * multiplier + INT64_C(0x80000000)) >> 32);
+#endif
 }
 
-static inline int8_t saturated(int32_t x) { return (int8_t)(x < -128 ? -128 : x > 127 ? 127 : x); }
+/* x / 2, rounded down, as int8. */
+static inline int8_t half(int32_t x) {
+#if MUJO_DSP
+    __asm__("ssat %0, #8, %1, asr #1" : "=r"(x) : "r"(x));
+    return (int8_t)x;
+#else
+    x >>= 1;
+    return (int8_t)(x < -128 ? -128 : x > 127 ? 127 : x);
+#endif
+}
 
 /* MultiplyByQuantizedMultiplier of tensorflow/lite/kernels/internal/common.cc, where it rounds twice: `high`, then a
  * division by 2**(shift + 1) that rounds half away from zero. `zero` is 1 + twice the output's zero point: the second
  * rounding and the zero point are one addition before the last bit goes. */
-static inline int8_t requantised(int32_t sum, int32_t multiplier, uint8_t shift, int32_t zero) {
-    int32_t x = high(sum, multiplier);
-    return saturated((((x + (x >> 31)) >> shift) + zero) >> 1);
+static inline int8_t requantised(int32_t sum, const mujo_scale *scale, int32_t zero) {
+    int32_t x = high(sum, scale->multiplier);
+    return half(((x + (x >> 31)) >> scale->shift) + zero);
 }
 
 #if MUJO_DSP
-/* Four values at any address. */
-static inline int8x4_t four(const int8_t *at) {
-    return (int8x4_t)((uint32_t)(uint8_t)at[0] | (uint32_t)(uint8_t)at[1] << 8 | (uint32_t)(uint8_t)at[2] << 16 |
-                      (uint32_t)(uint8_t)at[3] << 24);
-}
+typedef int8x4_t __attribute__((may_alias, aligned(1))) four;
 
-/* Values 0 and 2, and 1 and 3, as 16 bits each. */
+/* Values 0 and 2 of four, and 1 and 3, as 16 bits each. */
 static inline int16x2_t even(int8x4_t x) { return __sxtb16(x); }
 static inline int16x2_t odd(int8x4_t x) {
-#ifdef __GNUC__ /* the instruction turns its operand itself, which no intrinsic says */
     int16x2_t y;
     __asm__("sxtb16 %0, %1, ror #8" : "=r"(y) : "r"(x));
     return y;
-#else
-    return __sxtb16((int8x4_t)((uint32_t)x >> 8));
-#endif
 }
 #endif
 
-/* Two rows of `a` and `b` (each `groups` times four values) with the weights of two outputs: sums[0] and [1] for the
- * outputs of `a`, [2] and [3] for those of `b`. */
+/* Two rows of `groups` times eight values, and with MUJO_DSP the same widened, once for all outputs. */
 typedef struct {
     const int8_t *a, *b;
-#if MUJO_DSP
-    int16x2_t pairs[MUJO_LONGEST_PATCH]; /* both rows, widened once for all outputs */
-#endif
     uint16_t groups;
+#if MUJO_DSP
+    int16x2_t wide[MUJO_LONGEST_PATCH];
+#endif
 } patch;
 
 static inline void widen(patch *p) {
 #if MUJO_DSP
     const int8_t *a = p->a, *b = p->b;
-    int16x2_t *to = p->pairs, *end = to + 4 * p->groups;
+    int16x2_t *to = p->wide, *end = to + 8 * p->groups;
     for (; to != end; to += 4, a += 4, b += 4) {
-        int8x4_t x = four(a), y = four(b);
+        int8x4_t x = *(const four *)a, y = *(const four *)b;
         to[0] = even(x);
         to[1] = odd(x);
         to[2] = even(y);
@@ -68,97 +75,126 @@ static inline void widen(patch *p) {
 #endif
 }
 
-static inline void multiply(const patch *p, const int8_t *weights, int32_t sums[4]) {
-    int32_t s0 = sums[0], s1 = sums[1], s2 = s0, s3 = s1;
+/* Adds four products to each of the sums: outputs 0 and 1 of row a, then of row b. */
 #if MUJO_DSP
-    const int16x2_t *x = p->pairs, *end = x + 4 * p->groups;
-    do {
-        int8x4_t v = four(weights), w = four(weights + 4);
-        int16x2_t v0 = even(v), v1 = odd(v), w0 = even(w), w1 = odd(w);
-        s0 = __smlad(v1, x[1], __smlad(v0, x[0], s0));
-        s1 = __smlad(w1, x[1], __smlad(w0, x[0], s1));
-        s2 = __smlad(v1, x[3], __smlad(v0, x[2], s2));
-        s3 = __smlad(w1, x[3], __smlad(w0, x[2], s3));
-        weights += 8;
-        x += 4;
-    } while (x != end);
+static inline void four_products(const int16x2_t *x, const int8_t *weights, int32_t sums[4]) {
+    int8x4_t v = *(const four *)weights, w = *(const four *)(weights + 4);
+    int16x2_t v0 = even(v), v1 = odd(v), w0 = even(w), w1 = odd(w);
+    sums[0] = __smlad(v1, x[1], __smlad(v0, x[0], sums[0]));
+    sums[1] = __smlad(w1, x[1], __smlad(w0, x[0], sums[1]));
+    sums[2] = __smlad(v1, x[3], __smlad(v0, x[2], sums[2]));
+    sums[3] = __smlad(w1, x[3], __smlad(w0, x[2], sums[3]));
+}
 #else
-    const int8_t *a = p->a, *b = p->b, *end = a + 4 * p->groups;
-    do {
-        int i;
-        for (i = 0; i < 4; i++) {
-            s0 += weights[i] * a[i];
-            s1 += weights[i + 4] * a[i];
-            s2 += weights[i] * b[i];
-            s3 += weights[i + 4] * b[i];
-        }
-        weights += 8;
-        a += 4;
-        b += 4;
-    } while (a != end);
+static inline void products(int32_t a, int32_t b, int32_t v, int32_t w, int32_t sums[4]) {
+    sums[0] += v * a;
+    sums[1] += w * a;
+    sums[2] += v * b;
+    sums[3] += w * b;
+}
+static inline void four_products(const int8_t *a, const int8_t *b, const int8_t *weights, int32_t sums[4]) {
+    products(a[0], b[0], weights[0], weights[4], sums);
+    products(a[1], b[1], weights[1], weights[5], sums);
+    products(a[2], b[2], weights[2], weights[6], sums);
+    products(a[3], b[3], weights[3], weights[7], sums);
+}
 #endif
-    sums[0] = s0;
-    sums[1] = s1;
-    sums[2] = s2;
-    sums[3] = s3;
+
+static inline void multiply(const patch *p, const int8_t *weights, int32_t sums[4]) {
+    const int8_t *end = weights + 16 * p->groups;
+#if MUJO_DSP
+    const int16x2_t *x = p->wide;
+    for (; weights != end; weights += 16, x += 8) {
+        four_products(x, weights, sums);
+        four_products(x + 4, weights + 8, sums);
+    }
+#else
+    const int8_t *a = p->a, *b = p->b;
+    for (; weights != end; weights += 16, a += 8, b += 8) {
+        four_products(a, b, weights, sums);
+        four_products(a + 4, b + 4, weights + 8, sums);
+    }
+#endif
 }
 
 static void convolve(const mujo_layer *layer, const int8_t *in, int8_t *out) {
     const uint16_t channels = layer->channels, step = (uint16_t)(layer->stride * layer->channels_in);
+    const mujo_scale *end = layer->scales + channels;
     const int32_t zero = 2 * layer->zero_out + 1;
     patch p;
-    uint16_t row, c;
-    p.groups = (uint16_t)((layer->kernel * layer->channels_in + 3) / 4);
+    uint16_t row;
+    p.groups = (uint16_t)((layer->kernel * layer->channels_in + 7) / 8);
     for (row = 0; row < layer->rows; row = (uint16_t)(row + 2)) {
         const int last = row + 1 == layer->rows; /* then the second row is the first one, done twice */
         const int8_t *weights = layer->weights;
+        const mujo_scale *scale;
         int8_t *a = out + row * channels, *b = last ? a : a + channels;
         p.a = in + row * step;
         p.b = last ? p.a : p.a + step;
         widen(&p);
-        for (c = 0; c < channels; c = (uint16_t)(c + 2)) {
+        for (scale = layer->scales; scale != end; scale += 2) {
             int32_t sums[4];
-            sums[0] = layer->bias[c];
-            sums[1] = layer->bias[c + 1];
+            sums[0] = sums[2] = scale[0].bias;
+            sums[1] = sums[3] = scale[1].bias;
             multiply(&p, weights, sums);
-            weights += 8 * p.groups;
-            a[c] = requantised(sums[0], layer->multiplier[c], layer->shift[c], zero);
-            b[c] = requantised(sums[2], layer->multiplier[c], layer->shift[c], zero);
-            a[c + 1] = requantised(sums[1], layer->multiplier[c + 1], layer->shift[c + 1], zero);
-            b[c + 1] = requantised(sums[3], layer->multiplier[c + 1], layer->shift[c + 1], zero);
+            weights += 16 * p.groups;
+            *a++ = requantised(sums[0], scale, zero);
+            *a++ = requantised(sums[1], scale + 1, zero);
+            *b++ = requantised(sums[2], scale, zero);
+            *b++ = requantised(sums[3], scale + 1, zero);
         }
     }
 }
 
 static void convolve_depthwise(const mujo_layer *layer, const int8_t *in, int8_t *out) {
-    const uint16_t channels = layer->channels;
+    const uint16_t channels = layer->channels, weights = (uint16_t)(layer->kernel * channels);
+    const mujo_scale *last = layer->scales + channels;
     const int32_t zero = 2 * layer->zero_out + 1;
-    uint16_t row, c;
-    for (row = 0; row < layer->rows; row++, in += layer->stride * channels, out += channels) {
-        for (c = 0; c < channels; c++) {
-            const int8_t *x = in + c, *w = layer->weights + c, *end = w + layer->kernel * channels;
-            int32_t sum = layer->bias[c];
-            for (; w != end; w += channels, x += channels) sum += *w * *x;
-            out[c] = requantised(sum, layer->multiplier[c], layer->shift[c], zero);
+    uint16_t row;
+    for (row = 0; row < layer->rows; row++, in += layer->stride * channels) {
+        const int8_t *first = in, *w = layer->weights;
+        const mujo_scale *scale;
+        for (scale = layer->scales; scale != last; scale += 4, first += 4, out += 4) {
+            int32_t s0 = scale[0].bias, s1 = scale[1].bias, s2 = scale[2].bias, s3 = scale[3].bias;
+            const int8_t *x = first, *end = w + weights;
+            for (; w != end; w += channels, x += channels) {
+#if MUJO_DSP
+                int8x4_t x4 = *(const four *)x, w4 = *(const four *)w;
+                int16x2_t x02 = even(x4), x13 = odd(x4), w02 = even(w4), w13 = odd(w4);
+                s0 = __smlabb(x02, w02, s0);
+                s1 = __smlabb(x13, w13, s1);
+                s2 = __smlatt(x02, w02, s2);
+                s3 = __smlatt(x13, w13, s3);
+#else
+                s0 += x[0] * w[0];
+                s1 += x[1] * w[1];
+                s2 += x[2] * w[2];
+                s3 += x[3] * w[3];
+#endif
+            }
+            w += 4 - weights;
+            out[0] = requantised(s0, scale, zero);
+            out[1] = requantised(s1, scale + 1, zero);
+            out[2] = requantised(s2, scale + 2, zero);
+            out[3] = requantised(s3, scale + 3, zero);
         }
     }
 }
 
 /* x * multiplier / 2**(31 + shift), rounded twice. */
-static inline int32_t scaled(int32_t x, int32_t multiplier, uint8_t shift) {
-    x = high(x, multiplier);
-    return shift ? (((x + (x >> 31)) >> (shift - 1)) + 1) >> 1 : x;
+static inline int32_t scaled(int32_t x, const mujo_scale *scale) {
+    x = high(x, scale->multiplier);
+    return scale->shift ? (((x + (x >> 31)) >> (scale->shift - 1)) + 1) >> 1 : x;
 }
 
 /* tensorflow/lite/kernels/internal/reference/integer_ops/add.h, with the 20 bits that add.cc gives it. */
 static void add(const mujo_layer *layer, const int8_t *in, const int8_t *other, int8_t *out) {
-    const int32_t *multiplier = layer->multiplier;
-    const uint8_t *shift = layer->shift;
+    const mujo_scale *scales = layer->scales;
     const int8_t *end = out + layer->rows * layer->channels;
     while (out != end) {
-        int32_t sum = scaled((*in++ - layer->zero) * (INT32_C(1) << 20), multiplier[0], shift[0]) +
-                      scaled((*other++ - layer->zero_other) * (INT32_C(1) << 20), multiplier[1], shift[1]);
-        *out++ = saturated(scaled(sum, multiplier[2], shift[2]) + layer->zero_out);
+        int32_t sum = scaled((*in++ + scales[0].bias) * (INT32_C(1) << 20), scales) +
+                      scaled((*other++ + scales[1].bias) * (INT32_C(1) << 20), scales + 1);
+        *out++ = half(2 * (scaled(sum, scales + 2) + layer->zero_out));
     }
 }
 
@@ -168,9 +204,9 @@ static void mean(const mujo_layer *layer, const int8_t *in, int8_t *out) {
     uint16_t row, c;
     for (c = 0; c < channels; c++) {
         const int8_t *x = in + c;
-        int32_t sum = layer->bias[0];
+        int32_t sum = layer->scales->bias;
         for (row = 0; row < layer->rows_in; row++, x += channels) sum += *x;
-        out[c] = requantised(sum, layer->multiplier[0], layer->shift[0], 2 * layer->zero_out + 1);
+        out[c] = requantised(sum, layer->scales, 2 * layer->zero_out + 1);
     }
 }
 

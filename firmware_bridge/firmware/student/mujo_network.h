@@ -45,25 +45,29 @@ void mujo_network_take(int8_t *embedding, const mujo_arena *arena);
 /* What mujo_model.c is made of; of no use elsewhere. */
 enum { MUJO_CONV, MUJO_DEPTHWISE, MUJO_ADD, MUJO_MEAN };
 
+/* sum -> (sum + bias) * multiplier / 2**(32 + shift) */
+typedef struct {
+    int32_t bias, multiplier;
+    uint8_t shift;
+} mujo_scale;
+
 /* A layer takes `rows_in` rows of `channels_in` at byte `in` of the arena and makes `rows` of `channels` at `out`.
  *
- * in, left, right   `in` is where `left` rows of padding begin, and `right` more come after the input: the layer
- *                   itself fills them with `zero`, the input's zero point
- * kernel, stride    in rows; a fully connected layer is a convolution of one row
- * weights           convolution: for every two outputs, for every four inputs, four of the one and four of the other
- *                   (inputs are made a multiple of four with zeros); depthwise: `kernel` rows of `channels`
- * bias              per output, with the input's zero point taken into it
- * multiplier, shift per output as TensorFlow Lite has them, the shift to the right and one less than there. Of an
- *                   addition: three, for its inputs and its output, the shifts as there
- * other, zero_other second input of an addition
- * zero_out          zero point of the output */
+ * in, left, right  `in` is where `left` rows of padding begin, and `right` more come after the input: the layer itself
+ *                  fills them with `zero`, the input's zero point
+ * kernel, stride   in rows; a fully connected layer is a convolution of one row
+ * weights          convolution: for every two outputs, for every four inputs, four of the one and four of the other
+ *                  (inputs are made a multiple of eight with zeros); depthwise: `kernel` rows of `channels`
+ * scales           one an output, the input's zero point taken into the bias; one of a mean. Of an addition three, for
+ *                  its inputs and its output, there with 2**(31 + shift) and the bias of the input itself
+ * other            second input of an addition
+ * zero_out         zero point of the output */
 typedef struct {
     const int8_t *weights;
-    const int32_t *bias, *multiplier;
-    const uint8_t *shift;
+    const mujo_scale *scales;
     uint16_t in, other, out, rows_in, rows, channels_in, channels;
     uint8_t kind, kernel, stride, left, right;
-    int8_t zero, zero_other, zero_out;
+    int8_t zero, zero_out;
 } mujo_layer;
 
 extern const mujo_layer mujo_layers[MUJO_LAYERS];

@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from textwrap import fill
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,9 @@ Ints = npt.NDArray[np.int64]
 ADD_BITS = 20
 """`left_shift` in add.cc: both inputs are scaled up by so many bits before they are brought to one scale."""
 
+PATCH = 8
+"""Inputs that the kernels multiply at a time."""
+
 SUM_LIMIT = 2**30
 """The kernels double a sum before they multiply it."""
 
@@ -35,7 +38,6 @@ TIME_FIRST = [0, 2, 3, 1]
 """(1, C, 1, T) -> (1, 1, T, C)"""
 
 WRITTEN = "Written by mujo-edge export; see mujo_network.h."
-ARRAYS = {"weights": "int8", "bias": "int32", "multiplier": "int32", "shift": "uint8"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,14 @@ class Signal:
     zero: int
 
 
+class Scale(NamedTuple):
+    """`mujo_scale` in mujo_network.h."""
+
+    bias: int
+    multiplier: int
+    shift: int
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """An entry of `mujo_layers`; fields are those of `mujo_layer` in mujo_network.h, which says what they hold."""
@@ -56,9 +66,7 @@ class Layer:
     kind: str
     inputs: tuple[Signal, ...]
     output: Signal
-    multiplier: tuple[int, ...]
-    shift: tuple[int, ...]
-    bias: tuple[int, ...] = ()
+    scales: tuple[Scale, ...]
     weights: tuple[int, ...] = ()
     kernel: int = 1
     stride: int = 1
@@ -67,8 +75,8 @@ class Layer:
 
     @property
     def patch(self) -> int:
-        """Input values of one output of a convolution, filled up to a multiple of four; 0 of another layer."""
-        return _fours(self.kernel * self.inputs[0].channels) if self.kind == "MUJO_CONV" else 0
+        """Input values of one output of a convolution, filled up to a multiple of eight; 0 of another layer."""
+        return _up(self.kernel * self.inputs[0].channels, PATCH) if self.kind == "MUJO_CONV" else 0
 
     @property
     def macs(self) -> int:
@@ -310,11 +318,9 @@ class _Reader:
             raise _refused("a sum that does not fit 31 bits")
         if self.tensor(inputs[1]).quantization.zeroPoint.any():
             raise _refused("weights with a zero point")
-        scales = np.broadcast_to(self.scales(inputs[1]), outputs).tolist()
-        multiplier, shift = _multipliers([signal.scale * scale / result.scale for scale in scales])
+        reals = np.broadcast_to(self.scales(inputs[1]), outputs) * signal.scale / result.scale
         ordered = _in_pairs(weights) if kind == "MUJO_CONV" else weights.T
-        values = tuple(bias.tolist()), tuple(ordered.ravel().tolist())
-        return Layer(kind, (signal,), result, multiplier, shift, *values)
+        return Layer(kind, (signal,), result, _scales(bias.tolist(), reals.tolist()), tuple(ordered.ravel().tolist()))
 
     def add(self, inputs: list[int], output: int, options: Any) -> None:
         one, other, result = self.plain(inputs[0]), self.plain(inputs[1]), self.signal(output)
@@ -325,8 +331,9 @@ class _Reader:
         parts = [quantized_multiplier(real) for real in reals]
         if max(shift for _, shift in parts) > 0:
             raise _refused("ADD with an output scale that is far too small")
-        multiplier, shift = tuple(m for m, _ in parts), tuple(-s for _, s in parts)
-        self.add_layer(Layer("MUJO_ADD", (one, other), result, multiplier, shift), options.fusedActivationFunction)
+        biases = (-one.zero, -other.zero, 0)
+        scales = tuple(Scale(bias, m, -shift) for bias, (m, shift) in zip(biases, parts, strict=True))
+        self.add_layer(Layer("MUJO_ADD", (one, other), result, scales), options.fusedActivationFunction)
 
     def mean(self, inputs: list[int], output: int, options: Any) -> None:
         signal, result = self.plain(inputs[0]), self.signal(output)
@@ -338,30 +345,31 @@ class _Reader:
         multiplier, shift = (multiplier << bits) // signal.rows, shift - bits
         if not -31 <= shift < 0 or signal.rows * 256 >= SUM_LIMIT:
             raise _refused(f"MEAN over {signal.rows} rows from scale {signal.scale:g} to {result.scale:g}")
-        layer = Layer("MUJO_MEAN", (signal,), result, (multiplier,), (-shift - 1,), (-signal.zero * signal.rows,))
-        self.add_layer(layer, self.schema.ActivationFunctionType.NONE)
+        scale = Scale(-signal.zero * signal.rows, multiplier, -shift - 1)
+        self.add_layer(Layer("MUJO_MEAN", (signal,), result, (scale,)), self.schema.ActivationFunctionType.NONE)
 
 
 def _refused(what: str) -> DataError:
     return DataError(f"the model cannot be written as C: {what}. Train the student of this version of mujo-edge")
 
 
-def _fours(n: int) -> int:
-    return -(-n // 4) * 4
+def _up(n: int, unit: int) -> int:
+    """The next multiple of `unit`."""
+    return -(-n // unit) * unit
 
 
-def _multipliers(reals: Sequence[float]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Per output: multiplier, and the shift to the right less one."""
+def _scales(biases: Sequence[int], reals: Sequence[float]) -> tuple[Scale, ...]:
+    """Of a layer's outputs. The kernels divide at least once by two, and keep the last time for the rounding."""
     parts = [quantized_multiplier(real) for real in reals]
     if any(shift >= 0 for multiplier, shift in parts if multiplier):
         raise _refused("an output scale that is less than twice that of the products")
-    return tuple(m for m, _ in parts), tuple(max(-s - 1, 0) for _, s in parts)
+    return tuple(Scale(bias, m, max(-shift - 1, 0)) for bias, (m, shift) in zip(biases, parts, strict=True))
 
 
 def _in_pairs(weights: Ints) -> Ints:
     """(outputs, values) -> (outputs / 2, values / 4, 2, 4), filled up with zeros."""
     outputs, values = weights.shape
-    full = np.zeros((outputs, _fours(values)), np.int64)
+    full = np.zeros((outputs, _up(values, PATCH)), np.int64)
     full[:, :values] = weights
     return full.reshape(outputs // 2, 2, -1, 4).swapaxes(1, 2)
 
@@ -377,8 +385,8 @@ def _places(layers: Sequence[Layer]) -> tuple[dict[int, int], int]:
             left[signal.index] = max(left[signal.index], layer.left * signal.channels)
             right[signal.index] = max(right[signal.index], layer.right * signal.channels)
     dies[layers[-1].output.index] = len(layers)
-    # A convolution reads whole fours of its last patch.
-    size = {i: _fours(left[i] + s.rows * s.channels + right[i] + 3) for i, s in signals.items()}
+    # A convolution reads its last patch in whole eights.
+    size = {i: _up(left[i] + s.rows * s.channels + right[i] + PATCH - 1, 4) for i, s in signals.items()}
     starts: dict[int, int] = {}
     for i in sorted(signals, key=lambda i: (-size[i], i)):
         taken = sorted((starts[j], size[j]) for j in starts if born[j] <= dies[i] and born[i] <= dies[j])
@@ -417,17 +425,22 @@ def source(network: Network) -> str:
     arrays, entries = [], []
     for n, layer in enumerate(network.layers):
         entry = {"kind": layer.kind}
-        for name, dtype in ARRAYS.items():
-            values: tuple[int, ...] = getattr(layer, name)
-            entry[name] = f"{name}_{n}" if values else "0"
-            if values:
-                arrays.append(f"static const {dtype}_t {name}_{n}[{len(values)}] = {{\n{_lines(map(str, values))}}};\n")
+        for name, ctype, items in (
+            ("weights", "int8_t", list(map(str, layer.weights))),
+            (
+                "scales",
+                "mujo_scale",
+                [f"{{{bias}, {multiplier}, {shift}}}" for bias, multiplier, shift in layer.scales],
+            ),
+        ):
+            entry[name] = f"{name}_{n}" if items else "0"
+            if items:
+                arrays.append(f"static const {ctype} {name}_{n}[{len(items)}] = {{\n{_lines(items)}}};\n")
         for name, (value, most) in _numbers(layer, network.places).items():
             if not 0 <= value <= most:
                 raise _refused(f"layer {n} has {name} {value}")
             entry[name] = str(value)
-        zeros = {"zero": layer.inputs[0].zero, "zero_other": layer.inputs[-1].zero, "zero_out": layer.output.zero}
-        entry |= {name: str(value) for name, value in zeros.items()}
+        entry |= {"zero": str(layer.inputs[0].zero), "zero_out": str(layer.output.zero)}
         entries.append(_lines(f".{name} = {value}" for name, value in entry.items()))
     table = (
         "const mujo_layer mujo_layers[MUJO_LAYERS] = {\n"
