@@ -1,14 +1,12 @@
 """A trained student becomes a bundle: quantise for every runtime, judge every file, write the folder whole.
 
-python -m training.export runs/base/student.pt mujo_edge/assets/bundles/mujo-student
+python -m training.export runs/base/release.pt mujo_edge/assets/bundles/mujo-student --results docs/protocol-v1
 """
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,9 +17,11 @@ import typer
 
 from mujo_edge.bundle import LEAST_SNR_DB, compare, normalise, verify
 from mujo_edge.core import F32, DataError, UsageError
+from mujo_edge.files import written_aside
 from mujo_edge.manifest import (
     Label,
     LabelSet,
+    LoweredFile,
     Manifest,
     ModelFile,
     Parity,
@@ -34,9 +34,12 @@ from mujo_edge.runtimes import open_model
 from mujo_edge.signal import InputSpec, prepare
 from training.command import run
 from training.equalise import equalise
+from training.lower import BACKENDS, left_out
+from training.metadata import Facts
 from training.micro import least_arena, micro_embeddings
 from training.quantize import float_embeddings, float_litert, quantize_executorch, quantize_litert, quantize_onnx
-from training.student import Student, StudentConfig
+from training.report import card_table, read_results
+from training.student import Student, StudentConfig, macs
 
 LEAST_WINDOWS = 1000
 LEAST_AGREEMENT = 0.99
@@ -61,7 +64,7 @@ class Release:
     `training` is the provenance: recipe, seeds, data hashes, "git_commit", and "corpora", one table a
     training set with name, title, licence, open_licence, citation, home, subjects and windows.
     `metrics` may hold "results": tables with dataset, task, metric and value, for the model card's front matter,
-    and "held_out": label set -> what `training.calibrate` measured.
+    "held_out": label set -> what `training.calibrate` measured, and "protocol_v1": what `read_results` gives.
     """
 
     label_sets: Sequence[LabelSet]
@@ -90,60 +93,51 @@ def export_bundle(
         DataError: a file fails the gate: top-1 agreement below 99 %, SNR below 20 dB, the int8 .tflite
             above 100 KB, in more than one XNNPACK partition, or above 32 KiB in tflite-micro. Nothing is left behind.
     """
-    if out.exists() and not (out / "bundle.json").is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} exists and is no bundle; choose another folder or empty it first")
     if len(gate.x) < LEAST_WINDOWS:
         raise UsageError(f"the parity gate needs {LEAST_WINDOWS} real windows and was given {len(gate.x)}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}"
-    try:
+    with written_aside(out, lambda folder: (folder / "bundle.json").is_file(), "bundle") as partial:
         write_bundle(partial, model, spec, calibration, gate, release)
         verify(read_manifest(partial))
-        move_into_place(partial, out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return read_manifest(out)
 
 
-def move_into_place(new: Path, out: Path) -> None:
-    """Rename `new` to `out`, with the bundle that was there set aside in between."""
-    old = new.with_name(new.name + ".old")
-    if out.exists():
-        out.replace(old)
-    try:
-        new.replace(out)
-    except OSError:
-        if old.exists():
-            old.replace(out)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def write_bundle(folder: Path, model: Student, spec: InputSpec, calibration: F32, gate: Gate, release: Release) -> None:
-    """Everything of a bundle into `folder`, which must not exist. Raises `DataError` at the first failed check."""
+    """Everything of a bundle into `folder`, which is empty. Raises `DataError` at the first failed check."""
     calibration, windows = prepare(calibration, spec), prepare(gate.x, spec)
     truth = normalise(float_embeddings(model, windows))
     by_name = {labels.name: labels for labels in release.label_sets}
-    folder.mkdir()
+    facts = Facts(release.name, release.version, spec, truth.shape[1], release.label_sets, release.default_label_set)
     models: list[ModelFile] = []
+    lowered: list[LoweredFile] = []
     sizes: dict[str, int] = {}
 
     def judge(file: str, embeddings: F32) -> Parity:
         return gated(file, compare(truth, normalise(embeddings), by_name, gate.member))
 
-    def add(file: str, runtime: str, precision: Literal["int8", "fp32"], content: bytes) -> None:
-        models.append(ModelFile(file, runtime, precision, judge(file, open_model(content, runtime).run(windows))))
+    def keep(file: str, content: bytes) -> None:
         (folder / file).write_bytes(content)
         sizes[file] = len(content)
+
+    def add(file: str, runtime: str, precision: Literal["int8", "fp32"], content: bytes) -> None:
+        models.append(ModelFile(file, runtime, precision, judge(file, open_model(content, runtime).run(windows))))
+        keep(file, content)
 
     equal = equalise(model, calibration)
     int8 = quantize_litert(equal, calibration)
     add("student_int8.tflite", "litert", "int8", int8)
     arena_bytes = check_small(int8, windows)
     judge("student_int8.tflite in tflite-micro", micro_embeddings(int8, windows, arena_bytes))
-    add("student_int8.pte", "executorch", "int8", quantize_executorch(equal, calibration, spec))
-    add("student_int8.onnx", "onnx", "int8", quantize_onnx(equal, calibration))
+    add("student_int8.pte", "executorch", "int8", quantize_executorch(equal, calibration, facts))
+    add("student_int8.onnx", "onnx", "int8", quantize_onnx(equal, calibration, facts))
     add("student_fp32.tflite", "litert", "fp32", float_litert(model, calibration))
+    for backend in BACKENDS:
+        if not backend.obstacle:
+            made = backend.lower(equal, calibration, facts, windows)
+            parity = judge(backend.file, made.embeddings)
+            lowered.append(
+                LoweredFile(backend.file, backend.name, backend.precision, made.operators, parity, backend.measured)
+            )
+            keep(backend.file, made.content)
     (folder / "prototypes").mkdir()
     for labels in release.label_sets:
         np.save(folder / "prototypes" / f"{labels.name}.npy", labels.prototypes)
@@ -158,6 +152,7 @@ def write_bundle(folder: Path, model: Student, spec: InputSpec, calibration: F32
         "input": asdict(spec),
         "embedding_dim": truth.shape[1],
         "models": [asdict(model_file) for model_file in models],
+        "lowered": [asdict(lowered_file) for lowered_file in lowered],
         "label_sets": {labels.name: label_set_table(labels) for labels in release.label_sets},
         "default_label_set": release.default_label_set,
         "reference": "reference.npz",
@@ -166,10 +161,12 @@ def write_bundle(folder: Path, model: Student, spec: InputSpec, calibration: F32
         "metrics": {
             **release.metrics,
             "parameters": sum(p.numel() for p in model.parameters()),
+            "macs": macs(model, spec.window),
             "tflite_micro_arena_bytes": arena_bytes,
         },
     }
-    (folder / "MODEL_CARD.md").write_text(model_card(table, spec, models, sizes, release.label_sets), "utf-8")
+    card = model_card(table, spec, models, lowered, sizes, release.label_sets)
+    (folder / "MODEL_CARD.md").write_text(card, "utf-8")
     write_manifest(folder, table)
 
 
@@ -200,6 +197,7 @@ def model_card(
     table: Mapping[str, Any],
     spec: InputSpec,
     models: Sequence[ModelFile],
+    lowered: Sequence[LoweredFile],
     sizes: Mapping[str, int],
     label_sets: Sequence[LabelSet],
 ) -> str:
@@ -209,22 +207,27 @@ def model_card(
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("training"), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
-    corpora = table["training"]["corpora"]
+    corpora, metrics = table["training"]["corpora"], table["metrics"]
+    protocol = metrics.get("protocol_v1")
     return templates.get_template("model_card.md.j2").render(
         name=table["name"],
         version=table["version"],
         created=table["created"],
         dim=table["embedding_dim"],
-        parameters=table["metrics"]["parameters"],
-        arena_bytes=table["metrics"]["tflite_micro_arena_bytes"],
+        parameters=metrics["parameters"],
+        macs=metrics["macs"],
+        arena_bytes=metrics["tflite_micro_arena_bytes"],
         default_label_set=table["default_label_set"],
         git_commit=table["training"].get("git_commit"),
         licence="apache-2.0" if all(corpus["open_licence"] for corpus in corpora) else "other",
         corpora=corpora,
-        results=table["metrics"].get("results", []),
-        held_out=table["metrics"].get("held_out", {}),
+        results=metrics.get("results", []),
+        held_out=metrics.get("held_out", {}),
+        protocol=protocol,
+        protocol_table=card_table(protocol["rows"]) if protocol else None,
         spec=spec,
         models=models,
+        lowered=lowered,
         sizes=sizes,
         label_sets=label_sets,
     )
@@ -279,15 +282,23 @@ def load_checkpoint(path: Path) -> tuple[Student, InputSpec, F32, Gate, Release]
 def main(
     checkpoint: Annotated[Path, typer.Argument(help="What training wrote: network, label sets, windows, provenance.")],
     out: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
+    results: Annotated[
+        Path | None, typer.Option(help="Folder of training.evaluate with the scores of this network, for the card.")
+    ] = None,
+    version: Annotated[str | None, typer.Option(help="Version of the bundle, by default the checkpoint's.")] = None,
 ) -> None:
     """Quantise a trained student for every runtime, judge every file and write a bundle."""
-    manifest = export_bundle(out, *load_checkpoint(checkpoint))
-    for model in manifest.models:
-        parity = model.parity
-        typer.echo(
-            f"{model.file:<20} {(out / model.file).stat().st_size:>8} bytes  agreement {parity.top1_agreement:.4f}  "
-            f"SNR {parity.snr_db:.1f} dB"
-        )
+    model, spec, calibration, gate, release = load_checkpoint(checkpoint)
+    release = replace(release, version=version or release.version)
+    if results:
+        protocol = read_results(results, model.config)
+        release = replace(release, metrics={**release.metrics, "protocol_v1": protocol})
+    manifest = export_bundle(out, model, spec, calibration, gate, release)
+    for file, parity in [(file.file, file.parity) for file in (*manifest.models, *manifest.lowered)]:
+        measured = f"agreement {parity.top1_agreement:.4f}  SNR {parity.snr_db:.1f} dB" if parity else "not measured"
+        typer.echo(f"{file:<20} {(out / file).stat().st_size:>8} bytes  {measured}")
+    for line in left_out():
+        typer.echo(line, err=True)
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from mujo_edge.core import F32
 from mujo_edge.runtimes import open_model
 from mujo_edge.runtimes.quiet import without_lines
-from mujo_edge.signal import InputSpec
 from training.equalise import equalise
+from training.metadata import Facts
 from training.student import Student
 
 CALIBRATION_BATCH = 64
@@ -36,7 +36,8 @@ def quiet() -> Iterator[None]:
     """Without the progress lines and warnings that the converters print for every model."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
-    native = without_lines(b"I0000 ", b"WARNING: All log messages", b"Failed to load ", b"W0", b"W1", b"[cpuinfo_utils")
+    notices = (b"I0000 ", b"WARNING: All log messages", b"Failed to load ", b"W0", b"W1", b"[cpuinfo_utils")
+    native = without_lines(*notices, b"\rConverting PyTorch Frontend", b"\rRunning MIL ")
     try:
         with warnings.catch_warnings(), redirect_stdout(StringIO()), native:
             warnings.simplefilter("ignore")
@@ -115,10 +116,8 @@ def short_names(model: bytes) -> bytes:
 
 
 @quiet()
-def quantize_executorch(model: nn.Module, calibration: F32, spec: InputSpec) -> bytes:
-    """Static int8 .pte for XNNPACK, float input and output.
-
-    Constant methods `rate_hz`, `window`, `scale` and `clip` tell an app what to feed it.
+def quantize_executorch(model: nn.Module, calibration: F32, facts: Facts) -> bytes:
+    """Static int8 .pte for XNNPACK, float input and output, with `facts` as constant methods.
 
     Raises:
         ValueError: the graph did not lower to exactly one XNNPACK subgraph.
@@ -132,18 +131,14 @@ def quantize_executorch(model: nn.Module, calibration: F32, spec: InputSpec) -> 
     from executorch.exir import to_edge_transform_and_lower
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    constants = {
-        "rate_hz": spec.rate_hz,
-        "window": spec.window,
-        "scale": torch.tensor(spec.scale, dtype=torch.float32),
-        "clip": spec.clip,
-    }
     graph = torch.export.export(frozen(model), example(calibration)).module(check_guards=False)
     quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
     prepared = prepare_pt2e(graph, quantizer)
     observe(prepared, calibration)
     program = torch.export.export(convert_pt2e(prepared), example(calibration))
-    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()], constant_methods=constants)
+    lowered = to_edge_transform_and_lower(
+        program, partitioner=[XnnpackPartitioner()], constant_methods=facts.constants()
+    )
     info = get_delegation_info(lowered.exported_program().graph_module)
     if info.num_delegated_subgraphs != 1:
         raise ValueError(
@@ -181,8 +176,9 @@ def float_onnx(model: nn.Module, calibration: F32) -> Any:
 
 
 @quiet()
-def quantize_onnx(model: nn.Module, calibration: F32) -> bytes:
-    """Static int8 .onnx in QDQ form, float input and output, batch of any length."""
+def quantize_onnx(model: nn.Module, calibration: F32, facts: Facts) -> bytes:
+    """Static int8 .onnx in QDQ form, float input and output, batch of any length, `facts` as property "mujo.json"."""
+    import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
@@ -204,7 +200,9 @@ def quantize_onnx(model: nn.Module, calibration: F32) -> bytes:
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
         )
-        return out.read_bytes()
+        proto = onnx.load(out)
+    onnx.helper.set_model_props(proto, {"mujo.json": facts.mujo_json()})
+    return bytes(proto.SerializeToString())
 
 
 def quantized_embeddings(model: Student, calibration: F32, windows: F32) -> F32:

@@ -6,18 +6,23 @@ import json
 import tomllib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mujo_edge.core import UsageError
 from training.corpora import get
 
 if TYPE_CHECKING:
     from training.evaluate import Score
+    from training.student import StudentConfig
 
 PEERS = Path(__file__).parent / "recipes" / "protocol_v1.toml"
 PEER_FOLDS = (0, 1)
+CARD_ROWS = ("student int8", "random fp32", "forest")
+"""What a bundle says of protocol v1: what ships, the same network from random init, and the forest on hand features."""
 
 Key = tuple[str, int, str, float]
 """(row, channels, corpus, fraction); the row carries its variant, as in "student int8"."""
@@ -137,3 +142,45 @@ def plot_confusion(scores: Sequence[Score], corpus: str, path: Path) -> None:
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def read_results(folder: Path, network: StudentConfig) -> dict[str, Any]:
+    """What `training.evaluate` left in `folder`, for a bundle's metrics: "git_commit", and "rows" with mean and sd.
+
+    A row has row, channels, corpus, fraction, mean and sd of macro-F1 over the folds, and how many folds and seeds.
+
+    Raises:
+        UsageError: no results there, or those of another network.
+    """
+    try:
+        about = json.loads((folder / "run.json").read_text("utf-8"))
+        table = json.loads((folder / "table.json").read_text("utf-8"))
+        evaluated = about["config"]["recipe"]["pretrain"]["encoder"]
+        rows = [
+            {key: entry[key] for key in ("row", "channels", "corpus", "fraction", "mean", "sd")}
+            | {"folds": len(entry["folds"]), "seeds": min(map(len, entry["folds"].values()))}
+            for entry in table
+            if entry["row"] in CARD_ROWS
+        ]
+        commit = str(about["git_commit"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{folder} has no results to read: {error!r}. Give the folder that training.evaluate wrote with --out"
+        ) from error
+    if evaluated != json.loads(json.dumps(asdict(network))):
+        raise UsageError(f"{folder} has the results of another network; evaluate this one with training.evaluate")
+    return {"git_commit": commit, "rows": rows}
+
+
+def card_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Headings and lines of the card's table: a line for each share of labels, channels and model; a column a set."""
+    corpora = list(dict.fromkeys(row["corpus"] for row in rows))
+    lines = []
+    for fraction, channels, _, name in sorted(
+        {(row["fraction"], row["channels"], CARD_ROWS.index(row["row"]), row["row"]) for row in rows}
+    ):
+        own = {r["corpus"]: r for r in rows if (r["fraction"], r["channels"], r["row"]) == (fraction, channels, name)}
+        runs = f"{min(row['folds'] for row in own.values())} x {min(row['seeds'] for row in own.values())}"
+        cells = [f"{own[corpus]['mean']:.3f} ± {own[corpus]['sd']:.3f}" if corpus in own else "" for corpus in corpora]
+        lines.append([f"{fraction:.0%}", str(channels), name, runs, *cells])
+    return ["labels", "channels", "model", "folds x seeds", *(get(corpus).title for corpus in corpora)], lines

@@ -34,6 +34,7 @@ from training.distill import distill
 from training.export import Gate, Release, export_bundle, save_checkpoint
 from training.labels import Vocabulary, read_vocabulary
 from training.loop import load_tensors, progress_bar, save_tensors
+from training.lower import left_out
 from training.pretrain import JointModel, Pool, Words, make_pool, pretrain
 from training.provenance import data_sha256, describe, plain
 from training.recipe import Recipe, read_recipe
@@ -210,8 +211,10 @@ def main(
     release = this.release(teacher, student)
     target = bundle or this.out / "mujo-student"
     manifest = this.bundle(student, release, target)
-    for model in manifest.models:
+    for model in (*manifest.models, *manifest.lowered):
         typer.echo(f"{model.file}: {(target / model.file).stat().st_size} bytes, {model.parity}")
+    for line in left_out():
+        typer.echo(line, err=True)
     for name, metrics in release.metrics["held_out"].items():
         typer.echo(
             f"{name}: " + ", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in metrics.items())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 
@@ -72,3 +73,16 @@ class Student(nn.Module):
         """(N, 6, 1, T) -> (N, D), not normalised."""
         features = self.pool(self.blocks(self.stem(x))).flatten(1)
         return self.project(self.dropout(features))
+
+
+def macs(model: Student, window: int) -> int:
+    """Multiply-accumulates of one window of `window` samples, zeros of the padding included.
+
+    Half of the floating-point operations that PyTorch counts: 2 for each weight of a convolution or a linear layer and
+    each value that it gives. Pooling, activations and the residual additions are not among them.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, model.config.channels, 1, window))
+    return int(counter.get_total_flops() // 2)
