@@ -21,7 +21,7 @@ static inline int32_t high(int32_t x, int32_t multiplier) {
 
 /* x / 2, rounded down, as int8. */
 static inline int8_t half(int32_t x) {
-#if MUJO_DSP
+#if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
     __asm__("ssat %0, #8, %1, asr #1" : "=r"(x) : "r"(x));
     return (int8_t)x;
 #else
@@ -33,9 +33,9 @@ static inline int8_t half(int32_t x) {
 /* MultiplyByQuantizedMultiplier of tensorflow/lite/kernels/internal/common.cc, where it rounds twice: `high`, then a
  * division by 2**(shift + 1) that rounds half away from zero. `zero` is 1 + twice the output's zero point: the second
  * rounding and the zero point are one addition before the last bit goes. */
-static inline int8_t requantised(int32_t sum, const mujo_scale *scale, int32_t zero) {
-    int32_t x = high(sum, scale->multiplier);
-    return half(((x + (x >> 31)) >> scale->shift) + zero);
+static inline int8_t requantised(int32_t sum, int32_t multiplier, uint8_t shift, int32_t zero) {
+    int32_t x = high(sum, multiplier);
+    return half(((x + (x >> 31)) >> shift) + zero);
 }
 
 #if MUJO_DSP
@@ -117,6 +117,13 @@ static inline void multiply(const patch *p, const int8_t *weights, int32_t sums[
 #endif
 }
 
+static inline void requantise_two(int32_t x, int32_t y, const mujo_scale *scale, int32_t zero, int8_t *a, int8_t *b) {
+    const int32_t multiplier = scale->multiplier; /* read before a store that might change it, as C sees it */
+    const uint8_t shift = scale->shift;
+    *a = requantised(x, multiplier, shift, zero);
+    *b = requantised(y, multiplier, shift, zero);
+}
+
 static void convolve(const mujo_layer *layer, const int8_t *in, int8_t *out) {
     const uint16_t channels = layer->channels, step = (uint16_t)(layer->stride * layer->channels_in);
     const mujo_scale *end = layer->scales + channels;
@@ -138,10 +145,8 @@ static void convolve(const mujo_layer *layer, const int8_t *in, int8_t *out) {
             sums[1] = sums[3] = scale[1].bias;
             multiply(&p, weights, sums);
             weights += 16 * p.groups;
-            *a++ = requantised(sums[0], scale, zero);
-            *a++ = requantised(sums[1], scale + 1, zero);
-            *b++ = requantised(sums[2], scale, zero);
-            *b++ = requantised(sums[3], scale + 1, zero);
+            requantise_two(sums[0], sums[2], scale, zero, a++, b++);
+            requantise_two(sums[1], sums[3], scale + 1, zero, a++, b++);
         }
     }
 }
@@ -173,40 +178,42 @@ static void convolve_depthwise(const mujo_layer *layer, const int8_t *in, int8_t
 #endif
             }
             w += 4 - weights;
-            out[0] = requantised(s0, scale, zero);
-            out[1] = requantised(s1, scale + 1, zero);
-            out[2] = requantised(s2, scale + 2, zero);
-            out[3] = requantised(s3, scale + 3, zero);
+            out[0] = requantised(s0, scale[0].multiplier, scale[0].shift, zero);
+            out[1] = requantised(s1, scale[1].multiplier, scale[1].shift, zero);
+            out[2] = requantised(s2, scale[2].multiplier, scale[2].shift, zero);
+            out[3] = requantised(s3, scale[3].multiplier, scale[3].shift, zero);
         }
     }
 }
 
 /* x * multiplier / 2**(31 + shift), rounded twice. */
-static inline int32_t scaled(int32_t x, const mujo_scale *scale) {
-    x = high(x, scale->multiplier);
-    return scale->shift ? (((x + (x >> 31)) >> (scale->shift - 1)) + 1) >> 1 : x;
+static inline int32_t scaled(int32_t x, int32_t multiplier, uint8_t shift) {
+    x = high(x, multiplier);
+    return shift ? (((x + (x >> 31)) >> (shift - 1)) + 1) >> 1 : x;
 }
 
 /* tensorflow/lite/kernels/internal/reference/integer_ops/add.h, with the 20 bits that add.cc gives it. */
 static void add(const mujo_layer *layer, const int8_t *in, const int8_t *other, int8_t *out) {
-    const mujo_scale *scales = layer->scales;
+    const mujo_scale one = layer->scales[0], two = layer->scales[1], sum = layer->scales[2];
     const int8_t *end = out + layer->rows * layer->channels;
     while (out != end) {
-        int32_t sum = scaled((*in++ + scales[0].bias) * (INT32_C(1) << 20), scales) +
-                      scaled((*other++ + scales[1].bias) * (INT32_C(1) << 20), scales + 1);
-        *out++ = half(2 * (scaled(sum, scales + 2) + layer->zero_out));
+        int32_t x = scaled((*in++ + one.bias) * (INT32_C(1) << 20), one.multiplier, one.shift);
+        int32_t y = scaled((*other++ + two.bias) * (INT32_C(1) << 20), two.multiplier, two.shift);
+        *out++ = half(2 * (scaled(x + y, sum.multiplier, sum.shift) + sum.bias));
     }
 }
 
 /* QuantizedMeanOrSum of tensorflow/lite/kernels/internal/reference/reduce.h: the count is in the multiplier. */
 static void mean(const mujo_layer *layer, const int8_t *in, int8_t *out) {
     const uint16_t channels = layer->channels;
+    const mujo_scale scale = *layer->scales;
+    const int32_t zero = 2 * layer->zero_out + 1;
     uint16_t row, c;
     for (c = 0; c < channels; c++) {
         const int8_t *x = in + c;
-        int32_t sum = layer->scales->bias;
+        int32_t sum = scale.bias;
         for (row = 0; row < layer->rows_in; row++, x += channels) sum += *x;
-        out[c] = requantised(sum, layer->scales, 2 * layer->zero_out + 1);
+        out[c] = requantised(sum, scale.multiplier, scale.shift, zero);
     }
 }
 

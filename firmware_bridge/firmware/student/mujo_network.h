@@ -58,8 +58,8 @@ typedef struct {
  * kernel, stride   in rows; a fully connected layer is a convolution of one row
  * weights          convolution: for every two outputs, for every four inputs, four of the one and four of the other
  *                  (inputs are made a multiple of eight with zeros); depthwise: `kernel` rows of `channels`
- * scales           one an output, the input's zero point taken into the bias; one of a mean. Of an addition three, for
- *                  its inputs and its output, there with 2**(31 + shift) and the bias of the input itself
+ * scales           one an output, the input's zero point taken into the bias; one of a mean. Of an addition three, with
+ *                  2**(31 + shift): for its inputs with the bias before, for its output with the bias after
  * other            second input of an addition
  * zero_out         zero point of the output */
 typedef struct {

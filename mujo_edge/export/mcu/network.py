@@ -331,7 +331,7 @@ class _Reader:
         parts = [quantized_multiplier(real) for real in reals]
         if max(shift for _, shift in parts) > 0:
             raise _refused("ADD with an output scale that is far too small")
-        biases = (-one.zero, -other.zero, 0)
+        biases = (-one.zero, -other.zero, result.zero)
         scales = tuple(Scale(bias, m, -shift) for bias, (m, shift) in zip(biases, parts, strict=True))
         self.add_layer(Layer("MUJO_ADD", (one, other), result, scales), options.fusedActivationFunction)
 
