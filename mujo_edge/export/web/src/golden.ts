@@ -121,7 +121,8 @@ function expected(row: Row): string {
 /** Largest |a - b| of any value; infinite where there are not as many. */
 export function largestDelta(a: readonly Float32Array[], b: readonly Float32Array[]): number {
   if (a.length !== b.length) return Infinity;
-  return a.reduce((most, row, i) => row.reduce((worst, value, k) => Math.max(worst, Math.abs(value - b[i][k])), most), 0);
+  const deltas = a.map((row, i) => row.reduce((most, value, k) => Math.max(most, Math.abs(value - b[i][k])), 0));
+  return deltas.reduce((most, delta) => Math.max(most, delta), 0);
 }
 
 /** 10 log10(sum a^2 / sum (a - b)^2) of as many rows. */

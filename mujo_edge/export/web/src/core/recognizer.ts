@@ -6,6 +6,7 @@ import type { Contract, Event, Gap, LabelSet, Prediction, Runtime, StreamInfo, S
 import { Framer, type Window } from "./windowing";
 
 export class Recognizer {
+  private readonly channels: 3 | 6;
   private readonly framer: Framer;
   private readonly smoother: Smoother;
   private readonly names: readonly string[];
@@ -15,7 +16,7 @@ export class Recognizer {
   /**
    * @param contract mujo.json
    * @param labels one of its label sets
-   * @param stream what comes in; throws where it has more channels than the label set was made for
+   * @param stream what comes in; a gyroscope that the label set was made without is left out
    * @param runtime the model
    */
   constructor(
@@ -24,7 +25,8 @@ export class Recognizer {
     private readonly stream: StreamInfo,
     private readonly runtime: Pick<Runtime, "embed">,
   ) {
-    this.framer = new Framer(contract.input, stream);
+    this.channels = Math.min(stream.channels, labels.channels) as 3 | 6;
+    this.framer = new Framer(contract.input, { ...stream, channels: this.channels });
     this.smoother = new Smoother(labels.smoothing);
     this.names = names(labels);
   }
@@ -39,10 +41,11 @@ export class Recognizer {
    * Calls may overlap: they are answered in the order in which they were made.
    */
   push(tS: Float64Array, x: Float32Array): Promise<Event[]> {
-    if (x.length !== tS.length * this.stream.channels) {
-      throw new RangeError(`${tS.length} times but ${x.length} values of ${this.stream.channels} channels`);
+    const given = this.stream.channels;
+    if (x.length !== tS.length * given) {
+      throw new RangeError(`${tS.length} times but ${x.length} values of ${given} channels`);
     }
-    const cut = this.framer.update(tS, x);
+    const cut = this.framer.update(tS, x.filter((_, i) => i % given < this.channels));
     return this.afterwards(() => this.classify(cut));
   }
 
@@ -96,7 +99,7 @@ export class Recognizer {
 
   /** Whether the accelerometer has one value all along. */
   private repeats(x: Float32Array): boolean {
-    const { channels } = this.stream;
+    const { channels } = this;
     return x.every((value, i) => i % channels >= 3 || value === x[i % channels]);
   }
 
