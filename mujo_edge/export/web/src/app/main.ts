@@ -78,11 +78,13 @@ function listen(contract: Contract, runtime: Runtime, store: Store | null): void
     showState(run);
   };
 
+  const idle = (seconds: number): void => showLabel("No samples", null, `None for ${seconds.toFixed(0)} s.`);
+
   start.addEventListener("click", async () => {
     problem("");
     showPhase("starting");
     try {
-      run = await Run.start(contract, set.value, runtime, store, { recognised, problem });
+      run = await Run.start(contract, set.value, runtime, store, { recognised, idle, problem });
     } catch (error) {
       problem((error as Error).message);
       return showPhase("ready");
@@ -92,7 +94,7 @@ function listen(contract: Contract, runtime: Runtime, store: Store | null): void
     const windowS = contract.input.window / contract.input.rate_hz;
     showLabel("Listening", null, `The first label comes after ${windowS} s.`);
     showLanes(run.tally, [], null);
-    stop.focus();
+    pause.focus();
     await sessions?.show();
   });
   pause.addEventListener("click", () => {

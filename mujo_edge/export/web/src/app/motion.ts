@@ -8,9 +8,6 @@
 
 const DEG = Math.PI / 180;
 
-/** Without a motion event for so long after the start, the person is told. */
-const PATIENCE_MS = 2500;
-
 /** Consecutive samples: `tS` (n) seconds since the first of the session, `x` (n * C) m/s2 and rad/s, row by row. */
 export interface Batch {
   readonly tS: Float64Array;
@@ -56,21 +53,15 @@ export class Motion {
   private times: number[] = [];
   private rows: number[] = [];
   private originMs: number | null = null;
-  private patience = 0;
   /** Known with the first sample; a device without a gyroscope has 3. */
   channels: 3 | 6 | null = null;
 
-  /** `silent` is called if no motion event comes. */
-  constructor(private readonly silent: () => void) {}
-
   start(): void {
     addEventListener("devicemotion", this.moved);
-    this.patience = window.setTimeout(this.silent, PATIENCE_MS);
   }
 
   stop(): void {
     removeEventListener("devicemotion", this.moved);
-    clearTimeout(this.patience);
   }
 
   /** The samples since the last call. */
@@ -86,7 +77,6 @@ export class Motion {
     const r = event.rotationRate;
     // Where there is no sensor, browsers send one event of nulls.
     if (!a || a.x === null || a.y === null || a.z === null) return;
-    clearTimeout(this.patience);
     const turns = r !== null && r.alpha !== null && r.beta !== null && r.gamma !== null;
     this.channels ??= turns ? 6 : 3;
     this.originMs ??= event.timeStamp;

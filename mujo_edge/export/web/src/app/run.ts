@@ -9,6 +9,9 @@ import { Median, Tally } from "./tally";
 /** Samples are stored and recognised so often; a tab that is killed loses no more than this. */
 const BATCH_MS = 250;
 
+/** Without a sample for so long, the person is told. */
+const PATIENCE_S = 2.5;
+
 /** Windows over which the shown inference time is the middle one. */
 const LATENCIES = 100;
 
@@ -21,6 +24,8 @@ export type RunState = "running" | "paused" | "stopped";
 export interface Listener {
   /** After every batch, with what it brought. */
   recognised(events: readonly Event[]): void;
+  /** No sample has come for so long. */
+  idle(seconds: number): void;
   /** Something the person should know; "" when it is over. */
   problem(text: string): void;
 }
@@ -34,7 +39,7 @@ export class Run {
   /** Seconds since the first sample. */
   durationS = 0;
 
-  private readonly motion = new Motion(() => this.say(SILENT));
+  private readonly motion = new Motion();
   private readonly awake = new Awake();
   private readonly labels: LabelSet;
   private readonly hopS: number;
@@ -42,11 +47,12 @@ export class Run {
   private timer = 0;
   private working: Promise<void> = Promise.resolve();
   private said = "";
+  private heardMs = 0;
   /** Number of the next stored batch, and what is not stored yet. */
   private number = 0;
   private batches: Batch[] = [];
   private events: Event[] = [];
-  private release: () => void = () => undefined;
+  private release!: () => void;
 
   private constructor(
     private readonly contract: Contract,
@@ -70,7 +76,8 @@ export class Run {
   ): Promise<Run> {
     await allowMotion();
     const run = new Run(contract, labelSet, runtime, store, listener);
-    void navigator.locks?.request(lockName(run.id), () => new Promise<void>((done) => (run.release = done)));
+    const over = new Promise<void>((done) => (run.release = done));
+    void navigator.locks?.request(lockName(run.id), () => over);
     document.addEventListener("visibilitychange", run.flush);
     addEventListener("pagehide", run.flush);
     run.resume();
@@ -89,6 +96,7 @@ export class Run {
 
   resume(): void {
     this.state = "running";
+    this.heardMs = performance.now();
     this.motion.start();
     this.awake.hold();
     this.timer = window.setInterval(this.flush, BATCH_MS);
@@ -115,6 +123,13 @@ export class Run {
 
   private readonly flush = (): void => {
     const batch = this.motion.take();
+    const now = performance.now();
+    if (batch.tS.length) this.heardMs = now;
+    const idleS = (now - this.heardMs) / 1000;
+    if (this.state === "running" && !document.hidden && idleS > PATIENCE_S) {
+      if (!this.samples && this.said !== SILENT) this.say(SILENT);
+      this.listener.idle(idleS);
+    }
     if (batch.tS.length || this.batches.length) this.working = this.working.then(() => this.work(batch));
   };
 
@@ -156,7 +171,7 @@ export class Run {
     const events = [...this.events];
     try {
       await this.store?.append(this.meta(), this.number, batches, events);
-      this.number += Math.max(1, batches.length);
+      this.number += batches.length;
       this.batches.splice(0, batches.length);
       this.events.splice(0, events.length);
       if (this.said.startsWith(UNSTORED)) this.say("");

@@ -20,7 +20,7 @@ export class Sessions {
     const running = new Set(held.map((lock) => lock.name));
     at("sessions-none").hidden = sessions.length > 0;
     at("sessions").replaceChildren(
-      ...sessions.map((session) => this.item(session, running.has(lockName(session.id)))),
+      ...sessions.map((session) => this.item(session, !session.stopped && running.has(lockName(session.id)))),
     );
   }
 

@@ -68,8 +68,8 @@ export class Store {
   }
 
   /**
-   * What came since the last call, all of it or nothing: samples as batches `number` and following, events, and what is
-   * known of the session now. The name is left as the person gave it.
+   * What came since the last call, all of it or nothing: batches, the first of them as `number`, the events that they
+   * brought or those before, and what is known of the session now. The name is left as the person gave it.
    */
   async append(session: SessionMeta, number: number, batches: readonly Batch[], events: readonly Event[]): Promise<void> {
     const transaction = this.db.transaction(["sessions", "batches", "events"], "readwrite");
@@ -78,7 +78,7 @@ export class Store {
     await Promise.all([
       sessions.put({ ...session, name }),
       ...batches.map((batch, i) => transaction.objectStore("batches").add(batch, [session.id, number + i])),
-      transaction.objectStore("events").add(events, [session.id, number]),
+      events.length ? transaction.objectStore("events").add(events, [session.id, number]) : null,
       transaction.done,
     ]);
   }
