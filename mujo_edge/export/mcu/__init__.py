@@ -1,0 +1,80 @@
+"""Microcontrollers: the whole recogniser in C99, as a folder for a Makefile and for the Arduino IDE.
+
+`src` holds firmware_bridge/firmware/student (the network and the pipeline), mujo_packet.h, and what is written here:
+mujo_model (network.py), mujo_config and mujo_labels (labels.py).
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from mujo_edge.export import Job, Model, Written
+from mujo_edge.export.mcu import labels, network
+from mujo_edge.export.mcu.sizes import measure
+from mujo_edge.manifest import Manifest
+
+STUDENT = ("mujo_network.h", "mujo_network.c", "mujo_recognizer.h", "mujo_recognizer.c")
+BESIDE = ("Makefile", "selftest.c", "size.c")
+SKETCH = "examples/Wearable/Wearable.ino"
+CORTEX_M = "executorch-cortex-m"
+"""`runtime` of a bundle's model that is lowered for Cortex-M."""
+
+
+def write(job: Job) -> Written:
+    """Sources, self-test and Arduino library into `job.folder`.
+
+    Raises:
+        DataError: a model or label set that cannot be written as C.
+    """
+    home = files("mujo_edge.export") / "mcu"
+    macs = write_sources(job.manifest, job.folder / "src").macs
+    for name in BESIDE:
+        (job.folder / name).write_bytes((home / name).read_bytes())
+    values = {
+        "set": labels.identifier(job.labels),
+        "version": job.manifest.version,
+        "bundle": job.manifest.name,
+        "license": "Apache-2.0",
+    }
+    for name in (SKETCH, "library.properties"):
+        path = job.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(Template((home / name).read_text("utf-8")).substitute(values), "utf-8")
+    tflite = job.copy(job.manifest.model("litert").file)
+    models = [
+        Model("src/mujo_model.c", "c", "int8", "int8"),
+        Model(tflite.name, "tflite-micro", "int8", "int8"),
+    ]
+    lowered = [model for model in job.manifest.models if model.runtime == CORTEX_M]
+    models += [Model(job.copy(model.file).name, model.runtime, model.precision, "int8") for model in lowered]
+    readme = {
+        "set": values["set"],
+        "macs": f"{macs:,}",
+        "sizes": measure(job.folder, values["set"]),
+        "cortex_m": "".join(f" `{Path(model.file).name}` is it for ExecuTorch on Cortex-M." for model in lowered),
+    }
+    return Written(tuple(models), readme)
+
+
+def write_sources(manifest: Manifest, folder: Path) -> network.Network:
+    """All C of the library into a new `folder` -> its network. Raises `DataError` as `write`."""
+    firmware = files("firmware_bridge") / "firmware"
+    folder.mkdir(parents=True)
+    for name in STUDENT:
+        (folder / name).write_bytes((firmware / "student" / name).read_bytes())
+    (folder / "mujo_packet.h").write_bytes((firmware / "mujo_packet.h").read_bytes())
+    made = network.read((manifest.folder / manifest.model("litert").file).read_bytes())
+    sets = manifest.label_sets.values()
+    sources = {
+        "mujo_model.h": network.header(made),
+        "mujo_model.c": network.source(made),
+        "mujo_config.h": labels.config(manifest, made.input.scale),
+        "mujo_labels.h": labels.header(sets),
+        "mujo_labels.c": labels.source(sets),
+        "mujo.h": '/* All of it. */\n#include "mujo_labels.h"\n#include "mujo_packet.h"\n#include "mujo_recognizer.h"\n',
+    }
+    for name, content in sources.items():
+        (folder / name).write_text(content, "ascii")
+    return made
