@@ -38,7 +38,7 @@ function swing(seconds: number, startS = 0): { tS: Float64Array; x: Float32Array
 const asShown = (events: readonly Event[]): unknown[] =>
   events.map((event) => (event.kind === "gap" ? event : { ...event, inferenceMs: 0 }));
 
-/** Stands for 20 times that are no numbers. */
+/** Stands for 0.4 s of times that are no numbers. */
 const DEAD = -1e12;
 
 /** Steps of a clock and values of a sensor, good and bad. */
@@ -46,7 +46,10 @@ const faults = fc.record({
   steps: fc.array(
     fc.oneof(
       { weight: 400, arbitrary: fc.constantFrom(0.02, 0.0195, 0.0207) },
-      { weight: 1, arbitrary: fc.constantFrom(0, -0.02, 0.1, 0.24, 0.3, -0.3, -5, 1e-5, 1e9, NaN, Infinity, 1e11, DEAD) },
+      {
+        weight: 1,
+        arbitrary: fc.constantFrom(0, -0.02, 0.1, 0.24, 0.3, -0.3, -5, 1e-5, 1e9, NaN, Infinity, 1e11, DEAD),
+      },
     ),
     { minLength: 500, maxLength: 1200 },
   ),
@@ -68,7 +71,8 @@ const faults = fc.record({
 
 function stream(steps: readonly number[], values: readonly number[]): { tS: Float64Array; x: Float32Array } {
   let sum = 0;
-  const all = steps.flatMap((step) => (step === DEAD ? new Array<number>(20).fill(NaN) : step));
+  const dead = [...new Array<number>(20).fill(NaN), 0.4];
+  const all = steps.flatMap((step) => (step === DEAD ? dead : step));
   const tS = Float64Array.from(all, (step) => {
     if (Number.isFinite(step)) sum += step;
     return Number.isFinite(step) ? sum : step;
