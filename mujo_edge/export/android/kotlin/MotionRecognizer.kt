@@ -18,7 +18,7 @@ import edge.mujo.Mujo
 import edge.mujo.Recognizer
 import edge.mujo.SelfTest
 
-/** The model in LiteRT 2, on the CPU: it takes a fraction of a millisecond, less than a GPU or NPU takes to be asked. */
+/** The model in LiteRT 2, on the CPU: it is too small for a GPU or NPU to be worth asking. */
 class LiteRtModel(assets: AssetManager) : Model, AutoCloseable {
     private val compiled = CompiledModel.create(assets, MODEL, CompiledModel.Options(Accelerator.CPU))
     private val inputs = compiled.createInputBuffers()

@@ -34,7 +34,8 @@ final class Golden {
                     continue;
                 }
                 if (cells.size() != head.size()) {
-                    throw new IOException(file + ": " + cells.size() + " columns instead of " + head.size() + ": " + line);
+                    throw new IOException(
+                            file + ": " + cells.size() + " columns instead of " + head.size() + ": " + line);
                 }
                 Map<String, String> row = new LinkedHashMap<>();
                 for (int i = 0; i < cells.size(); i++) {

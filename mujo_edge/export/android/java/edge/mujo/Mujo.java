@@ -50,7 +50,8 @@ public final class Mujo {
         defaultLabelSet = facts.text("default_label_set");
         facts.parts("label_sets", "temperature").forEach(
                 (name, part) -> labelSets.put(name, new LabelSet(part, name, dim)));
-        if (channels.length < 3 || !(rateHz > 0) || hop < 1 || hop > window || !labelSets.containsKey(defaultLabelSet)) {
+        boolean sound = channels.length >= 3 && rateHz > 0 && hop >= 1 && hop <= window;
+        if (!sound || !labelSets.containsKey(defaultLabelSet)) {
             throw new IllegalArgumentException("mujo.properties makes no sense; export again");
         }
     }

@@ -1,0 +1,365 @@
+"""The Java reference: built as its README says, held to golden/, and seen to fail when golden/ is changed."""
+
+import json
+import re
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mujo_edge.bundle import ModelBundle
+from mujo_edge.clock import Gap
+from mujo_edge.core import CHANNELS, F32, F64, Chunk, StreamInfo
+from mujo_edge.export import Job, android, contract, export, golden, write
+from mujo_edge.manifest import Label, Smoothing
+from mujo_edge.recognizer import Recognizer
+
+JAVA = pytest.mark.skipif(not shutil.which("javac"), reason="javac is not installed (apt install default-jdk-headless)")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export("android", None, tmp_path_factory.mktemp("export"))[0]
+
+
+def compiled(sources: list[Path], out: Path, *path: Path) -> Path:
+    """Java 8 without a warning. A JDK may say that 8 is old ("options"), which is known."""
+    options = ["-Xlint:all,-options", "-Werror", "--release", "8", "-cp", ":".join(map(str, path or [out])), "-d", out]
+    done = subprocess.run(["javac", *options, *sources], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def classes(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compiled(sorted((folder / "java" / "edge" / "mujo").glob("*.java")), tmp_path_factory.mktemp("classes"))
+
+
+def java(name: str, *arguments: object, path: str) -> subprocess.CompletedProcess[str]:
+    command = ["java", "-XX:TieredStopAtLevel=1", "-cp", path, name, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def self_test(classes: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    return java("edge.mujo.SelfTest", folder, path=str(classes))
+
+
+def test_the_folder_holds_what_its_readme_and_its_table_name(folder: Path) -> None:
+    listed = {model["file"] for model in json.loads((folder / "mujo.json").read_text())["models"]}
+    assert listed == {path.name for path in folder.iterdir() if path.suffix in (".tflite", ".pte", ".onnx")}
+    readme = (folder / "README.md").read_text()
+    named = set(re.findall(r"`((?:java|kotlin|golden|student|mujo)[\w./]*)`", readme))
+    assert named >= {"java/", "kotlin/MotionRecognizer.kt", "golden/", "mujo.properties", *listed}
+    assert [name for name in named if not (folder / name).exists()] == []
+    assert subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=folder, check=False).returncode == 0
+
+
+def test_the_readme_is_a_template_of_which_nothing_is_left(folder: Path) -> None:
+    assert Template((folder / "README.md").read_text()).get_identifiers() == []
+
+
+@JAVA
+def test_the_java_pipeline_equals_python(folder: Path, classes: Path) -> None:
+    done = self_test(classes, folder)
+    assert (done.returncode, done.stdout) == (0, "passed\n"), done.stdout + done.stderr
+
+
+def cell(folder: Path, file: str, row: int, column: str, change: Callable[[str], str]) -> None:
+    """Change one cell of a golden CSV file."""
+    path = folder / "golden" / file
+    lines = path.read_text().split("\n")
+    at = lines[0].split(",").index(column)
+    cells = lines[row].split(",")
+    cells[at] = change(cells[at])
+    lines[row] = ",".join(cells)
+    path.write_text("\n".join(lines))
+
+
+def spoiled(folder: Path, file: str, at: int, value: float) -> None:
+    """Change one value of a golden .f32 file."""
+    path = folder / "golden" / file
+    values = np.fromfile(path, "<f4")
+    values[at] = value
+    values.tofile(path)
+
+
+def longer(text: str) -> str:
+    return f"{float(text) + 2e-6!r}"
+
+
+CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "a label": (lambda f: cell(f, "even.events.csv", 3, "label", lambda _: "resting"), "even: event 3: label"),
+    "a raw label": (lambda f: cell(f, "slow.events.csv", 2, "raw_label", lambda _: "x"), "slow: event 2: raw_label"),
+    "a score": (lambda f: cell(f, "fast.events.csv", 5, "score", lambda s: f"{float(s) + 2e-3}"), "event 5: score"),
+    "a time": (lambda f: cell(f, "measured.events.csv", 1, "end_s", longer), "measured: event 1: end_s"),
+    "a gap's start": (lambda f: cell(f, "broken.events.csv", 12, "start_s", longer), "broken: event 12: start_s"),
+    "a gap's reason": (lambda f: cell(f, "broken.events.csv", 12, "reason", lambda _: "clock"), "event 12: reason"),
+    "a kind": (lambda f: cell(f, "broken.events.csv", 12, "event", lambda _: "prediction"), "broken: event 12 is gap"),
+    "a sample": (lambda f: cell(f, "even.samples.csv", 400, "ay_m_s2", lambda s: f"{float(s) + 1e-3}"), "even: window"),
+    "a value of a window": (lambda f: spoiled(f, "slow.windows.f32", 5000, 0.5), "slow: window 6 is off by"),
+    "no number in a window": (lambda f: spoiled(f, "slow.windows.f32", 5000, np.nan), "slow: window 6 is off by NaN"),
+    "an embedding": (lambda f: spoiled(f, "slow.embeddings.f32", 70, 0.9), "slow: event 2: score"),
+    "no stream": (lambda f: (f / "golden" / "cases.csv").write_text("name\n") and None, "no streams"),
+    "fewer events": (
+        lambda f: (
+            (f / "golden" / "even.events.csv").write_text(
+                "\n".join((f / "golden" / "even.events.csv").read_text().split("\n")[:-2])
+            )
+            and None
+        ),
+        "even: number of events is 23 instead of 22",
+    ),
+    "fewer predictions": (lambda f: cell(f, "cases.csv", 1, "predictions", lambda _: "22"), "even.windows.f32 has"),
+    "another label set": (lambda f: cell(f, "cases.csv", 1, "label_set", lambda _: "none"), "even: java.lang.Null"),
+    "a missing file": (lambda f: (f / "golden" / "fast.samples.csv").unlink(), "fast.samples.csv"),
+    "text for a number": (lambda f: cell(f, "even.samples.csv", 9, "t_s", lambda _: "soon"), "even: java.lang.Number"),
+    "a short line": (lambda f: cell(f, "even.samples.csv", 9, "gz_rad_s", lambda s: s + ",1"), "columns instead of 7"),
+}
+
+
+@JAVA
+@pytest.mark.parametrize("what", CHANGES)
+def test_the_self_test_sees(what: str, folder: Path, classes: Path, tmp_path: Path) -> None:
+    changed = Path(shutil.copytree(folder, tmp_path / "android"))
+    change, said = CHANGES[what]
+    change(changed)
+    done = self_test(classes, changed)
+    assert done.returncode == 1
+    assert said in done.stdout
+    assert done.stdout.endswith("failed\n")
+    assert done.stderr == ""
+
+
+@pytest.fixture(scope="module")
+def bundle() -> ModelBundle:
+    return ModelBundle.load()
+
+
+@pytest.fixture(scope="module")
+def probe(classes: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Class path of `Probe.java` and the package."""
+    own = compiled([Path(__file__).with_name("Probe.java")], tmp_path_factory.mktemp("probe"), classes)
+    return f"{own}:{classes}"
+
+
+def units(text: str) -> str:
+    data = text.encode("utf-16-be")
+    return " ".join(str(unit[0]) for unit in struct.iter_unpack(">H", data))
+
+
+def told(table: dict[str, Any]) -> Iterator[tuple[object, ...]]:
+    """mujo.json's facts as `Probe` shows them."""
+    spec = table["input"]
+    yield "bundle", units(table["bundle"]), units(table["version"])
+    yield "rate", *(spec[name] for name in ("rate_hz", "window", "hop", "clip", "max_gap_s")), table["embedding_dim"]
+    yield "channels", " ".join(spec["channels"])
+    yield "scale", np.float32(spec["scale"])
+    yield "default", units(table["default_label_set"]), units(table["default_label_set"])
+    for name in sorted(table["label_sets"]):
+        labels = table["label_sets"][name]
+        smoothing = labels["smoothing"]
+        numbers = labels["channels"], labels["temperature"], labels["unknown_threshold"]
+        smoothed = smoothing["method"], smoothing["stay"], smoothing["windows"]
+        yield "set", units(name), units(labels["placement"]), *numbers, *smoothed
+        yield from (("label", units(label)) for label in [*labels["labels"], "unknown"])
+        yield from (("prototype", np.float32(row)) for row in labels["prototypes"])
+
+
+def assert_same_facts(probe: str, properties: Path, table: dict[str, Any]) -> None:
+    done = java("edge.mujo.Probe", "facts", properties, path=probe)
+    assert done.returncode == 0, done.stderr
+    shown = [line.split("\t") for line in done.stdout.splitlines()]
+    expected = list(told(table))
+    assert len(shown) == len(expected)
+    for line, row in zip(shown, expected, strict=True):
+        assert len(line) == len(row)
+        for text, value in zip(line, row, strict=True):
+            if isinstance(value, np.ndarray):
+                np.testing.assert_array_equal(np.array(text.split(), np.float32), value)
+            elif isinstance(value, int | float):
+                assert float(text) == value
+            else:
+                assert text == value
+
+
+@JAVA
+def test_java_knows_what_mujo_json_says(folder: Path, probe: str) -> None:
+    assert_same_facts(probe, folder / "mujo.properties", json.loads((folder / "mujo.json").read_text("utf-8")))
+
+
+ODD = " größe = 1: #a.b\\c 日本 \U0001f600\t!"
+
+
+@JAVA
+def test_names_may_hold_any_character(bundle: ModelBundle, probe: str, classes: Path, tmp_path: Path) -> None:
+    labels = bundle.manifest.label_set()
+    names = [Label(f'{ODD}, "{index}"', ()) for index in range(len(labels.labels))]
+    odd = replace(labels, name=ODD, labels=tuple(names), placement=" a = b")
+    both = {ODD: odd, "x.temperature": replace(labels, name="x.temperature")}
+    own = replace(bundle, manifest=replace(bundle.manifest, label_sets=both, default_label_set=ODD))
+    write("android", Job(own, odd, golden.cases(own, odd)[:1], tmp_path))
+    assert_same_facts(probe, tmp_path / "mujo.properties", json.loads((tmp_path / "mujo.json").read_text("utf-8")))
+    assert self_test(classes, tmp_path).stdout == "passed\n"
+
+
+@JAVA
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text.replace("input.hop=25", "input.hop=0"), "makes no sense"),
+        (lambda text: text.replace("input.hop=25", "input.hop=151"), "makes no sense"),
+        (lambda text: text.replace("input.rate_hz=50.0", "input.rate_hz=NaN"), "makes no sense"),
+        (lambda text: text.replace("input.rate_hz=50.0", "input.rate_hz=fast"), 'For input string: "fast"'),
+        (lambda text: text.replace("input.clip", "input.clap"), "mujo.properties has no input.clip"),
+        (lambda text: text.replace("default_label_set=", "default_label_set=no"), "makes no sense"),
+        (lambda text: text.replace("schema_version=1", "schema_version=2"), "schema 2, this code reads 1"),
+        (lambda text: text.replace(".prototypes.2=", ".prototypes.2=1.0 "), "65 numbers instead of 64"),
+        (lambda text: "", "mujo.properties has no schema_version"),
+    ],
+)
+def test_properties_that_make_no_sense_are_refused(
+    change: Callable[[str], str], said: str, folder: Path, classes: Path, tmp_path: Path
+) -> None:
+    text = (folder / "mujo.properties").read_text()
+    assert change(text) != text
+    (tmp_path / "mujo.properties").write_text(change(text))
+    done = self_test(classes, tmp_path)
+    assert done.returncode == 1
+    assert said in done.stdout
+
+
+class Shifted:
+    """The model of `Probe`: the first values of the window, moved a little."""
+
+    name = "shifted"
+    input_shape = (1, 6, 1, 150)
+
+    def run(self, x: F32) -> F32:
+        return x.reshape(len(x), -1)[:, :64] + np.float32(0.01) * (np.arange(64) % 3).astype(np.float32)
+
+
+def stream(seed: int) -> tuple[StreamInfo, str, F64, F32]:
+    """Any rate and start, and every fault in some of the samples -> (what is known, smoothing, (n,), (n, C))."""
+    rng = np.random.default_rng(seed)
+    rate_hz = float(rng.choice([5.0, 12.5, 26.0, 33.3, 49.0, 50.0, 52.0, 104.0, 400.0]))
+    n, channels = int(rate_hz * rng.uniform(4, 30)), int(rng.choice([3, 6]))
+    t_s = float(rng.choice([0.0, -3.7, 1e5, 1.7e9])) + np.arange(n) / rate_hz
+    t_s += rng.normal(0, 0.1, n) / rate_hz * rng.integers(0, 2)
+    x = np.cumsum(rng.normal(0, 1, (n, channels)), 0).astype(np.float32)
+    for _ in range(rng.integers(0, 6)):
+        at, length = int(rng.integers(n)), int(rng.integers(1, n // 2))
+        fault = rng.integers(8)
+        if fault == 0:
+            x[at, rng.integers(channels)] = rng.choice([np.nan, np.inf, -np.inf, 3e38, 1000.5, -101.0])
+        elif fault == 1:
+            t_s[at] = rng.choice([np.nan, np.inf, -np.inf, 1e300, -2e10])
+        elif fault == 2:
+            t_s[at:] += rng.uniform(0, 3)
+        elif fault == 3:
+            t_s[at:] -= rng.uniform(0, 30)
+        elif fault == 4:
+            x[at : at + length] = x[at]
+        elif fault == 5:
+            x[at : at + length] = np.nan
+        elif fault == 6:
+            t_s, x = np.delete(t_s, slice(at, at + 3)), np.delete(x, slice(at, at + 3), 0)
+            n = len(t_s)
+        else:
+            t_s[at : at + 2] = t_s[at : at + 2][::-1]
+    known = [None, rate_hz, rate_hz * 1.02, rate_hz * 1.3][rng.integers(4)]
+    return StreamInfo(str(seed), CHANNELS[:channels], known), str(rng.choice(["hmm", "majority", "none"])), t_s, x
+
+
+def sent(streams: list[tuple[StreamInfo, str, F64, F32]], batch: int = 0) -> bytes:
+    """As `Probe` reads them."""
+    parts = [struct.pack(">i", len(streams))]
+    for info, method, t_s, x in streams:
+        rows = np.empty(len(t_s), [("t", ">f8"), ("x", ">f4", x.shape[1])])
+        rows["t"], rows["x"] = t_s, x
+        name = method.encode()
+        parts.append(struct.pack(">id", x.shape[1], info.rate_hz or 0) + struct.pack(">H", len(name)) + name)
+        parts.append(struct.pack(">ii", batch, len(rows)) + rows.tobytes())
+    return b"".join(parts)
+
+
+def shown(probe: str, folder: Path, data: bytes) -> list[list[str]]:
+    """What `Probe` makes of streams."""
+    command = [
+        "java",
+        "-XX:TieredStopAtLevel=1",
+        "-cp",
+        probe,
+        "edge.mujo.Probe",
+        "streams",
+        folder / "mujo.properties",
+    ]
+    done = subprocess.run(command, input=data, capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return [line.split("\t") for line in done.stdout.decode().splitlines()]
+
+
+def recognised(bundle: ModelBundle, info: StreamInfo, method: str, t_s: F64, x: F32) -> Iterator[list[object]]:
+    """The same from Python."""
+    labels = replace(bundle.manifest.label_set(), smoothing=Smoothing(method, 0.8, 5))
+    manifest = replace(bundle.manifest, label_sets={labels.name: labels})
+    recognizer = Recognizer(ModelBundle(manifest, Shifted()), info)
+    for event in recognizer.classify(recognizer.cut(Chunk(t_s, x, 0.0))):
+        if isinstance(event, Gap):
+            yield ["gap", event.start_s, event.end_s, event.reason]
+        else:
+            scores = np.array(list(event.scores.values()))
+            yield ["prediction", event.end_s, event.score, scores, event.embedding, event.label, event.raw_label]
+    stats = recognizer.stats
+    yield ["stats", stats.samples, stats.invalid, stats.repeated, stats.windows, stats.gaps]
+
+
+@JAVA
+def test_hostile_streams_give_what_python_makes_of_them(folder: Path, bundle: ModelBundle, probe: str) -> None:
+    empty = np.empty(0), np.empty((0, 3), np.float32)
+    streams = [stream(seed) for seed in range(300)]
+    streams.append((StreamInfo("empty", CHANNELS[:3], None), "hmm", *empty))
+    found = shown(probe, folder, sent(streams))
+    expected = [line for one in streams for line in recognised(bundle, *one)]
+    kinds = [line[3] if line[0] == "gap" else line[0] for line in expected]
+    assert all(kinds.count(kind) > 20 for kind in ("prediction", "missing", "invalid", "clock", "constant"))
+    assert [line[0] for line in found] == [line[0] for line in expected]
+    for line, row in zip(found, expected, strict=True):
+        for text, value in zip(line, row, strict=True):
+            if isinstance(value, str):
+                assert text == value
+            else:
+                np.testing.assert_allclose(np.array(text.split(), float), value, atol=1e-4, err_msg=str(line))
+
+
+@JAVA
+@pytest.mark.parametrize("batch", [1, 7, 60])
+def test_a_gyroscope_that_comes_apart_gives_the_same(batch: int, folder: Path, bundle: ModelBundle, probe: str) -> None:
+    names = ("even", "slow", "measured")
+    cases = [case for case in golden.cases(bundle, bundle.manifest.label_set()) if case.name in names]
+    streams = [(case.info, case.labels.smoothing.method, case.t_s, case.x) for case in cases]
+    assert shown(probe, folder, sent(streams, batch)) == shown(probe, folder, sent(streams))
+
+
+@JAVA
+def test_samples_wait_for_the_gyroscope_but_not_for_ever(folder: Path, bundle: ModelBundle, probe: str) -> None:
+    case = golden.cases(bundle, bundle.manifest.label_set())[0]
+    short = case.info, "none", case.t_s[:200], case.x[:200]  # 4 s
+    assert shown(probe, folder, sent([short], batch=200)) == shown(probe, folder, sent([short]))
+    stats = shown(probe, folder, sent([(case.info, "none", case.t_s, case.x)], batch=700))[-1]
+    assert stats == ["stats", "700", "449", "0", "5", "0"]  # all more than 5 s before the newest are without rotation
+
+
+def test_properties_hold_all_of_the_contract(bundle: ModelBundle, tmp_path: Path) -> None:
+    labels = bundle.manifest.label_set()
+    table = contract(Job(bundle, labels, (), tmp_path))
+    lines = android.properties(table).splitlines()
+    assert len(lines) == len(set(lines)) == sum(1 for _ in android.leaves("", table))
+    assert f"default_label_set={labels.name}" in lines
+    assert "input.scale=9.80665 9.80665 9.80665 4.0 4.0 4.0" in lines
