@@ -130,7 +130,8 @@ def pull(
         with _explained(repo):
             commit = api.model_info(repo, revision=revision, timeout=TIMEOUT_S).sha
         try:
-            for name in _listed(_fetch(api, repo, commit, MANIFEST, partial)):
+            _fetch(api, repo, commit, MANIFEST, partial)
+            for name in _listed(partial / MANIFEST):
                 report(f"getting {name}")
                 _fetch(api, repo, commit, name, partial)
             shutil.rmtree(partial / ".cache")  # huggingface_hub's notes on the download
@@ -138,7 +139,7 @@ def pull(
             manifest = read_manifest(partial)
             verify(manifest)
         except DataError as error:
-            raise DataError(str(error).replace(str(partial), repo)) from error
+            raise DataError(f"{repo} is not taken: {str(error).replace(f'{partial}/', '')}") from error
     return replace(manifest, folder=folder)
 
 
@@ -157,17 +158,17 @@ def _client(repo: str) -> HfApi:
     return api
 
 
-def _fetch(api: HfApi, repo: str, commit: str | None, name: str, folder: Path) -> Path:
+def _fetch(api: HfApi, repo: str, commit: str | None, name: str, folder: Path) -> None:
     """A file of the repository into `folder`, under its own name."""
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     with _explained(repo):
         try:
-            return Path(api.hf_hub_download(repo, name, revision=commit, local_dir=folder))
+            api.hf_hub_download(repo, name, revision=commit, local_dir=folder)
         except LocalEntryNotFoundError as error:
             raise error.__cause__ or error from None  # what kept it from asking the Hub
         except EntryNotFoundError as error:
-            raise DataError(f"{repo} is no model bundle, or not a whole one: it has no {name}") from error
+            raise DataError(f"it is no model bundle, or not a whole one: it has no {name}") from error
 
 
 def _listed(path: Path) -> list[str]:
@@ -188,7 +189,7 @@ def _explained(repo: str) -> Iterator[None]:
         yield
     except MujoError:
         raise
-    except (httpx2.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
+    except (httpx2.HTTPError, OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise _explanation(repo, error) from error
 
 
@@ -209,7 +210,7 @@ def _explanation(repo: str, error: Exception) -> MujoError:
         return _refusal(repo, hub, error)
     if isinstance(error, OSError) and error.errno:
         return UsageError(f"{repo} cannot be written here: {error.strerror}; choose a folder that is yours, with room")
-    if isinstance(error, JSONDecodeError | KeyError | TypeError):
+    if isinstance(error, JSONDecodeError | AttributeError | KeyError | TypeError):
         return DeviceError(
             f"{hub} does not answer as a model hub does. Check HF_ENDPOINT, and that no proxy is between"
         )
