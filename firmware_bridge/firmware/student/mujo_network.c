@@ -1,5 +1,11 @@
 #include "mujo_network.h"
 
+#ifdef __GNUC__
+#define INLINE static inline __attribute__((always_inline)) /* with -Os too, or sums would not stay in registers */
+#else
+#define INLINE static inline
+#endif
+
 /* Cortex-M4 and larger: two products of 16 bits an instruction. What no intrinsic says is written as assembler. */
 #if defined(__ARM_FEATURE_DSP) && defined(__GNUC__) && !defined(__ARM_BIG_ENDIAN)
 #include <arm_acle.h>
@@ -9,7 +15,7 @@
 #endif
 
 /* 2 * x * multiplier / 2**32, rounded half up, as gemmlowp's SaturatingRoundingDoublingHighMul; |x| < 2**30. */
-static inline int32_t high(int32_t x, int32_t multiplier) {
+INLINE int32_t high(int32_t x, int32_t multiplier) {
 #if MUJO_DSP
     int32_t y;
     __asm__("smmulr %0, %1, %2" : "=r"(y) : "r"(x * 2), "r"(multiplier));
@@ -20,7 +26,7 @@ static inline int32_t high(int32_t x, int32_t multiplier) {
 }
 
 /* x / 2, rounded down, as int8. */
-static inline int8_t half(int32_t x) {
+INLINE int8_t half(int32_t x) {
 #if defined(__ARM_FEATURE_SAT) && defined(__GNUC__)
     __asm__("ssat %0, #8, %1, asr #1" : "=r"(x) : "r"(x));
     return (int8_t)x;
@@ -33,7 +39,7 @@ static inline int8_t half(int32_t x) {
 /* MultiplyByQuantizedMultiplier of tensorflow/lite/kernels/internal/common.cc, where it rounds twice: `high`, then a
  * division by 2**(shift + 1) that rounds half away from zero. `zero` is 1 + twice the output's zero point: the second
  * rounding and the zero point are one addition before the last bit goes. */
-static inline int8_t requantised(int32_t sum, int32_t multiplier, uint8_t shift, int32_t zero) {
+INLINE int8_t requantised(int32_t sum, int32_t multiplier, uint8_t shift, int32_t zero) {
     int32_t x = high(sum, multiplier);
     return half(((x + (x >> 31)) >> shift) + zero);
 }
@@ -42,8 +48,8 @@ static inline int8_t requantised(int32_t sum, int32_t multiplier, uint8_t shift,
 typedef int8x4_t __attribute__((may_alias, aligned(1))) four;
 
 /* Values 0 and 2 of four, and 1 and 3, as 16 bits each. */
-static inline int16x2_t even(int8x4_t x) { return __sxtb16(x); }
-static inline int16x2_t odd(int8x4_t x) {
+INLINE int16x2_t even(int8x4_t x) { return __sxtb16(x); }
+INLINE int16x2_t odd(int8x4_t x) {
     int16x2_t y;
     __asm__("sxtb16 %0, %1, ror #8" : "=r"(y) : "r"(x));
     return y;
@@ -59,7 +65,7 @@ typedef struct {
 #endif
 } patch;
 
-static inline void widen(patch *p) {
+INLINE void widen(patch *p) {
 #if MUJO_DSP
     const int8_t *a = p->a, *b = p->b;
     int16x2_t *to = p->wide, *end = to + 8 * p->groups;
@@ -77,7 +83,7 @@ static inline void widen(patch *p) {
 
 /* Adds four products to each of the sums: outputs 0 and 1 of row a, then of row b. */
 #if MUJO_DSP
-static inline void four_products(const int16x2_t *x, const int8_t *weights, int32_t sums[4]) {
+INLINE void four_products(const int16x2_t *x, const int8_t *weights, int32_t sums[4]) {
     int8x4_t v = *(const four *)weights, w = *(const four *)(weights + 4);
     int16x2_t v0 = even(v), v1 = odd(v), w0 = even(w), w1 = odd(w);
     sums[0] = __smlad(v1, x[1], __smlad(v0, x[0], sums[0]));
@@ -86,13 +92,13 @@ static inline void four_products(const int16x2_t *x, const int8_t *weights, int3
     sums[3] = __smlad(w1, x[3], __smlad(w0, x[2], sums[3]));
 }
 #else
-static inline void products(int32_t a, int32_t b, int32_t v, int32_t w, int32_t sums[4]) {
+INLINE void products(int32_t a, int32_t b, int32_t v, int32_t w, int32_t sums[4]) {
     sums[0] += v * a;
     sums[1] += w * a;
     sums[2] += v * b;
     sums[3] += w * b;
 }
-static inline void four_products(const int8_t *a, const int8_t *b, const int8_t *weights, int32_t sums[4]) {
+INLINE void four_products(const int8_t *a, const int8_t *b, const int8_t *weights, int32_t sums[4]) {
     products(a[0], b[0], weights[0], weights[4], sums);
     products(a[1], b[1], weights[1], weights[5], sums);
     products(a[2], b[2], weights[2], weights[6], sums);
@@ -100,7 +106,7 @@ static inline void four_products(const int8_t *a, const int8_t *b, const int8_t 
 }
 #endif
 
-static inline void multiply(const patch *p, const int8_t *weights, int32_t sums[4]) {
+INLINE void multiply(const patch *p, const int8_t *weights, int32_t sums[4]) {
     const int8_t *end = weights + 16 * p->groups;
 #if MUJO_DSP
     const int16x2_t *x = p->wide;
@@ -117,7 +123,7 @@ static inline void multiply(const patch *p, const int8_t *weights, int32_t sums[
 #endif
 }
 
-static inline void requantise_two(int32_t x, int32_t y, const mujo_scale *scale, int32_t zero, int8_t *a, int8_t *b) {
+INLINE void requantise_two(int32_t x, int32_t y, const mujo_scale *scale, int32_t zero, int8_t *a, int8_t *b) {
     const int32_t multiplier = scale->multiplier; /* read before a store that might change it, as C sees it */
     const uint8_t shift = scale->shift;
     *a = requantised(x, multiplier, shift, zero);
@@ -187,7 +193,7 @@ static void convolve_depthwise(const mujo_layer *layer, const int8_t *in, int8_t
 }
 
 /* x * multiplier / 2**(31 + shift), rounded twice. */
-static inline int32_t scaled(int32_t x, int32_t multiplier, uint8_t shift) {
+INLINE int32_t scaled(int32_t x, int32_t multiplier, uint8_t shift) {
     x = high(x, multiplier);
     return shift ? (((x + (x >> 31)) >> (shift - 1)) + 1) >> 1 : x;
 }
