@@ -75,11 +75,12 @@ def host(sources: Path, windows: Int8, cc: str = "gcc", flags: Sequence[str] = (
         FileNotFoundError: `cc` is not installed.
         OSError: it does not compile, or ends with an error, which a sanitiser makes of what it finds.
     """
+    dim = number(sources, "MUJO_EMBEDDING")
     with tempfile.TemporaryDirectory(prefix="mujo-edge-") as folder:
         program = Path(folder) / "student"
         _compile([cc, *STRICT, *flags, PROGRAMS / "host.c"], sources, program)
         out = _run([program], np.ascontiguousarray(windows).tobytes())
-    return np.frombuffer(out, np.int8).reshape(len(windows), number(sources, "MUJO_EMBEDDING"))
+    return np.frombuffer(out, np.int8).reshape(len(windows), dim)
 
 
 def cortex_m(sources: Path, windows: Int8, cpu: str = "cortex-m4", flags: Sequence[str] = ("-O2",)) -> Batch:
