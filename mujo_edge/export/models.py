@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
@@ -16,8 +16,19 @@ LARGEST_DELTA = 1e-3
 """Most by which a value of an embedding of length 1 may differ from the golden one."""
 
 
+USE = {
+    "litert": "LiteRT | run on `golden/` in LiteRT when this folder was written",
+    "executorch": "ExecuTorch with XNNPACK | run on the bundle's reference windows where ExecuTorch is installed",
+    "onnx": "ONNX Runtime | run on the bundle's reference windows where ONNX Runtime is installed",
+    "coreml": "ExecuTorch with Core ML | **not run**: only Apple's systems have Core ML",
+}
+"""By format: what a file is for, and what is known of it."""
+
+
 def ship(job: Job, formats: Collection[str]) -> tuple[Model, ...]:
     """Write `FLOAT_IO`, checked by `check`, and what the bundle has in `formats` but fp32 -> the files.
+
+    A format is the runtime of a model file, or the backend that one was lowered for, see `mujo_edge.manifest`.
 
     Raises:
         DataError: the bundle has no int8 .tflite, or one that does not give the golden embeddings.
@@ -30,6 +41,9 @@ def ship(job: Job, formats: Collection[str]) -> tuple[Model, ...]:
     for model in job.manifest.models:
         if model.runtime in formats and model.precision != "fp32":
             shipped.append(Model(job.copy(model.file).name, model.runtime, model.precision, "float32"))
+    for lowered in job.manifest.lowered:
+        if lowered.backend in formats:
+            shipped.append(Model(job.copy(lowered.file).name, lowered.backend, lowered.precision, "float32"))
     return tuple(shipped)
 
 
@@ -44,3 +58,8 @@ def check(content: bytes, job: Job) -> None:
                 f"{FLOAT_IO} in {runtime.name} is off by {delta:.2g} in the golden stream {case.name!r}. "
                 f"Check the bundle with: mujo-edge models verify {job.manifest.folder}"
             )
+
+
+def rows(shipped: Iterable[Model]) -> str:
+    """Of the table in a README.md: file, what it is for, what is known of it."""
+    return "\n".join(f"| `{model.file}` | {model.precision}, for {USE[model.runtime]} |" for model in shipped)

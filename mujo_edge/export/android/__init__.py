@@ -23,7 +23,7 @@ def write(job: Job) -> Written:
     (job.folder / PROPERTIES).write_text(properties(contract(job)), "ascii")
     for part in ("java", "kotlin"):
         shutil.copytree(Path(__file__).parent / part, job.folder / part)
-    return Written(shipped)
+    return Written(shipped, {"models": models.rows(shipped)})
 
 
 def properties(table: dict[str, Any]) -> str:

@@ -1,0 +1,61 @@
+/// Device time, checked: what follows evenly passes, all else is dropped and counted.
+///
+/// Dropped as invalid: values and times that are not finite, or not possible. Dropped as repeated: samples that come
+/// twice or up to the longest gap late. A longer step backwards is a clock that wrapped or started again: from there on
+/// time is shifted, so that it goes on that gap after the last good sample.
+struct Clock {
+    /// No sensor is faster.
+    static let minStepS = 100e-6
+    /// No clock counts further (the year 2286); beyond it a Double would lose the sample interval.
+    static let latestS = 1e10
+
+    private let limits: [Float]
+    private let maxGapS: Double
+    private var offsetS = 0.0
+    private var lastS: Double?
+    private var spoiled = false
+
+    init(channels: [String], maxGapS: Double) {
+        self.maxGapS = maxGapS
+        limits = channels.map(Clock.limit)
+    }
+
+    /// |value| that no wearable sensor exceeds: 1000 m/s2 (100 g) and 100 rad/s (5700 deg/s).
+    static func limit(_ channel: String) -> Float {
+        switch channel.first {
+        case "a": return 1000
+        case "g": return 100
+        default: return .infinity
+        }
+    }
+
+    /// Time of a good sample and the gap before it, nil if the sample has to be dropped.
+    mutating func check(_ tS: Double, _ x: [Float], _ stats: inout Stats) -> (tS: Double, gap: Gap?)? {
+        stats.samples += 1
+        guard abs(tS) <= Clock.latestS, zip(x, limits).allSatisfy({ abs($0) <= $1 }) else {  // false for NaN
+            stats.invalid += 1
+            spoiled = true
+            return nil
+        }
+        var t = tS + offsetS
+        var gap: Gap?
+        if let lastS = lastS {
+            let step = t - lastS
+            if step >= -maxGapS && step < Clock.minStepS {
+                stats.repeated += 1
+                return nil
+            }
+            if step < 0 {
+                offsetS += maxGapS - step
+                t += maxGapS - step
+                gap = Gap(startS: lastS, endS: t, reason: .clock)
+            } else if step > maxGapS {
+                gap = Gap(startS: lastS, endS: t, reason: spoiled ? .invalid : .missing)
+            }
+        }
+        stats.gaps += gap == nil ? 0 : 1
+        lastS = t
+        spoiled = false
+        return (t, gap)
+    }
+}

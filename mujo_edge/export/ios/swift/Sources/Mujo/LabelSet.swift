@@ -1,0 +1,76 @@
+import Foundation
+
+/// Classes for one placement. Others need no other model: only their own part in mujo.json.
+public struct LabelSet: Decodable {
+    /// Label of a window that fits no class.
+    public static let unknown = "unknown"
+
+    let labels: [String]
+    public let placement: String
+    /// 3: the accelerometer alone; 6: the gyroscope as well, where the stream has one.
+    public let channels: Int
+    let temperature: Double
+    let unknownThreshold: Double
+    public var smoothing: Smoothing
+    /// One row a label, of length 1.
+    let prototypes: [[Float]]
+
+    public struct Smoothing: Decodable {
+        public var method: Method
+        public var stay: Double
+        public var windows: Int
+
+        public enum Method: String, Decodable {
+            case hmm, majority, none
+        }
+
+        public init(method: Method, stay: Double, windows: Int) {
+            self.method = method
+            self.stay = stay
+            self.windows = windows
+        }
+
+        enum CodingKeys: String, CodingKey {
+            case method = "method"
+            case stay = "stay"
+            case windows = "windows"
+        }
+    }
+
+    enum CodingKeys: String, CodingKey {
+        case labels = "labels"
+        case placement = "placement"
+        case channels = "channels"
+        case temperature = "temperature"
+        case unknownThreshold = "unknown_threshold"
+        case smoothing = "smoothing"
+        case prototypes = "prototypes"
+    }
+
+    /// The labels in the order of the prototypes and, last, "unknown".
+    public var names: [String] { labels + [LabelSet.unknown] }
+
+    func fits(dim: Int) -> Bool {
+        !labels.isEmpty && prototypes.count == labels.count && prototypes.allSatisfy { $0.count == dim }
+    }
+
+    /// Probability of every label and, last, of "unknown": softmax(cosine / temperature), with unknown as one more
+    /// class whose cosine is always the threshold.
+    func probabilities(_ embedding: [Float]) -> [Float] {
+        var cosines = prototypes.map { row in Double(zip(row, embedding).reduce(Float(0)) { $0 + $1.0 * $1.1 }) }
+        cosines.append(unknownThreshold)
+        let largest = cosines.max()!
+        let weights = cosines.map { exp(($0 - largest) / temperature) }
+        let sum = weights.reduce(0, +)
+        return weights.map { Float($0 / sum) }
+    }
+
+    /// Index of the largest, the first of them.
+    static func best(_ p: [Float]) -> Int {
+        var best = 0
+        for k in p.indices where p[k] > p[best] {
+            best = k
+        }
+        return best
+    }
+}
