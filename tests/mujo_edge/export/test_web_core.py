@@ -1,0 +1,378 @@
+"""The page's TypeScript: checked, held to golden streams, built, and run in a browser with both runtimes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from aiohttp import web as http
+
+from benchmarks import chromium
+from mujo_edge.bundle import ModelBundle, normalise
+from mujo_edge.core import CHANNELS, F32, F64, MissingExtraError, StreamInfo, UsageError
+from mujo_edge.export import Job, contract, export, golden, web
+from mujo_edge.manifest import Smoothing
+from mujo_edge.runtimes import open_model
+
+NODE = pytest.mark.skipif(not (shutil.which("node") and shutil.which("npm")), reason="node and npm are not installed")
+BROWSER = pytest.mark.skipif(not chromium.PATH, reason="chromium is not installed")
+NO_RELAXED_SIMD = """
+    const instantiate = WebAssembly.instantiate;
+    WebAssembly.instantiate = (bytes, ...rest) =>
+        bytes.byteLength < 100 ? Promise.reject(new WebAssembly.CompileError("no")) : instantiate(bytes, ...rest);
+"""
+"""A browser as Safari is: LiteRT.js asks with a tiny module."""
+
+DONE = "!document.querySelector('#verdict').textContent.startsWith('Running')"
+CSP = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export("web", None, tmp_path_factory.mktemp("export"))[0]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sources with their tests, in a folder with what package-lock.json names."""
+    folder = tmp_path_factory.mktemp("project")
+    web.copy_sources(folder)
+    shutil.copytree(web.HOME / "test", folder / "test")
+    web.install(web.tools()[1], folder)
+    return folder
+
+
+def node(project: Path, script: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """A program of node_modules."""
+    command = ["node", str(project / "node_modules" / script), *arguments]
+    return subprocess.run(
+        command, cwd=project, env=os.environ | variables, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def vitest(project: Path, artifact: Path, *files: str) -> subprocess.CompletedProcess[str]:
+    return node(project, "vitest/vitest.mjs", "run", "--no-color", *files, MUJO_ARTIFACT=str(artifact))
+
+
+def test_every_version_is_exact_and_every_package_has_its_hash() -> None:
+    table = json.loads((web.HOME / "package.json").read_text())
+    versions = [*table["dependencies"].values(), *table["devDependencies"].values()]
+    assert [version for version in versions if not re.fullmatch(r"\d+\.\d+\.\d+", version)] == []
+    lock = (web.HOME / "package-lock.json").read_text()
+    packages = {name: entry for name, entry in json.loads(lock)["packages"].items() if name}
+    assert [name for name, entry in packages.items() if not entry["integrity"].startswith("sha512-")] == []
+    assert "registry" not in lock
+
+
+@NODE
+def test_the_types_are_sound(project: Path) -> None:
+    done = node(project, "typescript/bin/tsc", "--noEmit")
+    assert done.returncode == 0, done.stdout
+
+
+@NODE
+def test_the_pipeline_is_that_of_python(project: Path, artifact: Path) -> None:
+    done = vitest(project, artifact)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert [case.name for case in golden_cases(artifact)] == ["even", "fast", "slow", "measured", "broken"]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    name: str
+    windows: F32
+    embeddings: F32
+
+
+def golden_cases(folder: Path) -> list[Named]:
+    names = [line.split(",")[0] for line in (folder / "golden" / "cases.csv").read_text().splitlines()[1:]]
+    return [Named(name, *(read(folder, name, what, shape) for what, shape in SHAPES.items())) for name in names]
+
+
+SHAPES = {"windows": (-1, 6, 1, 150), "embeddings": (-1, 64)}
+
+
+def read(folder: Path, name: str, what: str, shape: tuple[int, ...]) -> F32:
+    return np.frombuffer((folder / "golden" / f"{name}.{what}.f32").read_bytes(), "<f4").reshape(shape)
+
+
+@NODE
+def test_so_it_is_on_streams_that_nobody_chose(project: Path, tmp_path: Path) -> None:
+    """Random rates, faults, label sets and smoothing, recognised by Python and written as golden streams."""
+    bundle, rng = ModelBundle.load(), np.random.default_rng(5)
+    cases = [random_case(bundle, rng, f"random{i}") for i in range(12)]
+    reasons = {event.reason for case in cases for event in case.events if hasattr(event, "reason")}
+    assert reasons == {"missing", "invalid", "clock", "constant"}
+    job = Job(bundle, bundle.manifest.label_set(), tuple(cases), tmp_path)
+    (tmp_path / "mujo.json").write_text(json.dumps(contract(job) | {"models": []}), "utf-8")
+    golden.write(tmp_path / "golden", cases)
+    done = vitest(project, tmp_path, "test/golden.test.ts")
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+def random_case(bundle: ModelBundle, rng: np.random.Generator, name: str) -> golden.Case:
+    """30 s at 20 to 120 Hz: a walk of values, with a fault of every kind somewhere."""
+    hz, channels = float(rng.uniform(20, 120)), int(rng.choice([3, 6]))
+    n = round(30 * hz)
+    t_s: F64 = rng.uniform(0, 1e6) + (np.arange(n) + rng.uniform(-0.2, 0.2, n)) / hz
+    x = np.cumsum(rng.normal(0, 0.5, (n, channels)), 0).clip(-30, 30).astype(np.float32)
+    dead = rng.integers(0, n, 3)
+    x[dead[0]] = np.nan
+    x[dead[1] : dead[1] + round(0.5 * hz), 0] = 1e4
+    x[dead[2] : dead[2] + round(4.5 * hz), :3] = x[dead[2], :3]
+    t_s[rng.integers(1, n) :] -= rng.uniform(1, 40)
+    t_s[rng.integers(1, n)] -= 3 / hz
+    gone = int(rng.integers(0, n))
+    keep = np.delete(np.arange(n), slice(gone, gone + round(0.4 * hz)))
+    labels = bundle.label_sets[str(rng.choice(list(bundle.label_sets)))]
+    method = ("hmm", "majority", "none")[int(rng.integers(3))]
+    labels = replace(labels, smoothing=Smoothing(method, float(rng.uniform(0.5, 1)), int(rng.integers(1, 9))))
+    rate_hz = None if rng.random() < 0.3 else round(hz)
+    return golden.recognised(bundle, StreamInfo(name, CHANNELS[:channels], rate_hz), labels, t_s[keep], x[keep])
+
+
+@NODE
+def test_a_golden_stream_that_was_changed_is_found(project: Path, artifact: Path, tmp_path: Path) -> None:
+    for name in ("mujo.json", "golden"):
+        (shutil.copytree if (artifact / name).is_dir() else shutil.copy)(artifact / name, tmp_path / name)
+    samples = tmp_path / "golden" / "slow.samples.csv"
+    samples.write_text(samples.read_text().replace("\n5.", "\n5.001", 1))
+    done = vitest(project, tmp_path, "test/golden.test.ts")
+    assert done.returncode == 1
+    failed = set(re.findall(r"FAIL  test/golden.test.ts > '?(\w+)", done.stdout + done.stderr))
+    assert failed == {"slow"}
+
+
+@dataclass(slots=True)
+class Site:
+    """A static server of one folder below a path with a space, with some files `instead` of those there (None: 404)."""
+
+    folder: Path
+    instead: Mapping[str, bytes | None] = field(default_factory=dict)
+    url: str = ""
+    asked: list[str] = field(default_factory=list)
+
+    async def answer(self, request: http.Request) -> http.StreamResponse:
+        name = request.path.removeprefix("/any path/")
+        self.asked.append(name)
+        content = self.instead.get(name, b"") if name in self.instead else (self.folder / name).read_bytes()
+        if content is None:
+            return http.Response(status=404)
+        # What a server sends that knows no more than these types.
+        types = {".html": "text/html", ".js": "text/javascript", ".wasm": "application/wasm"}
+        kind = types.get(Path(name).suffix, "application/octet-stream")
+        return http.Response(body=content, content_type=kind, headers={"Content-Security-Policy": CSP})
+
+
+@asynccontextmanager
+async def opened(site: Site, profile: Path, script: str = "") -> AsyncIterator[chromium.Tab]:
+    """selftest.html of a site, in a browser, when it is done."""
+    app = http.Application()
+    app.router.add_get("/{any:.*}", site.answer)
+    runner = http.AppRunner(app)
+    await runner.setup()
+    try:
+        await http.TCPSite(runner, "127.0.0.1", 0).start()
+        site.url = f"http://127.0.0.1:{runner.addresses[0][1]}/"
+        async with chromium.browser(profile) as tab:
+            if script:
+                await tab.call("Page.addScriptToEvaluateOnNewDocument", source=script)
+            await tab.open(f"{site.url}any%20path/selftest.html")
+            await tab.until(DONE, 120)
+            yield tab
+    finally:
+        await runner.cleanup()
+
+
+async def embedded(tab: chromium.Tab, runtime: str, windows: F32) -> F32:
+    rows = json.dumps(windows.reshape(len(windows), -1).tolist())
+    return np.array(await tab.run(f"mujo.embed('{runtime}', {rows})"), np.float32)
+
+
+@NODE
+@BROWSER
+@pytest.mark.parametrize("script", ["", NO_RELAXED_SIMD], ids=["as it is", "without relaxed SIMD"])
+async def test_the_page_gives_the_embeddings_and_events_of_python(artifact: Path, tmp_path: Path, script: str) -> None:
+    site = Site(artifact)
+    cases = golden_cases(artifact)
+    windows, expected = (np.concatenate([getattr(case, what) for case in cases]) for what in SHAPES)
+    async with opened(site, tmp_path, script) as tab:
+        result = await tab.run("mujo.result")
+        assert result, await tab.run("document.body.innerText")
+        litert, onnx = [await embedded(tab, name, windows) for name in ("litert", "onnx")]
+        errors = [error for error in tab.errors if "No available adapters" not in error]  # a warning: there is no GPU
+        urls = [url for url in tab.urls if not url.startswith(("data:", site.url))]
+    assert result["passed"]
+    assert result["chosen"] == "litert"
+    assert [(case["name"], case["windows"]) for case in result["pipeline"]] == [
+        (case.name, len(case.windows)) for case in cases
+    ]
+    assert np.abs(normalise(litert) - expected).max() <= 1e-3
+    own = open_model((artifact / "student_int8.onnx").read_bytes(), "onnx")
+    assert np.abs(onnx - own.run(windows)).max() <= 1e-3
+    assert urls == []
+    assert errors == []
+    wasm = {name for name in site.asked if name.endswith(".wasm")}
+    variant = "_compat" if script else ""
+    assert wasm == {f"wasm/litert_wasm{variant}_internal.wasm", "wasm/ort-wasm-simd-threaded.wasm"}
+
+
+@NODE
+@BROWSER
+async def test_where_litert_does_not_start_onnxruntime_does(artifact: Path, tmp_path: Path) -> None:
+    site = Site(artifact, {"wasm/litert_wasm_internal.js": None})
+    async with opened(site, tmp_path) as tab:
+        result = await tab.run("mujo.result")
+        text = await tab.run("document.body.innerText")
+    assert result["chosen"] == "onnx"
+    assert [one["passed"] for one in result["runtimes"]] == [False, True]
+    assert not result["passed"]
+    assert "does not run" in text
+
+
+DAMAGE: tuple[tuple[str, Callable[[bytes], bytes | None], str], ...] = (
+    ("mujo.json", lambda old: old[:1000], "did not run"),
+    ("mujo.json", lambda old: old.replace(b'"schema_version": 1', b'"schema_version": 2'), "schema version 2"),
+    ("golden/slow.windows.f32", lambda old: old[:-4], "slow is not whole"),
+    ("golden/even.embeddings.f32", lambda old: old[64 * 4 :] + old[: 64 * 4], "FAILED"),
+    ("golden/fast.events.csv", lambda old: old.replace(b"prediction,,4.", b"prediction,,4.0"), "FAILED"),
+    ("student_int8_float_io.tflite", lambda old: old[:5000], "does not run"),
+    ("golden/cases.csv", lambda old: None, "HTTP 404"),
+)
+
+
+@NODE
+@BROWSER
+async def test_a_folder_that_is_not_whole_is_told(artifact: Path, tmp_path: Path) -> None:
+    site = Site(artifact)
+    async with opened(site, tmp_path) as tab:
+        assert await tab.run("mujo.result.passed")
+        for file, change, said in DAMAGE:
+            site.instead = {file: change((artifact / file).read_bytes())}
+            await tab.reload()
+            await tab.until(DONE, 120)
+            assert said in await tab.run("document.body.innerText"), file
+            assert not await tab.run("mujo.result?.passed"), file
+
+
+def test_another_folder_is_another_edition(artifact: Path) -> None:
+    worker = (artifact / "sw.js").read_text()
+    assert web.EDITION not in worker
+    assert re.search(r"[\"'`][0-9a-f]{16}[\"'`]", worker)
+
+
+@pytest.fixture
+def bin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only programs that are found."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("sh", "mkdir", "sleep", "touch", "cat"):
+        (folder / name).symlink_to(shutil.which(name) or name)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    return folder
+
+
+def program(folder: Path, name: str, script: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+BUILDS = """case "$1" in
+--version) echo v22.12.0 ;;
+*) sleep 0.3; mkdir dist; cat package.json > dist/index.html ;;
+esac"""
+
+
+def test_a_page_is_built_once_and_kept(bin_folder: Path) -> None:
+    program(bin_folder, "node", BUILDS)
+    program(bin_folder, "npm", "touch called")
+    folder = web.build()
+    assert folder.parent == bin_folder.parent / "cache" / "mujo-edge"
+    assert (folder / "index.html").read_text() == (web.HOME / "package.json").read_text()
+    for name in ("node", "npm"):
+        program(bin_folder, name, "exit 1")
+    assert web.build() == folder
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_two_may_build_at_the_same_time(bin_folder: Path) -> None:
+    program(bin_folder, "node", BUILDS)
+    program(bin_folder, "npm", "true")
+    with ThreadPoolExecutor(4) as pool:
+        folders = set(pool.map(lambda _: web.build(), range(4)))
+    assert list(folders.pop().parent.iterdir()) == [web.build()]
+    assert not folders
+
+
+def test_a_build_that_fails_leaves_nothing(bin_folder: Path) -> None:
+    program(
+        bin_folder, "node", 'test "$1" = --version && echo v22.12.0 || { mkdir dist; echo src/x.ts is odd; exit 1; }'
+    )
+    program(bin_folder, "npm", "true")
+    with pytest.raises(MissingExtraError, match=r"could not be built: node .*vite.js said\nsrc/x.ts is odd"):
+        web.build()
+    assert list(web.cache_root().iterdir()) == []
+
+
+@pytest.mark.parametrize("code", ["ENOTFOUND", "EAI_AGAIN", "ETIMEDOUT"])
+def test_without_a_network_one_is_told_to_build_with_one(bin_folder: Path, code: str) -> None:
+    program(bin_folder, "node", BUILDS)
+    program(bin_folder, "npm", f"echo npm error code {code} >&2; exit 1")
+    with pytest.raises(MissingExtraError, match=f"cannot fetch.*{code}.*once with a network") as raised:
+        web.build()
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("version", ["v18.20.4", "v20.18.3", "v21.7.3", "v22.11.0", "nonsense", ""])
+def test_a_node_that_vite_does_not_run_on_is_refused(bin_folder: Path, version: str) -> None:
+    program(bin_folder, "node", f"echo {version}")
+    program(bin_folder, "npm", "true")
+    with pytest.raises(MissingExtraError, match=rf"20.19 or newer.* is {version or 'broken'}.*mujo-edge\[web\]"):
+        web.build()
+
+
+@pytest.mark.parametrize("version", ["v20.19.0", "v20.20.2", "v22.12.0", "v24.1.0", "v26.0.0-pre"])
+def test_a_node_that_vite_runs_on_is_taken(bin_folder: Path, version: str) -> None:
+    program(bin_folder, "node", f"echo {version}")
+    program(bin_folder, "npm", "true")
+    assert web.tools() == (str(bin_folder / "node"), str(bin_folder / "npm"))
+
+
+@pytest.mark.parametrize(("there", "absent"), [((), "node"), (("node",), "npm")])
+def test_what_is_not_installed_is_named(bin_folder: Path, there: tuple[str, ...], absent: str) -> None:
+    for name in there:
+        program(bin_folder, name, "echo v22.12.0")
+    with pytest.raises(MissingExtraError, match=rf"there is no {absent}\. .*'mujo-edge\[web\]'"):
+        web.build()
+
+
+def test_a_node_of_this_python_s_environment_comes_first(bin_folder: Path) -> None:
+    own = Path(sys.executable).parent
+    for name in ("node", "npm"):
+        program(bin_folder, name, "echo v18.0.0")
+        program(own, name, "echo v24.1.0")
+    assert web.tools() == (str(own / "node"), str(own / "npm"))
+
+
+def test_a_cache_that_cannot_be_written_is_named(bin_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(bin_folder, "node", BUILDS)
+    program(bin_folder, "npm", "true")
+    (bin_folder / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(bin_folder / "file"))
+    with pytest.raises(UsageError, match=r"cannot be written.*set XDG_CACHE_HOME"):
+        web.build()
