@@ -15,35 +15,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import flatbuffers  # type: ignore[import-untyped]
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from mujo_edge.core import DataError
-from mujo_edge.export import CONTRACT, Job, Model, contract
+from mujo_edge.export import CONTRACT, Job, contract
 from mujo_edge.export.tflite_metadata import METADATA, label_files, metadata
-from mujo_edge.runtimes import open_model
-from mujo_edge.signal import prepare
 
 SIGNATURE = "embed"
 INPUT, OUTPUT = "imu", "embedding"
 """The one signature of the file, and what its tensors are called."""
-
-STUDENT = "student_int8_float_io.tflite"
-
-
-def write_student(job: Job) -> Model:
-    """`STUDENT` into the folder: the bundle's int8 model with float32 input and output, described.
-
-    Raises:
-        DataError: it does not give, to the bit, what the int8 file gives in LiteRT on the bundle's reference windows.
-    """
-    int8 = (job.manifest.folder / job.manifest.model("litert").file).read_bytes()
-    model = described(float_io(int8), job)
-    windows = prepare(job.manifest.read_reference().x, job.manifest.input)
-    if not np.array_equal(open_model(model, "litert").run(windows), open_model(int8, "litert").run(windows)):
-        raise DataError(f"{STUDENT} does not give what the bundle's int8 model gives. Export the bundle again")
-    (job.folder / STUDENT).write_bytes(model)
-    return Model(STUDENT, runtime="litert", precision="int8", dtype="float32")
 
 
 def float_io(model: bytes) -> bytes:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from mujo_edge.bundle import ModelBundle
 from mujo_edge.core import F32, DataError
 from mujo_edge.export import Job, contract
-from mujo_edge.export.tflite import STUDENT, described, embedded, float_io, write_student
+from mujo_edge.export.tflite import described, embedded, float_io
 from mujo_edge.manifest import read_manifest
 from mujo_edge.runtimes import open_model
 from mujo_edge.signal import prepare
@@ -106,29 +106,6 @@ def test_described_again_it_says_the_new_and_is_as_large(job: Job) -> None:
     assert twice == described(FLOAT, other)
     assert abs(len(once) - len(twice)) < 64
     assert described(FLOAT, job) == once
-
-
-def test_the_student_is_written_and_listed(job: Job, real: F32) -> None:
-    model = write_student(job)
-    assert (model.file, model.runtime, model.precision, model.dtype) == (STUDENT, "litert", "int8", "float32")
-    written = open_model((job.folder / STUDENT).read_bytes(), "litert")
-    np.testing.assert_array_equal(written.run(real), job.bundle.runtime.run(real))
-
-
-def test_a_student_that_computes_something_else_is_not_written(
-    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def doubled(model: bytes, job: Job) -> bytes:
-        """The embedding's scale doubled."""
-        table = schema.ModelT.InitFromPackedBuf(model, 0)
-        last = table.subgraphs[0].operators[-1].inputs[0]
-        table.subgraphs[0].tensors[last].quantization.scale = table.subgraphs[0].tensors[last].quantization.scale * 2
-        return _packed(table)
-
-    monkeypatch.setattr("mujo_edge.export.tflite.described", doubled)
-    with pytest.raises(DataError, match="does not give what the bundle's int8 model gives"):
-        write_student(replace(job, folder=tmp_path))
-    assert list(tmp_path.iterdir()) == []
 
 
 def _packed(table: Any) -> bytes:
