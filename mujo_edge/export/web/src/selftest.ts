@@ -18,6 +18,8 @@ const EMBEDDING = 1e-3;
 /** Below this a model file does not compute what was trained (`mujo_edge.bundle`). */
 const LEAST_SNR_DB = 20;
 
+const TITLES: Readonly<Record<RuntimeName, string>> = { litert: "LiteRT.js", onnx: "onnxruntime-web" };
+
 interface RuntimeResult {
   readonly runtime: RuntimeName;
   readonly passed: boolean;
@@ -165,7 +167,7 @@ function pipelineCells(result: CaseResult): string[] {
 }
 
 function runtimeCells({ runtime, error, measured }: RuntimeResult): string[] {
-  const name = { litert: "LiteRT.js", onnx: "onnxruntime-web" }[runtime];
+  const name = TITLES[runtime];
   if (!measured) return [name, `does not run: ${error}`, "", "", "", "", ""];
   const { maxAbsDelta, snrDb, top1, timing, openMs } = measured;
   const noise = [maxAbsDelta.toExponential(1), Number.isFinite(snrDb) ? `${snrDb.toFixed(1)} dB` : "none"];
@@ -206,7 +208,8 @@ try {
   const parts = [...result.pipeline, ...result.runtimes.map(({ measured }) => measured)];
   const wrong = parts.flatMap((part) => part?.differences ?? []);
   document.querySelector("#differences")!.textContent = wrong.join("\n") || "None.";
-  say(`${result.bundle}: ${result.passed ? "passed" : "FAILED"}`, result.passed);
+  const runs = result.chosen ? `This browser runs it with ${TITLES[result.chosen]}.` : "This browser cannot run it.";
+  say(`${result.bundle}: ${result.passed ? "passed" : "FAILED"}. ${runs}`, result.passed);
   window.mujo.result = result;
 } catch (error) {
   say(`The self-test did not run: ${error instanceof Error ? error.message : String(error)}`, false);
