@@ -36,7 +36,8 @@ class Tab:
     `errors` is what its console and scripts complained, `urls` what it and its workers asked for, both as they happen.
     """
 
-    def __init__(self, socket: ClientWebSocketResponse) -> None:
+    def __init__(self, socket: ClientWebSocketResponse, process_group: int) -> None:
+        self._process_group = process_group
         self.errors: list[str] = []
         self.urls: list[str] = []
         self._socket = socket
@@ -151,6 +152,15 @@ class Tab:
         nodes = (await self.call("Accessibility.getFullAXTree"))["nodes"]
         return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
 
+    def memory_mb(self) -> float:
+        """What all of Chromium's processes hold, shared pages counted once (Linux: Pss of proc_pid_smaps(5))."""
+        total_kb = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # another process, which may end meanwhile
+                if int(stat.read_text().rpartition(")")[2].split()[2]) == self._process_group:
+                    total_kb += int(stat.with_name("smaps_rollup").read_text().split("\nPss:")[1].split()[0])
+        return total_kb / 1024
+
     async def picture(self, path: Path) -> None:
         """What one sees, as PNG."""
         path.write_bytes(base64.b64decode((await self.call("Page.captureScreenshot"))["data"]))
@@ -176,7 +186,7 @@ async def browser(folder: Path, *flags: str) -> AsyncIterator[Tab]:
             async with http.get(f"http://127.0.0.1:{port}/json/list") as answer:
                 address = next(one["webSocketDebuggerUrl"] for one in await answer.json() if one["type"] == "page")
             async with http.ws_connect(address, max_msg_size=0) as socket:
-                tab = Tab(socket)
+                tab = Tab(socket, process.pid)
                 listening = asyncio.create_task(tab.listen())
                 try:
                     await tab.start()
