@@ -111,6 +111,7 @@ def cached(request: pytest.FixtureRequest, name: str) -> Path:
     sources = [ROOT / "mujo_edge" / f"{part}.py" for part in ("manifest", "bundle", "signal")]
     sources += sorted((ROOT / "mujo_edge" / "runtimes").glob("*.py")) + sorted((ROOT / "training").glob("*.py"))
     sources += [
+        ROOT / "mujo_edge" / "export" / "__init__.py",
         Path(__file__),
         ROOT / "tests" / "generated_motion.py",
         ROOT / "training" / "templates" / "model_card.md.j2",

@@ -6,6 +6,7 @@ L2 normalisation, which the runtime does in float.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -84,5 +85,5 @@ def macs(model: Student, window: int) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, model.config.channels, 1, window))
+        copy.deepcopy(model).eval()(torch.zeros(1, model.config.channels, 1, window))
     return int(counter.get_total_flops() // 2)

@@ -20,6 +20,8 @@ FILES = (
     "student_int8.pte",
     "student_int8.onnx",
     "student_fp32.tflite",
+    "student_coreml.pte",
+    "student_cortex_m.pte",
     "reference.npz",
     "MODEL_CARD.md",
     "prototypes/motion-wrist.npy",
@@ -54,6 +56,35 @@ def test_what_was_written_is_read(bundle_folder: Path) -> None:
         ("onnx", "int8"),
     }
     assert all(m.parity.windows >= 1000 and m.parity.top1_agreement >= 0.99 for m in manifest.models)
+
+
+def test_files_for_other_runtimes_are_read(bundle_folder: Path) -> None:
+    lowered = {model.file: model for model in read_manifest(bundle_folder).lowered}
+    assert set(lowered) == {"student_coreml.pte", "student_cortex_m.pte"}
+    assert lowered["student_coreml.pte"].backend == "coreml"
+    assert "cortex_m.quantized_depthwise_conv2d" in lowered["student_cortex_m.pte"].operators
+    assert all(m.parity is not None and m.parity.windows >= 1000 for m in lowered.values())
+
+
+def test_parity_of_a_file_for_other_runtimes_may_be_missing(bundle_copy: Path) -> None:
+    table = json.loads((bundle_copy / "bundle.json").read_text())
+    rewrite(bundle_copy, lowered=[table["lowered"][0] | {"parity": None}])
+    assert [model.parity for model in read_manifest(bundle_copy).lowered] == [None]
+
+
+def test_a_bundle_from_before_there_were_such_files_is_read(bundle_copy: Path) -> None:
+    table = json.loads((bundle_copy / "bundle.json").read_text())
+    for key in ("schema_version", "sha256", "files", "lowered"):
+        table.pop(key)
+    write_manifest(bundle_copy, table)
+    assert read_manifest(bundle_copy).lowered == ()
+
+
+def test_a_file_for_other_runtimes_has_its_hash(bundle_copy: Path) -> None:
+    table = json.loads((bundle_copy / "bundle.json").read_text())
+    rewrite(bundle_copy, lowered=[table["lowered"][0] | {"file": "elsewhere.pte"}])
+    with pytest.raises(DataError, match=r"no SHA-256 for elsewhere\.pte"):
+        read_manifest(bundle_copy)
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +183,8 @@ def test_pickled_prototypes_are_not_unpickled(bundle_copy: Path) -> None:
         {"input": {"rate": 50}},
         {"label_sets": {"a": 1}},
         {"embedding_dim": "many"},
+        {"lowered": [{"file": "student_coreml.pte"}]},
+        {"lowered": 5},
         {"reference": "elsewhere.npz"},
     ],
     ids=lambda changes: next(iter(changes)),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnxruntime
 import pytest
+from self_description import constants_are_those_of, json_is_that_of
 
 from mujo_edge.bundle import verify
 from mujo_edge.manifest import read_manifest, shipped_bundles
+from mujo_edge.runtimes import open_model
 
 pytestmark = pytest.mark.parametrize("name", shipped_bundles())
 
@@ -23,10 +26,34 @@ def test_it_is_as_small_as_promised(name: str) -> None:
     manifest = read_manifest(name)
     assert (manifest.folder / manifest.model("litert").file).stat().st_size <= 100_000
     assert manifest.metrics["tflite_micro_arena_bytes"] <= 32 * 1024
+    assert sum(path.stat().st_size for path in manifest.folder.rglob("*") if path.is_file()) < 1_200_000
 
 
 def test_every_file_passed_the_gate(name: str) -> None:
     for model in read_manifest(name).models:
+        assert model.parity.windows >= 1000
+        assert model.parity.top1_agreement >= 0.99
+        assert model.parity.snr_db >= 20
+
+
+@pytest.mark.parametrize("file", ["student_int8.pte", "student_coreml.pte", "student_cortex_m.pte"])
+def test_every_pte_says_what_an_app_needs(name: str, file: str) -> None:
+    manifest = read_manifest(name)
+    constants = open_model((manifest.folder / file).read_bytes(), "executorch").constants()
+    constants_are_those_of(manifest, constants, with_labels=file != "student_cortex_m.pte")
+
+
+def test_the_onnx_says_what_an_app_needs(name: str) -> None:
+    manifest = read_manifest(name)
+    session = onnxruntime.InferenceSession(manifest.folder / manifest.model("onnx").file)
+    json_is_that_of(manifest, session.get_modelmeta().custom_metadata_map["mujo.json"])
+
+
+def test_what_was_not_run_was_measured_otherwise(name: str) -> None:
+    manifest = read_manifest(name)
+    assert {model.backend for model in manifest.lowered} == {"coreml", "cortex_m"}
+    for model in manifest.lowered:
+        assert model.parity is not None
         assert model.parity.windows >= 1000
         assert model.parity.top1_agreement >= 0.99
         assert model.parity.snr_db >= 20
@@ -38,6 +65,14 @@ def test_the_card_names_every_training_set_and_licence(name: str) -> None:
     for corpus in manifest.training["corpora"]:
         assert corpus["title"] in card
         assert corpus["licence"] in card
+
+
+def test_the_card_has_spread_and_work(name: str) -> None:
+    manifest = read_manifest(name)
+    card = (manifest.folder / manifest.card).read_text()
+    for row in manifest.metrics["protocol_v1"]["rows"]:
+        assert f"{row['mean']:.3f} ± {row['sd']:.3f}" in card
+    assert f"{manifest.metrics['macs']:,} multiply-accumulates" in card
 
 
 def test_no_file_carries_a_path_of_the_machine_that_made_it(name: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,14 +14,20 @@ import pytest
 import torch
 import yaml
 from generated_motion import ROOT
+from self_description import constants_are_those_of, json_is_that_of
 
 import training.export
+import training.lower
 from mujo_edge.bundle import ModelBundle
 from mujo_edge.core import DataError, UsageError
 from mujo_edge.manifest import Parity, read_manifest
+from mujo_edge.runtimes import open_model
 from training.export import check_small, export_bundle, gated, load_checkpoint, save_checkpoint
 from training.quantize import quantize_litert
+from training.report import CARD_ROWS, read_results
 from training.student import Student, StudentConfig
+
+RESULTS = ROOT / "docs" / "protocol-v1"
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -157,8 +165,55 @@ def test_command_line_exports(checkpoint: Path, tmp_path: Path) -> None:
         "student_int8.pte",
         "student_int8.onnx",
         "student_fp32.tflite",
+        "student_coreml.pte",
+        "student_cortex_m.pte",
     ]
     assert ModelBundle.load(tmp_path / "out").name == "small"
+
+
+@pytest.mark.parametrize("file", ["student_int8.pte", "student_coreml.pte", "student_cortex_m.pte"])
+def test_every_pte_says_what_an_app_needs(bundle_folder: Path, file: str) -> None:
+    """Read back with the ExecuTorch runtime; the labels of the one for microcontrollers are elsewhere."""
+    constants = open_model((bundle_folder / file).read_bytes(), "executorch").constants()
+    constants_are_those_of(read_manifest(bundle_folder), constants, with_labels=file != "student_cortex_m.pte")
+
+
+def test_the_onnx_says_what_an_app_needs(bundle_folder: Path) -> None:
+    import onnxruntime
+
+    properties = onnxruntime.InferenceSession(bundle_folder / "student_int8.onnx").get_modelmeta().custom_metadata_map
+    assert set(properties) == {"mujo.json"}
+    json_is_that_of(read_manifest(bundle_folder), properties["mujo.json"])
+
+
+def test_what_was_not_run_is_said_to_be(bundle_folder: Path) -> None:
+    manifest = read_manifest(bundle_folder)
+    assert [(m.backend, m.precision) for m in manifest.lowered] == [("coreml", "fp16"), ("cortex_m", "int8")]
+    card = (bundle_folder / "MODEL_CARD.md").read_text()
+    for model in manifest.lowered:
+        assert re.search(r"was not run|no Cortex-M ran it", model.measured)
+        assert f"`{model.file}` | {model.backend}" in card
+        assert model.measured in card
+        assert model.parity is not None
+        assert model.parity.windows == 1040
+        assert model.parity.top1_agreement >= 0.99
+        assert model.parity.snr_db >= 20
+
+
+def test_without_a_tool_its_file_is_left_out(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(training.lower, "find_spec", lambda name: None)
+    training.export.main(checkpoint, tmp_path / "out", None, "2.0.0")
+    out, err = capsys.readouterr()
+    assert [line.split(" is left out: ")[0] for line in err.splitlines()] == [
+        "student_coreml.pte",
+        "student_cortex_m.pte",
+    ]
+    assert "student_coreml" not in out
+    manifest = read_manifest(tmp_path / "out")
+    assert (manifest.version, manifest.lowered) == ("2.0.0", ())
+    assert "were not run" not in (tmp_path / "out" / "MODEL_CARD.md").read_text()
 
 
 def test_model_card_has_the_usual_form(bundle_folder: Path) -> None:
@@ -169,7 +224,15 @@ def test_model_card_has_the_usual_form(bundle_folder: Path) -> None:
     assert meta["library_name"] == "mujo-edge"
     assert meta["datasets"] == ["motion"]
     assert meta["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.99
-    for heading in ("Label sets", "Intended use", "Out of scope, and limits", "Training data", "Measured", "Files"):
+    for heading in (
+        "Label sets",
+        "Intended use",
+        "Out of scope, and limits",
+        "Training data",
+        "Measured",
+        "Files",
+        "Energy",
+    ):
         assert f"\n## {heading}\n" in body
     assert "rest, slow swing, fast swing, twist" in body
     assert "Generated motion | Apache-2.0" in body
@@ -186,11 +249,74 @@ def test_the_card_says_when_a_licence_is_not_open(checkpoint: Path, bundle_folde
         "embedding_dim": 64,
         "default_label_set": "motion-wrist",
         "training": {"corpora": corpora, "git_commit": "abc1234"},
-        "metrics": {"parameters": 1, "tflite_micro_arena_bytes": 2048},
+        "metrics": {"parameters": 1, "macs": 1_000_000, "tflite_micro_arena_bytes": 2048},
     }
     sizes = {model.file: 1 for model in manifest.models}
-    card = training.export.model_card(table, manifest.input, manifest.models, sizes, release.label_sets)
+    card = training.export.model_card(table, manifest.input, manifest.models, (), sizes, release.label_sets)
     meta = yaml.safe_load(card.split("---\n", 2)[1])
     assert (meta["license"], meta["license_name"]) == ("other", "see-training-data")
     assert "model-index" not in meta
     assert "Commit `abc1234`" in card
+    assert "No accuracy was measured for this export." in card
+    assert "1,000,000 multiply-accumulates" in card
+    assert "2,000,000 a second, 7.20 billion an hour" in card
+
+
+def test_the_card_has_the_spread_of_a_protocol(checkpoint: Path, bundle_folder: Path) -> None:
+    """From the results that training.evaluate left in docs: every number of the table is one of theirs."""
+    protocol = read_results(RESULTS, StudentConfig())
+    release = load_checkpoint(checkpoint)[4]
+    manifest = read_manifest(bundle_folder)
+    table = {
+        "name": "small",
+        "version": "1",
+        "created": "2026-01-01T00:00:00+00:00",
+        "embedding_dim": 64,
+        "default_label_set": "motion-wrist",
+        "training": release.training,
+        "metrics": {"parameters": 1, "macs": 1, "tflite_micro_arena_bytes": 2048, "protocol_v1": protocol},
+    }
+    sizes = {model.file: 1 for model in manifest.models}
+    card = training.export.model_card(table, manifest.input, manifest.models, (), sizes, release.label_sets)
+    results = yaml.safe_load(card.split("---\n", 2)[1])["model-index"][0]["results"]
+    entries = {
+        (e["row"], e["channels"], e["corpus"], e["fraction"]): e
+        for e in json.loads((RESULTS / "table.json").read_text())
+        if e["row"] in CARD_ROWS
+    }
+    shipped = [entry for key, entry in entries.items() if key[0] == "student int8"]
+    assert sorted(r["metrics"][0]["value"] for r in results) == sorted(round(e["mean"], 4) for e in shipped)
+    cells = re.findall(r"(\d\.\d{3}) \u00b1 (\d\.\d{3})", card)
+    assert sorted(cells) == sorted((f"{e['mean']:.3f}", f"{e['sd']:.3f}") for e in entries.values())
+    for row in CARD_ROWS:
+        assert re.search(rf"\| 100% \| 3 \| {row} \| 5 x \d \|", card), "what a pretrained row must stand beside"
+    assert protocol["git_commit"] in card
+
+
+def test_the_command_line_takes_results(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training.lower, "find_spec", lambda name: None)
+    training.export.main(checkpoint, tmp_path / "out", RESULTS, None)
+    assert read_manifest(tmp_path / "out").metrics["protocol_v1"] == read_results(RESULTS, StudentConfig())
+
+
+def test_results_of_another_network_are_refused() -> None:
+    with pytest.raises(UsageError, match="results of another network"):
+        read_results(RESULTS, StudentConfig(stem=16))
+
+
+@pytest.mark.parametrize(
+    ("run", "table"),
+    [
+        (None, None),
+        ("{", "[]"),
+        ("{}", "[]"),
+        ("[]", "[]"),
+        ('{"git_commit": "a", "config": {"recipe": {"pretrain": {"encoder": {}}}}}', '[{"row": "forest"}]'),
+    ],
+)
+def test_what_are_no_results(tmp_path: Path, run: str | None, table: str | None) -> None:
+    for name, text in (("run.json", run), ("table.json", table)):
+        if text is not None:
+            (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=r"has no results to read: .*training\.evaluate wrote"):
+        read_results(tmp_path, StudentConfig())

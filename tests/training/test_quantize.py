@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import Tensor, nn
 
+from mujo_edge.manifest import Label
 from mujo_edge.runtimes import open_model
 from mujo_edge.signal import prepare
 from training.equalise import equalise
 from training.export import load_checkpoint
+from training.metadata import Facts
 from training.micro import attempt, least_arena
 from training.quantize import (
     float_embeddings,
@@ -21,9 +26,10 @@ from training.quantize import (
     frozen,
     quantize_executorch,
     quantize_litert,
+    quantize_onnx,
     quantized_embeddings,
 )
-from training.student import Student, StudentConfig
+from training.student import Student, StudentConfig, macs
 
 
 def snr_db(y: np.ndarray, found: np.ndarray) -> float:
@@ -35,6 +41,12 @@ def trained(checkpoint: Path) -> tuple[Student, np.ndarray, np.ndarray]:
     """Network, prepared calibration windows, prepared windows it was not calibrated on."""
     model, spec, calibration, gate, _ = load_checkpoint(checkpoint)
     return model, prepare(calibration, spec), prepare(gate.x, spec)[::10]
+
+
+@pytest.fixture(scope="module")
+def facts(checkpoint: Path) -> Facts:
+    spec, release = load_checkpoint(checkpoint)[1], load_checkpoint(checkpoint)[4]
+    return Facts("small", "1", spec, 64, release.label_sets, release.default_label_set)
 
 
 def test_quantized_embeddings_are_those_of_the_file(trained: tuple[Student, np.ndarray, np.ndarray]) -> None:
@@ -76,12 +88,37 @@ def test_files_carry_no_paths_and_no_module_names(trained: tuple[Student, np.nda
         assert str(Path(__file__).parents[2]).encode() not in content
 
 
-def test_pte_says_what_it_takes(trained: tuple[Student, np.ndarray, np.ndarray], checkpoint: Path) -> None:
+def test_pte_says_what_it_takes(trained: tuple[Student, np.ndarray, np.ndarray], facts: Facts) -> None:
     model, calibration, _ = trained
-    spec = load_checkpoint(checkpoint)[1]
-    constants = open_model(quantize_executorch(model, calibration[:32], spec), "executorch").constants()
+    constants = open_model(quantize_executorch(model, calibration[:32], facts), "executorch").constants()
     assert (constants["rate_hz"], constants["window"], constants["clip"]) == (50.0, 150, 4.0)
-    np.testing.assert_allclose(constants["scale"], spec.scale, rtol=1e-6)
+    np.testing.assert_allclose(constants["scale"], facts.spec.scale, rtol=1e-6)
+    assert json.loads(constants["swings-wrist.labels"]) == ["slow swing", "fast swing"]
+
+
+def test_labels_of_any_language_come_back(trained: tuple[Student, np.ndarray, np.ndarray], facts: Facts) -> None:
+    model, calibration, _ = trained
+    names = ("Kniebeuge \u00fc", "\u6df1\u8e72", 'say "squat"', "\U0001f3cb", "a\nb")
+    labels = replace(
+        facts.label_sets[0],
+        labels=tuple(Label(name, ()) for name in names),
+        prototypes=np.eye(5, 64, dtype=np.float32),
+    )
+    strange = replace(facts, label_sets=(labels,))
+    constants = open_model(quantize_executorch(model, calibration[:32], strange), "executorch").constants()
+    assert tuple(json.loads(constants["motion-wrist.labels"])) == names
+    table = json.loads(strange.mujo_json())
+    assert tuple(table["label_sets"]["motion-wrist"]["labels"]) == names
+
+
+def test_onnx_says_what_it_takes_and_runs_as_before(
+    trained: tuple[Student, np.ndarray, np.ndarray], facts: Facts
+) -> None:
+    model, calibration, windows = trained
+    content = quantize_onnx(equalise(model, calibration), calibration, facts)
+    properties = onnxruntime.InferenceSession(content).get_modelmeta().custom_metadata_map
+    assert json.loads(properties["mujo.json"]) == json.loads(facts.mujo_json())
+    assert snr_db(float_embeddings(model, windows), open_model(content, "onnx").run(windows)) > 25
 
 
 class Running(nn.Module):
@@ -95,17 +132,11 @@ class Running(nn.Module):
         return self.last(self.first(x).cumsum(3).mean((2, 3)))
 
 
-def test_a_network_that_does_not_lower_whole_is_found() -> None:
+def test_a_network_that_does_not_lower_whole_is_found(facts: Facts) -> None:
     windows = np.random.default_rng(0).standard_normal((32, 6, 1, 150), np.float32)
     assert not open_model(float_litert(Running(), windows)).is_one_partition()
     with pytest.raises(ValueError, match="XNNPACK subgraphs instead of 1"):
-        quantize_executorch(Running(), windows, load_spec())
-
-
-def load_spec() -> object:
-    from mujo_edge.signal import InputSpec
-
-    return InputSpec()
+        quantize_executorch(Running(), windows, facts)
 
 
 def test_frozen_is_a_copy_without_dropout() -> None:
@@ -121,3 +152,21 @@ def test_too_small_an_arena_is_a_reason_not_a_crash(trained: tuple[Student, np.n
     content = quantize_litert(model, calibration[:32])
     assert isinstance(attempt(content, windows[:1], 2048), str)
     assert isinstance(attempt(content, windows[:1], 64 * 1024), np.ndarray)
+
+
+def test_macs_are_counted_as_by_hand() -> None:
+    """Each convolution: outputs x kernel x inputs of its group; strides of 2 halve 150 to 75 and 38."""
+    model = Student(StudentConfig(stem=8, stem_kernel=3, blocks=((16, 5, 2), (16, 5, 1)), embedding=4))
+    stem = 75 * 8 * 3 * 6
+    blocks = 38 * (8 * 5 + 16 * 8) + 38 * (16 * 5 + 16 * 16)
+    assert macs(model, 150) == stem + blocks + 16 * 4
+    assert macs(Student(), 150) == 848_928
+
+
+def test_counting_leaves_the_model_as_it_was() -> None:
+    model = Student()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert model.training
+    macs(model, 150)
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from generated_motion import ROOT
 
+from mujo_edge.manifest import write_manifest
+
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "mujo_edge", *map(str, arguments)]
@@ -34,11 +36,29 @@ def test_show(bundle_folder: Path) -> None:
         assert word in done.stdout
 
 
+def test_show_says_what_was_not_run(bundle_folder: Path) -> None:
+    shown = " ".join(run("models", "show", bundle_folder).stdout.split())
+    assert "student_coreml.pte coreml " in shown
+    assert "student_coreml.pte: the network in float16 in PyTorch; Core ML itself was not run" in shown
+    assert "student_cortex_m.pte: the lowered graph with ExecuTorch's reference operators in Python" in shown
+
+
+def test_show_without_such_files(bundle_copy: Path) -> None:
+    table = json.loads((bundle_copy / "bundle.json").read_text())
+    for key in ("schema_version", "sha256", "files", "lowered"):
+        table.pop(key)
+    write_manifest(bundle_copy, table)
+    done = run("models", "show", bundle_copy)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "not run as files" not in done.stdout
+
+
 def test_show_as_json(bundle_folder: Path) -> None:
     table = json.loads(run("models", "show", bundle_folder, "--json").stdout)
     assert table["label_sets"]["swings-wrist"]["labels"] == ["slow swing", "fast swing"]
     assert table["input"]["rate_hz"] == 50
     assert table["training"]["corpora"][0]["licence"] == "Apache-2.0"
+    assert [model["backend"] for model in table["lowered"]] == ["coreml", "cortex_m"]
 
 
 def test_show_the_card(bundle_folder: Path) -> None:
@@ -50,7 +70,7 @@ def test_show_the_card(bundle_folder: Path) -> None:
 def test_verify(bundle_folder: Path) -> None:
     done = run("models", "verify", bundle_folder)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "8 files as they were written, 4 runs as they should be" in done.stdout
+    assert "10 files as they were written, 4 runs as they should be" in done.stdout
     checks = json.loads(run("models", "verify", bundle_folder, "--json").stdout)["checks"]
     assert all(check["parity"]["snr_db"] > 20 for check in checks)
 
