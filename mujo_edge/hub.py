@@ -208,7 +208,7 @@ def _explanation(repo: str, error: Exception) -> MujoError:
         return UsageError(f"{hub} has no {repo} that you may see; check the name. {LOG_IN} if it is private")
     if isinstance(error, errors.HfHubHTTPError):
         return _refusal(repo, hub, error)
-    if isinstance(error, OSError) and error.errno:
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError | TimeoutError):
         return UsageError(f"{repo} cannot be written here: {error.strerror}; choose a folder that is yours, with room")
     if isinstance(error, JSONDecodeError | AttributeError | KeyError | TypeError):
         return DeviceError(
@@ -229,7 +229,7 @@ def _refusal(repo: str, hub: str, error: Any) -> MujoError:
     if status == 401:
         return UsageError(f"{hub} does not know who asks for {repo} ({said}). {LOG_IN} and check the name")
     if status == 403:
-        return UsageError(f"{hub} does not let you do that to {repo} ({said}); use a token that may write to it")
+        return UsageError(f"{hub} does not let you do that with {repo} ({said}); use a token that has the right")
     if status == 400:
         return DataError(f"{hub} does not take {repo}: {_one_line(said)}")
     return DeviceError(f"{hub} answers {status} for {repo} ({_one_line(said)}). Try again later")

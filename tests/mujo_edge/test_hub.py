@@ -189,8 +189,8 @@ async def test_a_damaged_bundle_is_not_pushed(hub: Hub, bundle: Path, tmp_path: 
     [
         ("anna/new", None, 2, "hf auth login"),
         ("anna/new", "hf_forgotten", 2, "Invalid credentials"),
-        ("anna/new", "hf_anna_reads", 2, "token that may write"),
-        ("anna/wrist", "hf_bert", 2, "token that may write"),
+        ("anna/new", "hf_anna_reads", 2, "token that has the right"),
+        ("anna/wrist", "hf_bert", 2, "token that has the right"),
         ("wrist", "hf_anna", 2, "give OWNER/NAME"),
         ("anna/..", "hf_anna", 2, "give OWNER/NAME"),
         ("a b/c", "hf_anna", 2, "give OWNER/NAME"),
@@ -335,6 +335,19 @@ async def test_an_older_pull_stays_when_a_newer_one_is_damaged(hub: Hub, bundle:
     repo.commit({**contents(bundle), "reference.npz": b"nothing"})
     assert (await run(hub, tmp_path / "a", "pull", "anna/wrist")).returncode == 4
     assert contents(tmp_path / "a" / "wrist") == contents(bundle)
+
+
+async def test_a_full_disk_is_told_and_leaves_nothing(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+    """What a process may write is bounded to 64 KB a file, less than the models."""
+    hub.repos["anna/wrist"] = Repo([("a" * 40, contents(bundle))])
+    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(limit)
+    done = await run(hub, tmp_path / "a", "pull", "anna/wrist", PYTHONPATH=f"{tmp_path / 'site'}:{ROOT}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "cannot be written here: File too large" in done.stderr
+    assert list((tmp_path / "a").iterdir()) == []
 
 
 async def test_something_else_under_the_name_stays(hub: Hub, tmp_path: Path) -> None:
