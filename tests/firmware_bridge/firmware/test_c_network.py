@@ -5,10 +5,14 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
+from tflite_edits import B, Change, operator, option, packed, scale, tensor, tree, zero_point
 
 from firmware_bridge.simulator import student
 from firmware_bridge.simulator.student import Int8
@@ -50,14 +54,18 @@ def net(model: bytes) -> network.Network:
     return network.read(model)
 
 
-@pytest.fixture(scope="module")
-def sources(net: network.Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("student")
+def written(net: network.Network, folder: Path) -> Path:
+    """What a microcontroller's artifact has of the network."""
     for name in ("mujo_network.c", "mujo_network.h"):
         shutil.copy(student.FIRMWARE / "student" / name, folder)
     (folder / "mujo_model.h").write_text(network.header(net))
     (folder / "mujo_model.c").write_text(network.source(net))
     return folder
+
+
+@pytest.fixture(scope="module")
+def sources(net: network.Network, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(net, tmp_path_factory.mktemp("student"))
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +167,7 @@ def test_it_equals_litert_s_reference_kernels_but_for_the_last_rounding(
     model: bytes, library: Library, net: network.Network, windows: Int8, expected: Int8
 ) -> None:
     """Every signal of LiteRT's reference resolver but the last is the same. Its FULLY_CONNECTED with a scale a channel
-    rounds once, as common.cc does with TFLITE_SINGLE_ROUNDING; tflite-micro's rounds twice, as all others do in both."""
+    rounds once, as common.cc does with TFLITE_SINGLE_ROUNDING; tflite-micro's rounds twice, as all others in both."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(
@@ -219,13 +227,79 @@ def test_layers_one_by_one(library: Library, net: network.Network, windows: Int8
     np.testing.assert_array_equal(embedding, expected[3])
 
 
+def same_padding(table: Any) -> None:
+    """The stem with the padding that TensorFlow calls SAME: 2 rows before and 3 after, in place of 3 and 3."""
+    option(B.CONV_2D, padding=schema.Padding.SAME)(table)
+    stem, pad = operator(table, B.CONV_2D), operator(table, B.PAD)
+    stem.inputs = np.array([pad.inputs[0], *stem.inputs[1:]], np.int32)
+    table.subgraphs[0].operators.remove(pad)
+
+
+def an_output_without_weights(table: Any) -> None:
+    """A channel that is always nought: its scale is next to nothing, and so is its multiplier."""
+    weights = tensor(table, operator(table, B.CONV_2D).inputs[1])
+    table.buffers[weights.buffer].data[: 7 * 6] = 0
+    weights.quantization.scale[0] = np.float32(1e-12)
+
+
+def input_zero_point(table: Any) -> None:
+    tensor(table, table.subgraphs[0].inputs[0]).quantization.zeroPoint[:] = 17
+
+
+CHANGES: dict[str, Sequence[Change]] = {
+    "mean": [scale(B.MEAN, 1.37), zero_point(B.MEAN, -97)],
+    "smaller mean": [scale(B.MEAN, 0.61)],
+    "addition": [scale(B.ADD, 0.83), scale(B.CONV_2D, 0.31, 4), zero_point(B.CONV_2D, -41, 4)],
+    "addition without ReLU": [
+        option(B.ADD, fusedActivationFunction=schema.ActivationFunctionType.NONE),
+        zero_point(B.ADD, 11),
+    ],
+    "input": [input_zero_point, zero_point(B.TRANSPOSE, 17), zero_point(B.PAD, 17)],
+    "padding": [same_padding],
+    "no weights": [an_output_without_weights],
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_other_scales_zero_points_and_paddings(name: str, tmp_path: Path) -> None:
+    table = tree()
+    for change in CHANGES[name]:
+        change(table)
+    model = packed(table)
+    net = network.read(model)
+    windows = generated(net)
+    expected = micro(model, windows)
+    assert len(np.unique(expected, axis=0)) > GENERATED
+    np.testing.assert_array_equal(student.host(written(net, tmp_path), windows), expected)
+
+
+def test_a_student_of_another_shape(tmp_path: Path) -> None:
+    """Odd rows, other kernels, two additions, an embedding of 24."""
+    import torch
+
+    from training.quantize import quantize_litert
+    from training.student import Student, StudentConfig
+
+    torch.manual_seed(0)
+    blocks = ((24, 3, 1), (24, 7, 1), (32, 3, 2), (32, 5, 1))
+    other = Student(StudentConfig(stem=16, stem_kernel=5, blocks=blocks, embedding=24)).eval()
+    calibration = np.random.default_rng(0).normal(0, 1, (16, 6, 1, 131)).astype(np.float32)
+    model = quantize_litert(other, calibration)
+    net = network.read(model)
+    assert (net.input.rows, net.output.channels) == (131, 24)
+    assert [layer.kind for layer in net.layers].count("MUJO_ADD") == 2
+    windows = generated(net)
+    np.testing.assert_array_equal(student.host(written(net, tmp_path), windows), micro(model, windows))
+
+
 @pytest.mark.parametrize("machine", MACHINES, ids=" ".join)
-def test_it_compiles_without_a_warning(machine: list[str], sources: Path) -> None:
+def test_it_compiles_without_a_warning(machine: list[str], sources: Path, tmp_path: Path) -> None:
     with_tool(machine[0])
-    cpp = machine[0] == "g++"
-    files = [sources / "mujo_network.h"] if cpp else [sources / name for name in student.FILES]
-    strict = student.STRICT[1:] if cpp else student.STRICT
-    done = subprocess.run([*machine, *strict, "-O2", "-fsyntax-only", *files], capture_output=True, text=True)
+    if machine[0] == "g++":
+        command = [*student.STRICT[1:], "-fsyntax-only", sources / "mujo_network.h"]
+    else:
+        command = [*student.STRICT, "-O2", "-c", *(sources / name for name in student.FILES)]
+    done = subprocess.run([*machine, *command], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
