@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { basename, dirname, join } from "node:path";
-import { defineConfig, type Plugin } from "vite";
+import { defaultClientConditions, defineConfig, type Plugin } from "vite";
 
 const packages = createRequire(import.meta.url);
 
@@ -34,7 +34,7 @@ function wasm(): Plugin {
 export default defineConfig({
   base: "./",
   plugins: [wasm()],
-  resolve: { conditions: ["onnxruntime-web-use-extern-wasm", "module", "browser", "development|production"] },
+  resolve: { conditions: ["onnxruntime-web-use-extern-wasm", ...defaultClientConditions] },
   build: {
     target: "es2022",
     license: { fileName: "THIRD_PARTY.md" },

@@ -134,13 +134,13 @@ export function snrDb(a: readonly Float32Array[], b: readonly Float32Array[]): n
 
 /** Lines of a .csv file (RFC 4180). */
 export function parseCsv(csv: string): Row[] {
-  const [head, ...rows] = csv
-    .split(/\r?\n(?=(?:[^"]*"[^"]*")*[^"]*$)/)
-    .filter((line) => line)
-    .map((line) => {
-      const fields = line.matchAll(/(?:^|,)(?:"((?:[^"]|"")*)"|([^,]*))/g);
-      return [...fields].map(([, quoted, plain]) => quoted?.replaceAll('""', '"') ?? plain);
-    });
+  const lines: string[][] = [[]];
+  for (const [, field, end] of csv.matchAll(/("(?:[^"]|"")*"|[^",\r\n]*)(,|\r?\n|$)/g)) {
+    const quoted = field.startsWith('"');
+    lines[lines.length - 1].push(quoted ? field.slice(1, -1).replaceAll('""', '"') : field);
+    if (end.endsWith("\n")) lines.push([]);
+  }
+  const [head, ...rows] = lines.filter((line) => line.some((field) => field));
   return rows.map((row) => Object.fromEntries(head.map((name, i) => [name, row[i] ?? ""])));
 }
 

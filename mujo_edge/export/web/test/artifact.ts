@@ -2,11 +2,14 @@
 
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { vi } from "vitest";
 import { parseContract } from "../src/core/contract";
 import type { Contract } from "../src/core/types";
 
 const artifact = process.env["MUJO_ARTIFACT"];
 if (!artifact) throw new Error("MUJO_ARTIFACT names no folder with mujo.json and golden/");
+
+vi.setConfig({ testTimeout: 120_000 }); // for machines that have other things to do
 
 export async function read(name: string): Promise<ArrayBuffer> {
   const bytes = await readFile(join(artifact as string, name));

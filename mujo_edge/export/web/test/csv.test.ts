@@ -1,0 +1,19 @@
+/** CSV as Python's csv module writes it. */
+
+import { expect, test } from "vitest";
+import { parseCsv } from "../src/golden";
+
+test("fields with commas, quotes and ends of lines", () => {
+  expect(parseCsv('a,b\n1,"sit, ""or""\nstand"\n,2\r\n')).toEqual([
+    { a: "1", b: 'sit, "or"\nstand' },
+    { a: "", b: "2" },
+  ]);
+});
+
+test.each(["", "\n", "a,b\n"])("%j holds no lines", (csv) => {
+  expect(parseCsv(csv)).toEqual([]);
+});
+
+test("a line that is cut off has empty fields", () => {
+  expect(parseCsv("a,b\n1")).toEqual([{ a: "1", b: "" }]);
+});
