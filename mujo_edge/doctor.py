@@ -24,6 +24,7 @@ PACKAGES = {
     "segno": "pip install 'mujo-edge[phone]'",
     "trustme": "pip install 'mujo-edge[phone]'",
     "bumble": "pip install 'mujo-edge[sim]'",
+    "huggingface_hub": "pip install 'mujo-edge[hub]'",
     "jinja2": "pip install 'mujo-edge[report]'",
     "matplotlib": "pip install 'mujo-edge[report]'",
 }

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import flatbuffers  # type: ignore[import-untyped]
+import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
 from mujo_edge.core import DataError

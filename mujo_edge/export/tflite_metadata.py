@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import flatbuffers  # type: ignore[import-untyped]
+import flatbuffers
 import numpy as np
 
 from mujo_edge.export import Job
