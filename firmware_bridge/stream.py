@@ -37,13 +37,44 @@ class CodecError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Names:
+    """What a device that recognises by itself says of that, before all: `labels` end with "unknown", a label comes
+    every `hop_s`; whether it has a gyroscope, and whether its samples come as well."""
+
+    model: str
+    label_set: str
+    labels: tuple[str, ...]
+    hop_s: float
+    gyroscope: bool
+    samples: bool
+
+
+Reason = Literal["missing", "invalid", "clock", "constant"]
+"""Why there is no signal: no samples came, they were impossible, the clock went back, one value was repeated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a device recognised by itself. With a `reason` it is a gap since `start_tick`; else a label, smoothed, with
+    its probability, `raw_label` of the window alone (places in `Names.labels`), and how long that took."""
+
+    label: int = 0
+    raw_label: int = 0
+    score: float = 0.0
+    inference_s: float = 0.0
+    reason: Reason | None = None
+    start_tick: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Format:
     """What the packets of one connection hold.
 
     `channels` is `ACC` or `IMU`; m/s2 with gravity (+9.81 on the axis that points up at rest) unless `gravity` is
     "excluded", rad/s; axes of a watch: x to 3 o'clock, y to 12 o'clock, z out of the display. `rate_hz` is nominal
     (None: not known before it is measured). `tick_hz` and `tick_bits` describe a device clock that stamps packets,
-    `seq_bits` a counter of samples; both wrap. `even` is False for a device that sends only what changed.
+    `seq_bits` a counter of samples; both wrap. `even` is False for a device that sends only what changed. `names` are
+    of a device that recognises by itself.
     """
 
     channels: tuple[str, ...]
@@ -54,11 +85,13 @@ class Format:
     gravity: Literal["included", "excluded"] = "included"
     placement: str | None = None
     even: bool = True
+    names: Names | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """Consecutive samples `x` (n, C) float32, n >= 1, as one payload brought them.
+    """Consecutive samples `x` (n, C) float32, n >= 1, as one payload brought them; or none of them, and what the device
+    `told` of those up to number `seq`, over a window or gap that ended at `tick`.
 
     `seq` is the device's number of the FIRST sample and `tick` its clock at the LAST one, both as sent, so they wrap.
     `t_s` (n,) stands instead of `tick` where the device stamps every sample: seconds that do not wrap.
@@ -68,6 +101,7 @@ class Packet:
     seq: int | None = None
     tick: int | None = None
     t_s: F64 | None = None
+    told: Told | None = None
 
 
 class Decoder(Protocol):

@@ -11,10 +11,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
+
+from firmware_bridge.stream import Names
+
+if TYPE_CHECKING:
+    from mujo_edge.clock import Gap
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -74,7 +79,8 @@ class StreamInfo:
     """What a source says of itself before the first sample.
 
     `rate_hz` is nominal (None: unknown, measured while it runs). `placement` is a body site such as
-    "wrist" or "pocket"; `labels` names the label set that a recording was annotated with, if any.
+    "wrist" or "pocket"; `labels` names the label set that a recording was annotated with, if any. `names` are
+    of a device that recognises by itself and gives its own predictions, `Chunk.told`.
     """
 
     name: str
@@ -83,6 +89,7 @@ class StreamInfo:
     placement: str | None = None
     gravity: Literal["included", "excluded"] = "included"
     labels: str | None = None
+    names: Names | None = None
 
 
 Kind = Literal["open", "reply", "data", "overrun", "close"]
@@ -112,7 +119,8 @@ class Chunk:
     monotonic time of arrival; `lost` samples known to be lost just before this chunk; `truth` (n,)
     annotated label of every sample where the source is an annotated recording ("" for none). `corrupt` counts
     payloads that could not be decoded and `raw` holds all bytes that came, both since the last chunk; `drift_ppm`
-    is how much faster the device's clock runs than the host's, None if it has none or it is not known yet.
+    is how much faster the device's clock runs than the host's, None if it has none or it is not known yet. `told` is
+    what the device recognised by itself.
     """
 
     t_s: F64
@@ -123,6 +131,7 @@ class Chunk:
     corrupt: int = 0
     drift_ppm: float | None = None
     raw: tuple[Raw, ...] = ()
+    told: tuple[Prediction | Gap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +169,8 @@ class Prediction:
 
     `label` is the smoothed label shown to the user, `score` its probability; `raw_label` is that of
     the window alone. `scores` maps every label (and "unknown") to its smoothed probability;
-    `embedding` is (D,) L2-normalised.
+    `embedding` is (D,) L2-normalised. One that a device told (`by` "device") has the score of `label` alone, no
+    embedding, and the device's own time for its inference.
     """
 
     end_s: float
@@ -171,6 +181,7 @@ class Prediction:
     embedding: F32
     latency: Latency
     truth: str | None = None
+    by: Literal["host", "device"] = "host"
 
 
 @dataclass(slots=True)

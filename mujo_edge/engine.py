@@ -18,6 +18,7 @@ from time import monotonic
 
 import numpy as np
 
+from firmware_bridge.stream import Names
 from mujo_edge.clock import DeviceClock, Gap
 from mujo_edge.core import UNKNOWN, Chunk, DataError, MujoError, Prediction, Source, StreamInfo, StreamStats, Window
 from mujo_edge.recognizer import Recognizer
@@ -36,6 +37,9 @@ LIVE_RAW = 1 << 16
 FILE_QUEUE = 8
 """Chunks that may wait when the source can: what is worth one batch."""
 
+ON_DEVICE = "on the device"
+"""Stands for the runtime where a device recognises by itself."""
+
 IDLE_S = 1.0
 """So often are the sinks told that nothing came."""
 
@@ -53,6 +57,7 @@ class Engine:
             None: nothing is recognised; samples are counted and passed to the sinks.
         live: False for a source that can wait.
         duration_s: end after so much device time.
+        insist: recognise here also what a device recognises by itself; else its own labels are passed to the sinks.
     """
 
     def __init__(
@@ -63,9 +68,10 @@ class Engine:
         *,
         live: bool = True,
         duration_s: float | None = None,
+        insist: bool = False,
     ) -> None:
         self._source, self._sinks, self._load = source, sinks, load
-        self._live, self._duration_s = live, duration_s
+        self._live, self._duration_s, self._insist = live, duration_s, insist
         self._receiving: asyncio.Task[Ended] | None = None
 
     async def run(self) -> Summary:
@@ -89,7 +95,8 @@ class Engine:
         inbox: asyncio.Queue[Chunk | None] = asyncio.Queue(LIVE_QUEUE if self._live else FILE_QUEUE)
         ended: Ended = "error"
         failure: MujoError | None = None
-        pipeline = _Pipeline(self._source, self._sinks, self._load, self._live)
+        own = self._source.info.names if not self._insist else None
+        pipeline = _Pipeline(self._source, self._sinks, None if own else self._load, self._live, own)
         ready = asyncio.Event()
         receiving = self._receiving = asyncio.create_task(self._receive(inbox, ready))
         try:
@@ -121,8 +128,9 @@ class Engine:
                 await ready.wait()
             async for chunk in self._source.chunks():
                 over = False
-                if self._duration_s is not None and len(chunk.t_s):
-                    limit_s = float(chunk.t_s[0]) + self._duration_s if limit_s is None else limit_s
+                if self._duration_s is not None and (len(chunk.t_s) or chunk.told):
+                    began_s = float(chunk.t_s[0]) if len(chunk.t_s) else chunk.told[0].end_s
+                    limit_s = began_s + self._duration_s if limit_s is None else limit_s
                     chunk, over = _before(chunk, limit_s)
                 if not self._live:
                     await inbox.put(chunk)
@@ -204,7 +212,7 @@ def _before(chunk: Chunk, limit_s: float) -> tuple[Chunk, bool]:
     """The samples before `limit_s`, and whether there were others."""
     late = np.flatnonzero(chunk.t_s >= limit_s)
     if not len(late):
-        return chunk, False
+        return chunk, any(event.end_s >= limit_s for event in chunk.told)
     n = int(late[0])
     return replace(chunk, t_s=chunk.t_s[:n], x=chunk.x[:n], truth=chunk.truth and chunk.truth[:n]), True
 
@@ -213,8 +221,8 @@ def _after(missed: Chunk | None, chunk: Chunk) -> Chunk:
     """`chunk` with what is to be told of those `missed` before it; of their bytes, no more than `LIVE_RAW` payloads."""
     if missed is None:
         return chunk
-    raw = (missed.raw + chunk.raw)[:LIVE_RAW]
-    return replace(chunk, lost=missed.lost + chunk.lost, corrupt=missed.corrupt + chunk.corrupt, raw=raw)
+    raw, told = (missed.raw + chunk.raw)[:LIVE_RAW], (missed.told + chunk.told)[:LIVE_RAW]
+    return replace(chunk, lost=missed.lost + chunk.lost, corrupt=missed.corrupt + chunk.corrupt, raw=raw, told=told)
 
 
 def _emptied(chunk: Chunk) -> Chunk:
@@ -255,10 +263,14 @@ class _Pipeline:
         sinks: Sequence[Sink],
         load: Callable[[StreamInfo], Recognizer] | None,
         live: bool,
+        own: Names | None,
     ) -> None:
         self._source, self._info, self._sinks, self._load, self._live = source, source.info, sinks, load, live
         self._started: list[Sink] = []
+        self._own = own
         self._session = Session(self._info)
+        if own:
+            self._session = Session(self._info, own.model, ON_DEVICE, own.label_set, own.labels, own.hop_s)
         self._recognizer: Recognizer | None = None
         self._clock = DeviceClock(self._info.channels, InputSpec().max_gap_s)  # where nothing is recognised
         self._began_s = monotonic()
@@ -292,6 +304,9 @@ class _Pipeline:
             events = self._recognizer.classify(self._fresh(pending) if self._live else pending)
         else:
             events = [span.gap for chunk in batch for span in self._clock.split(chunk) if span.gap]
+        if self._own:  # what gaps the device saw, it tells
+            events = [_arrived(event, chunk.received_s) for chunk in batch for event in chunk.told]
+            self._clock.stats.windows += sum(isinstance(event, Prediction) for event in events)
         self._count([event for event in events if isinstance(event, Prediction)])
         update = Update(batch, events, self._tally(), self._source.status)
         for sink in self._started:
@@ -343,6 +358,14 @@ class _Pipeline:
         elapsed_s = monotonic() - self._began_s
         stats = replace(stats, notes=[*self._source.notes, *stats.notes])
         return Tally(stats, self._predictions, self._right, self._judged, elapsed_s, self._latency)
+
+
+def _arrived(event: Prediction | Gap, received_s: float) -> Prediction | Gap:
+    """What a device told, with the time that it waited here."""
+    if isinstance(event, Gap):
+        return event
+    queue_ms, latency = 1e3 * (monotonic() - received_s), event.latency
+    return replace(event, latency=replace(latency, queue_ms=queue_ms, total_ms=queue_ms + latency.total_ms))
 
 
 def _why_nothing(stats: StreamStats, spec: InputSpec) -> str:

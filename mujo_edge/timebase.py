@@ -92,6 +92,13 @@ class Timebase:
         """The host's monotonic time at a time that `stamp` gave, later by the quickest way that a sample took."""
         return t_s if self._delay is None else t_s + self._delay.at(t_s)
 
+    def at(self, tick: int) -> float:
+        """The time at a reading of the device's clock near to that of the last samples; before any it is -inf."""
+        format = self._format
+        assert format.tick_hz
+        half = 1 << (format.tick_bits - 1)
+        return self._last_s + ((tick - self._tick + half) % (2 * half) - half) / format.tick_hz
+
     def stamp(self, packet: Packet, received_s: float) -> tuple[F64, int]:
         """Times (n,) of the samples of `packet` and the samples known to be lost just before it."""
         if packet.t_s is not None and not np.isfinite(packet.t_s).all():

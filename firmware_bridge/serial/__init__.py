@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from firmware_bridge import labels
 from firmware_bridge.serial.lines import Columns, LineDecoder
 from firmware_bridge.serial.packets import PacketDecoder
 from firmware_bridge.serial.witmotion import WitMotionDecoder
-from firmware_bridge.stream import CodecError
+from firmware_bridge.stream import CodecError, Names
 
 PROTOCOLS = ("csv", "wit", "packet")
 
@@ -18,18 +19,21 @@ SerialDecoder = LineDecoder | WitMotionDecoder | PacketDecoder
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """All that decoding a port takes. `protocol` as in `detect.Found`; `columns` belong to "csv", else None."""
+    """All that decoding a port takes. `protocol` and `names` as in `detect.Found`; `columns` belong to "csv"."""
 
     protocol: str
     gyroscope: bool
     rate_hz: float | None = None
     columns: Columns | None = None
+    names: Names | None = None
 
     def decoder(self) -> SerialDecoder:
         """A decoder for one connection."""
         if self.columns:
             return LineDecoder(self.columns, self.rate_hz)
-        return (PacketDecoder if self.protocol == "packet" else WitMotionDecoder)(self.gyroscope, self.rate_hz)
+        if self.protocol == "packet":
+            return PacketDecoder(self.gyroscope, self.rate_hz, self.names)
+        return WitMotionDecoder(self.gyroscope, self.rate_hz)
 
     def dump(self) -> dict[str, Any]:
         """What JSON can hold and `load` reads."""
@@ -50,6 +54,10 @@ class Dialect:
                     raise CodecError(f"columns beyond the {columns.count} of a line")
             if (protocol == "csv") != (columns is not None) or protocol not in PROTOCOLS:
                 raise CodecError(f"no protocol of a serial port: {protocol!r}")
-            return cls(protocol, bool(table["gyroscope"]), None if rate_hz is None else float(rate_hz), columns)
+            names = table.get("names")
+            if names is not None:
+                names = Names(**{**names, "labels": tuple(names["labels"])})
+                labels.encode_names(names)
+            return cls(protocol, bool(table["gyroscope"]), None if rate_hz is None else float(rate_hz), columns, names)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CodecError(f"not what a serial port was opened with: {error}") from None

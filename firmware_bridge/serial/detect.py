@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firmware_bridge import packet
+from firmware_bridge import labels, packet
 from firmware_bridge.framing import Splitter, cobs_decode
 from firmware_bridge.serial import witmotion
 from firmware_bridge.serial.lines import cells, failure, numbers
 from firmware_bridge.serial.witmotion import Frames
-from firmware_bridge.stream import CodecError
+from firmware_bridge.stream import CodecError, Names
 
 LIMIT = 1 << 16
 """Bytes after which nothing is looked for any more."""
@@ -23,13 +23,15 @@ class Found:
     """`protocol` is "csv", "wit" or "packet".
 
     `gyroscope` tells whether the latter two have one; of "csv", `width` is the number of values in a line and `header`
-    the line of as many words before the first, "" if there was none.
+    the line of as many words before the first, "" if there was none. `names` are of a board that sends "packet" and
+    recognises by itself: it is not found before they are complete.
     """
 
     protocol: str
     gyroscope: bool = False
     width: int = 0
     header: str = ""
+    names: Names | None = None
 
 
 class Detector:
@@ -46,6 +48,7 @@ class Detector:
         self._lines, self._packets, self._frames = Splitter(b"\n"), Splitter(b"\0"), Frames()
         self._header, self._width, self._rows = "", 0, -1  # the first line may be half a one
         self._channels: list[int] = []
+        self._names = labels.Gatherer()
         self._accelerations, self._gyroscope = 0, False
 
     def feed(self, data: bytes) -> None:
@@ -79,7 +82,14 @@ class Detector:
 
     def _packet(self, frame: bytes) -> None:
         try:
-            self._channels += [each.x.shape[1] for each in packet.decode(cobs_decode(frame))]
+            payload = cobs_decode(frame)
+            if payload[:1] and payload[0] >> 5 == labels.NAMES:
+                if names := self._names.add(payload):
+                    self.found = Found("packet", gyroscope=names.gyroscope, names=names)
+                return
+            if payload[:1] and payload[0] >> 5 == packet.LABELLED:
+                return
+            self._channels += [each.x.shape[1] for each in packet.decode(payload)]
         except CodecError:
             return
         if len(self._channels) == PACKETS:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from firmware_bridge import packet
+from dataclasses import replace
+
+from firmware_bridge import labels, packet
 from firmware_bridge.framing import Splitter, cobs_decode
-from firmware_bridge.stream import CodecError, Packet
+from firmware_bridge.stream import CodecError, Format, Names, Packet
 
 
 class PacketDecoder:
-    """A `Decoder` of packets with six channels, or of those with three. A first frame may be the end of one."""
+    """A `Decoder` of packets with six channels, or of those with three. A first frame may be the end of one.
 
-    def __init__(self, gyroscope: bool, rate_hz: float | None = None) -> None:
-        self.format = packet.format_of(gyroscope, rate_hz)
+    With the `names` of a board that recognises by itself also of its labels.
+    """
+
+    def __init__(self, gyroscope: bool, rate_hz: float | None = None, names: Names | None = None) -> None:
+        self.format = format_of(gyroscope, rate_hz, names)
         self.bad, self.why = 0, ""
         self._frames = Splitter(b"\0")
         self._begun = False
@@ -23,7 +28,7 @@ class PacketDecoder:
         for frame in self._frames.feed(data):
             begun, self._begun = self._begun, True
             try:
-                for one in packet.decode(cobs_decode(frame)):
+                for one in self._decode(cobs_decode(frame)):
                     if one.x.shape[1] != len(self.format.channels):
                         raise CodecError(f"a packet of {one.x.shape[1]} channels among those of another number")
                     packets.append(one)
@@ -34,6 +39,23 @@ class PacketDecoder:
             self.bad, self.why = self.bad + self._frames.overlong - overlong, "a frame without end"
         return packets
 
+    def _decode(self, payload: bytes) -> list[Packet]:
+        names, version = self.format.names, payload[0] >> 5 if payload else 0
+        if names and version == labels.LABEL:
+            return [labels.decode(payload, names)]
+        if names and version == labels.NAMES:
+            labels.Gatherer().add(payload)  # for a computer that comes later; damage is seen all the same
+            return []
+        return packet.decode(payload)
+
     def finish(self) -> list[Packet]:
         """Nothing: the rest of a frame is of no use."""
         return []
+
+
+def format_of(gyroscope: bool, rate_hz: float | None, names: Names | None) -> Format:
+    """The format of such packets. Labels alone have a clock, but come when they will."""
+    format = packet.format_of(gyroscope, rate_hz)
+    if names is None or names.samples:
+        return replace(format, names=names)
+    return replace(format, names=names, seq_bits=None, even=False)

@@ -70,7 +70,7 @@ def stream(
             model.append(ModelBundle.load(bundle, runtime, threads))
         return Recognizer(model[0], info, labels)
 
-    _run(choice, load, json, record_to, duration, screenshot)
+    _run(choice, load, json, record_to, duration, screenshot, insist=bool(bundle or labels))
 
 
 def record(
@@ -109,6 +109,7 @@ def _run(
     record_to: Path | None,
     duration_s: float | None,
     screenshot: Path | None,
+    insist: bool = False,
 ) -> None:
     import asyncio
 
@@ -127,7 +128,8 @@ def _run(
         for number, (source, output) in enumerate(zip(sources, outputs, strict=True), 1):
             folder = record_to / str(number) if record_to and len(sources) > 1 else record_to
             sinks = [*_files(source, choice.origin, folder, screenshot), output]
-            engines.append(Engine(source, sinks, load, live=not choice.waits, duration_s=duration_s))
+            live = not choice.waits
+            engines.append(Engine(source, sinks, load, live=live, duration_s=duration_s, insist=insist))
         return await run_together(engines, _waiting)
 
     if any(summary.ended == "closed" for summary in asyncio.run(run())):

@@ -61,6 +61,7 @@ def event_record(event: Prediction | Gap) -> dict[str, Any]:
         "truth": event.truth,
         "scores": {label: round(score, 4) for label, score in event.scores.items()},
         "latency_ms": {stage: round(getattr(event.latency, f"{stage}_ms"), 4) for stage in STAGES},
+        **({"by": event.by} if event.by != "host" else {}),
     }
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from time import monotonic
 
 import numpy as np
 
 from firmware_bridge.stream import Decoder, Format, Packet
-from mujo_edge.core import F32, F64, Chunk, DeviceError, Kind, Raw, StreamInfo
+from mujo_edge.clock import Gap
+from mujo_edge.core import F32, F64, Chunk, DeviceError, Kind, Latency, Prediction, Raw, StreamInfo
 from mujo_edge.timebase import Timebase
 
 LIMIT, LIMIT_BYTES = 1 << 15, 1 << 26
@@ -96,13 +98,45 @@ class Assembler:
             elif raw.kind == "close":
                 packets = self._decoder.finish()
             for packet in packets:
-                t_s, lost = self.timebase.stamp(packet, raw.received_s)
-                chunks.append(self._chunk(t_s, packet.x, raw.received_s, lost, kept))
+                if packet.told:
+                    told = self._told(packet, raw.received_s)
+                    chunks.append(replace(self._chunk(np.empty(0), packet.x, raw.received_s, 0, kept), told=told))
+                else:
+                    t_s, lost = self.timebase.stamp(packet, raw.received_s)
+                    chunks.append(self._chunk(t_s, packet.x, raw.received_s, lost, kept))
                 kept = []
         if kept:
             width = len(self._decoder.format.channels)
             chunks.append(self._chunk(np.empty(0), np.empty((0, width), np.float32), kept[-1].received_s, 0, kept))
         return _joined(chunks)
+
+    def _told(self, packet: Packet, received_s: float) -> tuple[Prediction | Gap, ...]:
+        """What the device recognised, with its time on the scale of the samples; nothing before the first of them."""
+        told, names, tick = packet.told, self._decoder.format.names, packet.tick
+        assert told
+        assert names
+        assert tick is not None
+        if not names.samples:  # then this is all that tells of the device's clock
+            self.timebase.stamp(Packet(np.zeros((1, packet.x.shape[1]), np.float32), tick=tick), received_s)
+        end_s = self.timebase.at(tick)
+        if end_s == -np.inf:
+            return ()
+        if told.reason:
+            return (Gap(self.timebase.at(told.start_tick), end_s, told.reason),)
+        inference_ms = 1e3 * told.inference_s
+        label = names.labels[told.label]
+        return (
+            Prediction(
+                end_s=end_s,
+                label=label,
+                score=told.score,
+                raw_label=names.labels[told.raw_label],
+                scores={label: told.score},
+                embedding=np.empty(0, np.float32),
+                latency=Latency(0.0, 0.0, inference_ms, inference_ms),
+                by="device",
+            ),
+        )
 
     def _chunk(self, t_s: F64, x: F32, received_s: float, lost: int, raws: list[Raw]) -> Chunk:
         corrupt = self._decoder.bad - self._bad + self._overrun
@@ -129,6 +163,7 @@ def _joined(chunks: list[Chunk]) -> list[Chunk]:
             corrupt=sum(chunk.corrupt for chunk in group),
             drift_ppm=group[-1].drift_ppm,
             raw=tuple(raw for chunk in group for raw in chunk.raw),
+            told=tuple(event for chunk in group for event in chunk.told),
         )
         for group in groups
     ]
@@ -136,4 +171,4 @@ def _joined(chunks: list[Chunk]) -> list[Chunk]:
 
 def stream_info(name: str, format: Format) -> StreamInfo:
     """What the engine needs to know of a device called `name`."""
-    return StreamInfo(name, format.channels, format.rate_hz, format.placement, format.gravity)
+    return StreamInfo(name, format.channels, format.rate_hz, format.placement, format.gravity, names=format.names)

@@ -149,7 +149,7 @@ class SerialSource:
                     opened = True
                 ready.append(raw)
             for chunk in assembler.chunks(ready):
-                if len(chunk.t_s):
+                if len(chunk.t_s) or chunk.told:
                     self._decoded_s = monotonic()
                 yield chunk
             if isinstance(self._decoder, LineDecoder) and self._decoder.failed:
@@ -192,7 +192,7 @@ class SerialSource:
                 elif self._columns:
                     raise UsageError(f"{name} sends {found.protocol} frames, not lines of numbers: leave --columns out")
                 else:
-                    return Dialect(found.protocol, found.gyroscope, self._rate_hz)
+                    return Dialect(found.protocol, found.gyroscope, self._rate_hz, names=found.names)
             elif first_s is not None and now - first_s > NONSENSE_S:
                 raise self._nonsense(name)
             elif first_s is None and now - began_s > SILENCE_S:

@@ -65,6 +65,8 @@ def save(folder: Path, session: Session) -> None:
     """Write session.json so that a reader sees the old file or the new one, never half of it."""
     stream, rest = asdict(session.info), asdict(session)
     del rest["info"]
+    if session.info.names is None:
+        del stream["names"]
     text = json.dumps({"schema_version": SCHEMA_VERSION, **rest, "stream": stream}, indent=2)
     draft = folder / (SESSION_FILE + ".new")
     draft.write_text(text + "\n", encoding="utf-8")

@@ -73,7 +73,7 @@ def write_sources(manifest: Manifest, folder: Path) -> network.Network:
         "mujo_config.h": labels.config(manifest, made.input.scale),
         "mujo_labels.h": labels.header(sets),
         "mujo_labels.c": labels.source(sets),
-        "mujo.h": '/* All of it. */\n#include "mujo_labels.h"\n#include "mujo_packet.h"\n#include "mujo_recognizer.h"\n',
+        "mujo.h": '/* All of it. */\n#include "mujo_labels.h"\n#include "mujo_packet.h"\n',
     }
     for name, content in sources.items():
         (folder / name).write_text(content, "ascii")

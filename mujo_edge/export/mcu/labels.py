@@ -1,7 +1,7 @@
 """Numbers of the pipeline and label sets as C: mujo_config.h, mujo_labels.h and mujo_labels.c.
 
-They go with `firmware_bridge/firmware/student/mujo_recognizer.c`. A label set is a constant of its own, so that a linker
-with --gc-sections leaves out those that a program does not name.
+They go with `firmware_bridge/firmware/student/mujo_recognizer.c`. A label set is a constant of its own, so that a
+linker with --gc-sections leaves out those that a program does not name.
 """
 
 from __future__ import annotations
@@ -124,4 +124,7 @@ def text(value: str) -> str:
 def _lines(values: Sequence[str]) -> str:
     """Values between commas, on lines of no more than 120 characters."""
     glued = ", ".join(value.replace(" ", "\0") for value in values) + ","
-    return "".join(f"    {line.replace(chr(0), ' ')}\n" for line in wrap(glued, 110, break_long_words=False, break_on_hyphens=False))
+    return "".join(
+        f"    {line.replace(chr(0), ' ')}\n"
+        for line in wrap(glued, 110, break_long_words=False, break_on_hyphens=False)
+    )

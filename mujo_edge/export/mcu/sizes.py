@@ -22,7 +22,9 @@ def measure(folder: Path, labels: str) -> str:
         DataError: the sources do not compile.
     """
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
-        return f"Not measured: {', '.join(missing)} was not installed where this folder was written. `make size` does it."
+        return (
+            f"Not measured: {', '.join(missing)} was not installed where this folder was written. `make size` does it."
+        )
     rows = ["| samples a second, at most | flash | RAM | stack of `mujo_push` |", "|---|---|---|---|"]
     for most_hz in (208, 50):
         with tempfile.TemporaryDirectory(prefix="mujo-edge-") as build:
@@ -43,7 +45,9 @@ def deepest(graph: str, function: str) -> int:
     `graph` is what GCC writes for -fcallgraph-info=su (GCC manual, 3.11 Developer Options; VCG): nodes that name a
     function's frame, and edges to the functions that it calls. What is not compiled here counts nothing.
     """
-    frames = {name: int(size) for name, size in re.findall(r'node: \{ title: "([^"]+)" label: "[^"]*?(\d+) bytes', graph)}
+    frames = {
+        name: int(size) for name, size in re.findall(r'node: \{ title: "([^"]+)" label: "[^"]*?(\d+) bytes', graph)
+    }
     calls: dict[str, set[str]] = {}
     for caller, callee in re.findall(r'sourcename: "([^"]+)" targetname: "([^"]+)"', graph):
         calls.setdefault(caller, set()).add(callee)
