@@ -138,13 +138,16 @@ class Bench:
 
     def add(self, file: File, runtime: str) -> None:
         """Run a file in a runtime on all windows, and compare."""
-        size = (c.flash_bytes(file.path.parent) if file.format == "c" else None) or file.path.stat().st_size
+        size = file.path.stat().st_size
         row = Row(file.path.name, file.artifacts, file.precision, file.dtype, size, runtime, "ran")
         try:
             found, cost, latency = self._run(file, runtime)
             if found.shape != self._windows.y.shape:
                 raise DataError(f"it gives {found.shape} for windows whose embeddings are {self._windows.y.shape}")
-            row = compared(replace(row, cost=cost, latency=latency), found, self._windows, self._embeddings)
+            if runtime == "C, Cortex-M4":
+                size = c.flash_bytes(file.path.parent)
+            row = replace(row, file_bytes=size, cost=cost, latency=latency)
+            row = compared(row, found, self._windows, self._embeddings)
         except MissingExtraError as error:
             row = replace(row, state="missing", note=str(error))
         except DataError as error:

@@ -111,9 +111,11 @@ def on_board(sources: Path, x: F32) -> tuple[F32, Cost]:
     return found, Cost(version, arena_bytes=arena, instructions=float(np.median(batch.instructions)))
 
 
-def flash_bytes(sources: Path) -> int | None:
-    """Code and tables of the whole library compiled for a Cortex-M4; None without its compiler."""
-    if shutil.which("arm-none-eabi-gcc") is None:
-        return None
-    found = student.sizes(sources)
+def flash_bytes(sources: Path) -> int:
+    """Code and tables of the whole library compiled for a Cortex-M4. Raises as `on_board`."""
+    tools("arm-none-eabi-gcc")
+    try:
+        found = student.sizes(sources)
+    except OSError as error:
+        raise DataError(str(error)) from error
     return found.text + found.rodata + found.data

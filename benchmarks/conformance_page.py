@@ -53,7 +53,7 @@ def in_browser(folder: Path, runtime: str, x: F32, costs: bool) -> tuple[F32, Co
     except (RuntimeError, TimeoutError) as error:
         raise DataError(f"selftest.html does not answer: {error!r}") from error
     name, package = RUNTIMES[runtime]
-    own = next(part for part in result["runtimes"] if part["runtime"] == name)
+    own = _own(result, name)
     if own["error"]:
         raise DataError(f"selftest.html: {own['error']}")
     lock = json.loads((HOME / "package-lock.json").read_text("utf-8"))
@@ -85,5 +85,11 @@ async def _visit(folder: Path, runtime: str | None, x: F32) -> tuple[float, dict
             result = await tab.until("window.mujo && mujo.result", LOADED_S)
             await tab.call("HeapProfiler.collectGarbage")
             memory_mb = tab.memory_mb()
-            found = await tab.run(EMBED % (WINDOWS, len(x), len(x), name)) if len(x) else None
+            embed = name and not _own(result, name)["error"]
+            found = await tab.run(EMBED % (WINDOWS, len(x), len(x), name)) if embed else None
             return memory_mb, result, found, (await tab.call("Browser.getVersion"))["product"]
+
+
+def _own(result: dict[str, Any], name: str) -> dict[str, Any]:
+    """What the page found out about one runtime."""
+    return next(part for part in result["runtimes"] if part["runtime"] == name)

@@ -100,7 +100,7 @@ their own label set, `clear` the same where fp32's nearest one is ahead by {CLEA
 |difference| of embeddings of length 1. Against the bundle's int8 file in LiteRT: `same` % of windows in which all int8
 values are the same, `steps` the largest difference in steps of its output; `and` that from the runtime with the same
 kernels.""",
-    "What it costs": """`KB` of the file (of C: code and tables of the whole library on a Cortex-M4), `RSS` in MB that
+    "What it costs": """`KB` of the file (Cortex-M4: of code and tables of the whole library in flash), `RSS` in MB that
 a process grows by for the runtime, the model and one window, `arena` in KB (of C with its stack), `p50` and `p99` of
 one window in us on one thread, `ratio` of p50 to that of the int8 file in LiteRT in the same run, `instructions` of a
 window on a Cortex-M4 and of `a MAC`.""",
