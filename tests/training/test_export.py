@@ -74,7 +74,10 @@ def test_a_failed_export_leaves_the_old_bundle(checkpoint: Path, bundle_copy: Pa
     assert leftovers(bundle_copy.parent) == ["small"]
 
 
-def test_an_export_replaces_the_old_bundle(checkpoint: Path, bundle_copy: Path) -> None:
+def test_an_export_replaces_the_old_bundle(
+    checkpoint: Path, bundle_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.lower, "find_spec", lambda name: None)  # quicker
     (bundle_copy / "stale.txt").write_text("from an older export")
     model, spec, calibration, gate, release = load_checkpoint(checkpoint)
     export_bundle(bundle_copy, model, spec, calibration, gate, replace(release, version="9.9.9"))
@@ -204,7 +207,7 @@ def test_without_a_tool_its_file_is_left_out(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(training.lower, "find_spec", lambda name: None)
-    training.export.main(checkpoint, tmp_path / "out", None, "2.0.0")
+    training.export.main(checkpoint, tmp_path / "out", RESULTS, "2.0.0")
     out, err = capsys.readouterr()
     assert [line.split(" is left out: ")[0] for line in err.splitlines()] == [
         "student_coreml.pte",
@@ -213,6 +216,7 @@ def test_without_a_tool_its_file_is_left_out(
     assert "student_coreml" not in out
     manifest = read_manifest(tmp_path / "out")
     assert (manifest.version, manifest.lowered) == ("2.0.0", ())
+    assert manifest.metrics["protocol_v1"] == read_results(RESULTS, StudentConfig())
     assert "were not run" not in (tmp_path / "out" / "MODEL_CARD.md").read_text()
 
 
@@ -291,12 +295,6 @@ def test_the_card_has_the_spread_of_a_protocol(checkpoint: Path, bundle_folder: 
     for row in CARD_ROWS:
         assert re.search(rf"\| 100% \| 3 \| {row} \| 5 x \d \|", card), "what a pretrained row must stand beside"
     assert protocol["git_commit"] in card
-
-
-def test_the_command_line_takes_results(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training.lower, "find_spec", lambda name: None)
-    training.export.main(checkpoint, tmp_path / "out", RESULTS, None)
-    assert read_manifest(tmp_path / "out").metrics["protocol_v1"] == read_results(RESULTS, StudentConfig())
 
 
 def test_results_of_another_network_are_refused() -> None:
