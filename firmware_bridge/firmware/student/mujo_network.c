@@ -1,5 +1,7 @@
 #include "mujo_network.h"
 
+#include <stddef.h>
+
 #ifdef __GNUC__
 #define INLINE static inline __attribute__((always_inline)) /* with -Os too, or sums would not stay in registers */
 #else
@@ -59,7 +61,7 @@ INLINE int16x2_t odd(int8x4_t x) {
 /* Two rows of `groups` times eight values, and with MUJO_DSP the same widened, once for all outputs. */
 typedef struct {
     const int8_t *a, *b;
-    uint16_t groups;
+    size_t groups;
 #if MUJO_DSP
     int16x2_t wide[MUJO_LONGEST_PATCH];
 #endif
@@ -131,13 +133,13 @@ INLINE void requantise_two(int32_t x, int32_t y, const mujo_scale *scale, int32_
 }
 
 static void convolve(const mujo_layer *layer, const int8_t *in, int8_t *out) {
-    const uint16_t channels = layer->channels, step = (uint16_t)(layer->stride * layer->channels_in);
+    const size_t channels = layer->channels, step = (size_t)layer->stride * layer->channels_in;
     const mujo_scale *end = layer->scales + channels;
     const int32_t zero = 2 * layer->zero_out + 1;
     patch p;
-    uint16_t row;
-    p.groups = (uint16_t)((layer->kernel * layer->channels_in + 7) / 8);
-    for (row = 0; row < layer->rows; row = (uint16_t)(row + 2)) {
+    size_t row;
+    p.groups = ((size_t)layer->kernel * layer->channels_in + 7) / 8;
+    for (row = 0; row < layer->rows; row += 2) {
         const int last = row + 1 == layer->rows; /* then the second row is the first one, done twice */
         const int8_t *weights = layer->weights;
         const mujo_scale *scale;
@@ -158,32 +160,29 @@ static void convolve(const mujo_layer *layer, const int8_t *in, int8_t *out) {
 }
 
 static void convolve_depthwise(const mujo_layer *layer, const int8_t *in, int8_t *out) {
-    const uint16_t channels = layer->channels, weights = (uint16_t)(layer->kernel * channels);
-    const mujo_scale *last = layer->scales + channels;
+    const size_t channels = layer->channels, step = layer->stride * channels, end = layer->kernel * channels;
     const int32_t zero = 2 * layer->zero_out + 1;
-    uint16_t row;
-    for (row = 0; row < layer->rows; row++, in += layer->stride * channels) {
-        const int8_t *first = in, *w = layer->weights;
-        const mujo_scale *scale;
-        for (scale = layer->scales; scale != last; scale += 4, first += 4, out += 4) {
+    size_t row, c, at;
+    for (row = 0; row < layer->rows; row++) {
+        const int8_t *x = in + row * step, *w = layer->weights;
+        const mujo_scale *scale = layer->scales;
+        for (c = 0; c < channels; c += 4, x += 4, w += 4, scale += 4, out += 4) {
             int32_t s0 = scale[0].bias, s1 = scale[1].bias, s2 = scale[2].bias, s3 = scale[3].bias;
-            const int8_t *x = first, *end = w + weights;
-            for (; w != end; w += channels, x += channels) {
+            for (at = 0; at != end; at += channels) {
 #if MUJO_DSP
-                int8x4_t x4 = *(const four *)x, w4 = *(const four *)w;
+                int8x4_t x4 = *(const four *)(x + at), w4 = *(const four *)(w + at);
                 int16x2_t x02 = even(x4), x13 = odd(x4), w02 = even(w4), w13 = odd(w4);
                 s0 = __smlabb(x02, w02, s0);
                 s1 = __smlabb(x13, w13, s1);
                 s2 = __smlatt(x02, w02, s2);
                 s3 = __smlatt(x13, w13, s3);
 #else
-                s0 += x[0] * w[0];
-                s1 += x[1] * w[1];
-                s2 += x[2] * w[2];
-                s3 += x[3] * w[3];
+                s0 += x[at] * w[at];
+                s1 += x[at + 1] * w[at + 1];
+                s2 += x[at + 2] * w[at + 2];
+                s3 += x[at + 3] * w[at + 3];
 #endif
             }
-            w += 4 - weights;
             out[0] = requantised(s0, scale[0].multiplier, scale[0].shift, zero);
             out[1] = requantised(s1, scale[1].multiplier, scale[1].shift, zero);
             out[2] = requantised(s2, scale[2].multiplier, scale[2].shift, zero);
@@ -201,7 +200,7 @@ INLINE int32_t scaled(int32_t x, int32_t multiplier, uint8_t shift) {
 /* tensorflow/lite/kernels/internal/reference/integer_ops/add.h, with the 20 bits that add.cc gives it. */
 static void add(const mujo_layer *layer, const int8_t *in, const int8_t *other, int8_t *out) {
     const mujo_scale one = layer->scales[0], two = layer->scales[1], sum = layer->scales[2];
-    const int8_t *end = out + layer->rows * layer->channels;
+    const int8_t *end = out + (size_t)layer->rows * layer->channels;
     while (out != end) {
         int32_t x = scaled((*in++ + one.bias) * (INT32_C(1) << 20), one.multiplier, one.shift);
         int32_t y = scaled((*other++ + two.bias) * (INT32_C(1) << 20), two.multiplier, two.shift);
@@ -211,28 +210,27 @@ static void add(const mujo_layer *layer, const int8_t *in, const int8_t *other, 
 
 /* QuantizedMeanOrSum of tensorflow/lite/kernels/internal/reference/reduce.h: the count is in the multiplier. */
 static void mean(const mujo_layer *layer, const int8_t *in, int8_t *out) {
-    const uint16_t channels = layer->channels;
+    const size_t channels = layer->channels, end = layer->rows_in * channels;
     const mujo_scale scale = *layer->scales;
     const int32_t zero = 2 * layer->zero_out + 1;
-    uint16_t row, c;
+    size_t c, at;
     for (c = 0; c < channels; c++) {
-        const int8_t *x = in + c;
         int32_t sum = scale.bias;
-        for (row = 0; row < layer->rows_in; row++, x += channels) sum += *x;
+        for (at = c; at < end; at += channels) sum += in[at];
         out[c] = requantised(sum, scale.multiplier, scale.shift, zero);
     }
 }
 
-static void copy(const int8_t *from, uint16_t bytes, int8_t *to) {
+static void copy(const int8_t *from, size_t bytes, int8_t *to) {
     while (bytes--) *to++ = *from++;
 }
 
-static void fill(int8_t *at, uint16_t bytes, int8_t value) {
+static void fill(int8_t *at, size_t bytes, int8_t value) {
     while (bytes--) *at++ = value;
 }
 
 void mujo_network_load(const int8_t *ring, uint16_t oldest, mujo_arena *arena) {
-    const uint16_t late = (uint16_t)(oldest * MUJO_CHANNELS), early = (uint16_t)(MUJO_WINDOW * MUJO_CHANNELS - late);
+    const size_t late = (size_t)oldest * MUJO_CHANNELS, early = MUJO_WINDOW * MUJO_CHANNELS - late;
     int8_t *window = arena->bytes + mujo_layers[0].in + mujo_layers[0].left * MUJO_CHANNELS;
     copy(ring + late, early, window);
     copy(ring, late, window + early);
@@ -240,10 +238,10 @@ void mujo_network_load(const int8_t *ring, uint16_t oldest, mujo_arena *arena) {
 
 void mujo_network_layer(uint16_t index, mujo_arena *arena) {
     const mujo_layer *layer = mujo_layers + index;
+    const size_t channels = layer->channels_in, before = layer->left * channels;
     int8_t *in = arena->bytes + layer->in, *out = arena->bytes + layer->out;
-    fill(in, (uint16_t)(layer->left * layer->channels_in), layer->zero);
-    fill(in + (layer->left + layer->rows_in) * layer->channels_in, (uint16_t)(layer->right * layer->channels_in),
-         layer->zero);
+    fill(in, before, layer->zero);
+    fill(in + before + layer->rows_in * channels, layer->right * channels, layer->zero);
     switch (layer->kind) {
         case MUJO_CONV: convolve(layer, in, out); break;
         case MUJO_DEPTHWISE: convolve_depthwise(layer, in, out); break;
