@@ -66,9 +66,9 @@ async function begin(): Promise<void> {
 }
 
 async function answer(request: Request, url: URL): Promise<Response> {
-  const cache = await caches.open(CACHE);
   const file = url.href === worker.registration.scope ? "index.html" : request;
-  return (await cache.match(file, { ignoreSearch: true, ignoreVary: true })) ?? fetch(request);
+  // Not through caches.open, which would bring back an edition that is gone.
+  return (await caches.match(file, { cacheName: CACHE, ignoreSearch: true, ignoreVary: true })) ?? fetch(request);
 }
 
 export {};

@@ -3,7 +3,7 @@
 import { Recognizer } from "../core/recognizer";
 import type { Contract, Event, LabelSet, Runtime, StreamStats } from "../core/types";
 import { allowMotion, Awake, type Batch, Motion } from "./motion";
-import type { SessionMeta, Store } from "./store";
+import type { SessionMeta, Store, Stored } from "./store";
 import { Median, Tally } from "./tally";
 
 /** Samples are stored and recognised so often; a tab that is killed loses no more than this. */
@@ -48,8 +48,8 @@ export class Run {
   private working: Promise<void> = Promise.resolve();
   private said = "";
   private heardMs = 0;
-  /** Number of the next stored batch, and what is not stored yet. */
-  private number = 0;
+  private stored: Stored = { samples: 0, events: 0 };
+  /** What is not stored yet. */
   private batches: Batch[] = [];
   private events: Event[] = [];
   private release!: () => void;
@@ -170,8 +170,7 @@ export class Run {
     const batches = [...this.batches];
     const events = [...this.events];
     try {
-      await this.store?.append(this.meta(), this.number, batches, events);
-      this.number += batches.length;
+      if (this.store) this.stored = await this.store.append(this.meta(), this.stored, batches, events);
       this.batches.splice(0, batches.length);
       this.events.splice(0, events.length);
       if (this.said.startsWith(UNSTORED)) this.say("");

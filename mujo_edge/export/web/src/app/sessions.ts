@@ -111,6 +111,9 @@ function asked(id: string): Promise<boolean> {
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((done) => {
-    dialog.addEventListener("close", () => done(dialog.returnValue === "yes"), { once: true });
+    dialog.onclose = () => {
+      // The event comes late: by then it may have been opened again, for another question.
+      if (!dialog.open) done(dialog.returnValue === "yes");
+    };
   });
 }

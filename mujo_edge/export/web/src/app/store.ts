@@ -21,10 +21,17 @@ export interface SessionMeta {
   readonly stopped: boolean;
 }
 
+/** Batches and events are found by the number of their first sample or event. */
 interface Schema extends DBSchema {
   sessions: { key: number; value: SessionMeta };
-  batches: { key: [session: number, number: number]; value: Batch };
-  events: { key: [session: number, number: number]; value: readonly Event[] };
+  batches: { key: [session: number, first: number]; value: Batch };
+  events: { key: [session: number, first: number]; value: readonly Event[] };
+}
+
+/** How much of a session is stored. */
+export interface Stored {
+  readonly samples: number;
+  readonly events: number;
 }
 
 const NAME = "mujo-edge";
@@ -68,19 +75,30 @@ export class Store {
   }
 
   /**
-   * What came since the last call, all of it or nothing: batches, the first of them as `number`, the events that they
-   * brought or those before, and what is known of the session now. The name is left as the person gave it.
+   * Store what follows on `stored`, all of it or nothing: batches, events, and what is known of the session now. The name
+   * is left as the person gave it.
    */
-  async append(session: SessionMeta, number: number, batches: readonly Batch[], events: readonly Event[]): Promise<void> {
+  async append(
+    session: SessionMeta,
+    stored: Stored,
+    batches: readonly Batch[],
+    events: readonly Event[],
+  ): Promise<Stored> {
+    let { samples } = stored;
     const transaction = this.db.transaction(["sessions", "batches", "events"], "readwrite");
     const sessions = transaction.objectStore("sessions");
     const { name } = (await sessions.get(session.id)) ?? session;
     await Promise.all([
       sessions.put({ ...session, name }),
-      ...batches.map((batch, i) => transaction.objectStore("batches").add(batch, [session.id, number + i])),
-      events.length ? transaction.objectStore("events").add(events, [session.id, number]) : null,
+      ...batches.map((batch) => {
+        const first = samples;
+        samples += batch.tS.length;
+        return transaction.objectStore("batches").add(batch, [session.id, first]);
+      }),
+      events.length ? transaction.objectStore("events").add(events, [session.id, stored.events]) : null,
       transaction.done,
     ]);
+    return { samples, events: stored.events + events.length };
   }
 
   async events(id: number): Promise<Event[]> {
@@ -90,12 +108,14 @@ export class Store {
   /** In order, some at a time, so that a session of hours need not fit into memory at once. */
   async *batches(id: number): AsyncGenerator<Batch> {
     const SOME = 256;
-    for (let from = 0; ; from += SOME) {
-      const some = await this.db.getAll("batches", IDBKeyRange.bound([id, from], [id, from + SOME], false, true));
+    for (let first = 0; ;) {
+      const some = await this.db.getAll("batches", all(id, first), SOME);
       if (!some.length) return;
       yield* some;
+      first += some.reduce((samples, batch) => samples + batch.tS.length, 0);
     }
   }
 }
 
-const all = (id: number): IDBKeyRange => IDBKeyRange.bound([id], [id, []]);
+/** Keys of a session from the number `first` on; an array comes after every number. */
+const all = (id: number, first = 0): IDBKeyRange => IDBKeyRange.bound([id, first], [id, []]);

@@ -1,0 +1,447 @@
+"""The web app in headless Chromium: labels as in Python, offline, sessions that are kept, a page for everyone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import struct
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import numpy as np
+import pytest
+import web_pages
+from web_pages import opened, recorded
+
+from benchmarks import chromium
+from mujo_edge.bundle import ModelBundle
+from mujo_edge.clock import Gap
+from mujo_edge.core import CHANNELS, F32, F64, Chunk, MissingExtraError, Prediction, StreamInfo
+from mujo_edge.export import SUMS, export
+from mujo_edge.export.web import build
+from mujo_edge.files import sha256
+from mujo_edge.recognizer import Recognizer
+from mujo_edge.sources.recording import open_recording
+
+pytestmark = pytest.mark.skipif(chromium.PATH is None, reason="Chromium is not installed")
+
+SET = "physio-wrist"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported web folder. Tests copy it before they change it."""
+    try:
+        build()
+    except MissingExtraError as error:
+        pytest.skip(f"what the page is built with is not installed: {error}")
+    return export("web", None, tmp_path_factory.mktemp("out"), SET)[0]
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture(scope="module")
+def bundle() -> ModelBundle:
+    return ModelBundle.load()
+
+
+def in_python(bundle: ModelBundle, t_s: F64, x: F32, labels: str = SET) -> list[Prediction | Gap]:
+    """What mujo-edge makes of samples of which no rate is known, as the page does not know it."""
+    recognizer = Recognizer(bundle, StreamInfo("phone", CHANNELS[: x.shape[1]], None), labels)
+    return recognizer.classify(recognizer.cut(Chunk(t_s, x, 0.0)))
+
+
+def equal(found: list[dict[str, Any]], wanted: list[Prediction | Gap]) -> None:
+    assert [event["kind"] for event in found] == ["gap" if isinstance(one, Gap) else "prediction" for one in wanted]
+    for event, one in zip(found, wanted, strict=True):
+        assert event["endS"] == pytest.approx(one.end_s, abs=1e-6)
+        if isinstance(one, Gap):
+            assert event["startS"] == pytest.approx(one.start_s, abs=1e-6)
+            assert event["reason"] == one.reason
+        else:
+            assert (event["label"], event["rawLabel"]) == (one.label, one.raw_label)
+            assert event["score"] == pytest.approx(one.score, abs=2e-3)
+            assert np.abs(np.array(event["embedding"]) - one.embedding).max() < 1e-3
+
+
+def predictions(events: list[Prediction | Gap]) -> list[Prediction]:
+    return [event for event in events if isinstance(event, Prediction)]
+
+
+async def test_labels_as_in_python_then_offline_then_killed_and_exported(
+    site: Path, tmp_path: Path, bundle: ModelBundle
+) -> None:
+    t_s, x = recorded(14.0, 50.0)
+    gone = (t_s > 30.0) & (t_s < 31.0)  # a gap
+    t_s, x = t_s[~gone], x[~gone]
+    wanted = in_python(bundle, t_s, x)
+    assert len({one.label for one in predictions(wanted)}) >= 3
+    assert [one.reason for one in wanted if isinstance(one, Gap)] == ["missing"]
+    async with opened(site, tmp_path / "profile") as page:
+        await page.start()
+        await page.feed(t_s, x, pieces=20)
+        found = await page.heard(len(predictions(wanted)))
+        equal(found, wanted)
+        assert await page.text("label") == predictions(wanted)[-1].label
+        assert await page.text("percent") == f"{100 * predictions(wanted)[-1].score:.0f} %"
+        assert await page.text("rate") == "50 Hz"
+        assert await page.text("gaps") == "1"
+        assert await page.text("samples") == f"{len(t_s):,}"
+        assert await page.text("runtime") == "LiteRT.js"
+        # Inference p50, in the page itself.
+        assert re.fullmatch(r"\d+\.\d\d ms", await page.text("inference"))
+        counted = await page.tab.run("[...document.querySelectorAll('#lanes li')].map((one) => one.innerText)")
+        first = predictions(wanted)[0].label
+        seconds = sum(one.label == first for one in predictions(wanted)) * 0.5
+        assert counted[0].split("\n") == [first, f"0:{int(seconds):02} · {bouts(wanted, first)}"]
+
+        await page.says("offline", "ready")
+        await page.tab.offline(True)
+        kill = asyncio.create_task(page.tab.call("Page.crash"))  # never answered
+        await asyncio.sleep(1.0)
+        kill.cancel()
+        await page.open()
+        assert await page.text("runtime") == "LiteRT.js"
+        [session] = await page.sessions(1)
+        assert "interrupted, kept" in session
+        assert f"0:{int(t_s[-1]):02} · {SET}" in session
+        await page.start()
+        await page.feed(t_s, x)
+        equal(await page.heard(len(predictions(wanted))), wanted)
+        await page.click("stop")
+        newest, killed = await page.sessions(2)
+        assert "interrupted" not in newest
+        assert "interrupted" in killed
+
+        files = [await page.saved(tmp_path / "stopped")]
+        await page.tab.run("[...document.querySelectorAll('#sessions button')].at(-1).click()")
+        await page.tab.until("document.getElementById('remove').open")
+        await page.press("Keep")
+        await page.sessions(2)
+        await page.tab.run("document.querySelector('#sessions li button:last-child').click()")
+        await page.press("Delete")
+        [left] = await page.sessions(1)
+        assert "interrupted" in left
+        files.append(await page.saved(tmp_path / "killed"))
+        assert not page.complaints("ERR_INTERNET_DISCONNECTED")
+        assert not page.strangers()
+    for file in files:
+        recording = open_recording(file)
+        chunks = list(recording.chunks())
+        assert recording.info.channels == CHANNELS
+        assert recording.info.rate_hz == pytest.approx(50.0)
+        assert all(chunk.truth is None for chunk in chunks)
+        assert any("recognised_label" in note for note in recording.notes)
+        np.testing.assert_allclose(np.concatenate([chunk.t_s for chunk in chunks]), t_s, atol=1e-9)
+        np.testing.assert_allclose(np.concatenate([chunk.x for chunk in chunks]), x, rtol=1e-6)
+        again = Recognizer(bundle, recording.info, SET)
+        replayed = [event for chunk in chunks for event in again.update(chunk)]
+        assert [(one.label, one.raw_label) for one in replayed] == [
+            (one.label, one.raw_label) for one in predictions(wanted)
+        ]
+        beside = [line.rsplit(",", 2)[1:] for line in file.read_text().splitlines() if line[0] not in "#t"]
+        ends = {round(one.end_s, 3): one for one in predictions(wanted)}
+        for t, (label, score) in zip(t_s, beside, strict=True):
+            if one := ends.get(round(float(t), 3)):
+                assert label == one.label
+                assert float(score) == pytest.approx(one.score, abs=2e-3)
+        assert beside[0] == ["", ""]
+
+
+def bouts(events: list[Prediction | Gap], label: str) -> str:
+    shown = [event.label if isinstance(event, Prediction) else None for event in events]
+    count = sum(one == label and before != label for before, one in zip([None, *shown], shown, strict=False))
+    return f"{count} bout{'s' * (count != 1)}"
+
+
+IPHONE = """
+Object.defineProperty(Navigator.prototype, "vendor", { get: () => "Apple Computer, Inc." });
+DeviceMotionEvent.requestPermission = async () => {
+  window.asked = navigator.userActivation.isActive;
+  return "granted";
+};
+"""
+
+
+async def test_an_iphone_counts_gravity_downwards_and_asks(site: Path, tmp_path: Path, bundle: ModelBundle) -> None:
+    t_s, x = recorded(40.0, 8.0)
+    wanted = in_python(bundle, t_s, x)
+    async with opened(site, tmp_path / "profile", IPHONE) as page:
+        await page.start()
+        await page.feed(t_s, x, sign=-1)
+        equal(await page.heard(len(wanted)), wanted)
+        assert await page.tab.run("asked") is True
+
+
+async def test_no_gyroscope_the_other_runtime_and_another_label_set(
+    site: Path, tmp_path: Path, bundle: ModelBundle
+) -> None:
+    t_s, x = recorded(30.0, 12.0)
+    async with opened(site, tmp_path / "profile") as page:
+        await page.tab.call("Network.setBlockedURLs", urls=["*litert_wasm*"])
+        await page.tab.run("navigator.serviceWorker.getRegistration().then((one) => one.unregister())")
+        await page.open()
+        assert await page.text("runtime") == "ONNX Runtime Web"
+        await page.start()
+        await page.feed(t_s, x[:, :3])
+        wanted = predictions(in_python(bundle, t_s, x[:, :3]))
+        found = await page.heard(len(wanted))
+        assert [event["label"] for event in found] == [one.label for one in wanted]
+        assert await page.text("rate") == "50 Hz, no gyroscope"
+        await page.click("stop")
+        file = await page.saved(tmp_path / "acc")
+        assert open_recording(file).info.channels == CHANNELS[:3]
+
+        # gym-wrist is for the accelerometer alone: the recording still has all that the phone gave.
+        await page.tab.run("document.getElementById('set').value = 'gym-wrist'")
+        await page.tab.run("document.getElementById('set').dispatchEvent(new Event('change'))")
+        await page.says("set-about", "Worn at the wrist: lateral raise")
+        await page.start()
+        assert await page.tab.run("getComputedStyle(document.getElementById('choose')).display") == "none"
+        await page.feed(t_s, x)
+        wanted = predictions(in_python(bundle, t_s, x[:, :3], "gym-wrist"))
+        found = await page.heard(len(wanted))
+        assert [event["label"] for event in found] == [one.label for one in wanted]
+        await page.click("stop")
+        await page.sessions(2)
+        file = await page.saved(tmp_path / "gym")
+        assert open_recording(file).info.channels == CHANNELS
+        assert "--labels gym-wrist" in file.read_text()
+        await page.open()
+        assert await page.tab.run("document.getElementById('set').value") == "gym-wrist"
+
+
+async def test_pause_rename_and_what_a_full_device_does(site: Path, tmp_path: Path, bundle: ModelBundle) -> None:
+    t_s, x = recorded(60.0, 20.0)
+    first, second = t_s < 8.0, t_s >= 12.0
+    kept = first | second
+    wanted = in_python(bundle, t_s[kept], x[kept])
+    async with opened(site, tmp_path / "profile") as page:
+        await page.start()
+        await page.feed(t_s[first], x[first])
+        await page.heard(1)
+        await page.press("Pause")
+        assert await page.text("label") == "Paused"
+        await page.feed(t_s[~kept], x[~kept])
+        await page.press("Resume")
+        await page.tab.run("""
+            window.put = IDBObjectStore.prototype.put;
+            IDBObjectStore.prototype.put = () => { throw new DOMException("No room.", "QuotaExceededError") };
+        """)
+        await page.feed(t_s[second], x[second])
+        equal(await page.heard(len(predictions(wanted))), wanted)
+        await page.says("problem", "cannot be stored now: No room.")
+        await page.tab.run("IDBObjectStore.prototype.put = put")
+        await page.tab.until("document.getElementById('problem').hidden")
+        await page.click("stop")
+        await page.sessions(1)
+
+        await page.press("Rename")
+        await page.tab.until("document.getElementById('rename').open")
+        await page.tab.call("Input.insertText", text='arm day, "slow"')
+        await page.key("Enter", 13, "\r")
+        await page.tab.until("document.querySelector('#sessions h3').textContent.startsWith('arm day')")
+        file = await page.saved(tmp_path / "csv")
+        assert file.name == "arm-day-slow-.csv"
+        recording = open_recording(file)
+        chunks = list(recording.chunks())
+        np.testing.assert_allclose(np.concatenate([chunk.t_s for chunk in chunks]), t_s[kept], atol=1e-9)
+        again = Recognizer(bundle, recording.info, SET)
+        replayed = [event.label for chunk in chunks for event in again.update(chunk)]
+        assert replayed == [one.label for one in predictions(wanted)]
+
+
+async def test_a_new_version_is_kept_whole_and_taken_when_wanted(site: Path, tmp_path: Path) -> None:
+    folder = Path(copytree(site, tmp_path / "site"))
+    async with opened(folder, tmp_path / "profile") as page:
+        await page.says("offline", "ready")
+        # Not whole: the old one stays.
+        changed(folder, "edition-2")
+        (folder / "mujo.json").write_text("{}")
+        await page.tab.reload()
+        await page.ready()
+        await page.tab.run("navigator.serviceWorker.getRegistration().then((one) => one.update()).catch(() => null)")
+        caches = "caches.keys().then((names) => names.length)"
+        await page.tab.until(f"{caches}.then((count) => count === 1)")
+        assert await page.tab.run("document.getElementById('update').hidden")
+        # Whole.
+        (folder / "mujo.json").write_bytes((site / "mujo.json").read_bytes())
+        changed(folder, "edition-3")
+        await page.tab.reload()
+        await page.ready()
+        await page.tab.until("!document.getElementById('update').hidden")
+        assert await page.tab.run("document.title") == "mujo-edge"
+        await page.tab.run("window.before = true")
+        await page.click("update-now")
+        await page.tab.until("document.title === 'edition-3' && !window.before")
+        await page.ready()
+        await page.tab.until("caches.keys().then(([name, ...more]) => name.endsWith('edition-3') && !more.length)")
+
+
+def changed(folder: Path, edition: str) -> None:
+    """Another edition of a web folder, as another export would be."""
+    index, worker = folder / "index.html", folder / "sw.js"
+    index.write_text(re.sub("<title>.*</title>", f"<title>{edition}</title>", index.read_text()))
+    worker.write_text(re.sub(r"=`(edition-\d|[0-9a-f]{16})`", f"=`{edition}`", worker.read_text()))
+    assert edition in worker.read_text()
+    sums = folder / SUMS
+    names = [line[66:] for line in sums.read_text().splitlines()]
+    sums.write_text("".join(f"{sha256(folder / name)}  {name}\n" for name in names))
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        ("Object.defineProperty(window, 'isSecureContext', {value: false})", "opened with https"),
+        ("delete window.DeviceMotionEvent", "has no motion events"),
+        ("DeviceMotionEvent.requestPermission = async () => 'denied'", "was refused"),
+        ("DeviceMotionEvent.requestPermission = async () => { throw new Error('not now') }", "not now"),
+        ("addEventListener('devicemotion', (event) => event.stopImmediatePropagation())", "No motion events come"),
+    ],
+    ids=["insecure", "no sensor", "denied", "cannot ask", "silent"],
+)
+async def test_what_is_wrong_is_said(site: Path, tmp_path: Path, before: str, said: str) -> None:
+    async with opened(site, tmp_path / "profile", before) as page:
+        await page.click("start")
+        await page.says("problem", said)
+        assert await page.tab.run("document.getElementById('problem').checkVisibility()")
+        if said.startswith("No motion"):
+            assert await page.text("label") == "No samples"
+        else:
+            assert await page.text("phase") == "ready"
+            assert not await page.tab.run("document.getElementById('start').disabled")
+
+
+async def test_a_damaged_folder_and_a_browser_without_storage(site: Path, tmp_path: Path) -> None:
+    folder = Path(copytree(site, tmp_path / "site"))
+    async with opened(folder, tmp_path / "profile") as page:
+        await page.tab.run("navigator.serviceWorker.getRegistration().then((one) => one.unregister())")
+        await page.open("IDBFactory.prototype.open = () => { throw new Error('no storage here') }")
+        assert "no storage here" in await page.text("sessions-none")
+        t_s, x = recorded(40.0, 6.0)
+        await page.start()
+        await page.feed(t_s, x)
+        assert len(await page.heard(6)) >= 6
+        for content, said in (
+            ("{}", "schema version undefined"),
+            ("[]", "schema version none"),
+            ("{", "JSON"),
+            (json.dumps(json.loads((site / "mujo.json").read_text()) | {"models": []}), "lists no model file"),
+        ):
+            (folder / "mujo.json").write_text(content)
+            await page.tab.run("navigator.serviceWorker.getRegistration().then((one) => one?.unregister())")
+            await page.open()
+            assert await page.text("label") == "Not working"
+            assert said in await page.text("problem")
+            assert await page.tab.run("document.getElementById('start').disabled")
+
+
+CONTRAST = """(() => {
+  const parsed = (text) => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a] };
+  const over = ([r, g, b, a], [R, G, B]) => [r * a + R * (1 - a), g * a + G * (1 - a), b * a + B * (1 - a)];
+  const light = (rgb) => {
+    const [r, g, b] = rgb.map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const behind = (node) => node === null ? [255, 255, 255]
+    : over(parsed(getComputedStyle(node).backgroundColor), behind(node.parentElement));
+  const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05) };
+  const found = [];
+  for (const node of document.querySelectorAll("body *")) {
+    const own = [...node.childNodes].some((one) => one.nodeType === 3 && one.data.trim());
+    if (!own || !node.checkVisibility() || node.matches(":disabled, option, .spoken")) continue;
+    const back = behind(node);
+    const front = over(parsed(getComputedStyle(node).color), back);
+    found.push([node.id || node.textContent.slice(0, 30), ratio(front, back)]);
+  }
+  for (const node of document.querySelectorAll("#score-bar, #lanes path")) {
+    const bar = node.id === "score-bar";
+    const front = parsed(getComputedStyle(node)[bar ? "backgroundColor" : "fill"]);
+    const back = behind(bar ? node.parentElement : node.closest("svg"));
+    found.push(["graphic " + (bar ? "score" : "lane"), ratio(over(front, back), back) * 1.5]);  // 3:1 is enough
+  }
+  return found;
+})()"""
+"""[what, contrast ratio] of every text that can be seen (WCAG 2.2, 1.4.3), and of graphics (1.4.11) as if of text."""
+
+SMALL = """[...document.querySelectorAll("button, select, a, input")].filter((one) => one.checkVisibility())
+  .map((one) => [one.textContent.slice(0, 20), one.getBoundingClientRect().width, one.getBoundingClientRect().height])
+  .filter(([, width, height]) => width < 44 || height < 44)"""
+
+
+async def test_everyone_can_use_it(site: Path, tmp_path: Path) -> None:
+    t_s, x = recorded(14.0, 30.0)
+    async with opened(site, tmp_path / "profile") as page:
+        await usable(page, {("button", "Start"), ("combobox", "Recognise"), ("link", "Self-test")})
+        await page.start()
+        await page.feed(t_s, x)
+        await page.heard(20)
+        await usable(page, {("button", "Pause"), ("button", "Stop"), ("meter", "Confidence"), ("status", "")})
+        assert await page.tab.run("document.getElementById('label').getAttribute('aria-live')") == "polite"
+        assert await page.tab.run("document.activeElement.id") == "pause"
+        await page.click("stop")
+        await page.sessions(1)
+        await page.press("Delete")
+        await usable(page, {("dialog", "Delete this session?"), ("button", "Delete"), ("button", "Keep")})
+        assert await page.tab.run("document.activeElement.textContent") == "Keep"
+        await page.key("Escape", 27)
+        await page.tab.until("!document.getElementById('remove').open")
+        await page.tab.run("document.getElementById('problem').hidden = false; problem.textContent = 'x'")
+        roles = await usable(page, {("alert", "")})
+        actions = [name.split(" ", 1) for role, name in roles if role == "button" and " " in name]
+        assert [action for action, _ in actions] == ["Export", "Rename", "Delete"]
+        assert len({session for _, session in actions}) == 1
+        await page.tab.call(
+            "Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}]
+        )
+        assert await page.tab.run("document.getAnimations().length") == 0
+        assert await page.tab.run("getComputedStyle(document.getElementById('score-bar')).transitionDuration") == "0s"
+
+
+async def usable(page: web_pages.Page, wanted: set[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Check the page as it is now, on a phone, a small phone and a watch, light and dark -> its roles and names."""
+    for scheme in ("light", "dark"):
+        for width, height in ((390, 844), (320, 568), (200, 200)):
+            await page.size(width, height, scheme)
+            assert await page.tab.run("document.documentElement.scrollWidth") <= width
+        poor = [(what, ratio) for what, ratio in await page.tab.run(CONTRAST) if ratio < 4.5]
+        assert not poor, scheme
+        assert not await page.tab.run(SMALL)
+    roles = await page.tab.accessible()
+    assert wanted <= set(roles)
+    assert not [role for role, name in roles if role in ("button", "combobox", "link", "meter", "textbox") and not name]
+    assert await page.tab.run("document.documentElement.lang") == "en"
+    return roles
+
+
+async def test_it_can_be_installed(site: Path, tmp_path: Path) -> None:
+    manifest = json.loads((site / "manifest.webmanifest").read_text())
+    assert (manifest["start_url"], manifest["scope"], manifest["display"]) == ("./", "./", "standalone")
+    sizes = {}
+    for icon in manifest["icons"]:
+        content = (site / icon["src"]).read_bytes()
+        if icon["type"] == "image/png":
+            assert content.startswith(b"\x89PNG")
+            width, height = struct.unpack(">II", content[16:24])
+            assert icon["sizes"] == f"{width}x{height}"
+            sizes[width, icon["purpose"]] = icon["src"]
+    assert {(192, "any"), (512, "any"), (512, "maskable")} <= sizes.keys()
+    async with opened(site, tmp_path / "profile") as page:
+        found = await page.tab.call("Page.getAppManifest")
+        assert not found["errors"]
+        assert found["url"] == page.server.url + "manifest.webmanifest"
+        assert not (await page.tab.call("Page.getInstallabilityErrors"))["installabilityErrors"]
+        await page.says("offline", "ready")
+        kept = await page.tab.run(
+            "caches.keys().then(([name]) => caches.open(name)).then((cache) => cache.keys())"
+            ".then((keys) => keys.map((key) => key.url))"
+        )
+        files = {path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}
+        assert {url.removeprefix(page.server.url) for url in kept} == files
+        assert not page.complaints()
+        assert not page.strangers()

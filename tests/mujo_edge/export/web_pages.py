@@ -1,0 +1,150 @@
+"""The exported page in a real browser, fed with motion, for the tests of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import chromium
+from benchmarks.chromium import Tab
+from mujo_edge.core import F32, F64
+from mujo_edge.sources.recording import open_recording
+from mujo_edge.sources.replay import shipped_recording
+from mujo_edge.webserver import WebServer
+
+LISTEN = """
+if (!window.heard) document.addEventListener("mujo", ({ detail }) => heard.push({
+  ...detail, scores: [...detail.scores ?? []], embedding: [...detail.embedding ?? []] }));
+window.heard = [];
+"""
+
+FEED = """(rows, sign) => {
+  for (const [t, ax, ay, az, ...turns] of rows) {
+    const [alpha, beta, gamma] = turns.map((value) => value * 180 / Math.PI);
+    const event = new DeviceMotionEvent("devicemotion", {
+      accelerationIncludingGravity: { x: sign * ax, y: sign * ay, z: sign * az },
+      rotationRate: turns.length ? { alpha, beta, gamma } : null,
+      interval: 20,
+    });
+    Object.defineProperty(event, "timeStamp", { value: 5000 + 1000 * t });
+    dispatchEvent(event);
+  }
+}"""
+"""Samples as the browser's own events, at once; a timeStamp cannot be given, so it is put in the place of theirs."""
+
+PRESS = """(text) => {
+  const root = document.querySelector("dialog[open]") ?? document;
+  const found = [...root.querySelectorAll("button")].find((one) => one.checkVisibility() && one.textContent === text);
+  found?.click();
+  return found !== undefined;
+}"""
+
+
+def recorded(start_s: float, length_s: float) -> tuple[F64, F32]:
+    """A piece of the shipped recording, from time 0."""
+    chunks = list(open_recording(shipped_recording(), None).chunks(1 << 18))
+    t_s, x = np.concatenate([chunk.t_s for chunk in chunks]), np.concatenate([chunk.x for chunk in chunks])
+    piece = (t_s >= start_s) & (t_s < start_s + length_s)
+    return t_s[piece] - start_s, x[piece]
+
+
+@dataclass
+class Page:
+    """The page in a tab."""
+
+    tab: Tab
+    server: WebServer
+
+    async def open(self, before: str = "") -> None:
+        """Load the page anew, after the script `before`, and wait until it can be started or says why not."""
+        if before:
+            await self.tab.call("Page.addScriptToEvaluateOnNewDocument", source=before)
+        await self.tab.open(self.server.url)
+        await self.ready()
+
+    async def ready(self) -> None:
+        await self.tab.until("['Ready', 'Not working'].includes(document.getElementById('label').textContent)")
+
+    async def start(self) -> None:
+        """Tap Start, and listen to the page's events."""
+        await self.tab.run(LISTEN)
+        await self.click("start")
+        await self.tab.until("document.getElementById('phase').textContent === 'running'")
+
+    async def feed(self, t_s: F64, x: F32, sign: int = 1, pieces: int = 1) -> None:
+        """Samples (n,), (n, 3 or 6) as motion events, in so many pieces."""
+        rows = np.column_stack([t_s, x.astype(np.float64)])
+        for piece in np.array_split(rows, pieces):
+            await self.tab.run(f"({FEED})({json.dumps(piece.tolist())}, {sign})")
+
+    async def heard(self, predictions: int) -> list[dict[str, Any]]:
+        """The page's events, once there are so many predictions."""
+        await self.tab.until(f"heard.filter((event) => event.kind === 'prediction').length >= {predictions}")
+        return list(await self.tab.run("heard"))
+
+    async def click(self, name: str) -> None:
+        await self.tab.run(f"document.getElementById({name!r}).click()")
+
+    async def press(self, text: str) -> None:
+        """The first button that shows this text and can be got at: in a dialog if one is open."""
+        await self.tab.until(f"({PRESS})({text!r})")
+
+    async def key(self, name: str, number: int, text: str = "") -> None:
+        """A key of the keyboard, by its name and Windows' number of it."""
+        key = {"key": name, "code": name, "windowsVirtualKeyCode": number}
+        await self.tab.call("Input.dispatchKeyEvent", type="keyDown", text=text, **key)
+        await self.tab.call("Input.dispatchKeyEvent", type="keyUp", **key)
+
+    async def text(self, name: str) -> str:
+        return str(await self.tab.run(f"document.getElementById({name!r}).textContent"))
+
+    async def says(self, name: str, text: str) -> None:
+        """Wait until an element shows a text that has `text` in it."""
+        await self.tab.until(f"document.getElementById({name!r}).textContent.includes({text!r})")
+
+    async def sessions(self, wanted: int) -> list[str]:
+        """What the list shows, once it has so many."""
+        await self.tab.until(f"document.getElementById('sessions').children.length === {wanted}")
+        return list(await self.tab.run("[...document.getElementById('sessions').children].map((one) => one.innerText)"))
+
+    async def saved(self, folder: Path) -> Path:
+        """Export the newest session -> its file."""
+        folder.mkdir()
+        await self.tab.downloads(folder)
+        await self.press("Export")
+        while not (files := list(folder.glob("*.csv"))):
+            await self.tab.run("new Promise((done) => setTimeout(done, 50))")
+        return files[0]
+
+    async def size(self, width: int, height: int, scheme: str = "light") -> None:
+        await self.tab.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=2, mobile=True
+        )
+        await self.tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+
+    def complaints(self, *expected: str) -> list[str]:
+        """What the console said, but for LiteRT.js's word that there is no GPU, and what is `expected`."""
+        quiet = ("No available adapters", *expected)
+        return [error for error in self.tab.errors if not any(text in error for text in quiet)]
+
+    def strangers(self) -> Iterable[str]:
+        """What was asked for elsewhere than from the server."""
+        own = (self.server.url, "data:", "blob:" + self.server.url.partition("/")[0])
+        return [url for url in self.tab.urls if not url.startswith(own)]
+
+
+@asynccontextmanager
+async def opened(folder: Path, profile: Path, before: str = "") -> AsyncIterator[Page]:
+    """A web folder served on loopback, and the page open in a browser of a phone's size."""
+    server = WebServer(folder, None, 0)
+    async with server.open(), chromium.browser(profile) as tab:
+        page = Page(tab, server)
+        await page.size(390, 844)
+        await page.open(before)
+        yield page
