@@ -1,6 +1,7 @@
 /* The packet of mujo-edge's firmware in C99 (and C++11): no malloc, no libm, any byte order, 8 to 64 bits.
  *
- *   offset  0      head: version << 5 | gyroscope << 4 | samples - 1      version 1, 1 to 16 samples
+ *   offset  0      head: version << 5 | gyroscope << 4 | samples - 1      1 to 16 samples; version 1, or 5 of a board
+ *                  that recognises by itself and sends labels as well (at the end of this file)
  *           1      u16 LE  number of the first sample, modulo 2**16
  *           3      u24 LE  clock at the last sample in 64 us, modulo 2**24
  *           6      int16 LE per sample: ax ay az [gx gy gz], acceleration in 1/200 m/s2, angular rate in 1/900 rad/s
@@ -35,6 +36,7 @@
 #endif
 
 #define MUJO_VERSION 1
+#define MUJO_LABELLED 5
 #define MUJO_MAX_SAMPLES 16
 #define MUJO_PACKET_SIZE(samples, channels) (8 + 2 * (samples) * (channels))
 #define MUJO_MAX_PACKET MUJO_PACKET_SIZE(MUJO_MAX_SAMPLES, 6)
@@ -92,9 +94,8 @@ MUJO_API int16_t mujo_from_raw(int16_t raw, uint32_t scale) {
 /* Microseconds of a 32-bit counter that wraps, such as micros() -> the packet's clock. */
 MUJO_API uint32_t mujo_tick(uint32_t us) { return (us >> 6) & 0xFFFFFFu; }
 
-/* CRC-16/CCITT-FALSE: polynomial 0x1021, from 0xFFFF, not reflected; 0x29B1 for the text 123456789. */
-MUJO_API uint16_t mujo_crc16(const uint8_t *data, size_t size) {
-    uint16_t crc = 0xFFFF;
+/* CRC-16/CCITT-FALSE: polynomial 0x1021, from 0xFFFF, not reflected; 0x29B1 for the text 123456789. `more` goes on. */
+MUJO_API uint16_t mujo_crc16_more(uint16_t crc, const uint8_t *data, size_t size) {
     size_t i;
     uint8_t bit;
     for (i = 0; i < size; i++) {
@@ -106,6 +107,8 @@ MUJO_API uint16_t mujo_crc16(const uint8_t *data, size_t size) {
     }
     return crc;
 }
+
+MUJO_API uint16_t mujo_crc16(const uint8_t *data, size_t size) { return mujo_crc16_more(0xFFFF, data, size); }
 
 /* Samples (`samples` rows of `channels` counts, the first one numbered `seq`, the last one taken at `tick`) into
  * `packet`, which has room for MUJO_PACKET_SIZE(samples, channels). Returns that size; 0 if there are not 1 to 16
@@ -139,7 +142,8 @@ MUJO_API uint16_t mujo_u16(const uint8_t *data) { return (uint16_t)(data[0] | (u
 MUJO_API bool mujo_decode(const uint8_t *data, size_t size, mujo_packet *packet) {
     uint8_t samples, channels;
     size_t i;
-    if (size < MUJO_PACKET_SIZE(1, 3) || data[0] >> 5 != MUJO_VERSION) return false;
+    if (size < MUJO_PACKET_SIZE(1, 3)) return false;
+    if (data[0] >> 5 != MUJO_VERSION && data[0] >> 5 != MUJO_LABELLED) return false;
     samples = (uint8_t)((data[0] & 15) + 1);
     channels = data[0] & 16 ? 6 : 3;
     if (size != (size_t)MUJO_PACKET_SIZE(samples, channels)) return false;
@@ -222,6 +226,126 @@ MUJO_API uint8_t mujo_samples_per_notification(uint16_t mtu, uint8_t channels) {
     if (mtu < 3 + MUJO_PACKET_SIZE(1, channels)) return 0;
     samples = (uint16_t)((mtu - 3 - 8) / (2 * channels));
     return (uint8_t)(samples > MUJO_MAX_SAMPLES ? MUJO_MAX_SAMPLES : samples);
+}
+
+/* ---- Labels of a board that recognises by itself; see firmware_bridge/labels.py for the bytes ---- */
+
+#define MUJO_LABEL_VERSION 6
+#define MUJO_NAMES_VERSION 7
+#define MUJO_LABEL_PACKET 16
+#define MUJO_PIECE 100
+#define MUJO_NAMES_PACKET (7 + MUJO_PIECE)
+
+/* What the labels are called, in UTF-8: `labels` are `classes` names of which the last is "unknown"; a label comes
+ * every `hop_ms`; samples are of 3 or 6 `channels`, and sent as well or not. */
+typedef struct {
+    const char *model, *label_set;
+    const char *const *labels;
+    uint8_t classes, channels;
+    uint16_t hop_ms;
+    bool samples;
+} mujo_names;
+
+/* Where the text of the names goes: bytes `from` to `to` of it are kept, if `kept` is somewhere. */
+typedef struct {
+    uint8_t *kept;
+    uint16_t at, from, to, crc;
+} mujo_text;
+
+MUJO_API void mujo_text_add(mujo_text *text, const char *part) {
+    for (; *part; part++, text->at++) {
+        uint8_t byte = (uint8_t)*part;
+        text->crc = mujo_crc16_more(text->crc, &byte, 1);
+        if (text->kept && text->at >= text->from && text->at < text->to) text->kept[text->at - text->from] = byte;
+    }
+}
+
+/* The text as it is sent: a line each for the model, the label set, the milliseconds and every label. */
+MUJO_API mujo_text mujo_text_of(const mujo_names *names, uint8_t *kept, uint16_t from) {
+    mujo_text text;
+    char digits[6];
+    uint8_t i = 5;
+    uint16_t hop = names->hop_ms;
+    text.kept = kept;
+    text.at = 0;
+    text.from = from;
+    text.to = (uint16_t)(from + MUJO_PIECE);
+    text.crc = 0xFFFF;
+    digits[i] = 0;
+    do {
+        digits[--i] = (char)('0' + hop % 10);
+        hop = (uint16_t)(hop / 10);
+    } while (hop);
+    mujo_text_add(&text, names->model);
+    mujo_text_add(&text, "\n");
+    mujo_text_add(&text, names->label_set);
+    mujo_text_add(&text, "\n");
+    mujo_text_add(&text, digits + i);
+    for (i = 0; i < names->classes; i++) {
+        mujo_text_add(&text, "\n");
+        mujo_text_add(&text, names->labels[i]);
+    }
+    return text;
+}
+
+/* By which labels tell the names that they belong to. */
+MUJO_API uint16_t mujo_names_check(const mujo_names *names) { return mujo_text_of(names, 0, 0).crc; }
+
+/* 16 or 24 bits, little endian, and the checksum at the end. */
+MUJO_API void mujo_put(uint8_t *data, uint32_t value, uint8_t bytes) {
+    for (; bytes; bytes--, value >>= 8) *data++ = (uint8_t)(value & 0xFFu);
+}
+
+MUJO_API size_t mujo_closed(uint8_t *packet, size_t size) {
+    mujo_put(packet + size, mujo_crc16(packet, size), 2);
+    return size + 2;
+}
+
+/* Piece `number` of the names into `packet`, which has room for MUJO_NAMES_PACKET; returns its size, 0 where there is
+ * no such piece. Send one after the other, from 0 on and again, ten a second: a computer may come at any time. */
+MUJO_API size_t mujo_encode_names(const mujo_names *names, uint8_t number, uint8_t *packet) {
+    uint16_t from = (uint16_t)(number * MUJO_PIECE);
+    mujo_text text = mujo_text_of(names, packet + 5, from);
+    if (from >= text.at || text.at > 255 * MUJO_PIECE) return 0;
+    packet[0] = (uint8_t)(MUJO_NAMES_VERSION << 5 | (names->channels == 6) << 4 | names->samples << 3);
+    mujo_put(packet + 1, text.crc, 2);
+    packet[3] = number;
+    packet[4] = (uint8_t)((text.at + MUJO_PIECE - 1) / MUJO_PIECE);
+    return mujo_closed(packet, (size_t)(5 + (text.at < text.to ? text.at - from : MUJO_PIECE)));
+}
+
+/* A label into `packet`, which has room for MUJO_LABEL_PACKET; returns its size. `number` is that of the last sample
+ * that was taken into account, `tick` the clock at the end of the window; `raw` is the label of this window alone,
+ * `score` the probability of `label`, `took` the time that the recognition took in units of 64 us. */
+MUJO_API size_t mujo_encode_label(uint16_t check, uint16_t number, uint32_t tick, uint8_t label, uint8_t raw,
+                                  float score, uint32_t took, uint8_t *packet) {
+    packet[0] = MUJO_LABEL_VERSION << 5;
+    mujo_put(packet + 1, number, 2);
+    mujo_put(packet + 3, tick, 3);
+    mujo_put(packet + 6, check, 2);
+    packet[8] = label;
+    packet[9] = raw;
+    mujo_put(packet + 10, score > 0 ? score < 1 ? (uint32_t)(score * 65535 + 0.5f) : 65535u : 0, 2);
+    mujo_put(packet + 12, took < 65535u ? took : 65535u, 2);
+    return mujo_closed(packet, 14);
+}
+
+/* The same for a gap that began at `start`. `reason`: 0 missing, 1 invalid, 2 clock, 3 constant. */
+MUJO_API size_t mujo_encode_gap(uint16_t check, uint16_t number, uint32_t tick, uint32_t start, uint8_t reason,
+                                uint8_t *packet) {
+    packet[0] = (uint8_t)(MUJO_LABEL_VERSION << 5 | 1 << 4 | (reason & 3));
+    mujo_put(packet + 1, number, 2);
+    mujo_put(packet + 3, tick, 3);
+    mujo_put(packet + 6, check, 2);
+    mujo_put(packet + 8, start, 3);
+    mujo_put(packet + 11, 0, 3);
+    return mujo_closed(packet, 14);
+}
+
+/* Samples that mujo_encode or mujo_batch_add made, as those of a board that sends labels as well. */
+MUJO_API void mujo_mark_labelled(uint8_t *packet, size_t size) {
+    packet[0] = (uint8_t)((packet[0] & 31) | MUJO_LABELLED << 5);
+    mujo_closed(packet, size - 2);
 }
 
 #endif

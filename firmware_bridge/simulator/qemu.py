@@ -1,8 +1,10 @@
-"""A Cortex-M4 board in QEMU that runs `firmware/qemu`: real C firmware on a serial port, without the board.
+"""A Cortex-M4 board in QEMU: real C firmware on a serial port, without the board.
 
     python -m firmware_bridge.simulator qemu --motion sine      says the port for mujo-edge stream --serial PORT
 
-The motion is compiled in: the first minute of it, in a circle.
+It runs `firmware/qemu`, which streams: the first minute of the motion is compiled in, and played in a circle. With
+`--student DIR/mcu`, a folder that `mujo-edge export --target mcu` wrote, it runs `firmware/student/qemu`, which
+recognises: this process is its sensor, and sends it samples at a second port of the board.
 """
 
 from __future__ import annotations
@@ -13,19 +15,23 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from itertools import count
 from pathlib import Path
+from time import monotonic
 from typing import Annotated
 
 import numpy as np
 import typer
 
-from firmware_bridge.packet import UNIT
+from firmware_bridge import packet
+from firmware_bridge.framing import cobs_encode
 from firmware_bridge.simulator.motion import named
 from firmware_bridge.simulator.wearable import Motion
 
-FIRMWARE = Path(__file__).parents[1] / "firmware" / "qemu"
+FIRMWARE = Path(__file__).parents[1] / "firmware"
 DEBIAN = {"arm-none-eabi-gcc": "gcc-arm-none-eabi", "make": "make", "qemu-system-arm": "qemu-system-arm"}
 """Program -> the Debian package that has it."""
 
@@ -43,7 +49,7 @@ def missing() -> list[str]:
 def table(motion: Motion) -> str:
     """motion.h: `SECONDS` of a motion in the packet's counts. The firmware's first sample is row 1."""
     x = motion(np.arange(SECONDS * RATE_HZ) / RATE_HZ)
-    counts = np.clip(np.rint(x / UNIT), -32768, 32767).astype(int)
+    counts = np.clip(np.rint(x / packet.UNIT), -32768, 32767).astype(int)
     rows = ",\n".join("    {" + ", ".join(map(str, row)) + "}" for row in counts.tolist())
     return (
         "#include <stdint.h>\n\n"
@@ -52,27 +58,70 @@ def table(motion: Motion) -> str:
     )
 
 
-def build(motion: Motion, folder: Path) -> Path:
-    """The board's program in `folder`. Raises `FileNotFoundError` if a tool is missing, `OSError` if it fails."""
+def sample(motion: Motion, number: int) -> bytes:
+    """The packet of a sample as the sensor of a student's board sends it; its clock began with sample 0."""
+    t_s = number / RATE_HZ
+    return packet.encode(motion(np.array([t_s])), number, round(t_s * packet.TICK_HZ))
+
+
+def build(motion: Motion, folder: Path, student: Path | None = None, forward: bool = True) -> Path:
+    """The board's program in `folder`. Raises `FileNotFoundError` if a tool is missing, `OSError` if it fails.
+
+    Args:
+        student: an exported folder, for a board that recognises. forward: whether it sends the samples as well.
+    """
     if packages := missing():
         raise FileNotFoundError(
             f"The board needs programs that are not installed.\nOn Debian: apt-get install {' '.join(packages)}"
         )
-    (folder / "motion.h").write_text(table(motion))
-    done = subprocess.run(["make", "-C", FIRMWARE, f"BUILD={folder}"], capture_output=True, text=True)
+    if student:
+        if not (student / "src" / "mujo.h").is_file():
+            raise FileNotFoundError(f"{student} is no folder that mujo-edge export --target mcu wrote")
+        source, given = "student/qemu", [f"SRC={(student / 'src').resolve()}", f"FORWARD={forward:d}"]
+    else:
+        (folder / "motion.h").write_text(table(motion))
+        source, given = "qemu", []
+    call = ["make", "-C", str(FIRMWARE / source), f"BUILD={folder}", *given]
+    done = subprocess.run(call, capture_output=True, text=True)
     if done.returncode:
         raise OSError(f"The board's firmware cannot be built:\n{done.stderr.strip()}")
     return folder / "board.elf"
 
 
 @contextmanager
-def board(motion: Motion, tcp: bool = False) -> Iterator[str]:
+def sensor(motion: Motion, wire: socket.socket) -> Iterator[None]:
+    """Sends samples of a motion from its start, at their time, for as long as the context lasts."""
+    ended = threading.Event()
+
+    def feed() -> None:
+        began_s = monotonic()
+        for number in count():
+            if ended.wait(max(0.0, began_s + number / RATE_HZ - monotonic())):
+                return
+            try:
+                wire.sendall(cobs_encode(sample(motion, number)))
+            except OSError:
+                return  # QEMU has ended
+
+    thread = threading.Thread(target=feed, name="sensor", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        wire.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@contextmanager
+def board(motion: Motion, tcp: bool = False, student: Path | None = None, forward: bool = True) -> Iterator[str]:
     """A board that runs, as the port it is at: a pty such as /dev/pts/3, or with `tcp` socket://127.0.0.1:PORT.
 
-    Nothing is heard of what it sends while nobody has the port open. Raises as `build`.
+    Nothing is heard of what it sends while nobody has the port open. Raises as `build`, with its arguments.
     """
-    with tempfile.TemporaryDirectory(prefix="mujo-edge-") as folder, socket.socket() as listener:
-        program = build(motion, Path(folder))
+    ours, theirs = socket.socketpair()
+    with tempfile.TemporaryDirectory(prefix="mujo-edge-") as folder, socket.socket() as listener, ours, theirs:
+        program = build(motion, Path(folder), student, forward)
         if tcp:
             listener.bind(("127.0.0.1", 0))
             listener.listen(1)
@@ -80,13 +129,14 @@ def board(motion: Motion, tcp: bool = False) -> Iterator[str]:
             wire = ["-chardev", f"socket,id=wire,fd={listener.fileno()},server=on,wait=off", "-serial", "chardev:wire"]
         else:
             wire = ["-serial", "pty"]
+        wire += ["-chardev", f"socket,id=sensor,fd={theirs.fileno()}", "-serial", "chardev:sensor"]
         machine = subprocess.Popen(
             ["qemu-system-arm", "-M", "mps2-an386", "-kernel", program, "-display", "none", "-monitor", "none", *wire],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            pass_fds=[listener.fileno()],
+            pass_fds=[listener.fileno(), theirs.fileno()],
         )
         assert machine.stdout is not None
         try:
@@ -96,7 +146,8 @@ def board(motion: Motion, tcp: bool = False) -> Iterator[str]:
                 if redirected is None:
                     raise OSError(f"QEMU does not start:\n{said}{machine.stdout.read()}".strip())
                 port = redirected[1]
-            yield port
+            with sensor(motion, ours) if student else nullcontext():
+                yield port
         finally:
             machine.terminate()
             machine.wait()
@@ -106,9 +157,13 @@ def board(motion: Motion, tcp: bool = False) -> Iterator[str]:
 def command(
     motion: Annotated[str, typer.Option(help="rest, sine, or a session folder that is played in a circle.")] = "sine",
     tcp: Annotated[bool, typer.Option("--tcp", help="Serve a socket:// port instead of a pty.")] = False,
+    student: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Recognise: what mujo-edge export --target mcu wrote.")
+    ] = None,
+    labels_only: Annotated[bool, typer.Option("--labels-only", help="Send no samples with the labels.")] = False,
 ) -> None:
-    """A Cortex-M4 board in QEMU; its C firmware streams over a serial port until Ctrl-C."""
-    with board(named(motion), tcp) as port:
+    """A Cortex-M4 board in QEMU; its C firmware streams over a serial port, or recognises, until Ctrl-C."""
+    with board(named(motion), tcp, student, not labels_only) as port:
         typer.echo(f"The board is at {port}. In another terminal: mujo-edge stream --serial {port}")
         # Blocked only now: QEMU would inherit it and could not be ended.
         ends = {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD}

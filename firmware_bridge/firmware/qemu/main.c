@@ -11,33 +11,9 @@
  *   rate <Hz>    sample so many times a second, 2 to 1000; 50 at the start
  * Any other line is passed over. */
 #include "motion.h"
+#include "mps2.h"
 #include "mujo_packet.h"
 
-#define REGISTER(address) (*(volatile uint32_t *)(address))
-
-/* CMSDK APB UART 0: Arm, "Cortex-M System Design Kit Technical Reference Manual", 4.3. */
-#define UART_DATA REGISTER(0x40004000)
-#define UART_STATE REGISTER(0x40004004)
-#define UART_CTRL REGISTER(0x40004008)
-#define UART_INTCLEAR REGISTER(0x4000400C)
-#define UART_BAUDDIV REGISTER(0x40004010)
-#define UART_TX_FULL 1u
-#define UART_RX_INTERRUPT 2u
-#define UART_ON 0xBu /* transmit, receive, interrupt on receipt */
-
-/* Armv7-M Architecture Reference Manual, B3.2 and B3.3. */
-#define SYST_CSR REGISTER(0xE000E010)
-#define SYST_RVR REGISTER(0xE000E014)
-#define SYST_CVR REGISTER(0xE000E018)
-#define SYST_ON 7u /* processor clock, interrupt, enabled */
-#define NVIC_ISER0 REGISTER(0xE000E100)
-#define UART_IRQ 1u /* bit of interrupt 0 */
-
-/* Arm, "Application Note AN386", FPGA system control and I/O: counts up at the processor's clock. */
-#define COUNTER REGISTER(0x40028018)
-
-#define CPU_HZ 25000000u
-#define BAUD 115200u
 #define START_RATE 50u
 #define LINE 16u
 #define RING 64u /* a power of two */
@@ -48,18 +24,9 @@ static volatile uint32_t received;
 static void on_systick(void) {} /* it only wakes */
 
 static void on_uart(void) {
-    UART_INTCLEAR = UART_RX_INTERRUPT;
-    ring[received % RING] = (uint8_t)UART_DATA;
+    UART_INTCLEAR(UART0) = UART_RX_INTERRUPT;
+    ring[received % RING] = (uint8_t)UART_DATA(UART0);
     received++;
-}
-
-static void send(const uint8_t *data, size_t size) {
-    size_t i;
-    for (i = 0; i < size; i++) {
-        while (UART_STATE & UART_TX_FULL) {
-        }
-        UART_DATA = data[i];
-    }
 }
 
 /* Row of the motion at `cycles` of the processor, between those of the table. */
@@ -99,9 +66,8 @@ int main(void) {
     bool sending = true;
 
     mujo_batch_init(&batch, 6, 1);
-    UART_BAUDDIV = CPU_HZ / BAUD;
-    UART_CTRL = UART_ON;
-    NVIC_ISER0 = UART_IRQ;
+    uart_begin(UART0);
+    NVIC_ISER0 = UART0_IRQ;
     last = COUNTER;
     SYST_RVR = period - 1;
     SYST_CVR = 0;
@@ -120,7 +86,7 @@ int main(void) {
             }
             feel(now, counts);
             size = mujo_batch_add(&batch, counts, mujo_tick((uint32_t)(now / (CPU_HZ / 1000000))), packet);
-            send(frame, mujo_cobs_encode(packet, size, frame));
+            uart_send(UART0, frame, mujo_cobs_encode(packet, size, frame));
         }
         while (read != received) {
             char c = (char)ring[read++ % RING];
@@ -142,36 +108,8 @@ int main(void) {
                 SYST_CVR = 0;
             }
         }
-        /* What is pending wakes it though it is masked: no sample waits for the one after it. */
-        __asm__ volatile("cpsid i" ::: "memory");
-        if (COUNTER - last < period && read == received) __asm__ volatile("wfi");
-        __asm__ volatile("cpsie i" ::: "memory");
+        WAIT_WHILE(COUNTER - last < period && read == received);
     }
 }
 
-extern uint32_t stack_top, bss_start, bss_end;
-
-static void on_reset(void) {
-    uint32_t *word;
-    for (word = &bss_start; word < &bss_end; word++) *word = 0;
-    main();
-}
-
-static void on_fault(void) {
-    for (;;) {
-    }
-}
-
-typedef void (*handler)(void);
-
-/* Armv7-M Architecture Reference Manual, B1.5.3: initial stack pointer, 15 exceptions, then interrupt 0. */
-__attribute__((section(".vectors"), used)) static const struct {
-    uint32_t *stack;
-    handler exceptions[15];
-    handler uart;
-} vectors = {
-    &stack_top,
-    {on_reset, on_fault, on_fault, on_fault, on_fault, on_fault, 0, 0, 0, 0, on_fault, on_fault, 0, on_fault,
-     on_systick},
-    on_uart,
-};
+VECTORS(on_systick, on_uart, on_fault);

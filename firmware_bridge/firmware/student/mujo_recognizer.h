@@ -6,7 +6,7 @@
  * memmove; floats are single precision, time is whole microseconds; all memory is in `mujo` and on the stack.
  *
  *   static mujo recognizer;
- *   mujo_init(&recognizer, &mujo_physio_wrist, 6, 50);
+ *   mujo_init(&recognizer, &mujo_labels_physio_wrist, 6, 50);
  *   every sample, m/s2 and rad/s:
  *       mujo_event event;
  *       if (mujo_push(&recognizer, t_us, x, &event) == MUJO_LABEL) show(mujo_label(&recognizer, event.label));
@@ -106,13 +106,13 @@ typedef struct {
     uint8_t votes[MUJO_MAX_VOTES];
 } mujo;
 
-/* Begin. `channels` of every sample: 3 or 6; `rate_hz` nominal, 1 to MUJO_MAX_RATE_HZ. False, and nothing may be pushed,
- * if one of them or the label set is not possible. */
+/* Begin. `channels` of every sample: 3 or 6; `rate_hz` nominal, 1 to MUJO_MAX_RATE_HZ. False, and nothing may be
+ * pushed, if one of them or the label set is not possible. */
 bool mujo_init(mujo *m, const mujo_label_set *labels, uint8_t channels, float rate_hz);
 
-/* Take one sample: `x` is ax ay az in m/s2 with gravity, then gx gy gz in rad/s if there is a gyroscope; axes are those of
- * a watch, x to 3 o'clock, y to 12 o'clock, z out of the display. `t_us` is the device's clock. Returns event->kind; the
- * network runs in here, in one call of 25 at 50 Hz. Any values and times may come. */
+/* Take one sample: `x` is ax ay az in m/s2 with gravity, then gx gy gz in rad/s if there is a gyroscope; axes are those
+ * of a watch, x to 3 o'clock, y to 12 o'clock, z out of the display. `t_us` is the device's clock. Returns event->kind;
+ * the network runs in here, in one call of 25 at 50 Hz. Any values and times may come. */
 mujo_kind mujo_push(mujo *m, int64_t t_us, const float *x, mujo_event *event);
 
 /* The same for counts of mujo_packet.h: 1/200 m/s2 and 1/900 rad/s. */
@@ -127,7 +127,7 @@ void mujo_reset(mujo *m);
 /* The name of a label by its number, "unknown" for the last one and any that is none. */
 const char *mujo_label(const mujo *m, uint8_t label);
 
-/* Second half of mujo_push: (MUJO_EMBEDDING) embedding of any length -> event->label, raw_label and score, after smoothing. */
+/* Second half of mujo_push: (MUJO_EMBEDDING) embedding of any length -> label, raw_label and score, after smoothing. */
 void mujo_judge(mujo *m, const float *embedding, mujo_event *event);
 
 #ifdef __cplusplus

@@ -13,7 +13,7 @@ from string import Template
 from mujo_edge.export import Job, Model, Written
 from mujo_edge.export.mcu import labels, network
 from mujo_edge.export.mcu.sizes import measure
-from mujo_edge.manifest import Manifest
+from mujo_edge.manifest import LabelSet, Manifest
 
 STUDENT = ("mujo_network.h", "mujo_network.c", "mujo_recognizer.h", "mujo_recognizer.c")
 BESIDE = ("Makefile", "selftest.c", "size.c")
@@ -29,7 +29,7 @@ def write(job: Job) -> Written:
         DataError: a model or label set that cannot be written as C.
     """
     home = files("mujo_edge.export") / "mcu"
-    macs = write_sources(job.manifest, job.folder / "src").macs
+    macs = write_sources(job.manifest, job.labels, job.folder / "src").macs
     for name in BESIDE:
         (job.folder / name).write_bytes((home / name).read_bytes())
     values = {
@@ -52,13 +52,13 @@ def write(job: Job) -> Written:
     readme = {
         "set": values["set"],
         "macs": f"{macs:,}",
-        "sizes": measure(job.folder, values["set"]),
+        "sizes": measure(job.folder),
         "cortex_m": "".join(f" `{Path(model.file).name}` is it for ExecuTorch on Cortex-M." for model in lowered),
     }
     return Written(tuple(models), readme)
 
 
-def write_sources(manifest: Manifest, folder: Path) -> network.Network:
+def write_sources(manifest: Manifest, chosen: LabelSet, folder: Path) -> network.Network:
     """All C of the library into a new `folder` -> its network. Raises `DataError` as `write`."""
     firmware = files("firmware_bridge") / "firmware"
     folder.mkdir(parents=True)
@@ -71,7 +71,7 @@ def write_sources(manifest: Manifest, folder: Path) -> network.Network:
         "mujo_model.h": network.header(made),
         "mujo_model.c": network.source(made),
         "mujo_config.h": labels.config(manifest, made.input.scale),
-        "mujo_labels.h": labels.header(sets),
+        "mujo_labels.h": labels.header(sets, chosen),
         "mujo_labels.c": labels.source(sets),
         "mujo.h": '/* All of it. */\n#include "mujo_labels.h"\n#include "mujo_packet.h"\n',
     }

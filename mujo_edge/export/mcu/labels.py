@@ -58,8 +58,8 @@ def config(manifest: Manifest, input_scale: float) -> str:
     )
 
 
-def header(sets: Iterable[LabelSet]) -> str:
-    """mujo_labels.h."""
+def header(sets: Iterable[LabelSet], chosen: LabelSet) -> str:
+    """mujo_labels.h. `chosen` is called MUJO_LABELS as well."""
     listed = [(identifier(labels), labels) for labels in sets]
     if len({name for name, _ in listed}) < len(listed):
         raise DataError("two label sets of the bundle have one name in C")
@@ -72,6 +72,7 @@ def header(sets: Iterable[LabelSet]) -> str:
         "/* The label sets of the bundle. */\n#ifndef MUJO_LABELS_H\n#define MUJO_LABELS_H\n\n"
         '#include "mujo_recognizer.h"\n\n#ifdef __cplusplus\nextern "C" {\n#endif\n\n'
         f"{declared}\n#ifdef __cplusplus\n}}\n#endif\n\n"
+        f"/* The one that a program begins with. */\n#define MUJO_LABELS {identifier(chosen)}\n\n"
         "/* X(name) for each of them. */\n"
         f"#define MUJO_LABEL_SETS(X) {every}\n\n#endif\n"
     )

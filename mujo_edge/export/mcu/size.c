@@ -10,7 +10,7 @@ int main(void) {
     mujo_event event;
     float x[MUJO_CHANNELS];
     int c;
-    if (!mujo_init(&recognizer, &LABELS, MUJO_CHANNELS, 50)) return 1;
+    if (!mujo_init(&recognizer, &MUJO_LABELS, MUJO_CHANNELS, 50)) return 1;
     for (;;) {
         for (c = 0; c < MUJO_CHANNELS; c++) x[c] = sensor[c];
         if (mujo_push(&recognizer, clock_us, x, &event) == MUJO_LABEL) shown = event.label;

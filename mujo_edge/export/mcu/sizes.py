@@ -15,7 +15,7 @@ from mujo_edge.core import DataError
 TOOLS = ("make", "arm-none-eabi-gcc", "arm-none-eabi-size")
 
 
-def measure(folder: Path, labels: str) -> str:
+def measure(folder: Path) -> str:
     """Markdown of what `make size` finds in the artifact at `folder`, or how to find it where a tool is missing.
 
     Raises:
@@ -28,7 +28,7 @@ def measure(folder: Path, labels: str) -> str:
     rows = ["| samples a second, at most | flash | RAM | stack of `mujo_push` |", "|---|---|---|---|"]
     for most_hz in (208, 50):
         with tempfile.TemporaryDirectory(prefix="mujo-edge-") as build:
-            call = ["make", "-s", "-C", str(folder), "size", f"BUILD={build}", f"LABELS={labels}", f"RATE={most_hz}"]
+            call = ["make", "-s", "-C", str(folder), "size", f"BUILD={build}", f"RATE={most_hz}"]
             done = subprocess.run(call, capture_output=True, text=True)
             if done.returncode:
                 raise DataError(f"the C sources do not compile for a Cortex-M4:\n{done.stderr.strip()}")
