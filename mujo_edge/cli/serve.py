@@ -37,9 +37,12 @@ def serve(
         raise UsageError("--certificate and --key go together: give both")
     for module in ("aiohttp", "segno", "trustme"):
         require_extra(module, "phone")
+    from mujo_edge.sources.phone.server import reachable
     from mujo_edge.webserver import WebServer, own_certificate
     from mujo_edge.webserver import serve as run
 
+    if host is not None:
+        reachable(host)  # told before anything is exported
     context = own_certificate(certificate, key) if certificate and key else None
     with TemporaryDirectory(prefix="mujo-edge-") as temporary, suppress(KeyboardInterrupt):
         server = WebServer(folder or _exported(Path(temporary)), host, port, context)
