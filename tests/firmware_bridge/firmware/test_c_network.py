@@ -18,6 +18,7 @@ from firmware_bridge.simulator import student
 from firmware_bridge.simulator.student import Int8
 from mujo_edge.bundle import ModelBundle
 from mujo_edge.export.mcu import network
+from mujo_edge.export.mcu.layers import Signal
 from mujo_edge.signal import prepare
 from mujo_edge.sources.recording import open_recording
 from mujo_edge.sources.replay import shipped_recording
@@ -133,7 +134,7 @@ class Library:
         self.c.mujo_network_run(pointer(ring), ctypes.c_uint16(oldest), pointer(embedding), pointer(self.arena))
         return embedding
 
-    def signal(self, signal: network.Signal) -> Int8:
+    def signal(self, signal: Signal) -> Int8:
         """What the arena holds of a signal, (rows, channels)."""
         place = self.net.places[signal.index]
         return self.arena[place : place + signal.rows * signal.channels].reshape(signal.rows, signal.channels)

@@ -18,6 +18,7 @@ from tflite_edits import B, Change, constant, operator, option, packed, scale, s
 
 from mujo_edge.core import DataError
 from mujo_edge.export.mcu import network
+from mujo_edge.export.mcu.layers import quantized_multiplier
 
 MODEL = shipped()
 
@@ -93,12 +94,12 @@ def span(net: network.Network, index: int) -> tuple[int, int]:
     ],
 )
 def test_multipliers_of_numbers_that_one_can_check(real: float, multiplier: int, shift: int) -> None:
-    assert network.quantized_multiplier(real) == (multiplier, shift)
+    assert quantized_multiplier(real) == (multiplier, shift)
 
 
 @given(st.floats(2**-31, 2**10))
 def test_multipliers_are_as_near_as_31_bits_allow(real: float) -> None:
-    multiplier, shift = network.quantized_multiplier(real)
+    multiplier, shift = quantized_multiplier(real)
     assert 2**30 <= multiplier < 2**31
     assert math.ldexp(multiplier, shift - 31) == pytest.approx(real, rel=2**-31)
 
@@ -106,7 +107,7 @@ def test_multipliers_are_as_near_as_31_bits_allow(real: float) -> None:
 @pytest.mark.parametrize("real", [-1.0, math.nan, math.inf])
 def test_a_scale_that_is_none(real: float) -> None:
     with pytest.raises(DataError, match="a scale is"):
-        network.quantized_multiplier(real)
+        quantized_multiplier(real)
 
 
 def code_becomes(code: int, other: int) -> Change:
