@@ -36,14 +36,11 @@ SOURCES = (
 EDITION = "@edition@"
 """Stands in the service worker for what tells one folder from another."""
 
-NODE = ((20, 19), (22, 12))
-"""Of each major version that vite 8 runs on; newer ones are fine."""
-
 NODE = "Node.js 20.19 or newer with npm"
 GET_NODE = "Install it with: pip install 'mujo-edge[web]', or from nodejs.org"
 
 NO_NETWORK = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "ENOTCACHED")
-"""npm's error codes where the registry cannot be reached."""
+"""npm's error codes where there is no network."""
 
 
 def write(job: Job) -> Written:
