@@ -48,12 +48,12 @@ final class Probe {
         }
     }
 
-    /** Streams: channels, rate, method of smoothing, whether the gyroscope comes apart, samples (time, values). */
+    /** Streams: channels, rate, label set, smoothing, batch of a gyroscope that comes apart or 0, samples. */
     private static void streams(Mujo mujo, DataInputStream in) throws IOException {
         for (int streams = in.readInt(); streams > 0; streams--) {
             int channels = in.readInt();
             double rateHz = in.readDouble();
-            LabelSet labels = mujo.labelSet().smoothed(in.readUTF(), 0.8, 5);
+            LabelSet labels = mujo.labelSets.get(in.readUTF()).smoothed(in.readUTF(), 0.8, 5);
             Model model = window -> shifted(Arrays.copyOf(window, mujo.dim));
             Recognizer recognizer = new Recognizer(mujo, labels, channels, rateHz, model);
             int batch = in.readInt();

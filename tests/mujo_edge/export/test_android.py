@@ -13,15 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from java_reference import JAVA, compiled, java, with_probe
 
 from mujo_edge.bundle import ModelBundle
-from mujo_edge.clock import Gap
-from mujo_edge.core import CHANNELS, F32, F64, Chunk, StreamInfo
 from mujo_edge.export import Job, android, contract, export, golden, write
-from mujo_edge.manifest import Label, Smoothing
-from mujo_edge.recognizer import Recognizer
-
-JAVA = pytest.mark.skipif(not shutil.which("javac"), reason="javac is not installed (apt install default-jdk-headless)")
+from mujo_edge.manifest import Label
 
 
 @pytest.fixture(scope="module")
@@ -29,22 +25,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export("android", None, tmp_path_factory.mktemp("export"))[0]
 
 
-def compiled(sources: list[Path], out: Path, *path: Path) -> Path:
-    """Java 8 without a warning. A JDK may say that 8 is old ("options"), which is known."""
-    options = ["-Xlint:all,-options", "-Werror", "--release", "8", "-cp", ":".join(map(str, path or [out])), "-d", out]
-    done = subprocess.run(["javac", *options, *sources], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return out
-
-
 @pytest.fixture(scope="module")
 def classes(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compiled(sorted((folder / "java" / "edge" / "mujo").glob("*.java")), tmp_path_factory.mktemp("classes"))
-
-
-def java(name: str, *arguments: object, path: str) -> subprocess.CompletedProcess[str]:
-    command = ["java", "-XX:TieredStopAtLevel=1", "-cp", path, name, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def self_test(classes: Path, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -143,10 +126,8 @@ def bundle() -> ModelBundle:
 
 
 @pytest.fixture(scope="module")
-def probe(classes: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Class path of `Probe.java` and the package."""
-    own = compiled([Path(__file__).with_name("Probe.java")], tmp_path_factory.mktemp("probe"), classes)
-    return f"{own}:{classes}"
+def probe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return with_probe(tmp_path_factory.mktemp("probe"))
 
 
 def units(text: str) -> str:
@@ -233,127 +214,6 @@ def test_properties_that_make_no_sense_are_refused(
     done = self_test(classes, tmp_path)
     assert done.returncode == 1
     assert said in done.stdout
-
-
-class Shifted:
-    """The model of `Probe`: the first values of the window, moved a little."""
-
-    name = "shifted"
-    input_shape = (1, 6, 1, 150)
-
-    def run(self, x: F32) -> F32:
-        return x.reshape(len(x), -1)[:, :64] + np.float32(0.01) * (np.arange(64) % 3).astype(np.float32)
-
-
-def stream(seed: int) -> tuple[StreamInfo, str, F64, F32]:
-    """Any rate and start, and every fault in some of the samples -> (what is known, smoothing, (n,), (n, C))."""
-    rng = np.random.default_rng(seed)
-    rate_hz = float(rng.choice([5.0, 12.5, 26.0, 33.3, 49.0, 50.0, 52.0, 104.0, 400.0]))
-    n, channels = int(rate_hz * rng.uniform(4, 30)), int(rng.choice([3, 6]))
-    t_s = float(rng.choice([0.0, -3.7, 1e5, 1.7e9])) + np.arange(n) / rate_hz
-    t_s += rng.normal(0, 0.1, n) / rate_hz * rng.integers(0, 2)
-    x = np.cumsum(rng.normal(0, 1, (n, channels)), 0).astype(np.float32)
-    for _ in range(rng.integers(0, 6)):
-        at, length = int(rng.integers(n)), int(rng.integers(1, n // 2))
-        fault = rng.integers(8)
-        if fault == 0:
-            x[at, rng.integers(channels)] = rng.choice([np.nan, np.inf, -np.inf, 3e38, 1000.5, -101.0])
-        elif fault == 1:
-            t_s[at] = rng.choice([np.nan, np.inf, -np.inf, 1e300, -2e10])
-        elif fault == 2:
-            t_s[at:] += rng.uniform(0, 3)
-        elif fault == 3:
-            t_s[at:] -= rng.uniform(0, 30)
-        elif fault == 4:
-            x[at : at + length] = x[at]
-        elif fault == 5:
-            x[at : at + length] = np.nan
-        elif fault == 6:
-            t_s, x = np.delete(t_s, slice(at, at + 3)), np.delete(x, slice(at, at + 3), 0)
-            n = len(t_s)
-        else:
-            t_s[at : at + 2] = t_s[at : at + 2][::-1]
-    known = [None, rate_hz, rate_hz * 1.02, rate_hz * 1.3][rng.integers(4)]
-    return StreamInfo(str(seed), CHANNELS[:channels], known), str(rng.choice(["hmm", "majority", "none"])), t_s, x
-
-
-def sent(streams: list[tuple[StreamInfo, str, F64, F32]], batch: int = 0) -> bytes:
-    """As `Probe` reads them."""
-    parts = [struct.pack(">i", len(streams))]
-    for info, method, t_s, x in streams:
-        rows = np.empty(len(t_s), [("t", ">f8"), ("x", ">f4", x.shape[1])])
-        rows["t"], rows["x"] = t_s, x
-        name = method.encode()
-        parts.append(struct.pack(">id", x.shape[1], info.rate_hz or 0) + struct.pack(">H", len(name)) + name)
-        parts.append(struct.pack(">ii", batch, len(rows)) + rows.tobytes())
-    return b"".join(parts)
-
-
-def shown(probe: str, folder: Path, data: bytes) -> list[list[str]]:
-    """What `Probe` makes of streams."""
-    command = [
-        "java",
-        "-XX:TieredStopAtLevel=1",
-        "-cp",
-        probe,
-        "edge.mujo.Probe",
-        "streams",
-        folder / "mujo.properties",
-    ]
-    done = subprocess.run(command, input=data, capture_output=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    return [line.split("\t") for line in done.stdout.decode().splitlines()]
-
-
-def recognised(bundle: ModelBundle, info: StreamInfo, method: str, t_s: F64, x: F32) -> Iterator[list[object]]:
-    """The same from Python."""
-    labels = replace(bundle.manifest.label_set(), smoothing=Smoothing(method, 0.8, 5))
-    manifest = replace(bundle.manifest, label_sets={labels.name: labels})
-    recognizer = Recognizer(ModelBundle(manifest, Shifted()), info)
-    for event in recognizer.classify(recognizer.cut(Chunk(t_s, x, 0.0))):
-        if isinstance(event, Gap):
-            yield ["gap", event.start_s, event.end_s, event.reason]
-        else:
-            scores = np.array(list(event.scores.values()))
-            yield ["prediction", event.end_s, event.score, scores, event.embedding, event.label, event.raw_label]
-    stats = recognizer.stats
-    yield ["stats", stats.samples, stats.invalid, stats.repeated, stats.windows, stats.gaps]
-
-
-@JAVA
-def test_hostile_streams_give_what_python_makes_of_them(folder: Path, bundle: ModelBundle, probe: str) -> None:
-    empty = np.empty(0), np.empty((0, 3), np.float32)
-    streams = [stream(seed) for seed in range(300)]
-    streams.append((StreamInfo("empty", CHANNELS[:3], None), "hmm", *empty))
-    found = shown(probe, folder, sent(streams))
-    expected = [line for one in streams for line in recognised(bundle, *one)]
-    kinds = [line[3] if line[0] == "gap" else line[0] for line in expected]
-    assert all(kinds.count(kind) > 20 for kind in ("prediction", "missing", "invalid", "clock", "constant"))
-    assert [line[0] for line in found] == [line[0] for line in expected]
-    for line, row in zip(found, expected, strict=True):
-        for text, value in zip(line, row, strict=True):
-            if isinstance(value, str):
-                assert text == value
-            else:
-                np.testing.assert_allclose(np.array(text.split(), float), value, atol=1e-4, err_msg=str(line))
-
-
-@JAVA
-@pytest.mark.parametrize("batch", [1, 7, 60])
-def test_a_gyroscope_that_comes_apart_gives_the_same(batch: int, folder: Path, bundle: ModelBundle, probe: str) -> None:
-    names = ("even", "slow", "measured")
-    cases = [case for case in golden.cases(bundle, bundle.manifest.label_set()) if case.name in names]
-    streams = [(case.info, case.labels.smoothing.method, case.t_s, case.x) for case in cases]
-    assert shown(probe, folder, sent(streams, batch)) == shown(probe, folder, sent(streams))
-
-
-@JAVA
-def test_samples_wait_for_the_gyroscope_but_not_for_ever(folder: Path, bundle: ModelBundle, probe: str) -> None:
-    case = golden.cases(bundle, bundle.manifest.label_set())[0]
-    short = case.info, "none", case.t_s[:200], case.x[:200]  # 4 s
-    assert shown(probe, folder, sent([short], batch=200)) == shown(probe, folder, sent([short]))
-    stats = shown(probe, folder, sent([(case.info, "none", case.t_s, case.x)], batch=700))[-1]
-    assert stats == ["stats", "700", "449", "0", "5", "0"]  # all more than 5 s before the newest are without rotation
 
 
 def test_properties_hold_all_of_the_contract(bundle: ModelBundle, tmp_path: Path) -> None:
