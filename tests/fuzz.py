@@ -73,7 +73,9 @@ def sound(packet: Packet, channels: int) -> bool:
     """Whether a packet is what `Packet` promises."""
     n = len(packet.x)
     timed = packet.t_s is None or packet.t_s.shape == (n,)
-    return n > 0 and packet.x.shape == (n, channels) and packet.x.dtype == np.float32 and timed
+    return (
+        (n > 0) is (packet.told is None) and packet.x.shape == (n, channels) and packet.x.dtype == np.float32 and timed
+    )
 
 
 def alike(one: Packet, other: Packet) -> bool:
@@ -81,4 +83,9 @@ def alike(one: Packet, other: Packet) -> bool:
     times = (one.t_s is None and other.t_s is None) or (
         one.t_s is not None and other.t_s is not None and one.t_s.tobytes() == other.t_s.tobytes()
     )
-    return times and (one.seq, one.tick, one.x.tobytes()) == (other.seq, other.tick, other.x.tobytes())
+    return times and (one.seq, one.tick, one.told, one.x.tobytes()) == (
+        other.seq,
+        other.tick,
+        other.told,
+        other.x.tobytes(),
+    )

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import firmware_bridge
-from firmware_bridge import packet
+from firmware_bridge import labels, packet
 from firmware_bridge.framing import cobs_decode, cobs_encode
-from firmware_bridge.stream import DEG, CodecError, G
+from firmware_bridge.stream import DEG, CodecError, G, Names, Told
 
 FIRMWARE = Path(firmware_bridge.__file__).parent / "firmware"
 HERE = Path(__file__).parent
@@ -67,6 +67,52 @@ class Batch(ctypes.Structure):
     )
 
 
+class CNames(ctypes.Structure):
+    _fields_ = (
+        ("model", ctypes.c_char_p),
+        ("label_set", ctypes.c_char_p),
+        ("labels", ctypes.POINTER(ctypes.c_char_p)),
+        ("classes", ctypes.c_uint8),
+        ("channels", ctypes.c_uint8),
+        ("hop_ms", ctypes.c_uint16),
+        ("samples", ctypes.c_bool),
+    )
+
+    @classmethod
+    def of(cls, names: Names) -> CNames:
+        listed = [label.encode() for label in names.labels]
+        return cls(
+            names.model.encode(),
+            names.label_set.encode(),
+            (ctypes.c_char_p * len(listed))(*listed),
+            len(listed),
+            6 if names.gyroscope else 3,
+            round(names.hop_s * 1000),
+            names.samples,
+        )
+
+
+def pieces(c: ctypes.CDLL, names: Names) -> list[bytes]:
+    """`labels.encode_names` in C."""
+    out, found = (ctypes.c_uint8 * 107)(), []
+    while size := c.mujo_encode_names(ctypes.byref(CNames.of(names)), len(found), out):
+        found.append(bytes(out[:size]))
+    return found
+
+
+def label(c: ctypes.CDLL, told: Told, check: int, number: int, tick: int) -> bytes:
+    """`labels.encode` in C."""
+    out = (ctypes.c_uint8 * 16)()
+    head = ctypes.c_uint16(check), ctypes.c_uint16(number), ctypes.c_uint32(tick)
+    if told.reason:
+        reason = labels.REASONS.index(told.reason)
+        size = c.mujo_encode_gap(*head, ctypes.c_uint32(told.start_tick), reason, out)
+    else:
+        took = round(told.inference_s / 64e-6)
+        size = c.mujo_encode_label(*head, told.label, told.raw_label, ctypes.c_float(told.score), took, out)
+    return bytes(out[:size])
+
+
 def compiled(arguments: list[str], source: str = "") -> None:
     """Runs a compiler; skips if it is not installed."""
     if shutil.which(arguments[0]) is None:
@@ -81,13 +127,14 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     library = tmp_path_factory.mktemp("mujo") / "mujo_packet.so"
     compiled(["gcc", *STRICT, "-O1", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library)], EXPORTED)
     loaded = ctypes.CDLL(str(library))
-    for name in ("mujo_encode", "mujo_cobs_encode", "mujo_batch_add"):
+    sizes = ("mujo_encode", "mujo_cobs_encode", "mujo_batch_add", "mujo_encode_names", "mujo_encode_label")
+    for name in (*sizes, "mujo_encode_gap"):
         getattr(loaded, name).restype = ctypes.c_size_t
     for name in ("mujo_decode", "mujo_cobs_decode"):
         getattr(loaded, name).restype = ctypes.c_bool
     for name in ("mujo_acceleration", "mujo_angular_rate", "mujo_from_raw"):
         getattr(loaded, name).restype = ctypes.c_int16
-    loaded.mujo_crc16.restype = ctypes.c_uint16
+    loaded.mujo_crc16.restype = loaded.mujo_names_check.restype = ctypes.c_uint16
     for name in ("mujo_acceleration", "mujo_angular_rate"):
         getattr(loaded, name).argtypes = [ctypes.c_float]
     loaded.mujo_tick.restype = ctypes.c_uint32
@@ -176,6 +223,54 @@ def test_golden_packets(c: ctypes.CDLL, case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", GOLDEN["refused"], ids=lambda case: case["name"])
 def test_what_is_no_packet_is_refused(c: ctypes.CDLL, case: dict[str, Any]) -> None:
     assert decode(c, bytes.fromhex(case["payload"])) is None
+
+
+def golden_names(key: str) -> Names:
+    table = dict(GOLDEN["names"][key])
+    given = {name: table[name] for name in ("model", "label_set", "hop_s", "gyroscope", "samples")}
+    return Names(**given, labels=tuple(table["labels"]))
+
+
+@pytest.mark.parametrize("key", ["few", "many"])
+def test_golden_names(c: ctypes.CDLL, key: str) -> None:
+    assert [piece.hex() for piece in pieces(c, golden_names(key))] == GOLDEN["names"][key]["pieces"]
+    assert c.mujo_names_check(ctypes.byref(CNames.of(golden_names(key)))) == GOLDEN["names"][key]["check"]
+
+
+@pytest.mark.parametrize("case", GOLDEN["labels"], ids=lambda case: case["name"])
+def test_golden_labels(c: ctypes.CDLL, case: dict[str, Any]) -> None:
+    check = GOLDEN["names"][case["names"]]["check"]
+    assert label(c, Told(**case["told"]), check, case["number"], case["tick"]).hex() == case["payload"]
+
+
+def test_any_label_gives_the_bytes_that_python_gives(c: ctypes.CDLL) -> None:
+    names = golden_names("few")
+    places, ticks = st.integers(0, 2), st.integers(0, 2**24 - 1)
+    found = st.builds(Told, places, places, st.integers(0, 65535).map(lambda n: n / 65535), st.floats(0, 9))
+    gaps = st.builds(Told, reason=st.sampled_from(labels.REASONS), start_tick=ticks)
+
+    @MANY
+    @given(st.one_of(found, gaps), st.integers(0, 65535), ticks)
+    def same(told: Told, number: int, tick: int) -> None:
+        assert label(c, told, labels.check_of(names), number, tick) == labels.encode(told, names, number, tick)
+
+    same()
+
+
+def test_scores_that_are_none_are_clipped(c: ctypes.CDLL) -> None:
+    for score, sent in ((float("nan"), 0), (-1.0, 0), (2.0, 65535), (float("inf"), 65535)):
+        payload = label(c, Told(0, 0, score), 0, 0, 0)
+        assert int.from_bytes(payload[10:12], "little") == sent
+
+
+def test_samples_are_marked_as_those_of_a_board_that_recognises(c: ctypes.CDLL) -> None:
+    x = np.ones((2, 6), np.float32)
+    out = (ctypes.c_uint8 * 32).from_buffer_copy(packet.encode(x, 7, 9))
+    c.mujo_mark_labelled(out, ctypes.c_size_t(32))
+    assert bytes(out) == packet.encode(x, 7, 9, packet.LABELLED)
+    assert (
+        decode(c, bytes(out)) == python_decode(bytes(out)) == (7, 9, [200] * 3 + [900] * 3 + [200] * 3 + [900] * 3, 6)
+    )
 
 
 def test_any_samples_give_the_bytes_that_python_gives(c: ctypes.CDLL) -> None:
