@@ -47,7 +47,8 @@ INLINE int8_t requantised(int32_t sum, int32_t multiplier, uint8_t shift, int32_
 }
 
 #if MUJO_DSP
-typedef int8x4_t __attribute__((may_alias, aligned(1))) four;
+typedef int8x4_t __attribute__((may_alias)) four;
+typedef int8x4_t __attribute__((may_alias, aligned(1))) four_anywhere;
 
 /* Values 0 and 2 of four, and 1 and 3, as 16 bits each. */
 INLINE int16x2_t even(int8x4_t x) { return __sxtb16(x); }
@@ -72,7 +73,7 @@ INLINE void widen(patch *p) {
     const int8_t *a = p->a, *b = p->b;
     int16x2_t *to = p->wide, *end = to + 8 * p->groups;
     for (; to != end; to += 4, a += 4, b += 4) {
-        int8x4_t x = *(const four *)a, y = *(const four *)b;
+        int8x4_t x = *(const four_anywhere *)a, y = *(const four_anywhere *)b;
         to[0] = even(x);
         to[1] = odd(x);
         to[2] = even(y);

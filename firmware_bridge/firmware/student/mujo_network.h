@@ -26,8 +26,9 @@ extern "C" {
 #endif
 
 /* Room for what lies between the layers. Nothing in it outlives a run: it may be shared with other work. */
-typedef struct {
+typedef union {
     int8_t bytes[MUJO_ARENA_BYTES];
+    int32_t aligned;
 } mujo_arena;
 
 /* A window -> its embedding.
@@ -57,7 +58,8 @@ typedef struct {
  *                  fills them with `zero`, the input's zero point
  * kernel, stride   in rows; a fully connected layer is a convolution of one row
  * weights          convolution: for every two outputs, for every four inputs, four of the one and four of the other
- *                  (inputs are made a multiple of eight with zeros); depthwise: `kernel` rows of `channels`
+ *                  (inputs are made a multiple of eight with zeros); depthwise: `kernel` rows of `channels`.
+ *                  Aligned as int32_t is
  * scales           one an output, the input's zero point taken into the bias; one of a mean. Of an addition three, with
  *                  2**(31 + shift): for its inputs with the bias before, for its output with the bias after
  * other            second input of an addition

@@ -12,6 +12,9 @@ from mujo_edge.export.mcu.layers import PATCH, Layer, Signal, layers, refused, u
 
 WRITTEN = "Written by mujo-edge export; see mujo_network.h."
 
+ALIGNED = "union {{\n    int8_t values[{}];\n    int32_t aligned;\n}}"
+"""Bytes that begin where an int32_t may."""
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
@@ -93,18 +96,16 @@ def source(network: Network) -> str:
     """mujo_model.c: weights, and the table of layers."""
     tables, entries = [], []
     for n, layer in enumerate(network.layers):
-        entry = {"kind": layer.kind}
-        arrays = {
-            "weights": ("int8_t", [str(weight) for weight in layer.weights]),
-            "scales": (
-                "mujo_scale",
-                [f"{{{scale.bias}, {scale.multiplier}, {scale.shift}}}" for scale in layer.scales],
-            ),
+        entry = {
+            "kind": layer.kind,
+            "weights": f"weights_{n}.values" if layer.weights else "0",
+            "scales": f"scales_{n}",
         }
-        for name, (ctype, items) in arrays.items():
-            entry[name] = f"{name}_{n}" if items else "0"
-            if items:
-                tables.append(f"static const {ctype} {name}_{n}[{len(items)}] = {{\n{_lines(items)}}};\n")
+        if layer.weights:
+            values = _lines(map(str, layer.weights))
+            tables.append(f"static const {ALIGNED.format(len(layer.weights))} weights_{n} = {{{{\n{values}}}}};\n")
+        scales = _lines(f"{{{scale.bias}, {scale.multiplier}, {scale.shift}}}" for scale in layer.scales)
+        tables.append(f"static const mujo_scale scales_{n}[{len(layer.scales)}] = {{\n{scales}}};\n")
         for name, (value, most) in _numbers(layer, network.places).items():
             if not 0 <= value <= most:
                 raise refused(f"layer {n} has {name} {value}")
