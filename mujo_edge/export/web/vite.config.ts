@@ -39,9 +39,12 @@ export default defineConfig({
     target: "es2022",
     license: { fileName: "THIRD_PARTY.md" },
     rolldownOptions: {
-      input: { index: "index.html", selftest: "selftest.html", sw: "src/sw.ts" },
-      // A service worker has power over its own folder and below, and is known by its name.
-      output: { entryFileNames: (entry) => (entry.name === "sw" ? "sw.js" : "assets/[name]-[hash].js") },
+      input: { index: "index.html", selftest: "selftest.html", sw: "src/sw.ts", mujo: "src/mujo.ts" },
+      preserveEntrySignatures: "exports-only",
+      output: {
+        // A service worker has power over its own folder and below; it and what others import are known by their names.
+        entryFileNames: ({ name }) => (["sw", "mujo"].includes(name) ? "[name].js" : "assets/[name]-[hash].js"),
+      },
     },
   },
 });

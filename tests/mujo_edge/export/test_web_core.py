@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -246,6 +247,31 @@ async def test_the_page_gives_the_embeddings_and_events_of_python(artifact: Path
     wasm = {name for name in site.asked if name.endswith(".wasm")}
     variant = "_compat" if script else ""
     assert wasm == {f"wasm/litert_wasm{variant}_internal.wasm", "wasm/ort-wasm-simd-threaded.wasm"}
+
+
+IMPORTED = """(async () => {
+    const { openRuntime, parseContract, Recognizer } = await import("./mujo.js");
+    const contract = parseContract(await (await fetch("mujo.json")).json());
+    const runtime = await openRuntime(location.href, contract);
+    const labels = contract.label_sets[contract.default_label_set];
+    const recognizer = new Recognizer(contract, labels, { channels: 6, rateHz: 50 }, runtime);
+    const lines = (await (await fetch("golden/even.samples.csv")).text()).trim().split("\\n").slice(1);
+    const rows = lines.map((line) => line.split(",").map(Number));
+    const x = Float32Array.from(rows.flatMap((row) => row.slice(1)));
+    const events = await recognizer.push(Float64Array.from(rows, ([t]) => t), x);
+    runtime.close();
+    return events.map(({ label }) => label);
+})()"""
+
+
+@NODE
+@BROWSER
+async def test_another_page_may_import_the_pipeline(artifact: Path, tmp_path: Path) -> None:
+    site = Site(artifact, {"selftest.html": b"<!doctype html><body><p id=verdict>a page of one's own</p></body>"})
+    async with opened(site, tmp_path) as tab:
+        labels = await tab.run(IMPORTED)
+    with (artifact / "golden" / "even.events.csv").open(newline="", encoding="utf-8") as file:
+        assert labels == [row["label"] for row in csv.DictReader(file)]
 
 
 @NODE
