@@ -35,11 +35,11 @@ ISOLATED = {"Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-
 "coarsen time")."""
 
 
-def in_browser(folder: Path, runtime: str, x: F32, costs: bool) -> tuple[F32, Cost, Latency]:
+def in_browser(folder: Path, runtime: str, x: F32, costs: bool) -> tuple[F32, Cost, Latency | None]:
     """(N, 6, 1, T) prepared windows -> (N, D) by one of `RUNTIMES` in the page, its cost, and the page's own timing.
 
-    Memory is what all of Chromium's processes hold more than with a page whose models are not there; it is measured
-    if `costs` are wanted.
+    Memory is what all of Chromium's processes hold more than with a page whose models are not there. Without `costs`
+    there is neither memory nor timing.
 
     Raises:
         MissingExtraError: Chromium is not installed.
@@ -59,7 +59,7 @@ def in_browser(folder: Path, runtime: str, x: F32, costs: bool) -> tuple[F32, Co
     lock = json.loads((HOME / "package-lock.json").read_text("utf-8"))
     version = f"{lock['packages'][f'node_modules/{package}']['version']} in {browser}"
     timing = own["measured"]["timing"]
-    latency = Latency(1e3 * timing["p50Ms"], 1e3 * timing["p99Ms"], timing["calls"])
+    latency = Latency(1e3 * timing["p50Ms"], 1e3 * timing["p99Ms"], timing["calls"]) if costs else None
     return np.asarray(found, np.float32), Cost(version, rss_mb), latency
 
 

@@ -82,7 +82,8 @@ class Row:
     """One file in one runtime.
 
     `state` "ran"; "failed": it should have run, and `note` says what happened; "missing": the runtime is not installed;
-    "elsewhere": no machine like this one can run it, and `note` says what was looked at instead.
+    "elsewhere": no machine like this one can run it, and `note` says what was looked at instead. `file_bytes` is what
+    it takes on the device, None where this machine is not that.
 
     `parity` is against the fp32 network, `clear_top1` its top-1 agreement where that network itself is not undecided,
     `int8` against the bundle's int8 file in LiteRT, `twin` against the runtime that `TWINS` names.
@@ -92,7 +93,7 @@ class Row:
     artifacts: tuple[str, ...]
     precision: str
     dtype: str
-    file_bytes: int
+    file_bytes: int | None
     runtime: str
     state: Literal["ran", "failed", "missing", "elsewhere"]
     note: str = ""

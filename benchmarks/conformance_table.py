@@ -77,7 +77,7 @@ def cost(row: Row, found: Result) -> tuple[str, ...]:
     return (
         row.file,
         row.runtime,
-        plain(row.file_bytes / 1000),
+        plain(row.file_bytes and row.file_bytes / 1000),
         plain(row.cost.rss_mb),
         plain(arena and arena / 1000),
         plain(latency.p50_us if latency else None),
