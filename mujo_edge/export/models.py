@@ -32,6 +32,7 @@ def ship(job: Job, formats: Collection[str]) -> tuple[Model, ...]:
 
     Raises:
         DataError: the bundle has no int8 .tflite, or one that does not give the golden embeddings.
+        MissingExtraError: LiteRT is not installed.
     """
     int8 = job.manifest.folder / job.manifest.model("litert").file
     content = tflite.described(tflite.float_io(int8.read_bytes()), job)
@@ -48,8 +49,13 @@ def ship(job: Job, formats: Collection[str]) -> tuple[Model, ...]:
 
 
 def check(content: bytes, job: Job) -> None:
-    """Run a .tflite file with float32 input and output on the golden windows. Raises `DataError` if it is off."""
-    runtime = open_model(content)
+    """Run a .tflite file with float32 input and output in LiteRT, on the golden windows.
+
+    Raises:
+        DataError: it is off.
+        MissingExtraError: LiteRT is not installed.
+    """
+    runtime = open_model(content, "litert")
     for case in job.cases:
         found = normalise(runtime.run(np.ascontiguousarray(case.windows[:, :, None])))
         delta = float(np.abs(found - case.embeddings).max())

@@ -23,10 +23,33 @@ final class Probe {
         }
         if (arguments[0].equals("facts")) {
             facts(mujo);
+        } else if (arguments[0].equals("fails")) {
+            fails(mujo, Integer.parseInt(arguments[2]));
         } else {
             streams(mujo, new DataInputStream(new BufferedInputStream(System.in)));
         }
         OUT.flush();
+    }
+
+    /** Ten seconds at the model's rate with a model that fails at one window and gives no number for the next. */
+    private static void fails(Mujo mujo, int failing) {
+        int[] asked = {0};
+        Model model = window -> {
+            if (++asked[0] == failing) {
+                throw new UnsupportedOperationException("no memory");
+            }
+            float[] embedding = new float[mujo.dim];
+            embedding[0] = asked[0] == failing + 1 ? Float.NaN : 1;
+            return embedding;
+        };
+        Recognizer recognizer = new Recognizer(mujo, mujo.labelSet(), 3, mujo.rateHz, model);
+        for (int i = 0; i < 10 * mujo.rateHz; i++) {
+            try {
+                show(recognizer.push(i / mujo.rateHz, new float[] {i, 0, 0}));
+            } catch (IllegalStateException | UnsupportedOperationException error) {
+                line("failed", error.getMessage());
+            }
+        }
     }
 
     /** A fact a line; text as its UTF-16 units, so that no encoding comes between. */

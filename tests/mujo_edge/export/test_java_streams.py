@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from java_reference import JAVA, with_probe
+from java_reference import JAVA, java, with_probe
 
 from mujo_edge.bundle import ModelBundle
 from mujo_edge.clock import Gap
@@ -173,3 +173,14 @@ def test_samples_wait_for_the_gyroscope_but_not_for_ever(pair: Pair, known: list
     assert pair.java([short], batch=200) == pair.java([short])
     stats = pair.java(known[:1], batch=700)[-1]
     assert stats == ["stats", "700", "449", "0", "5", "0"]  # all more than 5 s before the newest are without rotation
+
+
+@JAVA
+def test_a_model_that_fails_spoils_one_window(pair: Pair) -> None:
+    done = java("edge.mujo.Probe", "fails", pair.properties, 4, path=pair.probe)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert lines[3] == ["failed", "no memory"]
+    assert lines[4][1].startswith("the model did not give 64 finite values")
+    ends = [float(line[1]) for line in lines if line[0] == "prediction"]
+    np.testing.assert_allclose(ends, [2.98, 3.48, 3.98, *np.arange(5.48, 9.99, 0.5)])

@@ -26,7 +26,7 @@ extension CMDeviceMotion {
     var sample: [Float] {
         let toSI = -9.80665
         let a = [userAcceleration.x + gravity.x, userAcceleration.y + gravity.y, userAcceleration.z + gravity.z]
-        return a.map { Float($0 * toSI) } + [rotationRate.x, rotationRate.y, rotationRate.z].map(Float.init)
+        return a.map { Float($0 * toSI) } + [rotationRate.x, rotationRate.y, rotationRate.z].map { Float($0) }
     }
 }
 
@@ -72,7 +72,8 @@ final class MotionRecognizer {
 /// All day on a watch: batches once a second at 200 Hz, as long as a workout session runs (Series 8, Ultra, and later).
 @available(watchOS 10.0, *)
 func recognise(_ recognizer: Recognizer, onEvent: (Event) -> Void) async throws {
-    for try await batch in CMBatchedSensorManager().deviceMotionUpdates() {
+    let manager = CMBatchedSensorManager()
+    for try await batch in manager.deviceMotionUpdates() {
         for motion in batch {
             try recognizer.push(motion.timestamp, motion.sample).forEach(onEvent)
         }

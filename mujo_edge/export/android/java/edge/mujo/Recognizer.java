@@ -25,7 +25,7 @@ public final class Recognizer {
     private final int channels;
     private final int used;
     private final double nominalHz;
-    private final Clock clock;
+    private final DeviceClock clock;
     private final Windower windower;
     private final Smoother smoother;
     private final ArrayDeque<Sample> held = new ArrayDeque<>();
@@ -49,7 +49,7 @@ public final class Recognizer {
         this.channels = channels;
         used = Math.min(channels, labels.channels);
         nominalHz = rateHz;
-        clock = new Clock(stats, Arrays.copyOf(mujo.channels, used), mujo.maxGapS);
+        clock = new DeviceClock(stats, Arrays.copyOf(mujo.channels, used), mujo.maxGapS);
         windower = new Windower(mujo, used);
         smoother = new Smoother(labels);
     }
@@ -125,6 +125,14 @@ public final class Recognizer {
         if (!windower.add(point)) {
             return;
         }
+        try {
+            windowed(tS, events);
+        } finally { // a model that fails spoils one window
+            windower.slide();
+        }
+    }
+
+    private void windowed(double tS, List<Event> events) {
         stats.windows++;
         boolean before = stuck;
         stuck = windower.constant();
@@ -135,7 +143,6 @@ public final class Recognizer {
             stats.gaps++;
             events.add(new Event.Gap(tS - (mujo.window - 1) / mujo.rateHz, tS, "constant"));
         }
-        windower.slide();
     }
 
     private Event.Prediction predict(double endS) {

@@ -16,7 +16,7 @@ public final class Recognizer {
     private let channels: Int
     private let used: Int
     private let nominalHz: Double
-    private var clock: Clock
+    private var clock: DeviceClock
     private var windower: Windower
     private var smoother: Smoother
     private var held: [(tS: Double, x: [Float])] = []
@@ -37,7 +37,7 @@ public final class Recognizer {
         self.channels = channels
         used = min(channels, labels.channels)
         nominalHz = rateHz
-        clock = Clock(channels: Array(all[..<used]), maxGapS: contract.input.maxGapS)
+        clock = DeviceClock(channels: Array(all[..<used]), maxGapS: contract.input.maxGapS)
         windower = Windower(contract.input, channels: used)
         smoother = Smoother(labels.smoothing)
     }
@@ -68,13 +68,12 @@ public final class Recognizer {
         if resampler == nil && at - held[0].tS >= Recognizer.measureS {
             resampler = Resampler(rateHz: settle(measured()), toHz: contract.input.rateHz)
         }
-        guard resampler != nil else { return events }
-        for sample in held {
+        while resampler != nil && !held.isEmpty {
+            let sample = held.removeFirst()
             for point in resampler!.push(sample.tS, sample.x) {
                 try add(point.at, point.x, &events)
             }
         }
-        held = []
         return events
     }
 
@@ -96,7 +95,7 @@ public final class Recognizer {
     /// A point at the model's rate.
     private func add(_ tS: Double, _ point: [Double], _ events: inout [Event]) throws {
         guard windower.add(point) else { return }
-        defer { windower.slide() }
+        defer { windower.slide() }  // a model that fails spoils one window
         stats.windows += 1
         let before = stuck
         stuck = windower.isConstant

@@ -48,11 +48,12 @@ struct Resampler {
         if abs(u - whole) <= Resampler.snapS * rateHz {
             u = whole
         }
+        let y = x.map { Double($0) }
         var points: [Point] = []
         if kernel.isEmpty {
-            points = output.add(u, x.map(Double.init))
+            points = output.add(u, y)
         } else {
-            for point in even.add(u, x.map(Double.init)) {
+            for point in even.add(u, y) {
                 points += filter(point.x)
             }
         }

@@ -119,7 +119,7 @@ func compare(_ spec: [String: String], _ contract: Contract) throws {
     var events: [Event] = []
     for row in samples {
         let numbers = row.map { Double($0.text) ?? .nan }
-        events += try recognizer.push(numbers[0], numbers.dropFirst().map(Float.init))
+        events += try recognizer.push(numbers[0], numbers.dropFirst().map { Float($0) })
     }
     let expected = try table("\(name).events.csv").map(fields)
     same("\(name): number of samples", "\(samples.count)", spec["samples"])
