@@ -38,8 +38,10 @@ from mujo_edge.manifest import LoweredFile, Manifest, read_manifest
 DOCS = ROOT / "docs" / "conformance.md"
 RESULTS = ROOT / "docs" / "conformance" / "results.json"
 
+TFLITE = ("LiteRT", REFERENCE, "tflite-runtime", "tflite-micro", "LiteRT.js")
 RUNTIMES = {
-    "litert": ("LiteRT", REFERENCE, "tflite-runtime", "tflite-micro", "LiteRT.js"),
+    "litert": TFLITE,
+    "tflite-micro": TFLITE,
     "executorch": ("ExecuTorch",),
     "onnx": ("onnxruntime", "onnxruntime-web"),
     "c": ("C, host", "C, Cortex-M4"),
@@ -93,8 +95,10 @@ def shipped(manifest: Manifest, root: Path) -> list[File]:
 
 
 def plan(files: Sequence[File]) -> Iterator[tuple[File, str]]:
-    """Each file with each runtime that can open it."""
+    """Each file with each runtime that can open it. Raises `DataError` for a format that nobody knows."""
     for file in files:
+        if file.format not in RUNTIMES:
+            raise DataError(f"{file.path} is for {file.format!r}, which is none of {', '.join(RUNTIMES)}")
         for runtime in RUNTIMES[file.format]:
             judge_only = runtime == REFERENCE and (file.precision, file.dtype) != ("int8", "int8")
             not_there = runtime in page.RUNTIMES and ("web" not in file.artifacts or file.dtype != "float32")

@@ -111,7 +111,7 @@ window on a Cortex-M4 and of `a MAC`.""",
 def others(found: Result) -> list[str]:
     """What did not run, a sentence each."""
     said = {"failed": "FAILED", "missing": "not installed", "elsewhere": "does not run here"}
-    return [f"{row.file}, {row.runtime}: {said[row.state]}. {row.note}" for row in found.rows if row.state != "ran"]
+    return [f"{row.file}, {row.runtime}: {said[row.state]}: {row.note}" for row in found.rows if row.state != "ran"]
 
 
 def holders(found: Result) -> list[str]:

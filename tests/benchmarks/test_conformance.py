@@ -20,7 +20,7 @@ from benchmarks.conformance_table import result
 from benchmarks.conformance_windows import Windows, windows
 from mujo_edge import export
 from mujo_edge.bundle import ModelBundle
-from mujo_edge.core import MissingExtraError
+from mujo_edge.core import DataError, MissingExtraError
 from mujo_edge.export import golden
 from mujo_edge.manifest import read_manifest
 
@@ -80,6 +80,18 @@ def test_every_file_once_in_every_runtime(exported: Path) -> None:
     pairs = {(file.path.name, runtime) for file, runtime in plan(files)}
     assert {("student_int8.tflite", REFERENCE), (FLOAT_IO, "tflite-runtime"), ("mujo_model.c", "C, Cortex-M4")} < pairs
     assert (FLOAT_IO, "LiteRT.js") not in pairs, "that one is of the web artifact, which is not there"
+
+
+def test_a_damaged_copy_is_a_file_of_its_own(artifacts: Path) -> None:
+    overwritten(artifacts / "mcu" / "student_int8.tflite")
+    held = [(file.artifacts, runtime) for file, runtime in plan(shipped(read_manifest(None), artifacts))]
+    assert (("mcu",), "tflite-micro") in held
+    assert (("bundle",), "tflite-micro") in held
+
+
+def test_a_format_that_nobody_knows_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'abacus'"):
+        list(plan([File(tmp_path, ("web",), "abacus", "int8", "int8")]))
 
 
 def test_a_damaged_artifact_is_named(artifacts: Path) -> None:
