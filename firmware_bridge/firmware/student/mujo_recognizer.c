@@ -340,7 +340,7 @@ static void tell_gap(mujo *m, mujo_event *event, mujo_reason reason, int64_t sta
 }
 
 mujo_kind mujo_push(mujo *m, int64_t t_us, const float *x, mujo_event *event) {
-    int64_t step_us = m->heard ? t_us - m->device_us : 0, before_us = m->last_us;
+    int64_t step_us, before_us = m->last_us;
     memset(event, 0, sizeof *event);
     m->counts.samples++;
     if (!sound(m, t_us, x)) {
@@ -348,6 +348,7 @@ mujo_kind mujo_push(mujo *m, int64_t t_us, const float *x, mujo_event *event) {
         m->spoiled = true;
         return MUJO_NOTHING;
     }
+    step_us = m->heard ? t_us - m->device_us : 0;
     if (m->heard && step_us < MIN_STEP_US && step_us >= -MUJO_MAX_GAP_US) {
         m->counts.repeated++;
         return MUJO_NOTHING;
