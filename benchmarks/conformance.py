@@ -275,6 +275,9 @@ def main(
     """One table: every file that ships in every runtime that runs here. Gates are of accuracy, never of time."""
     if docs and only:
         raise typer.BadParameter("leave --only out: the page shows every runtime", param_hint="--docs")
+    known = sorted({runtime for runtimes in RUNTIMES.values() for runtime in runtimes})
+    if unknown := set(only or ()) - set(known):
+        raise typer.BadParameter(f"no runtime {unknown.pop()!r}; there are: {', '.join(known)}", param_hint="--only")
     console = Console(stderr=True)
     try:
         with console.status("") as status:

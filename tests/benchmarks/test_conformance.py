@@ -240,3 +240,4 @@ def test_the_command_ends_with_1_when_a_gate_fails(
     assert f"gate: {FLOAT_IO} in LiteRT" in ended.output
     assert called(*quick[:-1]).exit_code == 0
     assert called("--docs", "--only", "LiteRT").exit_code == 2
+    assert called("--only", "abacus").exit_code == 2
