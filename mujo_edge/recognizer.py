@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -117,16 +117,12 @@ class Recognizer:
 
     def _classify(self, events: Sequence[Window | Gap]) -> list[Prediction | Gap]:
         windows = [event for event in events if isinstance(event, Window)]
-        if not windows:
-            return [event for event in events if isinstance(event, Gap)]
-        x = np.stack([window.x for window in windows])
-        embeddings = self.bundle.embed(channels_first(x))
-        rows = zip(
-            (x[:, :, :3] == x[:, :1, :3]).all((1, 2)).tolist(),
-            embeddings,
-            self.labels.probabilities(embeddings),
-            strict=True,
-        )
+        rows: Iterator[tuple[bool, F32, F32]] = iter(())
+        if windows:
+            x = np.stack([window.x for window in windows])
+            embeddings = self.bundle.embed(channels_first(x))
+            stuck_rows = (x[:, :, :3] == x[:, :1, :3]).all((1, 2)).tolist()
+            rows = zip(stuck_rows, embeddings, self.labels.probabilities(embeddings), strict=True)
         results: list[Prediction | Gap] = []
         for event in events:
             if isinstance(event, Gap):

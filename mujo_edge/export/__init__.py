@@ -5,7 +5,7 @@ Every one of them holds
     mujo.json       what to feed the model and what to make of its output, see `contract`
     golden/         streams with what the Python recogniser makes of them, see `mujo_edge.export.golden`
     README.md       how to build it in, and how to run its self-test
-    LICENSES.md     what may be done with the code, the weights and the golden streams
+    LICENSES.md     what may be done with the code, the weights and the golden streams; LICENSE is the code's
     MODEL_CARD.md   the bundle's
     SHA256SUMS      of every file, for `sha256sum -c`
 
@@ -19,6 +19,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
+from importlib.metadata import distribution
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -26,7 +27,7 @@ from typing import Any
 
 from mujo_edge import __version__
 from mujo_edge.bundle import ModelBundle, verify
-from mujo_edge.core import UsageError
+from mujo_edge.core import DataError, UsageError
 from mujo_edge.export import golden
 from mujo_edge.files import sha256, written_aside
 from mujo_edge.manifest import LabelSet, Manifest, read_manifest
@@ -130,6 +131,7 @@ def write(target: str, job: Job) -> None:
     golden.write(job.folder / "golden", job.cases)
     (job.folder / "MODEL_CARD.md").write_bytes((job.manifest.folder / job.manifest.card).read_bytes())
     (job.folder / "LICENSES.md").write_text(licences(job.manifest), "utf-8")
+    (job.folder / "LICENSE").write_text(own_licence(), "utf-8")
     (job.folder / "README.md").write_text(
         Template((home / "README.md").read_text("utf-8")).substitute(common(job) | dict(written.readme)), "utf-8"
     )
@@ -194,13 +196,22 @@ def common(job: Job) -> dict[str, str]:
     }
 
 
+def own_licence() -> str:
+    """The text of our licence, as the installation holds it. Raises `DataError`."""
+    text = distribution("mujo-edge").read_text("licenses/LICENSE")
+    if text is None:
+        raise DataError("the installation lacks its LICENSE. Install mujo-edge again")
+    return text
+
+
 def licences(manifest: Manifest) -> str:
     """LICENSES.md."""
     corpora: Iterable[Mapping[str, Any]] = manifest.training["corpora"]
     lines = [
         f"# Licences of {manifest.name} {manifest.version}",
         "",
-        "- Code in this folder: Apache-2.0, the mujo-edge authors.",
+        "- Code in this folder: Apache-2.0, the mujo-edge authors; the text is in `LICENSE`. Where there is a",
+        "  `THIRD_PARTY.md`, it names what is not ours, and under which licence.",
         "- Weights and prototypes: Apache-2.0 as far as they are ours. They were trained on the data below; where its",
         "  licence restricts use, ask a lawyer whether that reaches the weights.",
         "- `golden/`: made from SPAR (D. M. Burns et al.), BSD-3-Clause; its text is below.",

@@ -1,5 +1,6 @@
 """Golden streams: what other languages are held to shows every kind of event, and is read back as it was."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 
 from mujo_edge.bundle import ModelBundle
 from mujo_edge.clock import Gap
+from mujo_edge.core import Chunk, Prediction
 from mujo_edge.export import golden
+from mujo_edge.recognizer import Recognizer
 from mujo_edge.sources.recording import open_recording
 
 
@@ -47,3 +50,22 @@ def test_what_is_written_is_read_back_to_the_bit(cases: tuple[golden.Case, ...],
         np.testing.assert_array_equal(np.concatenate([chunk.x for chunk in chunks]), case.x)
         read = np.fromfile(tmp_path / "golden" / f"{case.name}.windows.f32", "<f4").reshape(case.windows.shape)
         np.testing.assert_array_equal(read, case.windows)
+
+
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_any_split_of_a_stream_gives_the_same(cases: tuple[golden.Case, ...], bundle: ModelBundle, size: int) -> None:
+    for case in cases:
+        own = replace(bundle, manifest=replace(bundle.manifest, label_sets={case.labels.name: case.labels}))
+        recognizer = Recognizer(own, case.info, case.labels.name)
+        events: list[Prediction | Gap] = []
+        for start in range(0, len(case.t_s), size):
+            part = slice(start, start + size)
+            events += recognizer.classify(recognizer.cut(Chunk(case.t_s[part], case.x[part], 0.0)))
+        assert list(map(told, events)) == list(map(told, case.events))
+
+
+def told(event: Prediction | Gap) -> tuple[object, ...]:
+    """What an event says; scores to the precision that batches of other sizes leave."""
+    if isinstance(event, Gap):
+        return (event.start_s, event.end_s, event.reason)
+    return (event.end_s, event.label, event.raw_label, round(event.score, 4))
