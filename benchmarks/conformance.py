@@ -168,8 +168,10 @@ class Bench:
         except MissingExtraError as error:
             row = replace(row, state="missing", note=str(error))
         except DataError as error:
-            note = f"{error}. {self._looked_at(file)}" if runtime in ELSEWHERE else str(error)
-            row = replace(row, state="elsewhere" if runtime in ELSEWHERE else "failed", note=note)
+            if runtime in ELSEWHERE and "bundle" in file.artifacts:
+                row = replace(row, state="elsewhere", note=f"{error}. {self._looked_at(file)}")
+            else:
+                row = replace(row, state="failed", note=str(error))
         else:
             if file.precision == "int8":
                 self._embeddings.setdefault(runtime, found)

@@ -135,6 +135,17 @@ def test_half_a_file_fails_and_says_why(artifacts: Path, judged: Windows, name: 
     assert "its process ended" in found.note
 
 
+def test_a_file_for_another_machine_must_be_the_bundles(artifacts: Path, judged: Windows) -> None:
+    manifest = read_manifest(None)
+    lowered = next(file for file in shipped(manifest, artifacts) if file.format == "cortex_m")
+    other = replace(lowered, artifacts=("mcu",))
+    runtime = "ExecuTorch on Cortex-M"
+    here, changed = (tried(artifacts, judged, file, runtime)[0] for file in (lowered, other))
+    assert (here.state, changed.state) == ("elsewhere", "failed")
+    assert all(part in here.note for part in ("registered", "cortex_m.quantized_conv2d", "SNR"))
+    assert broken(changed, all_tools=False)
+
+
 @needs_gcc
 def test_one_other_weight_in_c_fails(artifacts: Path, judged: Windows) -> None:
     model = artifacts / "mcu" / "src" / "mujo_model.c"
