@@ -31,7 +31,7 @@ final class Probe {
         OUT.flush();
     }
 
-    /** Ten seconds at the model's rate with a model that fails at one window and gives no number for the next. */
+    /** Twelve seconds at the model's rate with a model that fails at one window and gives no number for the next. */
     private static void fails(Mujo mujo, int failing) {
         int[] asked = {0};
         Model model = window -> {
@@ -43,7 +43,7 @@ final class Probe {
             return embedding;
         };
         Recognizer recognizer = new Recognizer(mujo, mujo.labelSet(), 3, mujo.rateHz, model);
-        for (int i = 0; i < 10 * mujo.rateHz; i++) {
+        for (int i = 0; i < 12 * mujo.rateHz; i++) {
             try {
                 show(recognizer.push(i / mujo.rateHz, new float[] {i, 0, 0}));
             } catch (IllegalStateException | UnsupportedOperationException error) {

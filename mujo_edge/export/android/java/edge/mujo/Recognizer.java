@@ -61,7 +61,7 @@ public final class Recognizer {
     }
 
     /**
-     * Take one sample.
+     * Take one sample. What the model throws comes through; then the stream begins anew, as after `reset`.
      *
      * @param tS device time in seconds
      * @param x acceleration in m/s2 with gravity and, with 6 channels, rotation in rad/s
@@ -84,9 +84,14 @@ public final class Recognizer {
         if (resampler == null && at - held.getFirst().tS >= MEASURE_S) {
             resampler = new Resampler(settle(measured()), mujo.rateHz);
         }
-        while (resampler != null && !held.isEmpty()) {
-            Sample sample = held.remove();
-            resampler.push(sample.tS, sample.x, (t, point) -> add(t, point, events));
+        try {
+            while (resampler != null && !held.isEmpty()) {
+                Sample sample = held.remove();
+                resampler.push(sample.tS, sample.x, (t, point) -> add(t, point, events));
+            }
+        } catch (RuntimeException error) { // of the model
+            reset();
+            throw error;
         }
         return events;
     }
@@ -125,14 +130,6 @@ public final class Recognizer {
         if (!windower.add(point)) {
             return;
         }
-        try {
-            windowed(tS, events);
-        } finally { // a model that fails spoils one window
-            windower.slide();
-        }
-    }
-
-    private void windowed(double tS, List<Event> events) {
         stats.windows++;
         boolean before = stuck;
         stuck = windower.constant();
@@ -143,6 +140,7 @@ public final class Recognizer {
             stats.gaps++;
             events.add(new Event.Gap(tS - (mujo.window - 1) / mujo.rateHz, tS, "constant"));
         }
+        windower.slide();
     }
 
     private Event.Prediction predict(double endS) {

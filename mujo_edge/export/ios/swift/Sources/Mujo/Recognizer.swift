@@ -50,7 +50,8 @@ public final class Recognizer {
         smoother.reset()
     }
 
-    /// Take one sample -> what it completes, in order; mostly nothing.
+    /// Take one sample -> what it completes, in order; mostly nothing. What the model throws comes through; then the
+    /// stream begins anew, as after `reset`.
     ///
     /// - Parameters:
     ///   - tS: device time in seconds
@@ -68,11 +69,16 @@ public final class Recognizer {
         if resampler == nil && at - held[0].tS >= Recognizer.measureS {
             resampler = Resampler(rateHz: settle(measured()), toHz: contract.input.rateHz)
         }
-        while resampler != nil && !held.isEmpty {
-            let sample = held.removeFirst()
-            for point in resampler!.push(sample.tS, sample.x) {
-                try add(point.at, point.x, &events)
+        do {
+            while resampler != nil && !held.isEmpty {
+                let sample = held.removeFirst()
+                for point in resampler!.push(sample.tS, sample.x) {
+                    try add(point.at, point.x, &events)
+                }
             }
+        } catch {  // of the model
+            reset()
+            throw error
         }
         return events
     }
@@ -95,7 +101,6 @@ public final class Recognizer {
     /// A point at the model's rate.
     private func add(_ tS: Double, _ point: [Double], _ events: inout [Event]) throws {
         guard windower.add(point) else { return }
-        defer { windower.slide() }  // a model that fails spoils one window
         stats.windows += 1
         let before = stuck
         stuck = windower.isConstant
@@ -107,6 +112,7 @@ public final class Recognizer {
             let lengthS = Double(contract.input.window - 1) / contract.input.rateHz
             events.append(.gap(Gap(startS: tS - lengthS, endS: tS, reason: .constant)))
         }
+        windower.slide()
     }
 
     private func predict(_ endS: Double) throws -> Prediction {
