@@ -80,7 +80,7 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
     release = Release(sets, "motion-wrist", {"seed": 0, "corpora": [corpus]}, {"results": [result]}, name="small")
     gate_x, gate_y = motion(260, seed=1)
     member = np.where(np.isin(gate_y, (1, 2)), "swings-wrist", "motion-wrist")
-    save_checkpoint(target, model, spec, x[::4], Gate(gate_x, member), release)
+    save_checkpoint(target, model, spec, x[::4], Gate(gate_x, member, gate_y != 2), release)
     return target
 
 

@@ -51,10 +51,12 @@ REFERENCE_WINDOWS = 64
 @dataclass(frozen=True, slots=True)
 class Gate:
     """Real windows that every file is judged on: `x` (N >= 1000, 3 or 6, T) in m/s2 and rad/s, `member` (N,) the
-    name of the label set that each belongs to. Some of them stay in the bundle as its reference."""
+    name of the label set that each belongs to. Some of those that are `shareable` (N,), as the licence of their data
+    lets them be passed on, stay in the bundle as its reference."""
 
     x: F32
     member: np.ndarray
+    shareable: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +91,17 @@ def export_bundle(
         release: label sets and provenance.
 
     Raises:
-        UsageError: `out` holds something that is no bundle, or there are fewer than 1,000 gate windows.
+        UsageError: `out` holds something that is no bundle; there are fewer than 1,000 gate windows, or none of them
+            may be passed on.
         DataError: a file fails the gate: top-1 agreement below 99 %, SNR below 20 dB, the int8 .tflite
             above 100 KB, in more than one XNNPACK partition, or above 32 KiB in tflite-micro. Nothing is left behind.
     """
     if len(gate.x) < LEAST_WINDOWS:
         raise UsageError(f"the parity gate needs {LEAST_WINDOWS} real windows and was given {len(gate.x)}")
+    if not gate.shareable.any():
+        raise UsageError(
+            "no licence lets a gate window stay in the bundle; add an open corpus, such as spar, to the recipe"
+        )
     with written_aside(out, lambda folder: (folder / "bundle.json").is_file(), "bundle") as partial:
         write_bundle(partial, model, spec, calibration, gate, release)
         verify(read_manifest(partial))
@@ -141,7 +148,8 @@ def write_bundle(folder: Path, model: Student, spec: InputSpec, calibration: F32
     (folder / "prototypes").mkdir()
     for labels in release.label_sets:
         np.save(folder / "prototypes" / f"{labels.name}.npy", labels.prototypes)
-    chosen = np.linspace(0, len(gate.x) - 1, REFERENCE_WINDOWS).round().astype(int)
+    shareable = np.flatnonzero(gate.shareable)
+    chosen = shareable[np.linspace(0, len(shareable) - 1, REFERENCE_WINDOWS).round().astype(int)]
     six = np.zeros((REFERENCE_WINDOWS, len(spec.channels), spec.window), np.float32)
     six[:, : gate.x.shape[1]] = gate.x[chosen]
     np.savez_compressed(folder / "reference.npz", x=six, y=truth[chosen], member=gate.member[chosen].astype(np.str_))
@@ -245,6 +253,7 @@ def save_checkpoint(
         "calibration": torch.from_numpy(calibration),
         "gate": torch.from_numpy(gate.x),
         "member": gate.member.tolist(),
+        "shareable": torch.from_numpy(gate.shareable),
         "release": asdict(release) | {"label_sets": sets},
     }
     partial = path.with_name(path.name + ".partial")
@@ -271,7 +280,7 @@ def load_checkpoint(path: Path) -> tuple[Student, InputSpec, F32, Gate, Release]
             for entry in content["release"]["label_sets"]
         ]
         release = Release(**content["release"] | {"label_sets": sets})
-        gate = Gate(content["gate"].numpy(), np.asarray(content["member"]))
+        gate = Gate(content["gate"].numpy(), np.asarray(content["member"]), content["shareable"].numpy())
         return model.eval(), spec, content["calibration"].numpy(), gate, release
     except Exception as error:  # a damaged pickle may raise anything
         raise DataError(

@@ -167,7 +167,7 @@ class Run:
 
     def gate(self, rng: np.random.Generator) -> Gate:
         """Windows of every label set, held-out ones first, topped up from training where a recipe holds few."""
-        x, member = [], []
+        x, member, shareable = [], [], []
         present = [s for s in self.vocabulary.sets if self.vocabulary.members(s, self.data.train)]
         for label_spec in present:
             most = -(-GATE_WINDOWS // len(present))
@@ -176,7 +176,8 @@ class Run:
                     rows = rng.permutation(len(data))[:most]
                     x.append(data.x[rows])
                     member += [label_spec.name] * len(rows)
-        return Gate(np.concatenate(x), np.asarray(member))
+                    shareable += [CORPORA[data.corpus].open_licence] * len(rows)
+        return Gate(np.concatenate(x), np.asarray(member), np.asarray(shareable))
 
 
 def recording_accuracy(bundle: Path, recording: Path) -> dict[str, float]:

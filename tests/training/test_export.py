@@ -55,6 +55,8 @@ def test_the_reference_is_what_the_float_network_gives(bundle_folder: Path, chec
     # The kernels that PyTorch picks depend on the batch and the threads; int8 differs a hundred times as much.
     np.testing.assert_allclose(reference.y, normalise(float_embeddings(model, prepare(reference.x, spec))), atol=5e-4)
     assert set(reference.member.tolist()) == set(gate.member.tolist())
+    rows = {row.tobytes() for row in gate.x[gate.shareable]}
+    assert {row[: gate.x.shape[1]].tobytes() for row in reference.x} <= rows, "a window that may not be passed on"
 
 
 def test_a_bad_quantisation_stops_the_export(checkpoint: Path, tmp_path: Path) -> None:
