@@ -36,10 +36,12 @@ tiny: .venv-dev/installed
 	.venv/bin/python -m pip install --quiet --editable '.[sim]'
 	touch $@
 
-# One pip command: in stages, the converters' needs conflict.
+# One pip command: in stages, the converters' needs conflict. tosa-tools, which the Cortex-M lowering imports, pins versions
+# of others that it does not need for that.
 .venv-dev/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-dev
 	.venv-dev/bin/python -m pip install --quiet --editable '.[dev]'
+	.venv-dev/bin/python -m pip install --quiet --no-deps tosa-tools==2026.5.0
 	touch $@
 
 clean:
