@@ -14,6 +14,7 @@ from math import pi
 import numpy as np
 
 from mujo_edge.core import F64, STANDARD_GRAVITY, DataError
+from mujo_edge.signal import Resampler
 from mujo_edge.sources.table import Kind
 
 Split = tuple[str, str | None]
@@ -62,6 +63,9 @@ SENSOR_LOGGER = "seconds elapsed"
 
 TURNED = 0.1
 """rad from its mean direction that gravity must move to in a sensor's frame before a gyroscope's unit can be told."""
+
+EVEN_S, EVEN_SHARE = 2 * Resampler.SNAP_S, 0.9
+"""Of even times this share of the steps differs by no more than that from the median one; the others are gaps."""
 
 IMPLIED_UNITS = {"g f": "g", "w": "rads", "seconds elapsed": "s"}
 """Names that always come in one unit: Physics Toolbox's gFx and wx, Sensor Logger's seconds_elapsed."""
@@ -216,6 +220,18 @@ def _acc_factor(layout: Layout, rest: float) -> tuple[float, str]:
         "mujo-edge needs (from Sensor Logger give WristMotion.csv or TotalAcceleration.csv), or the unit is another: "
         "convert it, and name it in the columns, e.g. ax_m_s2."
     )
+
+
+def even_rate_hz(t: F64) -> float | None:
+    """`nominal_rate_hz` of even times, None where they jitter by more than decimals do: then it has to be measured.
+
+    Between phones' motion events, for one, lie 16 or 17 ms: of that a median is up to 2 % off, and live nothing but
+    a measured rate is known.
+    """
+    steps = np.diff(t[np.isfinite(t)])
+    steps = steps[steps > 0]
+    even = len(steps) and np.mean(np.abs(steps - np.median(steps)) <= EVEN_S) >= EVEN_SHARE
+    return nominal_rate_hz(t) if even else None
 
 
 def nominal_rate_hz(t: F64) -> float | None:

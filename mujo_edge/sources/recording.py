@@ -13,7 +13,7 @@ import numpy as np
 
 from mujo_edge.core import CHANNELS, F64, Chunk, DataError, StreamInfo, UsageError
 from mujo_edge.sources import session
-from mujo_edge.sources.columns import Raw, find_units, nominal_rate_hz, understand
+from mujo_edge.sources.columns import Raw, even_rate_hz, find_units, understand
 from mujo_edge.sources.table import CsvTable, open_table
 
 BLOCK_BYTES = 1 << 16
@@ -23,8 +23,8 @@ _PROBE_ROWS = 8192
 class Recording(Protocol):
     """A recording on disk.
 
-    `info.rate_hz` is nominal: from session.json, else from the time column. `notes` tells what was
-    assumed, left out or found torn; reading to the end may add to it.
+    `info.rate_hz` is nominal: from session.json, else from the time column, None where it jitters. `notes` tells what
+    was assumed, left out or found torn; reading to the end may add to it.
     """
 
     path: Path
@@ -133,7 +133,7 @@ class FileRecording:
         self._step_s = None if rate_hz is None else 1 / rate_hz
         self.notes = list(self._layout.notes)
         channels = CHANNELS if layout.gyro else CHANNELS[:3]
-        self.info = StreamInfo(path.name, channels, rate_hz or nominal_rate_hz(self._times(raw.t, len(first), 0)))
+        self.info = StreamInfo(path.name, channels, rate_hz or even_rate_hz(self._times(raw.t, len(first), 0)))
 
     def chunks(self, block_bytes: int = BLOCK_BYTES) -> Generator[Chunk, None, None]:
         """See `Recording.chunks`."""

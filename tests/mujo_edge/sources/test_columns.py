@@ -167,6 +167,19 @@ def test_a_gyroscope_whose_unit_cannot_be_told_is_an_error(tmp_path: Path) -> No
         read(tmp_path / "a.csv", "t_s,ax,ay,az,gx,gy,gz", np.column_stack([t, x]))
 
 
+@pytest.mark.parametrize(
+    ("rate_hz", "rounded_s", "found"),
+    [(50, 1e-3, 50), (100, 1e-6, 100), (60, 1e-6, 60), (60, 1e-4, None), (60, 1e-3, None), (52, 1e-3, None)],
+)
+def test_a_rate_is_known_from_even_times_only(rate_hz: float, rounded_s: float, found: float | None) -> None:
+    t = np.round(np.arange(500) / rate_hz / rounded_s) * rounded_s
+    gaps = np.delete(t, [5, 6, 7, 90, 200, 201, 202, 203])
+    for times in (t, gaps, np.append(gaps, [np.nan, gaps[-1]])):
+        assert columns.even_rate_hz(times) == (None if found is None else pytest.approx(found, rel=1e-3))
+    assert columns.even_rate_hz(np.zeros(3)) is None
+    assert columns.even_rate_hz(np.zeros(0)) is None
+
+
 @pytest.mark.parametrize(("factor", "unit"), [(1, "s"), (1e3, "ms"), (1e6, "us"), (1e9, "ns")])
 def test_the_time_unit_is_found_from_the_steps(tmp_path: Path, factor: float, unit: str) -> None:
     t, x = motion()
