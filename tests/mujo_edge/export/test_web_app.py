@@ -23,6 +23,7 @@ from mujo_edge.export import SUMS, export
 from mujo_edge.export.web import build
 from mujo_edge.files import sha256
 from mujo_edge.recognizer import Recognizer
+from mujo_edge.signal import interpolate
 from mujo_edge.sources.recording import open_recording
 
 pytestmark = pytest.mark.skipif(chromium.PATH is None, reason="Chromium is not installed")
@@ -67,6 +68,14 @@ def equal(found: list[dict[str, Any]], wanted: list[Prediction | Gap]) -> None:
             assert (event["label"], event["rawLabel"]) == (one.label, one.raw_label)
             assert event["score"] == pytest.approx(one.score, abs=2e-3)
             assert np.abs(np.array(event["embedding"]) - one.embedding).max() < 1e-3
+
+
+def same_labels(bundle: ModelBundle, file: Path, wanted: list[Prediction | Gap]) -> None:
+    """What `stream --replay` recognises in an exported file."""
+    recording = open_recording(file)
+    again = Recognizer(bundle, recording.info, SET)
+    replayed = [(one.label, one.raw_label) for chunk in recording.chunks() for one in again.update(chunk)]
+    assert replayed == [(one.label, one.raw_label) for one in predictions(wanted)]
 
 
 def predictions(events: list[Prediction | Gap]) -> list[Prediction]:
@@ -139,11 +148,7 @@ async def test_labels_as_in_python_then_offline_then_killed_and_exported(
         assert any("recognised_label" in note for note in recording.notes)
         np.testing.assert_allclose(np.concatenate([chunk.t_s for chunk in chunks]), t_s, atol=1e-9)
         np.testing.assert_allclose(np.concatenate([chunk.x for chunk in chunks]), x, rtol=1e-6)
-        again = Recognizer(bundle, recording.info, SET)
-        replayed = [event for chunk in chunks for event in again.update(chunk)]
-        assert [(one.label, one.raw_label) for one in replayed] == [
-            (one.label, one.raw_label) for one in predictions(wanted)
-        ]
+        same_labels(bundle, file, wanted)
         beside = [line.rsplit(",", 2)[1:] for line in file.read_text().splitlines() if line[0] not in "#t"]
         ends = {round(one.end_s, 3): one for one in predictions(wanted)}
         for t, (label, score) in zip(t_s, beside, strict=True):
@@ -169,13 +174,20 @@ DeviceMotionEvent.requestPermission = async () => {
 
 
 async def test_an_iphone_counts_gravity_downwards_and_asks(site: Path, tmp_path: Path, bundle: ModelBundle) -> None:
-    t_s, x = recorded(40.0, 8.0)
+    """Its samples come 60 times a second, at full milliseconds; that rate is measured, here as in the replay."""
+    even_s, even = recorded(30.0, 21.0)
+    t_s = np.round(np.arange(20 * 60) / 60, 3)
+    x = interpolate(t_s, even_s, even.astype(np.float64)).astype(np.float32)
     wanted = in_python(bundle, t_s, x)
+    assert len({one.label for one in predictions(wanted)}) > 1
     async with opened(site, tmp_path / "profile", IPHONE) as page:
         await page.start()
         await page.feed(t_s, x, sign=-1)
         equal(await page.heard(len(wanted)), wanted)
         assert await page.tab.run("asked") is True
+        assert await page.text("rate") == "60 Hz"
+        await page.click("stop")
+        same_labels(bundle, await page.saved(tmp_path / "csv"), wanted)
 
 
 async def test_no_gyroscope_the_other_runtime_and_another_label_set(
@@ -251,9 +263,7 @@ async def test_pause_rename_and_what_a_full_device_does(site: Path, tmp_path: Pa
         recording = open_recording(file)
         chunks = list(recording.chunks())
         np.testing.assert_allclose(np.concatenate([chunk.t_s for chunk in chunks]), t_s[kept], atol=1e-9)
-        again = Recognizer(bundle, recording.info, SET)
-        replayed = [event.label for chunk in chunks for event in again.update(chunk)]
-        assert replayed == [one.label for one in predictions(wanted)]
+        same_labels(bundle, file, wanted)
 
 
 async def test_a_new_version_is_kept_whole_and_taken_when_wanted(site: Path, tmp_path: Path) -> None:
@@ -321,7 +331,11 @@ async def test_a_damaged_folder_and_a_browser_without_storage(site: Path, tmp_pa
     folder = Path(copytree(site, tmp_path / "site"))
     async with opened(folder, tmp_path / "profile") as page:
         await page.tab.run("navigator.serviceWorker.getRegistration().then((one) => one.unregister())")
-        await page.open("IDBFactory.prototype.open = () => { throw new Error('no storage here') }")
+        await page.open(
+            "IDBFactory.prototype.open = () => { throw new Error('no storage here') };"
+            "ServiceWorkerContainer.prototype.register = async () => { throw new Error('An SSL certificate error') }"
+        )
+        assert await page.text("offline") == "not saved: An SSL certificate error"
         assert "no storage here" in await page.text("sessions-none")
         t_s, x = recorded(40.0, 6.0)
         await page.start()

@@ -63,10 +63,11 @@ class Page:
 
     async def open(self, before: str = "") -> None:
         """Load the page anew, after the script `before`, and wait until it can be started or says why not."""
-        script = await self.tab.call("Page.addScriptToEvaluateOnNewDocument", source=before)
+        script = await self.tab.call("Page.addScriptToEvaluateOnNewDocument", source=before) if before else None
         await self.tab.open(self.server.url)
         await self.ready()
-        await self.tab.call("Page.removeScriptToEvaluateOnNewDocument", **script)
+        if script:
+            await self.tab.call("Page.removeScriptToEvaluateOnNewDocument", **script)
 
     async def ready(self) -> None:
         await self.tab.until("['Ready', 'Not working'].includes(document.getElementById('label').textContent)")

@@ -63,8 +63,11 @@ export class Sessions {
   /** To the share sheet of a phone, else as a download. */
   private async exported(session: SessionMeta): Promise<void> {
     const rows = new Rows(await this.store.events(session.id), session.hopS, session.channels);
-    const parts = [head(session)];
-    for await (const batch of this.store.batches(session.id)) parts.push(rows.text(batch));
+    const parts: BlobPart[] = [head(session)];
+    // The browser may keep the content of blobs outside of memory.
+    for await (const batches of this.store.batches(session.id)) {
+      parts.push(new Blob(batches.map((batch) => rows.text(batch))));
+    }
     const began = new Date(session.startedMs).toISOString().slice(0, 19);
     const name = `${(session.name || `mujo-edge ${began}`).replace(/[^\p{L}\p{N}]+/gu, "-")}.csv`;
     const file = new File(parts, name, { type: "text/csv" });

@@ -105,13 +105,13 @@ export class Store {
     return (await this.db.getAll("events", all(id))).flat();
   }
 
-  /** In order, some at a time, so that a session of hours need not fit into memory at once. */
-  async *batches(id: number): AsyncGenerator<Batch> {
+  /** In order, some at a time: a session of hours need not fit into memory at once. */
+  async *batches(id: number): AsyncGenerator<readonly Batch[]> {
     const SOME = 256;
     for (let first = 0; ;) {
       const some = await this.db.getAll("batches", all(id, first), SOME);
       if (!some.length) return;
-      yield* some;
+      yield some;
       first += some.reduce((samples, batch) => samples + batch.tS.length, 0);
     }
   }
