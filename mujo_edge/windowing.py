@@ -132,7 +132,7 @@ class Framer:
         t_s = np.concatenate([part.t_s for part in self._held])
         x = np.concatenate([part.x for part in self._held])
         self._held.clear()
-        n = int(np.searchsorted(t_s, t_s[0] + MEASURE_S))
+        n = int(np.argmax(t_s - t_s[0] >= MEASURE_S))
         self._resampler = Resampler(x.shape[1], self._settle(n / float(t_s[n] - t_s[0])), self._spec.rate_hz)
         return t_s, x
 

@@ -119,6 +119,15 @@ def test_the_rate_is_measured_not_believed(rate_hz: float, nominal_hz: float | N
         np.testing.assert_allclose(window.x[:, 0], np.sin(2 * np.pi * at_s), atol=0.03)
 
 
+def test_a_second_that_rounding_made_is_one() -> None:
+    start_s, end_s = -0.061, 0.939  # their difference rounds to 1.0, the first plus 1.0 to more than the second
+    t_s = np.append(np.linspace(start_s, end_s, 50, endpoint=False), end_s)
+    x = np.random.default_rng(0).normal(0, 1, (51, 6)).astype(np.float32)
+    framer = Framer(SPEC, StreamInfo("odd", INFO.channels, None))
+    assert not framer.update(Chunk(t_s, x, 0.0))
+    assert framer.stats.samples == 51
+
+
 def test_reset_forgets_the_samples() -> None:
     t_s, x, _ = motion([0], 4.0)
     framer = Framer(SPEC, INFO)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -246,9 +248,9 @@ class Watch(BangleJs):
 
 @pytest.fixture
 def node() -> Iterator[subprocess.Popen[str]]:
-    path = shutil.which("node")
+    path = shutil.which("node", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])))
     if path is None:
-        pytest.skip("node is not installed: the script for the Bangle.js is not run (apt-get install nodejs)")
+        pytest.skip("node is not installed: the script for the Bangle.js is not run (pip install 'mujo-edge[web]')")
     with subprocess.Popen([path, str(WATCH)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield process
         assert process.stdin is not None
