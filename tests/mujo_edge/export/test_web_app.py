@@ -107,7 +107,7 @@ async def test_labels_as_in_python_then_offline_then_killed_and_exported(
         counted = await page.tab.run("[...document.querySelectorAll('#lanes li')].map((one) => one.innerText)")
         first = predictions(wanted)[0].label
         seconds = sum(one.label == first for one in predictions(wanted)) * 0.5
-        assert counted[0].split("\n") == [first, f"0:{int(seconds):02} · {bouts(wanted, first)}"]
+        assert counted[0].split("\n") == [first, f"0:{int(seconds + 0.5):02} · {bouts(wanted, first)}"]
 
         await page.says("offline", "ready")
         await page.tab.offline(True)

@@ -67,7 +67,7 @@ export function showLanes(tally: Tally, names: readonly string[], current: strin
     }
     const { seconds, bouts } = tally.counts.get(name)!;
     lane.classList.toggle("now", name === current);
-    tell(lane.querySelector(".count")!, `${clock(seconds)} · ${many(bouts, "bout")}`);
+    tell(lane.querySelector(".count")!, `${clock(Math.round(seconds))} · ${many(bouts, "bout")}`);
     const stretches = tally.recent.filter((bout) => bout.label === name);
     lane.querySelector("path")!.setAttribute("d", stretches.map((bout) => stretch(bout, endS)).join(""));
   });

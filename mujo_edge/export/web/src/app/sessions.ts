@@ -29,7 +29,7 @@ export class Sessions {
     const labels = Object.entries(session.counts)
       .sort(([, a], [, b]) => b.seconds - a.seconds)
       .slice(0, SHOWN)
-      .map(([label, { seconds }]) => `${label} ${clock(seconds)}`);
+      .map(([label, { seconds }]) => `${label} ${clock(Math.round(seconds))}`);
     const ended = runs ? "running" : session.stopped ? "" : "interrupted, kept";
     const about = [clock(session.durationS), session.labelSet, ended].filter(Boolean).join(" · ");
     item.append(
