@@ -305,8 +305,10 @@ class _Pipeline:
         else:
             events = [span.gap for chunk in batch for span in self._clock.split(chunk) if span.gap]
         if self._own:  # what gaps the device saw, it tells
+            stats, unseen = self._clock.stats, len(events)
             events = [_arrived(event, chunk.received_s) for chunk in batch for event in chunk.told]
-            self._clock.stats.windows += sum(isinstance(event, Prediction) for event in events)
+            stats.windows += sum(isinstance(event, Prediction) for event in events)
+            stats.gaps += sum(isinstance(event, Gap) for event in events) - unseen
         self._count([event for event in events if isinstance(event, Prediction)])
         update = Update(batch, events, self._tally(), self._source.status)
         for sink in self._started:
