@@ -1,7 +1,7 @@
 /** From samples as they come to windows as the model takes them: clock -> resample -> overlapping windows. */
 
 import { DeviceClock, type Span } from "./clock";
-import { joined, Resampler, search, type Grid } from "./signal";
+import { joined, Resampler, type Grid } from "./signal";
 import type { Gap, InputSpec, StreamInfo, StreamStats } from "./types";
 
 /** Signal at the start of every even stretch from which its rate is measured, before anything is resampled. */
@@ -106,7 +106,7 @@ export class Framer {
       gap: null,
     }));
     this.held = [];
-    const n = search(tS, tS[0] + MEASURE_S, false);
+    const n = tS.findIndex((t) => t - tS[0] >= MEASURE_S);
     const rateHz = this.settle(n / (tS[n] - tS[0]));
     this.resampler = new Resampler(this.stream.channels, rateHz, this.spec.rate_hz);
     return { tS, x };

@@ -96,17 +96,9 @@ public final class Recognizer {
         return events;
     }
 
-    /** Rate of the stretch that is held. */
+    /** Rate of the stretch that is held, which has just become long enough. */
     private double measured() {
-        double startS = held.getFirst().tS;
-        int n = 0;
-        for (Sample sample : held) {
-            if (sample.tS >= startS + MEASURE_S) {
-                return n / (sample.tS - startS);
-            }
-            n++;
-        }
-        return (n - 1) / (held.getLast().tS - startS);
+        return (held.size() - 1) / (held.getLast().tS - held.getFirst().tS);
     }
 
     /** The rate to resample from: a nominal one, the stream's or the model's, that the measured one bears out. */

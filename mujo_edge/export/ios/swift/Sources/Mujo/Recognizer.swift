@@ -85,9 +85,7 @@ public final class Recognizer {
 
     /// Rate of the stretch that is held.
     private func measured() -> Double {
-        let startS = held[0].tS
-        let n = held.firstIndex { $0.tS >= startS + Recognizer.measureS } ?? held.count - 1
-        return Double(n) / (held[n].tS - startS)
+        Double(held.count - 1) / (held[held.count - 1].tS - held[0].tS)
     }
 
     /// The rate to resample from: a nominal one, the stream's or the model's, that the measured one bears out.
