@@ -69,6 +69,8 @@ class SessionRecording:
         self.session = session.load(path)
         self.info = self.session.info
         self.notes: list[str] = []
+        if self.session.samples == 0 and (path / session.RAW_FILE).exists():
+            raise DataError(f"{path} holds no samples, only bytes of the device. Play it with --decode-again")
         self._table = CsvTable(path / session.SAMPLES_FILE, whole_lines=True)
         expected = session.sample_columns(self.info.channels, annotated=False)
         self._annotated = self._table.names == [*expected, "label"]

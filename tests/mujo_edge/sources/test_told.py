@@ -25,7 +25,7 @@ from firmware_bridge.framing import cobs_encode
 from firmware_bridge.serial import Dialect
 from firmware_bridge.stream import Names, Told
 from mujo_edge.clock import Gap
-from mujo_edge.core import Chunk, Prediction, Raw, Source, StreamInfo
+from mujo_edge.core import Chunk, DataError, Prediction, Raw, Source, StreamInfo
 from mujo_edge.engine import ON_DEVICE, Engine
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.sinks.ndjson import NdjsonSink
@@ -35,6 +35,7 @@ from mujo_edge.sinks.terminal import render_board
 from mujo_edge.sources import session
 from mujo_edge.sources.live import Assembler, stream_info
 from mujo_edge.sources.raw import RawReplay
+from mujo_edge.sources.recording import open_recording
 
 NAMES = Names("mujo-student 1.0", "physio", (*AXES, "unknown"), 0.5, True, True)
 ALONE = replace(NAMES, samples=False)
@@ -226,6 +227,9 @@ async def test_a_recording_is_decoded_again_with_its_labels(names: Names, tmp_pa
         for chunk in live:
             writer.write(chunk)
     assert json.loads((tmp_path / "s" / session.SESSION_FILE).read_text())["stream"]["names"]["model"] == names.model
+    if names is ALONE:
+        with pytest.raises(DataError, match="no samples, only bytes of the device. Play it with --decode-again"):
+            open_recording(tmp_path / "s")
     replayed = RawReplay(tmp_path / "s", speed=None)
     assert replayed.info.names == names
     again = [chunk async for chunk in replayed.chunks()]
