@@ -2,8 +2,8 @@
  * Keeps every file of the folder, so that the page works without a network.
  *
  * The folder's own SHA256SUMS says what there is, and the browser compares each file with it as it comes. A folder is
- * kept whole or not at all. `EDITION` is filled in when the folder is written: another folder is another service worker,
- * which waits until the person wants it.
+ * kept whole or not at all. `EDITION` is filled in when the folder is written: another folder is another service
+ * worker, which waits until the person wants it.
  */
 
 /// <reference lib="webworker" />

@@ -1,8 +1,8 @@
 /**
  * The motion sensor of this device, in SI units and the sensor frame that the model was trained in.
  *
- * Sign: W3C DeviceOrientation has +9.8 on the axis that points up. WebKit, which is every browser of iOS, passes on Core
- * Motion's opposite sign (WebCoreMotionManager.mm); it is known by navigator.vendor and turned. In rotationRate alpha,
+ * Sign: W3C DeviceOrientation has +9.8 on the axis that points up. WebKit, which is every browser of iOS, passes on
+ * Core Motion's opposite sign (WebCoreMotionManager.mm); it is known by navigator.vendor and turned. In rotationRate alpha,
  * beta and gamma are about x, y and z in all engines, in deg/s. Neither turns with the screen.
  */
 

@@ -75,8 +75,8 @@ export class Store {
   }
 
   /**
-   * Store what follows on `stored`, all of it or nothing: batches, events, and what is known of the session now. The name
-   * is left as the person gave it.
+   * Store what follows on `stored`, all of it or nothing: batches, events, and what is known of the session now. The
+   * name is left as the person gave it.
    */
   async append(
     session: SessionMeta,
