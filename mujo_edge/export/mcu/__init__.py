@@ -13,13 +13,13 @@ from string import Template
 from mujo_edge.export import Job, Model, Written
 from mujo_edge.export.mcu import labels, network
 from mujo_edge.export.mcu.sizes import measure
-from mujo_edge.manifest import LabelSet, Manifest
+from mujo_edge.manifest import LabelSet, LoweredFile, Manifest
 
 STUDENT = ("mujo_network.h", "mujo_network.c", "mujo_recognizer.h", "mujo_recognizer.c")
 BESIDE = ("Makefile", "selftest.c", "size.c")
 SKETCH = "examples/Wearable/Wearable.ino"
-CORTEX_M = "executorch-cortex-m"
-"""`runtime` of a bundle's model that is lowered for Cortex-M."""
+EXECUTORCH = "executorch"
+"""Folder of the model that is lowered for Cortex-M, beside what the Arduino IDE takes."""
 
 
 def write(job: Job) -> Written:
@@ -47,15 +47,27 @@ def write(job: Job) -> Written:
         Model("src/mujo_model.c", "c", "int8", "int8"),
         Model(tflite.name, "tflite-micro", "int8", "int8"),
     ]
-    lowered = [model for model in job.manifest.models if model.runtime == CORTEX_M]
-    models += [Model(job.copy(model.file).name, model.runtime, model.precision, "int8") for model in lowered]
+    lowered = [model for model in job.manifest.lowered if model.backend == "cortex_m"]
+    for model in lowered:
+        (job.folder / EXECUTORCH).mkdir(exist_ok=True)
+        moved = job.copy(model.file).rename(job.folder / EXECUTORCH / Path(model.file).name)
+        models.append(Model(f"{EXECUTORCH}/{moved.name}", model.backend, model.precision, "float32"))
     readme = {
         "set": values["set"],
         "macs": f"{macs:,}",
         "sizes": measure(job.folder),
-        "cortex_m": "".join(f" `{Path(model.file).name}` is it for ExecuTorch on Cortex-M." for model in lowered),
+        "cortex_m": "\n".join(map(_note, lowered)),
     }
     return Written(tuple(models), readme)
+
+
+def _note(model: LoweredFile) -> str:
+    """What README.md says of a model for ExecuTorch."""
+    operators = "".join(f"\n- `{name}`" for name in model.operators)
+    return (
+        f"`{EXECUTORCH}/{Path(model.file).name}` is it for ExecuTorch with CMSIS-NN, of no use without that. **No "
+        f"board ran it**; compared was {model.measured}. The firmware must register these operators:\n{operators}"
+    )
 
 
 def write_sources(manifest: Manifest, chosen: LabelSet, folder: Path) -> network.Network:

@@ -2,8 +2,8 @@
  *
  * Equal must be: events in order, their reasons and times (1e-6 s); the network's input, at the model's rate in every
  * bit, else within 2e-3 and its rounding; labels and scores (1e-3) of the golden embeddings. These are those of LiteRT
- * with XNNPACK, which rounds otherwise than the reference kernels here and there: the network's own may differ by ALIKE,
- * and its labels are the golden ones but on a BORDER. A stream whose rate has to be measured is left out: here the rate
+ * with XNNPACK, which rounds otherwise than the reference kernels here and there: the network's own may differ by
+ * ALIKE, and its labels are the golden ones but on a BORDER. A stream whose rate has to be measured is left out: here the rate
  * is told. */
 #include <math.h>
 #include <stdio.h>
@@ -141,7 +141,9 @@ static double cosine(const mujo_label_set *labels, const char *name, const float
     int i, d;
     for (i = 0; i + 1 < labels->classes && strcmp(name, labels->labels[i]); i++) continue;
     if (i + 1 == labels->classes) return (double)labels->unknown_threshold;
-    for (d = 0; d < MUJO_EMBEDDING; d++) sum += (double)embedding[d] * (double)labels->prototypes[i * MUJO_EMBEDDING + d];
+    for (d = 0; d < MUJO_EMBEDDING; d++) {
+        sum += (double)embedding[d] * (double)labels->prototypes[i * MUJO_EMBEDDING + d];
+    }
     return sum;
 }
 
@@ -218,7 +220,9 @@ static result play(const char *folder, const test_case *test) {
         }
         compare_event(test, &m, &event, &judged, embedding, golden_fields, &r);
     }
-    if (next_row(events, golden_line, sizeof golden_line, golden_fields) > 0) fail(test->name, "an event is missing", 0);
+    if (next_row(events, golden_line, sizeof golden_line, golden_fields) > 0) {
+        fail(test->name, "an event is missing", 0);
+    }
     if (n != test->samples || r.windows != test->predictions) fail(test->name, "its counts are others", 0);
     fclose(samples);
     fclose(events);
@@ -233,7 +237,9 @@ static test_case case_of(char *fields[FIELDS]) {
     snprintf(test.name, sizeof test.name, "%s", fields[0]);
     test.chosen = label_set(fields[1]);
     test.labels = *test.chosen;
-    test.labels.smoothing = !strcmp(fields[2], "hmm") ? MUJO_HMM : !strcmp(fields[2], "majority") ? MUJO_MAJORITY : MUJO_NONE;
+    test.labels.smoothing = !strcmp(fields[2], "hmm")        ? MUJO_HMM
+                            : !strcmp(fields[2], "majority") ? MUJO_MAJORITY
+                                                             : MUJO_NONE;
     test.labels.stay = strtof(fields[3], NULL);
     test.labels.windows = (uint8_t)atoi(fields[4]);
     test.channels = atoi(fields[5]);
@@ -258,8 +264,9 @@ int main(int count, char **arguments) {
         }
         r = play(folder, &test);
         played++;
-        printf("%-10s %3ld events, %3ld windows: input %ld steps off, %.1e beyond rounding; embedding %.4f; score %.1e\n",
-               test.name, r.events, r.windows, r.steps, r.sample, r.embedding, r.score);
+        printf("%-10s %3ld events, %3ld windows: input %ld steps off, %.1e beyond rounding; ", test.name, r.events,
+               r.windows, r.steps, r.sample);
+        printf("embedding %.4f; score %.1e\n", r.embedding, r.score);
     }
     fclose(cases);
     if (!played) fail("golden", "there is no case", 0);

@@ -185,6 +185,10 @@ def test_what_is_in_the_folder(folder: Path) -> None:
     table = json.loads((folder / "mujo.json").read_text())
     assert all((folder / model["file"]).is_file() for model in table["models"])
     assert {model["runtime"] for model in table["models"]} >= {"c", "tflite-micro"}
+    readme = (folder / "README.md").read_text()
+    for lowered in (model for model in read_manifest().lowered if model.backend == "cortex_m"):
+        assert (folder / "executorch" / lowered.file).is_file()
+        assert all(f"- `{name}`" in readme for name in lowered.operators)
     properties = dict(line.split("=", 1) for line in (folder / "library.properties").read_text().splitlines())
     assert properties["includes"] == "mujo.h"
     # https://arduino.github.io/arduino-cli/library-specification: these are required

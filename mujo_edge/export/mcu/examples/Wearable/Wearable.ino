@@ -52,8 +52,8 @@ void loop() {
     const uint32_t began_us = micros();
     switch (mujo_push(&recognizer, now_us, x, &event)) {
         case MUJO_LABEL:
-            send(packet, mujo_encode_label(check, number, mujo_tick(uint32_t(event.end_us)), event.label, event.raw_label,
-                                           event.score, (micros() - began_us) / 64, packet));
+            send(packet, mujo_encode_label(check, number, mujo_tick(uint32_t(event.end_us)), event.label,
+                                           event.raw_label, event.score, (micros() - began_us) / 64, packet));
             break;
         case MUJO_GAP:
             send(packet, mujo_encode_gap(check, number, mujo_tick(uint32_t(event.end_us)),
