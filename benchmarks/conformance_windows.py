@@ -34,8 +34,9 @@ SAME = 1e-3
 """Of a step: runtimes round the way from int8 to float32 differently."""
 
 CLEAR = 0.02
-"""Below this lead of the nearest prototype over the next one, in cosine, the fp32 network itself is undecided. It is
-over three times what int8 at an SNR of 27 dB makes of a difference of two cosines, 10 ** (-27 / 20) / sqrt(64) = 0.0056.
+"""Below this lead of the nearest prototype over the next one, in cosine, the fp32 network itself is undecided.
+It is over three times what int8 at an SNR of 27 dB makes of a difference of two cosines,
+10 ** (-27 / 20) / sqrt(64) = 0.0056.
 """
 
 
