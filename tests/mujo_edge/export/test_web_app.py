@@ -290,7 +290,7 @@ async def test_a_new_version_is_kept_whole_and_taken_when_wanted(site: Path, tmp
         await page.click("update-now")
         await page.tab.until("document.title === 'edition-3' && !window.before")
         await page.ready()
-        await page.tab.until("caches.keys().then(([name, ...more]) => name.endsWith('edition-3') && !more.length)")
+        await page.tab.until("caches.keys().then(([name, ...more]) => !!name && name.endsWith('edition-3') && !more.length)")
 
 
 def changed(folder: Path, edition: str) -> None:
