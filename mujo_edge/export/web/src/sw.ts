@@ -39,6 +39,8 @@ async function keep(): Promise<void> {
         await cache.put(file, await fetched(file, line.slice(0, 64)));
       }),
     ]);
+    // A folder that was exchanged since this worker was read is the next worker's.
+    if (!(await (await cache.match("sw.js"))?.text())?.includes(EDITION)) throw new Error("sw.js: another edition");
   } catch (error) {
     await caches.delete(CACHE);
     throw error;

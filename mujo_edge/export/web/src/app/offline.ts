@@ -12,7 +12,7 @@ export async function keepOffline(page: Offline): Promise<void> {
   page.state("saving");
   try {
     const registration = await navigator.serviceWorker.register("sw.js", { updateViaCache: "none" });
-    if (registration.waiting) offer(registration.waiting, page);
+    if (registration.waiting) offer(registration, page);
     registration.addEventListener("updatefound", () => watch(registration, page));
     if (registration.installing) watch(registration, page);
     if (registration.active) page.state("ready");
@@ -27,13 +27,14 @@ function watch(registration: ServiceWorkerRegistration, page: Offline): void {
   worker?.addEventListener("statechange", () => {
     if (worker.state === "activated") page.state("ready");
     if (worker.state === "redundant" && !registration.active) page.state("not saved: a file did not come whole");
-    if (worker.state === "installed" && registration.active) offer(worker, page);
+    if (worker.state === "installed" && registration.active) offer(registration, page);
   });
 }
 
-function offer(waiting: ServiceWorker, page: Offline): void {
+function offer(registration: ServiceWorkerRegistration, page: Offline): void {
   page.update(() => {
     navigator.serviceWorker.addEventListener("controllerchange", () => location.reload(), { once: true });
-    waiting.postMessage("now");
+    // The one that waits by now: a newer one may have taken the place of the one that was offered.
+    registration.waiting?.postMessage("now");
   });
 }
