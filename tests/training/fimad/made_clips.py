@@ -1,0 +1,58 @@
+"""Clips and takes of made motion: a person who squats, in every mixture of modalities."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mujo_edge.core import F32
+from training.fimad.clip import IMU_RATE_HZ, PLACEMENTS, POSE_RATE_HZ, Clip
+
+STANDING = np.array(
+    [
+        (0, 0, 0.95),
+        (0, 0, 1.2),
+        (0, 0, 1.45),
+        (0, 0.02, 1.65),
+        *((0.2, 0, 1.4), (0.25, 0, 1.12), (0.27, 0.03, 0.87), (0.27, 0.05, 0.79)),
+        *((-0.2, 0, 1.4), (-0.25, 0, 1.12), (-0.27, 0.03, 0.87), (-0.27, 0.05, 0.79)),
+        *((0.1, 0, 0.92), (0.1, 0.03, 0.5), (0.1, 0, 0.08), (0.1, 0.18, 0.02)),
+        *((-0.1, 0, 0.92), (-0.1, 0.03, 0.5), (-0.1, 0, 0.08), (-0.1, 0.18, 0.02)),
+    ]
+)
+"""Joints of somebody who stands and looks along y, metres."""
+
+
+def squats(seconds: float, rate_hz: float, seed: int = 0) -> F32:
+    """(n, 20, 3) metres: all but the feet go down and up, the deeper the higher a joint is; each `seed` differs."""
+    rng = np.random.default_rng(seed)
+    t_s = np.arange(round(seconds * rate_hz)) / rate_hz
+    depth = rng.uniform(0.25, 0.4) * (1 - np.cos(2 * np.pi * t_s / rng.uniform(1.5, 3))) / 2
+    x = np.repeat(STANDING[None], len(t_s), 0)
+    x[..., 2] -= depth[:, None] * np.clip(STANDING[:, 2] - 0.1, 0, 0.9)
+    x[..., 1] += depth[:, None] * np.sin(np.pi * np.clip(STANDING[:, 2] / 1.0, 0, 1)) * 0.8
+    return x.astype(np.float32)
+
+
+def made_clip(number: int, corpus: str = "made") -> Clip:
+    """Clip `number`: modalities come and go with it, every tenth is for validation."""
+    rng = np.random.default_rng(number)
+    seconds = 2 + number % 4
+    pose = squats(seconds, POSE_RATE_HZ, number)
+    if number % 3 == 0:
+        pose[: number % 7, 6] = np.nan
+    imu = rng.normal(0, 5, (round(seconds * IMU_RATE_HZ), 6)).astype(np.float32)
+    return Clip(
+        id=f"{corpus}/clip {number}",
+        corpus=corpus,
+        title=("squat", "öffne die Tür")[number % 2],
+        subject=f"person {number // 4}",
+        split="val" if number % 10 == 9 else "train",
+        texts=("squat", "a man bends his knees")[: number % 3],
+        pose=pose if number % 4 != 1 else None,
+        flat=number % 8 == 0,
+        imu={placement: imu + i for i, placement in enumerate(PLACEMENTS[: number % 9])},
+        real_imu={"right_wrist": imu[: number + 1]} if number % 5 == 0 else {},
+        video=rng.random((8, 16), np.float32) if number % 4 == 1 else None,
+        tower="made tower" if number % 4 == 1 else "",
+        licence="CC0",
+    )
