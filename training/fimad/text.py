@@ -1,0 +1,226 @@
+"""What a clip is called and the sentences that say it: one title from a source's words, and paraphrases of it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+
+from mujo_edge.core import DataError
+
+LONGEST_TITLE, LONGEST_TEXT = 16, 60
+"""Words kept of a title and of a sentence; MiniLM reads 256 word pieces at most (its model card)."""
+MOST_SENTENCES = 8
+"""Sentences kept of a clip's descriptions."""
+
+MOVES = frozenset(
+    """
+    abduction adduction bend bounce bridge burpee carry chin-up chop circle clap clean climb climber crawl crossover
+    crunch curl deadlift dip drag drill elevation extension flexion fly hold hop jab jack jerk jog jump kick kickback
+    lift lunge march muscle-up pass pike plank pose press pull pull-up pulldown pullover punch push push-up pushdown
+    raise reach roll rollout rotation row run serve shot shrug shuffle sit-up skip slam slide snatch sprint squat step
+    step-up stretch stride swing swipe tap throw thrust thruster tilt touch tuck turn twist uppercut v-up walk wave
+    windmill
+    """.split()  # noqa: SIM905
+)
+"""Movements that can be counted: "a squat", "squats"."""
+
+SPELLINGS = (
+    (r"\b(push|pull|sit|chin|step|press|roll|muscle|warm|v)[ -]?ups?\b", r"\1-up"),
+    (r"\bturkish get[ -]?ups?\b", "turkish get-up"),
+    (r"\bcool[ -]?downs?\b", "cool-down"),
+    (r"\b(pull|push)[ -]downs?\b", r"\1down"),
+    (r"\bdead[ -]lift", "deadlift"),
+    (r"\bkick[ -]back", "kickback"),
+    (r"\bcross[ -]overs?\b", "crossover"),
+    (r"\bbody[ -]weight\b", "bodyweight"),
+    (r"\bpress-up\b", "push-up"),
+    (r"\bstar jumps?\b", "jumping jack"),
+    (r"\bfly(?:e|es|s)\b|\bflies\b", "fly"),
+    (r"\b(bi|tri)cep\b", r"\1ceps"),
+    (r"\bdbs?\b|\bdbell\b|\bdumb[ -]bell", "dumbbell"),
+    (r"\bbb\b|\bbbell\b|\bbar[ -]bell", "barbell"),
+    (r"\bkbs?\b|\bkettle[ -]bell", "kettlebell"),
+    (r"\bbent[ -]over\b", "bent-over"),
+    (r"\babdominal crunch\b", "crunch"),
+    (r"\bsmr\b", "self myofascial release"),
+    (r"\b(?:jump rope|rope (?:jump|skip)(?:s|ping)?|skip(?:ping)? rope|jumping rope)\b", "rope skipping"),
+)
+"""Ways to write one name -> the way that stands in a title."""
+
+NAMESAKES = {
+    "push-up": "press-up",
+    "jumping jack": "star jump",
+    "crunch": "abdominal crunch",
+    "squat": "knee bend",
+    "biceps curl": "arm curl",
+    "lateral raise": "side raise",
+    "overhead press": "shoulder press",
+    "shoulder press": "overhead press",
+    "bench press": "chest press",
+    "chest fly": "pec fly",
+    "calf raise": "heel raise",
+    "glute bridge": "hip bridge",
+    "rope skipping": "jump rope",
+    "punch": "boxing blow",
+}
+"""A phrase of a title -> another way to name it, wherever it stands."""
+
+MEANINGS = {
+    "push-up": "lowering and raising a straight body on the hands",
+    "sit-up": "raising the trunk from lying to sitting",
+    "crunch": "curling the upper body up from the floor",
+    "jumping jack": "jumping with the legs apart and the arms overhead, and back",
+    "squat": "bending the knees deeply and standing up again",
+    "lunge": "a long step into bent knees and back",
+    "biceps curl": "bending the elbows against a weight",
+    "triceps extension": "straightening the elbows against a weight",
+    "lateral raise": "lifting straight arms out to the sides",
+    "front raise": "lifting straight arms in front",
+    "overhead press": "pressing a weight overhead",
+    "bench press": "lying on a bench and pressing a weight up from the chest",
+    "lat pulldown": "pulling a bar down to the chest",
+    "calf raise": "rising onto the toes",
+    "deadlift": "lifting a weight from the floor",
+    "russian twist": "turning the trunk from side to side while seated",
+    "mountain climber": "running in a push-up position",
+    "toe touch": "bending down to touch the toes",
+    "pull-up": "hanging from a bar and pulling the body up",
+    "plank": "holding the body straight on forearms and toes",
+    "walking": "going on foot at an easy pace",
+    "running": "going fast on foot",
+    "jogging": "running slowly",
+    "jumping": "leaping off the ground",
+}
+"""A whole title -> what the body does."""
+
+COUNTED = (
+    "a person doing {article} {title}",
+    "someone performing {plural}",
+    "{plural}",
+    "repetitions of the {title}",
+    "the movement is {article} {title}",
+)
+ONGOING = ("a person {title}", "someone is {title}", "a person who is {title}", "the activity is {title}")
+NAMED = ("a person doing {title}", "someone performing {title}", "the exercise {title}", "the activity is {title}")
+"""Sentences around a title that is a movement, that begins with a verb in -ing, or neither."""
+
+SMALL_WORDS = r"(?:with|without|to|on|onto|of|from|in|into|at|against|over|behind|off|by|using|while)"
+POSTURES = ("standing", "sitting", "lying", "kneeling", "hanging", "walking", "jumping")
+"""Words in -ing that say how another exercise is done ("standing hip tilt"), unless one of `WAYS` follows."""
+WAYS = rf"(?:$| (?:{SMALL_WORDS}|up|down|still|upstairs|downstairs|forwards?|backwards?|sideways|around|and)\b)"
+UNIT = r"(?:x|s|sec|secs|seconds?|min|mins|minutes?|reps?|repetitions?|times|rounds?|sets?)"
+NUMBERING = (
+    r"\b\d{1,2}:\d{2}(?::\d{2})?\b",  # 12:30
+    rf"\b\d+\s*{UNIT}\b\.?",  # 30 sec, 10x
+    r"\bx\s*\d+\b",  # x 10
+    r"\b(?:exercise|move|round|set|part|circuit|day|number|no\.?)\s*#?\d+\b",
+    r"#\s*\d+\b",
+    r"^\W*\d+\s*[.):|–—-]+\s+",  # 3. squats
+    r"^\W*\d+\s+(?=[^\W\d])(?!(?:arm|leg|hand|board|point|way|position|count)\b)",  # 20 squats, but not "2 arm curl"
+)
+
+
+def normalise(name: str) -> str:
+    """A source's own words -> a clip's title: lower case, one spelling, singular, without numbering and durations.
+
+    "Exercise 3: Push Ups (30 sec)" -> "push-up". Raises `DataError` where no word is left.
+    """
+    text = unicodedata.normalize("NFKC", name).replace("’", "'").replace("_", " ")
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()
+    for pattern in NUMBERING:
+        text = re.sub(pattern, " ", text)
+    text = re.sub(r"[^\w\s/'-]|(?<!\w)['/-]+|['/-]+(?!\w)", " ", text.replace("&", " and "))
+    text = " ".join(text.split())
+    for pattern, spelling in SPELLINGS:
+        text = re.sub(pattern, spelling, text)
+    words = [singular(word) for part in text.split() for word in unhyphenated(part)]
+    if not any(letter.isalpha() for word in words for letter in word):
+        raise DataError(f"the title {name[:60]!r} has no words. Give the clip a title that says what is done")
+    return " ".join(words[:LONGEST_TITLE])
+
+
+def unhyphenated(word: str) -> list[str]:
+    """Hyphens stay in "push-up" and its like alone: "one-arm" and "one arm" are one title."""
+    return [word] if word.endswith(("-up", "-down", "bent-over")) else word.split("-")
+
+
+def singular(word: str) -> str:
+    """A counted movement without its plural; every other word as it is."""
+    for ending in ("", "s", "es"):
+        if word.endswith(ending) and (stem := word.removesuffix(ending)) in MOVES:
+            return stem
+    return word
+
+
+def noun_of(title: str) -> tuple[str, str] | None:
+    """A title cut behind the movement that it counts: ("front kick", " with the right leg"); None for any other."""
+    found = re.search(rf" {SMALL_WORDS}\b", title)
+    for end in (found.start() if found else len(title), len(title)):
+        if title[:end].split()[-1] in MOVES:
+            return title[:end], title[end:]
+    return None
+
+
+def plural(noun: str) -> str:
+    """The last word in the plural."""
+    if noun.endswith("fly"):
+        return noun[:-1] + "ies"
+    return noun + ("es" if noun.endswith(("s", "sh", "ch", "x")) else "s")
+
+
+def article(noun: str) -> str:
+    """ "a" or "an", by sound as far as titles need it."""
+    return "an" if noun[0] in "aeiou" and not noun.startswith(("one", "uni", "eu")) else "a"
+
+
+def ongoing(title: str) -> bool:
+    """Whether a title is a verb in -ing with what belongs to it."""
+    first = title.split()[0]
+    if first not in POSTURES:
+        return re.fullmatch(r"\w{2,}ing", first) is not None
+    return re.match(WAYS, title.removeprefix(first)) is not None
+
+
+def sentences(title: str) -> Iterator[str]:
+    """Templates filled with a title, in an order that is always the same."""
+    if counted := noun_of(title):
+        noun, rest = counted
+        for template in COUNTED:
+            yield template.format(title=title, article=article(noun), plural=plural(noun) + rest)
+        return
+    for template in ONGOING if ongoing(title) else NAMED:
+        yield template.format(title=title)
+
+
+def synonyms(title: str) -> Iterator[str]:
+    """The title with a phrase exchanged for its namesake, and what the body does."""
+    for phrase, other in NAMESAKES.items():
+        if re.search(rf"\b{phrase}\b", title):
+            yield re.sub(rf"\b{phrase}\b", other, title)
+    if meaning := MEANINGS.get(title):
+        yield meaning
+
+
+def split_sentences(description: str) -> Iterator[str]:
+    """Sentences of a running text, white space mended, each cut to `LONGEST_TEXT` words."""
+    flat = " ".join(unicodedata.normalize("NFKC", description).split())
+    for sentence in re.split(r"(?<=[.!?])\s+", flat):
+        if re.search(r"[^\W\d]{2}", sentence):
+            yield " ".join(sentence.split()[:LONGEST_TEXT])
+
+
+def texts(name: str, descriptions: Sequence[str] = ()) -> tuple[str, ...]:
+    """Everything that may be said about a clip: its title first, then the source's own words, paraphrases and
+    sentences of `descriptions`; no text twice. Raises `DataError` as `normalise` does.
+    """
+    title = normalise(name)
+    said = [sentence for text in descriptions for sentence in split_sentences(text)][:MOST_SENTENCES]
+    own = " ".join(name.split()[:LONGEST_TITLE])
+    every = [title, own, *synonyms(title), *sentences(title), *said]
+    if said:
+        every.append(f"{title}: {said[0]}")
+    first: dict[str, str] = {}
+    for text in every:
+        first.setdefault(text.casefold().rstrip("."), text)
+    return tuple(first.values())
