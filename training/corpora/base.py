@@ -18,7 +18,7 @@ import numpy as np
 
 from mujo_edge.core import CHANNELS, F32, F64, STANDARD_GRAVITY, DataError
 from mujo_edge.signal import channels_first, resample, segment_windows
-from training.corpora.files import Tree
+from training.corpora.files import Tree, holds, locate
 
 WINDOW, RATE_HZ = 150, 50.0
 CORE_MOTION_G = -STANDARD_GRAVITY
@@ -195,27 +195,12 @@ class Corpus:
     locate: Callable[[], Path | None] = lambda: None
 
     def find(self, root: Path) -> Path | None:
-        """The zip or folder of this data set: one of those in `root`, two levels deep, or `root` itself.
-
-        Raises `DataError` where it is not found but a damaged archive is, which may be it.
-        """
-        if not root.is_dir():
-            return root if root.is_file() and self.recognises(root) else None
-        damaged: DataError | None = None
-        for path in (*sorted(root.glob("*")), *sorted(root.glob("*/*")), root):
-            try:
-                if (path.is_dir() or path.suffix.lower() == ".zip") and self.recognises(path):
-                    return path
-            except DataError as error:
-                damaged = error
-        if damaged:
-            raise damaged
-        return None
+        """The archive or folder of this data set under `root`: see `files.locate`."""
+        return locate(root, self.marker)
 
     def recognises(self, path: Path) -> bool:
         """Whether `path` holds files of this data set, by name alone."""
-        with Tree.open(path) as tree:
-            return any(True for _ in tree.match(self.marker))
+        return holds(path, self.marker)
 
     def units(self, tree: Tree) -> dict[str, Tree]:
         """The parts of `tree` that can be read on their own, by name."""

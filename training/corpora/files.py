@@ -1,14 +1,19 @@
-"""One view of a data set whether it is a zip or an unpacked folder, and a checked CSV reader."""
+"""One view of a data set whether it is an archive or an unpacked folder, where it lies, and checked readers."""
 
 from __future__ import annotations
 
 import hashlib
+import lzma
+import os
 import re
+import shutil
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +24,16 @@ from mujo_edge.core import DataError
 
 LARGEST = 1e15
 """No number of these data sets is larger; timestamps in milliseconds are 1.6e12."""
+TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+PEEK = 100
+"""Members of a tar archive that are looked at to tell whose it is: reading it to its end takes seconds."""
+
+
+def cache_root() -> Path:
+    """$MUJO_CACHE, or mujo-edge's folder in the user's cache directory."""
+    import pooch
+
+    return Path(os.environ.get("MUJO_CACHE") or pooch.os_cache("mujo-edge"))
 
 
 def usable(values: np.ndarray) -> np.ndarray:
@@ -33,9 +48,9 @@ def natural(text: str) -> list[tuple[int, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The files of a zip archive, of a folder, or one single file, under their POSIX paths.
+    """The files of a zip or tar archive, of a folder, or one single file, under their POSIX paths.
 
-    Use as a context manager. `names` is in natural order.
+    Use as a context manager. `names` is in natural order. A tar archive is unpacked once into the cache.
     """
 
     path: Path
@@ -43,11 +58,16 @@ class Tree:
     archive: zipfile.ZipFile | None = None
 
     @classmethod
-    def open(cls, path: Path) -> Tree:
-        """Open `path`. Raises `DataError` if it is missing or a damaged archive."""
+    def open(cls, path: Path, names: tuple[str, ...] | None = None) -> Tree:
+        """Open `path`; with `names` only those of its files, and nothing is listed.
+
+        Raises `DataError` if it is missing or a damaged archive.
+        """
+        if is_tar(path):
+            path = unpacked(path)
         if path.is_dir():
-            names = (p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
-            return cls(path, tuple(sorted(names, key=natural)))
+            found = names or (p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+            return cls(path, tuple(sorted(found, key=natural)))
         if not path.is_file():
             raise DataError(f"{path} does not exist. Give the data set's zip file or its unpacked folder")
         if path.suffix.lower() != ".zip":
@@ -56,7 +76,8 @@ class Tree:
             archive = zipfile.ZipFile(path)
         except zipfile.BadZipFile:
             raise DataError(f"{path} is not a whole zip archive. Fetch it again: the download was cut off") from None
-        return cls(path, tuple(sorted((n for n in archive.namelist() if n[-1] != "/"), key=natural)), archive)
+        listed = names or (n for n in archive.namelist() if n[-1] != "/")
+        return cls(path, tuple(sorted(listed, key=natural)), archive)
 
     def __enter__(self) -> Tree:
         return self
@@ -76,7 +97,7 @@ class Tree:
             if self.archive is not None:
                 return self.archive.read(name)
             return (self.path / name if self.path.is_dir() else self.path).read_bytes()
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, KeyError) as error:
             raise DataError(
                 f"{self.where(name)} cannot be read ({error}). Fetch or unpack the data set again"
             ) from None
@@ -94,6 +115,69 @@ class Tree:
         for name, _ in self.match(pattern):
             digest.update(name.encode() + b"\0" + hashlib.sha256(self.read(name)).digest())
         return digest.hexdigest()
+
+
+def is_tar(path: Path) -> bool:
+    """Whether it is a tar archive, by name."""
+    return path.name.lower().endswith(TAR) and path.is_file()
+
+
+def unpacked(archive: Path) -> Path:
+    """The folder of a tar archive's files in the cache, where it is put at the first call.
+
+    A compressed tar has no index: every file would cost reading it from the start. Raises `DataError` for a
+    damaged archive. Two processes may unpack at once: whoever is done first wins.
+    """
+    status = archive.stat()
+    key = f"{archive.resolve()} {status.st_size} {status.st_mtime_ns}".encode()
+    folder = cache_root() / "unpacked" / f"{archive.name.split('.')[0]}-{hashlib.sha256(key).hexdigest()[:20]}"
+    if folder.is_dir():
+        return folder
+    temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(temporary, filter="data")
+        temporary.rename(folder)
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError) as error:
+        raise DataError(f"{archive} is not a whole tar archive ({error}). Fetch it again") from None
+    except OSError as error:
+        if not folder.is_dir():
+            raise DataError(f"{archive} cannot be unpacked into {folder.parent} ({error})") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def holds(path: Path, marker: str) -> bool:
+    """Whether `path` has files that match `marker`, by name alone. Raises `DataError` for a damaged archive."""
+    if not is_tar(path):
+        with Tree.open(path) as tree:
+            return any(True for _ in tree.match(marker))
+    try:
+        with tarfile.open(path) as tar:
+            names = tuple(member.name for member in islice(tar, PEEK))
+    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
+        raise DataError(f"{path} is not a whole tar archive ({error}). Fetch it again") from None
+    return any(True for _ in Tree(path, names).match(marker))
+
+
+def locate(root: Path, marker: str) -> Path | None:
+    """The archive or folder that holds files matching `marker`: one in `root`, two levels deep, or `root` itself.
+
+    Raises `DataError` where none is found but a damaged archive is, which may be it.
+    """
+    if not root.is_dir():
+        return root if root.is_file() and holds(root, marker) else None
+    damaged: DataError | None = None
+    for path in (*sorted(root.glob("*")), *sorted(root.glob("*/*")), root):
+        try:
+            if (path.is_dir() or path.suffix.lower() == ".zip" or is_tar(path)) and holds(path, marker):
+                return path
+        except DataError as error:
+            damaged = error
+    if damaged:
+        raise damaged
+    return None
 
 
 def read_csv(

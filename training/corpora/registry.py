@@ -27,7 +27,7 @@ from training.corpora import (
     utd_mhad,
 )
 from training.corpora.base import Corpus, Recording, WindowSet, windows
-from training.corpora.files import Tree
+from training.corpora.files import Tree, cache_root
 
 CORPORA: dict[str, Corpus] = {
     corpus.name: corpus
@@ -55,13 +55,6 @@ def data_root() -> Path:
     """$MUJO_DATA, or ../shared/data beside the checkout."""
     default = Path(__file__).resolve().parents[3] / "shared" / "data"
     return Path(os.environ.get("MUJO_DATA") or default)
-
-
-def cache_root() -> Path:
-    """$MUJO_CACHE, or mujo-edge's folder in the user's cache directory."""
-    import pooch
-
-    return Path(os.environ.get("MUJO_CACHE") or pooch.os_cache("mujo-edge"))
 
 
 def get(name: str) -> Corpus:

@@ -1,0 +1,71 @@
+"""The canonical skeleton from named joints: one convention for every source of motion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mujo_edge.core import F64, DataError
+from training.fimad.clip import JOINTS, Motion
+
+DERIVED = ("pelvis", "spine")
+"""Joints that `motion` makes of the others: trackers and mocap models put them in different places."""
+GIVEN = tuple(joint for joint in JOINTS if joint not in DERIVED)
+LEG_M = (0.4, 1.3)
+"""Thigh and shank of anybody from a child to a giant: a leg outside tells of a wrong unit."""
+
+
+def motion(joints: Mapping[str, F64], rate_hz: float, trunk: Sequence[F64] = ()) -> Motion:
+    """Named joints (n, 3) in metres, z up, right-handed -> `Motion`.
+
+    `joints` has all names of `GIVEN`. The pelvis is the middle of the hips. The spine is half way along the trunk:
+    from the pelvis over `trunk`, joints (n, 3) in upward order, to the neck. Raises `DataError` for fewer than two
+    frames, values that are not finite, a rate that is not positive and legs of no human length.
+    """
+    x = np.empty((len(joints["neck"]), len(JOINTS), 3))
+    for joint in GIVEN:
+        x[:, JOINTS.index(joint)] = joints[joint]
+    pelvis = (joints["left_hip"] + joints["right_hip"]) / 2
+    x[:, JOINTS.index("pelvis")] = pelvis
+    x[:, JOINTS.index("spine")] = half_way(np.stack([pelvis, *trunk, joints["neck"]]))
+    if len(x) < 2 or not rate_hz > 0:
+        raise DataError(f"{len(x)} frames at {rate_hz:g} Hz are no motion. Leave this file out")
+    if not np.isfinite(x).all():
+        raise DataError("some joints have no finite position. Leave this file out")
+    leg_m = float(np.median([leg_length(joints, side) for side in ("left", "right")]))
+    if not LEG_M[0] < leg_m < LEG_M[1]:
+        raise DataError(f"a leg is {leg_m:.3g} m long: a wrong unit or skeleton. Use the publisher's own files")
+    return Motion(x.astype(np.float32), float(rate_hz))
+
+
+def leg_length(joints: Mapping[str, F64], side: str) -> float:
+    """Thigh and shank, median over the frames, m."""
+    hip, knee, ankle = (joints[f"{side}_{joint}"] for joint in ("hip", "knee", "ankle"))
+    return float(np.median(np.linalg.norm(hip - knee, axis=1) + np.linalg.norm(knee - ankle, axis=1)))
+
+
+def half_way(points: F64) -> F64:
+    """(k, n, 3) -> (n, 3): the middle of the broken line through k points, by length."""
+    lengths = np.linalg.norm(np.diff(points, axis=0), axis=2)
+    ends = lengths.cumsum(0)
+    rows = np.arange(points.shape[1])
+    segment = (ends < ends[-1] / 2).sum(0)
+    start, length = points[segment, rows], lengths[segment, rows]
+    left = ends[-1] / 2 - (ends[segment, rows] - length)
+    return start + (left / np.maximum(length, 1e-12))[:, None] * (points[segment + 1, rows] - start)
+
+
+def z_up(y_up: F64) -> F64:
+    """(..., 3) with y up -> z up; a quarter turn about x, so right-handed stays right-handed."""
+    x, y, z = np.moveaxis(y_up, -1, 0)
+    return np.stack([x, -z, y], -1)
+
+
+def sided(left: str, right: str, names: Mapping[str, str]) -> dict[str, str]:
+    """Canonical joint -> a source's name of it, for both sides: `names` has "shoulder" -> "{}humerus"."""
+    return {
+        f"{side}_{joint}": name.format(letter)
+        for side, letter in (("left", left), ("right", right))
+        for joint, name in names.items()
+    }
