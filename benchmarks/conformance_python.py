@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
 import threading
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ import numpy as np
 
 from benchmarks.conformance_rows import Cost
 from mujo_edge.core import F32, DataError, MissingExtraError
-from mujo_edge.files import written_aside
+from mujo_edge.environments import last_words, python_with
 from mujo_edge.runtimes import RUNTIMES
 
 ROOT = Path(__file__).parents[1]
@@ -25,37 +23,9 @@ ARENA_STEP, ARENA_MOST = 1024, 1 << 18
 LONGEST_S = 300.0
 
 
-def cache_folder() -> Path:
-    """Where what takes long to make is kept."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "mujo-edge"
-
-
-@cache
 def old_python() -> str:
-    """The Python of an environment with `PINNED` alone, made with pip where it is not there yet.
-
-    Raises:
-        MissingExtraError: this Python is too new, or pip cannot get the packages.
-    """
-    if sys.version_info >= (3, 12):
-        raise MissingExtraError("tflite-runtime 2.14 has wheels for Python 3.9 to 3.11 only; run this with python3.11")
-    home = cache_folder() / f"tflite-runtime-2.14.0-cp{sys.version_info.major}{sys.version_info.minor}"
-    if not (home / "bin" / "python").exists():
-        with written_aside(home, lambda path: (path / "pyvenv.cfg").exists(), "Python environment") as partial:
-            make = [sys.executable, "-m", "venv", str(partial)]
-            fill = [str(partial / "bin" / "python"), "-m", "pip", "install", "--quiet", *PINNED]
-            for command in (make, fill):
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                if done.returncode:
-                    said = last_words(done.stderr)
-                    raise MissingExtraError(f"{' and '.join(PINNED)} cannot be installed in {home}: {said}")
-    return str(home / "bin" / "python")
-
-
-def last_words(text: str) -> str:
-    """Of what a process complained, the end: a native library's reason stands in the line before the last."""
-    return " ".join((text.strip() or "it said nothing").splitlines()[-2:])
+    """The Python of the environment with `PINNED` alone. Raises `MissingExtraError` where there can be none."""
+    return python_with("tflite-runtime-2.14.0", PINNED, newest=(3, 11))
 
 
 class PythonRunner:

@@ -202,17 +202,6 @@ def test_an_artifact_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch:
     assert (found.file, found.state, found.note) == ("android/", "missing", "get npm")
 
 
-def test_an_environment_that_pip_cannot_fill_is_not_left_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    conformance_python.old_python.cache_clear()
-    with pytest.raises(MissingExtraError, match=re.escape("tflite-runtime==2.14.0")):
-        conformance_python.old_python()
-    assert list((tmp_path / "mujo-edge").iterdir()) == []
-
-
 def test_timing_takes_turns(judged: Windows, exported: Path) -> None:
     file = File(exported / "mcu" / "student_int8.tflite", ("mcu",), "litert", "int8", "int8")
     with Bench(read_manifest(None), exported, judged, rounds=2) as bench:

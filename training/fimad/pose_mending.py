@@ -1,0 +1,163 @@
+"""What a landmark model gets wrong over time: sides that swap, jumps, gaps, jitter, a path that it leaves out, a tilt.
+
+World landmarks here are MediaPipe's: metres, centred on the hips, in the camera's axes (x right, y down, z away).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.interpolate import PchipInterpolator
+from scipy.signal import savgol_filter
+from scipy.spatial.transform import Rotation
+
+from mujo_edge.core import F32, F64
+from training.fimad.clip import JOINTS
+
+SWITCH_M, SWAPPED_M = 0.05, 0.01
+"""What a change of sides costs, and each frame with sides swapped, so that the smaller part of a clip is turned."""
+
+FASTEST_M_S = 10.0
+"""Half of a body does not move faster: beyond it lies a cut of the film or another person."""
+
+BLINK_S, GAP_S = 0.2, 0.5
+"""A stretch between two jumps that is shorter is a mistake; a gap up to here is filled."""
+
+SMOOTH_S, DEPTH_S = 0.3, 1.0
+"""Windows of the smoothing polynomial, for joints and for the distance to the camera, which is known worst."""
+
+STRAIGHT_DEG, LEAN_DEG, STANDING_S = 155.0, 35.0, 0.5
+"""Who stands: hip and knees straight, the body this near to the picture's vertical, for so long in all."""
+
+
+def swapped(world: F32, left: tuple[int, ...], right: tuple[int, ...]) -> np.ndarray:
+    """(n,) bool: the frames in which the landmarks `left` and `right` of (n, 33, 3) have each other's names.
+
+    The least way of all joints together over the clip (Viterbi's algorithm with two states): whole limbs are
+    compared, so that hands that pass each other are left alone.
+    """
+    a, b = world[:, left], world[:, right]
+    stay = (np.linalg.norm(a[1:] - a[:-1], axis=2) + np.linalg.norm(b[1:] - b[:-1], axis=2)).sum(1)
+    cross = (np.linalg.norm(a[1:] - b[:-1], axis=2) + np.linalg.norm(b[1:] - a[:-1], axis=2)).sum(1) + SWITCH_M
+    cost = np.array([0.0, SWAPPED_M])
+    came = np.zeros((len(world), 2), int)
+    for i, (kept, crossed) in enumerate(zip(stay, cross, strict=True), start=1):
+        ways = cost + np.array([[kept, crossed], [crossed, kept]])  # [to, from]
+        came[i] = ways.argmin(1)
+        cost = ways.min(1) + np.array([0.0, SWAPPED_M])
+    state = np.zeros(len(world), int)
+    state[-1] = cost.argmin()
+    for i in range(len(world) - 1, 0, -1):
+        state[i - 1] = came[i, state[i]]
+    return state.astype(bool)
+
+
+def root_path(world: F32, rays: F32, weight: F32, depth: F64 | None = None) -> F64:
+    """(n, 3) metres: where the hips are in the camera's axes, which world landmarks leave out.
+
+    The shift that puts the landmarks (n, 33, 3) onto where they are seen, `rays` (n, 33, 2) = (x / z, y / z), in the
+    least-squares sense with `weight` (n, 33): u (z + t_z) = x + t_x, and the same for v, y, t_y, are linear in t.
+    `depth` (n,), if given, is t_z. (Mehta et al., VNect, ACM ToG 2017, section 4.2, place a root-relative pose by its
+    projection too, with a weak perspective.)
+    """
+    u, v = rays[..., 0].astype(float), rays[..., 1].astype(float)
+    x, y, z = np.moveaxis(world.astype(float), 2, 0)
+    w = np.maximum(weight.astype(float), 1e-3)
+    w /= w.sum(1, keepdims=True)
+
+    def mean(a: F64) -> F64:
+        return (w * a).sum(1, keepdims=True)
+
+    if depth is None:
+        # t_x = <u (z + t_z) - x> for any t_z; what remains of each equation is linear in t_z alone.
+        du, dv = u - mean(u), v - mean(v)
+        depth = (mean(du * (x - u * z) + dv * (y - v * z)) / mean(du**2 + dv**2))[:, 0]
+    far = z + depth[:, None]
+    return np.concatenate([mean(u * far - x), mean(v * far - y), depth[:, None]], 1)
+
+
+def jumps(t_s: F64, placed: F64) -> np.ndarray:
+    """(n,) bool: before which frame half of the landmarks (n, k, 3) moved too fast across the picture."""
+    step = np.median(np.linalg.norm(np.diff(placed[..., :2], axis=0), axis=2), axis=1)
+    return np.concatenate([[False], step > FASTEST_M_S * np.diff(t_s)])
+
+
+def stretches(t_s: F64, placed: F64) -> list[np.ndarray]:
+    """Indices of the frames that belong together: no gap over `GAP_S` and no jump inside, no blinks."""
+    keep = np.arange(len(t_s))
+    pieces = np.split(keep, np.flatnonzero(jumps(t_s, placed)))
+    keep = np.concatenate([p for p in pieces if t_s[p[-1]] - t_s[p[0]] >= BLINK_S] or [keep[:0]])
+    breaks = jumps(t_s[keep], placed[keep]) | (np.diff(t_s[keep], prepend=t_s[keep][:1]) > GAP_S)
+    return np.split(keep, np.flatnonzero(breaks)) if len(keep) else []
+
+
+def resample(t_s: F64, x: F64, rate_hz: float) -> F64:
+    """(n, k, 3) at times `t_s`, NaN where not known -> (m, k, 3) at `rate_hz` from `t_s[0]` on.
+
+    Gaps of a joint up to `GAP_S` are filled (monotone cubic: it does not overshoot); longer ones stay NaN.
+    """
+    grid = t_s[0] + np.arange(int((t_s[-1] - t_s[0]) * rate_hz + 1e-6) + 1) / rate_hz
+    out = np.full((len(grid), *x.shape[1:]), np.nan)
+    for joint in range(x.shape[1]):
+        known = np.flatnonzero(np.isfinite(x[:, joint]).all(1))
+        if len(known) < 2:
+            continue
+        times = t_s[known]
+        after = np.searchsorted(times, grid, side="left").clip(1, len(times) - 1)
+        inside = (grid >= times[0] - 1e-6) & (grid <= times[-1] + 1e-6)
+        inside &= (times[after] - times[after - 1] <= GAP_S) | np.isclose(grid, times[after])
+        out[inside, joint] = PchipInterpolator(times, x[known, joint])(grid[inside])
+    return out
+
+
+def smooth(x: F64, rate_hz: float, window_s: float = SMOOTH_S, order: int = 3) -> F64:
+    """(n, k, 3) with a polynomial of `order` fitted around each sample (Savitzky and Golay, 1964), no lag.
+
+    A joint's stretch that is shorter than the window becomes NaN.
+    """
+    window = max(2 * round(window_s * rate_hz / 2) + 1, order + 2 - order % 2)
+    out = np.full_like(x, np.nan)
+    for joint in range(x.shape[1]):
+        known = np.isfinite(x[:, joint]).all(1)
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]]).astype(int)))
+        for start, end in zip(edges[::2], edges[1::2], strict=True):
+            if end - start >= window:
+                out[start:end, joint] = savgol_filter(x[start:end, joint], window, order, axis=0)
+    return out
+
+
+def up_axis(x: F64, rate_hz: float) -> F64 | None:
+    """The direction of up (3,) in (n, 20, 3) with z near up, from the frames in which the person stands straight.
+
+    Who stands has the centre of mass over the feet, so the line from ankles to neck is vertical to a few degrees;
+    the median over these frames is taken. None where nobody stands for `STANDING_S` in all: lying, sitting and
+    bent bodies do not tell, and neither does a film without feet.
+    """
+
+    def joint(name: str) -> F64:
+        return x[:, JOINTS.index(name)]
+
+    def angle(a: F64, b: F64, c: F64) -> F64:
+        with np.errstate(invalid="ignore"):
+            one, two = a - b, c - b
+            cosine = (one * two).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(two, axis=1)
+        return np.rad2deg(np.arccos(cosine.clip(-1, 1)))
+
+    line = joint("neck") - (joint("left_ankle") + joint("right_ankle")) / 2
+    line /= np.linalg.norm(line, axis=1, keepdims=True)
+    knees = (joint("left_knee") + joint("right_knee")) / 2
+    standing = (line[:, 2] > np.cos(np.deg2rad(LEAN_DEG))) & (
+        angle(joint("neck"), joint("pelvis"), knees) > STRAIGHT_DEG
+    )
+    for side in ("left", "right"):
+        bend = angle(joint(f"{side}_hip"), joint(f"{side}_knee"), joint(f"{side}_ankle"))
+        standing &= bend > STRAIGHT_DEG
+    if standing.sum() < STANDING_S * rate_hz:
+        return None
+    up = np.median(line[standing], axis=0)
+    return up / np.linalg.norm(up)
+
+
+def level(x: F64, up: F64) -> F64:
+    """(n, k, 3) turned the shortest way so that `up` becomes z."""
+    turn, _ = Rotation.align_vectors([[0.0, 0.0, 1.0]], [up])
+    return turn.apply(x.reshape(-1, 3)).reshape(x.shape)
