@@ -138,9 +138,10 @@ def pack_settings(chosen: Mapping[int, int]) -> bytes:
 
 
 def _rates(settings: Mapping[int, tuple[int, ...]]) -> tuple[float, ...]:
-    if RATE not in settings:
+    rates = tuple(float(rate) for rate in settings.get(RATE, ()) if rate)
+    if not rates:
         raise CodecError("the Polar device offers no rate")
-    return tuple(map(float, settings[RATE]))
+    return rates
 
 
 def _converse(command: int, kind: int, rest: bytes = b"") -> Generator[Step, bytes, tuple[int, bytes]]:

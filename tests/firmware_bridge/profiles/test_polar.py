@@ -363,6 +363,8 @@ def test_refusals_say_what_is_wrong() -> None:
         rehearse(polar.start(Request(STRAP)), [b""])
     with pytest.raises(CodecError, match="offers no rate"):
         rehearse(polar.start(Request(STRAP)), [H10[0], unhex("F0 01 02 00 00")])
+    with pytest.raises(CodecError, match="offers no rate"):  # but 0 Hz
+        rehearse(polar.start(Request(STRAP)), [H10[0], unhex("F0 01 02 00 00 00 01 00 00")])
     with pytest.raises(CodecError, match="not the settings"):
         rehearse(polar.start(Request(STRAP)), [H10[0], unhex("F0 01 02 00 00 00 04 19 00")])
     with pytest.raises(CodecError, match="can not be the unit"):
