@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from mujo_edge.core import DataError
+from training.distributed import fill_and_average, of_all, of_first, rank_and_world
 
 CHECKPOINT_EVERY_S = 15.0
 
@@ -65,12 +66,15 @@ def optimise(
     All randomness comes from `generator` and torch's global state, both seeded here and both kept in
     `checkpoint`, so that a killed run that is started again ends with the same weights. A checkpoint of
     another `config` is not used; whatever else `loss_of` depends on, the caller puts into its name.
+    Under `training.distributed.together` every process draws from a seed of its own, gradients are averaged, and the
+    first one keeps the checkpoint, with the randomness of all.
 
     Raises:
         DataError: the checkpoint is damaged.
     """
-    generator = torch.Generator().manual_seed(config.seed)
-    torch.manual_seed(config.seed)
+    rank, _ = rank_and_world()
+    generator = torch.Generator().manual_seed(config.seed + rank)
+    torch.manual_seed(config.seed + rank)
     model = model.to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(model)
     optimiser = torch.optim.AdamW(
@@ -86,12 +90,15 @@ def optimise(
         loss = loss_of(generator)
         optimiser.zero_grad()
         loss.backward()
+        fill_and_average(model.parameters())
         optimiser.step()
         schedule.step()
         _follow(average, model, min(config.ema, (step + 1) / (step + 10)))
         if report is not None:
             report(step + 1, float(loss.detach()))
-        if checkpoint is not None and (time.monotonic() - saved > CHECKPOINT_EVERY_S or step + 1 == config.steps):
+        if checkpoint is None:
+            continue
+        if of_first(time.monotonic() - saved > CHECKPOINT_EVERY_S or step + 1 == config.steps):
             _save(checkpoint, config, parts, generator, step + 1)
             saved = time.monotonic()
     return average.to(memory_format=torch.contiguous_format).eval()
@@ -107,21 +114,26 @@ def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
 
 
 def _save(path: Path, config: LoopConfig, parts: dict[str, Any], generator: torch.Generator, step: int) -> None:
+    rng = of_all({"rng": generator.get_state(), "torch_rng": torch.get_rng_state()})
+    if rank_and_world()[0]:
+        return
     state = {name: part.state_dict() for name, part in parts.items()}
-    state |= {"config": asdict(config), "step": step, "rng": generator.get_state(), "torch_rng": torch.get_rng_state()}
-    save_tensors(path, state)
+    save_tensors(path, state | {"config": asdict(config), "step": step, "processes": rng})
 
 
 def _restore(path: Path | None, config: LoopConfig, parts: dict[str, Any], generator: torch.Generator) -> int:
     if path is None or not path.exists():
         return 0
     state = load_tensors(path)
-    if state["config"] != asdict(config):  # made with other settings: not this run
+    rank, world = rank_and_world()
+    # Made with other settings, by more or fewer processes, or by an older version: not this run.
+    if state["config"] != asdict(config) or len(state.get("processes", ())) != world:
         return 0
     for name, part in parts.items():
         part.load_state_dict(state[name])
-    generator.set_state(state["rng"])
-    torch.set_rng_state(state["torch_rng"])
+    own = state["processes"][rank]
+    generator.set_state(own["rng"])
+    torch.set_rng_state(own["torch_rng"])
     return int(state["step"])
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from math import log
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +23,9 @@ def info_nce(a: Tensor, b: Tensor, scale: Tensor, group: Tensor | None = None) -
     """
     logits = scale * a @ b.T
     if group is not None:
-        same = (group[:, None] == group[None, :]) & ~torch.eye(len(group), dtype=torch.bool)
+        same = (group[:, None] == group[None, :]) & ~torch.eye(len(group), dtype=torch.bool, device=group.device)
         logits = logits.masked_fill(same, float("-inf"))
-    target = torch.arange(len(a))
+    target = torch.arange(len(a), device=a.device)
     return (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
 
 
@@ -32,17 +33,33 @@ class PairwiseInfoNCE(nn.Module):
     """Sum of InfoNCE over every pair of modalities, with one learnable temperature.
 
     A sample may lack modalities: each pair uses the rows where both are present, weighted by their
-    share of the batch, so that a rare modality neither vanishes nor dominates.
+    share of the batch, so that a rare modality neither vanishes nor dominates. `weights` scales pairs by
+    name, as "imu-text" in alphabetical order; 1 where it says nothing.
     """
 
-    def __init__(self, temperature: float = 0.07) -> None:
+    def __init__(self, temperature: float = 0.07, weights: Mapping[str, float] = MappingProxyType({})) -> None:
         super().__init__()
         self.log_scale = nn.Parameter(torch.tensor(-log(temperature)))
+        self.weights = dict(weights)
 
     @property
     def scale(self) -> Tensor:
         """Inverse temperature."""
         return self.log_scale.clamp(max=MAX_LOGIT_SCALE).exp()
+
+    def pairs(
+        self, embeddings: Mapping[str, Tensor], present: Mapping[str, Tensor], group: Tensor | None = None
+    ) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Name, InfoNCE and share of the batch of every pair that two samples have."""
+        if len(embeddings) < 2:
+            raise ValueError(f"a contrastive loss needs two modalities or more, got {sorted(embeddings)}")
+        unit = {name: normalize(value, dim=1) for name, value in embeddings.items()}
+        for a, b in combinations(sorted(unit), 2):
+            both = present[a] & present[b]
+            if int(both.sum()) < 2:
+                continue
+            rows = None if group is None else group[both]
+            yield f"{a}-{b}", info_nce(unit[a][both], unit[b][both], self.scale, rows), both.float().mean()
 
     def forward(
         self, embeddings: Mapping[str, Tensor], present: Mapping[str, Tensor], group: Tensor | None = None
@@ -52,16 +69,9 @@ class PairwiseInfoNCE(nn.Module):
         Raises ValueError when fewer than two modalities are given. A pair that no two samples of the
         batch share adds nothing.
         """
-        if len(embeddings) < 2:
-            raise ValueError(f"a contrastive loss needs two modalities or more, got {sorted(embeddings)}")
-        unit = {name: normalize(value, dim=1) for name, value in embeddings.items()}
-        total = torch.zeros(())
-        for a, b in combinations(sorted(unit), 2):
-            both = present[a] & present[b]
-            if int(both.sum()) < 2:
-                continue
-            rows = None if group is None else group[both]
-            total = total + both.float().mean() * info_nce(unit[a][both], unit[b][both], self.scale, rows)
+        total = torch.zeros((), device=self.log_scale.device)
+        for name, value, share in self.pairs(embeddings, present, group):
+            total = total + self.weights.get(name, 1.0) * share * value
         return total
 
 

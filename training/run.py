@@ -92,9 +92,9 @@ class Run:
 
         def make(checkpoint: Path) -> JointModel:
             with progress_bar("pretrain teacher", config.loop.steps) as report:
-                return pretrain(self.pool, self.words, config, report, checkpoint)
+                return pretrain(config, None, self.pool, self.words, report, checkpoint)
 
-        model = JointModel(config.encoder)
+        model = JointModel(config)
         model.load_state_dict(cached(self.out / "teacher.pt", self.made_from(config), make))
         return model.eval()
 

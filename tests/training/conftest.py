@@ -42,7 +42,7 @@ def words(vocabulary: Vocabulary) -> Words:
 @pytest.fixture(scope="session")
 def teacher(motion_pool: Pool, words: Words) -> JointModel:
     """Knows generated motion."""
-    return pretrain(motion_pool, words, PretrainConfig(loop=LoopConfig(steps=120, batch=64, ema=0.9)))
+    return pretrain(PretrainConfig(loop=LoopConfig(steps=120, batch=64, ema=0.9)), None, motion_pool, words)
 
 
 @pytest.fixture(scope="session")

@@ -239,7 +239,7 @@ def test_a_seed_gives_the_same_encoder_again(motion_pool: Pool, words: Words):
     config = PretrainConfig(loop=LoopConfig(steps=6, batch=16))
 
     def weights(seed: int) -> Tensor:
-        return pretrain(motion_pool, words, with_seed(config, seed)).imu.project.weight
+        return pretrain(with_seed(config, seed), None, motion_pool, words).imu.project.weight
 
     first = weights(1)
     assert torch.equal(first, weights(1))
