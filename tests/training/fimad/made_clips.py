@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
 
-from mujo_edge.core import F32
-from training.fimad.clip import IMU_RATE_HZ, PLACEMENTS, POSE_RATE_HZ, Clip
+from mujo_edge.core import F32, DataError
+from training.fimad.clip import IMU_RATE_HZ, PLACEMENTS, POSE_RATE_HZ, Clip, Motion, Source, Take, Task
 
 STANDING = np.array(
     [
@@ -56,3 +62,52 @@ def made_clip(number: int, corpus: str = "made") -> Clip:
         tower="made tower" if number % 4 == 1 else "",
         licence="CC0",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An argument of a task that holds a path inside a dataclass, as a cut of a video does."""
+
+    path: Path
+
+
+def read_person(told: Told, person: int) -> Iterator[Take]:
+    """Four takes of one person; a file that says "broken" cannot be read after the first of them, one that says
+    "odd" has a take that is no motion, "bug" raises what no reader should, "die" ends the process, and "wait" waits."""
+    words = told.path.read_text().split()
+    record = told.path.with_name("calls.log")
+    with record.open("a") as file:
+        file.write(f"{person}\n")
+    for number in range(4):
+        if number == 1 and "broken" in words:
+            raise DataError(f"{told.path} is cut off\nfetch it again")
+        if number == 1 and "bug" in words:
+            raise IndexError("list index out of range")
+        if number == 1 and "die" in words:
+            os._exit(9)
+        if "wait" in words:
+            time.sleep(0.5)
+        x = squats(3, 30, 10 * person + number)
+        if number == 2 and "odd" in words:
+            x[:] = np.nan
+        yield Take(
+            id=f"made/p{person} t{number}",
+            corpus="made",
+            name=("Squats", "Deep_Squat")[number % 2],
+            subject=f"p{person}",
+            descriptions=("A person bends both knees. Then they stand up.",),
+            motion=Motion(x, 30.0),
+        )
+
+
+def made_tasks(folder: Path) -> Iterator[Task]:
+    for path in sorted(folder.glob("*.txt"), key=lambda p: int(p.stem)):
+        yield Task(f"person {path.stem}", read_person, (Told(path), int(path.stem)))
+
+
+def made_source(folder: Path, people: int = 6, **words: str) -> Source:
+    """A source of `people` text files; `words` say what is in those of p0, p1 ... instead of "fine"."""
+    folder.mkdir(exist_ok=True)
+    for person in range(people):
+        (folder / f"{person}.txt").write_text(words.get(f"p{person}", "fine"))
+    return Source("made", "Made squats", "CC0", "nobody 2026", "tests", lambda root: folder, made_tasks)

@@ -1,0 +1,234 @@
+"""Sources -> shards: every task's clips become a part at once; when a source has no task left, its parts become shards.
+
+A build that was killed goes on where it was when the same command is given again, for a part remains (`parts/`) until
+its task, the files that it reads or the code that reads them change. What could not be used is one line each of
+`failures.jsonl`; `stats.json` counts what there is, `build.json` says what it was made with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+import mujo_edge.signal
+import training.virtual_imu
+from mujo_edge.core import DataError
+from training.corpora.files import natural
+from training.fimad import clip, convert, shards, text
+from training.fimad.clip import MODALITIES, Source, Task
+from training.fimad.convert import Part, read_task, with_splits
+from training.fimad.engine import Engine, on_processes
+from training.fimad.shards import LIGHT, open_shard, read_light, write_shards
+
+FAILURES, STATS = "failures.jsonl", "stats.json"
+DIED = "the process that read it died; the machine may have run out of memory. Try again with --retry --jobs 1"
+
+
+@dataclass(slots=True)
+class Progress:
+    """What became of one source so far. `seconds` are those that its new tasks took, added up over processes."""
+
+    source: Source
+    tasks: int = 0
+    done_before: int = 0
+    done: int = 0
+    clips: int = 0
+    seconds: float = 0.0
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+
+Report = Callable[[Progress], None]
+
+
+def build(
+    sources: Sequence[tuple[Source, Path]],
+    out: Path,
+    jobs: int = 1,
+    engine: Engine = on_processes,
+    retry: bool = False,
+    report: Report = lambda _: None,
+) -> list[Progress]:
+    """Every task of `sources`, each at its path, that is not done yet; then their shards, stats and failures in `out`.
+
+    `retry` does tasks again that had failures. `report` is told when a task is done. Raises `DataError` where not one
+    clip could be made.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    results = []
+    for source, path in sources:
+        progress = Progress(source)
+        results.append(progress)
+        parts = do_tasks(source, path, out, jobs, engine, retry, progress, report)
+        progress.clips = make_shards(source, parts, out, progress)
+        log_failures(out, progress)
+    if not any(progress.clips for progress in results):
+        raise DataError(f"not one clip could be made. What was wrong is in {out / FAILURES}")
+    write_whole(out / STATS, (json.dumps(stats(out), indent=1) + "\n").encode())
+    return results
+
+
+def do_tasks(
+    source: Source, path: Path, out: Path, jobs: int, engine: Engine, retry: bool, progress: Progress, report: Report
+) -> list[Path]:
+    """The parts of all tasks of a source, in their order, made where they were not there."""
+    folder = out / "parts" / source.name
+    folder.mkdir(parents=True, exist_ok=True)
+    seen: dict[Path, str | list[object]] = {}
+    tasks = list(source.tasks(path))
+    places = {task.id: folder / f"{digest(task.id)}-{fingerprint(task, source, seen)}.parquet" for task in tasks}
+    progress.tasks = len(tasks)
+    waiting = []
+    for task in tasks:
+        about = made_before(places[task.id])
+        if about is None or (retry and about["failures"]):
+            waiting.append(task)
+        else:
+            progress.done_before += 1
+            progress.failures += [(where, what) for where, what in about["failures"]]
+    report(progress)
+    for task, result in engine(partial(read_task, licence=source.licence), waiting, jobs):
+        part: Part = result or convert.pack(task.id, [], [], [(task.id, DIED)], 0.0)
+        write_whole(places[task.id], part.rows)
+        for old in set(folder.glob(f"{digest(task.id)}-*")) - {places[task.id]}:
+            old.unlink()
+        progress.done += 1
+        progress.clips += part.clips
+        progress.seconds += part.seconds
+        if part.failures:
+            progress.failures += part.failures
+            log_failures(out, progress)
+        report(progress)
+    return list(places.values())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write under another name first: what is there is whole, whenever the build is killed."""
+    aside = path.with_suffix(".aside")
+    aside.write_bytes(content)
+    aside.replace(path)
+
+
+def fingerprint(task: Task, source: Source, seen: dict[Path, str | list[object]]) -> str:
+    """Digest of what a part depends on: the task, size and time of the files that it names, and the code. `seen`
+    remembers files."""
+    reader = sys.modules[getattr(task.read, "func", task.read).__module__]
+    modules = (reader, clip, convert, shards, text, training.virtual_imu, mujo_edge.signal)
+    code = [Path(str(module.__file__)).read_text() for module in modules]
+    files = [stamp(path, seen) for path in paths(task.arguments)]
+    return digest(source.name, source.licence, repr(task.arguments), files, code)
+
+
+def paths(value: object) -> Iterator[Path]:
+    """The paths in a task's arguments, also inside tuples and dataclasses."""
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from paths(item)
+    elif is_dataclass(value):
+        for name in value.__dataclass_fields__:
+            yield from paths(getattr(value, name))
+
+
+def digest(*values: object) -> str:
+    """Short hash of JSON values."""
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
+
+
+def stamp(path: Path, seen: dict[Path, str | list[object]]) -> str | list[object]:
+    """Size and time of a file, of all files in a folder, nothing for what is not there."""
+    if path not in seen:
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        facts = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
+        seen[path] = facts and digest(facts)
+    return seen[path]
+
+
+def made_before(part: Path) -> dict[str, Any] | None:
+    """Metadata of a part that is there and whole, else None."""
+    try:
+        return open_shard(part)[1] if part.exists() else None
+    except DataError:
+        return None
+
+
+def make_shards(source: Source, parts: Sequence[Path], out: Path, progress: Progress) -> int:
+    """Parts of one source -> its shards, every clip with its split; the number of clips.
+
+    A clip whose id was there before is left out, and is a failure of `progress`. Nothing is written where the shards
+    are of these very parts already.
+    """
+    light = pa.concat_tables([LIGHT.empty_table(), *(open_shard(part)[0].read(columns=LIGHT.names) for part in parts)])
+    names, subjects, given = (light.column(name).to_pylist() for name in ("id", "subject", "split"))
+    for name in sorted(name for name, count in Counter(names).items() if count > 1):
+        progress.failures.append((name, "another clip of this source has the same id; only the first is kept"))
+    state = out / "parts" / f"{source.name}.json"
+    made_from = digest([(part.name, part.stat().st_mtime_ns) for part in parts])
+    before = json.loads(state.read_text()) if state.exists() else {}
+    if before.get("made_from") != made_from or not all((out / name).exists() for name in before["shards"]):
+        split = dict(reversed([*zip(names, splits(names, subjects, given), strict=True)]))
+        made = write_shards(out, source.name, whole(parts, split), {"source": source.name, "citation": source.citation})
+        write_whole(state, json.dumps({"made_from": made_from, "shards": [path.name for path in made]}).encode())
+    return len(set(names))
+
+
+def whole(parts: Sequence[Path], split: Mapping[str, str]) -> Iterator[pa.Table]:
+    """The parts' tables, every clip once, with its split."""
+    left = dict(split)
+    for part in parts:
+        table = open_shard(part)[0].read()
+        names = table.column("id").to_pylist()
+        keep = [left.pop(name, None) for name in names]
+        rows = with_splits(table.replace_schema_metadata(None), keep)
+        yield rows.filter(pa.array([s is not None for s in keep], pa.bool_()))
+
+
+def splits(names: Sequence[str], subjects: Sequence[str], given: Sequence[str | None]) -> list[str]:
+    """Train or val of every clip: as the publisher has it, where he gives any (`given`).
+
+    Else by people in natural order: every fifth from the fifth on is val; of fewer than five the last; and where there
+    is one alone every fifth clip from the fifth on, in natural order of the clips' names.
+    """
+    free = [i for i, split in enumerate(given) if split is None]
+    groups, of = [subjects[i] for i in free], subjects
+    if len(set(groups)) == 1:
+        groups, of = [names[i] for i in free], names
+    ordered = sorted(set(groups), key=natural)
+    held = set(ordered[4::5] or (ordered[-1:] if of is subjects else ()))
+    return [split or ("val" if of[i] in held else "train") for i, split in enumerate(given)]
+
+
+def log_failures(out: Path, progress: Progress) -> None:
+    """The failures of a source into `failures.jsonl`, in place of what stood there of that source."""
+    path, name = out / FAILURES, progress.source.name
+    old = path.read_text().splitlines() if path.exists() else []
+    kept = [line for line in old if json.loads(line)["source"] != name]
+    new = [json.dumps({"source": name, "id": where, "what": what}) for where, what in progress.failures]
+    write_whole(path, "".join(line + "\n" for line in kept + new).encode())
+
+
+def stats(folder: Path) -> dict[str, dict[str, Any]]:
+    """Corpus -> numbers of clips (in all, and of each split and modality), people and titles, and hours."""
+    found: dict[str, dict[str, Any]] = {}
+    rows = read_light(folder).to_pylist()
+    for corpus in sorted({row["corpus"] for row in rows}):
+        mine = [row for row in rows if row["corpus"] == corpus]
+        found[corpus] = {
+            "clips": len(mine),
+            **{split: sum(row["split"] == split for row in mine) for split in ("train", "val")},
+            "people": len({row["subject"] for row in mine}),
+            "titles": len({row["title"] for row in mine}),
+            "hours": round(sum(row["duration_s"] for row in mine) / 3600, 4),
+            **{modality: sum(modality in row["modalities"] for row in mine) for modality in MODALITIES},
+            "licence": mine[0]["licence"],
+        }
+    return found

@@ -1,0 +1,101 @@
+"""Where tasks are done: processes of this machine, or a Ray cluster. Both take the same functions."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from mujo_edge.core import UsageError, require_extra
+from training.workers import workers
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Engine = Callable[[Callable[[Any], Any], Iterable[Any], int], Iterator[tuple[Any, Any]]]
+"""(function, items, jobs) -> (item, function(item)) in the order in which they are done, so many at a time; None
+instead of a result where the process that worked on it died. What the function raises is raised here, and ends all."""
+
+AHEAD = 2
+"""Items given to a worker before it has done the last one, so that it never waits for the next."""
+
+
+def on_processes(
+    function: Callable[[Item], Result], items: Iterable[Item], jobs: int
+) -> Iterator[tuple[Item, Result | None]]:
+    """`Engine` of `jobs` processes. When one dies, those that were under way are tried again, each on its own."""
+    queue = deque(items)
+    while queue:
+        running: dict[Future[Result], Item] = {}
+        try:
+            with workers(jobs) as pool:
+                while queue or running:
+                    while queue and len(running) < AHEAD * jobs:
+                        item = queue.popleft()
+                        try:
+                            running[pool.submit(function, item)] = item
+                        except BrokenProcessPool:
+                            queue.appendleft(item)
+                            raise
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        result = future.result()
+                        yield running.pop(future), result
+        except BrokenProcessPool:
+            for item in running.values():
+                yield item, alone(function, item)
+
+
+def alone(function: Callable[[Item], Result], item: Item) -> Result | None:
+    """The function's result from a process of its own, None where that dies."""
+    try:
+        with workers(1) as pool:
+            return pool.submit(function, item).result()
+    except BrokenProcessPool:
+        return None
+
+
+def on_ray(
+    function: Callable[[Item], Result], items: Iterable[Item], jobs: int
+) -> Iterator[tuple[Item, Result | None]]:
+    """`Engine` of the Ray cluster at $RAY_ADDRESS, else of `jobs` Ray workers on this machine.
+
+    Data must lie at the same path on every node and the checkout be importable there; nothing is written there. Raises
+    `MissingExtraError` without Ray.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is told to anybody (Ray's usage_lib reads this)
+    ray = require_extra("ray", "cluster")
+    address = os.environ.get("RAY_ADDRESS", "local")
+    size = {"num_cpus": jobs, "include_dashboard": False} if address == "local" else {}
+    ray.init(address=address, log_to_driver=False, configure_logging=False, **size)
+    try:
+        remote = ray.remote(max_retries=1)(function)
+        most = AHEAD * int(ray.cluster_resources().get("CPU", jobs))
+        queue = deque(items)
+        running: dict[Any, Item] = {}
+        while queue or running:
+            while queue and len(running) < most:
+                item = queue.popleft()
+                running[remote.remote(item)] = item
+            (done,), _ = ray.wait(list(running))
+            item = running.pop(done)
+            try:
+                result = ray.get(done)
+            except ray.exceptions.WorkerCrashedError:
+                result = None
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from None
+            yield item, result
+    finally:
+        ray.shutdown()
+
+
+ENGINES: dict[str, Engine] = {"processes": on_processes, "ray": on_ray}
+
+
+def engine(name: str) -> Engine:
+    """The engine of that name. Raises `UsageError` listing the names."""
+    if name not in ENGINES:
+        raise UsageError(f"no engine is called {name!r}. Choose from: {', '.join(ENGINES)}")
+    return ENGINES[name]
