@@ -6,7 +6,7 @@ World landmarks here are MediaPipe's: metres, centred on the hips, in the camera
 from __future__ import annotations
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
+from scipy.interpolate import Akima1DInterpolator
 from scipy.signal import savgol_filter
 from scipy.spatial.transform import Rotation
 
@@ -56,8 +56,7 @@ def root_path(world: F32, rays: F32, weight: F32, depth: F64 | None = None) -> F
 
     The shift that puts the landmarks (n, 33, 3) onto where they are seen, `rays` (n, 33, 2) = (x / z, y / z), in the
     least-squares sense with `weight` (n, 33): u (z + t_z) = x + t_x, and the same for v, y, t_y, are linear in t.
-    `depth` (n,), if given, is t_z. (Mehta et al., VNect, ACM ToG 2017, section 4.2, place a root-relative pose by its
-    projection too, with a weak perspective.)
+    `depth` (n,), if given, is t_z.
     """
     u, v = rays[..., 0].astype(float), rays[..., 1].astype(float)
     x, y, z = np.moveaxis(world.astype(float), 2, 0)
@@ -93,7 +92,7 @@ def stretches(t_s: F64, placed: F64) -> list[np.ndarray]:
 def resample(t_s: F64, x: F64, rate_hz: float) -> F64:
     """(n, k, 3) at times `t_s`, NaN where not known -> (m, k, 3) at `rate_hz` from `t_s[0]` on.
 
-    Gaps of a joint up to `GAP_S` are filled (monotone cubic: it does not overshoot); longer ones stay NaN.
+    Gaps of a joint up to `GAP_S` are filled (modified Akima: smooth, and it hardly overshoots); longer ones stay NaN.
     """
     grid = t_s[0] + np.arange(int((t_s[-1] - t_s[0]) * rate_hz + 1e-6) + 1) / rate_hz
     out = np.full((len(grid), *x.shape[1:]), np.nan)
@@ -105,7 +104,9 @@ def resample(t_s: F64, x: F64, rate_hz: float) -> F64:
         after = np.searchsorted(times, grid, side="left").clip(1, len(times) - 1)
         inside = (grid >= times[0] - 1e-6) & (grid <= times[-1] + 1e-6)
         inside &= (times[after] - times[after - 1] <= GAP_S) | np.isclose(grid, times[after])
-        out[inside, joint] = PchipInterpolator(times, x[known, joint])(grid[inside])
+        out[inside, joint] = Akima1DInterpolator(times, x[known, joint], method="makima")(
+            grid[inside].clip(times[0], times[-1])
+        )
     return out
 
 

@@ -1,0 +1,217 @@
+"""Mending, on made trajectories whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from training.fimad import pose, pose_mending
+from training.fimad.clip import JOINTS
+
+RATE_HZ = 30.0
+SKELETON = {  # MediaPipe's landmarks of a standing person: metres, hips at the origin, x right, y down, z away
+    0: (0.0, -0.68, -0.12),
+    7: (0.08, -0.70, 0.0),
+    8: (-0.08, -0.70, 0.0),
+    11: (0.18, -0.50, 0.0),
+    13: (0.22, -0.22, 0.0),
+    15: (0.24, 0.03, -0.03),
+    17: (0.25, 0.10, -0.03),
+    19: (0.24, 0.11, -0.05),
+    21: (0.22, 0.07, -0.06),
+    23: (0.10, 0.0, 0.0),
+    25: (0.11, 0.40, 0.0),
+    27: (0.12, 0.80, 0.02),
+    29: (0.12, 0.85, 0.06),
+    31: (0.13, 0.87, -0.12),
+}
+LEFT = tuple(i for i in SKELETON if i % 2 and i != 7)
+
+
+def person(n: int, rate_hz: float = RATE_HZ) -> tuple[np.ndarray, np.ndarray]:
+    """Times (n,) and landmarks (n, 33, 3) of somebody who swings arms and legs by turns."""
+    t_s = np.arange(n) / rate_hz
+    x = np.zeros((n, 33, 3), np.float32)
+    for i, place in SKELETON.items():
+        x[:, i] = place
+        if i in LEFT:
+            x[:, i + 1] = np.array(place) * [-1, 1, 1]
+    for rows, reach in (((13, 15, 17, 19, 21), 0.3), ((25, 27, 29, 31), 0.2)):
+        for side, sign in ((0, 1), (1, -1)):
+            share = np.array([abs(SKELETON[i][1] - SKELETON[rows[0] - 2][1]) for i in rows])
+            swing = sign * reach * np.sin(2 * np.pi * t_s)[:, None] * share / share[-1]
+            x[:, np.array(rows) + side, 2] += swing
+    return t_s, x
+
+
+def seen(world: np.ndarray, path: np.ndarray) -> np.ndarray:
+    """Rays (n, 33, 2) of landmarks that stand at `path` (n, 3)."""
+    placed = world + path[:, None]
+    return (placed[..., :2] / placed[..., 2:]).astype(np.float32)
+
+
+def canonical(landmarks: np.ndarray) -> np.ndarray:
+    """(n, 33, 3) in the camera's axes -> (n, 20, 3), z up."""
+    x = np.stack([landmarks[:, list(pose.PARTS[name])].mean(1) for name in JOINTS], 1)
+    return np.stack([x[..., 0], x[..., 2], -x[..., 1]], 2).astype(float)
+
+
+@pytest.mark.parametrize("group", list(pose.SIDES))
+@pytest.mark.parametrize("stretch", [(0, 7), (40, 41), (50, 75), (88, 90)])
+def test_sides_that_swap_are_found(group: str, stretch: tuple[int, int]) -> None:
+    left, right = pose.SIDES[group]
+    _, x = person(90)
+    x += np.random.default_rng(0).normal(0, 0.01, x.shape).astype(np.float32)
+    mixed = np.arange(90)[slice(*stretch), None]
+    x[mixed, [*left, *right]] = x[mixed, [*right, *left]]
+    found = pose_mending.swapped(x, left, right)
+    assert np.flatnonzero(found).tolist() == mixed[:, 0].tolist()
+
+
+def test_limbs_that_pass_each_other_are_no_swap() -> None:
+    _, x = person(300)
+    wrists = [13, 15, 17, 19, 21], [14, 16, 18, 20, 22]
+    cross = 0.35 * np.sin(2 * np.pi * 1.5 * np.arange(300) / RATE_HZ)
+    for rows, sign in zip(wrists, (1, -1), strict=True):
+        x[:, rows, 0] = (sign * cross)[:, None]  # forearms and hands through each other three times a second
+    x += np.random.default_rng(1).normal(0, 0.01, x.shape).astype(np.float32)
+    for left, right in pose.SIDES.values():
+        assert not pose_mending.swapped(x, left, right).any()
+
+
+def test_both_groups_get_their_names_back() -> None:
+    _, x = person(60)
+    rays, visibility = x[..., :2].copy(), np.repeat(x[:, :, :1], 1, 2)[..., 0].copy()
+    truth = x.copy(), rays.copy(), visibility.copy()
+    for frames, (left, right) in zip((slice(10, 20), slice(15, 40)), pose.SIDES.values(), strict=True):
+        rows = np.arange(60)[frames, None]
+        for a in (x, rays, visibility):
+            a[rows, [*left, *right]] = a[rows, [*right, *left]]
+    pose.swap_back(x, rays, visibility)
+    for mended, right_one in zip((x, rays, visibility), truth, strict=True):
+        np.testing.assert_array_equal(mended, right_one)
+
+
+def test_the_path_is_what_puts_landmarks_where_they_are_seen() -> None:
+    t_s, x = person(60)
+    path = np.stack([0.8 * np.sin(t_s), -0.3 * np.abs(np.sin(5 * t_s)), 4 + t_s], 1)
+    weight = np.random.default_rng(2).uniform(0, 1, (60, 33)).astype(np.float32)
+    np.testing.assert_allclose(pose_mending.root_path(x, seen(x, path), weight), path, atol=2e-4)
+    np.testing.assert_allclose(pose_mending.root_path(x, seen(x, path), weight, path[:, 2]), path, atol=1e-5)
+
+
+def test_a_film_is_split_at_cuts_and_long_gaps_only() -> None:
+    t_s, x = person(300)
+    x = x.astype(float)
+    x[100:] += [1.5, 0.0, 0.0]  # a cut: another person stands there
+    x[203:205] += [0.0, 3.0, 0.0]  # a blink
+    keep = np.r_[0:150, 162:240, 260:300]  # 0.4 s are missing, then 0.7 s
+    t_s, x = t_s[keep], x[keep]
+    found = [(round(t_s[p[0]] * RATE_HZ), round(t_s[p[-1]] * RATE_HZ)) for p in pose_mending.stretches(t_s, x)]
+    assert found == [(0, 99), (100, 239), (260, 299)]
+    inside = pose_mending.stretches(t_s, x)[1]
+    assert not {203, 204} & {round(t) for t in t_s[inside] * RATE_HZ}
+
+
+def test_nothing_but_blinks_is_nothing() -> None:
+    t_s, x = person(30)
+    x[::2] += [0.0, 5.0, 0.0]
+    assert pose_mending.stretches(t_s, x.astype(float)) == []
+
+
+def test_short_gaps_are_filled_and_long_ones_are_not() -> None:
+    t_s = np.arange(120) / RATE_HZ
+    x = np.stack([np.sin(2 * np.pi * t_s), np.cos(2 * np.pi * t_s), t_s], 1)[:, None].repeat(2, 1)
+    holed = x.copy()
+    holed[30:40, 0] = np.nan  # a third of a second
+    holed[70:100, 0] = np.nan
+    filled = pose_mending.resample(t_s, holed, RATE_HZ)
+    assert np.isfinite(filled[:, 1]).all()
+    assert np.isnan(filled[:, 0, 0]).nonzero()[0].tolist() == list(range(70, 100))
+    assert np.nanmax(np.abs(filled - x)) < 0.25
+    np.testing.assert_allclose(filled[:30], x[:30], atol=1e-12)
+
+
+def test_uneven_times_become_even() -> None:
+    rng = np.random.default_rng(3)
+    t_s = np.sort(5.0 + np.arange(200) / 50 + rng.uniform(-0.006, 0.006, 200))
+    x = np.sin(2 * np.pi * t_s)[:, None, None].repeat(3, 2)
+    even = pose_mending.resample(t_s, x, 25.0)
+    expected = np.sin(2 * np.pi * (t_s[0] + np.arange(len(even)) / 25))
+    assert len(even) == int((t_s[-1] - t_s[0]) * 25) + 1
+    np.testing.assert_allclose(even[:, 0, 0], expected, atol=0.01)
+
+
+def test_a_joint_seen_once_is_unknown() -> None:
+    x = np.full((60, 1, 3), np.nan)
+    x[5] = 1.0
+    assert np.isnan(pose_mending.resample(np.arange(60) / RATE_HZ, x, RATE_HZ)).all()
+
+
+def test_smoothing_takes_jitter_and_leaves_motion() -> None:
+    t_s = np.arange(300) / RATE_HZ
+    truth = 0.5 * np.sin(2 * np.pi * 1.0 * t_s)[:, None, None].repeat(3, 2)
+    noisy = truth + np.random.default_rng(4).normal(0, 0.02, truth.shape)
+    smooth = pose_mending.smooth(noisy, RATE_HZ)
+    acceleration = [np.diff(x[5:-5], 2, axis=0) * RATE_HZ**2 for x in (truth, noisy, smooth)]
+    assert np.std(acceleration[2] - acceleration[0]) < np.std(acceleration[1] - acceleration[0]) / 5
+    assert np.abs(pose_mending.smooth(truth, RATE_HZ) - truth).max() < 0.005
+
+
+def test_smoothing_keeps_gaps_and_drops_scraps() -> None:
+    x = np.random.default_rng(5).normal(size=(90, 1, 3))
+    x[40:60] = np.nan
+    x[65:] = np.nan  # five samples remain between the gaps
+    smooth = pose_mending.smooth(x, RATE_HZ)
+    assert np.isfinite(smooth[:40]).all()
+    assert np.isnan(smooth[40:]).all()
+
+
+@pytest.mark.parametrize(("pitch_deg", "roll_deg"), [(0, 0), (15, 0), (-12, 6), (20, -10)])
+def test_a_camera_that_is_not_level_is_found_out(pitch_deg: float, roll_deg: float) -> None:
+    _, x = person(90)
+    truth = canonical(x)
+    tilt = Rotation.from_euler("xy", [pitch_deg, roll_deg], degrees=True)
+    tilted = tilt.apply(truth.reshape(-1, 3)).reshape(truth.shape)
+    up = pose_mending.up_axis(tilted, RATE_HZ)
+    assert up is not None
+    assert np.rad2deg(np.arccos(up @ tilt.apply([0, 0, 1]))) < 3
+    levelled = pose_mending.level(tilted, up)
+    heights = levelled[..., 2] - levelled[:, :1, 2]
+    np.testing.assert_allclose(heights, truth[..., 2] - truth[:, :1, 2], atol=0.05)
+
+
+def test_who_lies_sits_or_shows_no_feet_does_not_tell_up() -> None:
+    _, x = person(90)
+    truth = canonical(x)
+    lying = Rotation.from_euler("x", 80, degrees=True).apply(truth.reshape(-1, 3)).reshape(truth.shape)
+    assert pose_mending.up_axis(lying, RATE_HZ) is None
+    sitting = truth.copy()
+    for side in ("left", "right"):
+        sitting[:, JOINTS.index(f"{side}_knee")] = truth[:, JOINTS.index(f"{side}_hip")] + [0, -0.4, 0]
+        sitting[:, JOINTS.index(f"{side}_ankle")] = truth[:, JOINTS.index(f"{side}_hip")] + [0, -0.4, -0.4]
+    assert pose_mending.up_axis(sitting, RATE_HZ) is None
+    footless = truth.copy()
+    footless[:, JOINTS.index("left_ankle")] = np.nan
+    assert pose_mending.up_axis(footless, RATE_HZ) is None
+    assert pose_mending.up_axis(truth[:10], RATE_HZ) is None
+
+
+def test_a_stretch_becomes_joints_on_their_way_with_z_up() -> None:
+    t_s, x = person(120)
+    path = np.stack([0.5 * t_s, -0.25 * np.sin(2 * np.pi * t_s / 2) ** 2, np.full(120, 3.0)], 1)
+    visibility = np.ones((120, 33), np.float32)
+    visibility[:, 15] = 0.1  # the left wrist is hidden
+    got = pose.motion_of(t_s, x, seen(x, path), visibility, RATE_HZ)
+    assert got.dtype == np.float32
+    assert np.isnan(got[:, JOINTS.index("left_wrist")]).all()
+    known = [i for i, name in enumerate(JOINTS) if name != "left_wrist"]
+    truth = canonical(x + path[:, None])
+    truth -= np.median(truth[:, :1], axis=0)
+    up = pose_mending.up_axis(truth, RATE_HZ)
+    np.testing.assert_allclose(got[:, known], pose_mending.level(truth, up)[:, known], atol=0.02)
+    left, right = (got[:, JOINTS.index(f"{side}_hip"), 0] for side in ("left", "right"))
+    assert (left > right).all()  # seen from the front, the left side is on the picture's right
+    nose_side = got[:, JOINTS.index("left_foot"), 1] - got[:, JOINTS.index("left_ankle"), 1]
+    assert (nose_side < 0).all()  # toes point to the camera, y away from it
