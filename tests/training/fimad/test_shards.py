@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_clips import made_clip
+from made_takes import made_clip
 
 from mujo_edge.core import DataError, UsageError
 from training.fimad import shards
