@@ -188,6 +188,7 @@ class Source:
     """A collection of clips. `find(root)` says where it lies under the data folder, or None; `tasks(path)` its parts.
 
     `shares_people_with` names evaluation corpora whose data it holds: it is left out of pretraining for their scores.
+    `notes(path)` are lines for the user: what the publisher names and is not there, or cannot be used.
     """
 
     name: str
@@ -198,3 +199,4 @@ class Source:
     find: Callable[[Path], Path | None]
     tasks: Callable[[Path], Iterable[Task]]
     shares_people_with: tuple[str, ...] = ()
+    notes: Callable[[Path], Iterable[str]] = lambda path: ()
