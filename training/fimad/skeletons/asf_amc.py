@@ -1,0 +1,191 @@
+"""Acclaim's ASF (skeleton) and AMC (motion): parsing, forward kinematics, and the joints of Vicon's body model.
+
+Format: "Acclaim ASF/AMC" (M. Schafer, 1994; J. Lander, Working with Motion Capture File Formats, Game Developer,
+January 1998). A bone has a direction at rest in world axes, a length and an own frame `axis` in which its angles turn:
+with C = the axis' rotation and M = that of the frame's angles, world rotation = parent's . C M C^-1, and the bone ends
+at its parent's end + rotation . direction . length. Angles are turned about fixed axes in the order that `axis` names.
+Lengths and root positions are in units of 1 / `length` inches (mocap.cs.cmu.edu, FAQ: 2.54 / 0.45 cm).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from mujo_edge.core import F64, DataError
+from training.fimad.clip import Motion
+from training.fimad.skeletons.canonical import motion, sided, z_up
+
+INCH_M = 0.0254
+ROOT = "root"
+TURNS = ("rx", "ry", "rz")
+RATE_HZ = 120.0
+"""Vicon's rate in HDM05 and in most of CMU's files; the format has no field for it."""
+JOINTS_AT_END = {
+    "neck": "thorax",
+    **sided(
+        "l",
+        "r",
+        {
+            "shoulder": "{}clavicle",
+            "elbow": "{}humerus",
+            "wrist": "{}wrist",
+            "hand": "{}hand",
+            "hip": "{}hipjoint",
+            "knee": "{}femur",
+            "ankle": "{}tibia",
+            "foot": "{}foot",
+        },
+    ),
+}
+"""Canonical joint -> the bone that ends there, in the model of Vicon's BodyBuilder (HDM05, CMU)."""
+TRUNK = (ROOT, "lowerback", "upperback")
+
+
+@dataclass(frozen=True, slots=True)
+class Bone:
+    """`rest` (3,) is direction times length in m, `axis` the rotation C, `order` that of its angles ("xyz")."""
+
+    parent: str
+    rest: F64
+    axis: Rotation
+    order: str
+    dof: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """`bones` by name, parents before children; `metres` in one unit of length; `degrees` or radians in this file."""
+
+    bones: Mapping[str, Bone]
+    metres: float
+    root_dof: tuple[str, ...]
+    root: Bone
+
+
+def parse_asf(text: str) -> Skeleton:
+    """The skeleton of an ASF file. Raises `DataError` (without the file's name) for what is missing or malformed."""
+    try:
+        sections = split_sections(text)
+        units = dict(line.split()[:2] for line in sections["units"])
+        metres = INCH_M / float(units["length"])
+        degrees = units.get("angle", "deg").lower().startswith("deg")
+        head = {line.split()[0].lower(): line.split()[1:] for line in sections["root"]}
+        blocks = [fields(block) for block in "\n".join(sections["bonedata"]).split("begin")[1:]]
+        found = {block["name"][0]: block for block in blocks}
+        pairs = {child: words[0] for line in sections["hierarchy"] if len(words := line.split()) > 1 for child in words[1:]}
+        names = [child for line in sections["hierarchy"] for child in line.split()[1:]]
+        root_dof = tuple(word.lower() for word in head["order"])
+        root = Bone("", np.zeros(3), turned(head["orientation"], head["axis"][0], degrees), head["axis"][0].lower(), ())
+        bones = {name: bone(found[name], pairs[name], metres, degrees) for name in names}
+    except (KeyError, ValueError, IndexError) as error:
+        raise DataError(f"no whole ASF skeleton ({error!r}). Fetch the file again") from None
+    if set(root_dof) != {"tx", "ty", "tz", *TURNS} or not all(set(b.dof) <= set(TURNS) for b in bones.values()):
+        raise DataError("an ASF skeleton with bones that slide: only turning joints are read")
+    seen = {ROOT}
+    for name, part in bones.items():
+        if part.parent not in seen or name in seen or not np.isfinite(part.rest).all():
+            raise DataError(f"bone {name} of the ASF skeleton hangs on nothing, twice or at no finite place")
+        seen.add(name)
+    return Skeleton(bones, metres, root_dof, root)
+
+
+def split_sections(text: str) -> dict[str, list[str]]:
+    """Keyword after ":" -> its lines, stripped, without comments."""
+    sections: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for raw in text.splitlines():
+        line = raw.split("#")[0].strip()
+        if line.startswith(":"):
+            lines = sections.setdefault(line[1:].split()[0], [])
+        elif line and line not in ("begin", "end") or line == "begin":
+            lines.append(line)
+    return sections
+
+
+def fields(block: str) -> dict[str, list[str]]:
+    """First word of every line of a bone -> the other words."""
+    return {words[0]: words[1:] for line in block.splitlines() if (words := line.split())}
+
+
+def bone(block: Mapping[str, list[str]], parent: str, metres: float, degrees: bool) -> Bone:
+    """A bone of `:bonedata`."""
+    *angles, order = block["axis"]
+    rest = np.array(block["direction"], float) * float(block["length"][0]) * metres
+    if rest.shape != (3,):
+        raise ValueError("direction")
+    return Bone(parent, rest, turned(angles, order, degrees), order.lower(), tuple(block.get("dof", ())))
+
+
+def turned(angles: list[str], order: str, degrees: bool) -> Rotation:
+    """About fixed axes, in the order named."""
+    return Rotation.from_euler(order.lower(), np.array(angles, float), degrees=degrees)
+
+
+def parse_amc(text: str, skeleton: Skeleton) -> dict[str, F64]:
+    """Bone (and root) -> its values (n, dof) of every frame, in the file's units; angles in radians.
+
+    Raises `DataError` for a file that is cut off, names another skeleton's bones or holds no numbers.
+    """
+    body = [line for line in text.splitlines() if line.strip() and line.lstrip()[0] not in "#:"]
+    words = np.array(" ".join(body).split())
+    dof = {ROOT: skeleton.root_dof} | {name: part.dof for name, part in skeleton.bones.items()}
+    frames = np.flatnonzero(words == "2")
+    head = words[: next((int(i) for i in frames if i + 1 < len(words) and words[i + 1] == ROOT), len(words))]
+    columns, at = {}, 1
+    while at < len(head):
+        name = str(head[at])
+        if name not in dof:
+            raise DataError(f"bone {name[:30]!r} is not of this skeleton. Is it another person's file, or cut off?")
+        columns[name] = slice(at + 1, at + 1 + len(dof[name]))
+        at = columns[name].stop
+    if not len(head) or len(words) % len(head) or at != len(head) or ROOT not in columns:
+        raise DataError("the motion is cut off or malformed. Fetch the file again")
+    table = words.reshape(-1, len(head))
+    names = [columns[name].start - 1 for name in columns]
+    if (table[:, names] != head[names]).any():
+        raise DataError("its frames do not name the same bones: the file is damaged. Fetch it again")
+    turn = np.pi / 180 if ":DEGREES" in text[:2000].upper() else 1.0
+    try:
+        values = {name: table[:, column].astype(np.float64) for name, column in columns.items()}
+    except ValueError as error:
+        raise DataError(f"the motion holds no number where there should be one ({error})") from None
+    unit = {name: np.array([turn if d in TURNS else 1.0 for d in dof[name]]) for name in values}
+    return {name: x * unit[name] for name, x in values.items()}
+
+
+def forward(skeleton: Skeleton, values: Mapping[str, F64]) -> dict[str, F64]:
+    """Where every bone ends, and the root, in world axes as the file has them: name -> (n, 3) m."""
+    order = [skeleton.root_dof.index(axis) for axis in ("tx", "ty", "tz")]
+    ends = {ROOT: values[ROOT][:, order] * skeleton.metres}
+    turns = {ROOT: own_turn(skeleton.root, skeleton.root_dof, values[ROOT])}
+    for name, part in skeleton.bones.items():
+        world = turns[part.parent]
+        if name in values and part.dof:
+            world = world * own_turn(part, part.dof, values[name])
+        turns[name] = world
+        ends[name] = ends[part.parent] + world.apply(part.rest)
+    return ends
+
+
+def own_turn(part: Bone, dof: tuple[str, ...], values: F64) -> Rotation:
+    """C M C^-1 of every frame."""
+    angles = np.zeros((len(values), 3))
+    for column, axis in enumerate(part.order):
+        if f"r{axis}" in dof:
+            angles[:, column] = values[:, dof.index(f"r{axis}")]
+    return part.axis * Rotation.from_euler(part.order, angles) * part.axis.inv()
+
+
+def amc_motion(asf: str, amc: str, rate_hz: float = RATE_HZ) -> Motion:
+    """The texts of two files of Vicon's body model -> `Motion`. Raises `DataError` as the parsers do."""
+    skeleton = parse_asf(asf)
+    ends = forward(skeleton, parse_amc(amc, skeleton))
+    if missing := sorted({*JOINTS_AT_END.values(), *TRUNK, "head"} - set(ends)):
+        raise DataError(f"the skeleton lacks {', '.join(missing)}: it is not of Vicon's body model")
+    joints = {joint: z_up(ends[name]) for joint, name in JOINTS_AT_END.items()}
+    joints["head"] = z_up((ends["head"] + ends[skeleton.bones["head"].parent]) / 2)
+    return motion(joints, rate_hz, trunk=[z_up(ends[name]) for name in TRUNK])
