@@ -20,10 +20,9 @@ from mujo_edge.core import UsageError
 from training.command import run
 from training.corpora import PROTOCOL_V1
 from training.evaluation.cells import ROWS, Cell, Row, Share, read_scores
-from training.evaluation.encoders import PRETRAINED, Evaluation, Shards, settings_of
+from training.evaluation.encoders import PRETRAINED, TERMS, Evaluation, Shards, settings_of
 from training.evaluation.schedule import evaluate
 from training.evaluation.transfer import TARGETS, sources_of
-from training.fimad.clip import MODALITIES
 from training.provenance import describe, plain
 from training.recipe import Recipe, read_recipe
 from training.report import write_report
@@ -135,9 +134,10 @@ def parts_of(text: str, this: Evaluation, rows: Sequence[Row]) -> list[str]:
     Raises:
         UsageError: they are not pretrained on it.
     """
-    there = [m for m in MODALITIES if m != "imu"] if set(rows) & set(WITH_CLIPS) else []
-    there += this.shards.corpora if this.shards and set(rows) & set(WITH_CLIPS) else ()
+    there = [m for m in this.recipe.pretrain.modalities if m != "imu"] if this.shards else []
+    there += this.shards.corpora if this.shards else ()
     there += this.recipe.allowed() if set(rows) - {"mujo"} else ()
+    there += [name for name, field in TERMS.items() if getattr(this.recipe.pretrain, field)]
     there = list(dict.fromkeys(there))
     return there if text == "all" else among("--ablation", text, there)
 

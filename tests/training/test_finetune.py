@@ -14,7 +14,7 @@ import training.finetune
 from mujo_edge.bundle import fit_prototypes, normalise
 from mujo_edge.signal import InputSpec, prepare
 from training.baselines import forest_predictions, hand_features
-from training.evaluate import nearest
+from training.evaluation.train import nearest
 from training.finetune import FinetuneConfig, PrototypeClassifier, finetune
 from training.loop import LoopConfig
 from training.quantize import float_embeddings

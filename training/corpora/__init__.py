@@ -2,7 +2,7 @@
 
 from training.corpora.base import Corpus, Recording, WindowSet, windows
 from training.corpora.registry import CORPORA, PROTOCOL_V1, data_root, find, get, load, load_windows
-from training.corpora.splits import FRACTIONS, folds, label_fraction
+from training.corpora.splits import FRACTIONS, folds, label_fraction, labels_of_one
 
 __all__ = [
     "CORPORA",
@@ -16,6 +16,7 @@ __all__ = [
     "folds",
     "get",
     "label_fraction",
+    "labels_of_one",
     "load",
     "load_windows",
     "windows",

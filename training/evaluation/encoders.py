@@ -1,0 +1,202 @@
+"""The encoders that an evaluation pretrains, and the rule of what they must not have seen.
+
+Nothing of a data set that is tested: not its windows, not those that were recorded from the same people at the same
+time, and no clips of these people (`Source.shares_people_with`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mujo_edge.core import UsageError
+from mujo_edge.signal import InputSpec
+from training.clips import ClipPool, DrawConfig, make_clip_pool
+from training.corpora import load_windows
+from training.encoders import PoseConfig, VideoConfig
+from training.evaluation.cells import Cell, Row
+from training.fimad.clip import Modality
+from training.fimad.shards import read, read_light, shard_paths
+from training.labels import read_vocabulary
+from training.loop import load_tensors, save_tensors
+from training.pretrain import PretrainConfig, Words, make_pool, pretrain, with_seed
+from training.provenance import plain
+from training.recipe import Recipe
+from training.student import Student
+from training.text import TextProjection
+
+KIN = {"sp_sw_watch": ("sp_sw_watch", "sp_sw_phone"), "sp_sw_phone": ("sp_sw_watch", "sp_sw_phone")}
+"""Data sets recorded from the same people at the same time: left out of pretraining together."""
+
+PRETRAINED: tuple[Row, ...] = ("mujo", "mujo_plus", "student")
+"""Rows whose encoder is pretrained."""
+
+TERMS = {"labels": "label_weight", "titles": "title_weight", "prediction": "predict_weight"}
+"""Multitask terms that an ablation can leave out, and their weights in `PretrainConfig`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """A folder of clips: the data sets in it, each with the evaluation sets whose people it shows, and the SHA-256 of
+    its files."""
+
+    folder: Path
+    corpora: Mapping[str, tuple[str, ...]]
+    sha256: str
+
+    @classmethod
+    def of(cls, folder: Path) -> Shards:
+        """Look at a folder that `training.fimad build` wrote. Raises `DataError` where it holds no sound shards."""
+        from training.fimad.sources import SOURCES  # its readers need more than those of shards
+
+        digest = hashlib.sha256()
+        for path in shard_paths(folder):
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        names = sorted(set(read_light(folder).column("corpus").to_pylist()))
+        people = {name: SOURCES[name].shares_people_with if name in SOURCES else () for name in names}
+        return cls(folder, people, digest.hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a run of `training.evaluate` was given, and where its results go."""
+
+    out: Path
+    recipe: Recipe
+    shards: Shards | None = None
+
+    @property
+    def cells(self) -> Path:
+        """The file of all scores."""
+        return self.out / "cells.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Diet:
+    """What an encoder sees: real IMU `windows` with their words, and `clips`; `real_imu` also what devices measured
+    on these."""
+
+    windows: tuple[str, ...] = ()
+    clips: tuple[str, ...] = ()
+    real_imu: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """One pretraining. Cells whose encoders have the same diet, settings and seed share it."""
+
+    diet: Diet
+    config: PretrainConfig
+    shards_sha256: str = ""
+
+    def path(self, out: Path) -> Path:
+        """Where its weights lie; the name is a digest of everything that it is made from."""
+        told = json.dumps(plain(self), sort_keys=True)
+        return out / "pretrained" / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.pt"
+
+
+def diet_of(cell: Cell, recipe: Recipe, clips: Mapping[str, tuple[str, ...]]) -> Diet:
+    """What the encoder of a pretrained row may see, of the recipe's data sets and of `clips` as in `Shards.corpora`.
+
+    Raises:
+        UsageError: nothing is left.
+    """
+    held = set(KIN.get(cell.corpus, (cell.corpus,)))
+    windows = [name for name in recipe.allowed() if name not in held] if cell.row != "mujo" else []
+    seen = [name for name, people in clips.items() if not held & {name, *people}] if cell.row != "student" else []
+    if cell.without == "text":
+        windows = []  # words are all that real windows have beside themselves
+    diet = Diet(
+        tuple(name for name in windows if name != cell.without),
+        tuple(name for name in seen if name != cell.without),
+        cell.row == "mujo_plus" and bool(seen),
+    )
+    if not diet.windows and not diet.clips:
+        missing = f" and {cell.without}" if cell.without else ""
+        raise UsageError(
+            f"recipe {recipe.name} has nothing to pretrain on without {cell.corpus}{missing}. Choose another recipe, "
+            f"or leave row {cell.row} out with --rows"
+        )
+    return diet
+
+
+def config_of(row: Row, recipe: Recipe, without: str = "") -> PretrainConfig:
+    """How a row is pretrained. Settings of clips that cannot matter without clips are the defaults."""
+    config = recipe.pretrain
+    if row == "student":
+        none = {"pose": PoseConfig(), "video": VideoConfig(), "draw": DrawConfig(), "clip_share": 0.5}
+        config = replace(config, modalities=("imu", "text"), title_weight=0.0, **none)
+    if without in TERMS:
+        config = replace(config, **{TERMS[without]: 0.0})
+    return replace(config, modalities=tuple(m for m in config.modalities if m != without))
+
+
+def encoder_of(cell: Cell, run: Evaluation) -> Encoder | None:
+    """The encoder that a cell starts from; None for rows that are not pretrained. Raises `UsageError` as `diet_of`."""
+    if cell.row not in PRETRAINED:
+        return None
+    diet = diet_of(cell, run.recipe, run.shards.corpora if run.shards else {})
+    sha256 = run.shards.sha256 if run.shards and diet.clips else ""
+    return Encoder(diet, with_seed(config_of(cell.row, run.recipe, cell.without), cell.seed), sha256)
+
+
+def pretrain_encoder(encoder: Encoder, run: Evaluation) -> None:
+    """Pretrain it and keep the weights of its IMU encoder and text projection; beside them its losses, and what it
+    was made from."""
+    torch.set_num_threads(1)
+    path, diet, config = encoder.path(run.out), encoder.diet, encoder.config
+    vocabulary = read_vocabulary()
+    pool = make_pool([load_windows(name) for name in diet.windows], vocabulary, InputSpec()) if diet.windows else None
+    words = Words.of(vocabulary) if diet.windows else None
+    clips = clip_pool(run.shards, diet, config.modalities) if run.shards and diet.clips else None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".json").write_text(json.dumps(plain(encoder), indent=1) + "\n")
+    checkpoint = path.with_suffix(".checkpoint")
+    model = pretrain(config, clips, pool, words, checkpoint=checkpoint, curves=path.with_suffix(".csv"))
+    save_tensors(path, {"imu": model.imu.state_dict(), "text": model.text.state_dict()})
+    checkpoint.unlink()
+
+
+@lru_cache(maxsize=1)
+def clip_pool(shards: Shards, diet: Diet, modalities: tuple[Modality, ...]) -> ClipPool:
+    """The train clips of a diet. Seeds of one diet follow each other in a worker, so the last one is kept."""
+    clips = read(shards.folder, diet.clips, "train", modalities=modalities)
+    return make_clip_pool(clips, InputSpec(), diet.real_imu)
+
+
+def load_encoder(cell: Cell, run: Evaluation) -> tuple[Student, TextProjection | None]:
+    """The network of a cell before fine-tuning, and the text projection where it was pretrained with one.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    torch.manual_seed(cell.seed)
+    student = Student(run.recipe.pretrain.encoder)
+    encoder = encoder_of(cell, run)
+    if encoder is None:
+        return student, None
+    state: dict[str, Any] = load_tensors(encoder.path(run.out))
+    student.load_state_dict(state["imu"])
+    text = TextProjection(run.recipe.pretrain.encoder.embedding)
+    text.load_state_dict(state["text"])
+    return student, text
+
+
+def settings_of(row: Row, recipe: Recipe) -> dict[str, Any]:
+    """The part of a recipe that a row's scores depend on, by name."""
+    if row == "forest":
+        return {}
+    parts: dict[str, Any] = {"encoder": asdict(recipe.pretrain.encoder), "finetune": asdict(recipe.finetune)}
+    if row in PRETRAINED:
+        parts["pretrain"] = asdict(config_of(row, recipe))
+    if row in ("mujo_plus", "student", "prompts"):
+        parts |= {"corpora": recipe.corpora, "licences": recipe.licences}
+    return parts

@@ -1,0 +1,49 @@
+"""A cell of the label-efficiency table: fine-tune on labelled windows, test on people who were not seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mujo_edge.core import F32
+from training.baselines import forest_predictions
+from training.evaluation.cells import Cell, Score, confusion, prepared, split
+from training.evaluation.encoders import Evaluation, load_encoder
+from training.finetune import PrototypeClassifier, finetune
+from training.labels import read_vocabulary
+from training.quantize import float_embeddings, quantized_embeddings
+
+CALIBRATION_WINDOWS = 256
+
+
+def fit(cell: Cell, run: Evaluation, x: F32, y: np.ndarray, classes: int, chiral: bool) -> PrototypeClassifier:
+    """Fine-tune the encoder of a cell on prepared windows `x` (N, 6, 1, T) with labels `y` (N,)."""
+    encoder, _ = load_encoder(cell, run)
+    return finetune(encoder, x, y, classes, run.recipe.finetune.for_windows(len(y), cell.seed, chiral))
+
+
+def run_cell(cell: Cell, run: Evaluation) -> list[Score]:
+    """Train on the cell's labelled windows and test on its held-out people."""
+    torch.set_num_threads(1)
+    data, x = prepared(cell.corpus, cell.channels)
+    rows, test = split(data, cell)
+    classes = len(data.classes)
+
+    def score(variant: str, predicted: np.ndarray) -> Score:
+        return Score(cell, variant, confusion(data.y[test], predicted, classes))
+
+    if cell.row == "forest":
+        raw = data.x[:, : cell.channels]
+        return [score("forest", forest_predictions(raw[rows], data.y[rows], raw[test], cell.seed))]
+    model = fit(cell, run, x[rows], data.y[rows], classes, cell.corpus in read_vocabulary().chiral)
+    scores = [score("fp32", nearest(float_embeddings(model.encoder, x[test]), model))]
+    if "int8" in cell.variants:
+        some = np.random.default_rng(cell.seed).permutation(rows)[:CALIBRATION_WINDOWS]
+        scores.append(score("int8", nearest(quantized_embeddings(model.encoder, x[some], x[test]), model)))
+    return scores
+
+
+def nearest(embeddings: F32, model: PrototypeClassifier) -> np.ndarray:
+    """(N,) class of the prototype with the largest cosine."""
+    prototypes = model.prototypes.detach().numpy()
+    return np.asarray((embeddings @ (prototypes / np.linalg.norm(prototypes, axis=1, keepdims=True)).T).argmax(1))
