@@ -15,7 +15,7 @@ from mujo_edge.core import CHANNELS, DataError
 from mujo_edge.signal import InputSpec, channels_first, prepare
 from training.augment import AugmentConfig, augment
 from training.fimad.clip import IMU_RATE_HZ, JOINTS, POSE_RATE_HZ, VIDEO_RATE_HZ, Clip
-from training.text import embed_text
+from training.text import embed_once
 
 SHORTEST_S = 0.5
 """A shorter motion or IMU stream is no window; protocol v1's rule (`mujo_edge.signal.segment_windows`)."""
@@ -212,7 +212,7 @@ def make_clip_pool(clips: Iterable[Clip], spec: InputSpec, real_imu: bool = Fals
     features = next((clip.video.shape[1] for clip in clips if clip.video is not None), 0)
     sentences = list(dict.fromkeys([*titles, *(text for clip in clips for text in clip.texts)]))
     number = {sentence: i for i, sentence in enumerate(sentences)}
-    vectors = embed_text(sentences)
+    vectors = embed_once(sentences)
     blank = np.zeros((0, len(JOINTS), 3), np.float32)
     poses = [blank if c.pose is None or len(c.pose) < SHORTEST_S * POSE_RATE_HZ else c.pose for c in clips]
     length = np.maximum(1.0, [clip.duration_s / (spec.window / spec.rate_hz) for clip in clips])

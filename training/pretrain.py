@@ -9,8 +9,10 @@ frozen features of the other modalities.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -164,22 +166,30 @@ class Batch:
     labels: tuple[Labels, ...]
 
 
+@lru_cache(maxsize=4)
+def groups(names: tuple[str, ...]) -> Tensor:
+    """(len(names),) a number for each activity: the same for the same words, in every process and for clips and real
+    windows alike."""
+    digests = (hashlib.sha256(name.lower().encode()).digest() for name in names)
+    return torch.tensor([int.from_bytes(digest[:8], "big", signed=True) for digest in digests])
+
+
 def window_batch(n: int, pool: Pool, words: Words, config: PretrainConfig, generator: torch.Generator) -> Batch:
-    """`n` real windows and a prompt of each one's label; groups are the labels."""
+    """`n` real windows and a prompt of each one's label."""
     rows = pool.draw(n, generator)
     x = augment(pool.x[rows], config.augment, generator, pool.chiral[rows])
     bank, y, everyone = words.draw(generator), pool.y[rows], torch.ones(n, dtype=torch.bool)
     labels = Labels(0, y, bank, pool.allowed[pool.corpus[rows]], config.label_weight)
-    return Batch({"imu": x, "text": bank[y]}, {"imu": everyone, "text": everyone}, y, (labels,))
+    return Batch({"imu": x, "text": bank[y]}, {"imu": everyone, "text": everyone}, groups(words.names)[y], (labels,))
 
 
-def clip_batch(n: int, clips: ClipPool, groups: Tensor, config: PretrainConfig, generator: torch.Generator) -> Batch:
-    """`n` windows of clips with the modalities that take part; `groups` (titles,) is the group of each title."""
+def clip_batch(n: int, clips: ClipPool, config: PretrainConfig, generator: torch.Generator) -> Batch:
+    """`n` windows of clips with the modalities that take part."""
     rows, drawn = clips.draw(n, config.draw, generator)
     y = clips.y[rows]
     labels = Labels(0, y, clips.title_vectors, clips.allowed[clips.corpus[rows]], config.title_weight)
     inputs, present = ({m: part[m] for m in config.modalities} for part in (drawn.inputs, drawn.present))
-    return Batch(inputs, present, groups[y], (labels,))
+    return Batch(inputs, present, groups(clips.titles)[y], (labels,))
 
 
 def joined(a: Batch, b: Batch) -> Batch:
@@ -203,15 +213,20 @@ def label_loss(imu: Tensor, text: Tensor, scale: Tensor, y: Tensor, allowed: Ten
 def terms(model: JointModel, batch: Batch, config: PretrainConfig) -> Iterator[tuple[str, Tensor, Tensor | float]]:
     """Name, value and weight of every part of the loss; its total is the sum of value times weight."""
     n, device = len(batch.group), batch.group.device
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        rows = {m: getattr(model, m)(x).float() for m, x in batch.inputs.items()}
-    names = sorted(rows)
-    own = {m: torch.zeros(n, x.shape[1], device=device).index_put((batch.present[m],), x) for m, x in rows.items()}
+    names = sorted(batch.present)
+    present = gather(torch.stack([batch.present[m] for m in names], 1))
+    everyone = {m: present[:, i] for i, m in enumerate(names)}
+    own = {}
+    for m in names:
+        own[m] = torch.zeros(n, config.encoder.embedding, device=device)
+        # The statistics of batch normalisation are of all processes: each takes part in them, if only with no rows.
+        if len(batch.inputs[m]) or (m == "imu" and everyone[m].any()):
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+                rows = getattr(model, m)(batch.inputs[m])
+            own[m] = own[m].index_put((batch.present[m],), rows.float())
     # One exchange for all modalities.
     every = gather(torch.stack([own[m] for m in names], 1))
-    present = gather(torch.stack([batch.present[m] for m in names], 1))
     embeddings = {m: every[:, i] for i, m in enumerate(names)}
-    everyone = {m: present[:, i] for i, m in enumerate(names)}
     for name, value, share in model.objective.pairs(embeddings, everyone, gather(batch.group)):
         yield name, value, share * config.pair_weights.get(name, 1.0)
     for labels in batch.labels:
@@ -219,14 +234,14 @@ def terms(model: JointModel, batch: Batch, config: PretrainConfig) -> Iterator[t
             continue
         bank = normalize(model.text(labels.bank), dim=1)
         where = slice(labels.start, labels.start + len(labels.y))
-        for m in sorted({"imu", "pose", "video"} & set(rows)):
+        for m in sorted({"imu", "pose", "video"} & set(names)):
             has = batch.present[m][where]
             if has.any():
                 unit = normalize(own[m][where][has], dim=1)
                 value = label_loss(unit, bank, model.objective.scale, labels.y[has], labels.allowed[has])
                 yield f"{m} label", value, labels.weight * has.sum() / n
     if config.predict_weight:
-        for target in sorted(set(model.heads) & set(rows)):
+        for target in sorted(set(model.heads) & set(names)):
             wanted = frozen_features(batch.inputs[target])
             for m in names:
                 both = batch.present[m] & batch.present[target]
@@ -277,12 +292,6 @@ def shares(config: PretrainConfig, clips: ClipPool | None, windows: Pool | None)
     return of_clips, each - of_clips
 
 
-def title_groups(clips: ClipPool, words: Words | None) -> Tensor:
-    """(titles,) the group of each: the label's number where a label of the real windows is called the same."""
-    labels = {name.lower(): i for i, name in enumerate(words.names)} if words else {}
-    return torch.tensor([labels.get(title.lower(), len(labels) + i) for i, title in enumerate(clips.titles)])
-
-
 def pretrain(
     config: PretrainConfig,
     clips: ClipPool | None,
@@ -310,7 +319,6 @@ def pretrain(
             f"the clips have {clips.video.x.shape[1]} video features a frame, the recipe's video encoder takes "
             f"{config.video.features}; set features in its video table"
         )
-    groups = None if clips is None else title_groups(clips, words)
     torch.manual_seed(config.loop.seed)
     model = JointModel(config).to(config.device)
     join_batch_norms(model)
@@ -320,8 +328,8 @@ def pretrain(
         parts = []
         if windows is not None and words is not None:
             parts.append(window_batch(of_windows, windows, words, config, generator))
-        if clips is not None and groups is not None:
-            parts.append(clip_batch(of_clips, clips, groups, config, generator))
+        if clips is not None:
+            parts.append(clip_batch(of_clips, clips, config, generator))
         batch = to_device(parts[0] if len(parts) == 1 else joined(*parts), config.device)
         found = list(terms(model, batch, config))
         if log is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 
 from training.corpora.files import Tree
 from training.corpora.registry import find, get
+from training.fimad.shards import shard_paths
 
 PACKAGES = ("torch", "torchao", "litert-torch", "executorch", "onnxruntime", "numpy")
 
@@ -37,6 +39,15 @@ def data_sha256(names: Iterable[str]) -> dict[str, str]:
     for name in names:
         with Tree.open(find(name)) as tree:
             digests[name] = tree.sha256(get(name).marker)
+    return digests
+
+
+def shards_sha256(folder: Path) -> dict[str, str]:
+    """SHA-256 of every shard of clips in `folder`, by file name. Raises `DataError` where there are none."""
+    digests = {}
+    for path in shard_paths(folder):
+        with path.open("rb") as file:
+            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests
 
 

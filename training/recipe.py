@@ -23,6 +23,7 @@ class Recipe:
     """What `training.run` and `training.evaluate` do.
 
     `corpora` are those of `licences`: "any", or "permissive" for sets with a stated open licence.
+    `clips` are the data sets that are taken from the shards (empty: all in them).
     `sliver` keeps at most so many windows of a class and corpus (0: all). `teacher` is pretrained and
     distilled into the student of `distill`; `pretrain` and `finetune` are what protocol v1 evaluates.
     """
@@ -30,6 +31,7 @@ class Recipe:
     name: str
     corpora: tuple[str, ...]
     licences: Literal["any", "permissive"] = "any"
+    clips: tuple[str, ...] = ()
     sliver: int = 0
     teacher: PretrainConfig = field(default_factory=PretrainConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)

@@ -1,6 +1,6 @@
 """The whole offline path: `python -m training.run --recipe tiny` (minutes) or `--recipe base` (the shipped bundle).
 
-pretrain (teacher, IMU and text) -> distill (student) -> calibrate (label sets) -> quantise, export, gates
+pretrain (teacher, its modalities in one space) -> distill (student) -> calibrate (label sets) -> quantise, export, gates
 -> bundle -> the shipped recording played through it. Training whose result lies in `--out` and was made with
 the same settings and data is not run again; training that was killed goes on from its last checkpoint.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,23 +21,27 @@ from rich.console import Console
 from torch import nn
 
 from mujo_edge.bundle import ModelBundle
-from mujo_edge.core import UNKNOWN, DataError
+from mujo_edge.core import UNKNOWN, DataError, UsageError
 from mujo_edge.manifest import Manifest
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.signal import InputSpec
 from mujo_edge.sources.recording import open_recording
 from mujo_edge.sources.replay import shipped_recording
 from training.calibrate import calibrate
+from training.clips import make_clip_pool
 from training.command import run
 from training.corpora import CORPORA
+from training.curves import plot_curves
 from training.data import Data, load_data
 from training.distill import distill
+from training.distributed import rank_and_world, together
 from training.export import Gate, Release, export_bundle, save_checkpoint
+from training.fimad.shards import read
 from training.labels import Vocabulary, read_vocabulary
 from training.loop import load_tensors, progress_bar, save_tensors
 from training.lower import left_out
 from training.pretrain import JointModel, Pool, Words, make_pool, pretrain
-from training.provenance import data_sha256, describe, plain
+from training.provenance import data_sha256, describe, plain, shards_sha256
 from training.recipe import Recipe, read_recipe
 from training.student import Student
 
@@ -46,6 +51,10 @@ MACRO_F1 = {"macro_f1_3ch": "macro-F1, accelerometer", "macro_f1_6ch": "macro-F1
 RecipeOption = Annotated[str, typer.Option("--recipe", help="tiny, base, or a .toml file")]
 OutOption = Annotated[
     Path | None, typer.Option("--out", file_okay=False, help="folder of the run, runs/RECIPE by default")
+]
+ShardsOption = Annotated[
+    Path | None,
+    typer.Option("--shards", exists=True, file_okay=False, help="clips that `python -m training.fimad build` made"),
 ]
 console = Console(stderr=True)
 
@@ -61,6 +70,8 @@ def cached(path: Path, made_from: str, make: Callable[[Path], nn.Module]) -> dic
         console.print(f"{path} is there already")
         return content["state"]
     state = make(path.with_suffix(f".{made_from[:12]}.checkpoint")).state_dict()
+    if rank_and_world()[0]:
+        return state
     save_tensors(path, {"state": state, "made_from": made_from})
     for checkpoint in path.parent.glob(f"{path.stem}.*.checkpoint"):
         checkpoint.unlink()
@@ -70,17 +81,26 @@ def cached(path: Path, made_from: str, make: Callable[[Path], nn.Module]) -> dic
 class Run:
     """One run of a recipe in a folder: its data, and the steps on it."""
 
-    def __init__(self, recipe: Recipe, out: Path | None) -> None:
+    def __init__(self, recipe: Recipe, out: Path | None, shards: Path | None = None) -> None:
+        if shards is None and (more := sorted(set(recipe.teacher.modalities) - {"imu", "text"})):
+            raise UsageError(
+                f"recipe {recipe.name} trains on clips with {', '.join(more)}: give their folder with --shards, "
+                "which `python -m training.fimad build` makes"
+            )
         self.recipe = recipe
+        self.shards = shards
         self.out = out or Path("runs") / recipe.name
         self.spec = InputSpec()
         self.vocabulary: Vocabulary = read_vocabulary()
         self.data: Data = load_data(recipe)
         self.pool: Pool = make_pool(self.data.train, self.vocabulary, self.spec)
-        self.hashes = data_sha256(recipe.allowed())
+        self.hashes = data_sha256(recipe.allowed()) | (shards_sha256(shards) if shards else {})
         self.words = Words.of(self.vocabulary)
         self.out.mkdir(parents=True, exist_ok=True)
-        (self.out / "run.json").write_text(json.dumps(describe({"recipe": recipe}, recipe.allowed()), indent=1) + "\n")
+        if rank_and_world()[0] == 0:
+            told = describe({"recipe": recipe}, recipe.allowed())
+            told["data_sha256"] = self.hashes
+            (self.out / "run.json").write_text(json.dumps(told, indent=1) + "\n")
 
     def made_from(self, *settings: Any) -> str:
         """Fingerprint of a step: its settings, the words and the data."""
@@ -91,8 +111,18 @@ class Run:
         config = self.recipe.teacher
 
         def make(checkpoint: Path) -> JointModel:
-            with progress_bar("pretrain teacher", config.loop.steps) as report:
-                return pretrain(config, None, self.pool, self.words, report, checkpoint)
+            clips = None
+            if self.shards is not None:
+                found = read(self.shards, self.recipe.clips or None, "train", rank_and_world(), config.modalities)
+                clips = make_clip_pool(found, self.spec, real_imu=config.clip_share < 1)
+            windows = self.pool if clips is None or config.clip_share < 1 else None
+            curves = self.out / "losses.csv"
+            first = rank_and_world()[0] == 0
+            with progress_bar("pretrain teacher", config.loop.steps) if first else nullcontext() as report:
+                model = pretrain(config, clips, windows, self.words, report, checkpoint, curves)
+            if first:
+                plot_curves(curves, curves.with_suffix(".png"))
+            return model
 
         model = JointModel(config)
         model.load_state_dict(cached(self.out / "teacher.pt", self.made_from(config), make))
@@ -203,10 +233,11 @@ def listed(metrics: Mapping[str, float]) -> str:
 def main(
     recipe: RecipeOption = "base",
     out: OutOption = None,
+    shards: ShardsOption = None,
     bundle: Annotated[Path | None, typer.Option(help="where the bundle goes, OUT/mujo-student by default")] = None,
 ) -> None:
     """Real recordings to a bundle: pretrain, distil, calibrate, quantise, export, judge."""
-    this = Run(read_recipe(recipe), out)
+    this = Run(read_recipe(recipe), out, shards)
     teacher = this.teacher()
     student = this.student(teacher)
     release = this.release(teacher, student)
@@ -227,16 +258,19 @@ def main(
     typer.echo(f"bundle: {target}")
 
 
-def pretrain_step(recipe: RecipeOption = "base", out: OutOption = None) -> None:
-    """Pretrain the teacher of a recipe on IMU and text."""
-    this = Run(read_recipe(recipe), out)
-    this.teacher()
-    typer.echo(f"teacher: {this.out / 'teacher.pt'}")
+def pretrain_step(recipe: RecipeOption = "base", out: OutOption = None, shards: ShardsOption = None) -> None:
+    """Pretrain the teacher of a recipe; under torchrun, in several processes."""
+    chosen = read_recipe(recipe)
+    with together(chosen.teacher.device):
+        this = Run(chosen, out, shards)
+        this.teacher()
+        if rank_and_world()[0] == 0:
+            typer.echo(f"teacher: {this.out / 'teacher.pt'}")
 
 
-def distill_step(recipe: RecipeOption = "base", out: OutOption = None) -> None:
+def distill_step(recipe: RecipeOption = "base", out: OutOption = None, shards: ShardsOption = None) -> None:
     """Distil the student of a recipe from its teacher, which is pretrained first where it is missing."""
-    this = Run(read_recipe(recipe), out)
+    this = Run(read_recipe(recipe), out, shards)
     this.student(this.teacher())
     typer.echo(f"student: {this.out / 'student.pt'}")
 

