@@ -76,7 +76,9 @@ def parse_asf(text: str) -> Skeleton:
         head = {line.split()[0].lower(): line.split()[1:] for line in sections["root"]}
         blocks = [fields(block) for block in "\n".join(sections["bonedata"]).split("begin")[1:]]
         found = {block["name"][0]: block for block in blocks}
-        pairs = {child: words[0] for line in sections["hierarchy"] if len(words := line.split()) > 1 for child in words[1:]}
+        pairs = {
+            child: words[0] for line in sections["hierarchy"] if len(words := line.split()) > 1 for child in words[1:]
+        }
         names = [child for line in sections["hierarchy"] for child in line.split()[1:]]
         root_dof = tuple(word.lower() for word in head["order"])
         root = Bone("", np.zeros(3), turned(head["orientation"], head["axis"][0], degrees), head["axis"][0].lower(), ())
