@@ -99,10 +99,10 @@ class ModelBundle:
     def classify(self, x: npt.ArrayLike, labels: str | None = None) -> list[tuple[str, float]]:
         """(N, 3 or 6, T) -> the label and its probability of every window, "unknown" included.
 
-        `labels` names a label set; None takes the bundle's default. Windows are taken one by one: the
-        recogniser of a stream smooths over time besides.
+        `labels` names a label set, or activities ("squat, push-up, plank"); None takes the bundle's default. Windows
+        are taken one by one: the recogniser of a stream smooths over time besides.
         """
-        chosen = self.manifest.label_set(labels)
+        chosen = self.manifest.labels(labels)
         probabilities = chosen.probabilities(self.embed(x))
         return [(chosen.names[row.argmax()], float(row.max())) for row in probabilities]
 

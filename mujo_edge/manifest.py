@@ -7,23 +7,33 @@ byte anywhere is found when the bundle is opened.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from mujo_edge.core import F32, UNKNOWN, DataError, UsageError
+from mujo_edge.core import F32, DataError, UsageError
+from mujo_edge.labels import Label as Label
+from mujo_edge.labels import LabelSet as LabelSet
+from mujo_edge.labels import Smoothing as Smoothing
+from mujo_edge.labels import label_set_table as label_set_table
+from mujo_edge.labels import parse_label_set
 from mujo_edge.signal import InputSpec
+from mujo_edge.vocabulary import ARRAYS_FILE, NAMES_FILE, Vocabulary, parse_vocabulary
 
 SCHEMA_VERSION = 1
 DEFAULT_BUNDLE = "mujo-student"
 SHIPPED = Path(__file__).parent / "assets" / "bundles"
 NO_DIGEST = "0" * 64
+
+MISSPELT = 0.8
+"""A word more like the name of a label set than this (difflib's ratio) was meant to be one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,58 +77,6 @@ class LoweredFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Smoothing:
-    """How the recogniser steadies labels over time.
-
-    "hmm": forward filter over labels and unknown that keeps a label with probability `stay` from one
-    window to the next; "majority": vote over the last `windows` windows; "none".
-    """
-
-    method: Literal["hmm", "majority", "none"] = "hmm"
-    stay: float = 0.9
-    windows: int = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """A class: the name that the user sees and the sentences whose text embedding it was fitted with."""
-
-    name: str
-    prompts: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class LabelSet:
-    """Classes for one placement. `prototypes` (L, D) float32, L2-normalised, in the order of `labels`."""
-
-    name: str
-    labels: tuple[Label, ...]
-    prototypes: F32
-    placement: str
-    temperature: float
-    unknown_threshold: float
-    smoothing: Smoothing
-    channels: int
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The labels in the order of the prototypes and, last, "unknown": the columns of `probabilities`."""
-        return (*(label.name for label in self.labels), UNKNOWN)
-
-    def probabilities(self, embeddings: F32) -> F32:
-        """(N, D) L2-normalised -> (N, L + 1): one probability a label, the last one that of "unknown".
-
-        softmax(cosine / temperature), with unknown as one more class whose cosine is always
-        `unknown_threshold`; so unknown is the largest exactly when no prototype reaches the threshold.
-        """
-        cosine = embeddings @ self.prototypes.T
-        logits = np.pad(cosine, ((0, 0), (0, 1)), constant_values=self.unknown_threshold) / self.temperature
-        weights = np.exp(logits - logits.max(1, keepdims=True))
-        result: F32 = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
-        return result
-
-
-@dataclass(frozen=True, slots=True)
 class Reference:
     """`x` (R, 6, T) real windows in m/s2 and rad/s; `y` (R, D) what the fp32 network makes of them, L2-normalised;
     `member` (R,) the label set that each window belongs to."""
@@ -147,6 +105,7 @@ class Manifest:
     training: Mapping[str, Any]
     metrics: Mapping[str, Any]
     lowered: tuple[LoweredFile, ...] = ()
+    vocabulary: Vocabulary | None = None
 
     def model(self, runtime: str, precision: str = "int8") -> ModelFile:
         """The model file in `runtime`'s format. Raises `DataError` where the bundle has none."""
@@ -161,6 +120,25 @@ class Manifest:
         if name not in self.label_sets:
             raise UsageError(f"bundle {self.name} has no label set {name!r}; it has: {', '.join(self.label_sets)}")
         return self.label_sets[name]
+
+    def labels(self, wanted: str | None = None) -> LabelSet:
+        """The label set called `wanted`, else one made of these names: "squat, push-up, plank".
+
+        Raises:
+            UsageError: neither; with the nearest names, and what to install for words that are not among them.
+        """
+        if self.vocabulary is None or wanted is None or wanted in self.label_sets:
+            return self.label_set(wanted)
+        words = wanted.split(",")
+        if len(words) == 1 and difflib.get_close_matches(wanted, self.label_sets, 1, MISSPELT):
+            return self.label_set(wanted)
+        try:
+            return self.vocabulary.label_set(words, len(self.input.channels))
+        except UsageError as error:
+            sets = ", ".join(self.label_sets)
+            raise UsageError(
+                f"{error}\nbundle {self.name} has the label sets {sets}; `models names` lists names"
+            ) from error
 
     def read_reference(self) -> Reference:
         """The bundle's reference windows and the fp32 network's embeddings of them."""
@@ -212,7 +190,7 @@ def read_manifest(path_or_name: str | Path | None = None) -> Manifest:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{folder}/bundle.json does not follow schema {SCHEMA_VERSION}: {error!r}. {REPAIR}") from error
     models = [model.file for model in manifest.models] + [model.file for model in manifest.lowered]
-    listed = {manifest.reference, manifest.card, *models}
+    listed = {manifest.reference, manifest.card, *models, *((NAMES_FILE, ARRAYS_FILE) if manifest.vocabulary else ())}
     if missing := listed - set(manifest.files):
         raise DataError(f"{folder}/bundle.json gives no SHA-256 for {', '.join(sorted(missing))}. {REPAIR}")
     return manifest
@@ -278,6 +256,7 @@ def parse(folder: Path, table: Mapping[str, Any]) -> Manifest:
         training=dict(table["training"]),
         metrics=dict(table["metrics"]),
         lowered=tuple(parse_lowered(entry) for entry in table.get("lowered", ())),
+        vocabulary=parse_vocabulary(folder, table["vocabulary"], dim) if table.get("vocabulary") else None,
     )
     if manifest.default_label_set not in manifest.label_sets:
         raise ValueError(f"default label set {manifest.default_label_set!r} is not among the label sets")
@@ -292,30 +271,6 @@ def parse_lowered(entry: Mapping[str, Any]) -> LoweredFile:
     return LoweredFile(**{**entry, "operators": tuple(map(str, entry["operators"])), "parity": parity})
 
 
-def parse_label_set(folder: Path, name: str, entry: Mapping[str, Any], dim: int) -> LabelSet:
-    """One label set with its prototypes loaded and checked."""
-    labels = tuple(Label(str(label["name"]), tuple(label["prompts"])) for label in entry["labels"])
-    prototypes = np.load(folder / entry["prototypes"], allow_pickle=False)
-    if prototypes.shape != (len(labels), dim) or prototypes.dtype != np.float32 or not len(labels):
-        raise ValueError(
-            f"prototypes of {name} are {prototypes.dtype}{prototypes.shape}, not float32{(len(labels), dim)}"
-        )
-    if not np.allclose(np.linalg.norm(prototypes, axis=1), 1, atol=1e-3):  # false for NaN as well
-        raise ValueError(f"prototypes of {name} are not of length 1")
-    if entry["temperature"] <= 0:
-        raise ValueError(f"temperature of {name} is {entry['temperature']}")
-    return LabelSet(
-        name=name,
-        labels=labels,
-        prototypes=prototypes,
-        placement=str(entry["placement"]),
-        temperature=float(entry["temperature"]),
-        unknown_threshold=float(entry["unknown_threshold"]),
-        smoothing=Smoothing(**entry["smoothing"]),
-        channels=int(entry["channels"]),
-    )
-
-
 def write_manifest(folder: Path, table: Mapping[str, Any]) -> None:
     """Write `folder/bundle.json` for the files that lie in `folder`, with their hashes and its own digest."""
     files = {
@@ -327,16 +282,3 @@ def write_manifest(folder: Path, table: Mapping[str, Any]) -> None:
     text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
     digest = hashlib.sha256(text.encode()).hexdigest()
     (folder / "bundle.json").write_bytes(text.replace(NO_DIGEST, digest, 1).encode())
-
-
-def label_set_table(labels: LabelSet) -> dict[str, Any]:
-    """A label set as it stands in `bundle.json`."""
-    return {
-        "prototypes": f"prototypes/{labels.name}.npy",
-        "labels": [{"name": label.name, "prompts": list(label.prompts)} for label in labels.labels],
-        "placement": labels.placement,
-        "temperature": labels.temperature,
-        "unknown_threshold": labels.unknown_threshold,
-        "smoothing": asdict(labels.smoothing),
-        "channels": labels.channels,
-    }

@@ -69,22 +69,25 @@ class Recognizer:
     Args:
         bundle: the model.
         info: the stream; its channels are found by name, and a gyroscope is optional.
-        labels: a label set of the bundle; None takes the recording's own, else the bundle's default.
+        labels: a label set of the bundle, or names of activities ("squat, push-up, plank"); None takes the recording's
+            own set, else the bundle's default.
 
     Raises:
-        UsageError: no such label set.
+        UsageError: no such label set, or a name that the bundle does not know.
         DataError: the stream has no accelerometer, or one without gravity.
     """
 
     def __init__(self, bundle: ModelBundle, info: StreamInfo, labels: str | None = None) -> None:
         own = info.labels if info.labels in bundle.label_sets else None
         self.bundle, self.info = bundle, info
-        self.labels = bundle.manifest.label_set(labels or own)
+        self.labels = bundle.manifest.labels(labels or own)
         self._columns = _columns(info, bundle.input.channels[: self.labels.channels])
         self._framer = Framer(bundle.input, replace(info, channels=tuple(info.channels[i] for i in self._columns)))
         self._smoother = Smoother(self.labels.smoothing, len(self.labels.names))
         self._stuck = False
-        if info.placement and info.placement != self.labels.placement:
+        if self.labels.note:
+            self.stats.notes.append(self.labels.note)
+        if info.placement and self.labels.placement not in ("", info.placement):
             worn = f"worn at the {info.placement}, but {self.labels.name} was trained at the {self.labels.placement}"
             self.stats.notes.append(worn)
 

@@ -32,6 +32,7 @@ from mujo_edge.manifest import (
 )
 from mujo_edge.runtimes import open_model
 from mujo_edge.signal import InputSpec, prepare
+from mujo_edge.vocabulary import Name, Vocabulary, write_vocabulary
 from training.command import run
 from training.equalise import equalise
 from training.lower import BACKENDS, left_out
@@ -46,6 +47,7 @@ LEAST_AGREEMENT = 0.99
 LARGEST_INT8_BYTES = 100_000
 LARGEST_ARENA_BYTES = 32 * 1024
 REFERENCE_WINDOWS = 64
+VOCABULARY_ARRAYS = ("prototypes", "weight", "bias")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,13 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What a bundle says besides its models.
+    """What a bundle says besides its models: label sets, and `vocabulary`, names that are known by their words alone.
 
     `training` is the provenance: recipe, seeds, data hashes, "git_commit", and "corpora", one table a
     training set with name, title, licence, open_licence, citation, home, subjects and windows.
     `metrics` may hold "results": tables with dataset, task, metric and value, for the model card's front matter,
-    "held_out": label set -> what `training.calibrate` measured, and "protocol_v1": what `read_results` gives.
+    "held_out": label set -> what `training.calibrate` measured, "names": what `training.names` measured, and
+    "protocol_v1": what `read_results` gives.
     """
 
     label_sets: Sequence[LabelSet]
@@ -75,6 +78,7 @@ class Release:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     name: str = "mujo-student"
     version: str = "0.1.0"
+    vocabulary: Vocabulary | None = None
 
 
 def export_bundle(
@@ -148,6 +152,7 @@ def write_bundle(folder: Path, model: Student, spec: InputSpec, calibration: F32
     (folder / "prototypes").mkdir()
     for labels in release.label_sets:
         np.save(folder / "prototypes" / f"{labels.name}.npy", labels.prototypes)
+    names = write_vocabulary(folder, release.vocabulary) if release.vocabulary else None
     shareable = np.flatnonzero(gate.shareable)
     chosen = shareable[np.linspace(0, len(shareable) - 1, REFERENCE_WINDOWS).round().astype(int)]
     six = np.zeros((REFERENCE_WINDOWS, len(spec.channels), spec.window), np.float32)
@@ -163,6 +168,7 @@ def write_bundle(folder: Path, model: Student, spec: InputSpec, calibration: F32
         "lowered": [asdict(lowered_file) for lowered_file in lowered],
         "label_sets": {labels.name: label_set_table(labels) for labels in release.label_sets},
         "default_label_set": release.default_label_set,
+        "vocabulary": names,
         "reference": "reference.npz",
         "card": "MODEL_CARD.md",
         "training": dict(release.training),
@@ -246,6 +252,9 @@ def save_checkpoint(
 ) -> None:
     """Everything that `export_bundle` takes, in one file that `torch.load(weights_only=True)` accepts."""
     sets = [asdict(labels) | {"prototypes": torch.from_numpy(labels.prototypes)} for labels in release.label_sets]
+    names = asdict(release.vocabulary) if release.vocabulary else None
+    if names:
+        names |= {part: torch.from_numpy(names[part]) for part in VOCABULARY_ARRAYS}
     content = {
         "config": asdict(model.config),
         "state": model.state_dict(),
@@ -254,7 +263,7 @@ def save_checkpoint(
         "gate": torch.from_numpy(gate.x),
         "member": gate.member.tolist(),
         "shareable": torch.from_numpy(gate.shareable),
-        "release": asdict(release) | {"label_sets": sets},
+        "release": asdict(release) | {"label_sets": sets, "vocabulary": names},
     }
     partial = path.with_name(path.name + ".partial")
     torch.save(content, partial)
@@ -279,7 +288,11 @@ def load_checkpoint(path: Path) -> tuple[Student, InputSpec, F32, Gate, Release]
             )
             for entry in content["release"]["label_sets"]
         ]
-        release = Release(**content["release"] | {"label_sets": sets})
+        names = content["release"].get("vocabulary")
+        if names:
+            names |= {part: names[part].numpy() for part in VOCABULARY_ARRAYS}
+            names = Vocabulary(**names | {"names": tuple(Name(**name) for name in names["names"])})
+        release = Release(**content["release"] | {"label_sets": sets, "vocabulary": names})
         gate = Gate(content["gate"].numpy(), np.asarray(content["member"]), content["shareable"].numpy())
         return model.eval(), spec, content["calibration"].numpy(), gate, release
     except Exception as error:  # a damaged pickle may raise anything

@@ -65,6 +65,45 @@ def show(
         console.print(_lowered_table(manifest))
         console.print(*(f"  {model.file}: {model.measured}" for model in manifest.lowered), sep="\n")
     console.print(_labels_table(manifest))
+    if names := manifest.vocabulary:
+        seen = sum(name.trained for name in names.names)
+        console.print(
+            f"and, by their words alone, {len(names.names):,} names, {seen} of them seen in training: "
+            f'stream --labels "squat, push-up, plank"; `models names` lists them, unknown is below '
+            f"{names.unknown_threshold:.2f}",
+            soft_wrap=True,
+        )
+
+
+@models.command()
+def names(
+    words: Annotated[
+        str | None, typer.Argument(metavar="[WORDS]", help="Only names that are like these words.")
+    ] = None,
+    bundle: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Model bundle; see `models list`.")] = None,
+    json: Json = False,
+) -> None:
+    """Activities that a bundle knows by name, for `stream --labels "squat, push-up, plank"`."""
+    from dataclasses import asdict
+
+    from mujo_edge.core import UsageError
+    from mujo_edge.manifest import read_manifest
+
+    manifest = read_manifest(bundle)
+    if manifest.vocabulary is None:
+        raise UsageError(f"bundle {manifest.name} knows its label sets alone: {', '.join(manifest.label_sets)}")
+    found = (
+        manifest.vocabulary.names if words is None else manifest.vocabulary.near(words, len(manifest.vocabulary.names))
+    )
+    if not found:
+        raise UsageError(f"no name of bundle {manifest.name} is like {words!r}; `models names` lists all")
+    if json:
+        _print_json([asdict(name) for name in found])
+        return
+    for name in found:
+        also = f" ({', '.join(name.also)})" if name.also else ""
+        print(f"{name.name}{also}{' *' if name.trained else ''}")
+    print("* seen in training under this name; the others are known by their words alone")
 
 
 @models.command()
@@ -242,6 +281,7 @@ def _summary(manifest: Manifest) -> dict[str, Any]:
             for name, labels in manifest.label_sets.items()
         },
         "default_label_set": manifest.default_label_set,
+        "names": len(manifest.vocabulary.names) if manifest.vocabulary else 0,
         "training": manifest.training,
         "metrics": manifest.metrics,
     }

@@ -40,7 +40,9 @@ def stream(
     speed: option.Speed = "1",
     again: option.Again = False,
     rate: option.Rate = None,
-    labels: Annotated[str | None, typer.Option(metavar="NAME", help="Label set to recognise.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="NAME|A,B,...", help='Label set, or names of activities: "squat,plank".')
+    ] = None,
     bundle: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Model bundle; see `models list`.")] = None,
     runtime: Annotated[str, typer.Option(help="auto, litert, tflite-runtime, executorch or onnx.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
