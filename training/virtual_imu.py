@@ -27,14 +27,25 @@ from training.fimad.clip import IMU_RATE_HZ, JOINTS, PLACEMENTS, Motion
 
 LEAST_FRAMES, LEAST_S = 8, 0.2
 """A quintic spline needs six samples, on the grid of `GRID_HZ` too."""
-CUTOFFS_HZ = tuple(float(f) for f in np.geomspace(3, 30, 11))
+CUTOFFS_HZ = tuple(float(f) for f in np.geomspace(1.5, 30, 16))
+DERIVATIVE = 0.5
+"""Share of the cutoff that suits the joints' positions which suits their second derivative; measured on UTD-MHAD."""
+HUBER, JITTER_M = 2.0, 0.001
+"""A joint further from its smooth track than this many median distances is believed less; distances count from 1 mm."""
 GRID_HZ = 100.0
 """Orientations are splined on a grid at least this fine, whatever rate is asked."""
-TWIST_S = 0.05
+TWIST_S = 0.1
 """Time constant of the smoothing of a limb's twist while the limb is bent at a right angle; it grows as the limb
 straightens and tells less of its twist."""
-STRAIGHT = 0.15
-"""Sine of the bend below which the trunk, rather than the bend, says how a limb is twisted."""
+ARM, LEG = 0.6, 1.5
+"""How much the trunk, rather than the limb's bend, says of its twist while it is straight, and the sine of the bend at
+which that has faded to a third. Legs turn little about themselves, and their knees' planes are seen badly."""
+CHAINS = tuple(
+    (f"{side}_{parent}", f"{side}_{child}")
+    for side in ("left", "right")
+    for parent, child in (("shoulder", "elbow"), ("elbow", "wrist"), ("hip", "knee"), ("knee", "ankle"))
+)
+"""Bones of constant length, from the trunk outwards."""
 
 Track = Callable[[str], F64]
 """(n, 3) of a joint by name."""
@@ -55,26 +66,47 @@ def penalty(n: int) -> F64:
     return bands
 
 
-def smooth(x: F64, rate_hz: float, cutoff_hz: float) -> F64:
-    """(n, C) -> the same, by penalised least squares on third differences: zero phase, polynomials of the second
-    degree unchanged, also at the ends. An amplitude is halved at `cutoff_hz` (Eilers, Anal. Chem. 75, 2003; the
-    discrete form of Woltring's quintic smoothing spline, Adv. Eng. Software 8, 1986)."""
+def smooth(x: F64, rate_hz: float, cutoff_hz: float, weight: F64 | None = None) -> F64:
+    """(n, C) -> the same, by least squares with `weight` (n,), penalised on third differences: zero phase, parabolas
+    unchanged, also at the ends. An amplitude is halved at `cutoff_hz` (Eilers, Anal. Chem. 75, 2003; the discrete form
+    of Woltring's quintic smoothing spline, Adv. Eng. Software 8, 1986)."""
     bands = penalty(len(x)) / (2 * np.sin(np.pi * min(cutoff_hz / rate_hz, 0.5))) ** 6
-    bands[3] += 1
-    return solveh_banded(bands, x)
+    weight = np.ones(len(x)) if weight is None else weight
+    bands[3] += weight
+    return solveh_banded(bands, weight[:, None] * x)
+
+
+def smooth_joint(x: F64, rate_hz: float, cutoff_hz: float) -> F64:
+    """`smooth` of one joint (n, 3) that lets single jumps of a tracker pass by: Huber's weights, four rounds."""
+    weight = np.ones(len(x))
+    for _ in range(4):
+        track = smooth(x, rate_hz, cutoff_hz, weight)
+        distance = np.linalg.norm(x - track, axis=1)
+        usual = max(float(np.median(distance)), JITTER_M)
+        weight = np.minimum(1, HUBER * usual / np.maximum(distance, 1e-12))
+    return track
 
 
 def choose_cutoff(x: F64, rate_hz: float) -> float:
     """The cutoff (Hz) at which what is smoothed away of (n, C) looks most like noise: least generalised
-    cross-validation score (Craven & Wahba, Numer. Math. 31, 1979); infinite where nothing is to be smoothed."""
+    cross-validation score (Craven & Wahba, Numer. Math. 31, 1979)."""
     n = len(x)
-    scores = []
     frequencies = 2 * np.sin(np.pi * np.arange(n) / (2 * n))
+    scores = []
     for cutoff_hz in CUTOFFS_HZ:
         strength = (2 * np.sin(np.pi * min(cutoff_hz / rate_hz, 0.5))) ** -6
         left = n - (1 / (1 + strength * frequencies**6)).sum()
-        scores.append(n * ((x - smooth(x, rate_hz, cutoff_hz)) ** 2).sum() / left**2)
+        scores.append(((x - smooth(x, rate_hz, cutoff_hz)) ** 2).sum() / left**2)
     return CUTOFFS_HZ[int(np.argmin(scores))]
+
+
+def stiffen(x: F64) -> F64:
+    """Joints (n, 20, 3) with the limbs' bones at their median lengths, each bone's direction kept."""
+    rigid = x.copy()
+    for parent, child in ((JOINTS.index(a), JOINTS.index(b)) for a, b in CHAINS):
+        bone = x[:, child] - x[:, parent]
+        rigid[:, child] = rigid[:, parent] + np.median(np.linalg.norm(bone, axis=1)) * unit(bone)
+    return rigid
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +152,10 @@ def limb_twist(along: F64, seen: F64, rate_hz: float) -> F64:
     return twist.real[:, None] * first + twist.imag[:, None] * second
 
 
-def bent(hinge: F64, usual: F64) -> F64:
-    """What shows a limb's twist: its hinge (n, 3), as long as the sine of its bend; while it is straight, the `usual`."""
-    bend = (hinge**2).sum(1, keepdims=True)
-    return hinge + STRAIGHT * np.exp(-bend / STRAIGHT**2) * usual
+def bent(hinge: F64, usual: F64, straight: float) -> F64:
+    """What shows a limb's twist: its hinge (n, 3), as long as the sine of its bend, and while it is straight the
+    `usual` direction, fading with the bend."""
+    return hinge + straight * np.exp(-(hinge**2).sum(1, keepdims=True) / straight**2) * usual
 
 
 def trunk_left(joints: Track) -> F64:
@@ -142,7 +174,7 @@ def forearm(side: str) -> Callable[[Track, float], F64]:
         # A straight arm: hanging, the back of the hand looks outwards; stretched out sideways, it looks up.
         outwards = sign * unit(joints("left_shoulder") - joints("right_shoulder"))
         up = unit(joints("neck") - joints("spine"))
-        back = limb_twist(lower, bent(hinge, outwards + 0.3 * up), rate_hz)
+        back = limb_twist(lower, bent(hinge, outwards + 0.1 * up, ARM), rate_hz)
         x = sign * lower
         return np.stack([x, np.cross(back, x), back], 2)
 
@@ -156,7 +188,7 @@ def leg(side: str, part: str) -> Callable[[Track, float], F64]:
         hip, knee, ankle = (joints(f"{side}_{name}") for name in ("hip", "knee", "ankle"))
         thigh, shank = unit(knee - hip), unit(ankle - knee)
         y = -(thigh if part == "thigh" else shank)
-        x = limb_twist(y, bent(np.cross(thigh, shank), trunk_left(joints)), rate_hz)
+        x = limb_twist(y, bent(np.cross(thigh, shank), trunk_left(joints), LEG), rate_hz)
         return np.stack([x, y, np.cross(x, y)], 2)
 
     return frame
@@ -217,8 +249,8 @@ def virtual_imu(motion: Motion, placement: str, rate_hz: float = IMU_RATE_HZ, cu
     found = virtual_imus(motion, (placement,), rate_hz, cutoff_hz)
     if placement not in found:
         raise DataError(
-            f"this motion has no virtual IMU at {placement}: it needs {LEAST_FRAMES} frames and {LEAST_S} s of known 3-D joints "
-            f"{', '.join(MOUNTS[placement].joints)}"
+            f"this motion has no virtual IMU at {placement}: it needs {LEAST_FRAMES} frames and {LEAST_S} s "
+            f"of known 3-D joints {', '.join(MOUNTS[placement].joints)}"
         )
     return found[placement]
 
@@ -242,18 +274,19 @@ def virtual_imus(
     used = sorted({joint for mount in wanted.values() for joint in mount.joints})
     if not used:
         return {}
-    tracks = x[:, [JOINTS.index(name) for name in used]].reshape(len(x), -1)
+    x = stiffen(x)[:, [JOINTS.index(name) for name in used]]
     if cutoff_hz is None:
-        cutoff_hz = choose_cutoff(tracks, motion.rate_hz)
-    tracks = smooth(tracks, motion.rate_hz, min(cutoff_hz, rate_hz / 2))
+        cutoff_hz = DERIVATIVE * choose_cutoff(x.reshape(len(x), -1), motion.rate_hz)
+    cutoff_hz = min(cutoff_hz, rate_hz / 2)
+    tracks = np.stack([smooth_joint(joint, motion.rate_hz, cutoff_hz) for joint in x.swapaxes(0, 1)], 1)
     times = np.arange(len(x)) / motion.rate_hz
     spline = make_interp_spline(times, tracks, k=5)
     every = int(np.ceil(GRID_HZ / rate_hz))
     count = int(np.floor(times[-1] * rate_hz + 1e-6)) + 1
     grid = np.arange((count - 1) * every + 1) / (rate_hz * every)
     at = np.minimum(grid, times[-1])
-    places = dict(zip(used, spline(at).reshape(len(grid), -1, 3).swapaxes(0, 1), strict=True))
-    pulls = dict(zip(used, spline(at[::every], 2).reshape(count, -1, 3).swapaxes(0, 1), strict=True))
+    places = dict(zip(used, spline(at).swapaxes(0, 1), strict=True))
+    pulls = dict(zip(used, spline(at[::every], 2).swapaxes(0, 1), strict=True))
     up = np.array([0, 0, STANDARD_GRAVITY])
     made = {}
     for placement, mount in wanted.items():

@@ -42,11 +42,11 @@ def standing(t: np.ndarray) -> Points:
 
 
 def crouching(t: np.ndarray) -> Points:
-    """The same with elbows and knees bent by about 60 degrees, so that every limb shows its twist."""
+    """The same with elbows at right angles and knees bent by 60 degrees, so that every limb shows its twist."""
     points = standing(t)
     for side in ("left", "right"):
-        points[f"{side}_wrist"] = points[f"{side}_elbow"] + [0.21, 0, -0.13]
-        points[f"{side}_hand"] = points[f"{side}_elbow"] + [0.28, 0, -0.17]
+        points[f"{side}_wrist"] = points[f"{side}_elbow"] + [0.25, 0, 0]
+        points[f"{side}_hand"] = points[f"{side}_elbow"] + [0.33, 0, 0]
         points[f"{side}_knee"] = points[f"{side}_hip"] + [0.22, 0, -0.39]
         points[f"{side}_ankle"] = points[f"{side}_knee"] + [-0.2, 0, -0.35]
     return points
@@ -96,7 +96,8 @@ def wander(t: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("rate_hz", [20.0, 50.0, 104.0])
 @pytest.mark.parametrize("frames_hz", [25.0, 30.0, 120.0])
 def test_a_rigid_body_that_tumbles_through_space(frames_hz: float, rate_hz: float):
-    """Every placement, lever arms included; the ends too, where a spline knows least."""
+    """Every placement, lever arms included; the ends too, where a spline knows least. A limb's twist is smoothed more
+    than the rest, so that limbs are not as exact as the trunk."""
     t = times(3, frames_hz)
     found = virtual_imus(motion(move(crouching(t), tumble(t), wander(t)), frames_hz), rate_hz=rate_hz)
     assert set(found) == set(PLACEMENTS)
@@ -105,9 +106,10 @@ def test_a_rigid_body_that_tumbles_through_space(frames_hz: float, rate_hz: floa
         assert x.dtype == np.float32
         assert x.shape == (round(3 * rate_hz) + 1, 6)
         error = np.abs(x - expected[placement])
-        inner = error[len(x) // 15 : -len(x) // 15]
-        assert inner[:, :3].max() < 0.1, placement
-        assert inner[:, 3:].max() < 0.02, placement
+        inner = error[len(x) // 6 : -len(x) // 6]
+        trunk = placement in ("chest", "hip")
+        assert inner[:, :3].max() < (0.01 if trunk else 0.15), placement
+        assert inner[:, 3:].max() < (0.003 if trunk else 0.07), placement
         assert error[:, :3].max() < 1.0, placement
         assert error[:, 3:].max() < 0.3, placement
 
@@ -172,7 +174,7 @@ def test_turning_about_the_vertical(w: float):
 def test_an_arm_that_swings_is_a_pendulum(side: str, hertz: float):
     """Swung by theta = A sin(2 pi f t) about the shoulder with the elbow held bent: gravity turns by theta, and a place
     r from the pivot feels -theta'^2 r towards it and theta'' across."""
-    amplitude, w, frames_hz, bend = 0.7, 2 * np.pi * hertz, 60.0, 0.8
+    amplitude, w, frames_hz, bend = 0.7, 2 * np.pi * hertz, 60.0, 1.5
     t = times(4, frames_hz)
     points = standing(t)
     shoulder = points[f"{side}_shoulder"]
@@ -194,7 +196,7 @@ def test_an_arm_that_swings_is_a_pendulum(side: str, hertz: float):
     across = lower[2] * forward - lower[0] * upward
     expected = np.stack([sign * along, across, 0 * s, 0 * s, 0 * s, -sign * rate], 1)
     middle = slice(10, -10)
-    np.testing.assert_allclose(x[middle, :3], expected[middle, :3], atol=0.05 * hertz**2)
+    np.testing.assert_allclose(x[middle, :3], expected[middle, :3], atol=0.05 * (1 + hertz**2))
     np.testing.assert_allclose(x[middle, 3:], expected[middle, 3:], atol=0.02 * hertz)
 
 
