@@ -76,13 +76,11 @@ def parse_asf(text: str) -> Skeleton:
         head = {line.split()[0].lower(): line.split()[1:] for line in sections["root"]}
         blocks = [fields(block) for block in "\n".join(sections["bonedata"]).split("begin")[1:]]
         found = {block["name"][0]: block for block in blocks}
-        pairs = {
-            child: words[0] for line in sections["hierarchy"] if len(words := line.split()) > 1 for child in words[1:]
-        }
-        names = [child for line in sections["hierarchy"] for child in line.split()[1:]]
+        lines = [line.split() for line in sections["hierarchy"]]
+        parents = [(child, words[0]) for words in lines for child in words[1:]]
         root_dof = tuple(word.lower() for word in head["order"])
         root = Bone("", np.zeros(3), turned(head["orientation"], head["axis"][0], degrees), head["axis"][0].lower(), ())
-        bones = {name: bone(found[name], pairs[name], metres, degrees) for name in names}
+        bones = {name: bone(found[name], parent, metres, degrees) for name, parent in parents}
     except (KeyError, ValueError, IndexError) as error:
         raise DataError(f"no whole ASF skeleton ({error!r}). Fetch the file again") from None
     if set(root_dof) != {"tx", "ty", "tz", *TURNS} or not all(set(b.dof) <= set(TURNS) for b in bones.values()):
@@ -103,7 +101,7 @@ def split_sections(text: str) -> dict[str, list[str]]:
         line = raw.split("#")[0].strip()
         if line.startswith(":"):
             lines = sections.setdefault(line[1:].split()[0], [])
-        elif line and line not in ("begin", "end") or line == "begin":
+        elif line and line != "end":
             lines.append(line)
     return sections
 

@@ -11,7 +11,6 @@ from training.fimad.clip import JOINTS, Motion
 
 DERIVED = ("pelvis", "spine")
 """Joints that `motion` makes of the others: trackers and mocap models put them in different places."""
-GIVEN = tuple(joint for joint in JOINTS if joint not in DERIVED)
 LEG_M = (0.4, 1.3)
 """Thigh and shank of anybody from a child to a giant: a leg outside tells of a wrong unit."""
 
@@ -19,19 +18,21 @@ LEG_M = (0.4, 1.3)
 def motion(joints: Mapping[str, F64], rate_hz: float, trunk: Sequence[F64] = ()) -> Motion:
     """Named joints (n, 3) in metres, z up, right-handed -> `Motion`.
 
-    `joints` has all names of `GIVEN`. The pelvis is the middle of the hips. The spine is half way along the trunk:
-    from the pelvis over `trunk`, joints (n, 3) in upward order, to the neck. Raises `DataError` for fewer than two
-    frames, values that are not finite, a rate that is not positive and legs of no human length.
+    Joints that `joints` lacks are not known (NaN). The pelvis is the middle of the hips. The spine is half way along
+    the trunk: from the pelvis over `trunk`, joints (n, 3) in upward order, to the neck. Raises `DataError` for fewer
+    than two frames, values that are not finite, a rate that is not positive and legs of no human length.
     """
-    x = np.empty((len(joints["neck"]), len(JOINTS), 3))
-    for joint in GIVEN:
-        x[:, JOINTS.index(joint)] = joints[joint]
+    x = np.full((len(joints["neck"]), len(JOINTS), 3), np.nan)
+    for joint, at in joints.items():
+        if joint in JOINTS:
+            x[:, JOINTS.index(joint)] = at
     pelvis = (joints["left_hip"] + joints["right_hip"]) / 2
     x[:, JOINTS.index("pelvis")] = pelvis
     x[:, JOINTS.index("spine")] = half_way(np.stack([pelvis, *trunk, joints["neck"]]))
     if len(x) < 2 or not rate_hz > 0:
         raise DataError(f"{len(x)} frames at {rate_hz:g} Hz are no motion. Leave this file out")
-    if not np.isfinite(x).all():
+    given = [JOINTS.index(joint) for joint in (*joints, *DERIVED) if joint in JOINTS]
+    if not np.isfinite(x[:, given]).all():
         raise DataError("some joints have no finite position. Leave this file out")
     leg_m = float(np.median([leg_length(joints, side) for side in ("left", "right")]))
     if not LEG_M[0] < leg_m < LEG_M[1]:

@@ -33,12 +33,12 @@ ACTIONS = (
     "torso twist",
     "side reach",
     "boxing",
-    "up and down",
+    "bend down and reach up",
     "toe touch with one hand",
     "side bend",
     "toe touch with both hands",
 )
-"""The README's `ActionNames` in plain words."""
+"""The README's `ActionNames` in plain words; its "UpDown" takes the hands from the floor to above the head."""
 
 
 def read(path: Path, labels: str, amc: str, asf: str | None) -> Iterator[Take]:
