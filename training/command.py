@@ -11,12 +11,12 @@ import typer
 from mujo_edge.core import MujoError
 
 
-def run(function: Callable[..., Any]) -> None:
-    """Run `function` as a Typer command and end the process with its exit code; 130 after Ctrl-C."""
+def step(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` as a Typer command takes it: it ends the process with its exit code, 130 after Ctrl-C."""
 
     # Inside the command: Typer would end it without a word on Ctrl-C.
     @wraps(function)
-    def step(*args: Any, **options: Any) -> None:
+    def guarded(*args: Any, **options: Any) -> None:
         try:
             function(*args, **options)
         except MujoError as error:
@@ -26,4 +26,9 @@ def run(function: Callable[..., Any]) -> None:
             typer.echo("stopped; the same command goes on from here", err=True)
             raise typer.Exit(130) from None
 
-    typer.run(step)
+    return guarded
+
+
+def run(function: Callable[..., Any]) -> None:
+    """Run `function` as the only Typer command of a program; see `step`."""
+    typer.run(step(function))

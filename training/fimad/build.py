@@ -35,13 +35,15 @@ DIED = "the process that read it died; the machine may have run out of memory. T
 
 @dataclass(slots=True)
 class Progress:
-    """What became of one source so far. `seconds` are those that its new tasks took, added up over processes."""
+    """What became of one source so far: its tasks, those done in earlier builds and in this one, and their clips.
+    `seconds` are those that the new tasks took, added up over processes."""
 
     source: Source
     tasks: int = 0
     done_before: int = 0
     done: int = 0
     clips: int = 0
+    new_clips: int = 0
     seconds: float = 0.0
     failures: list[tuple[str, str]] = field(default_factory=list)
 
@@ -62,7 +64,6 @@ def build(
     `retry` does tasks again that had failures. `report` is told when a task is done. Raises `DataError` where not one
     clip could be made.
     """
-    out.mkdir(parents=True, exist_ok=True)
     results = []
     for source, path in sources:
         progress = Progress(source)
@@ -80,8 +81,7 @@ def do_tasks(
     source: Source, path: Path, out: Path, jobs: int, engine: Engine, retry: bool, progress: Progress, report: Report
 ) -> list[Path]:
     """The parts of all tasks of a source, in their order, made where they were not there."""
-    folder = out / "parts" / source.name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made(out / "parts" / source.name)
     seen: dict[Path, str | list[object]] = {}
     tasks = list(source.tasks(path))
     places = {task.id: folder / f"{digest(task.id)}-{fingerprint(task, source, seen)}.parquet" for task in tasks}
@@ -93,6 +93,7 @@ def do_tasks(
             waiting.append(task)
         else:
             progress.done_before += 1
+            progress.clips += about["clips"]
             progress.failures += [(where, what) for where, what in about["failures"]]
     report(progress)
     for task, result in engine(partial(read_task, licence=source.licence), waiting, jobs):
@@ -102,12 +103,19 @@ def do_tasks(
             old.unlink()
         progress.done += 1
         progress.clips += part.clips
+        progress.new_clips += part.clips
         progress.seconds += part.seconds
         if part.failures:
             progress.failures += part.failures
             log_failures(out, progress)
         report(progress)
     return list(places.values())
+
+
+def made(folder: Path) -> Path:
+    """`folder`, made where it is not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -176,8 +184,9 @@ def make_shards(source: Source, parts: Sequence[Path], out: Path, progress: Prog
     before = json.loads(state.read_text()) if state.exists() else {}
     if before.get("made_from") != made_from or not all((out / name).exists() for name in before["shards"]):
         split = dict(reversed([*zip(names, splits(names, subjects, given), strict=True)]))
-        made = write_shards(out, source.name, whole(parts, split), {"source": source.name, "citation": source.citation})
-        write_whole(state, json.dumps({"made_from": made_from, "shards": [path.name for path in made]}).encode())
+        note = {"source": source.name, "citation": source.citation}
+        shard_files = write_shards(out, source.name, whole(parts, split), note)
+        write_whole(state, json.dumps({"made_from": made_from, "shards": [path.name for path in shard_files]}).encode())
     return len(set(names))
 
 

@@ -56,7 +56,7 @@ def pack(
     """The part of a task of these clips and failures; the latter also go into the metadata of its rows."""
     rows = io.BytesIO()
     table = with_splits(encode(clips, task), splits)
-    with Writer(rows, {"task": task, "failures": failures, "seconds": round(seconds, 3)}) as writer:
+    with Writer(rows, {"task": task, "clips": len(clips), "failures": failures}) as writer:
         writer.write(table)
     return Part(rows.getvalue(), len(clips), tuple(failures), seconds)
 

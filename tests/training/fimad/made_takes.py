@@ -73,7 +73,7 @@ class Told:
 
 def read_person(told: Told, person: int) -> Iterator[Take]:
     """Four takes of one person; a file that says "broken" cannot be read after the first of them, one that says
-    "odd" has a take that is no motion, "bug" raises what no reader should, "die" ends the process, and "wait" waits."""
+    "odd" has a take that is no motion, "bug" raises what no reader should, "die" ends the process."""
     words = told.path.read_text().split()
     record = told.path.with_name("calls.log")
     with record.open("a") as file:
@@ -85,8 +85,7 @@ def read_person(told: Told, person: int) -> Iterator[Take]:
             raise IndexError("list index out of range")
         if number == 1 and "die" in words:
             os._exit(9)
-        if "wait" in words:
-            time.sleep(0.5)
+        time.sleep(float(os.environ.get("MADE_TAKE_S", "0")))
         x = squats(3, 30, 10 * person + number)
         if number == 2 and "odd" in words:
             x[:] = np.nan

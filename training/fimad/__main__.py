@@ -1,0 +1,223 @@
+"""`python -m training.fimad`: list the sources of clips, build shards from them, count and look at what was built."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from mujo_edge.core import DataError, UsageError
+from training.command import step
+from training.corpora.registry import data_root
+from training.fimad import build as builder
+from training.fimad import inspect as inspection
+from training.fimad.clip import Source
+from training.fimad.engine import engine
+from training.fimad.sources import sources
+from training.fimad.towers import DEFAULT
+from training.fimad.video import Options
+from training.provenance import describe
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+console = Console(stderr=True)
+OUT = Path("runs/fimad")
+SHOWN = 5
+"""Failures printed in full; all are in `failures.jsonl`."""
+
+Data = Annotated[Path | None, typer.Option("--data", help="Folder of the data sets.  [default: $MUJO_DATA]")]
+Manifests = Annotated[
+    list[Path] | None, typer.Option("--manifest", help="A CSV or JSON list of clips of your own videos; repeatable.")
+]
+Shards = Annotated[Path, typer.Argument(help="Folder of the shards.")]
+
+
+def located(every: dict[str, Source], root: Path) -> dict[str, Path | None]:
+    """Where each source lies under `root`, None for those that are not here."""
+    return {name: source.find(root) for name, source in every.items()}
+
+
+@app.command("list")
+@step
+def list_sources(data: Data = None, manifest: Manifests = None) -> None:
+    """Say which sources are here, what is missing in them, and who may use them."""
+    root, every = data or data_root(), sources(manifests=manifest or ())
+    table = Table("source", "clips from", "tasks", "licence", "where", box=SIMPLE_HEAD)
+    notes = []
+    for name, path in located(every, root).items():
+        source = every[name]
+        tasks = "" if path is None else str(len(list(source.tasks(path))))
+        where = "not here" if path is None else str(path)
+        table.add_row(name, *(escape(cell) for cell in (source.title, tasks, source.licence, where)))
+        notes += [f"{name}: {note}" for note in source.notes(path)] if path else []
+    Console().print(table)
+    for note in notes:
+        Console().print(escape(note), highlight=False)
+
+
+@app.command()
+@step
+def build(
+    out: Annotated[Path, typer.Argument(help="Folder for the shards.")] = OUT,
+    source: Annotated[
+        list[str] | None, typer.Option(help="A source; repeatable.  [default: all that are here]")
+    ] = None,
+    manifest: Manifests = None,
+    data: Data = None,
+    tower: Annotated[str, typer.Option(help="Image tower for videos and photos, or none.")] = DEFAULT,
+    weights: Annotated[Path | None, typer.Option(help="Your weights of a timm or CLIP tower.")] = None,
+    pose: Annotated[bool, typer.Option(help="Estimate the pose in videos.")] = True,
+    jobs: Annotated[int, typer.Option(min=1, help="How many tasks at a time.")] = os.cpu_count() or 1,
+    where: Annotated[str, typer.Option("--engine", help="processes, or ray ($RAY_ADDRESS, else local).")] = "processes",
+    retry: Annotated[bool, typer.Option("--retry", help="Do tasks again that had failures.")] = False,
+    timings: Annotated[Path | None, typer.Option(help="Write clips per second to this JSON file.")] = None,
+) -> None:
+    """Turn every source into shards of clips; what was done before is not done again."""
+    chosen_engine = engine(where)
+    every = sources(Options(None if tower == "none" else tower, weights, pose), manifest or ())
+    chosen = choose(every, data or data_root(), source)
+    # Each worker has its share of the cores.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+    for found, path in chosen:
+        for note in found.notes(path):
+            console.print(f"{escape(found.name)}: {escape(note)}", highlight=False)
+    settings = {"tower": tower, "weights": weights and str(weights), "pose": pose, "jobs": jobs, "engine": where}
+    given = {s.name: {"path": str(path), "licence": s.licence, "citation": s.citation} for s, path in chosen}
+    builder.write_whole(
+        builder.made(out) / "build.json", as_json(describe({"settings": settings, "sources": given}, ()))
+    )
+    start_s = time.perf_counter()
+    with progress() as report:
+        results = builder.build(chosen, out, jobs, chosen_engine, retry, report)
+    seconds = time.perf_counter() - start_s
+    if timings:
+        builder.write_whole(timings, as_json(speed(results, seconds, settings)))
+    show(builder.stats(out))
+    failures = [(r.source.name, *failure) for r in results for failure in r.failures]
+    for name, at, what in failures[:SHOWN]:
+        console.print(f"left out: {escape(name)}: {escape(at)}: {escape(what)}", highlight=False)
+    if failures:
+        console.print(f"{len(failures):,} left out, all in {escape(str(out / builder.FAILURES))}", highlight=False)
+
+
+def choose(every: dict[str, Source], root: Path, names: list[str] | None) -> list[tuple[Source, Path]]:
+    """The sources of those names with where they lie, else all that are here.
+
+    Raises `UsageError` for a name that no source has, `DataError` for one that is not here.
+    """
+    if unknown := set(names or ()) - set(every):
+        raise UsageError(f"no source is called {sorted(unknown)[0]!r}. Choose from: {', '.join(every)}")
+    places = located({name: every[name] for name in names or every}, root)
+    if names and (missing := [name for name, path in places.items() if path is None]):
+        raise DataError(f"{every[missing[0]].title} was not found under {root}. It is at {every[missing[0]].home}")
+    found = [(every[name], path) for name, path in places.items() if path]
+    if not found:
+        raise DataError(f"no source of clips was found under {root}. Set MUJO_DATA, or give --manifest")
+    return found
+
+
+@contextmanager
+def progress() -> Iterator[builder.Report]:
+    """A bar for every source: tasks done, time left, clips and what had to be left out."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[clips]:,} clips, {task.fields[failures]:,} left out"),
+    )
+    with Progress(*columns, console=console) as bars:
+        bar: dict[str, Any] = {}
+
+        def report(state: builder.Progress) -> None:
+            name = state.source.name
+            if name not in bar:
+                bar[name] = bars.add_task(name, total=state.tasks, completed=state.done_before, clips=0, failures=0)
+            done = state.done_before + state.done
+            bars.update(bar[name], completed=done, clips=state.clips, failures=len(state.failures))
+
+        yield report
+
+
+def speed(results: list[builder.Progress], seconds: float, settings: dict[str, Any]) -> dict[str, Any]:
+    """Clips per second of wall time, tasks done before not counted, and worker seconds by source."""
+    clips = sum(r.new_clips for r in results)
+    return {
+        **settings,
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        "clips": clips,
+        "wall_s": round(seconds, 2),
+        "clips_per_s": round(clips / seconds, 3),
+        "sources": {
+            r.source.name: {"tasks": r.done, "clips": r.new_clips, "worker_s": round(r.seconds, 2)} for r in results
+        },
+    }
+
+
+def as_json(content: dict[str, Any]) -> bytes:
+    """Text of a JSON file."""
+    return (json.dumps(content, indent=1) + "\n").encode()
+
+
+@app.command()
+@step
+def stats(folder: Shards = OUT) -> None:
+    """Count clips, people, titles, hours and modalities of every corpus in the shards."""
+    show(builder.stats(folder))
+
+
+def show(numbers: dict[str, dict[str, Any]]) -> None:
+    """Print the numbers of `build.stats` as a table, with their sum where it means something."""
+    columns = ["clips", "train", "val", "people", "titles", "hours", "imu", "pose", "video", "text"]
+    table = Table("corpus", box=SIMPLE_HEAD)
+    for name in columns:
+        table.add_column(name, justify="right")
+    table.add_column("licence")
+    for corpus, row in numbers.items():
+        table.add_row(
+            corpus, *(f"{row[name]:,.2f}" if name == "hours" else f"{row[name]:,}" for name in columns), row["licence"]
+        )
+    sums = {name: sum(row[name] for row in numbers.values()) for name in columns}
+    cells = [
+        "" if n in ("people", "titles") else f"{sums[n]:,.2f}" if n == "hours" else f"{sums[n]:,}" for n in columns
+    ]
+    table.add_section()
+    table.add_row("all", *cells)
+    Console().print(table)
+
+
+@app.command()
+@step
+def inspect(
+    clip: Annotated[str, typer.Argument(help="A clip's id, or a part of it that no other has.")],
+    folder: Annotated[Path, typer.Option("--shards", help="Folder of the shards.")] = OUT,
+    out: Annotated[Path | None, typer.Option(help="Image file to draw.  [default: CLIP.png]")] = None,
+    data: Data = None,
+    manifest: Manifests = None,
+) -> None:
+    """Draw one clip: frames where the video is at hand, skeleton, IMU and texts."""
+    found, task = inspection.find(folder, clip)
+    source = sources(manifests=manifest or ()).get(found.corpus)
+    path = source and source.find(data or data_root())
+    seen = inspection.pictures(source, path, task) if source and path else []
+    target = out or Path(found.id.replace("/", "-")).with_suffix(".png")
+    inspection.draw(found, seen, target)
+    console.print(f"Drew {escape(found.id)} to {escape(str(target))}", highlight=False)
+
+
+if __name__ == "__main__":
+    app()
