@@ -1,6 +1,6 @@
 """The whole offline path: `python -m training.run --recipe tiny` (minutes) or `--recipe base` (the shipped bundle).
 
-pretrain (teacher, its modalities in one space) -> distill (student) -> calibrate (label sets) -> quantise, export, gates
+pretrain (teacher, in the joint space) -> distill (student) -> calibrate (label sets) -> quantise, export, gates
 -> bundle -> the shipped recording played through it. Training whose result lies in `--out` and was made with
 the same settings and data is not run again; training that was killed goes on from its last checkpoint.
 """
