@@ -118,15 +118,13 @@ class ClipPool:
 
     @property
     def shared(self) -> Tensor:
-        """(N,) how long all modalities of a clip last, in frames of the pose's rate; 0 for text alone."""
+        """(N,) how long the IMU and the pose of a clip both last, or else its video, in frames of the pose's rate; 0
+        for text alone. The video's rate is too coarse to cut the others by."""
         longest = torch.iinfo(torch.int64).max
-        frames = torch.full((len(self),), longest)
         owner = torch.repeat_interleave(torch.arange(len(self)), self.streams.lengths)
+        frames = torch.where(self.pose.lengths > 0, self.pose.lengths, longest)
         frames = frames.scatter_reduce(0, owner, self.imu.lengths[self.streams.x] // IMU_PER_POSE, "amin")
-        video = (self.video.lengths * (POSE_RATE_HZ / VIDEO_RATE_HZ)).long()
-        for lengths in (self.pose.lengths, video):
-            frames = torch.where(lengths > 0, frames.minimum(lengths), frames)
-        return torch.where(frames == longest, 0, frames)
+        return torch.where(frames < longest, frames, (self.video.lengths * (POSE_RATE_HZ / VIDEO_RATE_HZ)).long())
 
     def draw(self, n: int, config: DrawConfig, generator: torch.Generator) -> tuple[Tensor, Windows]:
         """(n,) clips by weight, and a window of each at a random time, placement and sentence, changed at random."""
