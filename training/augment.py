@@ -25,14 +25,19 @@ class AugmentConfig:
     mirror_probability: float = 0.5
 
 
-def rotations(n: int, sd_deg: float, generator: torch.Generator) -> Tensor:
-    """(n, 3, 3) rotations about uniformly drawn axes, angle normal with `sd_deg` (Rodrigues' formula)."""
-    axis = torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=1)
-    angle = (torch.randn(n, generator=generator) * sd_deg * pi / 180)[:, None, None]
+def turns(axis: Tensor, angle: Tensor) -> Tensor:
+    """(n, 3, 3) rotations about unit vectors (n, 3) by `angle` (n,) rad (Rodrigues' formula)."""
+    angle = angle[:, None, None]
     x, y, z = axis.unbind(1)
-    zero = torch.zeros(n)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).view(n, 3, 3)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).view(-1, 3, 3)
     return torch.eye(3) + torch.sin(angle) * cross + (1 - torch.cos(angle)) * cross @ cross
+
+
+def rotations(n: int, sd_deg: float, generator: torch.Generator) -> Tensor:
+    """(n, 3, 3) rotations about uniformly drawn axes, angle normal with `sd_deg`."""
+    axis = torch.nn.functional.normalize(torch.randn(n, 3, generator=generator), dim=1)
+    return turns(axis, torch.randn(n, generator=generator) * sd_deg * pi / 180)
 
 
 def resample_time(x: Tensor, tempo: Tensor, shift: Tensor) -> Tensor:

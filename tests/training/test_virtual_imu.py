@@ -110,8 +110,8 @@ def test_a_rigid_body_that_tumbles_through_space(frames_hz: float, rate_hz: floa
         trunk = placement in ("chest", "hip")
         assert inner[:, :3].max() < (0.01 if trunk else 0.15), placement
         assert inner[:, 3:].max() < (0.003 if trunk else 0.07), placement
-        assert error[:, :3].max() < 1.0, placement
-        assert error[:, 3:].max() < 0.3, placement
+        assert error[:, :3].max() < 2.0, placement
+        assert error[:, 3:].max() < (0.05 if trunk else 0.6), placement
 
 
 @pytest.mark.parametrize("rate_hz", [20.0, 50.0, 200.0])
