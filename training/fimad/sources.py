@@ -8,6 +8,7 @@ from pathlib import Path
 from mujo_edge.core import UsageError
 from training.fimad import manifest, metadata, photos
 from training.fimad.clip import Source
+from training.fimad.skeletons import hdm05, mocap6, ui_prmd, utd_mhad
 from training.fimad.video import Options
 
 
@@ -22,6 +23,10 @@ def sources(options: Options | None = None, manifests: Iterable[Path] = ()) -> d
         for source in (
             metadata.source(options),
             manifest.gymnai_source(options),
+            hdm05.SOURCE,
+            mocap6.SOURCE,
+            ui_prmd.SOURCE,
+            utd_mhad.SOURCE,
             photos.source(options),
         )
     }

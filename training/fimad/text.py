@@ -109,6 +109,8 @@ SMALL_WORDS = r"(?:with|without|to|on|onto|of|from|in|into|at|against|over|behin
 POSTURES = ("standing", "sitting", "lying", "kneeling", "hanging", "walking", "jumping")
 """Words in -ing that say how another exercise is done ("standing hip tilt"), unless one of `WAYS` follows."""
 WAYS = rf"(?:$| (?:{SMALL_WORDS}|up|down|still|upstairs|downstairs|forwards?|backwards?|sideways|around|and)\b)"
+GAITS = {"walk": "walking", "run": "running", "jog": "jogging"}
+"""A name that begins so and says no more than the way is one title with that in -ing."""
 UNIT = r"(?:x|s|sec|secs|seconds?|min|mins|minutes?|reps?|repetitions?|times|rounds?|sets?)"
 NUMBERING = (
     r"\b\d{1,2}:\d{2}(?::\d{2})?\b",  # 12:30
@@ -137,6 +139,8 @@ def normalise(name: str) -> str:
     words = [singular(word) for part in text.split() for word in unhyphenated(part)]
     if not any(letter.isalpha() for word in words for letter in word):
         raise DataError(f"the title {name[:60]!r} has no words. Give the clip a title that says what is done")
+    if words[0] in GAITS and re.match(WAYS, " ".join(["", *words[1:]])):
+        words[0] = GAITS[words[0]]
     return " ".join(words[:LONGEST_TITLE])
 
 
