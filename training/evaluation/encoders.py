@@ -156,7 +156,9 @@ def pretrain_encoder(encoder: Encoder, run: Evaluation) -> None:
     vocabulary = read_vocabulary()
     pool = make_pool([load_windows(name) for name in diet.windows], vocabulary, InputSpec()) if diet.windows else None
     words = Words.of(vocabulary) if diet.windows else None
-    clips = clip_pool(run.shards, diet, config.modalities) if run.shards and diet.clips else None
+    clips = None
+    if run.shards and diet.clips:
+        clips = clip_pool(run.shards.folder, run.shards.sha256, diet, config.modalities)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".json").write_text(json.dumps(plain(encoder), indent=1) + "\n")
     checkpoint = path.with_suffix(".checkpoint")
@@ -166,9 +168,10 @@ def pretrain_encoder(encoder: Encoder, run: Evaluation) -> None:
 
 
 @lru_cache(maxsize=1)
-def clip_pool(shards: Shards, diet: Diet, modalities: tuple[Modality, ...]) -> ClipPool:
-    """The train clips of a diet. Seeds of one diet follow each other in a worker, so the last one is kept."""
-    clips = read(shards.folder, diet.clips, "train", modalities=modalities)
+def clip_pool(folder: Path, sha256: str, diet: Diet, modalities: tuple[Modality, ...]) -> ClipPool:
+    """The train clips of a diet in the shards of that digest. Seeds of one diet follow each other in a worker, so the
+    last pool is kept."""
+    clips = read(folder, diet.clips, "train", modalities=modalities)
     return make_clip_pool(clips, InputSpec(), diet.real_imu)
 
 

@@ -1,0 +1,147 @@
+"""What a cell learns from and is tested on, and how its predictions are scored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+
+from mujo_edge.core import DataError
+from training.corpora import folds, labels_of_one, load_windows
+from training.evaluation import train
+from training.evaluation.cells import Cell, Score, append_scores, confusion, prepared, read_scores, split
+from training.evaluation.encoders import Evaluation
+from training.evaluation.schedule import grouped
+from training.recipe import Recipe
+
+RANDOM = Cell("random", 3, "spar", 0, 0.02, 0)
+
+
+class SeenError(Exception):
+    """Carries what a model was given."""
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Runs a cell as far as its training; gives the windows and labels that it was to learn from."""
+
+    def fake(encoder, x, y, *rest):
+        raise SeenError(x, y)
+
+    monkeypatch.setattr(train, "finetune", fake)
+
+    def learn(cell: Cell) -> tuple[np.ndarray, np.ndarray]:
+        with pytest.raises(SeenError) as caught:
+            train.run_cell(cell, Evaluation(tmp_path, Recipe("none", ("spar",))))
+        return caught.value.args
+
+    return learn
+
+
+@pytest.mark.parametrize("fold", [0, 3])
+@pytest.mark.parametrize("fraction", [0.02, 1.0, "one"])
+def test_a_model_is_given_windows_of_other_people_alone(fold: int, fraction: float | str, seen):
+    x, y = seen(replace(RANDOM, fold=fold, fraction=fraction))
+    data, every = prepared("spar", 3)
+    people = sorted(set(data.subject.tolist()), key=int)[fold::5]
+    tested = {w.tobytes() for w in every[np.isin(data.subject, people)]}
+    assert not tested & {w.tobytes() for w in x}
+    assert set(y) == set(range(7))
+    others = ~np.isin(data.subject, people)
+    if fraction == "one":
+        sizes = {int((data.subject == person).sum()) for person in set(data.subject[others])}
+        assert len(y) in sizes
+        owner = {w.tobytes(): person for w, person in zip(every, data.subject, strict=True)}
+        assert len({owner[w.tobytes()] for w in x}) == 1
+    else:
+        assert len(y) == pytest.approx(fraction * others.sum(), abs=7)
+
+
+def test_three_channels_are_the_accelerometer():
+    data, x = prepared("spar", 3)
+    assert not x[:, 3:].any()
+    np.testing.assert_array_equal(x[:, :3], prepared("spar", 6)[1][:, :3])
+    assert len(x) == len(data)
+
+
+def test_seeds_of_a_fold_learn_from_different_people_and_models_from_the_same():
+    data = load_windows("spar")
+    chosen = {}
+    for fold, (train_rows, _) in enumerate(folds(data.y, data.subject)):
+        for seed in range(3):
+            cell = Cell("random", 3, "spar", fold, "one", seed)
+            rows, test = split(data, cell)
+            (chosen[fold, seed],) = set(data.subject[rows].tolist())
+            np.testing.assert_array_equal(rows, split(data, replace(cell, row="mujo"))[0])
+            assert set(rows) <= set(train_rows)
+            assert len(rows) == (data.subject == chosen[fold, seed]).sum()
+            assert chosen[fold, seed] not in data.subject[test]
+        assert len({chosen[fold, seed] for seed in range(3)}) == 3
+
+
+def test_only_who_shows_every_class_is_taken():
+    y = np.array([0, 1, 0, 0, 1, 1, 0])
+    subject = np.array(["a", "a", "b", "c", "c", "a", "b"])
+    train_rows = np.arange(7)
+    taken = {tuple(labels_of_one(y, subject, train_rows, 0, seed).tolist()) for seed in range(6)}
+    assert taken == {(0, 1, 5), (3, 4)}
+    with pytest.raises(DataError, match="no train person shows every class"):
+        labels_of_one(y, subject, np.array([0, 2, 4]), 0, 0)
+
+
+def test_only_folds_without_labels_of_their_own_share_a_model():
+    cells = [replace(RANDOM, fold=fold, seed=seed) for fold in (0, 1) for seed in (0, 1)]
+    assert grouped(cells) == [(cell,) for cell in cells]
+    words = [replace(cell, row="mujo", fraction=0.0) for cell in cells]
+    assert grouped(words) == [(words[0], words[2]), (words[1], words[3])]
+    other = [replace(cell, source="muvr") for cell in cells]
+    assert len(grouped([*cells, *words, *other])) == 4 + 2 + 2
+
+
+def test_scores_are_read_as_they_were_written(tmp_path: Path):
+    path = tmp_path / "cells.jsonl"
+    scores = [
+        Score(RANDOM, "fp32", ((1, 2), (3, 4))),
+        Score(replace(RANDOM, fraction="one", without="pose"), "fp32", ((0, 1), (1, 0))),
+        Score(replace(RANDOM, row="mujo", fraction=0.0), "fp32", ((0, 1), (1, 0))),
+    ]
+    append_scores(path, scores[:1])
+    append_scores(path, scores[1:])
+    assert read_scores(path) == scores
+    assert read_scores(tmp_path / "none") == []
+
+
+labels = st.integers(1, 6).flatmap(
+    lambda n: st.tuples(st.just(n), st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)), min_size=1))
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(labels)
+def test_macro_f1_is_that_of_scikit_learn_over_the_classes_that_are_tested(drawn):
+    n, pairs = drawn
+    y, found = np.array(pairs).T
+    score = Score(RANDOM, "fp32", confusion(y, found, n)).macro_f1
+    assert score == pytest.approx(f1_score(y, found, labels=np.unique(y), average="macro", zero_division=0))
+
+
+def test_macro_f1_is_that_of_the_protocol(protocol: ModuleType):
+    rng = np.random.default_rng(0)
+    for n in (2, 5, 27):
+        y, found = rng.integers(0, n, (2, 60))
+        assert Score(RANDOM, "fp32", confusion(y, found, n)).macro_f1 == protocol.macro_f1(y, found, n)
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.7, 0.2, 0.1), (0.25, 0.75, 0.0)])
+def test_chance_is_what_guessing_comes_to(shares: tuple[float, ...]):
+    """Against 400,000 guesses; a class that is not tested may be guessed all the same."""
+    rng = np.random.default_rng(0)
+    y = rng.choice(len(shares), 400_000, p=shares)
+    guessed = Score(RANDOM, "fp32", confusion(y, rng.integers(0, len(shares), len(y)), len(shares)))
+    assert guessed.macro_f1 == pytest.approx(guessed.chance, abs=3e-3)

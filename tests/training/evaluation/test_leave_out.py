@@ -1,0 +1,138 @@
+"""Nothing of a set that is tested is seen in pretraining."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from made_clips import made_clips
+
+import training.evaluation.encoders as encoders
+from mujo_edge.core import UsageError
+from training.corpora import CORPORA, PROTOCOL_V1
+from training.evaluation.cells import Cell
+from training.evaluation.encoders import Diet, Evaluation, Shards, clip_pool, diet_of, encoder_of
+from training.evaluation.transfer import TARGETS
+from training.fimad.shards import encode, write_shards
+from training.fimad.sources import SOURCES
+from training.recipe import Recipe, read_recipe
+
+CLIPS = {"hdm05": (), "utd_mhad_skeleton": ("utd_mhad",), "own": ()}
+BASE = read_recipe("base")
+
+
+def cell(row: str, corpus: str, **changes) -> Cell:
+    return replace(Cell("mujo", 3, corpus, 0, 0.02, 0), row=row, **changes)
+
+
+@pytest.mark.parametrize("corpus", TARGETS)
+@pytest.mark.parametrize("row", ["student", "mujo", "mujo_plus"])
+def test_pretraining_never_sees_the_set_that_is_tested_nor_its_kin(row: str, corpus: str):
+    """Nor any other data set of the same publication: its people are the same."""
+    diet = diet_of(cell(row, corpus), BASE, CLIPS)
+    assert len(diet.windows) >= 5 if row != "mujo" else not diet.windows
+    assert corpus not in diet.windows
+    assert CORPORA[corpus].citation not in {CORPORA[other].citation for other in diet.windows}
+    assert CORPORA[corpus].home not in {CORPORA[other].home for other in diet.windows}
+    wanted = {"hdm05", "own"} | ({"utd_mhad_skeleton"} if corpus != "utd_mhad" else set())
+    assert set(diet.clips) == (wanted if row != "student" else set())
+    assert diet.real_imu == (row == "mujo_plus")
+
+
+@pytest.mark.parametrize("corpus", PROTOCOL_V1)
+def test_every_source_that_shows_people_of_a_set_says_so(corpus: str):
+    """By the publication that its data come from."""
+    for source in SOURCES.values():
+        if CORPORA[corpus].home == source.home or CORPORA[corpus].citation == source.citation:
+            assert corpus in source.shares_people_with, source.name
+
+
+def test_clips_called_as_the_set_are_its_own():
+    assert diet_of(cell("mujo", "spar"), BASE, {"spar": (), "hdm05": ()}).clips == ("hdm05",)
+
+
+@pytest.mark.parametrize(
+    ("without", "diet"),
+    [
+        ("pose", Diet(("spar",), ("hdm05", "own"), True)),
+        ("hdm05", Diet(("spar",), ("own",), True)),
+        ("spar", Diet((), ("hdm05", "own"), True)),
+        ("text", Diet((), ("hdm05", "own"), True)),
+    ],
+)
+def test_an_ablation_leaves_out_one_thing(without: str, diet: Diet):
+    clips = {name: people for name, people in CLIPS.items() if not people}
+    assert diet_of(cell("mujo_plus", "motionsense", without=without), Recipe("one", ("spar",)), clips) == diet
+
+
+def test_nothing_left_to_pretrain_on():
+    both = Recipe("both", ("sp_sw_watch", "sp_sw_phone"))
+    with pytest.raises(UsageError, match="recipe both has nothing to pretrain on without sp_sw_watch"):
+        diet_of(cell("student", "sp_sw_watch"), both, CLIPS)
+    with pytest.raises(
+        UsageError, match=r"without utd_mhad\. Choose another recipe, or leave row mujo out with --rows"
+    ):
+        diet_of(cell("mujo", "utd_mhad"), BASE, {"utd_mhad_skeleton": ("utd_mhad",)})
+    with pytest.raises(UsageError, match="without spar and hdm05"):
+        diet_of(cell("mujo", "spar", without="hdm05"), BASE, {"hdm05": ()})
+
+
+def run_of(tmp_path: Path, recipe: Recipe = BASE) -> Evaluation:
+    return Evaluation(tmp_path, recipe, Shards(tmp_path, CLIPS, "0" * 64))
+
+
+def test_cells_with_the_same_diet_share_an_encoder(tmp_path: Path):
+    run = run_of(tmp_path)
+
+    def path(row: str, corpus: str, **changes) -> Path:
+        encoder = encoder_of(cell(row, corpus, **changes), run)
+        assert encoder is not None
+        return encoder.path(tmp_path)
+
+    assert path("mujo", "spar") == path("mujo", "motionsense") != path("mujo", "utd_mhad")
+    assert path("mujo", "spar", fold=3, fraction="one", channels=6) == path("mujo", "spar")
+    assert path("mujo", "spar", seed=1) != path("mujo", "spar")
+    assert path("mujo_plus", "spar") != path("mujo_plus", "motionsense")
+    assert path("mujo", "utd_mhad", without="utd_mhad_skeleton") == path("mujo", "utd_mhad")
+    assert encoder_of(cell("random", "spar"), run) is None
+    assert encoder_of(cell("forest", "spar"), run) is None
+
+
+def test_what_is_made_from_other_things_has_another_name(tmp_path: Path):
+    run, spar = run_of(tmp_path), cell("mujo", "spar")
+    names = set()
+    shorter = replace(BASE, pretrain=replace(BASE.pretrain, loop=replace(BASE.pretrain.loop, steps=7)))
+    for other in (run, replace(run, shards=Shards(tmp_path, CLIPS, "1" * 64)), replace(run, recipe=shorter)):
+        encoder = encoder_of(spar, other)
+        assert encoder is not None
+        names.add(encoder.path(tmp_path).name)
+    assert len(names) == 3
+
+
+def test_a_student_does_not_depend_on_settings_of_clips(tmp_path: Path):
+    four = replace(BASE, pretrain=replace(BASE.pretrain, modalities=("imu", "pose", "text"), title_weight=0.5))
+    two = replace(BASE, pretrain=replace(BASE.pretrain, modalities=("imu", "text"), title_weight=0.0))
+    assert encoders.settings_of("student", four) == encoders.settings_of("student", two)
+    assert encoders.settings_of("mujo", four) != encoders.settings_of("mujo", two)
+    assert encoders.config_of("mujo", four, "pose").modalities == ("imu", "text")
+    assert encoders.config_of("mujo", four, "titles").title_weight == 0
+
+
+def test_shards_that_are_left_out_are_not_read(tmp_path: Path):
+    """Only train clips of the diet's data sets reach the pool; real IMU only where the diet has it."""
+    worn = {"right_wrist": made_clips(1)[0].imu["right_wrist"]}
+    clips = [
+        *(replace(clip, real_imu=worn) for clip in made_clips(2)),
+        *(replace(clip, id=f"held/{clip.id}", corpus="held") for clip in made_clips(2)),
+        *(replace(clip, id=f"val/{clip.id}", split="val") for clip in made_clips(2)),
+    ]
+    write_shards(tmp_path, "both", [encode(clips)], {})
+    shards = Shards.of(tmp_path)
+    assert set(shards.corpora) == {"made", "held"}
+    pool = clip_pool(tmp_path, shards.sha256, Diet(clips=("made",)), ("imu", "text"))
+    assert set(pool.ids) == {clip.id for clip in clips[:6]}
+    assert not pool.has("pose").any()
+    worn_too = clip_pool(tmp_path, shards.sha256, Diet(clips=("made",), real_imu=True), ("imu", "text"))
+    assert len(worn_too.placements) == 6 * 3
+    assert len(pool.placements) == 6 * 2
