@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -25,35 +26,31 @@ AHEAD = 2
 def on_processes(
     function: Callable[[Item], Result], items: Iterable[Item], jobs: int
 ) -> Iterator[tuple[Item, Result | None]]:
-    """`Engine` of `jobs` processes. When one dies, those that were under way are tried again, each on its own."""
+    """`Engine` of `jobs` processes. When one dies, those that were under way are tried again, one by one."""
+    return limited(function, items, jobs, AHEAD * jobs)
+
+
+def limited(
+    function: Callable[[Item], Result], items: Iterable[Item], jobs: int, most: int
+) -> Iterator[tuple[Item, Result | None]]:
+    """`on_processes` with at most so many items under way."""
     queue = deque(items)
     while queue:
         running: dict[Future[Result], Item] = {}
         try:
             with workers(jobs) as pool:
                 while queue or running:
-                    while queue and len(running) < AHEAD * jobs:
-                        item = queue.popleft()
-                        try:
-                            running[pool.submit(function, item)] = item
-                        except BrokenProcessPool:
-                            queue.appendleft(item)
-                            raise
+                    while queue and len(running) < most:
+                        running[pool.submit(function, queue[0])] = queue[0]
+                        queue.popleft()
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         result = future.result()
                         yield running.pop(future), result
         except BrokenProcessPool:
-            for item in running.values():
-                yield item, alone(function, item)
-
-
-def alone(function: Callable[[Item], Result], item: Item) -> Result | None:
-    """The function's result from a process of its own, None where that dies."""
-    try:
-        with workers(1) as pool:
-            return pool.submit(function, item).result()
-    except BrokenProcessPool:
-        return None
+            if most == 1 and running:
+                yield running.popitem()[1], None
+            else:
+                yield from limited(function, running.values(), 1, 1)
 
 
 def on_ray(
@@ -67,10 +64,14 @@ def on_ray(
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is told to anybody (Ray's usage_lib reads this)
     ray = require_extra("ray", "cluster")
     address = os.environ.get("RAY_ADDRESS", "local")
-    size = {"num_cpus": jobs, "include_dashboard": False} if address == "local" else {}
-    ray.init(address=address, log_to_driver=False, configure_logging=False, **size)
+    here = {
+        "num_cpus": jobs,
+        "include_dashboard": False,
+        "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}},
+    }
+    ray.init(address=address, log_to_driver=False, configure_logging=False, **(here if address == "local" else {}))
     try:
-        remote = ray.remote(max_retries=1)(function)
+        remote = ray.remote(max_retries=1)(lambda item: function(item))  # a partial is no function to Ray
         most = AHEAD * int(ray.cluster_resources().get("CPU", jobs))
         queue = deque(items)
         running: dict[Any, Item] = {}
