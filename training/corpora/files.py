@@ -234,8 +234,8 @@ def read_npy(tree: Tree, name: str, columns: int) -> np.ndarray:
     return values
 
 
-def read_mat(tree: Tree, name: str, variable: str) -> np.ndarray:
-    """One numeric variable of a MATLAB file. Raises `DataError` naming the file."""
+def mat_variable(tree: Tree, name: str, variable: str) -> np.ndarray:
+    """One variable of a MATLAB file, of any type. Raises `DataError` naming the file."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
@@ -246,7 +246,16 @@ def read_mat(tree: Tree, name: str, variable: str) -> np.ndarray:
         raise DataError(f"{where} is no whole MATLAB 5 file ({error}). Fetch the file again") from None
     if variable not in content:
         raise DataError(f"{where} has no variable {variable}. Is it another data set's file?")
-    values = np.asarray(content[variable], np.float64)
+    return np.asarray(content[variable])
+
+
+def read_mat(tree: Tree, name: str, variable: str) -> np.ndarray:
+    """One numeric variable of a MATLAB file -> float64. Raises `DataError` naming the file."""
+    where, value = tree.where(name), mat_variable(tree, name, variable)
+    try:
+        values = value.astype(np.float64)
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{where}: {variable} is not numeric ({error}). Fetch the file again") from None
     if not usable(values).all():
         raise DataError(f"{where}: {variable} holds values that are not finite numbers. Fetch the file again")
     return values
