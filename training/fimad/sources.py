@@ -8,7 +8,7 @@ from pathlib import Path
 from mujo_edge.core import UsageError
 from training.fimad import manifest, metadata, photos
 from training.fimad.clip import Source
-from training.fimad.skeletons import hdm05, mocap6, ui_prmd, utd_mhad
+from training.fimad.skeletons import cmu, hdm05, mocap6, penn_action, ui_prmd, utd_mhad
 from training.fimad.video import Options
 
 
@@ -24,9 +24,11 @@ def sources(options: Options | None = None, manifests: Iterable[Path] = ()) -> d
             metadata.source(options),
             manifest.gymnai_source(options),
             hdm05.SOURCE,
+            cmu.SOURCE,
             mocap6.SOURCE,
             ui_prmd.SOURCE,
             utd_mhad.SOURCE,
+            penn_action.SOURCE,
             photos.source(options),
         )
     }

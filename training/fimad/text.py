@@ -17,7 +17,7 @@ MOVES = frozenset(
     """
     abduction adduction bend bounce bridge burpee carry chin-up chop circle clap clean climb climber crawl crossover
     crunch curl deadlift dip drag drill elevation extension flexion fly hold hop jab jack jerk jog jump kick kickback
-    lift lunge march muscle-up pass pike plank pose press pull pull-up pulldown pullover punch push push-up pushdown
+    lift lunge march muscle-up pass pike pitch plank pose press pull pull-up pulldown pullover punch push push-up pushdown
     raise reach roll rollout rotation row run serve shot shrug shuffle sit-up skip slam slide snatch sprint squat step
     step-up stretch stride swing swipe tap throw thrust thruster tilt touch tuck turn twist uppercut v-up walk wave
     windmill
@@ -108,9 +108,47 @@ NAMED = ("a person doing {title}", "someone performing {title}", "the exercise {
 SMALL_WORDS = r"(?:with|without|to|on|onto|of|from|in|into|at|against|over|behind|off|by|using|while)"
 POSTURES = ("standing", "sitting", "lying", "kneeling", "hanging", "walking", "jumping")
 """Words in -ing that say how another exercise is done ("standing hip tilt"), unless one of `WAYS` follows."""
-WAYS = rf"(?:$| (?:{SMALL_WORDS}|up|down|still|upstairs|downstairs|forwards?|backwards?|sideways|around|and)\b)"
-GAITS = {"walk": "walking", "run": "running", "jog": "jogging"}
-"""A name that begins so and says no more than the way is one title with that in -ing."""
+WAYS = rf"(?:{SMALL_WORDS}|up|down|still|upstairs|downstairs|forwards?|backwards?|sideways|around)\b"
+VERBS = {
+    "bend": "bending",
+    "catch": "catching",
+    "circle": "circling",
+    "clap": "clapping",
+    "climb": "climbing",
+    "cross": "crossing",
+    "draw": "drawing",
+    "dribble": "dribbling",
+    "hit": "hitting",
+    "hop": "hopping",
+    "jog": "jogging",
+    "jump": "jumping",
+    "kick": "kicking",
+    "kneel": "kneeling",
+    "knock": "knocking",
+    "lie": "lying",
+    "lift": "lifting",
+    "pick": "picking",
+    "put": "putting",
+    "run": "running",
+    "shoot": "shooting",
+    "shuffle": "shuffling",
+    "sit": "sitting",
+    "sneak": "sneaking",
+    "stand": "standing",
+    "step": "stepping",
+    "take": "taking",
+    "throw": "throwing",
+    "tie": "tying",
+    "turn": "turning",
+    "walk": "walking",
+    "wash": "washing",
+    "wave": "waving",
+}
+"""Verbs that a name may begin with, and what stands for them in a title."""
+GAITS = ("jog", "run", "sneak", "walk")
+"""Those that are one also when they stand alone: a "wave" is a movement to count."""
+OBJECTS = r"(?:an?|the|both|one|something|oneself|left|right|hands|arms|legs|stairs|x|circle|triangle)\b"
+"""What may follow a verb and makes it one, beside `WAYS`: "clap hands", but not "jump squat"."""
 UNIT = r"(?:x|s|sec|secs|seconds?|min|mins|minutes?|reps?|repetitions?|times|rounds?|sets?)"
 NUMBERING = (
     r"\b\d{1,2}:\d{2}(?::\d{2})?\b",  # 12:30
@@ -139,9 +177,16 @@ def normalise(name: str) -> str:
     words = [singular(word) for part in text.split() for word in unhyphenated(part)]
     if not any(letter.isalpha() for word in words for letter in word):
         raise DataError(f"the title {name[:60]!r} has no words. Give the clip a title that says what is done")
-    if words[0] in GAITS and re.match(WAYS, " ".join(["", *words[1:]])):
-        words[0] = GAITS[words[0]]
-    return " ".join(words[:LONGEST_TITLE])
+    return " ".join(gerunds(words)[:LONGEST_TITLE])
+
+
+def gerunds(words: list[str]) -> list[str]:
+    """ "sit down and tie shoes" -> "sitting down and tying shoes"; names of movements stay ("clean and jerk")."""
+    rest = " ".join(words[1:])
+    phrase = re.match(rf"(?!to (?:sit|stand)\b)(?:{WAYS}|{OBJECTS}|and (?:{'|'.join(VERBS)})\b)", rest)
+    if words[0] not in VERBS or not (phrase or (words[0] in GAITS and not rest)):
+        return words
+    return [VERBS.get(word, word) if i == 0 or words[i - 1] == "and" else word for i, word in enumerate(words)]
 
 
 def unhyphenated(word: str) -> list[str]:
@@ -183,7 +228,7 @@ def ongoing(title: str) -> bool:
     first = title.split()[0]
     if first not in POSTURES:
         return re.fullmatch(r"\w{2,}ing", first) is not None and not first.endswith(("string", "morning", "spring"))
-    return re.match(WAYS, title.removeprefix(first)) is not None
+    return title == first or re.match(rf"{WAYS}|and\b", title.removeprefix(first + " ")) is not None
 
 
 def sentences(title: str) -> Iterator[str]:
