@@ -17,10 +17,10 @@ MOVES = frozenset(
     """
     abduction adduction bend bounce bridge burpee carry chin-up chop circle clap clean climb climber crawl crossover
     crunch curl deadlift dip drag drill elevation extension flexion fly hold hop jab jack jerk jog jump kick kickback
-    lift lunge march muscle-up pass pike pitch plank pose press pull pull-up pulldown pullover punch push push-up pushdown
-    raise reach roll rollout rotation row run serve shot shrug shuffle sit-up skip slam slide snatch sprint squat step
-    step-up stretch stride swing swipe tap throw thrust thruster tilt touch tuck turn twist uppercut v-up walk wave
-    windmill
+    lift lunge march muscle-up pass pike pitch plank pose press pull pull-up pulldown pullover punch push push-up
+    pushdown raise reach roll rollout rotation row run serve shot shrug shuffle sit-up skip slam slide snatch sprint
+    squat step step-up stretch stride swing swipe tap throw thrust thruster tilt touch tuck turn twist uppercut v-up
+    walk wave windmill
     """.split()  # noqa: SIM905
 )
 """Movements that can be counted: "a squat", "squats"."""

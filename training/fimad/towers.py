@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from mujo_edge.core import F32, DataError, MissingExtraError, UsageError
+from training.fimad.video import DEFAULT_TOWER as DEFAULT
 
-DEFAULT = "efficientnet-lite0"
 KNOWN = f"Choose {DEFAULT}, timm/NAME or clip/NAME"
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from training.fimad.towers import Tower
 
+DEFAULT_TOWER = "efficientnet-lite0"
 SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"})
 POSE_FRAMES_HZ, LONGEST_PX = 30.0, 640
 """Frames beyond this rate are passed over, larger ones made smaller: the landmark model sees 256 px at most."""
@@ -39,7 +40,7 @@ class Options:
     """What is made of videos and photos: features by `tower` (None: none; see `training.fimad.towers.load`) with
     the user's `weights`, and whether their pose is estimated."""
 
-    tower: str | None = "efficientnet-lite0"
+    tower: str | None = DEFAULT_TOWER
     weights: Path | None = None
     pose: bool = True
 
