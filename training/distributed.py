@@ -30,7 +30,9 @@ def together(device: str) -> Iterator[None]:
     if "WORLD_SIZE" not in os.environ:
         yield
         return
-    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    if on_gpu := device.startswith("cuda"):
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # "cuda" is then each one's own
+    dist.init_process_group("nccl" if on_gpu else "gloo")
     try:
         yield
     finally:

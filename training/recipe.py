@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ import dacite
 from mujo_edge.core import DataError, UsageError
 from training.corpora import CORPORA
 from training.distill import DistillConfig
+from training.fimad.clip import MODALITIES
 from training.finetune import FinetuneConfig
 from training.pretrain import PretrainConfig
 
@@ -65,6 +67,21 @@ def read_recipe(name: str) -> Recipe:
         raise DataError(
             f'{path.name} leaves nothing to train on: corpora {list(recipe.corpora)}, licences "{recipe.licences}"'
         )
+    for part in (recipe.teacher, recipe.pretrain):
+        if problem := pretraining_problem(part):
+            raise DataError(f"{path.name}: {problem}")
     if recipe.teacher.encoder.embedding != recipe.distill.student.embedding:
         raise DataError(f"{path.name}: teacher and student must have the same embedding to be distilled")
     return recipe
+
+
+def pretraining_problem(config: PretrainConfig) -> str | None:
+    """What is wrong with it, None if nothing: a misspelt pair would silently weigh as any other."""
+    if len(set(config.modalities)) < 2:
+        return f"modalities {list(config.modalities)} leave nothing to contrast; give two or more of {list(MODALITIES)}"
+    known = {f"{a}-{b}" for a, b in combinations(sorted(config.modalities), 2)}
+    if unknown := sorted(set(config.pair_weights) - known):
+        return f"pair_weights names {', '.join(unknown)}; its modalities have {', '.join(sorted(known))}"
+    if not 0 <= config.clip_share <= 1:
+        return f"clip_share is {config.clip_share:g}, not a share from 0 to 1"
+    return None

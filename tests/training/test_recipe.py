@@ -14,7 +14,7 @@ from training.labels import read_vocabulary
 from training.loop import LoopConfig
 from training.recipe import RECIPES, Recipe, read_recipe
 
-NAMES = ("tiny", "base")
+NAMES = ("tiny", "base", "mujo_pure", "mujo_plus", "full")
 HEAD = 'corpora = ["spar"]\n'
 
 
@@ -35,7 +35,7 @@ def windows_of(corpus: str, placements: list[str]) -> WindowSet:
 
 def test_every_recipe_of_the_house_is_one_of_these():
     written = {path.stem for path in RECIPES.glob("*.toml")}
-    assert written == {*NAMES, "labels", "protocol_v1"}
+    assert written == {*NAMES, "labels", "names", "protocol_v1", "transfer"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -139,7 +139,9 @@ def test_permissive_leaves_out_what_has_no_stated_open_licence(tmp_path):
 
 
 def test_an_unknown_recipe_names_those_that_there_are():
-    with pytest.raises(UsageError, match=r"no recipe 'bsae'; choose from base, tiny or give a \.toml file"):
+    with pytest.raises(
+        UsageError, match=r"no recipe 'bsae'; choose from base, full, mujo_plus, mujo_pure, tiny or give a \.toml file"
+    ):
         read_recipe("bsae")
     with pytest.raises(UsageError, match=r"no recipe '/nowhere/x\.toml'"):
         read_recipe("/nowhere/x.toml")
@@ -160,6 +162,12 @@ def test_an_unknown_recipe_names_those_that_there_are():
         ("corpora = []\n", "leaves nothing to train on"),
         ('corpora = ["muvr"]\nlicences = "permissive"\n', "leaves nothing to train on"),
         (HEAD + "[distill.student]\nembedding = 32\n", "the same embedding"),
+        (HEAD + '[teacher]\nmodalities = ["imu", "smell"]\n', "modalities"),
+        (HEAD + '[teacher]\nmodalities = ["imu"]\n', "leave nothing to contrast"),
+        (HEAD + '[teacher]\nmodalities = ["imu", "imu"]\n', "leave nothing to contrast"),
+        (HEAD + "[pretrain]\npair_weights = { text-imu = 2.0 }\n", "names text-imu; its modalities have imu-text"),
+        (HEAD + "[pretrain]\nclip_share = 1.5\n", "clip_share is 1.5"),
+        (HEAD + '[teacher]\nprecision = "fp8"\n', "precision"),
     ],
 )
 def test_a_recipe_that_is_none(tmp_path, text, said):
@@ -167,7 +175,7 @@ def test_a_recipe_that_is_none(tmp_path, text, said):
         read_recipe(recipe_file(tmp_path, text))
 
 
-@pytest.mark.parametrize("name", ["labels", "protocol_v1"])
+@pytest.mark.parametrize("name", ["labels", "names", "protocol_v1", "transfer"])
 def test_other_tables_of_the_folder_are_no_recipes(name):
     with pytest.raises(DataError, match="is no recipe"):
         read_recipe(name)
