@@ -34,7 +34,8 @@ JOINTS = (
     "right_foot",
 )
 """The canonical joints: those of Kinect v1 (Microsoft, `NUI_SKELETON_POSITION_INDEX`), which every other source can
-give. `foot` is the toe's end, `hand` the knuckles, `spine` the middle of the trunk, `head` the middle of the skull."""
+give. `pelvis` is the middle of the hips, `spine` half way from it to `neck` (between the collar bones), `head` the
+middle of the skull, `hand` the knuckles, `foot` where the toes begin."""
 
 BONES = (
     ("pelvis", "spine"),

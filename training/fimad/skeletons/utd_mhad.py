@@ -30,6 +30,8 @@ KINECT = (
     *(f"{side}_{joint}" for limb in LIMBS for side in ("left", "right") for joint in limb),
 )
 """Order of `d_skel`'s rows; Kinect calls the neck `shoulder_center`."""
+NOMINAL_HZ = IMU_RATE_HZ / 2.625
+"""Frames a second where the trial's sensor is not at hand: the median trial's."""
 SENSOR = {True: "right_wrist", False: "right_thigh"}
 """Placement of the real sensor, by whether the action is one of the wrist's."""
 DESCRIPTIONS = (
@@ -64,8 +66,8 @@ DESCRIPTIONS = (
 """What is done in each of `training.corpora.utd_mhad.ACTIONS`, after the project page's list."""
 
 
-def read(path: Path, name: str, inertial: Path | None) -> Iterator[Take]:
-    """The take of one trial. Raises `DataError` naming the file."""
+def read(path: Path, name: str, worn: tuple[Path, str] | None) -> Iterator[Take]:
+    """The take of one trial; `worn` is where its sensor's file is. Raises `DataError` naming the file."""
     with Tree.open(path, (name,)) as tree:
         ((_, found),) = tree.match(MARKER)
         trial, action, subject = found[1], int(found[2]), found[3]
@@ -74,7 +76,7 @@ def read(path: Path, name: str, inertial: Path | None) -> Iterator[Take]:
         d_skel = read_mat(tree, name, "d_skel")
         if d_skel.ndim != 3 or d_skel.shape[:2] != (len(KINECT), 3) or d_skel.shape[2] < 2:
             raise DataError(f"{tree.where(name)}: d_skel has shape {d_skel.shape}, expected (20, 3, frames)")
-        imu = real_imu(inertial, trial)
+        imu = real_imu(*worn) if worn else {}
         n = next(map(len, imu.values()), None)
         frames = d_skel.shape[2]
         rate_hz = NOMINAL_HZ if n is None else (frames - 1) / (n - 1) * IMU_RATE_HZ
@@ -93,35 +95,30 @@ def read(path: Path, name: str, inertial: Path | None) -> Iterator[Take]:
     )
 
 
-NOMINAL_HZ = 50 / 2.625
-"""Frames a second where the trial's sensor is not at hand: the median trial's."""
-
-
 def kinect_motion(d_skel: F32, rate_hz: float) -> Motion:
     """(20, 3, n) as the file has it -> `Motion`."""
     joints = dict(zip(KINECT, z_up(d_skel.transpose(0, 2, 1)), strict=True))
     return motion(joints, rate_hz, trunk=(joints["hip_center"], joints["spine"]))
 
 
-def real_imu(inertial: Path | None, trial: str) -> Mapping[str, F32]:
-    """Placement -> (m, 6) of the trial at 50 Hz, m/s2 and rad/s; empty where its file is not there."""
-    if inertial is None:
-        return {}
-    with Tree.open(inertial) as tree:
-        names = tuple(name for name, _ in tree.match(rf"{trial}_inertial\.mat"))
-    if not names:
-        return {}
-    with Tree.open(inertial, names) as tree:
+def real_imu(path: Path, name: str) -> Mapping[str, F32]:
+    """Placement -> (m, 6) of a trial's sensor at 50 Hz, m/s2 and rad/s."""
+    with Tree.open(path, (name,)) as tree:
         (recording,) = utd_mhad.read(tree)
     return {SENSOR[recording.placement == "wrist"]: recording.x}
 
 
 def tasks(path: Path) -> Iterator[Task]:
-    """One a trial."""
+    """One a trial, with its sensor's file where that is beside the skeletons."""
     inertial = locate(path.parent, utd_mhad.MARKER) or locate(path, utd_mhad.MARKER)
+    worn = {}
+    if inertial:
+        with Tree.open(inertial) as tree:
+            worn = {"a{}_s{}_t{}".format(*found.groups()): name for name, found in tree.match(utd_mhad.MARKER)}
     with Tree.open(path) as tree:
         for name, found in tree.match(MARKER):
-            yield Task(f"{SOURCE.name}/{found[1]}", read, (path, name, inertial))
+            sensor = (inertial, worn[found[1]]) if found[1] in worn else None
+            yield Task(f"{SOURCE.name}/{found[1]}", read, (path, name, sensor))
 
 
 def find(root: Path) -> Path | None:
