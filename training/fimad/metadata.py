@@ -3,9 +3,11 @@
 Layout: `train_val_split.json`, {"train": [...], "val": [...]} of clip ids `youtubeID___chapter`; `youtube_links.txt`, a
 link a line; `language_data.json`, where the user has it, maps a clip id to its chapter, normalised chapter, subtitles
 and description. Titles and times of chapters are not among them. They come from the videos: yt-dlp's
-`--embed-chapters`, or its `--write-info-json` beside the video. A folder `videos` beside the files (or the files' own)
-holds, at any depth, VIDEOID.mp4 (or yt-dlp's "TITLE [VIDEOID].mp4"; other suffixes too), whole, or clips already cut,
-VIDEOID___CHAPTER.mp4, which need `language_data.json` for their titles.
+`--embed-chapters`, or its `--write-info-json` beside the video, counted from 0 as the ids are.
+
+A folder `videos` beside the files (or the files' own) holds, at any depth, VIDEOID.mp4 (or yt-dlp's
+"TITLE [VIDEOID].mp4"; other suffixes too), whole, or clips already cut, VIDEOID___CHAPTER.mp4, which need
+`language_data.json` for their titles.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from mujo_edge.core import DataError
-from training.fimad.clip import Source, Take
+from training.fimad.clip import Source, Take, Task
 from training.fimad.manifest import Listed, Split
 from training.fimad.text import normalise
 from training.fimad.video import SUFFIXES, Cut, Options, chapters
@@ -187,11 +189,11 @@ def source(options: Options) -> Source:
     )
 
 
-def _tasks(path: Path, options: Options):
+def _tasks(path: Path, options: Options) -> Iterator[Task]:
     return read(path).tasks(options)
 
 
 def _notes(path: Path) -> Iterator[str]:
-    read_ = read(path)
-    yield f"{len(links(path)):,} links, {len(read_.clips):,} clips whose video is here"
-    yield from read_.notes()
+    listed = read(path)
+    yield f"{len(links(path)):,} links, {len(listed.clips):,} clips whose video is here"
+    yield from listed.notes()

@@ -29,8 +29,8 @@ LARGEST_PX = 50_000_000
 
 
 def find(root: Path) -> Path | None:
-    """The `exercises.json` of a folder under `root`, two deep."""
-    return next((path for depth in ("*", "*/*") for path in sorted(root.glob(f"{depth}/{EXERCISES}"))), None)
+    """The `exercises.json` in `root` or up to two folders below."""
+    return next((path for depth in ("", "*/", "*/*/") for path in sorted(root.glob(depth + EXERCISES))), None)
 
 
 def photo_tree(path: Path) -> Path:

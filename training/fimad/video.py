@@ -89,7 +89,7 @@ def _upright(frame: VideoFrame) -> np.ndarray:
     scale = min(1.0, LONGEST_PX / max(frame.width, frame.height))
     size = (max(2, round(side * scale)) for side in (frame.width, frame.height))
     rgb = frame.to_ndarray(format="rgb24", **dict(zip(("width", "height"), size, strict=True)))
-    return np.ascontiguousarray(np.rot90(rgb, frame.rotation // 90))
+    return np.ascontiguousarray(np.rot90(rgb, round(frame.rotation / 90)))
 
 
 def chapters(path: Path) -> list[tuple[str, Cut]]:

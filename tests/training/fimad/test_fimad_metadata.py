@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fuzz import damaged
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from made_videos import write_video
 
 from mujo_edge.core import DataError
@@ -121,6 +125,23 @@ def test_a_damaged_split_is_an_error(tmp_path: Path, content: str) -> None:
     (tmp_path / SPLIT).write_text(content, encoding="latin-1")
     with pytest.raises(DataError, match=SPLIT):
         read(tmp_path)
+
+
+def test_any_bytes_are_metadata_or_an_error(tmp_path: Path) -> None:
+    words = {f"{A}___0": {"chapter": ["x"], "description": "A squat."}}
+    folder = release(tmp_path, {"train": [f"{A}___0"], "val": [f"{B}___0"]}, words)
+    files = [folder / name for name in (SPLIT, LINKS, LANGUAGE)]
+    whole = {file: file.read_bytes() for file in files}
+
+    @settings(max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.sampled_from(files), damaged(list(whole.values())))
+    def try_one(file: Path, content: bytes) -> None:
+        file.write_bytes(content)
+        with suppress(DataError):
+            assert not read(folder).clips
+        file.write_bytes(whole[file])
+
+    try_one()
 
 
 def test_damaged_words_are_an_error(folder: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fuzz import damaged
+from hypothesis import HealthCheck, given, settings
 from made_videos import time_of, write_sound, write_video
 
 from mujo_edge.core import F32, DataError
@@ -82,6 +85,25 @@ def test_what_is_no_video_is_an_error(tmp_path: Path) -> None:
         list(frames(Cut(tmp_path)))
     with pytest.raises(DataError, match="no video"):
         list(frames(Cut(write_sound(tmp_path / "sound.wav"))))
+
+
+def test_damaged_bytes_are_frames_or_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    valid = [
+        write_video(path, 0.5, 8, size=(32, 32)).read_bytes(),
+        write_video(tmp_path / "v.mkv", 0.5, 8).read_bytes(),
+    ]
+
+    @settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(damaged(valid))
+    def try_one(content: bytes) -> None:
+        path.write_bytes(content)
+        with suppress(DataError):
+            assert all(rgb.ndim == 3 and t >= 0 for t, rgb in frames(Cut(path)))
+        with suppress(DataError):
+            assert all(cut.path == path for _, cut in chapters(path))
+
+    try_one()
 
 
 def test_a_cut_behind_the_end_is_an_error(tmp_path: Path) -> None:
