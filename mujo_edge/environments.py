@@ -17,7 +17,7 @@ def cache_folder() -> Path:
     return home / "mujo-edge"
 
 
-def python_with(name: str, requirements: tuple[str, ...], newest: tuple[int, int]) -> str:
+def python_with(name: str, requirements: tuple[str, ...], newest: tuple[int, int], alone: tuple[str, ...] = ()) -> str:
     """The Python of an environment with `requirements` alone, made with pip where it is not there yet.
 
     Several processes may ask at once: one makes it, the others wait.
@@ -26,12 +26,13 @@ def python_with(name: str, requirements: tuple[str, ...], newest: tuple[int, int
         name: of its folder in `cache_folder`; says the version of what it holds.
         requirements: what pip installs, pinned.
         newest: the last Python that they have wheels for.
+        alone: what is installed without what it asks for, where it asks for more than it uses.
 
     Raises:
         MissingExtraError: this Python is too new, or pip cannot get the packages.
         UsageError: the cache folder cannot be written to.
     """
-    wanted = " and ".join(requirements)
+    wanted = " and ".join(alone + requirements)
     if sys.version_info[:2] > newest:
         version = ".".join(map(str, newest))
         raise MissingExtraError(f"{wanted} has no wheels for Pythons after {version}; run this with python{version}")
@@ -48,9 +49,11 @@ def python_with(name: str, requirements: tuple[str, ...], newest: tuple[int, int
     with require_extra("filelock", "train").FileLock(home.with_name(f".{home.name}.lock")):
         if not python.exists():
             with written_aside(home, lambda path: (path / "pyvenv.cfg").exists(), "Python environment") as partial:
-                make = [sys.executable, "-m", "venv", str(partial)]
-                fill = [str(partial / "bin" / "python"), "-m", "pip", "install", "--quiet", *requirements]
-                for command in (make, fill):
+                pip = [str(partial / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+                commands = [[sys.executable, "-m", "venv", str(partial)], [*pip, *requirements]]
+                if alone:
+                    commands.append([*pip, "--no-deps", *alone])
+                for command in commands:
                     done = subprocess.run(command, capture_output=True, text=True, check=False)
                     if done.returncode:
                         said = last_words(done.stderr)

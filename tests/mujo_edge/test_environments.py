@@ -30,7 +30,7 @@ def wheel(tmp_path: Path) -> str:
     info = "lonely-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("lonely.py", "WORD = 'here'\n")
-        file.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: lonely\nVersion: 1.0\n")
+        file.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: lonely\nVersion: 1.0\nRequires-Dist: nowhere\n")
         file.writestr(
             f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )

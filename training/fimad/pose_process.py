@@ -22,7 +22,19 @@ from mujo_edge.core import F32, DataError
 from mujo_edge.environments import last_words, python_with
 from training.fimad.pose_child import COUNT, HEADER, READY
 
-PINNED = ("mediapipe==0.10.21",)
+MEDIAPIPE = "mediapipe==0.10.21"
+NEEDS = (
+    "numpy>=1.26,<2",
+    "protobuf>=4.25.3,<5",
+    "absl-py",
+    "attrs",
+    "flatbuffers",
+    "matplotlib",
+    "opencv-python-headless",
+)
+"""What its Pose imports. It asks for jax and others besides, 600 MB that only other parts of it use, and for an OpenCV
+that needs a desktop's libraries."""
+
 NEWEST_PYTHON = (3, 12)
 LANDMARKS = 33
 COLUMNS = 6
@@ -97,7 +109,7 @@ class Landmarker:
 
 def python() -> str:
     """The Python that has mediapipe; its environment is made on first use. Raises `MissingExtraError`."""
-    return python_with("mediapipe-0.10.21", PINNED, NEWEST_PYTHON)
+    return python_with("mediapipe-0.10.21", NEEDS, NEWEST_PYTHON, alone=(MEDIAPIPE,))
 
 
 @cache
