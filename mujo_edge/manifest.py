@@ -25,15 +25,12 @@ from mujo_edge.labels import Smoothing as Smoothing
 from mujo_edge.labels import label_set_table as label_set_table
 from mujo_edge.labels import parse_label_set
 from mujo_edge.signal import InputSpec
-from mujo_edge.vocabulary import ARRAYS_FILE, NAMES_FILE, Vocabulary, parse_vocabulary
+from mujo_edge.vocabulary import ARRAYS_FILE, MISSPELT, NAMES_FILE, Vocabulary, parse_vocabulary
 
 SCHEMA_VERSION = 1
 DEFAULT_BUNDLE = "mujo-student"
 SHIPPED = Path(__file__).parent / "assets" / "bundles"
 NO_DIGEST = "0" * 64
-
-MISSPELT = 0.8
-"""A word more like the name of a label set than this (difflib's ratio) was meant to be one."""
 
 
 @dataclass(frozen=True, slots=True)

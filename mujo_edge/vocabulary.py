@@ -29,6 +29,12 @@ TEXT_DIM = 384
 NEAR = 0.6
 """Names less alike than this (difflib's ratio) are not suggested."""
 
+MISSPELT = 0.8
+"""Words more like a name than this were perhaps meant to be it."""
+
+NEVER = -1.0
+"""A threshold that every window reaches."""
+
 SHOWN = 5
 """Names in one line of a note or an error."""
 
@@ -48,7 +54,8 @@ class Name:
 @dataclass(frozen=True)
 class Vocabulary:
     """`prototypes` (V, D) float32, L2-normalised, of `names`; `weight` (D, 384) and `bias` (D,) project a sentence
-    embedding into the same space. A label set that is made of names has this `temperature` and `unknown_threshold`.
+    embedding into the same space. A label set that is made of names has this `temperature` and, if all of them were
+    trained, this `unknown_threshold`.
 
     Without slots, since `rows` is computed once, and only where names are looked for.
     """
@@ -68,6 +75,9 @@ class Vocabulary:
     def label_set(self, words: Sequence[str], channels: int) -> LabelSet:
         """A label set of `words` as the user wrote them; those that are no names are embedded by the extra `text`.
 
+        With a name among them that was never trained nothing is unknown: windows of such an activity lie about as far
+        from its words as from those of any other, so that no threshold tells them apart.
+
         Raises:
             UsageError: no words, two that say the same, "unknown", or a word that is no name of the bundle while the
                 extra is not installed; with the names that are near.
@@ -78,7 +88,8 @@ class Vocabulary:
         strange = [word for word, name in zip(wanted, names, strict=True) if name is None]
         embedded = dict(zip(strange, self._embed(strange), strict=True)) if strange else {}
         untrained = [word for word, name in zip(wanted, names, strict=True) if not (name and name.trained)]
-        shown = ", ".join(untrained[:SHOWN]) + " ..." * (len(untrained) > SHOWN)
+        doubts = [f"{word}{self._meant(word) if word in embedded else ''}" for word in untrained[:SHOWN]]
+        shown = ", ".join(doubts) + " ..." * (len(untrained) > SHOWN)
         return LabelSet(
             name=",".join(wanted),
             labels=tuple(
@@ -90,10 +101,12 @@ class Vocabulary:
             ),
             placement="",
             temperature=self.temperature,
-            unknown_threshold=self.unknown_threshold,
+            unknown_threshold=NEVER if untrained else self.unknown_threshold,
             smoothing=Smoothing(),
             channels=channels,
-            note=f"known by words alone, never seen in training: {shown}; expect mistakes" if untrained else "",
+            note=f"known by words alone, never seen in training: {shown}; expect mistakes, and no unknown"
+            if untrained
+            else "",
         )
 
     def near(self, words: str, most: int = SHOWN) -> list[Name]:
@@ -120,6 +133,11 @@ class Vocabulary:
             if same in taken:
                 raise UsageError(f"{taken[same]!r} and {word!r} are one activity; leave one of them out")
             taken[same] = word
+
+    def _meant(self, word: str) -> str:
+        """The name that a word was perhaps meant to be, for the user's eyes."""
+        alike = difflib.get_close_matches(key(word), self.rows, 1, MISSPELT)
+        return f" (or {self.names[self.rows[alike[0]]].name}?)" if alike else ""
 
     def _embed(self, words: Sequence[str]) -> F32:
         from mujo_edge.text import embed
