@@ -32,6 +32,8 @@ DERIVATIVE = 0.5
 """Share of the cutoff that suits the joints' positions which suits their second derivative; measured on UTD-MHAD."""
 HUBER, JITTER_M = 2.0, 0.001
 """A joint further from its smooth track than this many median distances is believed less; distances count from 1 mm."""
+MOST_MPS2, MOST_RADPS = 16 * STANDARD_GRAVITY, float(np.deg2rad(2000))
+"""Full scale of the sensors in watches and phones: people do not exceed it, trackers that lose a limb do."""
 GRID_HZ = 100.0
 """Orientations are splined on a grid at least this fine, whatever rate is asked."""
 TWIST_S = 0.1
@@ -250,7 +252,7 @@ def virtual_imu(motion: Motion, placement: str, rate_hz: float = IMU_RATE_HZ, cu
     if placement not in found:
         raise DataError(
             f"this motion has no virtual IMU at {placement}: it needs {LEAST_FRAMES} frames and {LEAST_S} s "
-            f"of known 3-D joints {', '.join(MOUNTS[placement].joints)}"
+            f"of known 3-D joints {', '.join(MOUNTS[placement].joints)}, which may not jump"
         )
     return found[placement]
 
@@ -263,7 +265,8 @@ def virtual_imus(
 ) -> dict[str, F32]:
     """Placement -> (m, 6) float32: specific force m/s2 and angular rate rad/s from the first frame to the last.
 
-    A placement whose joints are not all known throughout is left out; so are all for flat or very short motions.
+    A placement whose joints are not all known throughout, or which exceeds the full scale of real sensors, as where a
+    tracker loses a limb, is left out; so are all for flat or very short motions.
     `cutoff_hz` of the joints' smoothing is chosen from the motion where None; above half of `rate_hz` nothing passes.
     """
     if motion.flat or len(motion.x) < max(LEAST_FRAMES, LEAST_S * motion.rate_hz):
@@ -298,5 +301,6 @@ def virtual_imus(
         pull = (1 - mount.share) * pulls[mount.start] + mount.share * pulls[mount.end] + second @ mount.offset_m
         force = np.einsum("nji,nj->ni", frame, pull + up)
         turn = (rate - rate.swapaxes(1, 2))[:, (2, 0, 1), (1, 2, 0)] / 2
-        made[placement] = np.concatenate([force, turn], 1).astype(np.float32)
+        if np.linalg.norm(force, axis=1).max() <= MOST_MPS2 and np.linalg.norm(turn, axis=1).max() <= MOST_RADPS:
+            made[placement] = np.concatenate([force, turn], 1).astype(np.float32)
     return made

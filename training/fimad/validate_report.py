@@ -45,7 +45,7 @@ def validate(
     data: Annotated[Path | None, typer.Option("--data", help="Folder of the data sets.  [default: $MUJO_DATA]")] = None,
     channels: Annotated[str, typer.Option(help="3, 6 or both.")] = "3,6",
     models: Annotated[str, typer.Option(help="Classifiers, or none.")] = "forest,student",
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of the student.")] = 400,
+    steps: Annotated[int, typer.Option(min=1, help="Training steps of the student.")] = 300,
 ) -> None:
     """Compare the virtual IMU with UTD-MHAD's real one: correlation, spectrum, macro-F1."""
     root = data or data_root()
