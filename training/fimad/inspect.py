@@ -19,6 +19,7 @@ from training.fimad.video import Cut, frames
 
 MOMENTS, TEXTS = 6, 6
 """How many frames, poses and texts are drawn."""
+DRAWN = (".png", ".jpg", ".svg", ".pdf")
 SEEN_HZ = 2.0
 """Frames of a video are picked from so many a second."""
 VIEW_DEG = 30.0
@@ -71,8 +72,10 @@ def pictures(source: Source, path: Path, task_id: str) -> list[tuple[str, np.nda
 def draw(clip: Clip, seen: Sequence[tuple[str, np.ndarray]], path: Path) -> None:
     """Draw `clip` to an image file; `seen` is what `pictures` gives.
 
-    What the clip lacks takes no room. Raises `DataError` for a file type that cannot be drawn.
+    What the clip lacks takes no room. Raises `DataError` for a file that cannot be written, or not drawn.
     """
+    if path.suffix.lower() not in DRAWN:
+        raise DataError(f"{path} is no picture that can be drawn. Name a {', '.join(DRAWN)} file")
     imu = {**clip.imu, **{f"{placement}, real": x for placement, x in clip.real_imu.items()}}
     rows = [("words", 1.6)]
     rows += [("frames", 2.0)] * bool(seen)
@@ -94,8 +97,8 @@ def draw(clip: Clip, seen: Sequence[tuple[str, np.ndarray]], path: Path) -> None
             draw_imu(part, imu)
     try:
         figure.savefig(path, dpi=110)
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} cannot be drawn ({error}). Name a .png, .svg or .pdf file") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error}). Name another file with --out") from None
 
 
 def draw_words(part: SubFigure, clip: Clip) -> None:
@@ -112,7 +115,7 @@ def draw_frames(part: SubFigure, seen: Sequence[tuple[str, np.ndarray]]) -> None
     """Frames side by side."""
     for axes, (caption, picture) in zip(part.subplots(1, len(seen), squeeze=False)[0], seen, strict=True):
         axes.imshow(picture)
-        axes.set_title(caption, size=8)
+        axes.set_title(caption, size=8, parse_math=False)
         axes.set_axis_off()
 
 

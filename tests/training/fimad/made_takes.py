@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -110,3 +111,8 @@ def made_source(folder: Path, people: int = 6, **words: str) -> Source:
     for person in range(people):
         (folder / f"{person}.txt").write_text(words.get(f"p{person}", "fine"))
     return Source("made", "Made squats", "CC0", "nobody 2026", "tests", lambda root: folder, made_tasks)
+
+
+def in_turn(function: Callable[[Any], Any], items: Iterable[Any], jobs: int) -> Iterator[tuple[Any, Any]]:
+    """An engine of the builder without other processes."""
+    return ((item, function(item)) for item in items)

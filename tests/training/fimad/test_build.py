@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_takes import made_source
+from made_takes import in_turn, made_source
 
 from mujo_edge.core import DataError
 from training.fimad import build as builder
@@ -24,11 +24,6 @@ from training.fimad.shards import read
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-
-
-def in_turn(function: Callable[[Any], Any], items: Iterable[Any], jobs: int) -> Iterator[tuple[Any, Any]]:
-    """An engine without processes: None, as from a process that died, for tasks called "dead"."""
-    return ((item, function(item)) for item in items)
 
 
 def call(folder: Path, out: Path, **options: Any) -> builder.Progress:
@@ -216,7 +211,7 @@ def test_the_publishers_split_is_kept():
 BUILD = """
 import sys
 from pathlib import Path
-from made_takes import made_source
+from made_takes import in_turn, made_source
 from training.fimad.build import build
 
 if __name__ == "__main__":
