@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mujo_edge.core import DataError
 from training.corpora import data_root
-from training.fimad.text import LONGEST_TEXT, LONGEST_TITLE, normalise, texts
+from training.fimad.text import LONGEST_TEXT, LONGEST_TITLE, MEANINGS, NAMESAKES, normalise, texts
 
 
 @pytest.mark.parametrize(
@@ -117,3 +117,9 @@ def test_each_exercise_of_the_real_list_keeps_a_title_of_its_own() -> None:
     titles = {normalise(name) for name in names}
     assert len(titles) == len(names) - 1  # "Squats - With Bands" and "Squat with Bands"
     assert all(len(texts(name)) >= 4 for name in names)
+
+
+@pytest.mark.parametrize("words", [MEANINGS, NAMESAKES])
+def test_what_is_known_of_titles_can_be_found(words: dict[str, str]) -> None:
+    assert [title for title in words if normalise(title) != title] == []
+    assert all(words[title] in texts(title) for title in words)
