@@ -43,8 +43,9 @@ PARTS: Mapping[str, tuple[int, ...]] = {
 """A joint is the mean of these landmarks (mediapipe, `solutions/pose.py`, PoseLandmark): the skull's middle lies
 between the ears, the knuckles' between those of index and little finger."""
 
-VISIBLE = 0.3
-"""Below it a landmark is a guess."""
+VISIBLE = 0.1
+"""Below it a joint is unknown. Low, for in films that are seen from the side the far limbs hide half of the time, and
+the model's guess of them has the right lengths and twice the jitter."""
 
 LEAST_S = 1.0
 """Shorter pieces are dropped."""
@@ -132,6 +133,7 @@ def motion_of(t_s: F64, world: F32, rays: F32, visibility: F32, rate_hz: float) 
     path = mending.root_path(world, rays, visibility, np.interp(t_s, even, depth))
     x = np.stack([world[:, PARTS[name]].mean(1) for name in JOINTS], 1) + path[:, None]
     known = np.stack([visibility[:, PARTS[name]].mean(1) for name in JOINTS], 1) >= VISIBLE
+    known &= ~mending.broken(x)
     x = np.stack([x[..., 0], x[..., 2], -x[..., 1]], 2)  # camera: x right, y down, z away; room: x right, y away, z up
     x = mending.smooth(mending.resample(t_s, np.where(known[..., None], x, np.nan), rate_hz), rate_hz)
     up = mending.up_axis(x, rate_hz)

@@ -25,6 +25,16 @@ BLINK_S, GAP_S = 0.2, 0.5
 SMOOTH_S, DEPTH_S = 0.3, 1.0
 """Windows of the smoothing polynomial, for joints and for the distance to the camera, which is known worst."""
 
+LIMBS = (
+    (("shoulder", "elbow", "wrist", "hand"), (0.316, 0.248)),
+    (("hip", "knee", "ankle", "foot"), (0.417, 0.418)),
+)
+"""Joints of a limb and the lengths in metres of its first two bones in a person of 1.7 m (Winter, Biomechanics and
+Motor Control of Human Movement, 4th edition, figure 4.1, after Drillis and Contini: shares of the height)."""
+
+LEAST_BONE, MOST_BONE = 0.5, 1.5
+"""Shares of these lengths beyond which a bone is a mistake; limbs that the picture cuts off shrink so."""
+
 STRAIGHT_DEG, LEAN_DEG, STANDING_S = 155.0, 35.0, 0.5
 """Who stands: hip and knees straight, the body this near to the picture's vertical, for so long in all."""
 
@@ -87,6 +97,19 @@ def stretches(t_s: F64, placed: F64) -> list[np.ndarray]:
     keep = np.concatenate([p for p in pieces if t_s[p[-1]] - t_s[p[0]] >= BLINK_S] or [keep[:0]])
     breaks = jumps(t_s[keep], placed[keep]) | (np.diff(t_s[keep], prepend=t_s[keep][:1]) > GAP_S)
     return np.split(keep, np.flatnonzero(breaks)) if len(keep) else []
+
+
+def broken(x: F64) -> np.ndarray:
+    """(n, 20) bool: joints of (n, 20, 3) that hang on a bone of a length that no person has."""
+    bad = np.zeros(x.shape[:2], bool)
+    for joints, lengths in LIMBS:
+        for side in ("left", "right"):
+            columns = [JOINTS.index(f"{side}_{joint}") for joint in joints]
+            for i, usual in enumerate(lengths):
+                length = np.linalg.norm(x[:, columns[i + 1]] - x[:, columns[i]], axis=1)
+                odd = (length < LEAST_BONE * usual) | (length > MOST_BONE * usual)
+                bad[:, columns[i + 1 :]] |= odd[:, None]
+    return bad
 
 
 def resample(t_s: F64, x: F64, rate_hz: float) -> F64:

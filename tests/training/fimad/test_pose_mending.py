@@ -120,6 +120,18 @@ def test_nothing_but_blinks_is_nothing() -> None:
     assert pose_mending.stretches(t_s, x.astype(float)) == []
 
 
+def test_limbs_that_shrink_or_stretch_are_unknown_to_their_ends() -> None:
+    _, x = person(10)
+    truth = canonical(x)
+    assert not pose_mending.broken(truth).any()
+    odd = truth.copy()
+    knee, hip = JOINTS.index("left_knee"), JOINTS.index("left_hip")
+    odd[3, knee] = truth[3, hip] + [0, 0, -0.1]
+    odd[5, JOINTS.index("right_wrist")] += [0.6, 0, 0]
+    found = [(int(i), JOINTS[j]) for i, j in np.argwhere(pose_mending.broken(odd))]
+    assert found == [(3, "left_knee"), (3, "left_ankle"), (3, "left_foot"), (5, "right_wrist"), (5, "right_hand")]
+
+
 def test_short_gaps_are_filled_and_long_ones_are_not() -> None:
     t_s = np.arange(120) / RATE_HZ
     x = np.stack([np.sin(2 * np.pi * t_s), np.cos(2 * np.pi * t_s), t_s], 1)[:, None].repeat(2, 1)
@@ -202,7 +214,7 @@ def test_a_stretch_becomes_joints_on_their_way_with_z_up() -> None:
     t_s, x = person(120)
     path = np.stack([0.5 * t_s, -0.25 * np.sin(2 * np.pi * t_s / 2) ** 2, np.full(120, 3.0)], 1)
     visibility = np.ones((120, 33), np.float32)
-    visibility[:, 15] = 0.1  # the left wrist is hidden
+    visibility[:, 15] = 0.05  # the left wrist is hidden
     got = pose.motion_of(t_s, x, seen(x, path), visibility, RATE_HZ)
     assert got.dtype == np.float32
     assert np.isnan(got[:, JOINTS.index("left_wrist")]).all()
