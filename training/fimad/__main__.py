@@ -1,4 +1,5 @@
-"""`python -m training.fimad`: list the sources of clips, build shards from them, count and look at what was built."""
+"""`python -m training.fimad`: list the sources of clips, build shards from them, count and look at what was built,
+and see how close the virtual IMU comes to a real one."""
 
 from __future__ import annotations
 
@@ -27,6 +28,7 @@ from training.fimad.clip import Source
 from training.fimad.engine import engine
 from training.fimad.sources import sources
 from training.fimad.towers import DEFAULT
+from training.fimad.validate_report import validate
 from training.fimad.video import Options
 from training.provenance import describe
 
@@ -218,6 +220,8 @@ def inspect(
     inspection.draw(found, seen, target)
     console.print(f"Drew {escape(found.id)} to {escape(str(target))}", highlight=False)
 
+
+app.command("validate")(step(validate))
 
 if __name__ == "__main__":
     app()

@@ -19,14 +19,14 @@ from rich.progress import track
 from scipy.signal import welch
 from scipy.spatial.transform import Rotation
 
-import training.sensor
-import training.virtual_imu
+import training
 from mujo_edge.core import CHANNELS, F32, F64, DataError
 from mujo_edge.signal import InputSpec, prepare
 from training.corpora import Recording, WindowSet, folds, utd_mhad, windows
 from training.corpora.base import whole
 from training.fimad.clip import IMU_RATE_HZ
 from training.fimad.skeletons import utd_mhad as skeletons
+from training.virtual_imu import virtual_imus
 
 SCALE = np.array(InputSpec().scale)
 MOST_LAG = 25
@@ -99,7 +99,7 @@ def read_pairs(root: Path) -> tuple[list[Pair], int]:
     pairs, without = [], 0
     for task in track(list(skeletons.SOURCE.tasks(path)), "virtual IMU of every trial"):
         for take in task.read(*task.arguments):
-            made = training.virtual_imu.virtual_imus(take.motion, tuple(take.real_imu)) if take.motion else {}
+            made = virtual_imus(take.motion, tuple(take.real_imu)) if take.motion else {}
             for placement, virtual in made.items():
                 lag = best_lag(virtual, take.real_imu[placement])
                 cut = shifted(virtual, take.real_imu[placement], lag)
@@ -262,7 +262,7 @@ def scores(pairs: Sequence[Pair], settings: Settings, kept: Path) -> dict[Trial,
 
 def digest(pairs: Sequence[Pair], settings: Settings) -> str:
     """Names what a score depends on."""
-    found = hashlib.sha256(Path(str(training.sensor.__file__)).read_bytes())
+    found = hashlib.sha256((Path(str(training.__file__)).parent / "sensor.py").read_bytes())
     found.update(json.dumps([settings.steps, settings.seed, COPIES]).encode())
     for pair in pairs:
         found.update(f"{pair.action} {pair.subject} {pair.placement}".encode() + pair.virtual.tobytes())
@@ -324,12 +324,14 @@ def worn(data: WindowSet, turns: dict[str, Rotation], seed: int) -> tuple[F32, n
     here. (N * COPIES, 6, 150) in m/s2 and rad/s, and their labels."""
     import torch
 
-    config = training.sensor.SensorConfig(reverse_probability=0.0)
+    from training.sensor import SensorConfig, along_limb, sense
+
+    config = SensorConfig(reverse_probability=0.0)
     generator = torch.Generator().manual_seed(seed)
-    limbs = training.sensor.along_limb(data.placement.tolist()).numpy()
+    limbs = along_limb(data.placement.tolist()).numpy()
     along = np.stack([turns[str(place)].apply(axis) for place, axis in zip(data.placement, limbs, strict=True)])
     inputs, axes = torch.from_numpy(prepare(data.x, InputSpec())), torch.from_numpy(along.astype(np.float32))
-    copies = [training.sensor.sense(inputs, axes, config, generator)[:, :, 0].numpy() for _ in range(COPIES)]
+    copies = [sense(inputs, axes, config, generator)[:, :, 0].numpy() for _ in range(COPIES)]
     return (np.concatenate(copies) * SCALE[:, None]).astype(np.float32), np.tile(data.y, COPIES)
 
 
