@@ -223,5 +223,6 @@ def inspect(
 
 app.command("validate")(step(validate))
 
+
 if __name__ == "__main__":
     app()

@@ -7,26 +7,23 @@ its task, the files that it reads or the code that reads them change. What could
 
 from __future__ import annotations
 
-import hashlib
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-import mujo_edge.signal
-import training.virtual_imu
 from mujo_edge.core import DataError
 from training.corpora.files import natural
-from training.fimad import clip, convert, shards, text
-from training.fimad.clip import MODALITIES, Source, Task
+from training.fimad import convert
+from training.fimad.clip import MODALITIES, Source
 from training.fimad.convert import Part, read_task, with_splits
 from training.fimad.engine import Engine, on_processes
+from training.fimad.fingerprint import digest, fingerprint
 from training.fimad.shards import LIGHT, open_shard, read_light, write_shards
 
 FAILURES, STATS = "failures.jsonl", "stats.json"
@@ -82,7 +79,7 @@ def do_tasks(
 ) -> list[Path]:
     """The parts of all tasks of a source, in their order, made where they were not there."""
     folder = made(out / "parts" / source.name)
-    seen: dict[Path, str | list[object]] = {}
+    seen: dict[Path, str] = {}
     tasks = list(source.tasks(path))
     places = {task.id: folder / f"{digest(task.id)}-{fingerprint(task, source, seen)}.parquet" for task in tasks}
     progress.tasks = len(tasks)
@@ -123,42 +120,6 @@ def write_whole(path: Path, content: bytes) -> None:
     aside = path.with_suffix(".aside")
     aside.write_bytes(content)
     aside.replace(path)
-
-
-def fingerprint(task: Task, source: Source, seen: dict[Path, str | list[object]]) -> str:
-    """Digest of what a part depends on: the task, size and time of the files that it names, and the code. `seen`
-    remembers files."""
-    reader = sys.modules[getattr(task.read, "func", task.read).__module__]
-    modules = (reader, clip, convert, shards, text, training.virtual_imu, mujo_edge.signal)
-    code = [Path(str(module.__file__)).read_text() for module in modules]
-    files = [stamp(path, seen) for path in paths(task.arguments)]
-    return digest(source.name, source.licence, repr(task.arguments), files, code)
-
-
-def paths(value: object) -> Iterator[Path]:
-    """The paths in a task's arguments, also inside tuples and dataclasses."""
-    if isinstance(value, Path):
-        yield value
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from paths(item)
-    elif is_dataclass(value):
-        for name in value.__dataclass_fields__:
-            yield from paths(getattr(value, name))
-
-
-def digest(*values: object) -> str:
-    """Short hash of JSON values."""
-    return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:16]
-
-
-def stamp(path: Path, seen: dict[Path, str | list[object]]) -> str | list[object]:
-    """Size and time of a file, of all files in a folder, nothing for what is not there."""
-    if path not in seen:
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        facts = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
-        seen[path] = facts and digest(facts)
-    return seen[path]
 
 
 def made_before(part: Path) -> dict[str, Any] | None:

@@ -1,0 +1,97 @@
+"""What makes a task be done again: its arguments, its files and its code."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from made_takes import Told, made_source, made_tasks
+
+from training.fimad import fingerprint as module
+from training.fimad.clip import Task
+from training.fimad.fingerprint import code_of, fingerprint
+from training.fimad.skeletons import hdm05
+
+
+@pytest.fixture
+def given(tmp_path):
+    source = made_source(tmp_path / "data", 2)
+    return source, next(made_tasks(tmp_path / "data")), tmp_path / "data" / "0.txt"
+
+
+def test_the_same_is_the_same(given):
+    source, task, _ = given
+    first = fingerprint(task, source, {})
+    assert fingerprint(task, source, {}) == first
+    assert len(first) == 16
+
+
+def test_arguments_and_licence(given):
+    source, task, path = given
+    seen = {
+        fingerprint(task, source, {}),
+        fingerprint(replace(task, arguments=(Told(path), 1)), source, {}),
+        fingerprint(replace(task, read=hdm05.read), source, {}),
+        fingerprint(task, replace(source, licence="other"), {}),
+    }
+    assert len(seen) == 4
+    assert fingerprint(replace(task, read=partial(task.read)), source, {}) in seen
+
+
+@pytest.mark.parametrize("wrap", [lambda p: p, Told, lambda p: (1, (p,)), lambda p: p.parent])
+def test_files_wherever_they_are_named(given, wrap):
+    source, task, path = given
+    task = Task(task.id, task.read, (wrap(path),))
+    seen = [fingerprint(task, source, {})]
+    path.write_text("longer than before")
+    seen.append(fingerprint(task, source, {}))
+    os.utime(path, (1, 1))
+    seen.append(fingerprint(task, source, {}))
+    path.unlink()
+    seen.append(fingerprint(task, source, {}))
+    assert len(set(seen)) == 4
+
+
+def test_code_is_that_of_all_modules_a_reader_uses():
+    names = {path.relative_to(module.ROOT).as_posix() for path in code_of("training.fimad.skeletons.hdm05")}
+    assert {
+        "training/fimad/skeletons/hdm05.py",
+        "training/fimad/skeletons/asf_amc.py",
+        "training/fimad/skeletons/canonical.py",
+        "training/fimad/clip.py",
+    } <= names
+    assert "training/fimad/skeletons/cmu.py" not in names
+    names = {path.relative_to(module.ROOT).as_posix() for path in code_of("training.fimad.convert")}
+    assert {"training/virtual_imu.py", "training/fimad/text.py", "mujo_edge/signal.py"} <= names
+    assert code_of("numpy") == set()
+
+
+def test_code_that_changes(given, tmp_path, monkeypatch):
+    root = tmp_path / "project"
+    package = root / "training" / "fimad"
+    package.mkdir(parents=True)
+    (package / "convert.py").write_text("from training.fimad import helper\n")
+    (package / "helper.py").write_text("def late():\n    import training.fimad.deep\n")
+    (package / "deep.py").write_text("x = 1\n")
+    monkeypatch.setattr(module, "ROOT", root)
+    source, task, _ = given
+    seen = set()
+    for text in ("x = 1\n", "x = 2\n"):
+        (package / "deep.py").write_text(text)
+        module.imports.cache_clear()
+        module.content.cache_clear()
+        seen.add(fingerprint(task, source, {}))
+    assert len(seen) == 2
+    module.imports.cache_clear()
+    module.content.cache_clear()
+
+
+def test_files_are_looked_at_once(given):
+    source, task, path = given
+    seen: dict[Path, str] = {}
+    first = fingerprint(task, source, seen)
+    path.write_text("changed meanwhile")
+    assert fingerprint(task, source, seen) == first
