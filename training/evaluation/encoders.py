@@ -129,11 +129,11 @@ def diet_of(cell: Cell, recipe: Recipe, clips: Mapping[str, tuple[str, ...]]) ->
 
 
 def config_of(row: Row, recipe: Recipe, without: str = "") -> PretrainConfig:
-    """How a row is pretrained. Settings of clips that cannot matter without clips are the defaults."""
+    """How a row is pretrained. The student knows IMU and text, InfoNCE and labels; all settings beside are defaults."""
     config = recipe.pretrain
     if row == "student":
         none = {"pose": PoseConfig(), "video": VideoConfig(), "draw": DrawConfig(), "clip_share": 0.5}
-        config = replace(config, modalities=("imu", "text"), title_weight=0.0, **none)
+        config = replace(config, modalities=("imu", "text"), title_weight=0.0, predict_weight=0.0, **none)
     if without in TERMS:
         config = replace(config, **{TERMS[without]: 0.0})
     return replace(config, modalities=tuple(m for m in config.modalities if m != without))

@@ -111,8 +111,11 @@ def test_what_is_made_from_other_things_has_another_name(tmp_path: Path):
 
 
 def test_a_student_does_not_depend_on_settings_of_clips(tmp_path: Path):
-    four = replace(BASE, pretrain=replace(BASE.pretrain, modalities=("imu", "pose", "text"), title_weight=0.5))
-    two = replace(BASE, pretrain=replace(BASE.pretrain, modalities=("imu", "text"), title_weight=0.0))
+    new = {"modalities": ("imu", "pose", "text"), "title_weight": 0.5, "predict_weight": 0.2}
+    four = replace(BASE, pretrain=replace(BASE.pretrain, **new))
+    two = replace(
+        BASE, pretrain=replace(BASE.pretrain, modalities=("imu", "text"), title_weight=0.0, predict_weight=0.0)
+    )
     assert encoders.settings_of("student", four) == encoders.settings_of("student", two)
     assert encoders.settings_of("mujo", four) != encoders.settings_of("mujo", two)
     assert encoders.config_of("mujo", four, "pose").modalities == ("imu", "text")
