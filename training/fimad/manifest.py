@@ -40,7 +40,7 @@ class Listed:
         """A line for every kind of problem: how many, and the first of them."""
         for kind, which in self.problems.items():
             more = ", ..." if len(which) > SHOWN else ""
-            yield f"{len(which):,} {kind}: {', '.join(which[:SHOWN])}{more}"
+            yield f"{kind}: {len(which):,} ({', '.join(which[:SHOWN])}{more})"
 
     def tasks(self, options: Options) -> Iterator[Task]:
         """One task a clip."""

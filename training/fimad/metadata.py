@@ -195,5 +195,5 @@ def _tasks(path: Path, options: Options) -> Iterator[Task]:
 
 def _notes(path: Path) -> Iterator[str]:
     listed = read(path)
-    yield f"{len(links(path)):,} links, {len(listed.clips):,} clips whose video is here"
+    yield f"clips whose video is here: {len(listed.clips):,}, links: {len(links(path)):,}"
     yield from listed.notes()

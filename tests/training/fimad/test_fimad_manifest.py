@@ -100,8 +100,8 @@ def test_bad_entries_are_counted_and_the_others_go_on(folder: Path) -> None:
     counts = {kind: len(which) for kind, which in listed.problems.items()}
     assert counts == {"entries repeated": 1, "videos missing": 2, "entries malformed": 13}
     notes = list(source(path, Options()).notes(path))
-    assert "2 videos missing: gone.mp4, more" in notes
-    assert any(note.startswith("13 entries malformed: entry 4 (the title '12:30' has no words") for note in notes)
+    assert "videos missing: 2 (gone.mp4, more)" in notes
+    assert any(note.startswith("entries malformed: 13 (entry 4 (the title '12:30' has no words") for note in notes)
 
 
 @pytest.mark.parametrize(

@@ -86,8 +86,8 @@ def test_what_cannot_be_used_is_counted(folder: Path) -> None:
         "clips without their video": [f"{D}___0"],
     }
     notes = list(source(Options()).notes(folder))
-    assert notes[0] == "2 links, 4 clips whose video is here"
-    assert f"1 clips without their video: {D}___0" in notes
+    assert notes[0] == "clips whose video is here: 4, links: 2"
+    assert f"clips without their video: 1 ({D}___0)" in notes
 
 
 def test_takes_come_from_the_chapters(folder: Path) -> None:
@@ -160,4 +160,4 @@ def test_the_release_as_it_is() -> None:
     assert list(split.values()).count("val") == 1584
     assert problems["ids malformed"] == ["8BEJ24Le8Rk_f303___0", "8BEJ24Le8Rk_temp___0", "sit-ups_1", "sit-ups_2"]
     assert {kind: len(which) for kind, which in problems.items()} == {"ids malformed": 4, "links malformed": 4}
-    assert next(iter(source(Options()).notes(path))).startswith("1,388 links")
+    assert next(iter(source(Options()).notes(path))).endswith(", links: 1,388")
