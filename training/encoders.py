@@ -22,7 +22,7 @@ ROOT = [JOINTS.index(name) for name in ("pelvis", "left_hip", "right_hip")]
 class PoseConfig:
     """A transformer of `layers` blocks of `width`, pre-norm; `patch` frames at 25 Hz make one token."""
 
-    width: int = 96
+    width: int = 64
     layers: int = 2
     heads: int = 4
     dropout: float = 0.1
@@ -33,7 +33,7 @@ class PoseConfig:
 class VideoConfig:
     """As `PoseConfig`; `features` is what the image tower gives a frame (EfficientNet-Lite0: 1280)."""
 
-    width: int = 96
+    width: int = 64
     layers: int = 1
     heads: int = 4
     dropout: float = 0.1
