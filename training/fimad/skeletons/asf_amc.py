@@ -16,6 +16,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from mujo_edge.core import F64, DataError
+from training.corpora.files import usable
 from training.fimad.clip import Motion
 from training.fimad.skeletons.canonical import motion, sided, z_up
 
@@ -81,13 +82,13 @@ def parse_asf(text: str) -> Skeleton:
         root_dof = tuple(word.lower() for word in head["order"])
         root = Bone("", np.zeros(3), turned(head["orientation"], head["axis"][0], degrees), head["axis"][0].lower(), ())
         bones = {name: bone(found[name], parent, metres, degrees) for name, parent in parents}
-    except (KeyError, ValueError, IndexError) as error:
+    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
         raise DataError(f"no whole ASF skeleton ({error!r}). Fetch the file again") from None
     if set(root_dof) != {"tx", "ty", "tz", *TURNS} or not all(set(b.dof) <= set(TURNS) for b in bones.values()):
         raise DataError("an ASF skeleton with bones that slide: only turning joints are read")
     seen = {ROOT}
     for name, part in bones.items():
-        if part.parent not in seen or name in seen or not np.isfinite(part.rest).all():
+        if part.parent not in seen or name in seen or not usable(part.rest).all():
             raise DataError(f"bone {name} of the ASF skeleton hangs on nothing, twice or at no finite place")
         seen.add(name)
     return Skeleton(bones, metres, root_dof, root)
@@ -138,11 +139,14 @@ def parse_amc(text: str, skeleton: Skeleton) -> dict[str, F64]:
     columns, at = {}, 1
     while at < len(head):
         name = str(head[at])
-        if name not in dof:
-            raise DataError(f"bone {name[:30]!r} is not of this skeleton. Is it another person's file, or cut off?")
+        if name not in dof or name in columns:
+            raise DataError(
+                f"bone {name[:30]!r} is not of this skeleton or comes twice. Is the file another's or cut off?"
+            )
         columns[name] = slice(at + 1, at + 1 + len(dof[name]))
         at = columns[name].stop
-    if not len(head) or len(words) % len(head) or at != len(head) or ROOT not in columns:
+    expected = {name for name, values in dof.items() if values}
+    if not len(head) or len(words) % len(head) or at != len(head) or set(columns) != expected:
         raise DataError("the motion is cut off or malformed. Fetch the file again")
     table = words.reshape(-1, len(head))
     names = [columns[name].start - 1 for name in columns]
@@ -153,6 +157,8 @@ def parse_amc(text: str, skeleton: Skeleton) -> dict[str, F64]:
         values = {name: table[:, column].astype(np.float64) for name, column in columns.items()}
     except ValueError as error:
         raise DataError(f"the motion holds no number where there should be one ({error})") from None
+    if not all(usable(x).all() for x in values.values()):
+        raise DataError("the motion holds values that are not finite. Fetch the file again")
     unit = {name: np.array([turn if d in TURNS else 1.0 for d in dof[name]]) for name in values}
     return {name: x * unit[name] for name, x in values.items()}
 

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from mujo_edge.core import F64, DataError
+from training.corpora.files import usable
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def parse(text: str) -> Capture:
     except (ValueError, IndexError) as error:
         raise DataError(f"no whole BVH file ({str(error)[:80]}). Fetch it again") from None
     channels = sum(len(joint.moves) + len(joint.turns) for joint in joints)
-    if values.shape[1] != channels or not n or not frame_s > 0 or not np.isfinite(values).all():
+    if values.shape[1] != channels or not n or not frame_s > 0 or not usable(values).all():
         raise DataError(f"its motion is not {channels} finite numbers a frame: the file is damaged. Fetch it again")
     return Capture(joints, values, 1 / frame_s)
 

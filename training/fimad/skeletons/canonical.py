@@ -9,10 +9,10 @@ import numpy as np
 from mujo_edge.core import F64, DataError
 from training.fimad.clip import JOINTS, Motion
 
-DERIVED = ("pelvis", "spine")
-"""Joints that `motion` makes of the others: trackers and mocap models put them in different places."""
 LEG_M = (0.4, 1.3)
 """Thigh and shank of anybody from a child to a giant: a leg outside tells of a wrong unit."""
+FAR_M = 1e4
+"""No joint of a recording is further from its origin."""
 
 
 def motion(joints: Mapping[str, F64], rate_hz: float, trunk: Sequence[F64] = ()) -> Motion:
@@ -22,22 +22,21 @@ def motion(joints: Mapping[str, F64], rate_hz: float, trunk: Sequence[F64] = ())
     the trunk: from the pelvis over `trunk`, joints (n, 3) in upward order, to the neck. Raises `DataError` for fewer
     than two frames, values that are not finite, a rate that is not positive and legs of no human length.
     """
-    x = np.full((len(joints["neck"]), len(JOINTS), 3), np.nan)
-    for joint, at in joints.items():
+    n = len(joints["neck"])
+    if n < 2 or not 0 < rate_hz < np.inf:
+        raise DataError(f"{n} frames at {rate_hz:g} Hz are no motion. Leave this file out")
+    if not all((np.abs(at) < FAR_M).all() for at in (*joints.values(), *trunk)):
+        raise DataError("some joints have no finite position. Leave this file out")
+    x = np.full((n, len(JOINTS), 3), np.nan, np.float32)
+    pelvis = (joints["left_hip"] + joints["right_hip"]) / 2
+    spine = half_way(np.stack([pelvis, *trunk, joints["neck"]]))
+    for joint, at in {**joints, "pelvis": pelvis, "spine": spine}.items():
         if joint in JOINTS:
             x[:, JOINTS.index(joint)] = at
-    pelvis = (joints["left_hip"] + joints["right_hip"]) / 2
-    x[:, JOINTS.index("pelvis")] = pelvis
-    x[:, JOINTS.index("spine")] = half_way(np.stack([pelvis, *trunk, joints["neck"]]))
-    if len(x) < 2 or not rate_hz > 0:
-        raise DataError(f"{len(x)} frames at {rate_hz:g} Hz are no motion. Leave this file out")
-    given = [JOINTS.index(joint) for joint in (*joints, *DERIVED) if joint in JOINTS]
-    if not np.isfinite(x[:, given]).all():
-        raise DataError("some joints have no finite position. Leave this file out")
     leg_m = float(np.median([leg_length(joints, side) for side in ("left", "right")]))
     if not LEG_M[0] < leg_m < LEG_M[1]:
         raise DataError(f"a leg is {leg_m:.3g} m long: a wrong unit or skeleton. Use the publisher's own files")
-    return Motion(x.astype(np.float32), float(rate_hz))
+    return Motion(x, float(rate_hz))
 
 
 def leg_length(joints: Mapping[str, F64], side: str) -> float:

@@ -2,8 +2,8 @@
 Applied Statistics 8(3), 2014; github.com/michaelchughes/mocap6dataset).
 
 Layout: `amc/{subject}_{trial}.amc` at 120 Hz; `truelabels/{subject}_{trial}.txt`, numbers 1 to 12, one for each 12
-frames (its README: averaged over blocks to 10 a second). The skeletons are not in it: CMU's `{subject}.asf` is taken
-where it lies beside (mocap.cs.cmu.edu has it), else a nominal person's.
+frames (its README: averaged over blocks to 10 a second) and one for what is left. The skeletons are not in it: CMU's
+`{subject}.asf` is taken where it lies beside (mocap.cs.cmu.edu has it), else a nominal person's.
 """
 
 from __future__ import annotations
@@ -51,8 +51,10 @@ def read(path: Path, labels: str, amc: str, asf: str | None) -> Iterator[Take]:
             whole = amc_motion(skeleton, tree.read(amc).decode("latin-1"))
         except DataError as error:
             raise DataError(f"{tree.where(amc)}: {error}") from None
-        if len(number) * BLOCK > len(whole.x) + BLOCK:
-            raise DataError(f"{tree.where(labels)} has labels for more frames than {amc}. Fetch both again")
+        if len(number) != -(-len(whole.x) // BLOCK):
+            raise DataError(
+                f"{tree.where(labels)} has not one label for each {BLOCK} frames of {amc}. Fetch both again"
+            )
     for label, start, stop in runs(number):
         x = whole.x[start * BLOCK : stop * BLOCK]
         yield Take(
@@ -66,11 +68,8 @@ def read(path: Path, labels: str, amc: str, asf: str | None) -> Iterator[Take]:
 
 def parse_labels(text: str, where: str) -> np.ndarray:
     """Numbers of `ACTIONS`, one a block. Raises `DataError` for others and for none."""
-    try:
-        number = np.array(text.split(), np.int64)
-    except ValueError:
-        number = np.zeros(1, np.int64)
-    if not len(number) or number.min() < 1 or number.max() > len(ACTIONS):
+    number = np.array(text.split())
+    if not len(number) or not set(number.tolist()) <= {str(i + 1) for i in range(len(ACTIONS))}:
         raise DataError(f"{where} does not hold labels from 1 to {len(ACTIONS)}. Fetch the file again")
     return number
 
