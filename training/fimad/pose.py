@@ -13,10 +13,12 @@ from training.fimad import pose_process
 from training.fimad.clip import JOINTS, Motion
 
 SIDES = {
-    "arms": ((11, 13, 15, 17, 19, 21), (12, 14, 16, 18, 20, 22)),
-    "legs": ((23, 25, 27, 29, 31), (24, 26, 28, 30, 32)),
+    "shoulders": ((11,), (12,)),
+    "arms": ((13, 15, 17, 19, 21), (14, 16, 18, 20, 22)),
+    "hips": ((23,), (24,)),
+    "legs": ((25, 27, 29, 31), (26, 28, 30, 32)),
 }
-"""MediaPipe's landmarks of left and right limbs, which are swapped as one."""
+"""MediaPipe's landmarks of left and right that are swapped as one: in a film from the side, legs without the hips."""
 
 PARTS: Mapping[str, tuple[int, ...]] = {
     "pelvis": (23, 24),
@@ -79,13 +81,14 @@ def pose_of_video(frames: Iterable[tuple[float, npt.NDArray[np.uint8]]]) -> list
     t_s, world, rays, visibility = t_s[seen], world[seen], rays[seen], visibility[seen]
     if not len(t_s):
         return []
-    swap_back(world, rays, visibility)
     placed = world + mending.root_path(world, rays, visibility)[:, None]
+    left, right = (np.concatenate([pair[side] for pair in SIDES.values()]) for side in (0, 1))
     pieces = []
-    for part in mending.stretches(t_s, placed):
+    for part in mending.stretches(t_s, (placed[:, left] + placed[:, right]) / 2):  # swapped sides are no jump
         if t_s[part[-1]] - t_s[part[0]] >= LEAST_S:
-            x = motion_of(t_s[part], world[part], rays[part], visibility[part], rate_hz)
-            pieces.append((float(t_s[part[0]]), Motion(x, rate_hz)))
+            times, *stretch = (a[part] for a in (t_s, world, rays, visibility))
+            swap_back(times, *stretch)
+            pieces.append((float(times[0]), Motion(motion_of(times, *stretch, rate_hz), rate_hz)))
     return pieces
 
 
@@ -100,6 +103,8 @@ def watch(frames: Iterable[tuple[float, npt.NDArray[np.uint8]]]) -> tuple[F64, F
     for t, rgb in frames:
         if not np.isfinite(t) or (times and t <= times[-1]):
             raise DataError(f"the frame times do not increase at {t} s; cut the film anew or leave it out")
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
+            raise DataError(f"a frame is {rgb.dtype} {rgb.shape}, expected RGB in uint8 (height, width, 3)")
         try:
             found = model.landmarks(rgb)
         except BaseException:
@@ -116,10 +121,10 @@ def watch(frames: Iterable[tuple[float, npt.NDArray[np.uint8]]]) -> tuple[F64, F
     return np.array(times), all_rows[..., :3], all_rows[..., 3:5], all_rows[..., 5]
 
 
-def swap_back(world: F32, rays: F32, visibility: F32) -> None:
+def swap_back(t_s: F64, world: F32, rays: F32, visibility: F32) -> None:
     """Give left and right limbs their names back, in place."""
     for left, right in SIDES.values():
-        frames = np.flatnonzero(mending.swapped(world, left, right))[:, None]
+        frames = np.flatnonzero(mending.swapped(t_s, world, left, right))[:, None]
         for x in (world, rays, visibility):
             x[frames, [*left, *right]] = x[frames, [*right, *left]]
 

@@ -13,11 +13,11 @@ from scipy.spatial.transform import Rotation
 from mujo_edge.core import F32, F64
 from training.fimad.clip import JOINTS
 
-SWITCH_M, SWAPPED_M = 0.05, 0.01
-"""What a change of sides costs, and each frame with sides swapped, so that the smaller part of a clip is turned."""
+SWITCH_M, FORESIGHT_S = 0.05, 0.1
+"""What a change of sides costs, and how far ahead a limb's way is foreseen."""
 
-FASTEST_M_S = 10.0
-"""Half of a body does not move faster: beyond it lies a cut of the film or another person."""
+FASTEST_M_S = 6.0
+"""Half of a body does not move faster across a still picture: beyond it lies a cut of the film or another person."""
 
 BLINK_S, GAP_S = 0.2, 0.5
 """A stretch between two jumps that is shorter is a mistake; a gap up to here is filled."""
@@ -39,26 +39,24 @@ STRAIGHT_DEG, LEAN_DEG, STANDING_S = 155.0, 35.0, 0.5
 """Who stands: hip and knees straight, the body this near to the picture's vertical, for so long in all."""
 
 
-def swapped(world: F32, left: tuple[int, ...], right: tuple[int, ...]) -> np.ndarray:
+def swapped(t_s: F64, world: F32, left: tuple[int, ...], right: tuple[int, ...]) -> np.ndarray:
     """(n,) bool: the frames in which the landmarks `left` and `right` of (n, 33, 3) have each other's names.
 
-    The least way of all joints together over the clip (Viterbi's algorithm with two states): whole limbs are
-    compared, so that hands that pass each other are left alone.
+    Each frame is compared with where both limbs would be if they went on as in the last three: so limbs that pass
+    through each other keep their names. The names that most frames have are believed.
     """
-    a, b = world[:, left], world[:, right]
-    stay = (np.linalg.norm(a[1:] - a[:-1], axis=2) + np.linalg.norm(b[1:] - b[:-1], axis=2)).sum(1)
-    cross = (np.linalg.norm(a[1:] - b[:-1], axis=2) + np.linalg.norm(b[1:] - a[:-1], axis=2)).sum(1) + SWITCH_M
-    cost = np.array([0.0, SWAPPED_M])
-    came = np.zeros((len(world), 2), int)
-    for i, (kept, crossed) in enumerate(zip(stay, cross, strict=True), start=1):
-        ways = cost + np.array([[kept, crossed], [crossed, kept]])  # [to, from]
-        came[i] = ways.argmin(1)
-        cost = ways.min(1) + np.array([0.0, SWAPPED_M])
-    state = np.zeros(len(world), int)
-    state[-1] = cost.argmin()
-    for i in range(len(world) - 1, 0, -1):
-        state[i - 1] = came[i, state[i]]
-    return state.astype(bool)
+    pair = np.stack([world[:, left], world[:, right]], 1).astype(float)
+    state = np.zeros(len(world), bool)
+    for i in range(1, len(world)):
+        foreseen = pair[i - 1].copy()
+        if i >= 3:
+            speed = (pair[i - 1] - pair[i - 3]) / (t_s[i - 1] - t_s[i - 3])
+            foreseen += speed * min(t_s[i] - t_s[i - 1], FORESIGHT_S)
+        stay, cross = (np.linalg.norm(one - foreseen, axis=2).sum() for one in (pair[i], pair[i, ::-1]))
+        state[i] = cross - stay < (SWITCH_M if state[i - 1] else -SWITCH_M)
+        if state[i]:
+            pair[i] = pair[i, ::-1].copy()
+    return ~state if state.mean() > 0.5 else state
 
 
 def root_path(world: F32, rays: F32, weight: F32, depth: F64 | None = None) -> F64:
@@ -85,7 +83,7 @@ def root_path(world: F32, rays: F32, weight: F32, depth: F64 | None = None) -> F
 
 
 def jumps(t_s: F64, placed: F64) -> np.ndarray:
-    """(n,) bool: before which frame half of the landmarks (n, k, 3) moved too fast across the picture."""
+    """(n,) bool: before which frame half of the points (n, k, 3) moved too fast across the picture."""
     step = np.median(np.linalg.norm(np.diff(placed[..., :2], axis=0), axis=2), axis=1)
     return np.concatenate([[False], step > FASTEST_M_S * np.diff(t_s)])
 

@@ -66,11 +66,8 @@ class Landmarker:
     def landmarks(self, rgb: npt.NDArray[np.uint8]) -> F32 | None:
         """(33, 6) of the person in a frame (h, w, 3), columns as in `COLUMNS`; None where nobody is seen.
 
-        Raises:
-            DataError: the frame is no RGB picture, or the process ended.
+        Raises `DataError` where the process ended.
         """
-        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
-            raise DataError(f"a frame is {rgb.dtype} {rgb.shape}, expected uint8 (height, width, 3)")
         self._write(HEADER.pack(*rgb.shape[:2]) + np.ascontiguousarray(rgb).tobytes())
         (count,) = COUNT.unpack(self._read(COUNT.size))
         if not count:

@@ -61,34 +61,37 @@ def canonical(landmarks: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("stretch", [(0, 7), (40, 41), (50, 75), (88, 90)])
 def test_sides_that_swap_are_found(group: str, stretch: tuple[int, int]) -> None:
     left, right = pose.SIDES[group]
-    _, x = person(90)
+    t_s, x = person(90)
     x += np.random.default_rng(0).normal(0, 0.01, x.shape).astype(np.float32)
     mixed = np.arange(90)[slice(*stretch), None]
     x[mixed, [*left, *right]] = x[mixed, [*right, *left]]
-    found = pose_mending.swapped(x, left, right)
+    found = pose_mending.swapped(t_s, x, left, right)
     assert np.flatnonzero(found).tolist() == mixed[:, 0].tolist()
 
 
-def test_limbs_that_pass_each_other_are_no_swap() -> None:
-    _, x = person(300)
-    wrists = [13, 15, 17, 19, 21], [14, 16, 18, 20, 22]
-    cross = 0.35 * np.sin(2 * np.pi * 1.5 * np.arange(300) / RATE_HZ)
-    for rows, sign in zip(wrists, (1, -1), strict=True):
-        x[:, rows, 0] = (sign * cross)[:, None]  # forearms and hands through each other three times a second
-    x += np.random.default_rng(1).normal(0, 0.01, x.shape).astype(np.float32)
+@pytest.mark.parametrize("hz", [0.5, 1.5])
+def test_limbs_that_pass_through_each_other_are_no_swap(hz: float) -> None:
+    t_s, x = person(300)
+    cross = np.sin(2 * np.pi * hz * t_s)
+    for rows, reach in (((15, 17, 19, 21), 0.35), ((25,), 0.1), ((27, 29, 31), 0.25)):
+        for side, sign in ((0, 1), (1, -1)):
+            x[:, np.array(rows) + side, 0] = sign * reach * cross[:, None]
+    x += np.random.default_rng(1).normal(0, 0.005, x.shape).astype(np.float32)
     for left, right in pose.SIDES.values():
-        assert not pose_mending.swapped(x, left, right).any()
+        assert not pose_mending.swapped(t_s, x, left, right).any()
 
 
-def test_both_groups_get_their_names_back() -> None:
-    _, x = person(60)
-    rays, visibility = x[..., :2].copy(), np.repeat(x[:, :, :1], 1, 2)[..., 0].copy()
+def test_all_sides_get_their_names_back_in_all_arrays() -> None:
+    t_s, x = person(60)
+    rays, visibility = x[..., :2].copy(), x[..., 0].copy()
     truth = x.copy(), rays.copy(), visibility.copy()
-    for frames, (left, right) in zip((slice(10, 20), slice(15, 40)), pose.SIDES.values(), strict=True):
+    for frames, (left, right) in zip(
+        (slice(10, 20), slice(15, 40), slice(15, 16), slice(50, 60)), pose.SIDES.values(), strict=True
+    ):
         rows = np.arange(60)[frames, None]
         for a in (x, rays, visibility):
             a[rows, [*left, *right]] = a[rows, [*right, *left]]
-    pose.swap_back(x, rays, visibility)
+    pose.swap_back(t_s, x, rays, visibility)
     for mended, right_one in zip((x, rays, visibility), truth, strict=True):
         np.testing.assert_array_equal(mended, right_one)
 
