@@ -15,6 +15,7 @@ from mujo_edge.core import CHANNELS, DataError
 from mujo_edge.signal import InputSpec, channels_first, prepare
 from training.augment import AugmentConfig, augment
 from training.fimad.clip import IMU_RATE_HZ, JOINTS, POSE_RATE_HZ, VIDEO_RATE_HZ, Clip
+from training.sensor import SensorConfig, along_limb, sense
 from training.text import embed_once
 
 SHORTEST_S = 0.5
@@ -27,12 +28,14 @@ IMU_PER_POSE = int(IMU_RATE_HZ / POSE_RATE_HZ)
 class DrawConfig:
     """How windows are drawn from clips and changed.
 
-    `imu_share` of the draws have an IMU, where any clip has one. `imu` changes the IMU; clips are never mirrored, as
-    their other modalities are not. A skeleton is turned about the vertical at random, scaled, and loses joints;
-    `flatten_probability` of those in space lose their depth, so that 2-D skeletons are nothing new.
+    `imu_share` of the draws have an IMU, where any clip has one. `sensor` makes a virtual IMU like one that is worn,
+    then `imu` changes it as any; clips are never mirrored, as their other modalities are not. A skeleton is turned
+    about the vertical at random, scaled, and loses joints; `flatten_probability` of those in space lose their depth,
+    so that 2-D skeletons are nothing new.
     """
 
     imu_share: float = 0.75
+    sensor: SensorConfig = field(default_factory=SensorConfig)
     imu: AugmentConfig = field(default_factory=lambda: AugmentConfig(mirror_probability=0.0))
     size: float = 0.1
     joint_noise_m: float = 0.01
@@ -88,7 +91,8 @@ class ClipPool:
     of the corpus; `allowed` (corpora, V) bool, the titles that each corpus has; `weight` (N,) sampling weight.
 
     `streams.x[streams.start[i]:streams.start[i + 1]]` are the numbers of clip i's IMU streams in `imu`, at
-    `placements`; `sentences` likewise its texts in `vectors` (S, 384).
+    `placements`, `virtual` (M,) bool or real, `along` (M, 3) the limb; `sentences` likewise its texts in
+    `vectors` (S, 384).
     """
 
     spec: InputSpec
@@ -104,6 +108,8 @@ class ClipPool:
     imu: Bank
     streams: Bank
     placements: tuple[str, ...]
+    virtual: Tensor
+    along: Tensor
     video: Bank
     vectors: Tensor
     sentences: Bank
@@ -132,14 +138,13 @@ class ClipPool:
         clips = torch.multinomial(weight, n, replacement=n > len(weight), generator=generator)
         spare = self.shared[clips] - round(self.spec.window / self.spec.rate_hz * POSE_RATE_HZ)
         begin = torch.where(spare > 0, (torch.rand(n, generator=generator) * (spare + 1)).long(), spare // 2)
-        drawn = self.windows(
-            clips,
-            begin,
-            self.streams.x[self.streams.pick(clips[self.has("imu")[clips]], generator)],
-            self.sentences.x[self.sentences.pick(clips[self.has("text")[clips]], generator)],
-        )
+        streams = self.streams.x[self.streams.pick(clips[self.has("imu")[clips]], generator)]
+        sentences = self.sentences.x[self.sentences.pick(clips[self.has("text")[clips]], generator)]
+        drawn = self.windows(clips, begin, streams, sentences)
         inputs = dict(drawn.inputs)
-        inputs["imu"] = augment(inputs["imu"], config.imu, generator)
+        worn = sense(inputs["imu"], self.along[streams], config.sensor, generator)
+        worn = torch.where(self.virtual[streams][:, None, None, None], worn, inputs["imu"])
+        inputs["imu"] = augment(worn, config.imu, generator)
         inputs["pose"] = change_pose(inputs["pose"], config, generator)
         return clips, Windows(inputs, drawn.present)
 
@@ -198,7 +203,7 @@ def make_clip_pool(clips: Iterable[Clip], spec: InputSpec, real_imu: bool = Fals
     allowed[torch.from_numpy(corpus), torch.from_numpy(y)] = True
     streams = [
         [
-            (placement, x)
+            (placement, x, mounted is clip.imu)
             for mounted in (clip.imu, *([clip.real_imu] if real_imu else []))
             for placement, x in sorted(mounted.items())
             if len(x) >= SHORTEST_S * IMU_RATE_HZ
@@ -225,9 +230,11 @@ def make_clip_pool(clips: Iterable[Clip], spec: InputSpec, real_imu: bool = Fals
         allowed,
         torch.from_numpy(length / np.sqrt(np.bincount(y, length)[y])),
         Bank.of(poses, (len(JOINTS), 3)),
-        Bank.of([x for _, x in every], (len(CHANNELS),)),
+        Bank.of([x for _, x, _ in every], (len(CHANNELS),)),
         Bank.of([np.arange(a, b) for a, b in pairwise(ends)], (), np.int64),
-        tuple(placement for placement, _ in every),
+        tuple(placement for placement, *_ in every),
+        torch.tensor([virtual for *_, virtual in every], dtype=torch.bool),
+        along_limb([placement for placement, *_ in every]),
         Bank.of([np.zeros((0, features), np.float32) if c.video is None else c.video for c in clips], (features,)),
         vectors,
         Bank.of([np.array([number[t] for t in c.texts], np.int64) for c in clips], (), np.int64),

@@ -42,7 +42,7 @@ class SensorConfig:
 
 def along_limb(placements: Sequence[str]) -> Tensor:
     """(N, 3) the axis of `training.virtual_imu`'s frames that runs along the segment: x at the wrists, else y."""
-    axes = torch.tensor([0 if placement.endswith("wrist") else 1 for placement in placements])
+    axes = torch.tensor([0 if placement.endswith("wrist") else 1 for placement in placements], dtype=torch.long)
     return torch.nn.functional.one_hot(axes, 3).float()
 
 

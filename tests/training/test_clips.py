@@ -16,10 +16,17 @@ from mujo_edge.signal import InputSpec, prepare, segment_windows
 from training.augment import AugmentConfig
 from training.clips import ClipPool, DrawConfig, change_pose, make_clip_pool
 from training.fimad.clip import JOINTS, Clip
+from training.sensor import SensorConfig
 
 SPEC = InputSpec()
+IDEAL = SensorConfig(0, 0, lowpass_probability=0, bias_mps2=0, bias_radps=0, noise_mps2=0, noise_radps=0, ranges=False)
 STILL = DrawConfig(
-    imu=AugmentConfig(0, 0, 0, 0, 0, 0, 0), size=0, joint_noise_m=0, joint_drop_probability=0, flatten_probability=0
+    sensor=IDEAL,
+    imu=AugmentConfig(0, 0, 0, 0, 0, 0, 0),
+    size=0,
+    joint_noise_m=0,
+    joint_drop_probability=0,
+    flatten_probability=0,
 )
 
 
@@ -140,6 +147,17 @@ def test_real_imu_only_where_it_is_asked_for():
     clips = [made_clip("squat", i, real_imu=real) for i in range(3)]
     assert make_clip_pool(clips, SPEC).placements == ("left_wrist", "right_wrist") * 3
     assert make_clip_pool(clips, SPEC, real_imu=True).placements == ("left_wrist", "right_wrist", "right_wrist") * 3
+
+
+def test_a_virtual_sensor_is_worn_like_a_real_one_and_a_real_one_is_left_alone():
+    real = {"right_wrist": np.full((300, 6), 3.0, np.float32)}
+    pool = make_clip_pool([made_clip("rest", 0, imu={"left_ankle": np.full((300, 6), 3.0)}, real_imu=real)], SPEC, True)
+    assert pool.virtual.tolist() == [True, False]
+    assert pool.along.tolist() == [[0, 1, 0], [1, 0, 0]]
+    worn = replace(STILL, sensor=replace(IDEAL, bias_mps2=5.0))
+    first = torch.stack([pool.draw(1, worn, generator(i))[1].inputs["imu"][0, 0, 0, 0] for i in range(40)])
+    assert 10 < (first == 3.0 / SPEC.scale[0]).sum() < 30, "half of the draws are the real one's"
+    assert len(first.unique()) > 10
 
 
 def test_streams_too_short_for_a_window_are_none():
