@@ -16,6 +16,8 @@ from made_videos import write_video
 
 from mujo_edge.core import DataError
 from training.corpora import data_root
+from training.fimad import shards
+from training.fimad.build import build
 from training.fimad.metadata import LANGUAGE, LINKS, SPLIT, chapters_of, clip_ids, read, source
 from training.fimad.video import Cut, Options
 
@@ -118,6 +120,29 @@ def test_without_words_the_chapters_are_the_titles(folder: Path) -> None:
     names = {take.id: take.name for take, _ in read(folder).clips}
     assert names[f"fimad/{A}___1"] == "Push Ups"
     assert f"fimad/{C}___3" not in names
+
+
+def test_from_the_release_to_shards(folder: Path, tmp_path: Path) -> None:
+    """Chapters become clips with the publisher's split; a video that breaks off costs one line of the log."""
+    whole = write_video(folder / "videos" / f"{D}.mp4", chapters=[("Plank", 0.0, 4.0)])
+    (folder / "videos" / f"{C}___3.mp4").write_bytes(whole.read_bytes()[:200])
+    (progress,) = build([(source(Options(pose=False)), folder)], tmp_path / "shards")
+    clips = {clip.id: clip for clip in shards.read(tmp_path / "shards")}
+    assert {name: (clip.title, clip.split) for name, clip in clips.items()} == {
+        f"fimad/{A}___0": ("warm-up", "train"),
+        f"fimad/{A}___1": ("push-up", "train"),
+        f"fimad/{B}___1": ("push-up", "val"),
+        f"fimad/{D}___0": ("plank", "train"),
+    }
+    assert {name: clip.video.shape for name, clip in clips.items() if clip.video is not None} == {
+        f"fimad/{A}___0": (4, 1280),
+        f"fimad/{A}___1": (6, 1280),
+        f"fimad/{B}___1": (6, 1280),
+        f"fimad/{D}___0": (16, 1280),
+    }
+    assert [name for name, _ in progress.failures] == [f"fimad/{C}___3"]
+    log = [json.loads(line) for line in (tmp_path / "shards" / "failures.jsonl").read_text().splitlines()]
+    assert [(line["id"], "cannot be decoded" in line["what"]) for line in log] == [(f"fimad/{C}___3", True)]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"train": []}', '{"train": [], "val": {}}', "\xff"])
