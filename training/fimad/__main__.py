@@ -50,21 +50,37 @@ def located(every: dict[str, Source], root: Path) -> dict[str, Path | None]:
     return {name: source.find(root) for name, source in every.items()}
 
 
+def notes(source: Source, path: Path) -> list[str]:
+    """What the user should know of a source: what it lacks, or why it cannot be read at all."""
+    try:
+        return [f"{source.name}: {note}" for note in source.notes(path)]
+    except DataError as error:
+        return [f"{source.name}: {error}"]
+
+
+def count(source: Source, path: Path) -> str:
+    """How many tasks a source has, as a cell of a table."""
+    try:
+        return f"{len(list(source.tasks(path))):,}"
+    except DataError:
+        return "damaged"
+
+
 @app.command("list")
 @step
 def list_sources(data: Data = None, manifest: Manifests = None) -> None:
     """Say which sources are here, what is missing in them, and who may use them."""
     root, every = data or data_root(), sources(manifests=manifest or ())
     table = Table("source", "clips from", "tasks", "licence", "where", box=SIMPLE_HEAD)
-    notes = []
+    told = []
     for name, path in located(every, root).items():
         source = every[name]
-        tasks = "" if path is None else str(len(list(source.tasks(path))))
+        tasks = "" if path is None else count(source, path)
         where = "not here" if path is None else str(path)
         table.add_row(name, *(escape(cell) for cell in (source.title, tasks, source.licence, where)))
-        notes += [f"{name}: {note}" for note in source.notes(path)] if path else []
+        told += notes(source, path) if path else []
     Console().print(table)
-    for note in notes:
+    for note in told:
         Console().print(escape(note), highlight=False)
 
 
@@ -92,8 +108,8 @@ def build(
     # Each worker has its share of the cores.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     for found, path in chosen:
-        for note in found.notes(path):
-            console.print(f"{escape(found.name)}: {escape(note)}", highlight=False)
+        for note in notes(found, path):
+            console.print(escape(note), highlight=False)
     settings = {"tower": tower, "weights": weights and str(weights), "pose": pose, "jobs": jobs, "engine": where}
     given = {s.name: {"path": str(path), "licence": s.licence, "citation": s.citation} for s, path in chosen}
     builder.write_whole(

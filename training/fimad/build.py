@@ -20,7 +20,7 @@ import pyarrow as pa
 from mujo_edge.core import DataError
 from training.corpora.files import natural
 from training.fimad import convert
-from training.fimad.clip import MODALITIES, Source
+from training.fimad.clip import MODALITIES, Source, Task
 from training.fimad.convert import Part, read_task, with_splits
 from training.fimad.engine import Engine, on_processes
 from training.fimad.fingerprint import digest, fingerprint
@@ -61,12 +61,18 @@ def build(
     `retry` does tasks again that had failures. `report` is told when a task is done. Raises `DataError` where not one
     clip could be made.
     """
+    made(out)
     results = []
     for source, path in sources:
         progress = Progress(source)
         results.append(progress)
-        parts = do_tasks(source, path, out, jobs, engine, retry, progress, report)
-        progress.clips = make_shards(source, parts, out, progress)
+        try:
+            tasks = list(source.tasks(path))
+        except DataError as error:  # of one list of clips among many sources: what was built of it before remains
+            progress.failures.append((source.name, convert.reason(error)))
+        else:
+            parts = do_tasks(tasks, out, jobs, engine, retry, progress, report)
+            progress.clips = make_shards(source, parts, out, progress)
         log_failures(out, progress)
     if not any(progress.clips for progress in results):
         raise DataError(f"not one clip could be made. What was wrong is in {out / FAILURES}")
@@ -75,12 +81,12 @@ def build(
 
 
 def do_tasks(
-    source: Source, path: Path, out: Path, jobs: int, engine: Engine, retry: bool, progress: Progress, report: Report
+    tasks: Sequence[Task], out: Path, jobs: int, engine: Engine, retry: bool, progress: Progress, report: Report
 ) -> list[Path]:
     """The parts of all tasks of a source, in their order, made where they were not there."""
+    source = progress.source
     folder = made(out / "parts" / source.name)
     seen: dict[Path, str] = {}
-    tasks = list(source.tasks(path))
     places = {task.id: folder / f"{digest(task.id)}-{fingerprint(task, source, seen)}.parquet" for task in tasks}
     progress.tasks = len(tasks)
     waiting = []

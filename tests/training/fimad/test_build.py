@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mujo_edge.core import DataError
 from training.fimad import build as builder
 from training.fimad import shards
 from training.fimad.build import FAILURES, STATS, build, splits
+from training.fimad.clip import Task
 from training.fimad.shards import read
 
 HERE = Path(__file__).parent
@@ -160,6 +162,21 @@ def test_nothing_at_all(tmp_path):
         call(data, tmp_path / "out")
     made_source(data, 1, p0="bug")
     assert call(data, tmp_path / "out").clips == 1
+
+
+def test_a_list_that_cannot_be_read_costs_its_source_alone(tmp_path):
+    def damaged(path: Path) -> Iterator[Task]:
+        raise DataError("the list is cut off")
+
+    data, out = tmp_path / "data", tmp_path / "out"
+    sound = made_source(data, 1)
+    other = replace(sound, name="other", tasks=damaged)
+    broken, whole = build([(other, data), (sound, data)], out, engine=in_turn)
+    assert (broken.clips, whole.clips) == (0, 4)
+    assert failures(out) == [{"source": "other", "id": "other", "what": "the list is cut off"}]
+
+    build([(replace(sound, tasks=damaged), data), (replace(sound, name="third"), data)], out, engine=in_turn)
+    assert (out / "made-00000.parquet").exists(), "what was built before is gone"
 
 
 def test_ids_that_repeat(tmp_path):

@@ -109,6 +109,19 @@ def test_sources_that_are_not_here(tmp_path, monkeypatch):
     assert "no source of clips was found" in call("build", "out", code=4)
 
 
+def test_a_damaged_list_is_told_and_hides_no_other(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUJO_DATA", str(tmp_path))
+    (tmp_path / "gymnai").mkdir()
+    (tmp_path / "gymnai" / "manifest.json").write_text('{"exercises": [')
+    output = call("list")
+    assert next(line for line in output.splitlines() if line.split()[:1] == ["gymnai"]).split()[4] == "damaged"
+    assert "manifest.json cannot be read" in output
+    assert "hdm05" in output
+    output = call("build", "out", code=4)
+    assert "manifest.json cannot be read" in output
+    assert "not one clip could be made" in output
+
+
 def test_real_photos_and_texts(tmp_path, monkeypatch):
     """Four exercises of the real set: texts and photos, through shards into a picture with both photos."""
     real = sources()["free_exercise_db"].find(data_root())
