@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, cast, get_args
 
 import numpy as np
 import typer
@@ -79,7 +79,7 @@ def chosen_models(text: str) -> tuple[Model, ...]:
     names = tuple(name for name in text.split(",") if name != "none")
     if unknown := set(names) - set(get_args(Model)):
         raise UsageError(f"no model {sorted(unknown)[0]!r}; choose from {', '.join(get_args(Model))} or none")
-    return names  # type: ignore[return-value]
+    return cast(tuple[Model, ...], names)
 
 
 def chosen_channels(text: str) -> tuple[int, ...]:

@@ -234,17 +234,7 @@ def test_the_command_from_files_to_page(tmp_path: Path):
     out = tmp_path / "docs" / "virtual-imu"
     out.parent.mkdir()
     out.with_suffix(".md").write_text(f"# Before\n{MARK}\nold\n")
-    arguments = [
-        "validate",
-        "--out",
-        str(out),
-        "--data",
-        str(tmp_path / "data"),
-        "--channels",
-        "3",
-        "--models",
-        "forest",
-    ]
+    arguments = ["validate", "--out", str(out), "--data", str(tmp_path / "data"), "--models", "none"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     page = out.with_suffix(".md").read_text()
