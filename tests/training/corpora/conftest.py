@@ -14,7 +14,7 @@ from training.corpora import CORPORA, data_root
 @pytest.fixture(params=LAYOUTS)
 def layout(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
     """(name, folder) of every data set that can be made up."""
-    folder = tmp_path / "publisher"
+    folder = tmp_path / "data" / "publisher"
     LAYOUTS[request.param](folder)
     return request.param, folder
 
