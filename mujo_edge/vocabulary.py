@@ -162,7 +162,7 @@ def key(words: str) -> str:
 
 def singular(word: str) -> str:
     """An English word without its plural, as far as names of activities need it; the same for both in any case."""
-    if len(word) <= 3 or word.endswith("ss"):
+    if len(word) <= 2 or word.endswith("ss"):
         return word
     for ending, instead in (("flyes", "fly"), ("flye", "fly"), ("ies", "y")):
         if word.endswith(ending):

@@ -237,6 +237,7 @@ def model_card(
         corpora=corpora,
         results=metrics.get("results", []),
         held_out=metrics.get("held_out", {}),
+        names=metrics.get("names"),
         protocol=protocol,
         protocol_table=card_table(protocol["rows"]) if protocol else None,
         spec=spec,

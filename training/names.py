@@ -47,7 +47,7 @@ class Entry:
     prompts: tuple[str, ...]
 
 
-def read_names(labels: Labels, path: Path = NAMES_FILE) -> list[Entry]:
+def read_names(labels: Labels, path: Path) -> list[Entry]:
     """All names: those of `labels` with their prompts, then activities, then exercises that are neither.
 
     Raises `DataError` for a file that is not what it should be, or that gives one way to say it to two names.
@@ -172,7 +172,7 @@ def vocabulary(
 
     `trained` are names that pretraining saw beside those of `data`, such as the titles of clips.
     """
-    entries = read_names(labels)
+    entries = read_names(labels, NAMES_FILE)
     seen = np.unique(np.concatenate([labels.targets(s) for s in data.train]))
     trained = {key(name) for name in (*trained, *(labels.names[i] for i in seen))}
     projection = text.project
