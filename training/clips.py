@@ -142,9 +142,10 @@ class ClipPool:
         sentences = self.sentences.x[self.sentences.pick(clips[self.has("text")[clips]], generator)]
         drawn = self.windows(clips, begin, streams, sentences)
         inputs = dict(drawn.inputs)
-        worn = sense(inputs["imu"], self.along[streams], config.sensor, generator)
-        worn = torch.where(self.virtual[streams][:, None, None, None], worn, inputs["imu"])
-        inputs["imu"] = augment(worn, config.imu, generator)
+        if len(streams):
+            worn = sense(inputs["imu"], self.along[streams], config.sensor, generator)
+            worn = torch.where(self.virtual[streams][:, None, None, None], worn, inputs["imu"])
+            inputs["imu"] = augment(worn, config.imu, generator)
         inputs["pose"] = change_pose(inputs["pose"], config, generator)
         return clips, Windows(inputs, drawn.present)
 
