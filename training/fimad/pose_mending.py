@@ -85,7 +85,7 @@ def root_path(world: F32, rays: F32, weight: F32, depth: F64 | None = None) -> F
 def jumps(t_s: F64, placed: F64) -> np.ndarray:
     """(n,) bool: before which frame half of the points (n, k, 3) moved too fast across the picture."""
     step = np.median(np.linalg.norm(np.diff(placed[..., :2], axis=0), axis=2), axis=1)
-    return np.concatenate([[False], step > FASTEST_M_S * np.diff(t_s)])
+    return np.concatenate([[False], step > FASTEST_M_S * np.minimum(np.diff(t_s), FORESIGHT_S)])
 
 
 def stretches(t_s: F64, placed: F64) -> list[np.ndarray]:

@@ -1,0 +1,197 @@
+"""Pose of real clips by MediaPipe in its own process: who is there and who is not, and nothing leaves the machine."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mujo_edge.core import DataError, MissingExtraError
+from training.corpora import data_root
+from training.fimad import pose, pose_process
+from training.fimad.clip import JOINTS
+from training.fimad.pose import pose_of_video
+from training.fimad.video import Cut, frames
+
+RATE_HZ = 15.0
+Film = Callable[..., list[tuple[float, np.ndarray]]]
+
+
+@pytest.fixture(scope="module")
+def mediapipe() -> Iterator[None]:
+    """Its environment, and an end of its process after these tests."""
+    try:
+        pose_process.python()
+    except MissingExtraError as error:
+        pytest.skip(f"mediapipe is not installed: {error}")
+    yield
+    pose_process.forget()
+
+
+@pytest.fixture(scope="module")
+def film() -> Film:
+    """Frames of one of gymnai's clips: (name, to, from) -> times from there, and RGB."""
+
+    def read(
+        name: str, stop_s: float, start_s: float = 0.0, rate_hz: float = RATE_HZ
+    ) -> list[tuple[float, np.ndarray]]:
+        path = data_root() / "gymnai" / f"{name}.mp4"
+        if not path.is_file():
+            pytest.skip(f"gymnai is not under {data_root()}: set MUJO_DATA")
+        return list(frames(Cut(path, start_s, stop_s), rate_hz))
+
+    return read
+
+
+def column(x: np.ndarray, joint: str) -> np.ndarray:
+    return x[:, JOINTS.index(joint)]
+
+
+def reach(x: np.ndarray) -> np.ndarray:
+    """(n,) metres from the neck to the right ankle."""
+    return np.linalg.norm(column(x, "neck") - column(x, "right_ankle"), axis=1)
+
+
+def test_a_press_overhead_is_seen_as_one(mediapipe: None, film: Film) -> None:
+    ((start_s, motion),) = pose_of_video((t + 40.0, rgb) for t, rgb in film("overhead_press", 3.0))
+    assert start_s == pytest.approx(40.0, abs=0.1)
+    assert motion.rate_hz == pytest.approx(RATE_HZ, rel=0.1)
+    x = motion.x
+    assert x.shape == (len(x), len(JOINTS), 3)
+    assert len(x) == pytest.approx(3.0 * RATE_HZ, abs=2)
+    assert np.isfinite(x).mean() > 0.9
+    for side in ("left", "right"):
+        thigh = np.linalg.norm(column(x, f"{side}_hip") - column(x, f"{side}_knee"), axis=1)
+        assert 0.3 < np.median(thigh) < 0.5
+        hands = column(x, f"{side}_wrist")[:, 2] - column(x, f"{side}_shoulder")[:, 2]
+        assert hands.max() > 0.3  # arms' lengths above the shoulders
+        assert hands.max() - hands.min() > 0.25
+    body = column(x, "neck") - (column(x, "left_ankle") + column(x, "right_ankle")) / 2
+    up = np.median(body / np.linalg.norm(body, axis=1, keepdims=True), axis=0)
+    assert up[2] > 0.99  # whoever stands is upright, however the camera was held
+    assert np.abs(np.median(column(x, "pelvis"), axis=0)).max() < 0.01
+
+
+def test_who_lies_keeps_lying(mediapipe: None, film: Film) -> None:
+    ((_, motion),) = pose_of_video(film("plank", 2.0))
+    body = np.nanmedian(column(motion.x, "neck") - column(motion.x, "pelvis"), axis=0)
+    assert abs(body[2]) < 0.6 * np.linalg.norm(body)
+    assert np.nanstd(column(motion.x, "pelvis"), axis=0).max() < 0.05
+
+
+def test_swapped_legs_of_a_real_clip_are_mended(mediapipe: None, film: Film) -> None:
+    """At 5.1 s MediaPipe begins to call the raised leg of this clip the other one; the legs themselves stay."""
+    times, world, rays, visibility = pose.watch((t, rgb) for t, rgb in film("bicycle_crunch", 6.0))
+
+    def steps() -> np.ndarray:
+        return np.linalg.norm(np.diff(world[:, 25:29], axis=0), axis=2).max(1)
+
+    before = steps()
+    pose.swap_back(times, world, rays, visibility)
+    assert times[before.argmax() + 1] == pytest.approx(5.1, abs=0.1)
+    assert before.max() > 0.3
+    assert steps().max() < 0.2
+
+
+def test_a_cut_of_a_real_film_splits_it(mediapipe: None, film: Film) -> None:
+    """In gymnai's burpee the man squats at one frame and is in a push-up, elsewhere, at the next."""
+    before, after = pose_of_video(film("burpee", 4.1, 1.7, rate_hz=30.0))
+    assert before[0] == pytest.approx(0.0, abs=0.1)
+    assert after[0] == pytest.approx(1.2, abs=0.05)
+    assert before[0] + len(before[1].x) / before[1].rate_hz == pytest.approx(after[0], abs=0.05)
+    folded, stretched = (np.nanmedian(reach(m.x)) for _, m in (before, after))
+    assert folded < 0.9 < 1.0 < stretched
+
+
+def test_a_film_without_people_has_no_pose(mediapipe: None) -> None:
+    rng = np.random.default_rng(0)
+    noise = [(i / 10, rng.integers(0, 255, (120, 160, 3), np.uint8)) for i in range(15)]
+    assert pose_of_video(noise) == []
+    assert pose_of_video([]) == []
+    assert pose_of_video(noise[:1]) == []
+
+
+@pytest.mark.parametrize(
+    ("film_of", "said"),
+    [
+        ([(0.0, (4, 4)), (0.0, (4, 4))], "do not increase at 0.0 s"),
+        ([(0.0, (4, 4)), (float("nan"), (4, 4))], "do not increase at nan s"),
+        ([(0.0, (4, 0))], "expected RGB"),
+    ],
+)
+def test_bad_frames_are_told(mediapipe: None, film_of: list[tuple[float, tuple[int, int]]], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        pose_of_video((t, np.zeros((*size, 3), np.uint8)) for t, size in film_of)
+    with pytest.raises(DataError, match="expected RGB"):
+        pose_of_video([(0.0, np.zeros((8, 8)))])
+    assert pose_of_video([(0.0, np.zeros((8, 8, 3), np.uint8))]) == []  # and the next film goes through
+
+
+def test_a_process_that_died_is_told_and_made_anew(mediapipe: None) -> None:
+    def dies() -> Iterator[tuple[float, np.ndarray]]:
+        yield 0.0, np.zeros((8, 8, 3), np.uint8)
+        pose_process.landmarker()._process.kill()
+        yield 0.1, np.zeros((8, 8, 3), np.uint8)
+
+    with pytest.raises(DataError, match=r"mediapipe's process ended \(-9\)"):
+        pose_of_video(dies())
+    assert pose_of_video([(0.0, np.zeros((8, 8, 3), np.uint8))]) == []
+
+
+def test_a_python_without_mediapipe_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pose_process, "python", lambda: sys.executable)
+    with pytest.raises(DataError, match="No module named 'mediapipe'"):
+        pose_process.Landmarker()
+
+
+WATCHED = """
+import sys
+import numpy as np
+from training.fimad.pose import pose_of_video
+pieces = pose_of_video((i / 15, frame) for i, frame in enumerate(np.load(sys.argv[1])))
+print(sum(len(motion.x) for _, motion in pieces))
+"""
+CALLS_OUT = "import socket; socket.create_connection(('127.0.0.1', 9), 1)"
+
+
+def internet(tmp_path: Path, *arguments: str) -> tuple[str, list[str]]:
+    """What a Python of ours printed, and its and its children's system calls that have to do with the internet."""
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    log = tmp_path / "strace.log"
+    command = [
+        "strace",
+        "-f",
+        "-qq",
+        "-s",
+        "300",
+        "-e",
+        "trace=%network,execve",
+        "-o",
+        str(log),
+        sys.executable,
+        *arguments,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(pose.__file__).parents[2])
+    lines = log.read_text().splitlines()
+    if not any("execve" in line for line in lines):
+        pytest.skip(f"strace may not trace here: {done.stderr.strip()[-200:]}")
+    return done.stdout, [line for line in lines if "AF_INET" in line or "pose_child.py" in line]
+
+
+def test_nothing_leaves_the_machine_while_a_real_clip_is_read(mediapipe: None, film: Film, tmp_path: Path) -> None:
+    np.save(tmp_path / "clip.npy", np.stack([rgb for _, rgb in film("squat", 2.0)]))
+    printed, calls = internet(tmp_path, "-c", WATCHED, str(tmp_path / "clip.npy"))
+    assert int(printed) > 15  # it did its work
+    assert any("execve" in call for call in calls)  # mediapipe's process was watched too
+    assert [call for call in calls if "AF_INET" in call] == []
+
+
+def test_the_watch_would_see_a_connection(tmp_path: Path) -> None:
+    _, calls = internet(tmp_path, "-c", CALLS_OUT)
+    assert any("connect(" in call and "127.0.0.1" in call for call in calls)
