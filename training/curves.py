@@ -13,7 +13,7 @@ EVERY = 10
 
 
 class Curves:
-    """Writes columns step, name, value: of every tenth step each term that the batch had."""
+    """Writes columns step, name, value: of the first and of every tenth step each term that the batch had."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -27,7 +27,7 @@ class Curves:
     def write(self, step: int, loss: float) -> None:
         """Append what was held, when it is time. The first time, drop lines of this step and later ones: a run that
         goes on from a checkpoint makes them again."""
-        if step % EVERY:
+        if step % EVERY and step != 1:
             return
         if not self.started:
             kept = [line for line in read_curves(self.path) if line[0] < step] if self.path.exists() else []

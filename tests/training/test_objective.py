@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from itertools import combinations
 from math import log
 
@@ -11,19 +12,39 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_clips import FEATURES, made_clips
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mujo_edge.core import UsageError
 from mujo_edge.signal import InputSpec, prepare
+from training.clips import ClipPool, make_clip_pool
 from training.corpora import WindowSet
 from training.data import Data
 from training.distill import DistillConfig, distill
+from training.encoders import PoseConfig, VideoConfig
+from training.fimad.clip import MODALITIES
 from training.labels import Vocabulary, read_vocabulary
 from training.loop import LoopConfig
 from training.losses import PairwiseInfoNCE, info_nce, relational
-from training.pretrain import JointModel, Pool, PretrainConfig, Words, label_loss, make_pool, pretrain, with_seed
+from training.pretrain import (
+    Batch,
+    JointModel,
+    Pool,
+    PretrainConfig,
+    Words,
+    clip_batch,
+    groups,
+    joined,
+    label_loss,
+    make_pool,
+    pretrain,
+    terms,
+    window_batch,
+    with_seed,
+)
 from training.quantize import float_embeddings
-from training.student import Student
+from training.student import Student, StudentConfig
 
 
 def unit(*shape: int, seed: int = 0) -> Tensor:
@@ -251,3 +272,126 @@ def test_fewer_windows_than_a_batch_are_drawn_more_than_once(motion_pool: Pool):
     generator = torch.Generator().manual_seed(0)
     assert set(few.draw(64, generator).tolist()) == set(range(5))
     assert len(set(motion_pool.draw(300, generator).tolist())) == 300
+
+
+def test_pairs_weigh_what_they_are_told():
+    parts = {name: unit(6, 4, seed=i) for i, name in enumerate(("imu", "pose", "text"))}
+    present = everyone(6, *parts) | {"pose": torch.arange(6) < 3}
+    loss = PairwiseInfoNCE(temperature=0.2, weights={"imu-text": 3.0, "pose-text": 0.0})
+    by_name = {name: (value, share) for name, value, share in loss.pairs(parts, present)}
+    assert {name: share.item() for name, (_, share) in by_name.items()} == {
+        "imu-pose": 0.5,
+        "imu-text": 1.0,
+        "pose-text": 0.5,
+    }
+    wanted = 0.5 * by_name["imu-pose"][0] + 3 * by_name["imu-text"][0]
+    torch.testing.assert_close(loss(parts, present), wanted)
+
+
+CLIPS = PretrainConfig(
+    encoder=StudentConfig(stem=8, blocks=((12, 5, 2),), embedding=8),
+    pose=PoseConfig(16, 1, 2),
+    video=VideoConfig(16, 1, 2, features=FEATURES),
+    loop=LoopConfig(steps=4, batch=16),
+    modalities=MODALITIES,
+)
+
+
+@pytest.fixture(scope="module")
+def clips() -> ClipPool:
+    return make_clip_pool(made_clips(3), InputSpec())
+
+
+def parts_of(config: PretrainConfig, *batches: Batch) -> dict[str, tuple[float, float]]:
+    """Name -> value and weight of every part of the loss, of a network in eval mode."""
+    torch.manual_seed(0)
+    model = JointModel(config).eval()
+    batch = batches[0] if len(batches) == 1 else joined(*batches)
+    return {name: (float(value), float(weight)) for name, value, weight in terms(model, batch, config)}
+
+
+def test_terms_can_be_switched_off(clips: ClipPool):
+    pairs = {"imu-pose", "imu-text", "imu-video", "pose-text", "pose-video", "text-video"}
+    on = replace(CLIPS, title_weight=0.5, predict_weight=0.2)
+    batch = clip_batch(16, clips, on, torch.Generator().manual_seed(0))
+    assert set(parts_of(CLIPS, replace(batch, labels=()))) == pairs
+    found = parts_of(on, batch)
+    labels = {f"{m} label" for m in ("imu", "pose", "video")}
+    predictions = {f"{m} predicts text" for m in ("imu", "pose", "video")}
+    predictions |= {f"{m} predicts video" for m in ("imu", "pose", "text")}
+    assert set(found) == pairs | labels | predictions
+    assert all(found[name][1] == pytest.approx(0.5) for name in labels)
+    assert all(found[name][1] == pytest.approx(0.2) for name in predictions)
+    fewer = replace(on, modalities=("imu", "text"))
+    assert set(parts_of(fewer, clip_batch(16, clips, fewer, torch.Generator().manual_seed(0)))) == {
+        *("imu-text", "imu label", "imu predicts text")
+    }
+
+
+def test_clips_and_windows_meet_in_one_batch(clips: ClipPool, motion_pool: Pool, words: Words):
+    """Real windows have IMU and text alone, so their pairs are larger; each finds its label in its own words."""
+    config = replace(CLIPS, title_weight=0.5)
+    windows = window_batch(10, motion_pool, words, config, torch.Generator().manual_seed(0))
+    drawn = clip_batch(6, clips, config, torch.Generator().manual_seed(0))
+    batch = joined(windows, drawn)
+    assert len(batch.group) == 16
+    assert {m: int(p.sum()) for m, p in batch.present.items()} == {"imu": 16, "pose": 6, "text": 16, "video": 6}
+    assert all(len(batch.inputs[m]) == int(p.sum()) for m, p in batch.present.items())
+    assert torch.equal(batch.inputs["pose"].nan_to_num(), drawn.inputs["pose"].nan_to_num())
+    assert [part.start for part in batch.labels] == [0, 10]
+    torch.manual_seed(0)
+    model = JointModel(config).eval()
+    values = [(name, float(value), float(weight)) for name, value, weight in terms(model, batch, config)]
+    assert [w for name, _, w in values if name == "imu-text"] == [1.0]
+    assert [w for name, _, w in values if name == "imu-pose"] == [pytest.approx(6 / 16)]
+    weights = [w for name, _, w in values if name == "imu label"]
+    assert weights == [pytest.approx(1.0 * 10 / 16), pytest.approx(0.5 * 6 / 16)]
+    alone = parts_of(config, windows)["imu label"]
+    assert next(v for name, v, _ in values if name == "imu label") == pytest.approx(alone[0], rel=1e-4)
+
+
+def test_the_same_activity_is_one_group_in_clips_and_windows():
+    a, b = groups(("Squat", "rest")), groups(("walking", "squat"))
+    assert a[0] == b[1]
+    assert len({*a.tolist(), *b.tolist()}) == 3
+
+
+@pytest.mark.parametrize(("with_clips", "with_windows"), [(True, False), (True, True)])
+def test_a_seed_gives_the_same_joint_model_again(clips, motion_pool, words, with_clips, with_windows):
+    given = (clips if with_clips else None, motion_pool if with_windows else None, words if with_windows else None)
+
+    def weights(seed: int) -> Tensor:
+        model = pretrain(with_seed(CLIPS, seed), *given)
+        return torch.cat([p.flatten() for p in model.parameters()])
+
+    first = weights(1)
+    assert torch.equal(first, weights(1))
+    assert not torch.equal(first, weights(2))
+
+
+def test_bf16_trains_to_nearly_the_same_loss(clips: ClipPool):
+    losses: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    for precision, found in losses.items():
+        config = replace(CLIPS, precision=precision, loop=LoopConfig(steps=12, batch=16))
+        pretrain(config, clips, None, None, lambda step, loss, found=found: found.append(loss))
+    assert losses["bf16"] != losses["fp32"]
+    np.testing.assert_allclose(losses["bf16"], losses["fp32"], rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("config", "given", "said"),
+    [
+        (CLIPS, (), "nothing to train on"),
+        (CLIPS, ("windows",), "need the words"),
+        (replace(CLIPS, clip_share=1.0), ("clips", "windows", "words"), "clip_share 1 cannot be shared out"),
+        (replace(CLIPS, clip_share=0.001), ("clips", "windows", "words"), "cannot be shared out"),
+        (replace(CLIPS, video=VideoConfig(16, 1, 2, features=7)), ("clips",), "16 video features a frame"),
+        (replace(CLIPS, device="cuda"), ("clips",), 'no GPU for device = "cuda"'),
+    ],
+)
+def test_what_cannot_be_trained_is_said(clips, motion_pool, words, config, given, said):
+    if config.device == "cuda" and torch.cuda.is_available():
+        pytest.skip("here is a GPU")
+    every = {"clips": clips, "windows": motion_pool, "words": words}
+    with pytest.raises(UsageError, match=said):
+        pretrain(config, *(every[name] if name in given else None for name in every))
