@@ -50,9 +50,9 @@ def python_with(name: str, requirements: tuple[str, ...], newest: tuple[int, int
         if not python.exists():
             with written_aside(home, lambda path: (path / "pyvenv.cfg").exists(), "Python environment") as partial:
                 pip = [str(partial / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-                commands = [[sys.executable, "-m", "venv", str(partial)], [*pip, *requirements]]
-                if alone:
-                    commands.append([*pip, "--no-deps", *alone])
+                commands = [[sys.executable, "-m", "venv", str(partial)]]
+                commands += [[*pip, *requirements]] if requirements else []
+                commands += [[*pip, "--no-deps", *alone]] if alone else []
                 for command in commands:
                     done = subprocess.run(command, capture_output=True, text=True, check=False)
                     if done.returncode:

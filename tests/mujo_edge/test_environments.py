@@ -25,7 +25,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def wheel(tmp_path: Path) -> str:
-    """A package of one module, as pip takes it (PEP 427)."""
+    """A package of one module, as pip takes it (PEP 427), that asks for another one that is nowhere."""
     path = tmp_path / "lonely-1.0-py3-none-any.whl"
     info = "lonely-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as file:
@@ -47,7 +47,9 @@ def test_two_who_ask_at_once_get_one_environment(wheel: str, monkeypatch: pytest
 
     monkeypatch.setattr(environments.subprocess, "run", counted)
     with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: python_with("lonely-1.0", (wheel,), sys.version_info[:2]), range(2))
+        first, second = pool.map(
+            lambda _: python_with("lonely-1.0", (), sys.version_info[:2], alone=(wheel,)), range(2)
+        )
     assert first == second
     assert len(calls) == 2  # venv and pip, once
     inside = real([first, "-I", "-c", "import lonely; print(lonely.WORD)"], capture_output=True, text=True, check=True)
@@ -62,9 +64,7 @@ def test_an_environment_that_pip_cannot_fill_is_not_left_behind() -> None:
 
 
 def test_a_python_that_is_too_new_is_told() -> None:
-    with pytest.raises(
-        MissingExtraError, match=r"thing==1 has no wheels for Pythons after 3\.8; .*python3\.8"
-    ):
+    with pytest.raises(MissingExtraError, match=r"thing==1 has no wheels for Pythons after 3\.8; .*python3\.8"):
         python_with("thing", ("thing==1",), (3, 8))
 
 
