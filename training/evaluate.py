@@ -147,7 +147,9 @@ def main(
     sets: Annotated[str, typer.Option(help="data sets, comma-separated  [default: those of the protocol]")] = "",
     rows: Annotated[str, typer.Option(help=f"{', '.join(ROWS)}  [default: all that the options allow]")] = "",
     channels: Annotated[str, typer.Option(help="3 (accelerometer), 6 (with gyroscope)")] = "3",
-    fractions: Annotated[str, typer.Option(help='shares of the train labels; "one": all of one person')] = "0.02,0.1,1",
+    fractions: Annotated[
+        str, typer.Option(help='shares of the train labels; "one": all of one person')
+    ] = "0.02,0.1,1,one",
     fold: Annotated[str, typer.Option(help="folds to run")] = "0,1,2,3,4",
     seeds: Annotated[int, typer.Option(help="seeds of every cell", min=1)] = 3,
     recipe: Annotated[str, typer.Option(help="tiny, base or a .toml file")] = "base",
