@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mujo_edge.core import MissingExtraError, UsageError
+from mujo_edge.environments import cache_folder
 from mujo_edge.export import Job, Written, contract, models
 from mujo_edge.files import sha256
 
@@ -68,7 +69,7 @@ def build() -> Path:
         MissingExtraError: Node.js or npm is missing or too old, or npm cannot fetch what it needs.
         UsageError: the cache cannot be written.
     """
-    folder = cache_root() / f"web-{digest()}"
+    folder = cache_folder() / f"web-{digest()}"
     if (folder / "index.html").is_file():
         return folder
     node, npm = tools()
@@ -89,11 +90,6 @@ def build() -> Path:
             if not (folder / "index.html").is_file():  # else another process was faster
                 raise
     return folder
-
-
-def cache_root() -> Path:
-    """Where the user's programs keep what they can make again (XDG Base Directory Specification)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mujo-edge"
 
 
 def source_files() -> Iterable[Path]:
@@ -158,7 +154,7 @@ def run(command: list[str], folder: Path) -> None:
     if code:
         raise MissingExtraError(
             f"npm cannot fetch what the page is built with ({code}). Export once with a network: "
-            f"the built page is kept in {cache_root()}"
+            f"the built page is kept in {cache_folder()}"
         )
     said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
     raise MissingExtraError(f"the page could not be built: {Path(command[0]).name} {command[1]} said\n{said}")

@@ -67,7 +67,7 @@ def test_a_build_that_fails_leaves_nothing(bin_folder: Path) -> None:
     program(bin_folder, "npm", "true")
     with pytest.raises(MissingExtraError, match=r"could not be built: node .*vite.js said\nsrc/x.ts is odd"):
         web.build()
-    assert list(web.cache_root().iterdir()) == []
+    assert list(web.cache_folder().iterdir()) == []
 
 
 @pytest.mark.parametrize("code", ["ENOTFOUND", "EAI_AGAIN", "ETIMEDOUT"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -167,6 +168,21 @@ def test_a_process_that_died_is_told_and_made_anew(mediapipe: None) -> None:
     with pytest.raises(DataError, match=r"mediapipe's process ended \(-9\)"):
         pose_of_video(dies())
     assert pose_of_video([(0.0, np.zeros((8, 8, 3), np.uint8))]) == []
+
+
+def test_its_process_ends_with_ours(mediapipe: None) -> None:
+    code = "from training.fimad.pose_process import landmarker; print(landmarker()._process.pid, flush=True); input()"
+    root = Path(pose.__file__).parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as ours:
+        child = Path("/proc") / str(int(ours.stdout.readline())) / "cmdline"
+        assert b"pose_child.py" in child.read_bytes()
+        ours.kill()
+    until = time.monotonic() + 20
+    while child.exists() and child.read_bytes() and time.monotonic() < until:  # a dead one has no command line
+        time.sleep(0.1)
+    assert not child.exists() or not child.read_bytes()
 
 
 def test_a_python_without_mediapipe_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
