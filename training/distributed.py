@@ -16,7 +16,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_gather, all_reduce
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -39,13 +38,32 @@ def together(device: str) -> Iterator[None]:
         dist.destroy_process_group()
 
 
+class Sum(torch.autograd.Function):
+    """The sum over the processes, of values and on the way back of gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        """Any shape, the same in every process."""
+        total = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """What all processes ask for."""
+        return Sum.forward(ctx, gradient)
+
+
 def gather(x: Tensor) -> Tensor:
     """(N, ...) of every process, as many rows in each -> (world * N, ...), in the order of ranks, with gradients."""
-    if rank_and_world()[1] == 1:
+    rank, world = rank_and_world()
+    if world == 1:
         return x
     if x.dtype.is_floating_point:
-        return torch.cat(all_gather(x))
-    parts = [torch.empty_like(x) for _ in range(dist.get_world_size())]
+        every = x.new_zeros(world, *x.shape)
+        every[rank] = x
+        return Sum.apply(every).flatten(0, 1)
+    parts = [torch.empty_like(x) for _ in range(world)]
     dist.all_gather(parts, x.contiguous())
     return torch.cat(parts)
 
@@ -92,7 +110,7 @@ class JointBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(x)
         sums = torch.cat([x.sum((0, 2, 3)), x.square().sum((0, 2, 3)), x.new_tensor([x.numel() / x.shape[1]])])
-        sums = all_reduce(sums.float())
+        sums = Sum.apply(sums.float())
         count = sums[-1]
         mean, square = (sums[:-1] / count).chunk(2)
         variance = square - mean.square()

@@ -28,7 +28,7 @@ from mujo_edge.signal import InputSpec
 from mujo_edge.sources.recording import open_recording
 from mujo_edge.sources.replay import shipped_recording
 from training.calibrate import calibrate
-from training.clips import make_clip_pool
+from training.clips import ClipPool, make_clip_pool
 from training.command import run
 from training.corpora import CORPORA
 from training.curves import plot_curves
@@ -40,7 +40,8 @@ from training.fimad.shards import read
 from training.labels import Vocabulary, read_vocabulary
 from training.loop import load_tensors, progress_bar, save_tensors
 from training.lower import left_out
-from training.pretrain import JointModel, Pool, Words, make_pool, pretrain
+from training.names import known_names
+from training.pretrain import JointModel, Pool, PretrainConfig, Words, make_pool, pretrain
 from training.provenance import data_sha256, describe, plain, shards_sha256
 from training.recipe import Recipe, read_recipe
 from training.student import Student
@@ -106,16 +107,20 @@ class Run:
         """Fingerprint of a step: its settings, the words and the data."""
         return fingerprint(*settings, asdict(self.vocabulary), self.hashes, self.recipe.sliver)
 
+    def pools(self, config: PretrainConfig) -> tuple[ClipPool | None, Pool | None]:
+        """Clips and real windows that `config` takes; under torchrun this process's part of the clips."""
+        if self.shards is None:
+            return None, self.pool
+        found = read(self.shards, self.recipe.clips or None, "train", rank_and_world(), config.modalities)
+        plus = config.clip_share < 1
+        return make_clip_pool(found, self.spec, real_imu=plus), self.pool if plus else None
+
     def teacher(self) -> JointModel:
         """Step 1: pretrain the teacher and the text projection."""
         config = self.recipe.teacher
 
         def make(checkpoint: Path) -> JointModel:
-            clips = None
-            if self.shards is not None:
-                found = read(self.shards, self.recipe.clips or None, "train", rank_and_world(), config.modalities)
-                clips = make_clip_pool(found, self.spec, real_imu=config.clip_share < 1)
-            windows = self.pool if clips is None or config.clip_share < 1 else None
+            clips, windows = self.pools(config)
             curves = self.out / "losses.csv"
             first = rank_and_world()[0] == 0
             with progress_bar("pretrain teacher", config.loop.steps) if first else nullcontext() as report:
@@ -142,7 +147,7 @@ class Run:
         return model.eval()
 
     def release(self, teacher: JointModel, student: Student) -> Release:
-        """Step 3: label sets from words and held-out recordings, with everything that a bundle says of itself."""
+        """Step 3: label sets and names from words and held-out recordings, with all that a bundle says of itself."""
         label_sets, measured = [], {}
         for label_spec in self.vocabulary.sets:
             done = calibrate(student, teacher.text, label_spec, self.vocabulary, self.data, self.spec)
@@ -157,7 +162,9 @@ class Run:
         ]
         (self.out / "held-out.json").write_text(json.dumps(measured, indent=1) + "\n")
         training = describe({"recipe": self.recipe}, self.recipe.allowed()) | {"corpora": self.corpora()}
-        return Release(label_sets, label_sets[0].name, training, {"results": results, "held_out": measured})
+        names, found = known_names(teacher.text, student, self.vocabulary, self.data, self.spec)
+        metrics = {"results": results, "held_out": measured, "names": found}
+        return Release(label_sets, label_sets[0].name, training, metrics, vocabulary=names)
 
     def corpora(self) -> list[dict[str, Any]]:
         """What the model card says of every training set."""
