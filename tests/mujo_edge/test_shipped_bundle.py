@@ -11,6 +11,7 @@ from self_description import constants_are_those_of, json_is_that_of
 from mujo_edge.bundle import verify
 from mujo_edge.manifest import read_manifest, shipped_bundles
 from mujo_edge.runtimes import open_model
+from mujo_edge.vocabulary import key
 
 pytestmark = pytest.mark.parametrize("name", shipped_bundles())
 
@@ -26,7 +27,33 @@ def test_it_is_as_small_as_promised(name: str) -> None:
     manifest = read_manifest(name)
     assert (manifest.folder / manifest.model("litert").file).stat().st_size <= 100_000
     assert manifest.metrics["tflite_micro_arena_bytes"] <= 32 * 1024
-    assert sum(path.stat().st_size for path in manifest.folder.rglob("*") if path.is_file()) < 1_200_000
+    words = manifest.folder / "vocabulary"
+    sizes = {path: path.stat().st_size for path in manifest.folder.rglob("*") if path.is_file()}
+    assert sum(size for path, size in sizes.items() if words not in path.parents) < 1_200_000
+    assert sum(size for path, size in sizes.items() if words in path.parents) < 500_000
+
+
+def test_it_knows_a_thousand_names_and_those_of_its_label_sets_as_these_do(name: str) -> None:
+    manifest = read_manifest(name)
+    assert manifest.vocabulary is not None
+    assert len(manifest.vocabulary.names) >= 1000
+    assert manifest.labels("squat, push-up, plank").names[:3] == ("squat", "push-up", "plank")
+    for labels in manifest.label_sets.values():
+        by_name = manifest.labels(",".join(labels.names[:-1]))
+        assert not by_name.note
+        cosine = (by_name.prototypes * labels.prototypes).sum(1)
+        assert cosine.min() > 0.999
+
+
+def test_its_projection_is_the_one_that_made_its_prototypes(name: str) -> None:
+    from mujo_edge.text import embed
+
+    manifest = read_manifest(name)
+    known = manifest.vocabulary
+    assert known is not None
+    words = ["atlas stones", "ankle circles"]  # said in no other way
+    rows = [known.rows[key(word)] for word in words]
+    assert ((known.project(embed(words)) * known.prototypes[rows]).sum(1) > 0.999).all()
 
 
 def test_every_file_passed_the_gate(name: str) -> None:
