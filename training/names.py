@@ -165,7 +165,7 @@ def measured(known: Vocabulary, judged: Sequence[Judged]) -> dict[str, dict[str,
     return table
 
 
-def vocabulary(
+def known_names(
     text: TextProjection, student: Student, labels: Labels, data: Data, spec: InputSpec, trained: Collection[str] = ()
 ) -> tuple[Vocabulary, dict[str, Any]]:
     """The names of a bundle, calibrated, and what was measured of them.
@@ -205,7 +205,7 @@ def main(
     text.load_state_dict(
         {name.removeprefix("text."): value for name, value in state.items() if name.startswith("text.")}
     )
-    known, found = vocabulary(text, model, read_vocabulary(), load_data(read_recipe(recipe)), spec)
+    known, found = known_names(text, model, read_vocabulary(), load_data(read_recipe(recipe)), spec)
     made = replace(made, vocabulary=known, metrics={**made.metrics, "names": found})
     save_checkpoint(out, model, spec, calibration, gate, made)
     typer.echo(json.dumps(found, indent=1))

@@ -26,6 +26,8 @@ FILES = (
     "MODEL_CARD.md",
     "prototypes/motion-wrist.npy",
     "prototypes/swings-wrist.npy",
+    "vocabulary/names.json",
+    "vocabulary/arrays.npz",
 )
 
 
@@ -72,12 +74,15 @@ def test_parity_of_a_file_for_other_runtimes_may_be_missing(bundle_copy: Path) -
     assert [model.parity for model in read_manifest(bundle_copy).lowered] == [None]
 
 
-def test_a_bundle_from_before_there_were_such_files_is_read(bundle_copy: Path) -> None:
+def test_a_bundle_from_before_there_were_such_files_or_names_is_read(bundle_copy: Path) -> None:
     table = json.loads((bundle_copy / "bundle.json").read_text())
-    for key in ("schema_version", "sha256", "files", "lowered"):
+    for key in ("schema_version", "sha256", "files", "lowered", "vocabulary"):
         table.pop(key)
     write_manifest(bundle_copy, table)
-    assert read_manifest(bundle_copy).lowered == ()
+    manifest = read_manifest(bundle_copy)
+    assert manifest.lowered == ()
+    assert manifest.vocabulary is None
+    assert manifest.labels("swings-wrist").placement == "wrist"
 
 
 def test_a_file_for_other_runtimes_has_its_hash(bundle_copy: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,10 @@ from mujo_edge.core import DataError
 from mujo_edge.manifest import read_manifest
 from mujo_edge.signal import InputSpec
 from mujo_edge.vocabulary import Vocabulary, key
-from training import lower
 from training import names as module
 from training.calibrate import FALSE_UNKNOWN, likelihood, text_prototypes
 from training.data import Data
-from training.export import export_bundle, load_checkpoint, save_checkpoint
+from training.export import load_checkpoint, model_card, save_checkpoint
 from training.labels import Vocabulary as Labels
 from training.labels import read_vocabulary
 from training.names import NAMES_FILE, Entry, Judged, calibrated, first_unseen, measured, prototypes, read_names
@@ -123,7 +123,7 @@ def test_other_words_are_none_of_the_prompts(vocabulary: Labels, few: Path) -> N
 def made(
     teacher: JointModel, student: Student, vocabulary: Labels, motion_data: Data, few: Path
 ) -> tuple[Vocabulary, dict]:
-    return module.vocabulary(teacher.text, student, vocabulary, motion_data, InputSpec())
+    return module.known_names(teacher.text, student, vocabulary, motion_data, InputSpec())
 
 
 def test_names_of_trained_motion_are_found_on_held_out_people(made: tuple[Vocabulary, dict]) -> None:
@@ -141,7 +141,7 @@ def test_names_of_trained_motion_are_found_on_held_out_people(made: tuple[Vocabu
 def test_names_that_only_clips_had_are_trained_too(
     teacher: JointModel, student: Student, vocabulary: Labels, motion_data: Data, few: Path
 ) -> None:
-    known, _ = module.vocabulary(teacher.text, student, vocabulary, motion_data, InputSpec(), trained=["Sleeping"])
+    known, _ = module.known_names(teacher.text, student, vocabulary, motion_data, InputSpec(), trained=["Sleeping"])
     assert known.names[known.rows["sleeping"]].trained
     assert not known.names[known.rows[key("barbell curl standing")]].trained
 
@@ -180,7 +180,7 @@ def test_ranks_are_among_all_names(made: tuple[Vocabulary, dict]) -> None:
     assert scores["first_of_all_names"] == 0.5
 
 
-def test_a_release_with_names_is_exported_and_told_in_the_card(
+def test_the_command_adds_names_to_a_release(
     checkpoint: Path, few: Path, vocabulary: Labels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, motion_data: Data
 ) -> None:
     """The whole way of the command, with a text projection beside a network that it was not trained with."""
@@ -201,17 +201,20 @@ def test_a_release_with_names_is_exported_and_told_in_the_card(
     assert again.names == release.vocabulary.names
     np.testing.assert_array_equal(again.prototypes, release.vocabulary.prototypes)
 
-    monkeypatch.setattr(lower, "find_spec", lambda name: None)  # quicker
-    manifest = export_bundle(tmp_path / "out", *parts, release)
-    assert manifest.vocabulary is not None
-    assert manifest.labels("napping,rest").names[:2] == ("napping", "rest")
-    card = (tmp_path / "out" / manifest.card).read_text()
-    assert "6 activities and exercises have a prototype" in card
-    assert "`motion-wrist` | 160 |" in card
-    assert read_manifest(tmp_path / "out").metrics["names"]["names"] == 6
 
-
-def test_a_release_without_names_says_nothing_of_them(bundle_folder: Path) -> None:
+def test_names_are_exported_and_told_in_the_card(bundle_folder: Path) -> None:
     manifest = read_manifest(bundle_folder)
-    assert manifest.vocabulary is None
-    assert "## Names" not in (bundle_folder / manifest.card).read_text()
+    assert manifest.vocabulary is not None
+    assert manifest.labels("planking,rest").names[:2] == ("planking", "rest")
+    card = (bundle_folder / manifest.card).read_text()
+    assert "5 activities and exercises have a prototype" in card
+    assert "| `motion-wrist` | 160 | 0.990 | 0.500 | 0.950 | 0.900 | 1.000 |" in card
+
+
+def test_a_card_without_names_says_nothing_of_them(bundle_folder: Path, checkpoint: Path) -> None:
+    _, spec, _, _, release = load_checkpoint(checkpoint)
+    table = json.loads((bundle_folder / "bundle.json").read_text())
+    del table["metrics"]["names"]
+    assert "## Names" not in model_card(
+        table, spec, read_manifest(bundle_folder).models, (), defaultdict(int), release.label_sets
+    )

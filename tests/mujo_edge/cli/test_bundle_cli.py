@@ -53,6 +53,33 @@ def test_show_without_such_files(bundle_copy: Path) -> None:
     assert "not run as files" not in done.stdout
 
 
+def test_show_says_how_many_names_it_knows(bundle_folder: Path) -> None:
+    shown = " ".join(run("models", "show", bundle_folder).stdout.split())
+    assert "5 names, 4 of them seen in training" in shown
+    assert "unknown is below 0.30" in shown
+    assert json.loads(run("models", "show", bundle_folder, "--json").stdout)["names"] == 5
+
+
+def test_names(bundle_folder: Path, bundle_copy: Path) -> None:
+    done = run("models", "names", "--bundle", bundle_folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[:-1] == ["rest *", "slow swing *", "fast swing *", "twist *", "plank (planking)"]
+    assert [
+        name["name"] for name in json.loads(run("models", "names", "plank", "--bundle", bundle_folder, "--json").stdout)
+    ] == ["plank"]
+    assert (
+        "no name of bundle small is like 'xyzzy'" in run("models", "names", "xyzzy", "--bundle", bundle_folder).stderr
+    )
+    table = json.loads((bundle_copy / "bundle.json").read_text())
+    for key in ("schema_version", "sha256", "files", "vocabulary"):
+        table.pop(key)
+    write_manifest(bundle_copy, table)
+    assert (
+        "knows its label sets alone: motion-wrist, swings-wrist"
+        in run("models", "names", "--bundle", bundle_copy).stderr
+    )
+
+
 def test_show_as_json(bundle_folder: Path) -> None:
     table = json.loads(run("models", "show", bundle_folder, "--json").stdout)
     assert table["label_sets"]["swings-wrist"]["labels"] == ["slow swing", "fast swing"]
@@ -70,7 +97,7 @@ def test_show_the_card(bundle_folder: Path) -> None:
 def test_verify(bundle_folder: Path) -> None:
     done = run("models", "verify", bundle_folder)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "10 files as they were written, 4 runs as they should be" in done.stdout
+    assert "12 files as they were written, 4 runs as they should be" in done.stdout
     checks = json.loads(run("models", "verify", bundle_folder, "--json").stdout)["checks"]
     assert all(check["parity"]["snr_db"] > 20 for check in checks)
 
