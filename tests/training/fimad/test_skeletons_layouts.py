@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -16,10 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from made_skeletons import FRAMES, LAYOUTS, SOURCES, UNREAD, standing, waving, write_hdm05, write_penn_labels
 from scipy.io import savemat
 
-from mujo_edge.core import STANDARD_GRAVITY, DataError
+from mujo_edge.core import STANDARD_GRAVITY, DataError, UsageError
 from training.corpora.files import Tree
 from training.fimad.clip import JOINTS, Source, Take
 from training.fimad.skeletons import hdm05, mocap6, penn_action, ui_prmd
+from training.fimad.skeletons.__main__ import main as side_by_side
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -309,3 +311,24 @@ def test_a_tar_that_is_cut_off_is_named(tmp_path: Path):
     archive.write_bytes(archive.read_bytes()[:-200])
     with pytest.raises(DataError, match=r"cut\.tar\.xz"):
         read(hdm05.SOURCE, archive.parent)
+
+
+def test_sources_side_by_side(tmp_path: Path):
+    """Counts, lengths in cm and a picture, of all sources that are there."""
+    for name in ("hdm05", "ui_prmd", "penn_action"):
+        LAYOUTS[name](tmp_path / "data" / name)
+    side_by_side(tmp_path / "data", tmp_path / "out")
+    rows = json.loads((tmp_path / "out" / "skeletons.json").read_text())["sources"]
+    assert list(rows) == ["hdm05", "ui_prmd", "penn_action"]
+    assert {key: rows["penn_action"][key] for key in ("clips", "not usable", "people")} == {
+        "clips": 2,
+        "not usable": 1,
+        "people": 2,
+    }
+    assert rows["hdm05"]["thigh"] == [pytest.approx(24.5 * 1.75, abs=0.1), 0.0]
+    assert rows["ui_prmd"]["thigh"] == [pytest.approx(45.1, abs=0.1), 0.0]
+    assert "foot" not in rows["penn_action"]
+    assert "| ui_prmd | 2 | 0 | 2 | 2 |" in (tmp_path / "out" / "skeletons.md").read_text()
+    assert (tmp_path / "out" / "skeletons.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UsageError, match="MUJO_DATA"):
+        side_by_side(tmp_path / "out", tmp_path / "out")

@@ -51,10 +51,8 @@ def read(path: Path, labels: str, amc: str, asf: str | None) -> Iterator[Take]:
             whole = amc_motion(skeleton, tree.read(amc).decode("latin-1"))
         except DataError as error:
             raise DataError(f"{tree.where(amc)}: {error}") from None
-        if len(number) != -(-len(whole.x) // BLOCK):
-            raise DataError(
-                f"{tree.where(labels)} has not one label for each {BLOCK} frames of {amc}. Fetch both again"
-            )
+        if len(number) != len(whole.x) // BLOCK + 1:
+            raise DataError(f"{tree.where(labels)} has not one label for each {BLOCK} frames. Fetch it and {amc} again")
     for label, start, stop in runs(number):
         x = whole.x[start * BLOCK : stop * BLOCK]
         yield Take(

@@ -1,0 +1,159 @@
+"""`python -m training.fimad.skeletons`: the skeletons of all sources side by side, as numbers and as a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import track
+
+from mujo_edge.core import DataError, UsageError
+from training.command import run
+from training.corpora.registry import data_root
+from training.fimad.clip import JOINTS, Motion, Source, Take
+from training.fimad.inspect import draw_skeleton, project
+from training.fimad.skeletons import cmu, hdm05, mocap6, penn_action, ui_prmd, utd_mhad
+from training.provenance import git_commit
+
+SOURCES = tuple(module.SOURCE for module in (hdm05, mocap6, cmu, ui_prmd, utd_mhad, penn_action))
+EXAMPLES = ("squat", "deep squat", "jog")
+"""The first of these titles that a source has is drawn."""
+SEGMENTS = {
+    "trunk": ("pelvis", "neck"),
+    "head": ("neck", "head"),
+    "upper arm": ("{}_shoulder", "{}_elbow"),
+    "forearm": ("{}_elbow", "{}_wrist"),
+    "thigh": ("{}_hip", "{}_knee"),
+    "shank": ("{}_knee", "{}_ankle"),
+    "foot": ("{}_ankle", "{}_foot"),
+}
+MOMENTS = 5
+REACH_M = 1.15
+
+Data = Annotated[Path | None, typer.Option("--data", help="Folder of the data sets.  [default: $MUJO_DATA]")]
+Out = Annotated[Path, typer.Option(help="Folder of skeletons.md, skeletons.json and skeletons.png.")]
+Every = Annotated[int, typer.Option(min=1, help="Read only every so many of a source's files.")]
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was read of one source: lengths (m) of every take's segments, left and right; one take to draw."""
+
+    failures: int = 0
+    people: set[str] = field(default_factory=set)
+    titles: set[str] = field(default_factory=set)
+    rates_hz: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    lengths_m: dict[str, list[tuple[float, float]]] = field(default_factory=lambda: {name: [] for name in SEGMENTS})
+    example: Take | None = None
+
+    def add(self, take: Take) -> None:
+        """Count a take."""
+        self.people.add(take.subject)
+        self.titles.add(take.name)
+        self.rates_hz.append(take.motion.rate_hz)
+        self.seconds += len(take.motion.x) / take.motion.rate_hz
+        for name, (start, end) in SEGMENTS.items():
+            both = [length_m(take.motion, start.format(side), end.format(side)) for side in ("left", "right")]
+            self.lengths_m[name].append((both[0], both[1]))
+        if take.name in EXAMPLES and self.example is None and np.isfinite(take.motion.x[:, :, 2]).mean() > 0.8:
+            self.example = take
+
+
+def length_m(motion: Motion, start: str, end: str) -> float:
+    """Median length of a segment, NaN if unknown; of flat joints the 95th percentile, for they are seen shortened."""
+    difference = motion.x[:, JOINTS.index(end)] - motion.x[:, JOINTS.index(start)]
+    lengths = np.linalg.norm(difference[:, ::2] if motion.flat else difference, axis=1)
+    lengths = lengths[np.isfinite(lengths)]
+    return float(np.percentile(lengths, 95 if motion.flat else 50)) if len(lengths) else float("nan")
+
+
+def look(source: Source, path: Path, every: int, console: Console) -> Seen:
+    """Read a source; what cannot be used is counted."""
+    seen = Seen()
+    for task in track(list(source.tasks(path))[::every], source.name, console=console, transient=True):
+        try:
+            for take in task.read(*task.arguments):
+                seen.add(take)
+        except DataError:
+            seen.failures += 1
+    return seen
+
+
+def row(seen: Seen) -> dict[str, object]:
+    """Counts; mean and standard deviation over clips of every segment's length, cm, and how much its sides differ."""
+    cells: dict[str, object] = {
+        "clips": len(seen.rates_hz),
+        "not usable": seen.failures,
+        "people": len(seen.people),
+        "titles": len(seen.titles),
+        "minutes": round(seen.seconds / 60, 1),
+        "rate_hz": round(float(np.median(seen.rates_hz)), 1),
+    }
+    differences = []
+    for name, pairs in seen.lengths_m.items():
+        lengths = 100 * np.array(pairs).reshape(-1, 2)
+        whole = lengths[np.isfinite(lengths).all(1)]
+        if len(whole):
+            mean = whole.mean(1)
+            cells[name] = [round(float(mean.mean()), 1), round(float(mean.std()), 1)]
+            if "{}" in SEGMENTS[name][0]:
+                differences.append(np.abs(whole[:, 0] - whole[:, 1]) / mean)
+    cells["sides differ by (%)"] = round(100 * float(np.median(np.concatenate(differences))), 1)
+    return cells
+
+
+def table(rows: dict[str, dict[str, object]]) -> str:
+    """Markdown; lengths in cm as mean ± standard deviation over clips."""
+    names = list(dict.fromkeys(name for cells in rows.values() for name in cells))
+    lines = [f"| source | {' | '.join(name.replace('rate_hz', 'rate (Hz)') for name in names)} |"]
+    lines.append("|---" * (len(names) + 1) + "|")
+    for source, cells in rows.items():
+        shown = (cells.get(name, "") for name in names)
+        texts = (" ± ".join(map(str, cell)) if isinstance(cell, list) else str(cell) for cell in shown)
+        lines.append(f"| {source} | {' | '.join(texts)} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(examples: Sequence[Take]) -> Figure:
+    """A row for each take: some moments, all to one scale, seen from beside the front; left blue, right red."""
+    figure = Figure(figsize=(2 * MOMENTS, 2.1 * len(examples)), layout="constrained")
+    panels = figure.subplots(len(examples), MOMENTS, squeeze=False, sharex=True, sharey=True)
+    for line, take in zip(panels, examples, strict=True):
+        flat = project(take.motion.x, take.motion.flat)
+        middle = [np.nanmedian(flat[..., 0]), np.nanmin(flat[..., 1])]
+        frames = np.linspace(0, len(flat) - 1, MOMENTS).round().astype(int)
+        for axes, frame in zip(line, frames, strict=True):
+            draw_skeleton(axes, flat[frame] - middle)
+            axes.set(xlim=(-REACH_M, REACH_M), ylim=(-0.1, 2 * REACH_M - 0.1), aspect="equal")
+            axes.tick_params(labelsize=6)
+            axes.set_title(f"{frame / take.motion.rate_hz:.1f} s", size=7)
+        line[0].set_ylabel(f"{take.corpus}\n{take.name}", size=8)
+    return figure
+
+
+def main(data: Data = None, out: Out = Path("docs/fimad"), every: Every = 1) -> None:
+    """Read the skeletons of every source that is here, count them, measure their bones, draw one clip of each."""
+    root, console = data or data_root(), Console(stderr=True)
+    found = {source.name: (source, path) for source in SOURCES if (path := source.find(root))}
+    if not found:
+        raise UsageError(f"no source of skeletons lies under {root}. Set MUJO_DATA to the folder that holds them")
+    seen = {name: look(source, path, every, console) for name, (source, path) in found.items()}
+    rows = {name: row(one) for name, one in seen.items() if one.rates_hz}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "skeletons.md").write_text(table(rows))
+    about = {"command": "python -m training.fimad.skeletons", "every": every, "git": git_commit(), "sources": rows}
+    (out / "skeletons.json").write_text(json.dumps(about, indent=1) + "\n")
+    draw([one.example for one in seen.values() if one.example]).savefig(out / "skeletons.png", dpi=80)
+    console.print(table(rows))
+
+
+if __name__ == "__main__":
+    run(main)
