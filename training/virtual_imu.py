@@ -28,7 +28,7 @@ from training.fimad.clip import IMU_RATE_HZ, JOINTS, PLACEMENTS, Motion
 LEAST_FRAMES, LEAST_S = 8, 0.2
 """A quintic spline needs six samples, on the grid of `GRID_HZ` too."""
 CUTOFFS_HZ = tuple(float(f) for f in np.geomspace(1.5, 30, 16))
-DERIVATIVE = 0.5
+DERIVATIVE = 0.7
 """Share of the cutoff that suits the joints' positions which suits their second derivative; measured on UTD-MHAD."""
 HUBER, JITTER_M = 2.0, 0.001
 """A joint further from its smooth track than this many median distances is believed less; distances count from 1 mm."""

@@ -37,10 +37,12 @@ COPIES = 4
 
 Signal = Literal["virtual", "real", "virtual + sensor"]
 Model = Literal["forest", "student"]
+WORN: Signal = "virtual + sensor"
+"""Virtual signals as `training.sensor` changes them."""
 PAIRS: tuple[tuple[Signal, Signal], ...] = (
     ("real", "real"),
     ("virtual", "real"),
-    ("virtual + sensor", "real"),
+    (WORN, "real"),
     ("virtual", "virtual"),
 )
 """What a classifier is trained on, and tested on."""
@@ -238,13 +240,14 @@ def window_sets(pairs: Sequence[Pair], name: str, turns: dict[str, Rotation]) ->
 def scores(pairs: Sequence[Pair], settings: Settings, kept: Path) -> dict[Trial, float]:
     """Macro-F1 of every trial of `settings`; those in `kept` (JSON lines) of the same signals and settings are not done
     again."""
-    key = digest(pairs, settings)
+    plain, sensed = (digest(pairs, settings, sensor) for sensor in (False, True))
+    keys = {trial: sensed if trial.trained == WORN else plain for trial in settings.trials()}
     done: dict[Trial, float] = {}
     if kept.exists():
         for row in map(json.loads, kept.read_text("utf-8").splitlines()):
-            if row.pop("key") == key:
-                value = row.pop("macro_f1")
-                done[Trial(**row)] = value
+            key, value = row.pop("key"), row.pop("macro_f1")
+            if keys.get(trial := Trial(**row)) == key:
+                done[trial] = value
     wanted = [trial for trial in settings.trials() if trial not in done]
     data = list(by_fold(pairs))
     fit = remembered(settings)
@@ -256,14 +259,15 @@ def scores(pairs: Sequence[Pair], settings: Settings, kept: Path) -> dict[Trial,
         predict = fit(trial, window_sets(train, trial.trained.split()[0], turns), turns)
         done[trial] = macro_f1(tested.y, predict(tested.x[:, : trial.channels]))
         with kept.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": key, **asdict(trial), "macro_f1": round(done[trial], 4)}) + "\n")
+            file.write(json.dumps({"key": keys[trial], **asdict(trial), "macro_f1": round(done[trial], 4)}) + "\n")
     return {trial: done[trial] for trial in settings.trials()}
 
 
-def digest(pairs: Sequence[Pair], settings: Settings) -> str:
-    """Names what a score depends on."""
-    found = hashlib.sha256((Path(str(training.__file__)).parent / "sensor.py").read_bytes())
-    found.update(json.dumps([settings.steps, settings.seed, COPIES]).encode())
+def digest(pairs: Sequence[Pair], settings: Settings, sensor: bool) -> str:
+    """Names what a score depends on; the model of the sensor where it was used."""
+    found = hashlib.sha256(json.dumps([settings.steps, settings.seed]).encode())
+    if sensor:
+        found.update((Path(str(training.__file__)).parent / "sensor.py").read_bytes() + bytes([COPIES]))
     for pair in pairs:
         found.update(f"{pair.action} {pair.subject} {pair.placement}".encode() + pair.virtual.tobytes())
         found.update(pair.real.tobytes())
@@ -296,7 +300,7 @@ def remembered(settings: Settings) -> Callable[[Trial, WindowSet, dict[str, Rota
 def fit(trial: Trial, data: WindowSet, turns: dict[str, Rotation], settings: Settings) -> Predict:
     """Train the trial's classifier on raw windows (N, 6, 150); it takes (M, 3 or 6, 150)."""
     x, y = data.x[:, : trial.channels], data.y
-    if trial.trained == "virtual + sensor":
+    if trial.trained == WORN:
         x, y = worn(data, turns, settings.seed + trial.fold)
         x = x[:, : trial.channels]
     if trial.model == "forest":
