@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ console = Console(stderr=True)
 OUT = Path("runs/fimad")
 SHOWN = 5
 """Failures printed in full; all are in `failures.jsonl`."""
+LOG_S = 60.0
+"""Where there is no screen for a bar, a line so often."""
 
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of the data sets.  [default: $MUJO_DATA]")]
 Manifests = Annotated[
@@ -159,6 +162,7 @@ def progress() -> Iterator[builder.Report]:
     )
     with Progress(*columns, console=console) as bars:
         bar: dict[str, Any] = {}
+        told_s = [time.monotonic()]
 
         def report(state: builder.Progress) -> None:
             name = state.source.name
@@ -166,6 +170,9 @@ def progress() -> Iterator[builder.Report]:
                 bar[name] = bars.add_task(name, total=state.tasks, completed=state.done_before, clips=0, failures=0)
             done = state.done_before + state.done
             bars.update(bar[name], completed=done, clips=state.clips, failures=len(state.failures))
+            if not console.is_terminal and time.monotonic() > told_s[0] + LOG_S:
+                told_s[0] = time.monotonic()
+                print(f"{name}: {done:,} of {state.tasks:,} tasks, {state.clips:,} clips", file=sys.stderr, flush=True)
 
         yield report
 

@@ -71,6 +71,12 @@ def test_build_stats_inspect(made, tmp_path):
     assert imread("made-p2 t1.png").std() > 0.05
 
 
+def test_a_log_gets_lines_instead_of_a_bar(made, monkeypatch):
+    monkeypatch.setattr(cli, "LOG_S", 0.0)
+    output = call("build", "out")
+    assert "made: 2 of 3 tasks, 5 clips" in output
+
+
 def test_an_interrupted_build_says_how_to_go_on(made, monkeypatch):
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
