@@ -7,7 +7,7 @@ import torch
 
 from mujo_edge.core import MissingExtraError
 from training import text
-from training.text import TEXT_DIM, TextProjection, embed_text
+from training.text import TEXT_DIM, TextProjection, embed_once, embed_text
 
 SENTENCES = ["a person walking", "going for a walk on foot", "playing the violin in an orchestra of eighty people"]
 
@@ -38,3 +38,33 @@ def test_without_the_package_the_pip_line(monkeypatch):
     text._model.cache_clear()
     with pytest.raises(MissingExtraError, match=r"pip install 'mujo-edge\[train\]'"):
         embed_text(["walking"])
+
+
+def test_sentences_are_embedded_once(cache, monkeypatch):
+    """A second call, a damaged file and other sentences."""
+    calls: list[list[str]] = []
+    real = embed_text
+
+    def counted(sentences):
+        calls.append(list(sentences))
+        return real(sentences)
+
+    monkeypatch.setattr(text, "embed_text", counted)
+    monkeypatch.setenv("MUJO_CACHE", str(cache / "once"))
+    first = embed_once(SENTENCES)
+    torch.testing.assert_close(first, real(SENTENCES), atol=1e-5, rtol=0)
+    assert torch.equal(embed_once(SENTENCES), first)
+    assert len(calls) == 1
+    (kept,) = (cache / "once" / "sentences").iterdir()
+    kept.write_bytes(kept.read_bytes()[:40])
+    torch.testing.assert_close(embed_once(SENTENCES), first, atol=1e-5, rtol=0)
+    embed_once(SENTENCES[:2])
+    assert [len(call) for call in calls] == [3, 3, 2]
+
+
+def test_more_sentences_than_one_batch_keep_their_order(monkeypatch):
+    monkeypatch.setattr(text, "BATCH", 2)
+    torch.testing.assert_close(
+        embed_text([*SENTENCES, "a"]), torch.cat([embed_text([s]) for s in [*SENTENCES, "a"]]), atol=1e-5, rtol=0
+    )
+    assert embed_text([]).shape == (0, TEXT_DIM)
