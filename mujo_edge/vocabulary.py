@@ -26,7 +26,7 @@ NAMES_FILE, ARRAYS_FILE = "vocabulary/names.json", "vocabulary/arrays.npz"
 TEXT_DIM = 384
 """Values of a MiniLM sentence embedding."""
 
-NEAR = 0.6
+NEAR = 0.7
 """Names less alike than this (difflib's ratio) are not suggested."""
 
 MISSPELT = 0.8
@@ -110,10 +110,10 @@ class Vocabulary:
         )
 
     def near(self, words: str, most: int = SHOWN) -> list[Name]:
-        """Names that are written like `words`, the most alike first; those that contain it come next."""
+        """Names that contain `words`, the shortest first; then those that are written like it, the most alike first."""
+        within = sorted((k for k in self.rows if key(words) in k), key=len)
         alike = difflib.get_close_matches(key(words), self.rows, most, NEAR)
-        within = [k for k in self.rows if key(words) in k]
-        rows = dict.fromkeys(self.rows[k] for k in (*alike, *sorted(within, key=len)))
+        rows = dict.fromkeys(self.rows[k] for k in (*within, *alike))
         return [self.names[row] for row in list(rows)[:most]]
 
     def project(self, sentences: F32) -> F32:

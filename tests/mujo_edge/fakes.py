@@ -16,9 +16,15 @@ from mujo_edge.core import CHANNELS, F32, STANDARD_GRAVITY, Chunk, MujoError, Pr
 from mujo_edge.manifest import Label, LabelSet, Manifest, Smoothing, label_set_table, write_manifest
 from mujo_edge.signal import InputSpec
 from mujo_edge.sinks import Session, Summary, Update
+from mujo_edge.vocabulary import TEXT_DIM, Name, Vocabulary, write_vocabulary
 
 SPEC = InputSpec()
 AXES = ("x up", "y up", "z up")
+NAMES = (
+    Name("push-up", ("press-up",), trained=True),
+    Name("jumping jack", ("star jump",), trained=True),
+    Name("plank"),
+)
 INFO = StreamInfo("made", CHANNELS, 50.0)
 
 
@@ -27,6 +33,13 @@ def label_set(name: str = "axes", **changes: object) -> LabelSet:
     labels = tuple(Label(axis, (axis,)) for axis in AXES)
     plain = LabelSet(name, labels, np.eye(3, dtype=np.float32), "wrist", 0.05, 0.8, Smoothing("none"), 6)
     return replace(plain, **changes)
+
+
+def vocabulary() -> Vocabulary:
+    """Three names whose prototypes are the axes; the last one was never trained."""
+    rng = np.random.default_rng(0)
+    weight, bias = (rng.normal(size=shape).astype(np.float32) for shape in ((3, TEXT_DIM), (3,)))
+    return Vocabulary(NAMES, np.eye(3, dtype=np.float32), weight, bias, 0.05, 0.8)
 
 
 class AxisRuntime:
@@ -67,7 +80,7 @@ def bundle(*sets: LabelSet, runtime: AxisRuntime | None = None) -> ModelBundle:
     return ModelBundle(manifest, runtime or AxisRuntime())
 
 
-def write_bundle(folder: Path) -> Path:
+def write_bundle(folder: Path, names: Vocabulary | None = None) -> Path:
     """The same model as a bundle on disk that onnxruntime runs."""
     from onnx import TensorProto, helper
 
@@ -104,6 +117,7 @@ def write_bundle(folder: Path) -> Path:
         "models": [{"file": "axis.onnx", "runtime": "onnx", "precision": "int8", "parity": parity}],
         "label_sets": {"axes": label_set_table(labels)},
         "default_label_set": "axes",
+        "vocabulary": write_vocabulary(folder, names) if names else None,
         "reference": "reference.npz",
         "card": "CARD.md",
         "training": {},

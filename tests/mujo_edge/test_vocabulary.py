@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import INFO, SPEC, bundle, chunked, label_set, motion, write_bundle
+from fakes import INFO, NAMES, SPEC, bundle, chunked, label_set, motion, vocabulary, write_bundle
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -16,20 +16,7 @@ from mujo_edge import text
 from mujo_edge.core import UNKNOWN, DataError, StreamInfo, UsageError
 from mujo_edge.manifest import Manifest, read_manifest, write_manifest
 from mujo_edge.recognizer import Recognizer
-from mujo_edge.vocabulary import NEVER, TEXT_DIM, Name, Vocabulary, key, write_vocabulary
-
-NAMES = (
-    Name("push-up", ("press-up",), trained=True),
-    Name("jumping jack", ("star jump",), trained=True),
-    Name("plank"),
-)
-
-
-def vocabulary() -> Vocabulary:
-    """Three names whose prototypes are the axes that point up in `fakes.motion`."""
-    rng = np.random.default_rng(0)
-    weight, bias = (rng.normal(size=shape).astype(np.float32) for shape in ((3, TEXT_DIM), (3,)))
-    return Vocabulary(NAMES, np.eye(3, dtype=np.float32), weight, bias, 0.05, 0.8)
+from mujo_edge.vocabulary import NEVER, TEXT_DIM, key
 
 
 @pytest.fixture
@@ -47,9 +34,7 @@ def no_text(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A bundle on disk that knows names."""
-    made = write_bundle(tmp_path / "axis")
-    rewrite(made, vocabulary=write_vocabulary(made, vocabulary()))
-    return made
+    return write_bundle(tmp_path / "axis", vocabulary())
 
 
 def rewrite(folder: Path, **changes: object) -> None:
@@ -168,6 +153,7 @@ def test_a_bundle_without_names_has_its_label_sets(manifest: Manifest) -> None:
 
 def test_near_names() -> None:
     assert [name.name for name in vocabulary().near("jump")] == ["jumping jack"]
+    assert [name.name for name in vocabulary().near("up", 1)] == ["push-up"]
     assert [name.name for name in vocabulary().near("planck")] == ["plank"]
     assert vocabulary().near("xyzzy") == []
 
