@@ -34,6 +34,8 @@ SEGMENTS = {
     "shank": ("{}_knee", "{}_ankle"),
     "foot": ("{}_ankle", "{}_foot"),
 }
+WHOLE = 0.65
+"""Share of the joints that must be known in a take that is drawn; 14 of 20 are all that flat ones have."""
 MOMENTS = 5
 REACH_M = 1.15
 
@@ -63,7 +65,7 @@ class Seen:
         for name, (start, end) in SEGMENTS.items():
             both = [length_m(take.motion, start.format(side), end.format(side)) for side in ("left", "right")]
             self.lengths_m[name].append((both[0], both[1]))
-        if take.name in EXAMPLES and self.example is None and np.isfinite(take.motion.x[:, :, 2]).mean() > 0.8:
+        if take.name in EXAMPLES and self.example is None and np.isfinite(take.motion.x[:, :, 2]).mean() > WHOLE:
             self.example = take
 
 
@@ -123,15 +125,17 @@ def table(rows: dict[str, dict[str, object]]) -> str:
 
 
 def draw(examples: Sequence[Take]) -> Figure:
-    """A row for each take: some moments, all to one scale, seen from beside the front; left blue, right red."""
+    """A row for each take: some moments, all to one scale, the pelvis in the middle, seen from beside the front; left
+    blue, right red."""
     figure = Figure(figsize=(2 * MOMENTS, 2.1 * len(examples)), layout="constrained")
     panels = figure.subplots(len(examples), MOMENTS, squeeze=False, sharex=True, sharey=True)
     for line, take in zip(panels, examples, strict=True):
         flat = project(take.motion.x, take.motion.flat)
-        middle = [np.nanmedian(flat[..., 0]), np.nanmin(flat[..., 1])]
+        flat[..., 0] -= flat[:, :1, 0]
+        flat[..., 1] -= np.nanmin(flat[..., 1])
         frames = np.linspace(0, len(flat) - 1, MOMENTS).round().astype(int)
         for axes, frame in zip(line, frames, strict=True):
-            draw_skeleton(axes, flat[frame] - middle)
+            draw_skeleton(axes, flat[frame])
             axes.set(xlim=(-REACH_M, REACH_M), ylim=(-0.1, 2 * REACH_M - 0.1), aspect="equal")
             axes.tick_params(labelsize=6)
             axes.set_title(f"{frame / take.motion.rate_hz:.1f} s", size=7)
