@@ -57,7 +57,9 @@ def python_with(name: str, requirements: tuple[str, ...], newest: tuple[int, int
                     done = subprocess.run(command, capture_output=True, text=True, check=False)
                     if done.returncode:
                         said = last_words(done.stderr)
-                        raise MissingExtraError(f"{wanted} cannot be installed in {home}: {said}")
+                        raise MissingExtraError(
+                            f"{wanted} cannot be installed in {home} (once, from a package index): {said}"
+                        )
     return str(python)
 
 

@@ -88,7 +88,9 @@ def pose_of_video(frames: Iterable[tuple[float, npt.NDArray[np.uint8]]]) -> list
         if t_s[part[-1]] - t_s[part[0]] >= LEAST_S:
             times, *stretch = (a[part] for a in (t_s, world, rays, visibility))
             swap_back(times, *stretch)
-            pieces.append((float(times[0]), Motion(motion_of(times, *stretch, rate_hz), rate_hz)))
+            x = motion_of(times, *stretch, rate_hz)
+            if x is not None:
+                pieces.append((float(times[0]), Motion(x, rate_hz)))
     return pieces
 
 
@@ -129,8 +131,11 @@ def swap_back(t_s: F64, world: F32, rays: F32, visibility: F32) -> None:
             x[frames, [*left, *right]] = x[frames, [*right, *left]]
 
 
-def motion_of(t_s: F64, world: F32, rays: F32, visibility: F32, rate_hz: float) -> F32:
-    """One stretch as `Motion.x`: on its path, at an even rate, smooth and level; the pelvis' median is the origin."""
+def motion_of(t_s: F64, world: F32, rays: F32, visibility: F32, rate_hz: float) -> F32 | None:
+    """One stretch as `Motion.x`: on its path, at an even rate, smooth and level. None if no joint is known.
+
+    The origin is the median of the pelvis, or of all joints where the pelvis is never seen.
+    """
     path = mending.root_path(world, rays, visibility)
     depth = mending.resample(t_s, path[:, None, 2:], rate_hz)
     depth = mending.smooth(depth, rate_hz, mending.DEPTH_S, order=2)[:, 0, 0]
@@ -141,8 +146,10 @@ def motion_of(t_s: F64, world: F32, rays: F32, visibility: F32, rate_hz: float) 
     known &= ~mending.broken(x)
     x = np.stack([x[..., 0], x[..., 2], -x[..., 1]], 2)  # camera: x right, y down, z away; room: x right, y away, z up
     x = mending.smooth(mending.resample(t_s, np.where(known[..., None], x, np.nan), rate_hz), rate_hz)
+    if not np.isfinite(x).any():
+        return None
     up = mending.up_axis(x, rate_hz)
     if up is not None:
         x = mending.level(x, up)
-    middle = np.nanmedian(x[:, 0], axis=0) if np.isfinite(x[:, 0]).any() else np.zeros(3)
-    return (x - middle).astype(np.float32)
+    where = x[:, 0] if np.isfinite(x[:, 0]).any() else x.reshape(-1, 3)
+    return (x - np.nanmedian(where, axis=0)).astype(np.float32)

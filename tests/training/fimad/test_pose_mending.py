@@ -219,6 +219,8 @@ def test_a_stretch_becomes_joints_on_their_way_with_z_up() -> None:
     visibility = np.ones((120, 33), np.float32)
     visibility[:, 15] = 0.05  # the left wrist is hidden
     got = pose.motion_of(t_s, x, seen(x, path), visibility, RATE_HZ)
+    assert got is not None
+    assert pose.motion_of(t_s, x, seen(x, path), np.zeros_like(visibility), RATE_HZ) is None
     assert got.dtype == np.float32
     assert np.isnan(got[:, JOINTS.index("left_wrist")]).all()
     known = [i for i, name in enumerate(JOINTS) if name != "left_wrist"]
