@@ -173,10 +173,13 @@ def forearm(side: str) -> Callable[[Track, float], F64]:
         shoulder, elbow, wrist = (joints(f"{side}_{name}") for name in ("shoulder", "elbow", "wrist"))
         lower = unit(wrist - elbow)
         hinge = np.cross(unit(elbow - shoulder), lower) * -sign
-        # A straight arm: hanging, the back of the hand looks outwards; stretched out sideways, it looks up.
+        # The back of a straight arm's hand: outwards while it hangs, and from there carried by the shortest turn, so
+        # that it looks up on an arm stretched out sideways. Overhead there is no shortest turn, and nothing is said.
         outwards = sign * unit(joints("left_shoulder") - joints("right_shoulder"))
-        up = unit(joints("neck") - joints("spine"))
-        back = limb_twist(lower, bent(hinge, outwards + 0.1 * up, ARM), rate_hz)
+        down = unit(joints("spine") - joints("neck"))
+        raised = 1 + (down * lower).sum(1, keepdims=True)
+        usual = raised * outwards - (lower * outwards).sum(1, keepdims=True) * (down + lower)
+        back = limb_twist(lower, bent(hinge, usual / 2, ARM), rate_hz)
         x = sign * lower
         return np.stack([x, np.cross(back, x), back], 2)
 

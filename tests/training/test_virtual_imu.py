@@ -281,6 +281,27 @@ def test_the_frame_goes_on_through_a_straight_limb(jitter_m: float):
     assert np.abs(x[:, 3]).max() < (1.0 if jitter_m == 0 else 2.5)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_straight_arm_that_is_raised_sideways_does_not_spin(side: str):
+    """A jumping jack's arms: hanging, out and almost together overhead. Hanging, the back of the hand looks outwards;
+    stretched out, up; and it turns with the arm alone."""
+    t = times(4, 60)
+    points = standing(t)
+    sign = 1.0 if side == "left" else -1.0
+    lift = Rotation.from_rotvec(np.stack([sign * 1.45 * (1 - np.cos(np.pi * t)), 0 * t, 0 * t], 1))
+    shoulder = points[f"{side}_shoulder"]
+    for name in ("elbow", "wrist", "hand"):
+        points[f"{side}_{name}"] = shoulder + lift.apply(points[f"{side}_{name}"] - shoulder)
+    x = virtual_imu(motion(points, 60), f"{side}_wrist")
+    s = times(4, 50)
+    rate = 1.45 * np.pi * np.sin(np.pi * s)
+    assert np.abs(x[:, 3]).max() < 0.1
+    assert np.abs(x[:, 5]).max() < 0.1
+    np.testing.assert_allclose(np.abs(x[10:-10, 4]), np.abs(rate[10:-10]), atol=0.1)
+    level = np.abs(1.45 * (1 - np.cos(np.pi * s)) - np.pi / 2).argmin()
+    assert x[level, 2] > 8
+
+
 def test_a_twist_that_is_not_seen_is_carried_along():
     """Seen at the start only, while the segment then goes about: carried without turning about the segment."""
     t = times(2, 100)
