@@ -40,11 +40,12 @@ def plot_efficiency(table: Table, path: Path) -> None:
     figure, axes = plt.subplots(1, len(corpora), figsize=(1 + 3.2 * len(corpora), 3.6), sharey=True, squeeze=False)
     for corpus, axis in zip(corpora, axes[0], strict=True):
         for number, row in enumerate(rows):
-            at = [i for i, share in enumerate(shares) if (row, channels, corpus, share) in table]
-            found = [summary(table[row, channels, corpus, shares[i]]) for i in at]
-            place = np.asarray(at) + 0.04 * (number - len(rows) / 2)
-            style = {"fmt": "o-", "markersize": 3, "linewidth": 1, "capsize": 2, "label": row, "color": f"C{number}"}
-            axis.errorbar(place, [r["mean"] for r in found], [r["sd"] for r in found], **style)
+            for one, style in ((False, {"fmt": "o-", "label": row}), (True, {"fmt": "o"})):  # no share of a share
+                at = [i for i, s in enumerate(shares) if (row, channels, corpus, s) in table and (s == "one") == one]
+                found = [summary(table[row, channels, corpus, shares[i]]) for i in at]
+                place = np.asarray(at) + 0.04 * (number - len(rows) / 2)
+                style |= {"markersize": 3, "linewidth": 1, "capsize": 2, "color": f"C{number}"}
+                axis.errorbar(place, [r["mean"] for r in found], [r["sd"] for r in found], **style)
         best = [peers.get(corpus, {}).get(str(share), {}).get("peer", np.nan) for share in shares]
         axis.plot(range(len(shares)), best, "k--", linewidth=0.8, label="best peer, folds 0 and 1")
         names = ["1 person" if share == "one" else f"{share:.0%}" for share in shares]
