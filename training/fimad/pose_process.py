@@ -40,8 +40,8 @@ LANDMARKS = 33
 COLUMNS = 6
 """World x, y, z in metres; image x, y as shares of width and height; visibility, a probability."""
 
-LONGEST_S = 120.0
-"""No frame takes this long; importing on a cold disk neither."""
+LONGEST_S = 300.0
+"""No frame takes this long, nor does importing, on a cold disk of a busy machine."""
 
 
 class Landmarker:
