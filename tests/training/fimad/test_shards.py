@@ -162,7 +162,7 @@ def test_damaged_bytes_are_never_read_as_data(tmp_path_factory):
     (path,) = write(folder, clips)
     whole = path.read_bytes()
 
-    @settings(max_examples=300, deadline=None, database=None)
+    @settings(max_examples=150, deadline=None, database=None)
     @given(st.integers(0, len(whole) - 1), st.integers(1, 255))
     def change(at: int, by: int) -> None:
         path.write_bytes(whole[:at] + bytes([whole[at] ^ by]) + whole[at + 1 :])
