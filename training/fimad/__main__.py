@@ -208,21 +208,20 @@ def stats(folder: Shards = OUT) -> None:
 def show(numbers: dict[str, dict[str, Any]]) -> None:
     """Print the numbers of `build.stats` as a table, with their sum where it means something."""
     columns = ["clips", "train", "val", "people", "titles", "hours", "imu", "pose", "video", "text"]
-    table = Table("corpus", box=SIMPLE_HEAD)
+    table = Table("corpus", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in columns:
-        table.add_column(name, justify="right")
-    table.add_column("licence")
+        table.add_column(name, justify="right", no_wrap=True)
     for corpus, row in numbers.items():
-        table.add_row(
-            corpus, *(f"{row[name]:,.2f}" if name == "hours" else f"{row[name]:,}" for name in columns), row["licence"]
-        )
+        table.add_row(escape(corpus), *(cell(name, row[name]) for name in columns))
     sums = {name: sum(row[name] for row in numbers.values()) for name in columns}
-    cells = [
-        "" if n in ("people", "titles") else f"{sums[n]:,.2f}" if n == "hours" else f"{sums[n]:,}" for n in columns
-    ]
     table.add_section()
-    table.add_row("all", *cells)
+    table.add_row("all", *("" if name in ("people", "titles") else cell(name, sums[name]) for name in columns))
     Console().print(table)
+
+
+def cell(name: str, value: float) -> str:
+    """A number of `build.stats` as it is printed."""
+    return f"{value:,.2f}" if name == "hours" else f"{value:,}"
 
 
 @app.command()
