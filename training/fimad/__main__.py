@@ -208,7 +208,8 @@ def stats(folder: Shards = OUT) -> None:
 def show(numbers: dict[str, dict[str, Any]]) -> None:
     """Print the numbers of `build.stats` as a table, with their sum where it means something."""
     columns = ["clips", "train", "val", "people", "titles", "hours", "imu", "pose", "video", "text"]
-    table = Table("corpus", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("corpus", overflow="fold")
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     for corpus, row in numbers.items():
