@@ -21,7 +21,12 @@ from training.student import Student
 @dataclass(frozen=True, slots=True)
 class FinetuneConfig:
     """`scale` is the inverse temperature of the cosine classifier, `mixup` both parameters of the Beta distribution
-    of blends; steps grow with the windows, within bounds."""
+    of blends; steps grow with the windows, within bounds.
+
+    A pretrained encoder is kept more of: its convolutions learn `encoder_lr_share` times as fast as the rest, with
+    `keep_statistics` batch normalisation stays as it was, and with `fresh_projection` the last layer begins anew, since
+    the joint space is narrower than what the layer below knows (Kumar et al., arXiv 2202.10054, on why slowly).
+    """
 
     loop: LoopConfig = field(default_factory=LoopConfig)
     augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(gyro_drop_probability=0.0))
@@ -30,6 +35,9 @@ class FinetuneConfig:
     epochs: int = 200
     least_steps: int = 500
     most_steps: int = 1200
+    encoder_lr_share: float = 1.0
+    keep_statistics: bool = False
+    fresh_projection: bool = False
 
     def for_windows(self, n: int, seed: int, chiral: bool) -> FinetuneConfig:
         """The same recipe with its number of steps for `n` windows, its seed, and no mirroring where `chiral`."""
@@ -45,11 +53,26 @@ class FinetuneConfig:
 class PrototypeClassifier(nn.Module):
     """An encoder and one prototype a class; logits are scaled cosines, as the recogniser's."""
 
-    def __init__(self, encoder: Student, prototypes: Tensor, scale: float) -> None:
+    def __init__(self, encoder: Student, prototypes: Tensor, scale: float, keep_statistics: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
         self.prototypes = nn.Parameter(prototypes)
         self.scale = scale
+        self.keep_statistics = keep_statistics
+
+    def train(self, mode: bool = True) -> PrototypeClassifier:
+        """As of every module, but for statistics that are to be kept."""
+        super().train(mode)
+        if self.keep_statistics:
+            for module in self.encoder.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+    def features(self) -> list[nn.Parameter]:
+        """The encoder's weights below its last layer."""
+        last = set(self.encoder.project.parameters())
+        return [p for p in self.encoder.parameters() if p not in last]
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 6, 1, T) -> (N, L) logits."""
@@ -69,8 +92,11 @@ def finetune(
 
     A class is drawn with the square root of its count. Mixup blends pairs of windows and their labels.
     """
+    if config.fresh_projection:
+        torch.manual_seed(config.loop.seed)
+        encoder.project.reset_parameters()
     prototypes = torch.from_numpy(fit_prototypes(normalise(float_embeddings(encoder, x)), y, classes))
-    model = PrototypeClassifier(encoder, prototypes, config.scale)
+    model = PrototypeClassifier(encoder, prototypes, config.scale, config.keep_statistics)
     inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
     weight = torch.bincount(targets, minlength=classes).clamp(min=1)[targets].rsqrt()
     # Drawn from torch's global state, which the loop seeds and keeps in its checkpoint.
@@ -86,6 +112,7 @@ def finetune(
         wanted = share * wanted + (1 - share) * wanted[other]
         return -(wanted * log_softmax(model(seen), 1)).sum(1).mean()
 
-    trained = optimise(model, loss_of, config.loop, report, checkpoint)
+    slow = (model.features(), config.encoder_lr_share)
+    trained = optimise(model, loss_of, config.loop, report, checkpoint, slow)
     assert isinstance(trained, PrototypeClassifier)
     return trained

@@ -27,7 +27,8 @@ class Recipe:
     `corpora` are those of `licences`: "any", or "permissive" for sets with a stated open licence.
     `clips` are the data sets that are taken from the shards (empty: all in them).
     `sliver` keeps at most so many windows of a class and corpus (0: all). `teacher` is pretrained and
-    distilled into the student of `distill`; `pretrain` and `finetune` are what protocol v1 evaluates.
+    distilled into the student of `distill`; `pretrain` and `finetune` are what protocol v1 evaluates, `adapt` instead
+    of `finetune` where the encoder was pretrained (none: the same).
     """
 
     name: str
@@ -39,6 +40,11 @@ class Recipe:
     distill: DistillConfig = field(default_factory=DistillConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    adapt: FinetuneConfig | None = None
+
+    def finetune_of(self, pretrained: bool) -> FinetuneConfig:
+        """How labels are learnt from random init, or by an encoder that was pretrained."""
+        return self.adapt or self.finetune if pretrained else self.finetune
 
     def allowed(self) -> tuple[str, ...]:
         """The corpora that the licence rule lets in."""

@@ -53,6 +53,28 @@ def test_a_seed_gives_the_same_classifier_again():
     assert not torch.allclose(first, other)
 
 
+def test_what_a_pretrained_encoder_keeps():
+    """Slow convolutions move less than fast ones; statistics stay; the last layer begins anew."""
+    data = motion_set(6, seed=0, people=1)
+    x = prepare(data.x, InputSpec())
+    before = Student().eval().state_dict()
+
+    def moved(**kept) -> dict[str, float]:
+        encoder = Student()
+        encoder.load_state_dict(before)
+        short = replace(SHORT, least_steps=8, most_steps=8, **kept).for_windows(len(data), 0, chiral=False)
+        after = finetune(encoder, x, data.y, len(CLASSES), short).encoder.state_dict()
+        return {name: float((after[name] - value).float().norm()) for name, value in before.items()}
+
+    free, kept, fixed = moved(), moved(encoder_lr_share=0.1, keep_statistics=True), moved(encoder_lr_share=0.0)
+    weights = [name for name in before if name.endswith("weight") and not name.startswith("project")]
+    assert sum(kept[name] for name in weights) < 0.3 * sum(free[name] for name in weights)
+    assert not any(fixed[name] for name in weights)
+    assert all((kept[name] == 0) == ("running" in name or "tracked" in name) for name in before)
+    assert all(free[name] for name in before if "running" in name)
+    assert moved(fresh_projection=True)["project.weight"] > 2 * free["project.weight"]
+
+
 def test_logits_are_scaled_cosines():
     torch.manual_seed(0)
     model = PrototypeClassifier(Student(), torch.randn(4, 64), scale=16.0).eval()

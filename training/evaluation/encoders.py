@@ -197,7 +197,10 @@ def settings_of(row: Row, recipe: Recipe) -> dict[str, Any]:
     """The part of a recipe that a row's scores depend on, by name."""
     if row == "forest":
         return {}
-    parts: dict[str, Any] = {"encoder": asdict(recipe.pretrain.encoder), "finetune": asdict(recipe.finetune)}
+    parts: dict[str, Any] = {
+        "encoder": asdict(recipe.pretrain.encoder),
+        "finetune": asdict(recipe.finetune_of(row in PRETRAINED)),
+    }
     if row in PRETRAINED:
         parts["pretrain"] = asdict(config_of(row, recipe))
     if row in ("mujo_plus", "student", "prompts"):

@@ -8,7 +8,7 @@ import torch
 from mujo_edge.core import F32
 from training.baselines import forest_predictions
 from training.evaluation.cells import Cell, Score, confusion, prepared, split
-from training.evaluation.encoders import Evaluation, load_encoder
+from training.evaluation.encoders import PRETRAINED, Evaluation, load_encoder
 from training.finetune import PrototypeClassifier, finetune
 from training.labels import read_vocabulary
 from training.quantize import float_embeddings, quantized_embeddings
@@ -19,7 +19,8 @@ CALIBRATION_WINDOWS = 256
 def fit(cell: Cell, run: Evaluation, x: F32, y: np.ndarray, classes: int, chiral: bool) -> PrototypeClassifier:
     """Fine-tune the encoder of a cell on prepared windows `x` (N, 6, 1, T) with labels `y` (N,)."""
     encoder, _ = load_encoder(cell, run)
-    return finetune(encoder, x, y, classes, run.recipe.finetune.for_windows(len(y), cell.seed, chiral))
+    config = run.recipe.finetune_of(cell.row in PRETRAINED)
+    return finetune(encoder, x, y, classes, config.for_windows(len(y), cell.seed, chiral))
 
 
 def run_cell(cell: Cell, run: Evaluation) -> list[Score]:
