@@ -247,7 +247,12 @@ def test_ctrl_c_says_that_the_run_goes_on(cache: Path):
 @pytest.mark.parametrize(
     ("name", "options", "code", "said"),
     [
-        ("run", ("--recipe", "tinny"), 2, "error: no recipe 'tinny'; choose from base, full, mujo_plus, mujo_pure, tiny or give a .toml file"),
+        (
+            "run",
+            ("--recipe", "tinny"),
+            2,
+            "error: no recipe 'tinny'; choose from base, full, mujo_plus, mujo_pure, tiny or give a .toml file",
+        ),
         (
             "evaluate",
             ("--rows", "oracle"),
