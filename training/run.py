@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from rich.console import Console
+from sklearn.metrics import f1_score
 from torch import nn
 
 from mujo_edge.bundle import ModelBundle
@@ -27,7 +28,7 @@ from mujo_edge.recognizer import Recognizer
 from mujo_edge.signal import InputSpec
 from mujo_edge.sources.recording import open_recording
 from mujo_edge.sources.replay import shipped_recording
-from training.calibrate import calibrate
+from training.calibrate import calibrate, embed, stack
 from training.clips import ClipPool, make_clip_pool
 from training.command import run
 from training.corpora import CORPORA
@@ -232,6 +233,24 @@ def recording_accuracy(bundle: Path, recording: Path) -> dict[str, float]:
     }
 
 
+def beside_teacher(this: Run, teacher: JointModel, bundle: Path) -> dict[str, float]:
+    """Macro-F1 of the bundle's int8 student as a share of the teacher's, by label set: held-out windows, accelerometer
+    only, by the nearest of the bundle's prototypes, which are the teacher's words. `mean` compares the means."""
+    shipped = ModelBundle.load(bundle)
+    scores: dict[str, tuple[float, float]] = {}
+    for spec in this.vocabulary.sets:
+        held = this.vocabulary.members(spec, this.data.held)
+        if spec.name not in shipped.manifest.label_sets or not sum(map(len, held)):
+            continue
+        labels = shipped.manifest.label_sets[spec.name]
+        x, y = stack(held, this.vocabulary, labels.names[:-1])
+        found = (shipped.embed(x[:, :3]), embed(teacher.imu, x[:, :3], this.spec))
+        student, taught = (f1_score(y, (z @ labels.prototypes.T).argmax(1), average="macro") for z in found)
+        scores[spec.name] = float(student), float(taught)
+    scores["mean"] = tuple(np.mean(list(scores.values()), axis=0))
+    return {name: student / taught for name, (student, taught) in scores.items()}
+
+
 def listed(metrics: Mapping[str, float]) -> str:
     """Names and values on one line."""
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
@@ -258,6 +277,9 @@ def main(
         typer.echo(
             f"{name}: " + ", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in metrics.items())
         )
+    beside = beside_teacher(this, teacher, target)
+    (this.out / "beside-teacher.json").write_text(json.dumps(beside, indent=1) + "\n")
+    typer.echo(f"int8 student's macro-F1 as a share of the teacher's: {listed(beside)}")
     if "physio-wrist" in manifest.label_sets:
         demo = recording_accuracy(target, shipped_recording())
         (this.out / "recording.json").write_text(json.dumps(demo, indent=1) + "\n")

@@ -75,6 +75,13 @@ def again(tiny: Path, cache: Path) -> dict[str, tuple[int, str, str]]:
     return results
 
 
+def test_the_int8_student_is_compared_with_its_teacher(tiny: Path):
+    beside = json.loads((tiny / "beside-teacher.json").read_text())
+    assert set(beside) == {"physio-wrist", "mean"}
+    assert beside["mean"] == beside["physio-wrist"]
+    assert 0.8 < beside["mean"] < 1.25
+
+
 def test_the_bundle_recognises_people_whom_it_never_saw(tiny: Path):
     bundle = ModelBundle.load(tiny / "mujo-student")
     assert all(check.passed for check in bundle.verify())
