@@ -79,8 +79,8 @@ class Vocabulary:
         from its words as from those of any other, so that no threshold tells them apart.
 
         Raises:
-            UsageError: no words, two that say the same, "unknown", or a word that is no name of the bundle while the
-                extra is not installed; with the names that are near.
+            UsageError: no words, a single one that was not trained, two that say the same, "unknown", or a word that
+                is no name of the bundle while the extra is not installed; with the names that are near.
         """
         wanted = [" ".join(word.split()) for word in words if word.strip()]
         self._check(wanted)
@@ -88,6 +88,8 @@ class Vocabulary:
         strange = [word for word, name in zip(wanted, names, strict=True) if name is None]
         embedded = dict(zip(strange, self._embed(strange), strict=True)) if strange else {}
         untrained = [word for word, name in zip(wanted, names, strict=True) if not (name and name.trained)]
+        if len(wanted) == 1 and untrained:
+            raise UsageError(f"{wanted[0]!r} alone would be the label of every window; name other activities beside it")
         doubts = [f"{word}{self._meant(word) if word in embedded else ''}" for word in untrained[:SHOWN]]
         shown = ", ".join(doubts) + " ..." * (len(untrained) > SHOWN)
         return LabelSet(

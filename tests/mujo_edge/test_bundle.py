@@ -125,7 +125,7 @@ def test_wrong_calls(bundle_folder: Path) -> None:
         ModelBundle.load(bundle_folder, runtime="tensorrt")
     with pytest.raises(UsageError, match="threads is 0"):
         ModelBundle.load(bundle_folder, threads=0)
-    with pytest.raises(UsageError, match="no label set"):
+    with pytest.raises(UsageError, match="has the label sets motion-wrist"):
         ModelBundle.load(bundle_folder).classify(motion(1, seed=9)[0], labels="nope")
 
 

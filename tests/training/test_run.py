@@ -134,7 +134,7 @@ def test_no_half_file_is_left(tiny: Path, again):
     names = {path.name for path in tiny.iterdir()}
     assert names == {
         *("teacher.pt", "student.pt", "release.pt", "run.json", "held-out.json", "recording.json", "mujo-student"),
-        *("losses.csv", "losses.png", "exported", "evaluate"),
+        *("losses.csv", "losses.png", "beside-teacher.json", "exported", "evaluate"),
     }
 
 
@@ -264,7 +264,7 @@ def test_ctrl_c_says_that_the_run_goes_on(cache: Path):
             "evaluate",
             ("--rows", "oracle"),
             2,
-            "error: --rows takes student, random, forest; 'oracle' is not among them",
+            "error: --rows takes random, mujo, mujo_plus, student, forest; 'oracle' is not among them",
         ),
         ("export", ("none.pt", "out"), 4, None),
     ],

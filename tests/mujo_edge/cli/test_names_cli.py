@@ -56,10 +56,17 @@ def test_names_are_labels(folder: Path) -> None:
 
 
 def test_other_words_are_embedded(folder: Path) -> None:
-    done = stream(folder, "hammering a nail")
+    done = stream(folder, "hammering a nail, plank")
     assert (done.returncode, done.stderr) == (0, "")
     summary = json.loads(done.stdout.splitlines()[-1])
-    assert summary["labels"] == ["hammering a nail", "unknown"]
+    assert summary["labels"] == ["hammering a nail", "plank", "unknown"]
+
+
+def test_an_untrained_activity_is_not_the_only_one(folder: Path) -> None:
+    for words in ("hammering a nail", "plank"):
+        done = stream(folder, words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"'{words}' alone would be the label of every window" in done.stderr
 
 
 def test_a_label_set_of_the_bundle_stays_one(folder: Path) -> None:
