@@ -23,9 +23,8 @@ class FinetuneConfig:
     """`scale` is the inverse temperature of the cosine classifier, `mixup` both parameters of the Beta distribution
     of blends; steps grow with the windows, within bounds.
 
-    A pretrained encoder is kept more of: its convolutions learn `encoder_lr_share` times as fast as the rest, with
-    `keep_statistics` batch normalisation stays as it was, and with `fresh_projection` the last layer begins anew, since
-    the joint space is narrower than what the layer below knows (Kumar et al., arXiv 2202.10054, on why slowly).
+    A pretrained encoder is kept more of: with `keep_statistics` batch normalisation stays as it was, and with
+    `fresh_projection` the last layer begins anew, since the joint space is narrower than what the layer below knows.
     """
 
     loop: LoopConfig = field(default_factory=LoopConfig)
@@ -35,7 +34,6 @@ class FinetuneConfig:
     epochs: int = 200
     least_steps: int = 500
     most_steps: int = 1200
-    encoder_lr_share: float = 1.0
     keep_statistics: bool = False
     fresh_projection: bool = False
 
@@ -68,11 +66,6 @@ class PrototypeClassifier(nn.Module):
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
         return self
-
-    def features(self) -> list[nn.Parameter]:
-        """The encoder's weights below its last layer."""
-        last = set(self.encoder.project.parameters())
-        return [p for p in self.encoder.parameters() if p not in last]
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 6, 1, T) -> (N, L) logits."""
@@ -112,7 +105,6 @@ def finetune(
         wanted = share * wanted + (1 - share) * wanted[other]
         return -(wanted * log_softmax(model(seen), 1)).sum(1).mean()
 
-    slow = (model.features(), config.encoder_lr_share)
-    trained = optimise(model, loss_of, config.loop, report, checkpoint, slow)
+    trained = optimise(model, loss_of, config.loop, report, checkpoint)
     assert isinstance(trained, PrototypeClassifier)
     return trained

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -60,11 +60,8 @@ def optimise(
     config: LoopConfig,
     report: Report | None = None,
     checkpoint: Path | None = None,
-    slow: tuple[Sequence[nn.Parameter], float] = ((), 1.0),
 ) -> nn.Module:
     """Minimise `loss_of(generator)` over the parameters of `model`; return the averaged copy in eval mode.
-
-    `slow` are parameters and the share of the learning rate that they get.
 
     All randomness comes from `generator` and torch's global state, both seeded here and both kept in
     `checkpoint`, so that a killed run that is started again ends with the same weights. A checkpoint of
@@ -80,15 +77,10 @@ def optimise(
     torch.manual_seed(config.seed + rank)
     model = model.to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(model)
-    few, share = set(slow[0]), slow[1]
-    learnt = [p for p in model.parameters() if p.requires_grad]
-    groups = [{"params": [p for p in learnt if p not in few], "lr": config.lr}]
-    if few:
-        groups.append({"params": [p for p in learnt if p in few], "lr": config.lr * share})
-    optimiser = torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True)
+    optimiser = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser,
-        [group["lr"] for group in groups],
+        config.lr,
         total_steps=config.steps,
         pct_start=min(1.0, max(config.warmup, 2 / config.steps)),
     )

@@ -54,7 +54,7 @@ def test_a_seed_gives_the_same_classifier_again():
 
 
 def test_what_a_pretrained_encoder_keeps():
-    """Slow convolutions move less than fast ones; statistics stay; the last layer begins anew."""
+    """Its statistics; the last layer begins anew, and all weights learn."""
     data = motion_set(6, seed=0, people=1)
     x = prepare(data.x, InputSpec())
     before = Student().eval().state_dict()
@@ -66,10 +66,7 @@ def test_what_a_pretrained_encoder_keeps():
         after = finetune(encoder, x, data.y, len(CLASSES), short).encoder.state_dict()
         return {name: float((after[name] - value).float().norm()) for name, value in before.items()}
 
-    free, kept, fixed = moved(), moved(encoder_lr_share=0.1, keep_statistics=True), moved(encoder_lr_share=0.0)
-    weights = [name for name in before if name.endswith("weight") and not name.startswith("project")]
-    assert sum(kept[name] for name in weights) < 0.3 * sum(free[name] for name in weights)
-    assert not any(fixed[name] for name in weights)
+    free, kept = moved(), moved(keep_statistics=True)
     assert all((kept[name] == 0) == ("running" in name or "tracked" in name) for name in before)
     assert all(free[name] for name in before if "running" in name)
     assert moved(fresh_projection=True)["project.weight"] > 2 * free["project.weight"]
