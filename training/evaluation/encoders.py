@@ -132,8 +132,9 @@ def config_of(row: Row, recipe: Recipe, without: str = "") -> PretrainConfig:
     """How a row is pretrained. The student knows IMU and text, InfoNCE and labels; all settings beside are defaults."""
     config = recipe.pretrain
     if row == "student":
-        none = {"pose": PoseConfig(), "video": VideoConfig(), "draw": DrawConfig(), "clip_share": 0.5, "label_weight": 1.0}
-        config = replace(config, modalities=("imu", "text"), title_weight=0.0, predict_weight=0.0, **none)
+        none = {"pose": PoseConfig(), "video": VideoConfig(), "draw": DrawConfig(), "clip_share": 0.5}
+        weights = {"label_weight": 1.0, "title_weight": 0.0, "predict_weight": 0.0}
+        config = replace(config, modalities=("imu", "text"), **weights, **none)
     if without in TERMS:
         config = replace(config, **{TERMS[without]: 0.0})
     return replace(config, modalities=tuple(m for m in config.modalities if m != without))
