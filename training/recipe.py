@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -24,7 +25,7 @@ RECIPES = Path(__file__).parent / "recipes"
 class Recipe:
     """What `training.run` and `training.evaluate` do.
 
-    `corpora` are those of `licences`: "any", or "permissive" for sets with a stated open licence.
+    `corpora` are those of `licences`: "any", or "permissive" for sets with a stated open licence, of clips too.
     `clips` are the data sets that are taken from the shards (empty: all in them).
     `sliver` keeps at most so many windows of a class and corpus (0: all). `teacher` is pretrained and
     distilled into the student of `distill`; `pretrain` and `finetune` are what protocol v1 evaluates, `adapt` instead
@@ -49,6 +50,14 @@ class Recipe:
     def allowed(self) -> tuple[str, ...]:
         """The corpora that the licence rule lets in."""
         return tuple(c for c in self.corpora if self.licences == "any" or CORPORA[c].open_licence)
+
+    def allowed_clips(self, present: Iterable[str]) -> tuple[str, ...]:
+        """Of the data sets `present` in shards those that are wanted and that the licence rule lets in; what the user
+        made by a manifest is the user's."""
+        from training.fimad.sources import SOURCES  # its readers need more than a recipe does
+
+        wanted = (name for name in present if not self.clips or name in self.clips)
+        return tuple(n for n in wanted if self.licences == "any" or n not in SOURCES or SOURCES[n].open_licence)
 
 
 def read_recipe(name: str) -> Recipe:

@@ -27,7 +27,7 @@ from mujo_edge.signal import InputSpec
 from training.clips import ClipPool, make_clip_pool
 from training.command import run
 from training.fimad.clip import Modality
-from training.fimad.shards import read
+from training.fimad.shards import corpora_of, read
 from training.loop import load_tensors
 from training.pretrain import JointModel
 from training.provenance import git_commit, shards_sha256
@@ -183,7 +183,7 @@ def main(
 ) -> None:
     """Recall at 1 and 5 and median rank of every ordered pair of modalities, beside chance."""
     recipe, model = read_teacher(folder)
-    clips = make_clip_pool(read(shards, recipe.clips or None, split), InputSpec())
+    clips = make_clip_pool(read(shards, recipe.allowed_clips(corpora_of(shards)), split), InputSpec())
     scores = list(retrieve(model, clips, recipe.teacher.modalities))
     out.mkdir(parents=True, exist_ok=True)
     about = {"git_commit": git_commit(), "shards_sha256": shards_sha256(shards), "split": split, "clips": len(clips)}

@@ -37,7 +37,7 @@ from training.data import Data, load_data
 from training.distill import distill
 from training.distributed import rank_and_world, together
 from training.export import Gate, Release, export_bundle, save_checkpoint
-from training.fimad.shards import read
+from training.fimad.shards import corpora_of, read
 from training.labels import Vocabulary, read_vocabulary
 from training.loop import load_tensors, progress_bar, save_tensors
 from training.lower import left_out
@@ -96,6 +96,7 @@ class Run:
         self.vocabulary: Vocabulary = read_vocabulary()
         self.data: Data = load_data(recipe)
         self.pool: Pool = make_pool(self.data.train, self.vocabulary, self.spec)
+        self.clips = recipe.allowed_clips(corpora_of(shards)) if shards else ()
         self.hashes = data_sha256(recipe.allowed()) | (shards_sha256(shards) if shards else {})
         self.words = Words.of(self.vocabulary)
         self.out.mkdir(parents=True, exist_ok=True)
@@ -112,7 +113,7 @@ class Run:
         """Clips and real windows that `config` takes; under torchrun this process's part of the clips."""
         if self.shards is None:
             return None, self.pool
-        found = read(self.shards, self.recipe.clips or None, "train", rank_and_world(), config.modalities)
+        found = read(self.shards, self.clips, "train", rank_and_world(), config.modalities)
         plus = config.clip_share < 1
         return make_clip_pool(found, self.spec, real_imu=plus), self.pool if plus else None
 
@@ -131,7 +132,7 @@ class Run:
             return model
 
         model = JointModel(config)
-        model.load_state_dict(cached(self.out / "teacher.pt", self.made_from(config), make))
+        model.load_state_dict(cached(self.out / "teacher.pt", self.made_from(config, self.clips), make))
         return model.eval()
 
     def student(self, teacher: JointModel) -> Student:
@@ -143,7 +144,7 @@ class Run:
                 return distill(teacher, self.pool, self.words, config, report, checkpoint)
 
         model = Student(config.student)
-        key = self.made_from(config, self.recipe.teacher)
+        key = self.made_from(config, self.recipe.teacher, self.clips)
         model.load_state_dict(cached(self.out / "student.pt", key, make))
         return model.eval()
 

@@ -136,6 +136,10 @@ def test_permissive_leaves_out_what_has_no_stated_open_licence(tmp_path):
     assert {"motionsense", "spar", "sp_sw_watch", "sp_sw_phone"} <= set(recipe.allowed())
     assert not {"muvr", "metamotion", "utd_mhad"} & set(recipe.allowed())
     assert read_recipe("base").allowed() == read_recipe("base").corpora
+    here = ("gymnai", "my_videos", "penn_action", "ui_prmd", "utd_mhad_skeleton")
+    assert recipe.allowed_clips(here) == ("gymnai", "my_videos", "ui_prmd")
+    assert read_recipe("base").allowed_clips(here) == here
+    assert replace(recipe, clips=("gymnai", "penn_action")).allowed_clips(here) == ("gymnai",)
 
 
 def test_an_unknown_recipe_names_those_that_there_are():

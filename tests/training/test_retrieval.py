@@ -20,6 +20,7 @@ from training.clips import ClipPool, make_clip_pool
 from training.curves import read_curves
 from training.encoders import PoseConfig, VideoConfig
 from training.fimad.clip import MODALITIES, Clip
+from training.fimad.shards import encode, write_shards
 from training.loop import LoopConfig, save_tensors
 from training.pretrain import JointModel, PretrainConfig, pretrain
 from training.recipe import Recipe
@@ -151,15 +152,15 @@ def folder(tmp_path: Path, joint: JointModel) -> Path:
     return tmp_path
 
 
-def test_the_command_writes_table_and_picture(folder: Path, held: list[Clip], monkeypatch):
+def test_the_command_writes_table_and_picture(folder: Path, held: list[Clip]):
     import typer
 
-    monkeypatch.setattr(retrieval, "read", lambda path, corpora, split: [c for c in held if c.split == split])
-    monkeypatch.setattr(retrieval, "shards_sha256", lambda path: {"made.parquet": "1"})
+    (folder / "shards").mkdir()
+    write_shards(folder / "shards", "made", [encode([*held, replace(held[0], id="made/train", split="train")])], {})
     app = typer.Typer()
     app.command()(retrieval.main)
     out = folder / "out"
-    done = CliRunner().invoke(app, [str(folder), "--shards", str(folder), "--out", str(out)])
+    done = CliRunner().invoke(app, [str(folder), "--shards", str(folder / "shards"), "--out", str(out)])
     assert done.exit_code == 0, done.output
     told = json.loads((out / "retrieval.json").read_text())
     assert (told["clips"], told["split"], len(told["scores"])) == (15, "val", 18)

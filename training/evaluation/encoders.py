@@ -23,7 +23,7 @@ from training.corpora import load_windows
 from training.encoders import PoseConfig, VideoConfig
 from training.evaluation.cells import Cell, Row
 from training.fimad.clip import Modality
-from training.fimad.shards import read, read_light, shard_paths
+from training.fimad.shards import corpora_of, read, shard_paths
 from training.labels import read_vocabulary
 from training.loop import load_tensors, save_tensors
 from training.pretrain import PretrainConfig, Words, make_pool, pretrain, with_seed
@@ -60,8 +60,7 @@ class Shards:
         for path in shard_paths(folder):
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
-        names = sorted(set(read_light(folder).column("corpus").to_pylist()))
-        people = {name: SOURCES[name].shares_people_with if name in SOURCES else () for name in names}
+        people = {n: SOURCES[n].shares_people_with if n in SOURCES else () for n in corpora_of(folder)}
         return cls(folder, people, digest.hexdigest())
 
 
@@ -111,7 +110,8 @@ def diet_of(cell: Cell, recipe: Recipe, clips: Mapping[str, tuple[str, ...]]) ->
     """
     held = set(KIN.get(cell.corpus, (cell.corpus,)))
     windows = [name for name in recipe.allowed() if name not in held] if cell.row != "mujo" else []
-    seen = [name for name, people in clips.items() if not held & {name, *people}] if cell.row != "student" else []
+    there = recipe.allowed_clips(clips) if cell.row != "student" else ()
+    seen = [name for name in there if not held & {name, *clips[name]}]
     if cell.without == "text":
         windows = []  # words are all that real windows have beside themselves
     diet = Diet(

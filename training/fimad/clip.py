@@ -188,6 +188,7 @@ class Task:
 class Source:
     """A collection of clips. `find(root)` says where it lies under the data folder, or None; `tasks(path)` its parts.
 
+    `open_licence` is whether the publisher states an open licence (`licences = "permissive"` keeps those).
     `shares_people_with` names evaluation corpora whose data it holds: it is left out of pretraining for their scores.
     `notes(path)` are lines for the user: what the publisher names and is not there, or cannot be used.
     """
@@ -195,6 +196,7 @@ class Source:
     name: str
     title: str
     licence: str
+    open_licence: bool
     citation: str
     home: str
     find: Callable[[Path], Path | None]

@@ -180,6 +180,7 @@ def source(options: Options) -> Source:
         name="fimad",
         title="FiMAD",
         licence="none stated",
+        open_licence=False,
         citation="S. Fritsch et al. MuJo: Multimodal Joint Feature Space Learning for Human Activity Recognition. "
         "PerCom 2025, arXiv 2406.03857.",
         home="https://github.com/R-tree/MuJo",

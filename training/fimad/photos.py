@@ -93,6 +93,7 @@ def source(options: Options) -> Source:
         name="free_exercise_db",
         title="Free Exercise DB",
         licence="public domain (Unlicense)",
+        open_licence=True,
         citation="O. Yuhonas and contributors. Free Exercise DB.",
         home="https://github.com/yuhonas/free-exercise-db",
         find=find,

@@ -258,6 +258,11 @@ def read(
             yield from decode(table.filter(pa.array(wanted)))
 
 
+def corpora_of(folder: Path) -> tuple[str, ...]:
+    """The data sets whose clips lie in `folder`, sorted. Raises `DataError` as `read` does."""
+    return tuple(sorted(set(read_light(folder).column("corpus").to_pylist())))
+
+
 def chosen(light: pa.Table, corpora: Collection[str] | None, split: str | None) -> np.ndarray:
     """(rows,) bool: those of the corpora and the split."""
     pairs = zip(light.column("corpus").to_pylist(), light.column("split").to_pylist(), strict=True)

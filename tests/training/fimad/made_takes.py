@@ -110,7 +110,7 @@ def made_source(folder: Path, people: int = 6, **words: str) -> Source:
     folder.mkdir(exist_ok=True)
     for person in range(people):
         (folder / f"{person}.txt").write_text(words.get(f"p{person}", "fine"))
-    return Source("made", "Made squats", "CC0", "nobody 2026", "tests", lambda root: folder, made_tasks)
+    return Source("made", "Made squats", "CC0", True, "nobody 2026", "tests", lambda root: folder, made_tasks)
 
 
 def in_turn(function: Callable[[Any], Any], items: Iterable[Any], jobs: int) -> Iterator[tuple[Any, Any]]:

@@ -154,6 +154,7 @@ SOURCE = Source(
     name="cmu_mocap",
     title="CMU motion capture with captions",
     licence="CMU motion capture: free use, no resale; captions MIT",
+    open_licence=False,
     citation="Carnegie Mellon University Graphics Lab Motion Capture Database, funded by NSF EIA-0196217.",
     home="http://mocap.cs.cmu.edu",
     find=find,

@@ -106,6 +106,7 @@ SOURCE = Source(
     name="hdm05",
     title="HDM05 motion capture, cut clips",
     licence="CC BY-SA 3.0",
+    open_licence=True,
     citation="M. Mueller, T. Roeder, M. Clausen, B. Eberhardt, B. Krueger, A. Weber. Documentation: Mocap Database "
     "HDM05. CG-2007-2, Universitaet Bonn, 2007.",
     home="https://resources.mpi-inf.mpg.de/HDM05/",

@@ -90,6 +90,7 @@ SOURCE = Source(
     name="mocap6",
     title="mocap6: CMU exercise sequences with labels",
     licence="CMU motion capture: free use, no resale",
+    open_licence=False,
     citation="E. Fox, M. Hughes, E. Sudderth, M. Jordan. Joint modeling of multiple time series via the beta process "
     "with application to motion capture segmentation. Annals of Applied Statistics 8(3), 2014.",
     home="https://github.com/michaelchughes/mocap6dataset",

@@ -113,6 +113,7 @@ SOURCE = Source(
     name="ui_prmd",
     title="UI-PRMD rehabilitation exercises (Kinect)",
     licence="public domain (ODC PDDL)",
+    open_licence=True,
     citation="A. Vakanski, H. Jun, D. Paul, R. Baker. A Data Set of Human Body Movements for Physical Rehabilitation "
     "Exercises. Data 3(1), 2018.",
     home="https://webpages.uidaho.edu/ui-prmd/",

@@ -130,6 +130,7 @@ SOURCE = Source(
     name="utd_mhad_skeleton",
     title="UTD-MHAD (Kinect skeleton and inertial)",
     licence=utd_mhad.CORPUS.licence,
+    open_licence=utd_mhad.CORPUS.open_licence,
     citation=utd_mhad.CORPUS.citation,
     home=utd_mhad.CORPUS.home,
     find=find,
