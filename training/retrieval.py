@@ -138,14 +138,14 @@ def markdown(scores: Sequence[Score]) -> str:
 
 
 def plot(scores: Sequence[Score], path: Path) -> None:
-    """Recall at 1 and 5 of every pair, a panel for each match, chance as a mark on each bar."""
+    """Recall at 1 and 5 of every pair, a panel for each match, chance as a mark on each bar, queries in brackets."""
     import matplotlib
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
     matches = sorted({s.match for s in scores}, reverse=True)
-    figure, panels = plt.subplots(1, len(matches), figsize=(6 * len(matches), 4.5), squeeze=False, sharey=True)
+    figure, panels = plt.subplots(1, len(matches), figsize=(6 * len(matches), 4.5), squeeze=False, sharey=True, layout="constrained")
     for axes, match in zip(panels[0], matches, strict=True):
         own = [s for s in scores if s.match == match]
         for i, r in enumerate(FIRST):
@@ -153,10 +153,10 @@ def plot(scores: Sequence[Score], path: Path) -> None:
             axes.bar(at, [s.recall[i] for s in own], 0.38, label=f"R@{r}")
             marks = [s.chance_recall[i] for s in own]
             axes.plot(at, marks, "k_", markersize=11, label="chance" if i else None)
-        axes.set_xticks(range(len(own)), [f"{s.query} → {s.target}" for s in own], rotation=60, ha="right", fontsize=8)
+        names = [f"{s.query} → {s.target} ({s.queries})" for s in own]
+        axes.set_xticks(range(len(own)), names, rotation=60, ha="right", fontsize=8)
         axes.set_title(f"the same {match}: {max(s.candidates for s in own)} candidates at most", fontsize=9)
-        axes.legend(fontsize=8)
-    figure.tight_layout()
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
