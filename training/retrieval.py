@@ -145,7 +145,8 @@ def plot(scores: Sequence[Score], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     matches = sorted({s.match for s in scores}, reverse=True)
-    figure, panels = plt.subplots(1, len(matches), figsize=(6 * len(matches), 4.5), squeeze=False, sharey=True, layout="constrained")
+    size = (6 * len(matches), 4.5)
+    figure, panels = plt.subplots(1, len(matches), figsize=size, squeeze=False, sharey=True, layout="constrained")
     for axes, match in zip(panels[0], matches, strict=True):
         own = [s for s in scores if s.match == match]
         for i, r in enumerate(FIRST):
