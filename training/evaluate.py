@@ -135,7 +135,7 @@ def parts_of(text: str, this: Evaluation, rows: Sequence[Row]) -> list[str]:
         UsageError: they are not pretrained on it.
     """
     there = [m for m in this.recipe.pretrain.modalities if m != "imu"] if this.shards else []
-    there += this.shards.corpora if this.shards else ()
+    there += this.recipe.allowed_clips(this.shards.corpora) if this.shards else ()
     there += this.recipe.allowed() if set(rows) - {"mujo"} else ()
     there += [name for name, field in TERMS.items() if getattr(this.recipe.pretrain, field)]
     there = list(dict.fromkeys(there))

@@ -118,6 +118,7 @@ def test_a_student_does_not_depend_on_settings_of_clips(tmp_path: Path):
     )
     assert encoders.settings_of("student", four) == encoders.settings_of("student", two)
     assert encoders.settings_of("mujo", four) != encoders.settings_of("mujo", two)
+    assert encoders.settings_of("mujo", two) != encoders.settings_of("mujo", replace(two, clips=("hdm05",)))
     assert encoders.config_of("mujo", four, "pose").modalities == ("imu", "text")
     assert encoders.config_of("mujo", four, "titles").title_weight == 0
 
