@@ -16,6 +16,7 @@ from serial_boards import NAMED, collect, joined, usb
 from firmware_bridge.simulator import motion
 from firmware_bridge.simulator.board import Board, Line
 from mujo_edge.core import DataError, DeviceError, UsageError
+from mujo_edge.sources import port as port_module
 from mujo_edge.sources import serial as source_module
 from mujo_edge.sources.serial import SerialSource
 
@@ -39,6 +40,7 @@ async def test_the_unit_of_a_gyroscope_that_lies_still_is_asked_for(
 
 
 async def test_silence_is_an_error_with_a_next_step(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port_module, "ASK_S", float("inf"))  # on a busy machine the board would be asked to begin
     monkeypatch.setattr(source_module, "SILENCE_S", 0.5)
     board = Board(motion.sine, asked=True)
     async with Line(board, link) as line:
@@ -58,6 +60,7 @@ async def test_the_wrong_baud_is_an_error_that_names_others(link: Path, monkeypa
 
 
 async def test_text_that_is_no_numbers_is_shown(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port_module, "ASK_S", float("inf"))  # on a busy machine the board would be asked to begin
     monkeypatch.setattr(source_module, "NONSENSE_S", 0.5)
     async with Line(Board(motion.rest, asked=True), link, boot=b"accel x: 0.1 y: 0.2 z: 9.8\r\n" * 9) as line:
         with pytest.raises(
