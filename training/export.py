@@ -66,7 +66,8 @@ class Release:
     """What a bundle says besides its models: label sets, and `vocabulary`, names that are known by their words alone.
 
     `training` is the provenance: recipe, seeds, data hashes, "git_commit", and "corpora", one table a
-    training set with name, title, licence, open_licence, citation, home, subjects and windows.
+    training set with name, title, licence, open_licence, citation, home, subjects and windows; "clips", where there
+    were any, the same of every collection with the number of clips instead of the last two.
     `metrics` may hold "results": tables with dataset, task, metric and value, for the model card's front matter,
     "held_out": label set -> what `training.calibrate` measured, "names": what `training.names` measured, and
     "protocol_v1": what `read_results` gives.
@@ -221,7 +222,7 @@ def model_card(
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("training"), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
-    corpora, metrics = table["training"]["corpora"], table["metrics"]
+    corpora, clips, metrics = table["training"]["corpora"], table["training"].get("clips", []), table["metrics"]
     protocol = metrics.get("protocol_v1")
     return templates.get_template("model_card.md.j2").render(
         name=table["name"],
@@ -233,8 +234,9 @@ def model_card(
         arena_bytes=metrics["tflite_micro_arena_bytes"],
         default_label_set=table["default_label_set"],
         git_commit=table["training"].get("git_commit"),
-        licence="apache-2.0" if all(corpus["open_licence"] for corpus in corpora) else "other",
+        licence="apache-2.0" if all(data["open_licence"] for data in (*corpora, *clips)) else "other",
         corpora=corpora,
+        clips=clips,
         results=metrics.get("results", []),
         held_out=metrics.get("held_out", {}),
         names=metrics.get("names"),

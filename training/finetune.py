@@ -51,21 +51,11 @@ class FinetuneConfig:
 class PrototypeClassifier(nn.Module):
     """An encoder and one prototype a class; logits are scaled cosines, as the recogniser's."""
 
-    def __init__(self, encoder: Student, prototypes: Tensor, scale: float, keep_statistics: bool = False) -> None:
+    def __init__(self, encoder: Student, prototypes: Tensor, scale: float) -> None:
         super().__init__()
         self.encoder = encoder
         self.prototypes = nn.Parameter(prototypes)
         self.scale = scale
-        self.keep_statistics = keep_statistics
-
-    def train(self, mode: bool = True) -> PrototypeClassifier:
-        """As of every module, but for statistics that are to be kept."""
-        super().train(mode)
-        if self.keep_statistics:
-            for module in self.encoder.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
-        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 6, 1, T) -> (N, L) logits."""
@@ -89,7 +79,8 @@ def finetune(
         torch.manual_seed(config.loop.seed)
         encoder.project.reset_parameters()
     prototypes = torch.from_numpy(fit_prototypes(normalise(float_embeddings(encoder, x)), y, classes))
-    model = PrototypeClassifier(encoder, prototypes, config.scale, config.keep_statistics)
+    encoder.keep_statistics = config.keep_statistics
+    model = PrototypeClassifier(encoder, prototypes, config.scale)
     inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
     weight = torch.bincount(targets, minlength=classes).clamp(min=1)[targets].rsqrt()
     # Drawn from torch's global state, which the loop seeds and keeps in its checkpoint.

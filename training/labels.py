@@ -52,6 +52,12 @@ class Vocabulary:
         """The windows of `sets` that belong to a label set, in the order given."""
         return [s.select(s.placement == spec.placement) for s in sets if s.corpus in spec.corpora]
 
+    def rows(self, spec: LabelSetSpec, sets: Sequence[WindowSet]) -> np.ndarray:
+        """(n,) where the windows of `members` are in all windows of `sets`, end to end."""
+        return np.flatnonzero(
+            np.concatenate([(s.placement == spec.placement) & (s.corpus in spec.corpora) for s in sets])
+        )
+
 
 def sentences(name: str, words: object) -> tuple[str, ...]:
     """`words` if they are a list of one sentence or more, else ValueError."""

@@ -1,8 +1,9 @@
 """The whole offline path: `python -m training.run --recipe tiny` (minutes) or `--recipe base` (the shipped bundle).
 
-pretrain (teacher, in the joint space) -> distill (student) -> calibrate (label sets) -> quantise, export, gates
--> bundle -> the shipped recording played through it. Training whose result lies in `--out` and was made with
-the same settings and data is not run again; training that was killed goes on from its last checkpoint.
+pretrain (teacher, in the joint space) -> fine-tune it for each label set, where the recipe says so -> distill (student)
+-> calibrate (label sets) -> quantise, export, gates -> bundle -> the shipped recording played through it. Training
+whose result lies in `--out` and was made with the same settings and data is not run again; training that was killed
+goes on from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import torch
 import typer
 from rich.console import Console
 from sklearn.metrics import f1_score
-from torch import nn
+from torch import Tensor, nn
 
 from mujo_edge.bundle import ModelBundle
 from mujo_edge.core import UNKNOWN, DataError, UsageError
@@ -34,10 +36,10 @@ from training.command import run
 from training.corpora import CORPORA
 from training.curves import plot_curves
 from training.data import Data, load_data
-from training.distill import distill
+from training.distill import Tutor, distill, make_tutor
 from training.distributed import rank_and_world, together
 from training.export import Gate, Release, export_bundle, save_checkpoint
-from training.fimad.shards import corpora_of, read
+from training.fimad.shards import chosen, corpora_of, read, read_light
 from training.labels import Vocabulary, read_vocabulary
 from training.loop import load_tensors, progress_bar, save_tensors
 from training.lower import left_out
@@ -136,20 +138,39 @@ class Run:
         return model.eval()
 
     def student(self, teacher: JointModel) -> Student:
-        """Step 2: distil the student."""
+        """Step 3: distil the student."""
         config = self.recipe.distill
 
         def make(checkpoint: Path) -> Student:
+            tutors = [*self.tutors(teacher).values()]
             with progress_bar("distil student", config.loop.steps) as report:
-                return distill(teacher, self.pool, self.words, config, report, checkpoint)
+                return distill(teacher, self.pool, self.words, config, report, checkpoint, tutors)
 
         model = Student(config.student)
         key = self.made_from(config, self.recipe.teacher, self.clips)
         model.load_state_dict(cached(self.out / "student.pt", key, make))
         return model.eval()
 
+    def tutors(self, teacher: JointModel) -> dict[str, Tutor]:
+        """Step 2: the teacher, fine-tuned for each label set that the recipe has data of; none where it wants none."""
+        config, tutors = self.recipe.distill, {}
+        for spec in self.vocabulary.sets if config.tutor else ():
+            rows = torch.from_numpy(self.vocabulary.rows(spec, self.data.train))
+            if not len(rows):
+                continue
+
+            def make(checkpoint: Path, rows: Tensor = rows, title: str = f"fine-tune for {spec.name}") -> Student:
+                with progress_bar(title, config.tutor.steps) as report:
+                    return make_tutor(teacher, self.pool, rows, self.words, config, report, checkpoint)
+
+            encoder = Student(self.recipe.teacher.encoder)
+            key = self.made_from(config.tutor, config.augment, self.recipe.teacher, self.clips)
+            encoder.load_state_dict(cached(self.out / f"tutor-{spec.name}.pt", key, make))
+            tutors[spec.name] = Tutor(rows, encoder.eval().requires_grad_(False))
+        return tutors
+
     def release(self, teacher: JointModel, student: Student) -> Release:
-        """Step 3: label sets and names from words and held-out recordings, with all that a bundle says of itself."""
+        """Step 4: label sets and names from words and held-out recordings, with all that a bundle says of itself."""
         label_sets, measured = [], {}
         for label_spec in self.vocabulary.sets:
             done = calibrate(student, teacher.text, label_spec, self.vocabulary, self.data, self.spec)
@@ -163,7 +184,8 @@ class Run:
             if key in metrics
         ]
         (self.out / "held-out.json").write_text(json.dumps(measured, indent=1) + "\n")
-        training = describe({"recipe": self.recipe}, self.recipe.allowed()) | {"corpora": self.corpora()}
+        training = describe({"recipe": self.recipe}, self.recipe.allowed())
+        training |= {"corpora": self.corpora(), "clips": self.clip_sources()}
         names, found = known_names(teacher.text, student, self.vocabulary, self.data, self.spec)
         metrics = {"results": results, "held_out": measured, "names": found}
         return Release(label_sets, label_sets[0].name, training, metrics, vocabulary=names)
@@ -188,8 +210,25 @@ class Run:
             )
         return rows
 
+    def clip_sources(self) -> list[dict[str, Any]]:
+        """What the model card says of every collection of clips; those that the user made by a manifest are the
+        user's."""
+        if self.shards is None:
+            return []
+        from training.fimad.sources import SOURCES  # its readers need more than those of shards
+
+        light = read_light(self.shards)
+        rows = []
+        for name in self.clips:
+            told = {"title": f"the manifest {name}", "licence": "the user's", "open_licence": False}
+            told |= {"citation": "none", "home": "the user's own"}
+            if source := SOURCES.get(name):
+                told = {key: getattr(source, key) for key in told}
+            rows.append({"name": name, **told, "clips": int(chosen(light, {name}, "train").sum())})
+        return rows
+
     def bundle(self, student: Student, release: Release, bundle: Path) -> Manifest:
-        """Step 4: quantise for every runtime, judge, write the bundle."""
+        """Step 5: quantise for every runtime, judge, write the bundle."""
         rng = np.random.default_rng(0)
         calibration = np.concatenate(
             [
@@ -235,9 +274,10 @@ def recording_accuracy(bundle: Path, recording: Path) -> dict[str, float]:
 
 
 def beside_teacher(this: Run, teacher: JointModel, bundle: Path) -> dict[str, float]:
-    """Macro-F1 of the bundle's int8 student as a share of the teacher's, by label set: held-out windows, accelerometer
-    only, by the nearest of the bundle's prototypes, which are the teacher's words. `mean` compares the means."""
-    shipped = ModelBundle.load(bundle)
+    """Macro-F1 of the bundle's int8 student as a share of the teacher's, by label set, for which it may be fine-tuned:
+    held-out windows, accelerometer only, by the nearest of the bundle's prototypes, which are the teacher's words.
+    `mean` compares the means."""
+    shipped, tutors = ModelBundle.load(bundle), this.tutors(teacher)
     scores: dict[str, tuple[float, float]] = {}
     for spec in this.vocabulary.sets:
         held = this.vocabulary.members(spec, this.data.held)
@@ -245,7 +285,8 @@ def beside_teacher(this: Run, teacher: JointModel, bundle: Path) -> dict[str, fl
             continue
         labels = shipped.manifest.label_sets[spec.name]
         x, y = stack(held, this.vocabulary, labels.names[:-1])
-        found = (shipped.embed(x[:, :3]), embed(teacher.imu, x[:, :3], this.spec))
+        taught_by = tutors[spec.name].encoder if spec.name in tutors else teacher.imu
+        found = (shipped.embed(x[:, :3]), embed(taught_by, x[:, :3], this.spec))
         student, taught = (f1_score(y, (z @ labels.prototypes.T).argmax(1), average="macro") for z in found)
         scores[spec.name] = float(student), float(taught)
     scores["mean"] = tuple(np.mean(list(scores.values()), axis=0))

@@ -58,7 +58,13 @@ class Block(nn.Module):
 
 
 class Student(nn.Module):
-    """IMU encoder of a few tens of thousands of parameters."""
+    """IMU encoder of a few tens of thousands of parameters.
+
+    Attributes:
+        keep_statistics: whether those of batch normalisation stand still in training, as fine-tuning wants it.
+    """
+
+    keep_statistics = False
 
     def __init__(self, config: StudentConfig = StudentConfig()) -> None:
         super().__init__()
@@ -69,6 +75,15 @@ class Student(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.project = nn.Linear(widths[-1], config.embedding)
+
+    def train(self, mode: bool = True) -> Student:
+        """As of every module, but for statistics that are to be kept."""
+        super().train(mode)
+        if self.keep_statistics:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 6, 1, T) -> (N, D), not normalised."""

@@ -206,7 +206,7 @@ def own_licence() -> str:
 
 def licences(manifest: Manifest) -> str:
     """LICENSES.md."""
-    corpora: Iterable[Mapping[str, Any]] = manifest.training["corpora"]
+    data: Iterable[Mapping[str, Any]] = [*manifest.training["corpora"], *manifest.training.get("clips", [])]
     lines = [
         f"# Licences of {manifest.name} {manifest.version}",
         "",
@@ -218,7 +218,7 @@ def licences(manifest: Manifest) -> str:
         "",
         "| training data | licence | source |",
         "|---|---|---|",
-        *(f"| {corpus['title']} | {corpus['licence']} | {corpus['home']} |" for corpus in corpora),
+        *(f"| {each['title']} | {each['licence']} | {each['home']} |" for each in data),
         "",
         "## SPAR",
         "",

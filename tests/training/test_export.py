@@ -244,9 +244,12 @@ def test_model_card_has_the_usual_form(bundle_folder: Path) -> None:
     assert "Generated motion | Apache-2.0" in body
 
 
-def test_the_card_says_when_a_licence_is_not_open(checkpoint: Path, bundle_folder: Path) -> None:
+@pytest.mark.parametrize("closed", ["corpora", "clips"])
+def test_the_card_says_when_a_licence_is_not_open(checkpoint: Path, bundle_folder: Path, closed: str) -> None:
     release = load_checkpoint(checkpoint)[4]
-    corpora = [{**release.training["corpora"][0], "open_licence": False}]
+    data = {"corpora": release.training["corpora"]}
+    data |= {"clips": [{**data["corpora"][0], "name": "dance", "title": "Dance", "clips": 1234}]}
+    data |= {closed: [{**data[closed][0], "open_licence": False}]}
     manifest = read_manifest(bundle_folder)
     table = {
         "name": "small",
@@ -254,13 +257,16 @@ def test_the_card_says_when_a_licence_is_not_open(checkpoint: Path, bundle_folde
         "created": "2026-01-01T00:00:00+00:00",
         "embedding_dim": 64,
         "default_label_set": "motion-wrist",
-        "training": {"corpora": corpora, "git_commit": "abc1234"},
+        "training": {**data, "git_commit": "abc1234"},
         "metrics": {"parameters": 1, "macs": 1_000_000, "tflite_micro_arena_bytes": 2048},
     }
     sizes = {model.file: 1 for model in manifest.models}
     card = training.export.model_card(table, manifest.input, manifest.models, (), sizes, release.label_sets)
     meta = yaml.safe_load(card.split("---\n", 2)[1])
     assert (meta["license"], meta["license_name"]) == ("other", "see-training-data")
+    assert meta["datasets"] == ["motion", "dance"]
+    assert "| Dance | Apache-2.0 | 1,234 | tests/conftest.py |" in card
+    assert "- Dance: none\n" in card
     assert "model-index" not in meta
     assert "Commit `abc1234`" in card
     assert "No accuracy was measured for this export." in card

@@ -21,7 +21,7 @@ from mujo_edge.signal import InputSpec, prepare
 from training.clips import ClipPool, make_clip_pool
 from training.corpora import WindowSet
 from training.data import Data
-from training.distill import DistillConfig, distill
+from training.distill import DistillConfig, Tutor, distill, make_tutor
 from training.encoders import PoseConfig, VideoConfig
 from training.fimad.clip import MODALITIES
 from training.labels import Vocabulary, read_vocabulary
@@ -252,8 +252,45 @@ def test_distillation_hands_it_on(student: Student, teacher: JointModel, words: 
 
 def test_the_teacher_is_not_changed(teacher: JointModel, motion_pool: Pool, words: Words):
     before = copy.deepcopy(teacher.state_dict())
-    distill(teacher, motion_pool, words, DistillConfig(loop=LoopConfig(steps=3, batch=16)))
+    few = LoopConfig(steps=3, batch=16)
+    tutor = make_tutor(teacher, motion_pool, torch.arange(50), words, DistillConfig(tutor=few))
+    distill(teacher, motion_pool, words, DistillConfig(loop=few), tutors=[Tutor(torch.arange(50), tutor)])
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+
+
+def test_a_tutor_tells_the_labels_of_its_set_better(teacher: JointModel, motion_pool: Pool, words: Words):
+    """Two swings, among each other; by the same words, with the statistics of batch normalisation as they were."""
+    rows = torch.nonzero((motion_pool.y == 1) | (motion_pool.y == 2))[:, 0]
+    allowed = torch.zeros(len(words.names), dtype=torch.bool).index_fill(0, torch.tensor([1, 2]), True)
+    config = DistillConfig(tutor=LoopConfig(steps=40, batch=32, lr=1e-3, ema=0.9))
+    tutor = make_tutor(teacher, motion_pool, rows, words, config)
+
+    @torch.no_grad()
+    def loss(encoder: Student) -> float:
+        own, bank = normalize(encoder(motion_pool.x[rows]), dim=1), normalize(labels_of(teacher, words), dim=1)
+        scale = teacher.objective.scale
+        return float(label_loss(own, bank, scale, motion_pool.y[rows], allowed.expand(len(rows), -1)))
+
+    assert loss(tutor) < 0.5 * loss(teacher.imu)
+    before = teacher.imu.state_dict()
+    same = {name for name, value in tutor.state_dict().items() if torch.equal(value, before[name])}
+    assert same == {name for name in before if "running" in name or "tracked" in name}
+    with pytest.raises(ValueError, match="does not say how"):
+        make_tutor(teacher, motion_pool, rows, words, DistillConfig())
+
+
+def test_each_window_is_taught_by_the_tutor_of_its_label_set(teacher: JointModel, motion_pool: Pool, words: Words):
+    """One that says the opposite of the teacher is heard on its own windows, and nowhere else."""
+    contrary = copy.deepcopy(teacher.imu)
+    for part in contrary.project.parameters():
+        part.data.neg_()
+    own = motion_pool.y == 3
+    config = DistillConfig(loop=LoopConfig(steps=120, batch=64, ema=0.9), label_weight=0.0)
+    student = distill(teacher, motion_pool, words, config, tutors=[Tutor(torch.nonzero(own)[:, 0], contrary)])
+    with torch.no_grad():
+        cosine = torch.cosine_similarity(student(motion_pool.x), teacher.imu(motion_pool.x), dim=1)
+    assert cosine[own].mean() < -0.7
+    assert cosine[~own].mean() > 0.7
 
 
 def test_a_seed_gives_the_same_encoder_again(motion_pool: Pool, words: Words):

@@ -100,6 +100,7 @@ def test_the_bundle_says_where_it_comes_from(tiny: Path):
     (corpus,) = training_table["corpora"]
     assert (corpus["name"], corpus["licence"], corpus["subjects"]) == ("spar", "BSD-3-Clause", 8)
     assert corpus["windows"] == 7 * read_recipe("tiny").sliver
+    assert training_table["clips"] == []
     labels = manifest["label_sets"]["physio-wrist"]
     assert 0 < labels["temperature"] < 1
     assert -1 < labels["unknown_threshold"] < 1
@@ -134,13 +135,13 @@ def test_no_half_file_is_left(tiny: Path, again):
     names = {path.name for path in tiny.iterdir()}
     assert names == {
         *("teacher.pt", "student.pt", "release.pt", "run.json", "held-out.json", "recording.json", "mujo-student"),
-        *("losses.csv", "losses.png", "beside-teacher.json", "exported", "evaluate"),
+        *("losses.csv", "losses.png", "beside-teacher.json", "exported", "evaluate", "tutor-physio-wrist.pt"),
     }
 
 
 def test_a_second_run_trains_nothing(again):
     both = {"teacher.pt", "student.pt"}
-    for name, kept in (("run", both), ("distill", both), ("pretrain", {"teacher.pt"})):
+    for name, kept in (("run", both | {"tutor-physio-wrist.pt"}), ("distill", both), ("pretrain", {"teacher.pt"})):
         code, _, err = again[name]
         assert code == 0, err
         assert err.count("is there already") == len(kept)
