@@ -23,11 +23,11 @@ from training.corpora import load_windows
 from training.encoders import PoseConfig, VideoConfig
 from training.evaluation.cells import Cell, Row
 from training.fimad.clip import Modality
-from training.fimad.shards import corpora_of, read, shard_paths
+from training.fimad.shards import corpora_of, read
 from training.labels import read_vocabulary
 from training.loop import load_tensors, save_tensors
 from training.pretrain import PretrainConfig, Words, make_pool, pretrain, with_seed
-from training.provenance import plain
+from training.provenance import plain, shards_sha256
 from training.recipe import Recipe
 from training.student import Student
 from training.text import TextProjection
@@ -56,12 +56,9 @@ class Shards:
         """Look at a folder that `training.fimad build` wrote. Raises `DataError` where it holds no sound shards."""
         from training.fimad.sources import SOURCES  # its readers need more than those of shards
 
-        digest = hashlib.sha256()
-        for path in shard_paths(folder):
-            with path.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
+        files = b"".join(map(bytes.fromhex, shards_sha256(folder).values()))
         people = {n: SOURCES[n].shares_people_with if n in SOURCES else () for n in corpora_of(folder)}
-        return cls(folder, people, digest.hexdigest())
+        return cls(folder, people, hashlib.sha256(files).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
