@@ -31,7 +31,7 @@ from training.evaluation.tables import (
 if TYPE_CHECKING:
     from training.student import StudentConfig
 
-CARD_ROWS = ("student int8", "random fp32", "forest")
+CARD_ROWS = ("mujo_plus int8", "random fp32", "forest")
 """What a bundle says of protocol v1: what ships, the same network from random init, and the forest on hand features."""
 
 ZERO_SHOT = "Macro-F1 without any label of the set: mean ± sd over the folds (each the mean of its seeds)."

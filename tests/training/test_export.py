@@ -27,7 +27,7 @@ from training.quantize import quantize_litert
 from training.report import CARD_ROWS, read_results
 from training.student import Student, StudentConfig
 
-RESULTS = ROOT / "docs" / "protocol-v1"
+RESULTS = ROOT / "docs" / "mujo"
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -296,7 +296,7 @@ def test_the_card_has_the_spread_of_a_protocol(checkpoint: Path, bundle_folder: 
         for e in json.loads((RESULTS / "table.json").read_text())
         if e["row"] in CARD_ROWS
     }
-    shipped = [entry for key, entry in entries.items() if key[0] == "student int8"]
+    shipped = [entry for key, entry in entries.items() if key[0] == "mujo_plus int8"]
     assert sorted(r["metrics"][0]["value"] for r in results) == sorted(round(e["mean"], 4) for e in shipped)
     cells = re.findall(r"(\d\.\d{3}) \u00b1 (\d\.\d{3})", card)
     assert sorted(cells) == sorted((f"{e['mean']:.3f}", f"{e['sd']:.3f}") for e in entries.values())

@@ -51,6 +51,7 @@ def validate(
     root = data or data_root()
     settings = Settings(chosen_models(models), chosen_channels(channels), steps)
     pairs, without = read_pairs(root)
+    told = provenance(root, settings)  # before anything is written: the files may be tracked ones
     out.mkdir(parents=True, exist_ok=True)
     curves = spectra(pairs)
     found = scores(pairs, settings, out / "scores.jsonl")
@@ -63,7 +64,7 @@ def validate(
         "scores": summary(found),
     }
     write_json(out / "results.json", results)
-    write_json(out / "run.json", provenance(root, settings))
+    write_json(out / "run.json", told)
     text = markdown(results)
     (out / "table.md").write_text(text, "utf-8")
     page = out.with_suffix(".md")

@@ -135,7 +135,7 @@ def test_so_it_is_on_streams_that_nobody_chose(project: Path, tmp_path: Path) ->
 def with_odd_names(bundle: ModelBundle) -> ModelBundle:
     """Labels as people name them."""
     sets = {
-        name: replace(own, labels=(replace(own.labels[0], name='sit, "or" stand: 立つ'), *own.labels[1:]))
+        name: replace(own, labels=tuple(replace(each, name=f'sit, "{each.name}": 立つ') for each in own.labels))
         for name, own in bundle.label_sets.items()
     }
     return replace(bundle, manifest=replace(bundle.manifest, label_sets=sets))

@@ -116,7 +116,6 @@ def test_the_table_of_movements_names_what_there_is():
         "utd_mhad": ["motionsense", "sp_sw_phone"],
         "sp_sw_watch": ["mhealth_fragments"],
         "sp_sw_phone": ["motionsense", "utd_mhad"],
-        "muvr": ["spar", "metamotion"],
     }
     assert not shared("sp_sw_phone", "sp_sw_watch"), "the same people"
     assert not shared("spar", "spar")
