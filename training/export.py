@@ -1,6 +1,6 @@
 """A trained student becomes a bundle: quantise for every runtime, judge every file, write the folder whole.
 
-python -m training.export runs/base/release.pt mujo_edge/assets/bundles/mujo-student --results docs/protocol-v1
+python -m training.export runs/mujo_plus/release.pt mujo_edge/assets/bundles/mujo-student --results docs/mujo
 """
 
 from __future__ import annotations

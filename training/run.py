@@ -1,4 +1,5 @@
-"""The whole offline path: `python -m training.run --recipe tiny` (minutes) or `--recipe base` (the shipped bundle).
+"""The whole offline path: `python -m training.run --recipe tiny` (minutes), or `--recipe mujo_plus`
+with `--shards` (the shipped bundle).
 
 pretrain (teacher, in the joint space) -> fine-tune it for each label set, where the recipe says so -> distill (student)
 -> calibrate (label sets) -> quantise, export, gates -> bundle -> the shipped recording played through it. Training
