@@ -138,20 +138,6 @@ class Run:
         model.load_state_dict(cached(self.out / "teacher.pt", self.made_from(config, self.clips), make))
         return model.eval()
 
-    def student(self, teacher: JointModel) -> Student:
-        """Step 3: distil the student."""
-        config = self.recipe.distill
-
-        def make(checkpoint: Path) -> Student:
-            tutors = [*self.tutors(teacher).values()]
-            with progress_bar("distil student", config.loop.steps) as report:
-                return distill(teacher, self.pool, self.words, config, report, checkpoint, tutors)
-
-        model = Student(config.student)
-        key = self.made_from(config, self.recipe.teacher, self.clips)
-        model.load_state_dict(cached(self.out / "student.pt", key, make))
-        return model.eval()
-
     def tutors(self, teacher: JointModel) -> dict[str, Tutor]:
         """Step 2: the teacher, fine-tuned for each label set that the recipe has data of; none where it wants none."""
         config, tutors = self.recipe.distill, {}
@@ -169,6 +155,20 @@ class Run:
             encoder.load_state_dict(cached(self.out / f"tutor-{spec.name}.pt", key, make))
             tutors[spec.name] = Tutor(rows, encoder.eval().requires_grad_(False))
         return tutors
+
+    def student(self, teacher: JointModel) -> Student:
+        """Step 3: distil the student."""
+        config = self.recipe.distill
+
+        def make(checkpoint: Path) -> Student:
+            tutors = [*self.tutors(teacher).values()]
+            with progress_bar("distil student", config.loop.steps) as report:
+                return distill(teacher, self.pool, self.words, config, report, checkpoint, tutors)
+
+        model = Student(config.student)
+        key = self.made_from(config, self.recipe.teacher, self.clips)
+        model.load_state_dict(cached(self.out / "student.pt", key, make))
+        return model.eval()
 
     def release(self, teacher: JointModel, student: Student) -> Release:
         """Step 4: label sets and names from words and held-out recordings, with all that a bundle says of itself."""
