@@ -1,8 +1,8 @@
 """Protocol v1: `python -m training.evaluate --protocol v1 --shards DIR`.
 
 Five folds that share no person; 2 / 10 / 100 % of the train labels, or all labels of one person; several seeds. Every
-score is a line of `cells.jsonl`, so that a run that was stopped goes on where it was. `--zero-shot`, `--transfer` and
-`--ablation` fill the other tables of the same folder.
+score is a line of `cells.jsonl`, so that a run that was stopped goes on where it was. `--zero-shot`, `--transfer`,
+`--ablation` and `--semi` fill the other tables of the same folder.
 """
 
 from __future__ import annotations
@@ -158,6 +158,9 @@ def main(
     ] = None,
     zero_shot: Annotated[bool, typer.Option("--zero-shot", help="no labels: by the words of the classes")] = False,
     transfer: Annotated[bool, typer.Option("--transfer", help="labels of another data set with like classes")] = False,
+    semi: Annotated[
+        bool, typer.Option("--semi", help="few labels, and the train people's other windows without theirs")
+    ] = False,
     ablation: Annotated[
         str, typer.Option(help='what to leave out of pretraining, one at a time: pose,hdm05,... or "all"')
     ] = "",
@@ -172,20 +175,23 @@ def main(
     """Accuracy by protocol v1: tables and pictures, subject-disjoint, mean and spread."""
     if protocol != "v1":
         raise UsageError(f"there is no protocol {protocol!r}; choose v1")
-    if zero_shot + transfer + bool(ablation) > 1:
-        raise UsageError("--zero-shot, --transfer and --ablation are tables of their own; give one at a time")
+    if zero_shot + transfer + bool(ablation) + semi > 1:
+        raise UsageError("--zero-shot, --transfer, --ablation and --semi are runs of their own; give one at a time")
     allowed = TARGETS if transfer else PROTOCOL_V1
     corpora = among("--sets", sets, allowed) if sets else list(allowed)
     numbers = [int(number) for number in among("--fold", fold, "01234")]
     widths = [int(channel) for channel in among("--channels", channels, "36")]
     wanted = shares(fractions)
+    if semi and wanted == [1.0]:
+        raise UsageError("--semi needs a share of the labels below 1: all labels leave no window without one")
     chosen = read_recipe(recipe)
-    trained: tuple[Row, ...] = ("random", "mujo", "mujo_plus", "student", "forest")
+    networks: tuple[Row, ...] = ("random", "mujo", "mujo_plus", "student")
     if zero_shot:
         models = rows_of(rows, (*WITH_CLIPS, "student", "prompts"), (*WITH_CLIPS, "student", "prompts"), shards)
     elif ablation:
         models = rows_of(rows, ABLATED, PRETRAINED, shards)
     else:
+        trained = networks if semi else (*networks, "forest")
         models = rows_of(rows, trained, trained, shards)
     this = Evaluation(out, chosen, Shards.of(shards) if shards and set(models) & set(WITH_CLIPS) else None)
     if zero_shot:
@@ -196,9 +202,10 @@ def main(
         left_out = ["", *parts_of(ablation, this, models)] if ablation else [""]
         grid = product(widths, corpora, wanted, numbers, models, left_out)
         cells = [
-            Cell(row, width, corpus, number, share, seed, without)
+            Cell(row, width, corpus, number, share, seed, without, semi=semi)
             for width, corpus, share, number, row, without in grid
             for seed in range(1 if row == "forest" else seeds)
+            if not semi or share != 1
         ]
     learnt = chosen.allowed() if set(models) - {"random", "forest", "mujo"} else ()
     sources = (cell.source for cell in cells if cell.source)

@@ -19,7 +19,7 @@ from mujo_edge.core import DataError, UsageError
 from training.corpora import load_windows
 from training.evaluate import go_on, main
 from training.evaluation import schedule, train
-from training.evaluation.cells import Cell
+from training.evaluation.cells import Cell, prepared
 from training.evaluation.cells import read_scores as read
 from training.evaluation.encoders import Evaluation, encoder_of
 from training.fimad.shards import encode, write_shards
@@ -190,6 +190,36 @@ def test_the_other_tables_go_into_the_same_folder(scored: Path, made: Path, tmp_
     assert len(lines(out)) == len(before) + 4 + 1
 
 
+def test_rows_with_unlabelled_windows_stand_beside_the_others(
+    scored: Path, made: Path, tmp_path: Path, here, monkeypatch
+):
+    """The same encoder and labels, and the other windows of the train people: of the tested ones none."""
+    out = Path(shutil.copytree(scored, tmp_path / "out"))
+    before, encoders = lines(out), set((out / "pretrained").glob("*.pt"))
+    learnt: list[np.ndarray] = []
+    finetune = train.finetune
+    monkeypatch.setattr(
+        train, "finetune", lambda *a, unlabelled, **k: learnt.append(unlabelled) or finetune(*a, unlabelled=unlabelled)
+    )
+    run(made, out, rows="random,mujo_plus", fractions="0.02,1", semi=True)
+    assert set((out / "pretrained").glob("*.pt")) == encoders
+    added = [json.loads(line) for line in lines(out)[len(before) :]]
+    assert {(e["cell"]["row"], e["variant"], e["cell"]["fraction"]) for e in added} == {
+        ("random", "fp32", 0.02),
+        ("mujo_plus", "fp32", 0.02),
+        ("mujo_plus", "int8", 0.02),
+    }
+    assert all(e["cell"]["semi"] for e in added)
+    text = (out / "table.md").read_text()
+    for row in ("random fp32", "random semi fp32", "mujo_plus int8", "mujo_plus semi int8"):
+        assert f"| {row}, 3 ch | 0." in text
+    data, x = prepared("spar", 3)
+    train_people = ~np.isin(data.subject, ["1", "6"])
+    for unlabelled in learnt:
+        assert len(unlabelled) == pytest.approx(0.98 * train_people.sum(), abs=8)
+        assert {w.tobytes() for w in unlabelled} <= {w.tobytes() for w in x[train_people]}
+
+
 def recipe_of(made: Path) -> Recipe:
     return read_recipe(str(made / "two.toml"))
 
@@ -275,6 +305,9 @@ WRONG = [
     ({"rows": "student", "ablation": "spar,smell"}, "--ablation takes .*'smell' is not"),
     ({"rows": "random", "zero_shot": True, "transfer": True}, "give one at a time"),
     ({"rows": "random", "transfer": True, "sets": "metamotion"}, "--sets takes .*'metamotion' is not"),
+    ({"rows": "random", "semi": True, "zero_shot": True}, "give one at a time"),
+    ({"rows": "forest", "semi": True}, "--rows takes random, mujo, mujo_plus, student; 'forest' is not"),
+    ({"semi": True, "fractions": "1"}, "all labels leave no window without one"),
     ({"channels": "4"}, "--channels takes 3, 6; '4' is not"),
     ({"fold": "0,5"}, "--fold takes 0, 1, 2, 3, 4; '5' is not"),
     ({"fractions": "half"}, "--fractions takes .*'half'"),

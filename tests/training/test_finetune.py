@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +12,13 @@ from generated_motion import CLASSES
 from motion_corpus import motion_set
 
 import training.finetune
+import training.loop
 from mujo_edge.bundle import fit_prototypes, normalise
 from mujo_edge.signal import InputSpec, prepare
 from training.baselines import forest_predictions, hand_features
 from training.evaluation.train import nearest
-from training.finetune import FinetuneConfig, PrototypeClassifier, finetune
-from training.loop import LoopConfig
+from training.finetune import FinetuneConfig, GuessConfig, Guesses, PrototypeClassifier, finetune
+from training.loop import LoopConfig, Report
 from training.quantize import float_embeddings
 from training.student import Student
 
@@ -70,6 +72,70 @@ def test_what_a_pretrained_encoder_keeps():
     assert all((kept[name] == 0) == ("running" in name or "tracked" in name) for name in before)
     assert all(free[name] for name in before if "running" in name)
     assert moved(fresh_projection=True)["project.weight"] > 2 * free["project.weight"]
+
+
+def test_windows_without_labels_help():
+    """Two labelled windows of each class from a quiet sensor, and from a noisy one windows that nobody labelled."""
+
+    def noisy(per_class: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        data = motion_set(per_class, seed)
+        noise = np.random.default_rng(seed).normal(0, 2.0, data.x.shape)
+        return prepare((data.x + noise).astype(np.float32), InputSpec()), data.y
+
+    few, (x, y), (others, _) = motion_set(2, seed=0, people=1), noisy(40, 1), noisy(60, 2)
+    longer = replace(SHORT, guess=GuessConfig(begin=20, ramp=40), least_steps=150, most_steps=150)
+    config = longer.for_windows(len(few), 0, chiral=False)
+
+    def right(unlabelled: np.ndarray | None) -> float:
+        torch.manual_seed(0)
+        model = finetune(Student(), prepare(few.x, InputSpec()), few.y, len(CLASSES), config, unlabelled=unlabelled)
+        return float((nearest(float_embeddings(model.encoder, x), model) == y).mean())
+
+    assert right(None) < 0.7
+    assert right(others) > 0.9
+
+
+def test_statistics_are_of_all_windows_where_some_have_no_label():
+    data = motion_set(6, seed=0, people=1)
+    x = prepare(data.x, InputSpec())
+    kept = replace(SHORT, least_steps=4, most_steps=4, keep_statistics=True).for_windows(len(data), 0, chiral=False)
+    for unlabelled in (None, x):
+        encoder = Student()
+        before = encoder.stem[1].running_mean.clone()
+        after = finetune(encoder, x, data.y, len(CLASSES), kept, unlabelled=unlabelled).encoder.stem[1].running_mean
+        assert torch.equal(before, after) == (unlabelled is None)
+
+
+def test_guesses_are_aligned_sharpened_and_weigh_more_and_more():
+    config = GuessConfig(weight=2.0, temperature=0.5, momentum=0.5, begin=2, ramp=4)
+    guesses = Guesses(config, torch.tensor([0.5, 0.5]))
+    logits = torch.tensor([[0.75, 0.25], [0.75, 0.25]]).log()
+    weights = [guesses(logits) for _ in range(9)]
+    assert [round(float(found.sum(1)[0]), 6) for found in weights] == [0, 0, 0, 0.5, 1, 1.5, 2, 2, 2]
+    # The mean of the guesses went from (.5, .5) almost to (.75, .25): aligned, both classes are as likely.
+    torch.testing.assert_close(weights[-1], torch.ones(2, 2), atol=0.02, rtol=0)
+    still = Guesses(replace(config, momentum=1.0, begin=-9), torch.tensor([0.5, 0.5]))
+    torch.testing.assert_close(still(logits), torch.tensor([[1.8, 0.2], [1.8, 0.2]]))
+
+
+def test_a_run_with_unlabelled_windows_that_was_killed_ends_with_the_same_weights(tmp_path, monkeypatch):
+    data = motion_set(6, seed=0, people=1)
+    x = prepare(data.x, InputSpec())
+    short = replace(SHORT, guess=GuessConfig(begin=1, ramp=4), least_steps=8, most_steps=8)
+    config = short.for_windows(len(data), 0, chiral=False)
+
+    def end(checkpoint: Path | None = None, report: Report | None = None) -> torch.Tensor:
+        torch.manual_seed(0)
+        return finetune(Student(), x, data.y, len(CLASSES), config, report, checkpoint, x).prototypes
+
+    def kill(step: int, _: float) -> None:
+        if step == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.loop, "CHECKPOINT_EVERY_S", -1.0)
+    with pytest.raises(KeyboardInterrupt):
+        end(tmp_path / "checkpoint", kill)
+    assert torch.equal(end(), end(tmp_path / "checkpoint"))
 
 
 def test_logits_are_scaled_cosines():

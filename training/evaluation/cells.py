@@ -31,7 +31,8 @@ class Cell:
     """One training and test. `corpus` is tested, on the people of `fold`; `channels` is 3 or 6.
 
     `without` names the modality or data set that an ablation left out of pretraining. `source` is the data set whose
-    labels were learnt where that is another one (transfer).
+    labels were learnt where that is another one (transfer). `semi`: the train people's windows without labels are
+    learnt from, too.
     """
 
     row: Row
@@ -42,6 +43,12 @@ class Cell:
     seed: int
     without: str = ""
     source: str = ""
+    semi: bool = False
+
+    @property
+    def model(self) -> str:
+        """The row as tables have it."""
+        return f"{self.row} semi" if self.semi else self.row
 
     @property
     def variants(self) -> set[str]:
@@ -89,16 +96,18 @@ def prepared(corpus: str, channels: int) -> tuple[WindowSet, F32]:
     return data, prepare(data.x[:, :channels], InputSpec())
 
 
-def split(data: WindowSet, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the labelled train windows and of the test windows of a cell. Raises `DataError` as
-    `labels_of_one`."""
+def split(data: WindowSet, cell: Cell) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Indices of the labelled train windows, of the other train windows and of the test windows of a cell. Raises
+    `DataError` as `labels_of_one`."""
     train, test = list(folds(data.y, data.subject))[cell.fold]
     if cell.fraction == "one":
         try:
-            return labels_of_one(data.y, data.subject, train, cell.fold, cell.seed), test
+            rows = labels_of_one(data.y, data.subject, train, cell.fold, cell.seed)
         except DataError as error:
             raise DataError(f'{cell.corpus}, fold {cell.fold}: {error}. Leave "one" out of --fractions') from None
-    return label_fraction(data.y, train, cell.fraction, cell.fold), test
+    else:
+        rows = label_fraction(data.y, train, cell.fraction, cell.fold)
+    return rows, np.setdiff1d(train, rows), test
 
 
 def read_scores(path: Path) -> list[Score]:

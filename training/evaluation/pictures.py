@@ -97,6 +97,7 @@ def plot_ablation(table: Ablations, path: Path) -> None:
 
 def plot_confusion(scores: Sequence[Score], corpus: str, path: Path) -> None:
     """Confusion matrix of the best row with the most labels: an int8 network where one ran, all folds and seeds."""
+    scores = [s for s in scores if not s.cell.semi] or scores
     most = max((s.cell.fraction for s in scores), key=lambda share: 0.0 if share == "one" else share)
     best = min(
         (score for score in scores if score.cell.fraction == most),
@@ -117,5 +118,5 @@ def plot_confusion(scores: Sequence[Score], corpus: str, path: Path) -> None:
         ax=axes, cmap="Blues", colorbar=False, values_format=".2f", include_values=len(names) <= 10, xticks_rotation=90
     )
     labels = "all labels of one person" if most == "one" else f"{most:.0%} of the labels"
-    axes.set_title(f"{get(corpus).title}\n{row_name(best.cell.row, best.variant)}, {labels}", fontsize=9)
+    axes.set_title(f"{get(corpus).title}\n{row_name(best)}, {labels}", fontsize=9)
     saved(figure, path)

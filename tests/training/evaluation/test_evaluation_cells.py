@@ -29,14 +29,14 @@ class SeenError(Exception):
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Runs a cell as far as its training; gives the windows and labels that it was to learn from."""
+    """Runs a cell as far as its training; gives the windows and labels that it was to learn from, and those without."""
 
-    def fake(encoder, x, y, *rest):
-        raise SeenError(x, y)
+    def fake(encoder, x, y, *rest, unlabelled):
+        raise SeenError(x, y, unlabelled)
 
     monkeypatch.setattr(train, "finetune", fake)
 
-    def learn(cell: Cell) -> tuple[np.ndarray, np.ndarray]:
+    def learn(cell: Cell) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         with pytest.raises(SeenError) as caught:
             train.run_cell(cell, Evaluation(tmp_path, Recipe("none", ("spar",))))
         return caught.value.args
@@ -47,7 +47,8 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 @pytest.mark.parametrize("fold", [0, 3])
 @pytest.mark.parametrize("fraction", [0.02, 1.0, "one"])
 def test_a_model_is_given_windows_of_other_people_alone(fold: int, fraction: float | str, seen):
-    x, y = seen(replace(RANDOM, fold=fold, fraction=fraction))
+    x, y, unlabelled = seen(replace(RANDOM, fold=fold, fraction=fraction))
+    assert unlabelled is None
     data, every = prepared("spar", 3)
     people = sorted(set(data.subject.tolist()), key=int)[fold::5]
     tested = {w.tobytes() for w in every[np.isin(data.subject, people)]}
@@ -76,10 +77,10 @@ def test_seeds_of_a_fold_learn_from_different_people_and_models_from_the_same():
     for fold, (train_rows, _) in enumerate(folds(data.y, data.subject)):
         for seed in range(3):
             cell = Cell("random", 3, "spar", fold, "one", seed)
-            rows, test = split(data, cell)
+            rows, others, test = split(data, cell)
             (chosen[fold, seed],) = set(data.subject[rows].tolist())
             np.testing.assert_array_equal(rows, split(data, replace(cell, row="mujo"))[0])
-            assert set(rows) <= set(train_rows)
+            np.testing.assert_array_equal(np.sort([*rows, *others]), train_rows)
             assert len(rows) == (data.subject == chosen[fold, seed]).sum()
             assert chosen[fold, seed] not in data.subject[test]
         assert len({chosen[fold, seed] for seed in range(3)}) == 3

@@ -146,6 +146,25 @@ def test_goals_are_judged_where_all_sets_are_there():
     assert goals_markdown(efficiency([score(RANDOM, 0.5)])) == ""
 
 
+def test_rows_that_learn_without_labels_are_compared_among_themselves(tmp_path: Path):
+    plain = [*whole("mujo_plus", 0.01, 0.02)]
+    semi = [replace(s, cell=replace(s.cell, semi=True)) for s in whole("mujo_plus", 0.06, 0.02)]
+    semi = [replace(s, confusion=score(s.cell, s.macro_f1 + 0.2).confusion) for s in semi]
+    found = compared(efficiency([*plain, *semi]))
+    assert {row: round(own["mean"].mean, 3) for (row, _, _), own in found.items()} == {
+        "mujo_plus fp32": 0.01,
+        "random semi fp32": 0.2,
+        "mujo_plus semi fp32": 0.06,
+    }
+    text = goals_markdown(efficiency([*plain, *semi]))
+    assert "- not met: mujo_plus at 2 % is at least 0.05 above random init" in text
+    assert "- met: mujo_plus semi at 2 % is at least 0.05 above random init semi" in text
+    assert "- met: mujo_plus semi at 2 % reaches the best peer at 100 % on utd_mhad" not in text
+    table = write_report([*plain, *semi], tmp_path)
+    rows = [line.split(",")[0] for line in table.splitlines() if ", 3 ch | 0." in line]
+    assert rows == ["| random fp32", "| mujo_plus fp32", "| random semi fp32", "| mujo_plus semi fp32"]
+
+
 def test_rows_of_other_channels_are_not_compared():
     scores = [score(RANDOM, 0.5), score(replace(RANDOM, row="mujo", channels=6), 0.7)]
     assert compared(efficiency(scores)) == {}
