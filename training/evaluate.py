@@ -115,10 +115,12 @@ def rows_of(text: str, default: Sequence[Row], allowed: Sequence[Row], shards: P
     return rows  # type: ignore[return-value]
 
 
-def zero_shot_cells(rows: Sequence[Row], folds: Sequence[int], seeds: int, corpora: Sequence[str]) -> Iterator[Cell]:
+def zero_shot_cells(
+    rows: Sequence[Row], folds: Sequence[int], seeds: int, corpora: Sequence[str], left_out: Sequence[str]
+) -> Iterator[Cell]:
     """Accelerometer only, by words alone."""
-    for row, corpus, fold, seed in product(rows, corpora, folds, range(seeds)):
-        yield Cell(row, 3, corpus, fold, 0.0, seed)
+    for row, corpus, fold, seed, without in product(rows, corpora, folds, range(seeds), left_out):
+        yield Cell(row, 3, corpus, fold, 0.0, seed, without)
 
 
 def transfer_cells(rows: Sequence[Row], folds: Sequence[int], seeds: int, corpora: Sequence[str]) -> Iterator[Cell]:
@@ -128,13 +130,15 @@ def transfer_cells(rows: Sequence[Row], folds: Sequence[int], seeds: int, corpor
             yield Cell(row, 3, corpus, fold, 1.0, seed, source=source)
 
 
-def parts_of(text: str, this: Evaluation, rows: Sequence[Row]) -> list[str]:
-    """What an ablation leaves out, one at a time: "all" is every modality and data set that `rows` are pretrained on.
+def parts_of(text: str, this: Evaluation, rows: Sequence[Row], zero_shot: bool) -> list[str]:
+    """What an ablation leaves out, one at a time: "all" is every modality, data set and term that `rows` are pretrained
+    with; `zero_shot` cannot be without words.
 
     Raises:
         UsageError: they are not pretrained on it.
     """
-    there = [m for m in this.recipe.pretrain.modalities if m != "imu"] if this.shards else []
+    needed = {"imu", "text"} if zero_shot else {"imu"}
+    there: list[str] = [m for m in this.recipe.pretrain.modalities if m not in needed] if this.shards else []
     there += this.recipe.allowed_clips(this.shards.corpora) if this.shards else ()
     there += this.recipe.allowed() if set(rows) - {"mujo"} else ()
     there += [name for name, field in TERMS.items() if getattr(this.recipe.pretrain, field)]
@@ -175,8 +179,11 @@ def main(
     """Accuracy by protocol v1: tables and pictures, subject-disjoint, mean and spread."""
     if protocol != "v1":
         raise UsageError(f"there is no protocol {protocol!r}; choose v1")
-    if zero_shot + transfer + bool(ablation) + semi > 1:
-        raise UsageError("--zero-shot, --transfer, --ablation and --semi are runs of their own; give one at a time")
+    if zero_shot + transfer + semi > 1 or (ablation and (transfer or semi)):
+        raise UsageError(
+            "--zero-shot, --transfer, --ablation and --semi are runs of their own; give one at a time, or --ablation "
+            "with --zero-shot"
+        )
     allowed = TARGETS if transfer else PROTOCOL_V1
     corpora = among("--sets", sets, allowed) if sets else list(allowed)
     numbers = [int(number) for number in among("--fold", fold, "01234")]
@@ -186,20 +193,20 @@ def main(
         raise UsageError("--semi needs a share of the labels below 1: all labels leave no window without one")
     chosen = read_recipe(recipe)
     networks: tuple[Row, ...] = ("random", "mujo", "mujo_plus", "student")
-    if zero_shot:
-        models = rows_of(rows, (*WITH_CLIPS, "student", "prompts"), (*WITH_CLIPS, "student", "prompts"), shards)
-    elif ablation:
+    if ablation:
         models = rows_of(rows, ABLATED, PRETRAINED, shards)
+    elif zero_shot:
+        models = rows_of(rows, (*WITH_CLIPS, "student", "prompts"), (*WITH_CLIPS, "student", "prompts"), shards)
     else:
         trained = networks if semi else (*networks, "forest")
         models = rows_of(rows, trained, trained, shards)
     this = Evaluation(out, chosen, Shards.of(shards) if shards and set(models) & set(WITH_CLIPS) else None)
+    left_out = ["", *parts_of(ablation, this, models, zero_shot)] if ablation else [""]
     if zero_shot:
-        cells = list(zero_shot_cells(models, numbers, seeds, corpora))
+        cells = list(zero_shot_cells(models, numbers, seeds, corpora, left_out))
     elif transfer:
         cells = list(transfer_cells(models, numbers, seeds, corpora))
     else:
-        left_out = ["", *parts_of(ablation, this, models)] if ablation else [""]
         grid = product(widths, corpora, wanted, numbers, models, left_out)
         cells = [
             Cell(row, width, corpus, number, share, seed, without, semi=semi)

@@ -184,10 +184,13 @@ def test_the_other_tables_go_into_the_same_folder(scored: Path, made: Path, tmp_
     run(made, out, rows="mujo", ablation="pose")
     assert len(set((out / "pretrained").glob("*.pt")) - encoders) == 1
     assert "| mujo, 3 ch, 2% of the labels | pose | " in (out / "ablation.md").read_text()
+    run(made, out, rows="mujo", zero_shot=True, ablation="pose", fold="0,1")
+    assert "| mujo, 3 ch, zero-shot | pose | " in (out / "ablation.md").read_text()
+    assert (out / "zero-shot.md").read_text() == text, "what was left out is not in the other table"
     for name in ("zero-shot", "ablation"):
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     assert lines(out)[: len(before)] == before
-    assert len(lines(out)) == len(before) + 4 + 1
+    assert len(lines(out)) == len(before) + 4 + 1 + 2
 
 
 def test_rows_with_unlabelled_windows_stand_beside_the_others(
@@ -304,6 +307,8 @@ WRONG = [
     ({"rows": "forest", "zero_shot": True}, "--rows takes mujo, mujo_plus, student, prompts; 'forest' is not"),
     ({"rows": "student", "ablation": "spar,smell"}, "--ablation takes .*'smell' is not"),
     ({"rows": "random", "zero_shot": True, "transfer": True}, "give one at a time"),
+    ({"rows": "student", "transfer": True, "ablation": "spar"}, "or --ablation with --zero-shot"),
+    ({"rows": "student", "zero_shot": True, "ablation": "text"}, "--ablation takes .*'text' is not"),
     ({"rows": "random", "transfer": True, "sets": "metamotion"}, "--sets takes .*'metamotion' is not"),
     ({"rows": "random", "semi": True, "zero_shot": True}, "give one at a time"),
     ({"rows": "forest", "semi": True}, "--rows takes random, mujo, mujo_plus, student; 'forest' is not"),

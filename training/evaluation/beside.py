@@ -29,7 +29,7 @@ def beside_chance(scores: Iterable[Score], column: Callable[[Score], str]) -> By
 
 def zero_shot_table(scores: Iterable[Score]) -> ByRow:
     """Without any label of the tested set; columns are data sets."""
-    return beside_chance((s for s in scores if s.cell.fraction == 0), lambda s: s.cell.corpus)
+    return beside_chance((s for s in scores if s.cell.fraction == 0 and not s.cell.without), lambda s: s.cell.corpus)
 
 
 def transfer_table(scores: Iterable[Score]) -> ByRow:
@@ -62,7 +62,7 @@ def columns_of(table: ByRow) -> list[str]:
 
 def ablations(scores: Iterable[Score]) -> Ablations:
     """What each part of pretraining earns: macro-F1 with everything minus without the part, same folds and seeds."""
-    float_ones = [s for s in scores if s.variant == "fp32" and not s.cell.source and s.cell.fraction != 0]
+    float_ones = [s for s in scores if s.variant == "fp32" and not s.cell.source and not s.cell.semi]
     table = gathered(
         float_ones, lambda s: (s.cell.row, s.cell.channels, s.cell.fraction, s.cell.without, s.cell.corpus)
     )

@@ -18,7 +18,7 @@ from sklearn.metrics import ConfusionMatrixDisplay
 from training.corpora import get
 from training.evaluation.beside import Ablations, ByRow, columns_of, rows_of
 from training.evaluation.cells import Score
-from training.evaluation.tables import PEERS, Table, parts, row_name, row_order, share_order, summary
+from training.evaluation.tables import PEERS, Table, parts, row_name, row_order, share_name, share_order, summary
 
 
 def saved(figure: Any, path: Path) -> None:
@@ -79,7 +79,7 @@ def plot_rows(table: ByRow, path: Path, title: str) -> None:
 def plot_ablation(table: Ablations, path: Path) -> None:
     """What each part earns in the mean of the sets, with its confidence interval; one that lacks a set is not drawn."""
     found = {
-        f"{without} ({row}, {share if share == 'one' else format(share, '.0%')}, {channels} ch)": own["mean"]
+        f"{without} ({row}, {share_name(share)}, {channels} ch)": own["mean"]
         for (row, channels, share, without), own in table.items()
         if "mean" in own
     }

@@ -52,7 +52,9 @@ def share_order(share: Share) -> tuple[bool, float]:
 
 def share_name(share: Share) -> str:
     """How a share is called in the tables."""
-    return "all labels of one person" if share == "one" else f"{share:.0%} of the labels"
+    if share == "one":
+        return "all labels of one person"
+    return f"{share:.0%} of the labels" if share else "zero-shot"
 
 
 def gathered(scores: Iterable[Score], key: Callable[[Score], Any]) -> dict[Any, dict[int, dict[int, float]]]:
