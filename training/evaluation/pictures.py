@@ -77,19 +77,18 @@ def plot_rows(table: ByRow, path: Path, title: str) -> None:
 
 
 def plot_ablation(table: Ablations, path: Path) -> None:
-    """What each part earns in the mean of the sets, with its confidence interval; one that lacks a set is not drawn."""
-    found = {
-        f"{without} ({row}, {share_name(share)}, {channels} ch)": own["mean"]
-        for (row, channels, share, without), own in table.items()
-        if "mean" in own
-    }
-    names = sorted(found, key=lambda name: found[name].mean)
-    figure, axis = plt.subplots(figsize=(7, 1.2 + 0.3 * len(names)))
-    for i, name in enumerate(names):
-        low, high = found[name].interval
-        axis.plot([low, high], [i, i], "C0", linewidth=1)
-        axis.plot(found[name].mean, i, "C0o", markersize=4)
+    """What each part earns in the mean of the sets, with its confidence interval, by row and share of the labels; one
+    that lacks a set is not drawn."""
+    found = {key: own["mean"] for key, own in table.items() if "mean" in own}
+    keys = sorted(found, key=lambda key: (key[:2], str(key[2]), found[key].mean))
+    figure, axis = plt.subplots(figsize=(7, 1.2 + 0.3 * len(keys)))
+    colours = {group: f"C{i}" for i, group in enumerate(dict.fromkeys(key[:3] for key in keys))}
+    for i, key in enumerate(keys):
+        low, high = found[key].interval
+        axis.plot([low, high], [i, i], colours[key[:3]], linewidth=1)
+        axis.plot(found[key].mean, i, f"{colours[key[:3]]}o", markersize=4)
     axis.axvline(0, color="k", linewidth=0.8)
+    names = [f"{without} ({row}, {share_name(share)}, {channels} ch)" for row, channels, share, without in keys]
     axis.set_yticks(range(len(names)), names, fontsize=7)
     axis.set_xlabel("macro-F1 that it earns, mean of the sets, 95 % interval")
     saved(figure, path)
