@@ -25,10 +25,10 @@ import typer
 from rich.console import Console
 from torch import Tensor, nn
 
-from mujo_edge.bench import Timing, machine, time_calls
+from mujo_edge.benchmark import Timing, machine, time_calls
+from mujo_edge.benchmark.report import rich_table, times
+from mujo_edge.bundle.manifest import read_manifest
 from mujo_edge.core import MujoError
-from mujo_edge.manifest import read_manifest
-from mujo_edge.report import rich_table, times
 from mujo_edge.runtimes import RUNTIMES, open_model
 from mujo_edge.runtimes.quiet import without_lines
 

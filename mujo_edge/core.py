@@ -11,15 +11,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal, Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from firmware_bridge.stream import Names
-
-if TYPE_CHECKING:
-    from mujo_edge.clock import Gap
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -109,6 +106,20 @@ class Raw:
     kind: Kind
     origin: str
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A stretch of device time without usable signal, from the last good sample to the next.
+
+    `reason`: "missing" (no samples came), "invalid" (they were not finite or not possible), "clock"
+    (device time went backwards: it was wrapped or restarted), "constant" (one value repeated for a whole
+    window: a sensor that sleeps or is stuck).
+    """
+
+    start_s: float
+    end_s: float
+    reason: Literal["missing", "invalid", "clock", "constant"]
 
 
 @dataclass(frozen=True, slots=True)

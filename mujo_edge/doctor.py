@@ -85,7 +85,7 @@ def examine_bluetooth() -> dict[str, Any]:
     try:
         asyncio.run(asyncio.wait_for(scan_once(), SCAN_TIMEOUT_S))
     except Exception as error:  # bleak's backends let errors of the system through
-        from mujo_edge.sources.scan import unavailable
+        from mujo_edge.sources.ble.scan import unavailable
 
         return {"ready": False, "detail": str(unavailable(error))}
     return {"ready": True, "detail": "an adapter answers"}
@@ -109,7 +109,7 @@ def serial_ports() -> list[dict[str, str]]:
 def examine_bundle(path_or_name: str | Path | None) -> dict[str, Any]:
     """Self-test of a bundle: every hash, and every model in every installed runtime on the reference windows."""
     from mujo_edge.bundle import verify
-    from mujo_edge.manifest import read_manifest
+    from mujo_edge.bundle.manifest import read_manifest
 
     found: dict[str, Any] = {"name": None, "version": None, "folder": None, "checks": [], "error": None}
     try:

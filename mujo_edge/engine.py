@@ -19,8 +19,19 @@ from time import monotonic
 import numpy as np
 
 from firmware_bridge.stream import Names
-from mujo_edge.clock import DeviceClock, Gap
-from mujo_edge.core import UNKNOWN, Chunk, DataError, MujoError, Prediction, Source, StreamInfo, StreamStats, Window
+from mujo_edge.core import (
+    UNKNOWN,
+    Chunk,
+    DataError,
+    Gap,
+    MujoError,
+    Prediction,
+    Source,
+    StreamInfo,
+    StreamStats,
+    Window,
+)
+from mujo_edge.gaps import DeviceClock
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.signal import InputSpec
 from mujo_edge.sinks import STAGES, Ended, Quantiles, Session, Sink, Summary, Tally, Update

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mujo_edge.clock import Gap
-from mujo_edge.core import F32, Chunk, DataError, Latency, Prediction, StreamInfo, StreamStats, Window
+from mujo_edge.core import F32, Chunk, DataError, Gap, Latency, Prediction, StreamInfo, StreamStats, Window
 from mujo_edge.signal import channels_first
 from mujo_edge.windowing import Framer
 
 if TYPE_CHECKING:
     from mujo_edge.bundle import ModelBundle
-    from mujo_edge.manifest import Smoothing
+    from mujo_edge.bundle.manifest import Smoothing
 
 BATCH = 256
 """Most windows in one call of the runtime."""

@@ -106,7 +106,7 @@ class Resampler:
     come. Samples at exactly `to_hz` pass through unchanged. Jitter and missing samples are bridged
     linearly; a faster source is laid on its own even grid first, so that the low-pass sees even samples.
 
-    Times must increase by at least `MIN_STEP_S`, without long gaps: `mujo_edge.clock` sees to both.
+    Times must increase by at least `MIN_STEP_S`, without long gaps: `mujo_edge.gaps` sees to both.
     """
 
     MIN_STEP_S = 100e-6

@@ -7,8 +7,8 @@ from time import monotonic
 
 import numpy as np
 
-from mujo_edge.clock import DeviceClock, Gap, Span
-from mujo_edge.core import F32, F64, Chunk, StreamInfo, StreamStats, Window
+from mujo_edge.core import F32, F64, Chunk, Gap, StreamInfo, StreamStats, Window
+from mujo_edge.gaps import DeviceClock, Span
 from mujo_edge.signal import Grid, InputSpec, Resampler
 
 MEASURE_S = 1.0

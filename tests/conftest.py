@@ -48,9 +48,9 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
     import torch
 
     from mujo_edge.bundle import normalise
-    from mujo_edge.manifest import Label, LabelSet, Smoothing
+    from mujo_edge.bundle.manifest import Label, LabelSet, Smoothing
+    from mujo_edge.bundle.vocabulary import TEXT_DIM, Name, Vocabulary
     from mujo_edge.signal import InputSpec, prepare
-    from mujo_edge.vocabulary import TEXT_DIM, Name, Vocabulary
     from training.export import Gate, Release, save_checkpoint
     from training.quantize import float_embeddings
     from training.student import Student

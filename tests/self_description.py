@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mujo_edge.manifest import LabelSet, Manifest, Smoothing
+from mujo_edge.bundle.manifest import LabelSet, Manifest, Smoothing
 from mujo_edge.signal import InputSpec
 
 LABEL_METHODS = ("labels", "prototypes", "temperature", "unknown_threshold", "smoothing", "placement", "channels")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from mujo_edge.manifest import read_manifest
+from mujo_edge.bundle.manifest import read_manifest
 
 B = schema.BuiltinOperator
 Change = Callable[[Any], None]

@@ -14,8 +14,8 @@ from sklearn.metrics import f1_score, roc_auc_score
 from torch.nn.functional import normalize
 
 from mujo_edge.bundle import normalise
+from mujo_edge.bundle.manifest import Label, LabelSet, Smoothing
 from mujo_edge.core import F32
-from mujo_edge.manifest import Label, LabelSet, Smoothing
 from mujo_edge.recognizer import Smoother
 from mujo_edge.signal import InputSpec, prepare
 from training.corpora import WindowSet

@@ -15,7 +15,7 @@ import numpy as np
 import typer
 
 from mujo_edge.core import CHANNELS, Chunk, DataError, MujoError, StreamInfo, UsageError
-from mujo_edge.sinks.recording import SessionWriter
+from mujo_edge.recordings.writer import SessionWriter
 from training.corpora import registry
 from training.corpora.base import Recording
 

@@ -16,9 +16,7 @@ import torch
 import typer
 
 from mujo_edge.bundle import LEAST_SNR_DB, compare, normalise, verify
-from mujo_edge.core import F32, DataError, UsageError
-from mujo_edge.files import written_aside
-from mujo_edge.manifest import (
+from mujo_edge.bundle.manifest import (
     Label,
     LabelSet,
     LoweredFile,
@@ -30,9 +28,11 @@ from mujo_edge.manifest import (
     read_manifest,
     write_manifest,
 )
+from mujo_edge.bundle.vocabulary import Name, Vocabulary, write_vocabulary
+from mujo_edge.core import F32, DataError, UsageError
+from mujo_edge.files import written_aside
 from mujo_edge.runtimes import open_model
 from mujo_edge.signal import InputSpec, prepare
-from mujo_edge.vocabulary import Name, Vocabulary, write_vocabulary
 from training.command import run
 from training.equalise import equalise
 from training.lower import BACKENDS, left_out

@@ -22,9 +22,9 @@ from sklearn.metrics import f1_score
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from mujo_edge.bundle.vocabulary import Name, Vocabulary, key
 from mujo_edge.core import F32, DataError
 from mujo_edge.signal import InputSpec
-from mujo_edge.vocabulary import Name, Vocabulary, key
 from training.calibrate import FALSE_UNKNOWN, embed, likelihood, stack
 from training.command import run
 from training.data import Data, load_data

@@ -25,11 +25,11 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
 from mujo_edge.bundle import ModelBundle
+from mujo_edge.bundle.manifest import Manifest
 from mujo_edge.core import UNKNOWN, DataError, UsageError
-from mujo_edge.manifest import Manifest
 from mujo_edge.recognizer import Recognizer
+from mujo_edge.recordings.reader import open_recording
 from mujo_edge.signal import InputSpec
-from mujo_edge.sources.recording import open_recording
 from mujo_edge.sources.replay import shipped_recording
 from training.calibrate import calibrate, embed, stack
 from training.clips import ClipPool, make_clip_pool

@@ -20,7 +20,7 @@
  *       size_t size = mujo_batch_add(&batch, counts, mujo_tick(micros()), packet);
  *       if (size) write(frame, mujo_cobs_encode(packet, size, frame));
  *
- * firmware_bridge/packet.py is its Python twin; both are tested against the same bytes.
+ * firmware_bridge/protocol/packet.py is its Python twin; both are tested against the same bytes.
  */
 #ifndef MUJO_PACKET_H
 #define MUJO_PACKET_H
@@ -228,7 +228,7 @@ MUJO_API uint8_t mujo_samples_per_notification(uint16_t mtu, uint8_t channels) {
     return (uint8_t)(samples > MUJO_MAX_SAMPLES ? MUJO_MAX_SAMPLES : samples);
 }
 
-/* ---- Labels of a board that recognises by itself; see firmware_bridge/labels.py for the bytes ---- */
+/* ---- Labels of a board that recognises by itself; see firmware_bridge/protocol/predictions.py for the bytes ---- */
 
 #define MUJO_LABEL_VERSION 6
 #define MUJO_NAMES_VERSION 7

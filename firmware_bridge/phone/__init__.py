@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from firmware_bridge.phone.browser import Browser, Hello
+from firmware_bridge.phone.json_fields import listed
 from firmware_bridge.phone.layout import Layout
 from firmware_bridge.phone.phyphox import Phyphox
 from firmware_bridge.phone.sensor_logger import SensorLogger
 from firmware_bridge.phone.sensorserver import SensorServer
-from firmware_bridge.phone.text import listed
 from firmware_bridge.stream import CodecError, Decoder
 
 

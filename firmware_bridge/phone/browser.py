@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from firmware_bridge.phone.text import parse
+from firmware_bridge.phone.json_fields import parse
 from firmware_bridge.stream import ACC, DEG, IMU, CodecError, Format, Packet, PayloadDecoder
 
 VERSION = 1

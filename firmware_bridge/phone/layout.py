@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from firmware_bridge.merge import Merger
-from firmware_bridge.phone.text import number
+from firmware_bridge.phone.json_fields import number
 from firmware_bridge.stream import ACC, F32, F64, IMU, CodecError, Format, Packet
 
 

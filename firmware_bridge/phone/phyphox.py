@@ -21,8 +21,8 @@ from urllib.parse import quote
 
 import numpy as np
 
+from firmware_bridge.phone.json_fields import listed, number, parse
 from firmware_bridge.phone.layout import Joiner, Layout, choose
-from firmware_bridge.phone.text import listed, number, parse
 from firmware_bridge.stream import F64, CodecError, Packet, PayloadDecoder
 
 MAX_BODY = 4 << 20

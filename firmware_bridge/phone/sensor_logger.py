@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
+from firmware_bridge.phone.json_fields import XYZ, listed, number, parse, triple
 from firmware_bridge.phone.layout import Joiner, Layout, choose
-from firmware_bridge.phone.text import XYZ, listed, number, parse, triple
 from firmware_bridge.stream import F64, CodecError, G, Packet, PayloadDecoder
 
 MAX_MESSAGE = 2 << 20

@@ -19,8 +19,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import numpy as np
 
+from firmware_bridge.phone.json_fields import listed, number, parse
 from firmware_bridge.phone.layout import Joiner, Layout, choose
-from firmware_bridge.phone.text import listed, number, parse
 from firmware_bridge.stream import CodecError, Packet, PayloadDecoder
 
 SENSOR = "android.sensor."

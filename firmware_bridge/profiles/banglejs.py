@@ -33,7 +33,6 @@ from zlib import crc32
 
 import numpy as np
 
-from firmware_bridge.framing import Splitter
 from firmware_bridge.profiles import microbit
 from firmware_bridge.profiles.base import (
     Advert,
@@ -47,6 +46,7 @@ from firmware_bridge.profiles.base import (
     Write,
     nearest_rate,
 )
+from firmware_bridge.protocol.framing import Splitter
 from firmware_bridge.stream import ACC, CodecError, Format, G, Packet, PayloadDecoder, axes
 
 BASE = "-b5a3-f393-e0a9-e50e24dcca9e"

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from firmware_bridge.plausible import plausible
 from firmware_bridge.profiles.base import Advert, Profile, Read, Request, Script, Subscribe, Write, nearest_rate
+from firmware_bridge.profiles.timestamp_filter import plausible
 from firmware_bridge.stream import DEG, IMU, CodecError, Format, Packet, PayloadDecoder
 
 BASE = "-4947-11e9-8646-d663bd873d93"

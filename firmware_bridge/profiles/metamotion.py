@@ -24,7 +24,6 @@ from collections.abc import Generator
 
 import numpy as np
 
-from firmware_bridge.plausible import plausible
 from firmware_bridge.profiles.base import (
     Advert,
     Expect,
@@ -36,6 +35,7 @@ from firmware_bridge.profiles.base import (
     Write,
     nearest_rate,
 )
+from firmware_bridge.profiles.timestamp_filter import plausible
 from firmware_bridge.stream import ACC, DEG, IMU, CodecError, Format, G, Packet, PayloadDecoder
 
 BASE = "-85cb-9195-d9dd-464cfbbae75a"

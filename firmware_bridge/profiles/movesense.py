@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from firmware_bridge.plausible import plausible
 from firmware_bridge.profiles.base import Advert, Expect, Profile, Request, Script, Subscribe, Write, nearest_rate
+from firmware_bridge.profiles.timestamp_filter import plausible
 from firmware_bridge.stream import DEG, F32, IMU, CodecError, Format, G, Packet, PayloadDecoder
 
 BASE = "-7185-4d5d-b431-630e7050e8f0"

@@ -1,7 +1,7 @@
 """mujo-edge's own service: what our firmware offers over Bluetooth (`firmware/mujo_packet.h` and the sketches).
 
     service  096b0001-6fd0-408f-8523-f279d89c073f, in the advertisement
-    data     096b0002-...   notify: exactly one packet of `firmware_bridge.packet` a notification
+    data     096b0002-...   notify: exactly one packet of `firmware_bridge.protocol.packet` a notification
     config   096b0003-...   read: what the sensor is and does; write: the rate that is wanted
 
 Config as it is read, little endian, at most 19 bytes, so that it fits the smallest ATT MTU:
@@ -30,8 +30,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from firmware_bridge import packet
 from firmware_bridge.profiles.base import Advert, Profile, Read, Request, Script, Subscribe, Write, nearest_rate
+from firmware_bridge.protocol import packet
 from firmware_bridge.stream import IMU, CodecError, Packet, PayloadDecoder
 
 SERVICE, DATA, CONFIG = (f"096b000{n}-6fd0-408f-8523-f279d89c073f" for n in (1, 2, 3))

@@ -21,7 +21,6 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import replace
 
 from firmware_bridge.merge import Merger
-from firmware_bridge.plausible import Plausible, plausible
 from firmware_bridge.profiles.base import (
     Advert,
     Expect,
@@ -35,6 +34,7 @@ from firmware_bridge.profiles.base import (
     nearest_rate,
 )
 from firmware_bridge.profiles.polar_frames import ACC, GYRO, Stamps, decode
+from firmware_bridge.profiles.timestamp_filter import Plausible, plausible
 from firmware_bridge.stream import ACC as ACC_CHANNELS
 from firmware_bridge.stream import IMU, CodecError, Format, Packet, PayloadDecoder
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from firmware_bridge import labels
+from firmware_bridge.protocol import predictions as labels
 from firmware_bridge.serial.lines import Columns, LineDecoder
 from firmware_bridge.serial.packets import PacketDecoder
 from firmware_bridge.serial.witmotion import WitMotionDecoder

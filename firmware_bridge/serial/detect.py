@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firmware_bridge import labels, packet
-from firmware_bridge.framing import Splitter, cobs_decode
+from firmware_bridge.protocol import packet
+from firmware_bridge.protocol import predictions as labels
+from firmware_bridge.protocol.framing import Splitter, cobs_decode
 from firmware_bridge.serial import witmotion
 from firmware_bridge.serial.lines import cells, failure, numbers
 from firmware_bridge.serial.witmotion import Frames

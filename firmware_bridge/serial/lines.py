@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from firmware_bridge.framing import Splitter
+from firmware_bridge.protocol.framing import Splitter
 from firmware_bridge.stream import ACC, IMU, CodecError, Format, Packet
 
 START, STOP = b"AT+STARTDATAFWD\r\n", b"AT+STOPDATAFWD\r\n"

@@ -1,11 +1,12 @@
-"""Our own packets on a serial line: a COBS frame each, ended by a zero byte (`firmware_bridge.packet`)."""
+"""Our own packets on a serial line: a COBS frame each, ended by a zero byte (`firmware_bridge.protocol.packet`)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from firmware_bridge import labels, packet
-from firmware_bridge.framing import Splitter, cobs_decode
+from firmware_bridge.protocol import packet
+from firmware_bridge.protocol import predictions as labels
+from firmware_bridge.protocol.framing import Splitter, cobs_decode
 from firmware_bridge.stream import CodecError, Format, Names, Packet
 
 

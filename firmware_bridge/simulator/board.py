@@ -20,9 +20,9 @@ from typing import Annotated, Self
 import numpy as np
 import typer
 
-from firmware_bridge import packet
-from firmware_bridge.framing import cobs_encode
 from firmware_bridge.profiles.witmotion import UNIT as WIT_UNIT
+from firmware_bridge.protocol import packet
+from firmware_bridge.protocol.framing import cobs_encode
 from firmware_bridge.serial.lines import START, STOP
 from firmware_bridge.serial.witmotion import ACCELERATION, ANGULAR_RATE, HEAD
 from firmware_bridge.simulator.faults import Fault, in_time, parse

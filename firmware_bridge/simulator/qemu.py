@@ -26,8 +26,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from firmware_bridge import packet
-from firmware_bridge.framing import cobs_encode
+from firmware_bridge.protocol import packet
+from firmware_bridge.protocol.framing import cobs_encode
 from firmware_bridge.simulator.motion import named
 from firmware_bridge.simulator.wearable import Motion
 

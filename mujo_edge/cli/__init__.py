@@ -11,17 +11,17 @@ from typing import Annotated
 import typer
 
 from mujo_edge import __version__
-from mujo_edge.cli import bundle, devices, export, serve, stream
+from mujo_edge.cli import benchmark, devices, doctor, export, models, serve, stream
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(stream.stream)
 app.command()(stream.record)
 app.command()(devices.devices)
-app.command()(bundle.benchmark)
+app.command()(benchmark.benchmark)
 app.command()(export.export)
 app.command()(serve.serve)
-app.add_typer(bundle.models, name="models")
-app.command()(bundle.doctor)
+app.add_typer(models.models, name="models")
+app.command()(doctor.doctor)
 
 
 def _version(asked: bool) -> None:

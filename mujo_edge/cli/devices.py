@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from mujo_edge.sources.scan import Found
+    from mujo_edge.sources.ble.scan import Found
 
 SCHEMA_VERSION = 1
 
@@ -25,7 +25,7 @@ def devices(
 
     from mujo_edge.core import DeviceError
     from mujo_edge.doctor import serial_ports
-    from mujo_edge.sources.scan import scan
+    from mujo_edge.sources.ble.scan import scan
 
     found: list[Found] = []
     failure: DeviceError | None = None

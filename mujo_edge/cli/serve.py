@@ -37,9 +37,9 @@ def serve(
         raise UsageError("--certificate and --key go together: give both")
     for module in ("aiohttp", "segno", "trustme"):
         require_extra(module, "phone")
+    from mujo_edge.export.web.server import WebServer, own_certificate
+    from mujo_edge.export.web.server import serve as run
     from mujo_edge.sources.phone.server import reachable
-    from mujo_edge.webserver import WebServer, own_certificate
-    from mujo_edge.webserver import serve as run
 
     if host is not None:
         reachable(host)  # told before anything is exported

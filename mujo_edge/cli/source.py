@@ -12,7 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from mujo_edge.core import Source
-    from mujo_edge.sources.scan import Found
+    from mujo_edge.sources.ble.scan import Found
 
 SOURCE = "Source"
 

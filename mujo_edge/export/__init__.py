@@ -27,10 +27,10 @@ from typing import Any
 
 from mujo_edge import __version__
 from mujo_edge.bundle import ModelBundle, verify
+from mujo_edge.bundle.manifest import LabelSet, Manifest, read_manifest
 from mujo_edge.core import DataError, UsageError
 from mujo_edge.export import golden
 from mujo_edge.files import sha256, written_aside
-from mujo_edge.manifest import LabelSet, Manifest, read_manifest
 from mujo_edge.signal import InputSpec
 
 TARGETS = ("web", "android", "ios", "mcu")

@@ -22,12 +22,11 @@ from pathlib import Path
 import numpy as np
 
 from mujo_edge.bundle import ModelBundle
-from mujo_edge.clock import Gap
-from mujo_edge.core import CHANNELS, F32, F64, Chunk, Prediction, StreamInfo, Window
-from mujo_edge.manifest import LabelSet, Smoothing
+from mujo_edge.bundle.manifest import LabelSet, Smoothing
+from mujo_edge.core import CHANNELS, F32, F64, Chunk, Gap, Prediction, StreamInfo, Window
 from mujo_edge.recognizer import Recognizer
+from mujo_edge.recordings.reader import open_recording
 from mujo_edge.signal import channels_first, interpolate, prepare
-from mujo_edge.sources.recording import open_recording
 from mujo_edge.sources.replay import shipped_recording
 
 COLUMNS = {"a": "m_s2", "g": "rad_s"}

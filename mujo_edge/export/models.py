@@ -28,7 +28,7 @@ USE = {
 def ship(job: Job, formats: Collection[str]) -> tuple[Model, ...]:
     """Write `FLOAT_IO`, checked by `check`, and what the bundle has in `formats` but fp32 -> the files.
 
-    A format is the runtime of a model file, or the backend that one was lowered for, see `mujo_edge.manifest`.
+    A format is the runtime of a model file, or the backend that one was lowered for, see `mujo_edge.bundle.manifest`.
 
     Raises:
         DataError: the bundle has no int8 .tflite, or one that does not give the golden embeddings.

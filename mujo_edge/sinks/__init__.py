@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from mujo_edge.clock import Gap
-from mujo_edge.core import Chunk, Prediction, StreamInfo, StreamStats
+from mujo_edge.core import Chunk, Gap, Prediction, StreamInfo, StreamStats
 
 STAGES = ("queue", "preprocess", "inference", "total")
 """Stages of the live path whose latency is measured, in order; the fields of `Latency` without "_ms"."""

@@ -9,8 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from mujo_edge.clock import Gap
-from mujo_edge.core import Prediction
+from mujo_edge.core import Gap, Prediction
 from mujo_edge.sinks import STAGES, Session, Summary, Update
 
 

@@ -13,8 +13,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 
-from mujo_edge.clock import Gap
-from mujo_edge.core import UNKNOWN, Prediction
+from mujo_edge.core import UNKNOWN, Gap, Prediction
 from mujo_edge.sinks import STAGES, Session, Summary, Tally, Update
 
 SPAN_S = 30.0

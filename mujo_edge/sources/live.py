@@ -15,9 +15,8 @@ from time import monotonic
 import numpy as np
 
 from firmware_bridge.stream import Decoder, Format, Packet
-from mujo_edge.clock import Gap
-from mujo_edge.core import F32, F64, Chunk, DeviceError, Kind, Latency, Prediction, Raw, StreamInfo
-from mujo_edge.timebase import Timebase
+from mujo_edge.core import F32, F64, Chunk, DeviceError, Gap, Kind, Latency, Prediction, Raw, StreamInfo
+from mujo_edge.sources.timebase import Timebase
 
 LIMIT, LIMIT_BYTES = 1 << 15, 1 << 26
 """Payloads that may wait to be decoded, and what they may hold in all: over a minute of the fastest device."""

@@ -17,7 +17,7 @@ from firmware_bridge.profiles.base import Advert, Request, rehearse
 from firmware_bridge.serial import Dialect
 from firmware_bridge.stream import CodecError, Decoder
 from mujo_edge.core import Chunk, DataError, DeviceError, Raw, StreamInfo, UsageError
-from mujo_edge.sources import session
+from mujo_edge.recordings import session
 from mujo_edge.sources.live import LIMIT, Assembler, stream_info
 from mujo_edge.sources.replay import LONGEST_WAIT_S
 

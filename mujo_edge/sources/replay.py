@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 
 from mujo_edge.core import Chunk, DataError, StreamInfo, UsageError
-from mujo_edge.sources.recording import Recording, open_recording
+from mujo_edge.recordings.reader import Recording, open_recording
 
 CHUNK_S = 0.1
 """Device time in one chunk when played at a speed: about what a watch puts into one notification."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.bridge_time import Drift, Repair, Trouble, drift_table, link, repair, repair_table
+from benchmarks.bridge.time import Drift, Repair, Trouble, drift_table, link, repair, repair_table
 
 
 def test_nothing_arrives_early_or_out_of_order_or_in_a_stall() -> None:

@@ -13,16 +13,18 @@ from ai_edge_litert import schema_py_generated as schema
 from click.testing import Result as Ended
 from typer.testing import CliRunner
 
-from benchmarks import chromium, conformance, conformance_c, conformance_python
-from benchmarks.conformance import Bench, damaged, plan, shipped
-from benchmarks.conformance_rows import REFERENCE, File, Row, broken
-from benchmarks.conformance_table import result
-from benchmarks.conformance_windows import Windows, windows
+from benchmarks import chromium, conformance
+from benchmarks.conformance import c as conformance_c
+from benchmarks.conformance import python as conformance_python
+from benchmarks.conformance.__main__ import Bench, damaged, plan, shipped
+from benchmarks.conformance.rows import REFERENCE, File, Row, broken
+from benchmarks.conformance.table import result
+from benchmarks.conformance.windows import Windows, windows
 from mujo_edge import export
 from mujo_edge.bundle import ModelBundle
+from mujo_edge.bundle.manifest import read_manifest
 from mujo_edge.core import DataError, MissingExtraError
 from mujo_edge.export import golden
-from mujo_edge.manifest import read_manifest
 
 FLOAT_IO = "student_int8_float_io.tflite"
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from benchmarks import conformance
-from benchmarks.conformance_rows import Cost, Latency, Row, broken, compared
-from benchmarks.conformance_table import Result, accuracy, cost, markdown, percent, result, write_page
-from benchmarks.conformance_windows import Agreement, Windows, windows
-from mujo_edge.manifest import Label, LabelSet, Parity, Smoothing, read_manifest
+from benchmarks.conformance.rows import Cost, Latency, Row, broken, compared
+from benchmarks.conformance.table import Result, accuracy, cost, markdown, percent, result, write_page
+from benchmarks.conformance.windows import Agreement, Windows, windows
+from mujo_edge.bundle.manifest import Label, LabelSet, Parity, Smoothing, read_manifest
 
 
 def two_classes(y: list[list[float]]) -> Windows:

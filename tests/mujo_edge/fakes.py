@@ -12,11 +12,11 @@ from typing import Self
 import numpy as np
 
 from mujo_edge.bundle import ModelBundle
+from mujo_edge.bundle.manifest import Label, LabelSet, Manifest, Smoothing, label_set_table, write_manifest
+from mujo_edge.bundle.vocabulary import TEXT_DIM, Name, Vocabulary, write_vocabulary
 from mujo_edge.core import CHANNELS, F32, STANDARD_GRAVITY, Chunk, MujoError, Prediction, StreamInfo
-from mujo_edge.manifest import Label, LabelSet, Manifest, Smoothing, label_set_table, write_manifest
 from mujo_edge.signal import InputSpec
 from mujo_edge.sinks import Session, Summary, Update
-from mujo_edge.vocabulary import TEXT_DIM, Name, Vocabulary, write_vocabulary
 
 SPEC = InputSpec()
 AXES = ("x up", "y up", "z up")

@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mujo_edge.clock import Gap
-from mujo_edge.core import CHANNELS, UNKNOWN, Chunk, DataError, Prediction, StreamInfo, UsageError
-from mujo_edge.manifest import Smoothing
+from mujo_edge.bundle.manifest import Smoothing
+from mujo_edge.core import CHANNELS, UNKNOWN, Chunk, DataError, Gap, Prediction, StreamInfo, UsageError
 from mujo_edge.recognizer import Recognizer, Smoother
 
 

@@ -10,8 +10,7 @@ from fakes import INFO, SPEC, chunked, motion
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mujo_edge.clock import Gap
-from mujo_edge.core import Chunk, StreamInfo, Window
+from mujo_edge.core import Chunk, Gap, StreamInfo, Window
 from mujo_edge.signal import resample, segment_windows
 from mujo_edge.windowing import Framer, Truth
 

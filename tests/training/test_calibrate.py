@@ -11,7 +11,7 @@ from generated_motion import CLASSES
 from motion_corpus import motion_set
 
 from mujo_edge.bundle import normalise
-from mujo_edge.manifest import Label, LabelSet, Smoothing
+from mujo_edge.bundle.manifest import Label, LabelSet, Smoothing
 from mujo_edge.signal import InputSpec
 from training.calibrate import (
     FALSE_UNKNOWN,

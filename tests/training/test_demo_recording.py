@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from mujo_edge.sources.recording import open_recording
+from mujo_edge.recordings.reader import open_recording
 from mujo_edge.sources.replay import shipped_recording
 from training import demo_recording
 from training.corpora import registry

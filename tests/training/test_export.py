@@ -19,8 +19,8 @@ from self_description import constants_are_those_of, json_is_that_of
 import training.export
 import training.lower
 from mujo_edge.bundle import ModelBundle
+from mujo_edge.bundle.manifest import Parity, read_manifest
 from mujo_edge.core import DataError, UsageError
-from mujo_edge.manifest import Parity, read_manifest
 from mujo_edge.runtimes import open_model
 from training.export import check_small, export_bundle, gated, load_checkpoint, save_checkpoint
 from training.quantize import quantize_litert

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from mujo_edge.bundle.manifest import read_manifest
+from mujo_edge.bundle.vocabulary import Vocabulary, key
 from mujo_edge.core import DataError
-from mujo_edge.manifest import read_manifest
 from mujo_edge.signal import InputSpec
-from mujo_edge.vocabulary import Vocabulary, key
 from training import names as module
 from training.calibrate import FALSE_UNKNOWN, likelihood, text_prototypes
 from training.data import Data
@@ -113,7 +113,7 @@ def test_prototypes_are_those_of_the_label_sets(teacher: JointModel, vocabulary:
 
 
 def test_other_words_are_none_of_the_prompts(vocabulary: Labels, few: Path) -> None:
-    from mujo_edge.vocabulary import Name
+    from mujo_edge.bundle.vocabulary import Name
 
     assert first_unseen(Name("run", ("running", "jog")), ("Running!",)) == "jog"
     assert first_unseen(Name("run", ("running",)), ("running",)) == "run"

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mujo_edge.manifest import Label
+from mujo_edge.bundle.manifest import Label
 from mujo_edge.runtimes import open_model
 from mujo_edge.signal import prepare
 from training.equalise import equalise

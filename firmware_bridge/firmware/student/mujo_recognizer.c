@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-/* mujo_edge/clock.py and mujo_edge/signal.py */
+/* mujo_edge/gaps.py and mujo_edge/signal.py */
 #define LATEST_US 10000000000000000 /* no clock counts further: the year 2286 */
 #define MIN_STEP_US 100
 #define SNAP_US 20 /* a time this close to a multiple of the source's interval is that multiple */
@@ -118,7 +118,7 @@ static uint8_t likeliest(const float *p, uint8_t classes) {
     return best;
 }
 
-/* ---- prototypes: mujo_edge/manifest.py, LabelSet.probabilities ---- */
+/* ---- prototypes: mujo_edge/bundle/manifest.py, LabelSet.probabilities ---- */
 
 void mujo_judge(mujo *m, const float *embedding, mujo_event *event) {
     const mujo_label_set *labels = m->labels;
@@ -310,7 +310,7 @@ static int64_t position(mujo *m) {
     return (u > whole ? u - whole : whole - u) <= (int64_t)SNAP_US * m->rate_mhz ? whole : u;
 }
 
-/* ---- the device's clock: mujo_edge/clock.py, DeviceClock ---- */
+/* ---- the device's clock: mujo_edge/gaps.py, DeviceClock ---- */
 
 /* What follows is not continuous with the samples so far. */
 static void restart(mujo *m) {

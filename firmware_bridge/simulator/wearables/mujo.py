@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from firmware_bridge import packet
 from firmware_bridge.profiles import mujo
+from firmware_bridge.protocol import packet
 from firmware_bridge.simulator.wearable import AttributeRefusedError, Characteristic, Service, Wearable
 from firmware_bridge.stream import F32, F64
 

@@ -10,10 +10,10 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from mujo_edge.bundle.manifest import LabelSet, LoweredFile, Manifest
 from mujo_edge.export import Job, Model, Written
 from mujo_edge.export.mcu import labels, network
 from mujo_edge.export.mcu.sizes import measure
-from mujo_edge.manifest import LabelSet, LoweredFile, Manifest
 
 STUDENT = ("mujo_network.h", "mujo_network.c", "mujo_recognizer.h", "mujo_recognizer.c")
 BESIDE = ("Makefile", "selftest.c", "size.c")

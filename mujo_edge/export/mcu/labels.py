@@ -12,8 +12,8 @@ from textwrap import wrap
 
 import numpy as np
 
+from mujo_edge.bundle.manifest import LabelSet, Manifest
 from mujo_edge.core import DataError
-from mujo_edge.manifest import LabelSet, Manifest
 
 MOST = 255
 """Labels of a set with "unknown", and windows that vote: they are counted in a byte."""

@@ -19,8 +19,8 @@ from firmware_bridge.simulator.student import Int8
 from mujo_edge.bundle import ModelBundle
 from mujo_edge.export.mcu import network
 from mujo_edge.export.mcu.layers import Signal
+from mujo_edge.recordings.reader import open_recording
 from mujo_edge.signal import prepare
-from mujo_edge.sources.recording import open_recording
 from mujo_edge.sources.replay import shipped_recording
 
 HOP = 7

@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 
 from mujo_edge.bundle import ModelBundle
-from mujo_edge.clock import Gap
-from mujo_edge.core import CHANNELS, F32, F64, Chunk, StreamInfo
+from mujo_edge.bundle.manifest import LabelSet, Smoothing, read_manifest
+from mujo_edge.core import CHANNELS, F32, F64, Chunk, Gap, StreamInfo
 from mujo_edge.export.mcu import write_sources
-from mujo_edge.manifest import LabelSet, Smoothing, read_manifest
 from mujo_edge.recognizer import Recognizer, Smoother
-from mujo_edge.sources.recording import open_recording
+from mujo_edge.recordings.reader import open_recording
 from mujo_edge.sources.replay import shipped_recording
 
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Wdouble-promotion", "-Werror"]

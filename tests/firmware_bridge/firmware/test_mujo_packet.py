@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import firmware_bridge
-from firmware_bridge import labels, packet
-from firmware_bridge.framing import cobs_decode, cobs_encode
+from firmware_bridge.protocol import packet
+from firmware_bridge.protocol import predictions as labels
+from firmware_bridge.protocol.framing import cobs_decode, cobs_encode
 from firmware_bridge.stream import DEG, CodecError, G, Names, Told
 
 FIRMWARE = Path(firmware_bridge.__file__).parent / "firmware"

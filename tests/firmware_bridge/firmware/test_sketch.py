@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 import firmware_bridge
-from firmware_bridge import packet
-from firmware_bridge.framing import cobs_decode
 from firmware_bridge.profiles.mujo import Config
+from firmware_bridge.protocol import packet
+from firmware_bridge.protocol.framing import cobs_decode
 from firmware_bridge.stream import DEG, G, Packet
 
 FIRMWARE = Path(firmware_bridge.__file__).parent / "firmware"

@@ -7,10 +7,10 @@ import pytest
 from fuzz import damaged, survives
 from hypothesis import given, settings
 
-from firmware_bridge.packet import TICK_BITS, TICK_HZ, encode
 from firmware_bridge.profiles import mujo, recognise
 from firmware_bridge.profiles.base import Read, Request, Subscribe, Write, rehearse
 from firmware_bridge.profiles.mujo import Config
+from firmware_bridge.protocol.packet import TICK_BITS, TICK_HZ, encode
 from firmware_bridge.simulator.conversation import advert, converse, listen, samples
 from firmware_bridge.simulator.motion import rest, sine
 from firmware_bridge.simulator.wearables.mujo import Mujo

@@ -11,8 +11,8 @@ from fuzz import splits_alike, survives
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware_bridge import packet
-from firmware_bridge.framing import MAX_FRAME, cobs_encode
+from firmware_bridge.protocol import packet
+from firmware_bridge.protocol.framing import MAX_FRAME, cobs_encode
 from firmware_bridge.serial.packets import PacketDecoder
 from firmware_bridge.serial.witmotion import WitMotionDecoder
 from firmware_bridge.stream import ACC, IMU, G

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import serial
 
-from firmware_bridge import packet
-from firmware_bridge.framing import Splitter, cobs_decode
+from firmware_bridge.protocol import packet
+from firmware_bridge.protocol.framing import Splitter, cobs_decode
 from firmware_bridge.simulator import qemu
 from firmware_bridge.simulator.motion import recording, rest, sine
 from firmware_bridge.simulator.wearable import Motion

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from firmware_bridge import packet
+from firmware_bridge.protocol import packet
 from firmware_bridge.simulator import qemu
 from firmware_bridge.simulator.motion import recording, rest
 from mujo_edge.bundle import ModelBundle

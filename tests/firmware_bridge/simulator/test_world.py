@@ -18,9 +18,9 @@ from bleak.exc import (
     BleakGATTProtocolError,
 )
 
-from firmware_bridge import packet
 from firmware_bridge.profiles import PROFILES, mujo, recognise, witmotion
 from firmware_bridge.profiles.base import Advert
+from firmware_bridge.protocol import packet
 from firmware_bridge.simulator.bluez import adapter
 from firmware_bridge.simulator.faults import script
 from firmware_bridge.simulator.motion import rest

@@ -18,7 +18,7 @@ from syrupy.assertion import SnapshotAssertion
 from firmware_bridge.profiles import witmotion
 from firmware_bridge.profiles.base import Advert
 from mujo_edge.cli.devices import _tables
-from mujo_edge.sources.scan import Found
+from mujo_edge.sources.ble.scan import Found
 
 __all__ = ["bluetooth"]
 

@@ -19,8 +19,8 @@ import pytest
 from fakes import AXES, motion, write_bundle
 from syrupy.assertion import SnapshotAssertion
 
-from mujo_edge.manifest import shipped_bundles
-from mujo_edge.sources.recording import open_recording
+from mujo_edge.bundle.manifest import shipped_bundles
+from mujo_edge.recordings.reader import open_recording
 
 ROOT = Path(__file__).parents[3]
 HEADER = "t_s,ax_m_s2,ay_m_s2,az_m_s2,gx_rad_s,gy_rad_s,gz_rad_s,label"

@@ -16,8 +16,8 @@ import pytest
 from java_reference import JAVA, compiled, java, with_probe
 
 from mujo_edge.bundle import ModelBundle
+from mujo_edge.bundle.manifest import Label
 from mujo_edge.export import Job, android, contract, export, golden, write
-from mujo_edge.manifest import Label
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mujo_edge.bundle.manifest import SHIPPED, read_manifest, write_manifest
 from mujo_edge.core import DataError, UsageError
 from mujo_edge.export import CONTRACT, SUMS, export
 from mujo_edge.files import sha256, written_aside
-from mujo_edge.manifest import SHIPPED, read_manifest, write_manifest
 
 
 def bundle_like(tmp_path: Path) -> Path:

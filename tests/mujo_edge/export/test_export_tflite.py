@@ -20,10 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mujo_edge.bundle import ModelBundle
+from mujo_edge.bundle.manifest import read_manifest
 from mujo_edge.core import F32, DataError
 from mujo_edge.export import Job, contract
 from mujo_edge.export.tflite import described, embedded, float_io
-from mujo_edge.manifest import read_manifest
 from mujo_edge.runtimes import open_model
 from mujo_edge.signal import prepare
 

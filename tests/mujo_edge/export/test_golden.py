@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from mujo_edge.bundle import ModelBundle
-from mujo_edge.clock import Gap
-from mujo_edge.core import Chunk, Prediction
+from mujo_edge.core import Chunk, Gap, Prediction
 from mujo_edge.export import golden
 from mujo_edge.recognizer import Recognizer
-from mujo_edge.sources.recording import open_recording
+from mujo_edge.recordings.reader import open_recording
 
 
 @pytest.fixture(scope="module")

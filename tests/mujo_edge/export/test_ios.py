@@ -11,10 +11,11 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from mujo_edge import clock, windowing
+from mujo_edge import gaps as clock
+from mujo_edge import windowing
+from mujo_edge.bundle.manifest import Smoothing
 from mujo_edge.core import STANDARD_GRAVITY, UNKNOWN
 from mujo_edge.export import CONTRACT_SCHEMA, android, export
-from mujo_edge.manifest import Smoothing
 from mujo_edge.signal import Resampler
 
 

@@ -11,10 +11,9 @@ import pytest
 from java_reference import JAVA, java, with_probe
 
 from mujo_edge.bundle import ModelBundle
-from mujo_edge.clock import Gap
-from mujo_edge.core import CHANNELS, F32, F64, Chunk, StreamInfo
+from mujo_edge.bundle.manifest import Smoothing
+from mujo_edge.core import CHANNELS, F32, F64, Chunk, Gap, StreamInfo
 from mujo_edge.export import Job, android, contract, golden
-from mujo_edge.manifest import Smoothing
 from mujo_edge.recognizer import Recognizer
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from firmware_bridge import labels as wire
-from firmware_bridge.framing import cobs_decode
-from firmware_bridge.labels import Gatherer
+from firmware_bridge.protocol import predictions as wire
+from firmware_bridge.protocol.framing import cobs_decode
+from firmware_bridge.protocol.predictions import Gatherer
+from mujo_edge.bundle.manifest import Label, Manifest, Smoothing, read_manifest
 from mujo_edge.core import DataError
 from mujo_edge.export import SUMS, export
 from mujo_edge.export.mcu import labels, sizes
-from mujo_edge.manifest import Label, Manifest, Smoothing, read_manifest
 
 STUBS = Path(__file__).parents[2] / "firmware_bridge" / "firmware" / "stubs"
 FLASH, RAM = 80_000, 24_000

@@ -15,13 +15,12 @@ from web_pages import opened, recorded
 
 from benchmarks import chromium
 from mujo_edge.bundle import ModelBundle
-from mujo_edge.clock import Gap
-from mujo_edge.core import CHANNELS, F32, F64, Chunk, Prediction, StreamInfo
+from mujo_edge.core import CHANNELS, F32, F64, Chunk, Gap, Prediction, StreamInfo
 from mujo_edge.export import SUMS
 from mujo_edge.files import sha256
 from mujo_edge.recognizer import Recognizer
+from mujo_edge.recordings.reader import open_recording
 from mujo_edge.signal import interpolate
-from mujo_edge.sources.recording import open_recording
 
 pytestmark = [
     pytest.mark.skipif(chromium.PATH is None, reason="Chromium is not installed"),

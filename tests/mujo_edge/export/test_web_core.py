@@ -19,9 +19,9 @@ from aiohttp import web as http
 
 from benchmarks import chromium
 from mujo_edge.bundle import ModelBundle, normalise
+from mujo_edge.bundle.manifest import Smoothing
 from mujo_edge.core import CHANNELS, F32, F64, MissingExtraError, StreamInfo
 from mujo_edge.export import Job, contract, export, golden, web
-from mujo_edge.manifest import Smoothing
 from mujo_edge.runtimes import open_model
 
 

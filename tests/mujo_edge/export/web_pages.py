@@ -14,9 +14,9 @@ import numpy as np
 from benchmarks import chromium
 from benchmarks.chromium import Tab
 from mujo_edge.core import F32, F64
-from mujo_edge.sources.recording import open_recording
+from mujo_edge.export.web.server import WebServer
+from mujo_edge.recordings.reader import open_recording
 from mujo_edge.sources.replay import shipped_recording
-from mujo_edge.webserver import WebServer
 
 LISTEN = """
 if (!window.heard) document.addEventListener("mujo", ({ detail }) => heard.push({

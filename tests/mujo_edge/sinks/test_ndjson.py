@@ -16,8 +16,7 @@ from fakes import INFO, ListSource, bundle, chunked, motion
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mujo_edge.clock import Gap
-from mujo_edge.core import Latency, Prediction, StreamStats
+from mujo_edge.core import Gap, Latency, Prediction, StreamStats
 from mujo_edge.engine import Engine, run_together
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.sinks import Session, Summary, Tally

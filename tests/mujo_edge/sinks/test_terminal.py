@@ -13,8 +13,7 @@ from fakes import INFO
 from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
-from mujo_edge.clock import Gap
-from mujo_edge.core import UNKNOWN, DataError, Latency, Prediction, StreamInfo, StreamStats
+from mujo_edge.core import UNKNOWN, DataError, Gap, Latency, Prediction, StreamInfo, StreamStats
 from mujo_edge.sinks import Quantiles, Session, Summary, Tally, Update
 from mujo_edge.sinks.screen import Mark, Screen, advance, describe, render
 from mujo_edge.sinks.terminal import PictureSink, TerminalSink

@@ -11,12 +11,12 @@ from typing import Self
 
 import numpy as np
 
-from firmware_bridge.packet import decode
+from firmware_bridge.protocol.packet import decode
 from firmware_bridge.simulator.remote import RemoteWorld
 from firmware_bridge.stream import F32, CodecError
 from mujo_edge.core import Chunk, Raw
 from mujo_edge.sources.ble import BleSource
-from mujo_edge.sources.scan import Found, find
+from mujo_edge.sources.ble.scan import Found, find
 
 PATIENCE_S = 30.0
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from firmware_bridge import packet
-from firmware_bridge.framing import cobs_encode
 from firmware_bridge.phone import browser
 from firmware_bridge.profiles import PROFILES
+from firmware_bridge.protocol import packet
+from firmware_bridge.protocol.framing import cobs_encode
 from firmware_bridge.serial import Dialect
 from firmware_bridge.simulator.conversation import advert, converse
 from firmware_bridge.simulator.motion import sine
 from firmware_bridge.simulator.wearables import WEARABLES
 from mujo_edge.core import Chunk, Raw, StreamInfo
-from mujo_edge.sinks.recording import SessionWriter
+from mujo_edge.recordings.writer import SessionWriter
 from mujo_edge.sources.live import Assembler, stream_info
 from mujo_edge.sources.raw import RawReplay, decoder_of
 

@@ -23,9 +23,8 @@ from firmware_bridge.stream import F32, IMU, Format, G
 from mujo_edge.core import StreamInfo
 from mujo_edge.engine import Engine, run_together
 from mujo_edge.recognizer import Recognizer
-from mujo_edge.sources import scan
-from mujo_edge.sources.ble import BleSource
-from mujo_edge.sources.scan import Found
+from mujo_edge.sources.ble import BleSource, scan
+from mujo_edge.sources.ble.scan import Found
 
 __all__ = ["bluetooth"]
 

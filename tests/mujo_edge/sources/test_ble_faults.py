@@ -11,9 +11,9 @@ from bluetooth import StartWorld, bluetooth
 from listening import PATIENCE_S, Stream, near, numbers
 
 from mujo_edge.core import DeviceError, UsageError
-from mujo_edge.sources import ble, scan
-from mujo_edge.sources.ble import BleSource
-from mujo_edge.sources.scan import Found, find
+from mujo_edge.sources import ble
+from mujo_edge.sources.ble import BleSource, scan
+from mujo_edge.sources.ble.scan import Found, find
 
 __all__ = ["bluetooth"]
 

@@ -26,9 +26,9 @@ from firmware_bridge.profiles.base import (
     rehearse,
 )
 from firmware_bridge.stream import ACC, CodecError, Format, PayloadDecoder
-from mujo_edge.sources import gatt
-from mujo_edge.sources.gatt import Link, LinkError, RefusedError
-from mujo_edge.sources.scan import Found
+from mujo_edge.sources.ble import gatt
+from mujo_edge.sources.ble.gatt import Link, LinkError, RefusedError
+from mujo_edge.sources.ble.scan import Found
 
 CONTROL, DATA = "c0", "da"
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware_bridge import packet
+from firmware_bridge.protocol import packet
 from firmware_bridge.stream import ACC, IMU, Format, Packet, PayloadDecoder
-from mujo_edge.clock import DeviceClock
 from mujo_edge.core import Chunk, DeviceError, Raw
+from mujo_edge.gaps import DeviceClock
 from mujo_edge.sources import live
 from mujo_edge.sources.live import Assembler, Inlet, stream_info
 

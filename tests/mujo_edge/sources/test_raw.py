@@ -11,13 +11,13 @@ import pytest
 from fakes import bundle
 from live_runs import RUNS, board, joined, play, record, wearable
 
-from firmware_bridge import packet
+from firmware_bridge.protocol import packet
 from mujo_edge.core import CHANNELS, Chunk, Source, StreamInfo, UsageError
 from mujo_edge.recognizer import Recognizer
-from mujo_edge.sinks.recording import SessionWriter
-from mujo_edge.sources import session
+from mujo_edge.recordings import session
+from mujo_edge.recordings.reader import open_recording
+from mujo_edge.recordings.writer import SessionWriter
 from mujo_edge.sources.raw import RawReplay
-from mujo_edge.sources.recording import open_recording
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -19,8 +19,8 @@ from live_runs import RUNS, board, joined, play
 
 from firmware_bridge.serial import Dialect
 from mujo_edge.core import CHANNELS, Chunk, DataError, MujoError, Raw, StreamInfo
-from mujo_edge.sinks.recording import SessionWriter
-from mujo_edge.sources import session
+from mujo_edge.recordings import session
+from mujo_edge.recordings.writer import SessionWriter
 from mujo_edge.sources.raw import RawReplay
 
 SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

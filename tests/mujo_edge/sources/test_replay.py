@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mujo_edge.core import CHANNELS, Chunk, DataError, MujoError, Source, StreamInfo, UsageError
-from mujo_edge.sinks.recording import SessionWriter
-from mujo_edge.sources import replay, session
-from mujo_edge.sources.recording import open_recording
+from mujo_edge.recordings import session
+from mujo_edge.recordings.reader import open_recording
+from mujo_edge.recordings.writer import SessionWriter
+from mujo_edge.sources import replay
 from mujo_edge.sources.replay import ReplaySource, shipped_recording, split
 
 INFO = StreamInfo("a watch", CHANNELS, 50.0, placement="wrist", labels="physio-wrist")

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from firmware_bridge.profiles import PROFILES, mujo, witmotion
 from mujo_edge.core import DeviceError, UsageError
-from mujo_edge.sources import scan
-from mujo_edge.sources.scan import Found, adverts, choose, find, found, matching, unavailable
+from mujo_edge.sources.ble import scan
+from mujo_edge.sources.ble.scan import Found, adverts, choose, find, found, matching, unavailable
 
 Heard = tuple[BLEDevice, AdvertisementData]
 

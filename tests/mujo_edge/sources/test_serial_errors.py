@@ -16,9 +16,9 @@ from serial_boards import NAMED, collect, joined, usb
 from firmware_bridge.simulator import motion
 from firmware_bridge.simulator.board import Board, Line
 from mujo_edge.core import DataError, DeviceError, UsageError
-from mujo_edge.sources import port as port_module
 from mujo_edge.sources import serial as source_module
 from mujo_edge.sources.serial import SerialSource
+from mujo_edge.sources.serial import port as port_module
 
 
 @pytest.fixture

@@ -20,22 +20,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from firmware_bridge import labels, packet
-from firmware_bridge.framing import cobs_encode
+from firmware_bridge.protocol import packet
+from firmware_bridge.protocol import predictions as labels
+from firmware_bridge.protocol.framing import cobs_encode
 from firmware_bridge.serial import Dialect
 from firmware_bridge.stream import Names, Told
-from mujo_edge.clock import Gap
-from mujo_edge.core import Chunk, DataError, Prediction, Raw, Source, StreamInfo
+from mujo_edge.core import Chunk, DataError, Gap, Prediction, Raw, Source, StreamInfo
 from mujo_edge.engine import ON_DEVICE, Engine
 from mujo_edge.recognizer import Recognizer
+from mujo_edge.recordings import session
+from mujo_edge.recordings.reader import open_recording
+from mujo_edge.recordings.writer import SessionWriter
 from mujo_edge.sinks.ndjson import NdjsonSink
-from mujo_edge.sinks.recording import SessionWriter
 from mujo_edge.sinks.screen import Screen, advance, render
 from mujo_edge.sinks.terminal import render_board
-from mujo_edge.sources import session
 from mujo_edge.sources.live import Assembler, stream_info
 from mujo_edge.sources.raw import RawReplay
-from mujo_edge.sources.recording import open_recording
 
 NAMES = Names("mujo-student 1.0", "physio", (*AXES, "unknown"), 0.5, True, True)
 ALONE = replace(NAMES, samples=False)

@@ -1,0 +1,1 @@
+"""Our own wire format: packets, framing, and predictions that a device makes itself."""

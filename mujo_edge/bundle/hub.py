@@ -1,0 +1,239 @@
+"""Bundles on a model hub: `push` publishes one, `pull` gets one, with huggingface_hub (extra `hub`).
+
+The Hub is the one at HF_ENDPOINT, as for every program that uses huggingface_hub; so are the token (HF_TOKEN, or what
+`hf auth login` left), proxies and HF_HUB_OFFLINE. Its telemetry is switched off.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from json import JSONDecodeError
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from mujo_edge import __version__
+from mujo_edge.bundle import verify
+from mujo_edge.bundle.manifest import REPAIR, Manifest, read_json, read_manifest
+from mujo_edge.core import DataError, DeviceError, MujoError, UsageError, require_extra
+from mujo_edge.files import written_aside
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+MANIFEST = "bundle.json"
+TIMEOUT_S = 10.0
+"""For the first answer; the rest is downloaded with huggingface_hub's own limits."""
+
+ENVIRONMENT = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_XET": "1",  # splits large files into shared chunks; ours are small, and plain HTTP passes proxies
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What `push` did. `created`: there was no such repository before; `changed`: it has a new commit. `notes` are the
+    Hub's own remarks on the model card."""
+
+    manifest: Manifest
+    url: str
+    commit: str
+    files: int
+    size: int
+    created: bool
+    changed: bool
+    notes: tuple[str, ...]
+
+
+def push(
+    bundle: str | Path | None, repo: str, private: bool = False, report: Callable[[str], None] = lambda doing: None
+) -> Pushed:
+    """Check a bundle, and publish it as a model repository in one commit. The card is also its README.md.
+
+    Args:
+        bundle: a bundle's folder or name; None for the shipped default. Its hashes are checked and its models run.
+        repo: OWNER/NAME; made where there is none.
+        private: make it visible to its owner alone; a repository that is there stays as visible as it is.
+        report: told what is being done.
+
+    Raises:
+        UsageError: no such bundle or owner; no token, or one that may not write there.
+        DataError: the bundle is damaged, or its card's front matter is not as the Hub wants it.
+        DeviceError: the Hub cannot be reached or went away; what it had before is unchanged.
+        MissingExtraError: huggingface_hub is not installed.
+    """
+    api = _client(repo)
+    from huggingface_hub import CommitOperationAdd
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    report("checking the bundle")
+    manifest = read_manifest(bundle)
+    verify(manifest)
+    paths = {name: manifest.folder / name for name in (MANIFEST, *manifest.files)}
+    paths["README.md"] = manifest.folder / manifest.card
+    additions = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=path) for name, path in paths.items()]
+    report(f"publishing {repo}")
+    with _explained(repo), warnings.catch_warnings(record=True) as remarks:
+        warnings.simplefilter("always")
+        try:
+            before = api.model_info(repo, timeout=TIMEOUT_S).sha
+        except RepositoryNotFoundError:
+            before = None
+            api.create_repo(repo, private=private, exist_ok=True)
+        done = api.create_commit(repo, additions, commit_message=f"{manifest.name} {manifest.version}")
+    return Pushed(
+        manifest=manifest,
+        url=f"{api.endpoint}/{repo}",
+        commit=done.oid,
+        files=len(paths),
+        size=sum(path.stat().st_size for path in paths.values()),
+        created=before is None,
+        changed=done.oid != before,
+        notes=tuple(str(remark.message) for remark in remarks if remark.category is UserWarning),
+    )
+
+
+def pull(
+    repo: str,
+    out: Path = Path(),
+    revision: str | None = None,
+    report: Callable[[str], None] = lambda doing: None,
+) -> Manifest:
+    """Get a published bundle and check it -> it in `out`/NAME, whole or not there.
+
+    Only what its bundle.json names is taken, all from one commit.
+
+    Args:
+        repo: OWNER/NAME.
+        out: folder of the bundle's folder; a bundle that is there under this name is replaced.
+        revision: branch, tag or commit; None for the main branch.
+        report: told what is being done.
+
+    Raises:
+        UsageError: no such repository or revision, or none that you may see; `out` holds something else under this
+            name, or cannot be written.
+        DataError: the repository holds no bundle, or one that is damaged, newer than this mujo-edge, or does not
+            compute what it should.
+        DeviceError: the Hub cannot be reached or went away.
+        MissingExtraError: huggingface_hub is not installed.
+    """
+    api = _client(repo)
+    folder = out / repo.rpartition("/")[2]
+    with written_aside(folder, lambda path: (path / MANIFEST).is_file(), "model bundle") as partial:
+        report(f"asking for {repo}")
+        with _explained(repo):
+            commit = api.model_info(repo, revision=revision, timeout=TIMEOUT_S).sha
+        try:
+            _fetch(api, repo, commit, MANIFEST, partial)
+            for name in _listed(partial / MANIFEST):
+                report(f"getting {name}")
+                _fetch(api, repo, commit, name, partial)
+            shutil.rmtree(partial / ".cache")  # huggingface_hub's notes on the download
+            report("checking the bundle")
+            manifest = read_manifest(partial)
+            verify(manifest)
+        except DataError as error:
+            raise DataError(f"{repo} is not taken: {str(error).replace(f'{partial}/', '')}") from error
+    return replace(manifest, folder=folder)
+
+
+def _client(repo: str) -> HfApi:
+    """A client of the Hub. Raises `UsageError` for what cannot be a repository's name, and `MissingExtraError`."""
+    os.environ.update(ENVIRONMENT)  # read when huggingface_hub is imported
+    hub = require_extra("huggingface_hub", "hub")
+    hub.logging.set_verbosity_error()  # it tells of every try that it repeats
+    try:
+        hub.utils.validate_repo_id(repo)
+    except hub.errors.HFValidationError as error:
+        raise UsageError(f"{repo!r} is no name of a repository; give OWNER/NAME") from error
+    if repo.count("/") != 1:
+        raise UsageError(f"{repo!r} says not whose repository it is; give OWNER/NAME")
+    api: HfApi = hub.HfApi(library_name="mujo-edge", library_version=__version__)
+    return api
+
+
+def _fetch(api: HfApi, repo: str, commit: str | None, name: str, folder: Path) -> None:
+    """A file of the repository into `folder`, under its own name."""
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    with _explained(repo):
+        try:
+            api.hf_hub_download(repo, name, revision=commit, local_dir=folder)
+        except LocalEntryNotFoundError as error:
+            raise error.__cause__ or error from None  # what kept it from asking the Hub
+        except EntryNotFoundError as error:
+            raise DataError(f"it is no model bundle, or not a whole one: it has no {name}") from error
+
+
+def _listed(path: Path) -> list[str]:
+    """The files that a bundle.json names, none of them outside the bundle. Raises `DataError`."""
+    files: Any = read_json(path).get("files")
+    names = [PurePosixPath(name) for name in files] if isinstance(files, dict) else []
+    if not names or any(name.is_absolute() or ".." in name.parts for name in names):
+        raise DataError(f"{path} does not name the files of a bundle. {REPAIR}")
+    return [str(name) for name in names]
+
+
+@contextmanager
+def _explained(repo: str) -> Iterator[None]:
+    """What huggingface_hub raises, as the user's kind of error."""
+    import httpx2
+
+    try:
+        yield
+    except MujoError:
+        raise
+    except (httpx2.HTTPError, OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+        raise _explanation(repo, error) from error
+
+
+def _explanation(repo: str, error: Exception) -> MujoError:
+    """In the order from the special to the general: huggingface_hub's errors are subclasses of each other."""
+    from huggingface_hub import constants, errors
+
+    hub = constants.ENDPOINT
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return DeviceError(f"{hub} is not asked while HF_HUB_OFFLINE is set. Unset it and try again")
+    if isinstance(error, errors.GatedRepoError):
+        return UsageError(f"{repo} is given to those only who asked for it. Ask at {hub}/{repo}, then log in")
+    if isinstance(error, errors.RevisionNotFoundError):
+        return UsageError(f"{repo} has no such revision; see {hub}/{repo}/commits")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return UsageError(f"{hub} has no {repo} that you may see; check the name. {LOG_IN} if it is private")
+    if isinstance(error, errors.HfHubHTTPError):
+        return _refusal(repo, hub, error)
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError | TimeoutError):
+        return UsageError(f"{repo} cannot be written here: {error.strerror}; choose a folder that is yours, with room")
+    if isinstance(error, JSONDecodeError | AttributeError | KeyError | TypeError):
+        return DeviceError(
+            f"{hub} does not answer as a model hub does. Check HF_ENDPOINT, and that no proxy is between"
+        )
+    if isinstance(error, ValueError):
+        return DataError(f"{hub} does not take {repo}: {_one_line(error)}")
+    return DeviceError(f"{hub} cannot be reached, or went away: {_one_line(error)}. Check the network and try again")
+
+
+LOG_IN = "Log in with 'hf auth login', or set HF_TOKEN,"
+
+
+def _refusal(repo: str, hub: str, error: Any) -> MujoError:
+    """What an HTTP status that stands for itself means (RFC 9110, section 15)."""
+    status = error.response.status_code
+    said = error.server_message or error.response.reason_phrase
+    if status == 401:
+        return UsageError(f"{hub} does not know who asks for {repo} ({said}). {LOG_IN} and check the name")
+    if status == 403:
+        return UsageError(f"{hub} does not let you do that with {repo} ({said}); use a token that has the right")
+    if status == 400:
+        return DataError(f"{hub} does not take {repo}: {_one_line(said)}")
+    return DeviceError(f"{hub} answers {status} for {repo} ({_one_line(said)}). Try again later")
+
+
+def _one_line(said: object) -> str:
+    return " ".join(str(said).split()) or type(said).__name__

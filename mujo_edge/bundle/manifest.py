@@ -1,0 +1,281 @@
+"""What stands in a bundle's `bundle.json`, read, checked and written in one place.
+
+A bundle is a folder. `bundle.json` names every other file with its SHA-256, and carries a digest of
+itself: the SHA-256 of its own text with the 64 digits of "sha256" replaced by zeros. So one flipped
+byte anywhere is found when the bundle is opened.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mujo_edge.bundle.labels import Label as Label
+from mujo_edge.bundle.labels import LabelSet as LabelSet
+from mujo_edge.bundle.labels import Smoothing as Smoothing
+from mujo_edge.bundle.labels import label_set_table as label_set_table
+from mujo_edge.bundle.labels import parse_label_set
+from mujo_edge.bundle.vocabulary import ARRAYS_FILE, MISSPELT, NAMES_FILE, Vocabulary, parse_vocabulary
+from mujo_edge.core import F32, DataError, UsageError
+from mujo_edge.signal import InputSpec
+
+SCHEMA_VERSION = 1
+DEFAULT_BUNDLE = "mujo-student"
+SHIPPED = Path(__file__).parents[1] / "assets" / "bundles"
+NO_DIGEST = "0" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How one model file compares with the fp32 network over `windows` real windows, in its own runtime.
+
+    All of L2-normalised embeddings: `top1_agreement` share of windows with the same nearest
+    prototype, `snr_db` = 10 log10(sum y^2 / sum (y - y')^2), `max_abs_delta` largest difference.
+    """
+
+    windows: int
+    top1_agreement: float
+    snr_db: float
+    max_abs_delta: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """One model of the bundle. `runtime` is its format: "litert" (.tflite), "executorch", "onnx"."""
+
+    file: str
+    runtime: str
+    precision: Literal["int8", "fp32"]
+    parity: Parity
+
+
+@dataclass(frozen=True, slots=True)
+class LoweredFile:
+    """A model for a runtime that cannot run where bundles are made: its hash is checked, its outputs are not.
+
+    `backend` "coreml" or "cortex_m"; `operators` what the backend must have, by name. `parity` is that of `measured`,
+    in words: what of it could be run in Python; None where nothing could.
+    """
+
+    file: str
+    backend: str
+    precision: Literal["int8", "fp16"]
+    operators: tuple[str, ...]
+    parity: Parity | None
+    measured: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """`x` (R, 6, T) real windows in m/s2 and rad/s; `y` (R, D) what the fp32 network makes of them, L2-normalised;
+    `member` (R,) the label set that each window belongs to."""
+
+    x: F32
+    y: F32
+    member: npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A read and checked bundle, without a runtime. `training` and `metrics` are as the export wrote them."""
+
+    folder: Path
+    name: str
+    version: str
+    created: str
+    input: InputSpec
+    embedding_dim: int
+    models: tuple[ModelFile, ...]
+    label_sets: Mapping[str, LabelSet]
+    default_label_set: str
+    reference: str
+    card: str
+    files: Mapping[str, str]
+    training: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    lowered: tuple[LoweredFile, ...] = ()
+    vocabulary: Vocabulary | None = None
+
+    def model(self, runtime: str, precision: str = "int8") -> ModelFile:
+        """The model file in `runtime`'s format. Raises `DataError` where the bundle has none."""
+        for model in self.models:
+            if (model.runtime, model.precision) == (runtime, precision):
+                return model
+        raise DataError(f"bundle {self.name} has no {precision} model for {runtime}; it has: " + self._model_names())
+
+    def label_set(self, name: str | None = None) -> LabelSet:
+        """The label set called `name`, by default the bundle's own choice. Raises `UsageError`."""
+        name = name or self.default_label_set
+        if name not in self.label_sets:
+            raise UsageError(f"bundle {self.name} has no label set {name!r}; it has: {', '.join(self.label_sets)}")
+        return self.label_sets[name]
+
+    def labels(self, wanted: str | None = None) -> LabelSet:
+        """The label set called `wanted`, else one made of these names: "squat, push-up, plank".
+
+        Raises:
+            UsageError: neither; with the nearest names, and what to install for words that are not among them.
+        """
+        if self.vocabulary is None or wanted is None or wanted in self.label_sets:
+            return self.label_set(wanted)
+        words = wanted.split(",")
+        if len(words) == 1 and difflib.get_close_matches(wanted, self.label_sets, 1, MISSPELT):
+            return self.label_set(wanted)
+        try:
+            return self.vocabulary.label_set(words, len(self.input.channels))
+        except UsageError as error:
+            sets = ", ".join(self.label_sets)
+            raise UsageError(
+                f"{error}\nbundle {self.name} has the label sets {sets}; `models names` lists names"
+            ) from error
+
+    def read_reference(self) -> Reference:
+        """The bundle's reference windows and the fp32 network's embeddings of them."""
+        with np.load(self.folder / self.reference) as arrays:
+            return Reference(arrays["x"], arrays["y"], arrays["member"])
+
+    def _model_names(self) -> str:
+        return ", ".join(model.file for model in self.models)
+
+
+def shipped_bundles() -> list[str]:
+    """Names of the bundles inside the package."""
+    return sorted(path.parent.name for path in SHIPPED.glob("*/bundle.json"))
+
+
+def find_bundle(path_or_name: str | Path | None = None) -> Path:
+    """The folder of a bundle: a path, the name of a shipped one, None for the default.
+
+    Raises:
+        UsageError: neither a bundle nor the name of one.
+        DataError: a folder without bundle.json, or an installation without its bundle.
+    """
+    if path_or_name is None:
+        if (SHIPPED / DEFAULT_BUNDLE / "bundle.json").is_file():
+            return SHIPPED / DEFAULT_BUNDLE
+        raise DataError(f"no bundle in {SHIPPED}: the installation is incomplete. Install mujo-edge again")
+    for folder in (Path(path_or_name), SHIPPED / path_or_name):
+        if (folder / "bundle.json").is_file():
+            return folder
+    if Path(path_or_name).is_dir():
+        raise DataError(f"{path_or_name} is no model bundle: it has no bundle.json")
+    names = ", ".join(shipped_bundles()) or "none is shipped"
+    raise UsageError(f"no bundle at {path_or_name}; give a folder with a bundle.json, or a shipped one: {names}")
+
+
+def read_manifest(path_or_name: str | Path | None = None) -> Manifest:
+    """Read a bundle and check every byte of it.
+
+    Raises:
+        UsageError: there is no such bundle.
+        DataError: a newer schema, a missing or changed file, a manifest or prototypes that make no sense.
+    """
+    folder = find_bundle(path_or_name)
+    table = read_json(folder / "bundle.json")
+    try:
+        for name, digest in table["files"].items():
+            check_file(folder, name, digest)
+        manifest = parse(folder, table)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{folder}/bundle.json does not follow schema {SCHEMA_VERSION}: {error!r}. {REPAIR}") from error
+    models = [model.file for model in manifest.models] + [model.file for model in manifest.lowered]
+    listed = {manifest.reference, manifest.card, *models, *((NAMES_FILE, ARRAYS_FILE) if manifest.vocabulary else ())}
+    if missing := listed - set(manifest.files):
+        raise DataError(f"{folder}/bundle.json gives no SHA-256 for {', '.join(sorted(missing))}. {REPAIR}")
+    return manifest
+
+
+REPAIR = "Download or export the bundle again"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The table in `path` after its schema version and its own digest were checked. Raises `DataError`."""
+    try:
+        text = path.read_bytes().decode()
+        table = json.loads(text)
+        schema = table["schema_version"]
+        digest = table["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as a bundle manifest: {error!r}. {REPAIR}") from error
+    if isinstance(schema, int) and schema > SCHEMA_VERSION:
+        raise DataError(
+            f"{path} has schema version {schema}, this mujo-edge reads {SCHEMA_VERSION}. "
+            "Upgrade with: pip install -U mujo-edge"
+        )
+    if schema != SCHEMA_VERSION or not isinstance(digest, str) or digest != text_digest(text, digest):
+        raise DataError(f"{path} was changed after it was written (its SHA-256 is wrong). {REPAIR}")
+    return dict(table)
+
+
+def text_digest(text: str, digest: str) -> str:
+    """SHA-256 of a manifest's text with its own digest zeroed."""
+    return hashlib.sha256(text.replace(digest, NO_DIGEST, 1).encode()).hexdigest()
+
+
+def check_file(folder: Path, name: str, digest: str) -> None:
+    """Raise `DataError` unless `name` lies inside `folder` and has this SHA-256."""
+    inside = PurePosixPath(name)
+    if inside.is_absolute() or ".." in inside.parts:
+        raise DataError(f"{folder}/bundle.json names a file outside the bundle: {name}. {REPAIR}")
+    try:
+        found = hashlib.sha256((folder / inside).read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"{folder / inside} is missing from the bundle ({error.strerror}). {REPAIR}") from error
+    if found != digest:
+        raise DataError(f"{folder / inside} was changed or damaged (its SHA-256 is wrong). {REPAIR}")
+
+
+def parse(folder: Path, table: Mapping[str, Any]) -> Manifest:
+    """`table` as types. Raises `KeyError`, `TypeError` or `ValueError` for what makes no sense."""
+    spec = table["input"]
+    dim = int(table["embedding_dim"])
+    manifest = Manifest(
+        folder=folder,
+        name=str(table["name"]),
+        version=str(table["version"]),
+        created=str(table["created"]),
+        input=InputSpec(**{**spec, "channels": tuple(spec["channels"]), "scale": tuple(spec["scale"])}),
+        embedding_dim=dim,
+        models=tuple(ModelFile(**{**model, "parity": Parity(**model["parity"])}) for model in table["models"]),
+        label_sets={name: parse_label_set(folder, name, entry, dim) for name, entry in table["label_sets"].items()},
+        default_label_set=str(table["default_label_set"]),
+        reference=str(table["reference"]),
+        card=str(table["card"]),
+        files=dict(table["files"]),
+        training=dict(table["training"]),
+        metrics=dict(table["metrics"]),
+        lowered=tuple(parse_lowered(entry) for entry in table.get("lowered", ())),
+        vocabulary=parse_vocabulary(folder, table["vocabulary"], dim) if table.get("vocabulary") else None,
+    )
+    if manifest.default_label_set not in manifest.label_sets:
+        raise ValueError(f"default label set {manifest.default_label_set!r} is not among the label sets")
+    if not manifest.models:
+        raise ValueError("no models")
+    return manifest
+
+
+def parse_lowered(entry: Mapping[str, Any]) -> LoweredFile:
+    """One entry of "lowered"."""
+    parity = entry["parity"] and Parity(**entry["parity"])
+    return LoweredFile(**{**entry, "operators": tuple(map(str, entry["operators"])), "parity": parity})
+
+
+def write_manifest(folder: Path, table: Mapping[str, Any]) -> None:
+    """Write `folder/bundle.json` for the files that lie in `folder`, with their hashes and its own digest."""
+    files = {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / "bundle.json"
+    }
+    whole = {"schema_version": SCHEMA_VERSION, "sha256": NO_DIGEST, **table, "files": files}
+    text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    (folder / "bundle.json").write_bytes(text.replace(NO_DIGEST, digest, 1).encode())

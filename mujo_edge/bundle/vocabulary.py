@@ -1,0 +1,210 @@
+"""Names of activities that a bundle knows by their words alone, and how a user's own words find them.
+
+A bundle's text prototypes were computed where it was made, so that `stream --labels "squat,push-up,plank"` needs no
+text model. Words that are not among its names need the extra `text`: a sentence embedding and the bundle's projection.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mujo_edge.bundle.labels import Label, LabelSet, Smoothing
+from mujo_edge.core import F32, UNKNOWN, MissingExtraError, UsageError
+
+NAMES_FILE, ARRAYS_FILE = "vocabulary/names.json", "vocabulary/arrays.npz"
+
+TEXT_DIM = 384
+"""Values of a MiniLM sentence embedding."""
+
+NEAR = 0.7
+"""Names less alike than this (difflib's ratio) are not suggested."""
+
+MISSPELT = 0.8
+"""Words more like a name than this were perhaps meant to be it."""
+
+NEVER = -1.0
+"""A threshold that every window reaches."""
+
+SHOWN = 5
+"""Names in one line of a note or an error."""
+
+EXAMPLE = '"squat, push-up, plank"'
+ARTICLES = frozenset({"a", "an", "the"})
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """An activity: its name and other ways to say it. `trained`: the student saw windows of it under this name."""
+
+    name: str
+    also: tuple[str, ...] = ()
+    trained: bool = False
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """`prototypes` (V, D) float32, L2-normalised, of `names`; `weight` (D, 384) and `bias` (D,) project a sentence
+    embedding into the same space. A label set that is made of names has this `temperature` and, if all of them were
+    trained, this `unknown_threshold`.
+
+    Without slots, since `rows` is computed once, and only where names are looked for.
+    """
+
+    names: tuple[Name, ...]
+    prototypes: F32
+    weight: F32
+    bias: F32
+    temperature: float
+    unknown_threshold: float
+
+    @cached_property
+    def rows(self) -> Mapping[str, int]:
+        """`key` of every name and of every other way to say it -> the row of its prototype."""
+        return {key(words): row for row, name in enumerate(self.names) for words in (name.name, *name.also)}
+
+    def label_set(self, words: Sequence[str], channels: int) -> LabelSet:
+        """A label set of `words` as the user wrote them; those that are no names are embedded by the extra `text`.
+
+        With a name among them that was never trained nothing is unknown: windows of such an activity lie about as far
+        from its words as from those of any other, so that no threshold tells them apart.
+
+        Raises:
+            UsageError: no words, a single one that was not trained, two that say the same, "unknown", or a word that
+                is no name of the bundle while the extra is not installed; with the names that are near.
+        """
+        wanted = [" ".join(word.split()) for word in words if word.strip()]
+        self._check(wanted)
+        names = [self.names[self.rows[key(word)]] if key(word) in self.rows else None for word in wanted]
+        strange = [word for word, name in zip(wanted, names, strict=True) if name is None]
+        embedded = dict(zip(strange, self._embed(strange), strict=True)) if strange else {}
+        untrained = [word for word, name in zip(wanted, names, strict=True) if not (name and name.trained)]
+        if len(wanted) == 1 and untrained:
+            raise UsageError(f"{wanted[0]!r} alone would be the label of every window; name other activities beside it")
+        doubts = [f"{word}{self._meant(word) if word in embedded else ''}" for word in untrained[:SHOWN]]
+        shown = ", ".join(doubts) + " ..." * (len(untrained) > SHOWN)
+        return LabelSet(
+            name=",".join(wanted),
+            labels=tuple(
+                Label(word, (name.name, *name.also) if name else (word,))
+                for word, name in zip(wanted, names, strict=True)
+            ),
+            prototypes=np.stack(
+                [embedded[word] if word in embedded else self.prototypes[self.rows[key(word)]] for word in wanted]
+            ),
+            placement="",
+            temperature=self.temperature,
+            unknown_threshold=NEVER if untrained else self.unknown_threshold,
+            smoothing=Smoothing(),
+            channels=channels,
+            note=f"known by words alone, never seen in training: {shown}; expect mistakes, and no unknown"
+            if untrained
+            else "",
+        )
+
+    def near(self, words: str, most: int = SHOWN) -> list[Name]:
+        """Names that contain `words`, the shortest first; then those that are written like it, the most alike first."""
+        within = sorted((k for k in self.rows if key(words) in k), key=len)
+        alike = difflib.get_close_matches(key(words), self.rows, most, NEAR)
+        rows = dict.fromkeys(self.rows[k] for k in (*within, *alike))
+        return [self.names[row] for row in list(rows)[:most]]
+
+    def project(self, sentences: F32) -> F32:
+        """(N, 384) sentence embeddings -> (N, D), L2-normalised."""
+        y = sentences @ self.weight.T + self.bias
+        result: F32 = (y / np.linalg.norm(y, axis=1, keepdims=True)).astype(np.float32)
+        return result
+
+    def _check(self, wanted: Sequence[str]) -> None:
+        if not wanted:
+            raise UsageError(f"no labels were given: name activities, such as {EXAMPLE}")
+        taken: dict[int | str, str] = {}
+        for word in wanted:
+            if key(word) in ("", UNKNOWN):
+                raise UsageError(f"{word!r} cannot be a label: name activities, such as {EXAMPLE}")
+            same = self.rows.get(key(word), key(word))
+            if same in taken:
+                raise UsageError(f"{taken[same]!r} and {word!r} are one activity; leave one of them out")
+            taken[same] = word
+
+    def _meant(self, word: str) -> str:
+        """The name that a word was perhaps meant to be, for the user's eyes."""
+        alike = difflib.get_close_matches(key(word), self.rows, 1, MISSPELT)
+        return f" (or {self.names[self.rows[alike[0]]].name}?)" if alike else ""
+
+    def _embed(self, words: Sequence[str]) -> F32:
+        from mujo_edge.bundle.sentence_embedding import embed
+
+        try:
+            return self.project(embed(words))
+        except MissingExtraError as error:
+            near = {word: ", ".join(name.name for name in self.near(word)) or "nothing" for word in words}
+            hints = [f"{word!r} (near: {names})" for word, names in near.items()]
+            raise UsageError(f"no names of the bundle: {'; '.join(hints)}. For any other words: {error}") from error
+
+
+def key(words: str) -> str:
+    """What two ways to write one name have in common: "Push-Up", "push ups" and "pushups" are "pushup".
+
+    Case, accents, everything between words, articles and plurals do not count.
+    """
+    plain = unicodedata.normalize("NFKD", words).casefold()
+    tokens = re.findall(r"[^\W_]+", "".join(c for c in plain if not unicodedata.combining(c)))
+    return "".join(singular(token) for token in tokens if token not in ARTICLES)
+
+
+def singular(word: str) -> str:
+    """An English word without its plural, as far as names of activities need it; the same for both in any case."""
+    if len(word) <= 2 or word.endswith("ss"):
+        return word
+    for ending, instead in (("flyes", "fly"), ("flye", "fly"), ("ies", "y")):
+        if word.endswith(ending):
+            return word.removesuffix(ending) + instead
+    if word.endswith(("sses", "shes", "ches", "xes")):
+        return word[:-2]
+    return word.removesuffix("s")
+
+
+def parse_vocabulary(folder: Path, entry: Mapping[str, Any], dim: int) -> Vocabulary:
+    """The vocabulary of a bundle, loaded and checked. Raises `KeyError`, `TypeError` or `ValueError`."""
+    table = json.loads((folder / NAMES_FILE).read_bytes())
+    names = tuple(Name(str(name["name"]), tuple(map(str, name["also"])), bool(name["trained"])) for name in table)
+    with np.load(folder / ARRAYS_FILE, allow_pickle=False) as arrays:
+        prototypes, weight, bias = (arrays[part].astype(np.float32) for part in ("prototypes", "weight", "bias"))
+    expected = {"prototypes": (entry["names"], dim), "weight": (dim, TEXT_DIM), "bias": (dim,)}
+    found = {"prototypes": prototypes.shape, "weight": weight.shape, "bias": bias.shape}
+    if found != expected or len(names) != entry["names"] or not names:
+        raise ValueError(f"{len(names)} names and their arrays {found}, not {expected}")
+    lengths = np.linalg.norm(prototypes, axis=1, keepdims=True)
+    if not np.allclose(lengths, 1, atol=1e-2) or not np.isfinite(weight).all() or not np.isfinite(bias).all():
+        raise ValueError("prototypes of names are not of length 1, or their projection is not finite")
+    if not entry["temperature"] > 0:
+        raise ValueError(f"temperature of names is {entry['temperature']}")
+    threshold = float(entry["unknown_threshold"])
+    return Vocabulary(names, prototypes / lengths, weight, bias, float(entry["temperature"]), threshold)
+
+
+def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> dict[str, Any]:
+    """Write the two files of a vocabulary into a bundle's `folder` -> its entry in `bundle.json`.
+
+    Prototypes are kept in float16: a cosine moves by less than 0.001.
+    """
+    (folder / NAMES_FILE).parent.mkdir()
+    lines = ",\n".join(json.dumps(asdict(name), ensure_ascii=False) for name in vocabulary.names)
+    (folder / NAMES_FILE).write_text(f"[\n{lines}\n]\n", "utf-8")
+    prototypes = vocabulary.prototypes.astype(np.float16)
+    np.savez(folder / ARRAYS_FILE, prototypes=prototypes, weight=vocabulary.weight, bias=vocabulary.bias)
+    return {
+        "names": len(vocabulary.names),
+        "temperature": vocabulary.temperature,
+        "unknown_threshold": vocabulary.unknown_threshold,
+    }

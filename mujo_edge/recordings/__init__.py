@@ -1,0 +1,1 @@
+"""Recordings: one room writes and reads session folders, CSV and Parquet tables, and the exports of other apps."""

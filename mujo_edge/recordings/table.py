@@ -1,0 +1,314 @@
+"""Tables of numbers in files, read block by block: CSV (also gzipped) and Parquet.
+
+What the columns mean is not decided here (`mujo_edge.recordings.columns`). Memory is bounded whatever
+the file holds, and whatever is wrong with it becomes a `DataError` that names file and line.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import re
+import zlib
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Protocol
+
+import numpy as np
+
+from mujo_edge.core import F64, DataError, UsageError, require_extra
+
+MAX_LINE_BYTES = 1 << 20
+"""A longer line is no row of samples; reading stops there."""
+
+Kind = Literal["number", "datetime", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive rows: `numbers` (n, k) float64, one column per asked one; `text` (n,) or None.
+
+    `rows` (n,) is the line of each in the file, for messages.
+    """
+
+    numbers: F64
+    text: list[str] | None
+    rows: Sequence[int]
+
+
+class Table(Protocol):
+    """A file of named columns. `kinds` is what the first row holds; date and time count as seconds.
+
+    `notes` gains a line when a torn end was dropped.
+    """
+
+    path: Path
+    names: list[str]
+    kinds: list[Kind]
+    notes: list[str]
+
+    def blocks(self, numbers: Sequence[int], text: int | None, size: int) -> Generator[Block, None, None]:
+        """The columns with the indices `numbers`, and `text`, of all rows: about `size` bytes a block."""
+        ...
+
+
+def open_table(path: Path) -> Table:
+    """Open a CSV or Parquet file, told apart by content, then by suffix.
+
+    Raises:
+        UsageError: there is no such file.
+        DataError: it is not a readable table; the message says why.
+        MissingExtraError: it is Parquet and pyarrow is not installed.
+    """
+    try:
+        if not path.exists():
+            raise UsageError(f"there is no file or folder {path}")
+        if not path.is_file():
+            raise DataError(f"{path} is not a regular file")
+        with path.open("rb") as file:
+            magic = file.read(4)
+        if magic == b"PAR1" or path.suffix.lower() in (".parquet", ".pq"):
+            return ParquetTable(path)
+        return CsvTable(path, gzipped=magic[:2] == b"\x1f\x8b")
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+class CsvTable:
+    """A CSV file with a header line; comma, semicolon or tab; decimal point, or comma where it cannot separate.
+
+    With `whole_lines` a last line without a newline is torn, however complete it looks.
+    """
+
+    def __init__(self, path: Path, *, gzipped: bool = False, whole_lines: bool = False) -> None:
+        self.path = path
+        self.notes: list[str] = []
+        self._gzipped = gzipped
+        self._whole_lines = whole_lines
+        self._delimiter = ","
+        self._decimal_comma = False
+        self._skip = 0
+        self._read_head()
+
+    def blocks(self, numbers: Sequence[int], text: int | None, size: int) -> Generator[Block, None, None]:
+        """See `Table.blocks`. Raises `DataError` at a row that has too few or too many cells, or words for a number."""
+        self.notes.clear()
+        empty = True
+        with closing(self._lines(size)) as blocks:
+            for first, lines, complete in blocks:
+                skip = max(0, self._skip + 1 - first)
+                at, rows = self._rows(first + skip, lines[skip:], complete)
+                if rows:
+                    empty = False
+                    words = None if text is None else [row[text] for row in rows]
+                    yield Block(self._numbers(at, rows, numbers), words, at)
+        if empty:
+            raise DataError(f"{self.path} has a header line but no samples below it")
+
+    def _read_head(self) -> None:
+        """Find the header (below comments, blank lines and Excel's `sep=`), the delimiter and the kinds."""
+        with closing(self._lines(1 << 16)) as blocks:
+            lines = next(blocks, (1, [""], True))[1]
+        header = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith(("#", "sep="))), None)
+        if header is None:
+            raise DataError(f"{self.path} is empty: it has no header line")
+        if "\0" in lines[header] or "\0" in "".join(lines[:8]):
+            raise DataError(f"{self.path} is not a CSV file: it holds binary data (an archive must be unpacked first)")
+        self._skip = header + 1
+        self._delimiter = max(",;\t", key=lines[header].count)
+        self.names = [name.strip() for name in self._cells(header + 1, lines[header])]
+        sample = next((line for line in lines[self._skip :] if line.strip()), "")
+        self._decimal_comma = self._delimiter != "," and bool(re.search(r"\d,\d", sample))
+        cells = self._cells(self._skip + 1, sample) if sample else []
+        self.kinds = [self._kind(cell) for cell in cells[: len(self.names)]]
+        self.kinds += ["number"] * (len(self.names) - len(self.kinds))
+
+    def _kind(self, cell: str) -> Kind:
+        if not cell.strip() or _float(self._point(cell)) is not None:
+            return "number"
+        return "text" if _seconds(cell) is None else "datetime"
+
+    def _point(self, cell: str) -> str:
+        return cell.replace(",", ".") if self._decimal_comma else cell
+
+    def _cells(self, number: int, line: str, torn: bool = False) -> list[str]:
+        try:
+            return next(csv.reader([line], delimiter=self._delimiter, strict=not torn), [])
+        except csv.Error as error:
+            raise DataError(f"{self.path}, line {number}: {error}") from None
+
+    def _lines(self, size: int) -> Generator[tuple[int, list[str], bool], None, None]:
+        """Yield (number of the first line, lines, whether the last line of the block was ended by a newline)."""
+        rest, first = b"", 1
+        for data in self._bytes(size):
+            rest += data
+            # A carriage return at the very end may be half of a line end.
+            end = max(rest.rfind(b"\n"), rest.rfind(b"\r", 0, len(rest) - 1)) + 1
+            lines = _decode(rest[:end]).split("\n")[:-1]
+            if len(rest) - end > MAX_LINE_BYTES or any(len(line) > MAX_LINE_BYTES for line in lines):
+                raise DataError(
+                    f"{self.path}, near line {first + len(lines)}: a line is longer than "
+                    f"{MAX_LINE_BYTES >> 20} MB: not a table of samples"
+                )
+            if lines:
+                yield first, lines, True
+            rest, first = rest[end:], first + len(lines)
+        if rest:
+            yield first, [_decode(rest).rstrip("\n")], rest.endswith(b"\r")
+
+    def _bytes(self, size: int) -> Iterator[bytes]:
+        """The (uncompressed) content in pieces of at most `size` bytes; a cut-off gzip stream ends with a note."""
+        try:
+            with self.path.open("rb") as raw:
+                file: BinaryIO | gzip.GzipFile = gzip.GzipFile(fileobj=raw) if self._gzipped else raw
+                first = True
+                while data := file.read1(size) if isinstance(file, gzip.GzipFile) else file.read(size):
+                    yield data.removeprefix(b"\xef\xbb\xbf") if first else data
+                    first = False
+        except EOFError:
+            self.notes.append(f"{self.path.name} ends early: the compressed stream is cut off")
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise DataError(f"{self.path} is damaged: {error}") from None
+        except OSError as error:
+            raise DataError(f"cannot read {self.path}: {error.strerror or error}") from None
+
+    def _rows(self, first: int, lines: list[str], complete: bool) -> tuple[Sequence[int], list[list[str]]]:
+        """Line numbers and cells of the rows of a block, as wide as the header; a torn last line is dropped."""
+        width = len(self.names)
+        try:
+            rows = list(csv.reader(lines, delimiter=self._delimiter, strict=True))
+        except csv.Error:
+            rows = []  # found again below, with its line
+        if len(rows) == len(lines) and complete and all(len(row) == width for row in rows):
+            return range(first, first + len(rows)), rows
+        at, rows = [], []
+        last = first + len(lines) - 1
+        for number, line in enumerate(lines, first):
+            torn = number == last and not complete
+            row = self._cells(number, line, torn)
+            if len(row) > width and not any(row[width:]):
+                row = row[:width]  # some loggers end every row with a delimiter
+            if torn and (self._whole_lines or len(row) < width):
+                self.notes.append(f"{self.path.name}, line {number}: the last line is torn and was left out")
+            elif len(row) == width:
+                at.append(number)
+                rows.append(row)
+            elif line.strip():
+                raise DataError(f"{self.path}, line {number}: {len(row)} cells, but the header has {width}")
+        return at, rows
+
+    def _numbers(self, at: Sequence[int], rows: list[list[str]], columns: Sequence[int]) -> F64:
+        if not self._decimal_comma and all(self.kinds[i] == "number" for i in columns):
+            with suppress(ValueError):
+                return np.array([[row[i] for i in columns] for row in rows], np.float64)
+        return np.array([self._row(number, row, columns) for number, row in zip(at, rows, strict=True)], np.float64)
+
+    def _row(self, number: int, row: list[str], columns: Sequence[int]) -> list[float]:
+        """One row cell by cell: an empty one is NaN, any other must be a number (or a date and time)."""
+        values = []
+        for i in columns:
+            cell = row[i].strip()
+            value = _seconds(cell) if self.kinds[i] == "datetime" else _float(self._point(cell))
+            if value is None and cell:
+                kind = "a date and time" if self.kinds[i] == "datetime" else "a number"
+                raise DataError(f"{self.path}, line {number}: {cell[:40]!r} in column {self.names[i]!r} is not {kind}")
+            values.append(float("nan") if value is None else value)
+        return values
+
+
+class ParquetTable:
+    """A Parquet file, read batch by batch with pyarrow (extra `parquet`)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.notes: list[str] = []
+        self._arrow = require_extra("pyarrow", "parquet")
+        self._parquet = require_extra("pyarrow.parquet", "parquet")
+        with self._parser(), self._open() as file:
+            schema, rows = file.schema_arrow, file.metadata.num_rows
+            self.names = [str(name) for name in schema.names]
+            self.kinds = [self._kind(kind) for kind in schema.types]
+        if not rows:
+            raise DataError(f"{path} holds no samples")
+        if len(set(self.names)) != len(self.names):
+            raise DataError(f"{path} has several columns of one name: {', '.join(self.names)[:200]}")
+
+    def blocks(self, numbers: Sequence[int], text: int | None, size: int) -> Generator[Block, None, None]:
+        """See `Table.blocks`. Raises `DataError` where the file is damaged or a column holds no numbers."""
+        wanted = [*dict.fromkeys([*numbers, *([] if text is None else [text])])]
+        row = 0
+        with self._parser():
+            file = self._open()
+            # By name: an index would count the leaves of nested columns.
+            batches = file.iter_batches(max(1, size // (8 * len(wanted))), columns=[self.names[i] for i in wanted])
+        with file:
+            while True:
+                with self._parser():
+                    batch = next(batches, None)
+                    if batch is None:
+                        return
+                    columns = [self._floats(batch.column(self.names[i]), i) for i in numbers]
+                    label = None if text is None else batch.column(self.names[text]).to_pylist()
+                    words = None if label is None else ["" if cell is None else str(cell) for cell in label]
+                yield Block(np.stack(columns, 1), words, range(row + 1, row + 1 + len(columns[0])))
+                row += len(columns[0])
+
+    def _open(self) -> Any:
+        # Buffered, so that a column of a row group need not fit into memory.
+        return self._parquet.ParquetFile(self.path, buffer_size=1 << 20)
+
+    @contextmanager
+    def _parser(self) -> Iterator[None]:
+        """Damaged files make pyarrow raise not only its own errors, but those of Python's decoding, too."""
+        try:
+            yield
+        except DataError:
+            raise
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DataError(f"{self.path} is not a readable Parquet file: {reason[:120]}") from None
+
+    def _kind(self, kind: Any) -> Kind:
+        if self._arrow.types.is_timestamp(kind):
+            return "datetime"
+        is_number = self._arrow.types.is_integer(kind) or self._arrow.types.is_floating(kind)
+        return "number" if is_number or self._arrow.types.is_decimal(kind) else "text"
+
+    def _floats(self, column: Any, i: int) -> F64:
+        """(n,) float64; null is NaN, a timestamp seconds since 1970."""
+        if self.kinds[i] == "text":
+            raise DataError(f"{self.path}: column {self.names[i]!r} holds {column.type}, not numbers")
+        scale = 1.0
+        if self.kinds[i] == "datetime":
+            scale = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}[column.type.unit]
+            column = column.cast(self._arrow.int64())
+        column = column.cast(self._arrow.float64(), safe=False)
+        return np.asarray(column.to_numpy(zero_copy_only=False), np.float64) * scale
+
+
+def _decode(data: bytes) -> str:
+    """Text with every line end as a newline; UTF-8, or Latin-1 where it is not (older loggers' degree sign)."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _float(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def _seconds(cell: str) -> float | None:
+    """Seconds since 1970 of an ISO 8601 date and time; without a zone it counts as UTC."""
+    try:
+        moment = datetime.fromisoformat(cell.strip())
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

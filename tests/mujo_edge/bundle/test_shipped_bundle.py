@@ -1,0 +1,109 @@
+"""Every bundle that ships is whole, runs in every runtime, and is as small as promised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime
+import pytest
+from self_description import constants_are_those_of, json_is_that_of
+
+from mujo_edge.bundle import verify
+from mujo_edge.bundle.manifest import read_manifest, shipped_bundles
+from mujo_edge.bundle.vocabulary import key
+from mujo_edge.runtimes import open_model
+
+pytestmark = pytest.mark.parametrize("name", shipped_bundles())
+
+
+def test_every_model_gives_the_reference_outputs(name: str) -> None:
+    manifest = read_manifest(name)
+    assert manifest.name == name
+    checks = verify(manifest)
+    assert {check.file for check in checks} == {model.file for model in manifest.models}
+
+
+def test_it_is_as_small_as_promised(name: str) -> None:
+    manifest = read_manifest(name)
+    assert (manifest.folder / manifest.model("litert").file).stat().st_size <= 100_000
+    assert manifest.metrics["tflite_micro_arena_bytes"] <= 32 * 1024
+    words = manifest.folder / "vocabulary"
+    sizes = {path: path.stat().st_size for path in manifest.folder.rglob("*") if path.is_file()}
+    assert sum(size for path, size in sizes.items() if words not in path.parents) < 1_200_000
+    assert sum(size for path, size in sizes.items() if words in path.parents) < 500_000
+
+
+def test_it_knows_a_thousand_names_and_those_of_its_label_sets_as_these_do(name: str) -> None:
+    manifest = read_manifest(name)
+    assert manifest.vocabulary is not None
+    assert len(manifest.vocabulary.names) >= 1000
+    assert manifest.labels("squat, push-up, plank").names[:3] == ("squat", "push-up", "plank")
+    for labels in manifest.label_sets.values():
+        by_name = manifest.labels(",".join(labels.names[:-1]))
+        assert not by_name.note
+        cosine = (by_name.prototypes * labels.prototypes).sum(1)
+        assert cosine.min() > 0.999
+
+
+def test_its_projection_is_the_one_that_made_its_prototypes(name: str) -> None:
+    from mujo_edge.bundle.sentence_embedding import embed
+
+    manifest = read_manifest(name)
+    known = manifest.vocabulary
+    assert known is not None
+    words = ["atlas stones", "ankle circles"]  # said in no other way
+    rows = [known.rows[key(word)] for word in words]
+    assert ((known.project(embed(words)) * known.prototypes[rows]).sum(1) > 0.999).all()
+
+
+def test_every_file_passed_the_gate(name: str) -> None:
+    for model in read_manifest(name).models:
+        assert model.parity.windows >= 1000
+        assert model.parity.top1_agreement >= 0.99
+        assert model.parity.snr_db >= 20
+
+
+@pytest.mark.parametrize("file", ["student_int8.pte", "student_coreml.pte", "student_cortex_m.pte"])
+def test_every_pte_says_what_an_app_needs(name: str, file: str) -> None:
+    manifest = read_manifest(name)
+    constants = open_model((manifest.folder / file).read_bytes(), "executorch").constants()
+    constants_are_those_of(manifest, constants, with_labels=file != "student_cortex_m.pte")
+
+
+def test_the_onnx_says_what_an_app_needs(name: str) -> None:
+    manifest = read_manifest(name)
+    session = onnxruntime.InferenceSession(manifest.folder / manifest.model("onnx").file)
+    json_is_that_of(manifest, session.get_modelmeta().custom_metadata_map["mujo.json"])
+
+
+def test_what_was_not_run_was_measured_otherwise(name: str) -> None:
+    manifest = read_manifest(name)
+    assert {model.backend for model in manifest.lowered} == {"coreml", "cortex_m"}
+    for model in manifest.lowered:
+        assert model.parity is not None
+        assert model.parity.windows >= 1000
+        assert model.parity.top1_agreement >= 0.99
+        assert model.parity.snr_db >= 20
+
+
+def test_the_card_names_every_training_set_and_licence(name: str) -> None:
+    manifest = read_manifest(name)
+    card = (manifest.folder / manifest.card).read_text()
+    for corpus in manifest.training["corpora"]:
+        assert corpus["title"] in card
+        assert corpus["licence"] in card
+
+
+def test_the_card_has_spread_and_work(name: str) -> None:
+    manifest = read_manifest(name)
+    card = (manifest.folder / manifest.card).read_text()
+    for row in manifest.metrics["protocol_v1"]["rows"]:
+        assert f"{row['mean']:.3f} ± {row['sd']:.3f}" in card
+    assert f"{manifest.metrics['macs']:,} multiply-accumulates" in card
+
+
+def test_no_file_carries_a_path_of_the_machine_that_made_it(name: str) -> None:
+    roots = [str(Path.home()).encode(), str(Path(__file__).parents[3]).encode(), b"site-packages"]
+    for path in read_manifest(name).folder.rglob("*"):
+        if path.is_file():
+            assert not [root for root in roots if root in path.read_bytes()], path.name

@@ -1,0 +1,253 @@
+"""Names of activities: however they are written they are found, and what is not found is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import INFO, NAMES, SPEC, bundle, chunked, label_set, motion, vocabulary, write_bundle
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from mujo_edge.bundle import sentence_embedding as text
+from mujo_edge.bundle.manifest import Manifest, read_manifest, write_manifest
+from mujo_edge.bundle.vocabulary import NEVER, TEXT_DIM, key
+from mujo_edge.core import UNKNOWN, DataError, StreamInfo, UsageError
+from mujo_edge.recognizer import Recognizer
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    return replace(bundle().manifest, vocabulary=vocabulary())
+
+
+@pytest.fixture
+def no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the extra `text` were not installed."""
+    monkeypatch.setattr(text, "find_spec", lambda name: None)
+    text._model.cache_clear()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A bundle on disk that knows names."""
+    return write_bundle(tmp_path / "axis", vocabulary())
+
+
+def rewrite(folder: Path, **changes: object) -> None:
+    table = json.loads((folder / "bundle.json").read_text())
+    for name in ("schema_version", "sha256", "files"):
+        table.pop(name)
+    write_manifest(folder, table | changes)
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        ("push-up", "Push Up", "PUSHUPS", "push ups", "a push–up", "the push_up"),
+        ("biceps curl", "Bicep Curls", "the biceps-curl"),
+        ("chest fly", "Chest Flyes", "chest flies", "chest-flye"),
+        ("bench press", "Bench Presses"),
+        ("stretch", "stretches"),
+        ("3/4 sit-up", "3/4 Sit-Ups"),
+        ("Übung", "ubung"),
+    ],
+    ids=lambda ways: ways[0],
+)
+def test_ways_to_write_one_name_have_one_key(ways: tuple[str, ...]) -> None:
+    assert len({key(words) for words in ways}) == 1
+
+
+@pytest.mark.parametrize("pair", [("squat", "split squat"), ("run", "row"), ("press", "pres"), ("walk", "walking")])
+def test_other_names_have_other_keys(pair: tuple[str, str]) -> None:
+    assert key(pair[0]) != key(pair[1])
+
+
+@given(st.text(max_size=40))
+@example("ﬀ ß 走る \u0301\x00")
+def test_any_text_has_a_key_and_case_does_not_count(words: str) -> None:
+    assert key(words) == key(f"  {words}! ")
+    assert not set(key(words)) & set(" -_'")
+
+
+def test_words_become_a_label_set(manifest: Manifest) -> None:
+    labels = manifest.labels("Star Jumps, push ups")
+    assert labels.names == ("Star Jumps", "push ups", UNKNOWN)
+    np.testing.assert_array_equal(labels.prototypes, np.eye(3)[[1, 0]])
+    assert (labels.temperature, labels.unknown_threshold, labels.channels) == (0.05, 0.8, 6)
+    assert labels.labels[0].prompts == ("jumping jack", "star jump")
+    assert labels.note == ""
+
+
+def test_a_name_that_was_never_trained_is_told_and_has_no_unknown(manifest: Manifest) -> None:
+    labels = manifest.labels("push-up,plank")
+    assert labels.unknown_threshold == NEVER
+    assert "never seen in training: plank; expect mistakes, and no unknown" in labels.note
+    assert "push-up" not in labels.note
+    far = -np.eye(3, dtype=np.float32)
+    assert not (labels.probabilities(far).argmax(1) == 2).any()
+
+
+def test_label_sets_come_first(manifest: Manifest) -> None:
+    own = replace(manifest, label_sets={"plank": label_set("plank")}, default_label_set="plank")
+    assert own.labels("plank") is own.label_sets["plank"]
+    assert own.labels() is own.label_sets["plank"]
+
+
+def test_a_misspelt_label_set_is_not_taken_for_an_activity(manifest: Manifest) -> None:
+    with pytest.raises(UsageError, match="no label set 'axs'; it has: axes"):
+        manifest.labels("axs")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("", "no labels were given"),
+        (" , ,", "no labels were given"),
+        ("push-up,unknown", "'unknown' cannot be a label"),
+        ("push-up,?!", "cannot be a label"),
+        ("push-up,press up", "'push-up' and 'press up' are one activity"),
+        ("dance,the dances", "are one activity"),
+    ],
+)
+def test_words_that_make_no_label_set(manifest: Manifest, words: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as raised:
+        manifest.labels(words)
+    assert len(str(raised.value).splitlines()) <= 2
+
+
+@pytest.mark.usefixtures("no_text")
+def test_unknown_words_without_the_extra_suggest_names(manifest: Manifest) -> None:
+    with pytest.raises(UsageError) as raised:
+        manifest.labels("jumping jac, push-up, zumba")
+    message = str(raised.value)
+    assert "'jumping jac' (near: jumping jack)" in message
+    assert "'zumba' (near: nothing)" in message
+    assert "pip install 'mujo-edge[text]'" in message
+    assert "label sets axes" in message
+    assert len(message.splitlines()) == 2
+
+
+def test_unknown_words_are_embedded_and_projected(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = vocabulary()
+    vectors = np.random.default_rng(1).normal(size=(2, TEXT_DIM)).astype(np.float32)
+    asked: list[str] = []
+    monkeypatch.setattr(text, "embed", lambda words: (asked.extend(words), vectors)[1])
+    labels = manifest.labels("zumba, plank, jumping jac")
+    assert asked == ["zumba", "jumping jac"]
+    expected = vectors @ known.weight.T + known.bias
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(labels.prototypes, np.stack([expected[0], [0, 0, 1], expected[1]]), atol=1e-6)
+    assert "zumba, plank, jumping jac (or jumping jack?);" in labels.note
+
+
+def test_a_bundle_without_names_has_its_label_sets(manifest: Manifest) -> None:
+    bare = replace(manifest, vocabulary=None)
+    assert bare.labels("axes").name == "axes"
+    with pytest.raises(UsageError, match="no label set 'push-up'; it has: axes"):
+        bare.labels("push-up")
+
+
+def test_near_names() -> None:
+    assert [name.name for name in vocabulary().near("jump")] == ["jumping jack"]
+    assert [name.name for name in vocabulary().near("up", 1)] == ["push-up"]
+    assert [name.name for name in vocabulary().near("planck")] == ["plank"]
+    assert vocabulary().near("xyzzy") == []
+
+
+def test_a_stream_is_recognised_by_names(manifest: Manifest) -> None:
+    model = replace(bundle(), manifest=manifest)
+    worn = replace(INFO, placement="wrist")
+    recognizer = Recognizer(model, worn, "press-up,star jump,plank")
+    found = [p for chunk in chunked(*motion([0, 1, 2], 6.0)) for p in recognizer.update(chunk)]
+    assert [label for i, label in enumerate(p.raw_label for p in found) if i in (0, 15, 30)] == [
+        "press-up",
+        "star jump",
+        "plank",
+    ]
+    assert [note for note in recognizer.stats.notes if "plank" in note]
+    assert not [note for note in recognizer.stats.notes if "worn at" in note]
+    assert {label for label, _ in model.classify(motion_window(), "plank, push-up")} == {"push-up"}
+
+
+def motion_window() -> np.ndarray:
+    _, x, _ = motion([0], SPEC.window / SPEC.rate_hz)
+    return x.T[None]
+
+
+def test_what_was_written_is_read(folder: Path) -> None:
+    found, given_ = read_manifest(folder).vocabulary, vocabulary()
+    assert found is not None
+    assert found.names == NAMES
+    np.testing.assert_allclose(found.prototypes, given_.prototypes, atol=1e-3)
+    np.testing.assert_array_equal(found.weight, given_.weight)
+    np.testing.assert_array_equal(found.bias, given_.bias)
+    assert (found.temperature, found.unknown_threshold) == (0.05, 0.8)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"prototypes": np.full((3, 3), np.nan)},
+        {"prototypes": 2 * np.eye(3)},
+        {"prototypes": np.eye(3)[:2]},
+        {"weight": np.zeros((3, 7))},
+        {"weight": np.full((3, TEXT_DIM), np.inf)},
+        {"bias": np.zeros(4)},
+        {"bias": np.array([{}, {}, {}])},
+    ],
+    ids=["nan", "length", "count", "shape", "infinite", "bias", "pickle"],
+)
+def test_arrays_that_make_no_sense(folder: Path, spoil: dict[str, np.ndarray]) -> None:
+    path = folder / "vocabulary" / "arrays.npz"
+    with np.load(path) as arrays:
+        good = dict(arrays)
+    np.savez(path, **good | spoil)
+    rewrite(folder)
+    with pytest.raises(DataError, match=r"bundle\.json"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"names": 4, "temperature": 0.1, "unknown_threshold": 0.5},
+        {"names": 3, "temperature": 0, "unknown_threshold": 0.5},
+        {"names": 3, "temperature": 0.1},
+        {"names": 3, "temperature": "warm", "unknown_threshold": 0.5},
+        [1, 2],
+    ],
+    ids=["count", "temperature", "missing", "text", "list"],
+)
+def test_an_entry_that_makes_no_sense(folder: Path, entry: object) -> None:
+    rewrite(folder, vocabulary=entry)
+    with pytest.raises(DataError, match=r"bundle\.json"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"{}", b'[{"name": "a"}]', b"\xff"])
+def test_names_that_make_no_sense(folder: Path, content: bytes) -> None:
+    (folder / "vocabulary" / "names.json").write_bytes(content)
+    rewrite(folder)
+    with pytest.raises(DataError, match=r"bundle\.json"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("name", ["names.json", "arrays.npz"])
+def test_a_missing_or_changed_file_is_named(folder: Path, name: str) -> None:
+    path = folder / "vocabulary" / name
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(DataError, match=name):
+        read_manifest(folder)
+    path.unlink()
+    with pytest.raises(DataError, match=name):
+        read_manifest(folder)
+
+
+def test_a_stream_info_with_an_unknown_set_takes_the_default(manifest: Manifest) -> None:
+    """A recording that was annotated with names keeps playing in a bundle that has other sets."""
+    info = StreamInfo("made", INFO.channels, 50.0, labels="push-up,plank")
+    assert Recognizer(replace(bundle(), manifest=manifest), info).labels.name == "axes"
