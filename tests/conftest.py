@@ -51,9 +51,9 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
     from mujo_edge.bundle.manifest import Label, LabelSet, Smoothing
     from mujo_edge.bundle.vocabulary import TEXT_DIM, Name, Vocabulary
     from mujo_edge.signal import InputSpec, prepare
-    from training.export import Gate, Release, save_checkpoint
-    from training.quantize import float_embeddings
-    from training.student import Student
+    from training.models.inference import float_embeddings
+    from training.models.student import Student
+    from training.release.bundle import Gate, Release, save_checkpoint
 
     target = cached(request, "checkpoint") / "student.pt"
     if target.exists():
@@ -108,7 +108,7 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def bundle_folder(request: pytest.FixtureRequest, checkpoint: Path) -> Path:
     """A whole bundle exported from `checkpoint`. Tests copy it before they change it."""
-    from training.export import export_bundle, load_checkpoint
+    from training.release.bundle import export_bundle, load_checkpoint
 
     folder = cached(request, "bundle")
     if not (folder / "small" / "bundle.json").exists():

@@ -1,179 +1,20 @@
-"""Cross-modal retrieval on held-out clips: `python -m training.retrieval RUN --shards DIR --out docs/retrieval`.
-
-For every ordered pair of modalities: how high in the list of all candidates, by cosine, stands what belongs to the
-query? With text, the right answer is any clip of that title, and each title is a candidate once; without it, there are
-two questions: any clip of the same title, and the very same three seconds.
-"""
+"""Cross-modal retrieval on held-out clips: `python -m training.retrieval RUN --shards DIR --out docs/retrieval`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import permutations
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import dacite
-import numpy as np
-import torch
 import typer
-from scipy.stats import hypergeom
-from torch import Tensor
-from torch.nn.functional import normalize
 
-from mujo_edge.core import F64, DataError
 from mujo_edge.signal import InputSpec
-from training.clips import ClipPool, make_clip_pool
-from training.command import run
-from training.fimad.clip import Modality
-from training.fimad.shards import corpora_of, read
-from training.loop import load_tensors
-from training.pretrain import JointModel
-from training.provenance import git_commit, shards_sha256
-from training.recipe import Recipe
-
-FIRST = (1, 5)
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """One ordered pair. `match` is what counts as found; recalls are at 1 and 5; `chance_*` is what a random order
-    gives in expectation, and its median rank."""
-
-    query: Modality
-    target: Modality
-    match: str
-    queries: int
-    candidates: int
-    recall: tuple[float, float]
-    median_rank: float
-    chance_recall: tuple[float, float]
-    chance_median_rank: float
-
-
-def ranks(scores: F64, right: np.ndarray) -> np.ndarray:
-    """`scores` (Q, C), `right` (Q, C) bool -> (Q,) rank of the best right candidate from 1; ties count against it."""
-    best = np.where(right, scores, -np.inf).max(1, keepdims=True)
-    return 1 + ((scores >= best) & ~right).sum(1)
-
-
-def chance(right: np.ndarray) -> tuple[tuple[float, float], float]:
-    """Recalls and median rank of a random order, where `right` (Q, C) says which candidates are right.
-
-    Of C candidates k are right: none is among the first r with the hypergeometric probability.
-    """
-    candidates = right.shape[1]
-    k, counts = np.unique(right.sum(1), return_counts=True)
-
-    def found(r: np.ndarray) -> np.ndarray:
-        return counts @ (1 - hypergeom.pmf(0, candidates, k[:, None], r[None])) / counts.sum()
-
-    within = found(np.arange(1, candidates + 1))
-    first = tuple(float(found(np.array([min(r, candidates)]))[0]) for r in FIRST)
-    return (first[0], first[1]), float(1 + np.argmax(within >= 0.5 - 1e-9))
-
-
-def score(query: Modality, target: Modality, match: str, a: F64, b: F64, right: np.ndarray) -> Score:
-    """Queries `a` (Q, D) among candidates `b` (C, D), unit vectors."""
-    found = ranks(a @ b.T, right)
-    by_chance, median = chance(right)
-    first = tuple(float((found <= r).mean()) for r in FIRST)
-    return Score(query, target, match, len(a), len(b), (first[0], first[1]), float(np.median(found)), by_chance, median)
-
-
-@torch.no_grad()
-def embed(model: JointModel, clips: ClipPool, modalities: Sequence[Modality]) -> dict[str, tuple[Tensor, F64]]:
-    """Modality -> the clips that have it (n,), and unit embeddings (n, D) of their middle three seconds."""
-    found: dict[str, tuple[list[Tensor], list[Tensor]]] = {m: ([], []) for m in modalities}
-    for rows in torch.arange(len(clips)).split(256):
-        middle = clips.centre(rows)
-        for m, (which, vectors) in found.items():
-            if len(middle.inputs[m]):
-                which.append(rows[middle.present[m]])
-                vectors.append(normalize(getattr(model, m)(middle.inputs[m]), dim=1))
-    return {m: (torch.cat(which), torch.cat(v).double().numpy()) for m, (which, v) in found.items() if which}
-
-
-def retrieve(model: JointModel, clips: ClipPool, modalities: Sequence[Modality]) -> Iterator[Score]:
-    """Every ordered pair that two clips or more have."""
-    with torch.no_grad():
-        titles = normalize(model.text(clips.title_vectors), dim=1).double().numpy()
-    embedded = embed(model, clips, [m for m in modalities if m != "text"])
-    y = clips.y.numpy()
-    for query, target in permutations(sorted(modalities), 2):
-        other = target if query == "text" else query
-        if not {query, target} - {"text"} <= set(embedded):
-            continue
-        which, vectors = embedded[other]
-        if "text" in (query, target):
-            named = np.unique(y[which])
-            right = y[which][:, None] == named
-            if len(named) < 2:
-                continue
-            sides = (vectors, titles[named], right) if target == "text" else (titles[named], vectors, right.T)
-            yield score(query, target, "title", *sides)
-            continue
-        target_which, target_vectors = embedded[target]
-        both, mine, its = np.intersect1d(which.numpy(), target_which.numpy(), return_indices=True)
-        if len(both) < 2:
-            continue
-        for match, right in (("title", y[both][:, None] == y[both]), ("clip", np.eye(len(both), dtype=bool))):
-            yield score(query, target, match, vectors[mine], target_vectors[its], right)
-
-
-def markdown(scores: Sequence[Score]) -> str:
-    """One line a pair; chance in brackets."""
-    lines = [
-        "| query -> target | found is the same | queries | candidates | R@1 | R@5 | median rank |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for s in sorted(scores, key=lambda s: s.match, reverse=True):
-        recalls = " | ".join(f"{r:.3f} [{c:.3f}]" for r, c in zip(s.recall, s.chance_recall, strict=True))
-        lines.append(
-            f"| {s.query} -> {s.target} | {s.match} | {s.queries} | {s.candidates} | {recalls} | "
-            f"{s.median_rank:g} [{s.chance_median_rank:g}] |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def plot(scores: Sequence[Score], path: Path) -> None:
-    """Recall at 1 and 5 of every pair, a panel for each match, chance as a mark on each bar, queries in brackets."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    matches = sorted({s.match for s in scores}, reverse=True)
-    size = (6 * len(matches), 4.5)
-    figure, panels = plt.subplots(1, len(matches), figsize=size, squeeze=False, sharey=True, layout="constrained")
-    for axes, match in zip(panels[0], matches, strict=True):
-        own = [s for s in scores if s.match == match]
-        for i, r in enumerate(FIRST):
-            at = np.arange(len(own)) + 0.4 * (i - 0.5)
-            axes.bar(at, [s.recall[i] for s in own], 0.38, label=f"R@{r}")
-            marks = [s.chance_recall[i] for s in own]
-            axes.plot(at, marks, "k_", markersize=11, label="chance" if i else None)
-        names = [f"{s.query} → {s.target} ({s.queries})" for s in own]
-        axes.set_xticks(range(len(own)), names, rotation=60, ha="right", fontsize=8)
-        axes.set_title(f"the same {match}: {max(s.candidates for s in own)} candidates at most", fontsize=9)
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize=8)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-
-
-def read_teacher(folder: Path) -> tuple[Recipe, JointModel]:
-    """Recipe and teacher of a run. Raises `DataError` where `folder` holds none."""
-    try:
-        table = json.loads((folder / "run.json").read_text("utf-8"))["config"]["recipe"]
-        recipe = dacite.from_dict(Recipe, table, dacite.Config(cast=[tuple]))
-        model = JointModel(recipe.teacher)
-        model.load_state_dict(load_tensors(folder / "teacher.pt")["state"])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, dacite.DaciteError) as error:
-        raise DataError(
-            f"{folder} holds no teacher ({error!r:.200}). Train one with: python -m training.pretrain --out {folder}"
-        ) from error
-    return recipe, model.eval()
+from training.evaluation.retrieval import markdown, plot, read_teacher, retrieve
+from training.fimad.shards import corpora_of, read, shards_sha256
+from training.learn.clip_pool import make_clip_pool
+from training.support.command import run
+from training.support.provenance import git_commit
 
 
 def main(

@@ -5,46 +5,23 @@ Under torchrun it measures that many processes; the file has one entry for each 
 
 from __future__ import annotations
 
-import json
 import platform
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import torch
 import typer
 
-from training.command import run
-from training.distributed import rank_and_world, together
-from training.pretrain import pretrain
-from training.provenance import git_commit
-from training.recipe import read_recipe
-from training.run import RecipeOption, Run, ShardsOption
-
-WARM_UP = 5
-"""Steps that are not counted."""
-
-
-def speed(times_s: Sequence[float], batch: int) -> dict[str, Any]:
-    """Times (n,) at which the steps were done -> windows/s over all counted steps, and quartiles over single steps."""
-    steps = np.diff(times_s[WARM_UP - 1 :])
-    return {
-        "steps": len(steps),
-        "windows_per_s": batch * len(steps) / float(steps.sum()),
-        "windows_per_s_quartiles": (batch / np.quantile(steps, (0.75, 0.25))).tolist(),
-    }
-
-
-def merge(path: Path, entry: dict[str, Any]) -> None:
-    """Put `entry` into the JSON list at `path`, in place of what was measured of the same recipe and processes."""
-    kept = json.loads(path.read_text("utf-8")) if path.exists() else []
-    kept = [old for old in kept if any(old[key] != entry[key] for key in ("recipe", "processes"))]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([*kept, entry], indent=1) + "\n")
+from training.evaluation.throughput import WARM_UP, merge, speed
+from training.learn.distributed import rank_and_world, together
+from training.learn.pretrain import pretrain
+from training.recipes.recipe import read_recipe
+from training.release.run import Run
+from training.support.command import RecipeOption, ShardsOption, run
+from training.support.provenance import git_commit
 
 
 def main(

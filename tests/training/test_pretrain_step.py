@@ -15,17 +15,17 @@ from generated_motion import ROOT
 from made_clips import FEATURES, made_clip, made_clips
 
 from mujo_edge.core import UsageError
-from training.curves import read_curves
-from training.encoders import PoseConfig, VideoConfig
+from training.evaluation.retrieval import read_teacher
 from training.fimad.clip import MODALITIES
-from training.fimad.shards import encode, write_shards
-from training.loop import LoopConfig, load_tensors
-from training.pretrain import JointModel, PretrainConfig
-from training.provenance import shards_sha256
-from training.recipe import Recipe
-from training.retrieval import read_teacher
-from training.run import Run
-from training.student import StudentConfig
+from training.fimad.shards import encode, shards_sha256, write_shards
+from training.learn.curves import read_curves
+from training.learn.loop import LoopConfig
+from training.learn.pretrain import JointModel, PretrainConfig
+from training.models.encoders import PoseConfig, VideoConfig
+from training.models.student import StudentConfig
+from training.recipes.recipe import Recipe
+from training.release.run import Run
+from training.support.tensors import load_tensors
 
 TEACHER = PretrainConfig(
     encoder=StudentConfig(stem=8, blocks=((12, 5, 2),), embedding=64),

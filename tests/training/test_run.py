@@ -18,14 +18,18 @@ import pytest
 import torch
 from generated_motion import ROOT
 
-import training.run
+import training.release.run
 from mujo_edge.bundle import ModelBundle
 from mujo_edge.core import DataError
+from mujo_edge.sources.replay import shipped_recording
 from training.corpora import find, load_windows
-from training.loop import save_tensors
-from training.provenance import data_sha256
-from training.recipe import Recipe, read_recipe
-from training.run import Run, cached, listed, recording_accuracy
+from training.corpora.registry import data_sha256
+from training.recipes.labels import read_vocabulary
+from training.recipes.recipe import Recipe, read_recipe
+from training.release.checks import recording_accuracy
+from training.release.run import Run, cached
+from training.run import listed
+from training.support.tensors import save_tensors
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -126,7 +130,7 @@ def test_the_run_says_what_it_was_given(tiny: Path):
 
 def test_the_shipped_recording_was_played_through_it(tiny: Path):
     told = json.loads((tiny / "recording.json").read_text())
-    assert told == pytest.approx(recording_accuracy(tiny / "mujo-student", training.run.shipped_recording()))
+    assert told == pytest.approx(recording_accuracy(tiny / "mujo-student", shipped_recording()))
     assert told["windows"] > 200
     assert told["accuracy"] > 0.4, "chance is 0.14"
 
@@ -184,15 +188,15 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 import torch
-import training.loop, training.run
+import training.learn.loop, training.release.run
 from test_run import SMALL
-training.loop.CHECKPOINT_EVERY_S = 0.0
+training.learn.loop.CHECKPOINT_EVERY_S = 0.0
 torch.set_num_threads(1)
 @contextmanager
 def told(description, total):
     yield lambda done, loss: print(done, flush=True)
-training.run.progress_bar = told
-training.run.Run(SMALL, Path(sys.argv[1])).teacher()
+training.release.run.progress_bar = told
+training.release.run.Run(SMALL, Path(sys.argv[1])).teacher()
 """
 
 
@@ -213,7 +217,7 @@ def test_kill_9_in_the_middle_of_pretraining(tmp_path: Path, cache: Path, one_th
     def told(description: str, total: int):
         yield lambda done, loss: steps.append(done)
 
-    monkeypatch.setattr(training.run, "progress_bar", told)
+    monkeypatch.setattr(training.release.run, "progress_bar", told)
     whole = Run(SMALL, tmp_path / "whole").teacher().state_dict()
     assert steps == list(range(1, 41))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(ROOT / "tests")]))
@@ -237,7 +241,7 @@ def test_kill_9_in_the_middle_of_pretraining(tmp_path: Path, cache: Path, one_th
 
 SLOW = """
 import time
-from training.command import run
+from training.support.command import run
 def step(steps: int = 3) -> None:
     print(steps, flush=True)
     time.sleep(60)
@@ -314,7 +318,7 @@ def test_a_result_of_other_settings_is_made_again(tmp_path: Path):
 def test_what_a_step_is_made_from(tmp_path: Path):
     """Settings of the step, the words, the data and its sliver; not those of later steps."""
     plain = Run.__new__(Run)
-    plain.vocabulary, plain.hashes = training.run.read_vocabulary(), {"spar": "1"}
+    plain.vocabulary, plain.hashes = read_vocabulary(), {"spar": "1"}
 
     def key(recipe: Recipe, hashes: dict[str, str] = plain.hashes) -> str:
         plain.recipe, plain.hashes = recipe, hashes

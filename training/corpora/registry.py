@@ -6,6 +6,7 @@ import hashlib
 import os
 import sys
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +126,12 @@ def store(path: Path, data: WindowSet) -> None:
     temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp.npz")
     np.savez(temporary, **{field: getattr(data, field) for field in ARRAYS})
     temporary.replace(path)
+
+
+def data_sha256(names: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of the files of every data set that its reader uses."""
+    digests = {}
+    for name in names:
+        with Tree.open(find(name)) as tree:
+            digests[name] = tree.sha256(get(name).marker)
+    return digests

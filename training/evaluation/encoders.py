@@ -18,19 +18,19 @@ import torch
 
 from mujo_edge.core import UsageError
 from mujo_edge.signal import InputSpec
-from training.clips import ClipPool, DrawConfig, make_clip_pool
 from training.corpora import load_windows
-from training.encoders import PoseConfig, VideoConfig
 from training.evaluation.cells import Cell, Row
 from training.fimad.clip import Modality
-from training.fimad.shards import corpora_of, read
-from training.labels import read_vocabulary
-from training.loop import load_tensors, save_tensors
-from training.pretrain import PretrainConfig, Words, make_pool, pretrain, with_seed
-from training.provenance import plain, shards_sha256
-from training.recipe import Recipe
-from training.student import Student
-from training.text import TextProjection
+from training.fimad.shards import corpora_of, read, shards_sha256
+from training.learn.clip_pool import ClipPool, DrawConfig, make_clip_pool
+from training.learn.pretrain import PretrainConfig, Words, make_pool, pretrain, with_seed
+from training.models.encoders import PoseConfig, VideoConfig
+from training.models.sentence_embedding import TextProjection
+from training.models.student import Student
+from training.recipes.labels import read_vocabulary
+from training.recipes.recipe import Recipe
+from training.support.provenance import plain
+from training.support.tensors import load_tensors, save_tensors
 
 KIN = {"sp_sw_watch": ("sp_sw_watch", "sp_sw_phone"), "sp_sw_phone": ("sp_sw_watch", "sp_sw_phone")}
 """Data sets recorded from the same people at the same time: left out of pretraining together."""

@@ -25,7 +25,7 @@ from training.evaluation.encoders import Encoder, Evaluation, encoder_of, pretra
 from training.evaluation.train import run_cell
 from training.evaluation.transfer import transfer
 from training.evaluation.zero_shot import zero_shot
-from training.workers import workers
+from training.support.workers import workers
 
 Task = tuple[Cell, ...]
 """Cells that one model answers."""

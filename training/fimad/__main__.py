@@ -21,17 +21,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mujo_edge.core import DataError, UsageError
-from training.command import step
 from training.corpora.registry import data_root
+from training.evaluation.virtual_imu_report import validate
 from training.fimad import build as builder
 from training.fimad import inspect as inspection
 from training.fimad.clip import Source
-from training.fimad.engine import engine
 from training.fimad.sources import sources
 from training.fimad.towers import DEFAULT
-from training.fimad.validate_report import validate
 from training.fimad.video import Options
-from training.provenance import describe
+from training.support.command import step
+from training.support.engine import engine
+from training.support.provenance import describe
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 console = Console(stderr=True)
@@ -116,7 +116,7 @@ def build(
     settings = {"tower": tower, "weights": weights and str(weights), "pose": pose, "jobs": jobs, "engine": where}
     given = {s.name: {"path": str(path), "licence": s.licence, "citation": s.citation} for s, path in chosen}
     builder.write_whole(
-        builder.made(out) / "build.json", as_json(describe({"settings": settings, "sources": given}, ()))
+        builder.made(out) / "build.json", as_json(describe({"settings": settings, "sources": given}, {}))
     )
     start_s = time.perf_counter()
     with progress() as report:

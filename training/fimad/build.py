@@ -22,9 +22,9 @@ from training.corpora.files import natural
 from training.fimad import convert
 from training.fimad.clip import MODALITIES, Source, Task
 from training.fimad.convert import Part, read_task, with_splits
-from training.fimad.engine import Engine, on_processes
 from training.fimad.fingerprint import digest, fingerprint
 from training.fimad.shards import LIGHT, open_shard, read_light, write_shards
+from training.support.engine import Engine, on_processes
 
 FAILURES, STATS = "failures.jsonl", "stats.json"
 DIED = "the process that read it died; the machine may have run out of memory. Try again with --retry --jobs 1"

@@ -203,3 +203,6 @@ class Source:
     tasks: Callable[[Path], Iterable[Task]]
     shares_people_with: tuple[str, ...] = ()
     notes: Callable[[Path], Iterable[str]] = lambda path: ()
+
+
+DEFAULT_TOWER = "efficientnet-lite0"

@@ -14,8 +14,8 @@ from mujo_edge.core import F32, DataError, MujoError
 from mujo_edge.signal import resample
 from training.fimad.clip import POSE_RATE_HZ, Clip, Motion, Take, Task
 from training.fimad.shards import Writer, encode
-from training.fimad.text import texts
-from training.virtual_imu import virtual_imus
+from training.fimad.titles import texts
+from training.fimad.virtual_imu import virtual_imus
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,8 @@ def code_of(module: str) -> set[Path]:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        path = ROOT.joinpath(*name.split(".")).with_suffix(".py")
+        stem = ROOT.joinpath(*name.split("."))
+        path = stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")
         if path not in found and path.is_file():
             found.add(path)
             waiting += (n for n in imports(path) if n.startswith("training.") or n == "mujo_edge.signal")

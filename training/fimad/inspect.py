@@ -12,9 +12,9 @@ from matplotlib.figure import Figure, SubFigure
 
 from mujo_edge.core import F32, DataError, UsageError
 from training.corpora.files import Tree
-from training.fimad import photos
 from training.fimad.clip import BONES, IMU_RATE_HZ, JOINTS, POSE_RATE_HZ, VIDEO_RATE_HZ, Clip, Source
 from training.fimad.shards import read, read_light
+from training.fimad.sources import free_exercise_db as photos
 from training.fimad.video import Cut, frames
 
 MOMENTS, TEXTS = 6, 6

@@ -7,6 +7,7 @@ can open a shard; rates, joints and units are in its metadata under the key `muj
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -279,3 +280,12 @@ def read_light(folder: Path) -> pa.Table:
         except (pa.ArrowException, OSError) as error:
             raise damaged(path, error) from None
     return pa.concat_tables(tables)
+
+
+def shards_sha256(folder: Path) -> dict[str, str]:
+    """SHA-256 of every shard of clips in `folder`, by file name. Raises `DataError` where there are none."""
+    digests = {}
+    for path in shard_paths(folder):
+        with path.open("rb") as file:
+            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from mujo_edge.core import F32, DataError, MissingExtraError, UsageError
-from training.fimad.video import DEFAULT_TOWER as DEFAULT
+from training.fimad.clip import DEFAULT_TOWER as DEFAULT
 
 KNOWN = f"Choose {DEFAULT}, timm/NAME or clip/NAME"
 

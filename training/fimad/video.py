@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mujo_edge.core import F32, DataError, MissingExtraError
-from training.fimad.clip import VIDEO_RATE_HZ, Motion, Take
+from training.fimad.clip import DEFAULT_TOWER, VIDEO_RATE_HZ, Motion, Take
 
 if TYPE_CHECKING:
     from av import VideoFrame
 
     from training.fimad.towers import Tower
 
-DEFAULT_TOWER = "efficientnet-lite0"
 SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"})
 POSE_FRAMES_HZ, LONGEST_PX = 30.0, 640
 """Frames beyond this rate are passed over, larger ones made smaller: the landmark model sees 256 px at most."""

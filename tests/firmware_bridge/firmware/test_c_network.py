@@ -278,8 +278,8 @@ def test_a_student_of_another_shape(tmp_path: Path) -> None:
     """Odd rows, other kernels, two additions, an embedding of 24."""
     import torch
 
-    from training.quantize import quantize_litert
-    from training.student import Student, StudentConfig
+    from training.models.student import Student, StudentConfig
+    from training.release.quantize import quantize_litert
 
     torch.manual_seed(0)
     blocks = ((24, 3, 1), (24, 7, 1), (32, 3, 2), (32, 5, 1))

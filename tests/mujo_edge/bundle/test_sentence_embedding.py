@@ -28,7 +28,7 @@ def fresh() -> None:
 
 
 def test_it_is_what_training_embeds() -> None:
-    from training.text import embed_text
+    from training.models.sentence_embedding import embed_text
 
     found = text.embed(SENTENCES)
     assert (found.shape, found.dtype) == ((len(SENTENCES), 384), np.float32)

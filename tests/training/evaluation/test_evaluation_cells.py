@@ -18,7 +18,7 @@ from training.evaluation import train
 from training.evaluation.cells import Cell, Score, append_scores, confusion, prepared, read_scores, split
 from training.evaluation.encoders import Evaluation
 from training.evaluation.schedule import grouped
-from training.recipe import Recipe
+from training.recipes.recipe import Recipe
 
 RANDOM = Cell("random", 3, "spar", 0, 0.02, 0)
 

@@ -16,7 +16,7 @@ from training.evaluation.encoders import Diet, Evaluation, Shards, clip_pool, di
 from training.evaluation.transfer import TARGETS
 from training.fimad.shards import encode, write_shards
 from training.fimad.sources import SOURCES
-from training.recipe import Recipe, read_recipe
+from training.recipes.recipe import Recipe, read_recipe
 
 CLIPS = {"hdm05": (), "utd_mhad_skeleton": ("utd_mhad",), "own": ()}
 BASE = read_recipe("base")

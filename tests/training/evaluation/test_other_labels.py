@@ -18,10 +18,10 @@ from training.evaluation import transfer, zero_shot
 from training.evaluation.cells import Cell
 from training.evaluation.encoders import Evaluation
 from training.evaluation.transfer import PLACES, TARGETS, movements, shared, sources_of
-from training.labels import Vocabulary
-from training.pretrain import JointModel
-from training.recipe import read_recipe
-from training.student import Student
+from training.learn.pretrain import JointModel
+from training.models.student import Student
+from training.recipes.labels import Vocabulary
+from training.recipes.recipe import read_recipe
 
 MOVES = {
     ("wrist", "rest"): {"spar": ("rest",), "muvr": ("rest",)},

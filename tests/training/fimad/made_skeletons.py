@@ -10,7 +10,8 @@ import numpy as np
 from scipy.io import savemat
 
 from training.fimad.clip import JOINTS
-from training.fimad.skeletons import asf_amc, cmu, hdm05, mocap6, penn_action, ui_prmd, utd_mhad
+from training.fimad.skeletons import asf_amc
+from training.fimad.sources import cmu, hdm05, mocap6, penn_action, ui_prmd, utd_mhad
 
 STANDING_M = {
     "pelvis": (0, 0, 0.95),

@@ -14,8 +14,8 @@ from made_work import square
 
 from mujo_edge.core import MissingExtraError, UsageError
 from training.fimad.build import build
-from training.fimad.engine import ENGINES, Engine, engine
 from training.fimad.shards import read
+from training.support.engine import ENGINES, Engine, engine
 
 
 @pytest.fixture(params=list(ENGINES))

@@ -17,7 +17,7 @@ from made_videos import write_video
 
 from mujo_edge.core import DataError
 from training.corpora import data_root
-from training.fimad.manifest import gymnai_source, read, rows, seconds, source
+from training.fimad.sources.manifest import gymnai_source, read, rows, seconds, source
 from training.fimad.video import Cut, Options, takes
 
 

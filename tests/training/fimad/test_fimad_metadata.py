@@ -18,7 +18,7 @@ from mujo_edge.core import DataError
 from training.corpora import data_root
 from training.fimad import shards
 from training.fimad.build import build
-from training.fimad.metadata import LANGUAGE, LINKS, SPLIT, chapters_of, clip_ids, read, source
+from training.fimad.sources.fimad_release import LANGUAGE, LINKS, SPLIT, chapters_of, clip_ids, read, source
 from training.fimad.video import Cut, Options
 
 A, B, C, D = "aaaaaaaaaaa", "-b_bbbbbbbb", "ccccccccccc", "ddddddddddd"

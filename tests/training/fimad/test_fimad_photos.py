@@ -14,7 +14,7 @@ from PIL import Image
 from mujo_edge.core import DataError
 from training.corpora import data_root
 from training.fimad.clip import Take
-from training.fimad.photos import source
+from training.fimad.sources.free_exercise_db import source
 from training.fimad.video import Options
 
 ENTRY = {

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mujo_edge.core import DataError
 from training.corpora import data_root
-from training.fimad.text import LONGEST_TEXT, LONGEST_TITLE, MEANINGS, NAMESAKES, normalise, texts
+from training.fimad.titles import LONGEST_TEXT, LONGEST_TITLE, MEANINGS, NAMESAKES, normalise, texts
 
 
 @pytest.mark.parametrize(

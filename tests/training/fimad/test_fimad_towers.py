@@ -12,7 +12,7 @@ import torch
 from mujo_edge.core import DataError, MissingExtraError, UsageError
 from training.corpora import data_root
 from training.corpora.files import Tree
-from training.fimad.photos import photo
+from training.fimad.sources.free_exercise_db import photo
 from training.fimad.towers import DEFAULT, Tower, load
 
 

@@ -14,11 +14,8 @@ from typer.testing import CliRunner
 
 from mujo_edge.core import STANDARD_GRAVITY, DataError
 from training.corpora.registry import data_root
-from training.fimad import validate as validation
-from training.fimad.__main__ import app
-from training.fimad.clip import JOINTS, Motion
-from training.fimad.skeletons import utd_mhad as skeletons
-from training.fimad.validate import (
+from training.evaluation import virtual_imu as validation
+from training.evaluation.virtual_imu import (
     COPIES,
     Pair,
     Settings,
@@ -41,8 +38,11 @@ from training.fimad.validate import (
     window_sets,
     worn,
 )
-from training.fimad.validate_report import MARK, markdown, summary, typical
-from training.virtual_imu import virtual_imu
+from training.evaluation.virtual_imu_report import MARK, markdown, summary, typical
+from training.fimad.__main__ import app
+from training.fimad.clip import JOINTS, Motion
+from training.fimad.sources import utd_mhad as skeletons
+from training.fimad.virtual_imu import virtual_imu
 
 TURN = Rotation.from_euler("xyz", [160, -10, 175], degrees=True)
 """How the made sensor is mounted."""

@@ -13,7 +13,7 @@ from made_takes import Told, made_source, made_tasks
 from training.fimad import fingerprint as module
 from training.fimad.clip import Task
 from training.fimad.fingerprint import code_of, fingerprint
-from training.fimad.skeletons import hdm05
+from training.fimad.sources import hdm05
 
 
 @pytest.fixture
@@ -56,16 +56,16 @@ def test_files_wherever_they_are_named(given, wrap):
 
 
 def test_code_is_that_of_all_modules_a_reader_uses():
-    names = {path.relative_to(module.ROOT).as_posix() for path in code_of("training.fimad.skeletons.hdm05")}
+    names = {path.relative_to(module.ROOT).as_posix() for path in code_of("training.fimad.sources.hdm05")}
     assert {
-        "training/fimad/skeletons/hdm05.py",
+        "training/fimad/sources/hdm05.py",
         "training/fimad/skeletons/asf_amc.py",
         "training/fimad/skeletons/canonical.py",
         "training/fimad/clip.py",
     } <= names
-    assert "training/fimad/skeletons/cmu.py" not in names
+    assert "training/fimad/sources/cmu.py" not in names
     names = {path.relative_to(module.ROOT).as_posix() for path in code_of("training.fimad.convert")}
-    assert {"training/virtual_imu.py", "training/fimad/text.py", "mujo_edge/signal.py"} <= names
+    assert {"training/fimad/virtual_imu.py", "training/fimad/titles.py", "mujo_edge/signal.py"} <= names
     assert code_of("numpy") == set()
 
 

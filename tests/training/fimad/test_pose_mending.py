@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from training.fimad import pose, pose_mending
+from training.fimad import pose
 from training.fimad.clip import JOINTS
+from training.fimad.pose import cleanup as pose_mending
 
 RATE_HZ = 30.0
 SKELETON = {  # MediaPipe's landmarks of a standing person: metres, hips at the origin, x right, y down, z away

@@ -15,9 +15,10 @@ import pytest
 
 from mujo_edge.core import DataError, MissingExtraError
 from training.corpora import data_root
-from training.fimad import pose, pose_process
+from training.fimad import pose
 from training.fimad.clip import JOINTS
 from training.fimad.pose import pose_of_video
+from training.fimad.pose import process as pose_process
 from training.fimad.video import Cut, frames
 
 RATE_HZ = 15.0
@@ -196,7 +197,7 @@ def test_a_process_that_died_is_told_and_made_anew(mediapipe: None) -> None:
 
 def test_its_process_ends_with_ours(mediapipe: None) -> None:
     code = "from training.fimad.pose_process import landmarker; print(landmarker()._process.pid, flush=True); input()"
-    root = Path(pose.__file__).parents[2]
+    root = Path(pose.__file__).parents[3]
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as ours:
@@ -243,7 +244,7 @@ def internet(tmp_path: Path, *arguments: str) -> tuple[str, list[str]]:
         sys.executable,
         *arguments,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(pose.__file__).parents[2])
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(pose.__file__).parents[3])
     lines = log.read_text().splitlines()
     if not any("execve" in line for line in lines):
         pytest.skip(f"strace may not trace here: {done.stderr.strip()[-200:]}")

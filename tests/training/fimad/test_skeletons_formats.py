@@ -14,7 +14,8 @@ from scipy.spatial.transform import Rotation
 
 from mujo_edge.core import DataError
 from training.fimad.clip import BONES, JOINTS
-from training.fimad.skeletons import asf_amc, bvh, canonical, mocap6
+from training.fimad.skeletons import asf_amc, bvh, canonical
+from training.fimad.sources import mocap6
 
 NOMINAL = mocap6.NOMINAL.read_text()
 TRIED = settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -88,7 +89,7 @@ def test_radians_and_a_scale_of_one_inch():
 
 @pytest.mark.parametrize("up", ["y", "z"])
 def test_bvh_joints_and_up_axis(up: str):
-    from training.fimad.skeletons.cmu import avatar_motion
+    from training.fimad.sources.cmu import avatar_motion
 
     motion = avatar_motion(bvh.parse(bvh_text(up=up)))
     for joint, place in standing().items():

@@ -20,8 +20,8 @@ from scipy.io import savemat
 from mujo_edge.core import STANDARD_GRAVITY, DataError, UsageError
 from training.corpora.files import Tree
 from training.fimad.clip import JOINTS, Source, Take
-from training.fimad.skeletons import hdm05, mocap6, penn_action, ui_prmd
 from training.fimad.skeletons.__main__ import main as side_by_side
+from training.fimad.sources import hdm05, mocap6, penn_action, ui_prmd
 
 
 @pytest.fixture(params=LAYOUTS)

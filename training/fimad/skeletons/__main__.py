@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.progress import track
 
 from mujo_edge.core import DataError, UsageError
-from training.command import run
 from training.corpora.registry import data_root
 from training.fimad.clip import JOINTS, Motion, Source, Take
 from training.fimad.inspect import draw_skeleton, project
-from training.fimad.skeletons import cmu, hdm05, mocap6, penn_action, ui_prmd, utd_mhad
-from training.provenance import git_commit
+from training.fimad.sources import cmu, hdm05, mocap6, penn_action, ui_prmd, utd_mhad
+from training.support.command import run
+from training.support.provenance import git_commit
 
 SOURCES = tuple(module.SOURCE for module in (hdm05, mocap6, cmu, ui_prmd, utd_mhad, penn_action))
 EXAMPLES = ("squat", "deep squat", "jog")

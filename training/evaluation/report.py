@@ -1,0 +1,137 @@
+"""What `training.evaluate` writes of its scores, and what a bundle's card takes from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mujo_edge.core import UsageError
+from training.corpora import get
+from training.evaluation.beside import (
+    ablation_markdown,
+    ablations,
+    by_row_markdown,
+    transfer_table,
+    zero_shot_table,
+)
+from training.evaluation.cells import Score
+from training.evaluation.tables import (
+    compared,
+    differences_markdown,
+    efficiency,
+    goals_markdown,
+    markdown,
+    share_order,
+    summary,
+)
+
+if TYPE_CHECKING:
+    from training.models.student import StudentConfig
+
+CARD_ROWS = ("mujo_plus int8", "random fp32", "forest")
+"""What a bundle says of protocol v1: what ships, the same network from random init, and the forest on hand features."""
+
+ZERO_SHOT = "Macro-F1 without any label of the set: mean ± sd over the folds (each the mean of its seeds)."
+TRANSFER = (
+    "Macro-F1 with all labels of another set: mean ± sd over the tested people's folds (each the mean of its seeds)."
+)
+
+
+def write_report(scores: Sequence[Score], out: Path) -> str:
+    """Every table and picture that the scores give, into `out`; returns the Markdown of all tables.
+
+    `table.md` (label efficiency, differences, goals), `table.json`, `differences.json`, `efficiency.png`,
+    `confusion-*.png`; `zero-shot`, `transfer` and `ablation` as .md and .png where they were run.
+    """
+    from training.evaluation import pictures  # matplotlib, which reading results does not need
+
+    texts = []
+    if table := efficiency(scores):
+        entries = [
+            {"row": row, "channels": channels, "corpus": corpus, "fraction": fraction, **summary(by_fold)}
+            for (row, channels, corpus, fraction), by_fold in table.items()
+        ]
+        (out / "table.json").write_text(json.dumps(entries, indent=1) + "\n")
+        (out / "differences.json").write_text(json.dumps(differences(scores), indent=1) + "\n")
+        parts = [markdown(table), differences_markdown(table), goals_markdown(table)]
+        texts.append("\n".join(part for part in parts if part))
+        (out / "table.md").write_text(texts[0])
+        pictures.plot_efficiency(table, out / "efficiency.png")
+        learnt = [s for s in scores if not s.cell.source and not s.cell.without and s.cell.fraction != 0]
+        for corpus in {score.cell.corpus for score in learnt}:
+            own = [s for s in learnt if s.cell.corpus == corpus]
+            pictures.plot_confusion(own, corpus, out / f"confusion-{corpus}.png")
+    for name, by_row, about in (
+        ("zero-shot", zero_shot_table(scores), ZERO_SHOT),
+        ("transfer", transfer_table(scores), TRANSFER),
+    ):
+        if by_row:
+            texts.append(by_row_markdown(by_row, about))
+            (out / f"{name}.md").write_text(texts[-1])
+            pictures.plot_rows(by_row, out / f"{name}.png", about.split(":")[0])
+    if parts_earn := ablations(scores):
+        texts.append(ablation_markdown(parts_earn))
+        (out / "ablation.md").write_text(texts[-1])
+        pictures.plot_ablation(parts_earn, out / "ablation.png")
+    return "\n".join(texts)
+
+
+def differences(scores: Sequence[Score]) -> list[dict[str, Any]]:
+    """The paired differences from random init as JSON values; an interval is null where there is one fold."""
+    return [
+        {
+            "row": row,
+            "channels": channels,
+            "fraction": share,
+            "corpus": corpus,
+            "mean": difference.mean,
+            "interval": list(difference.interval) if difference.freedom == difference.freedom else None,
+            "pairs": difference.pairs,
+        }
+        for (row, channels, share), own in compared(efficiency(scores)).items()
+        for corpus, difference in own.items()
+    ]
+
+
+def read_results(folder: Path, network: StudentConfig) -> dict[str, Any]:
+    """What `training.evaluate` left in `folder`, for a bundle's metrics: "git_commit", and "rows" with mean and sd.
+
+    A row has row, channels, corpus, fraction, mean and sd of macro-F1 over the folds, and how many folds and seeds.
+
+    Raises:
+        UsageError: no results there, or those of another network.
+    """
+    try:
+        about = json.loads((folder / "run.json").read_text("utf-8"))
+        table = json.loads((folder / "table.json").read_text("utf-8"))
+        evaluated = about["config"]["recipe"]["pretrain"]["encoder"]
+        rows = [
+            {key: entry[key] for key in ("row", "channels", "corpus", "fraction", "mean", "sd")}
+            | {"folds": len(entry["folds"]), "seeds": min(map(len, entry["folds"].values()))}
+            for entry in table
+            if entry["row"] in CARD_ROWS
+        ]
+        commit = str(about["git_commit"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{folder} has no results to read: {error!r}. Give the folder that training.evaluate wrote with --out"
+        ) from error
+    if evaluated != json.loads(json.dumps(asdict(network))):
+        raise UsageError(f"{folder} has the results of another network; evaluate this one with training.evaluate")
+    return {"git_commit": commit, "rows": rows}
+
+
+def card_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Headings and lines of the card's table: a line for each share of labels, channels and model; a column a set."""
+    corpora = list(dict.fromkeys(row["corpus"] for row in rows))
+    lines = []
+    known = {(row["fraction"], row["channels"], row["row"]) for row in rows}
+    for fraction, channels, name in sorted(known, key=lambda k: (share_order(k[0]), k[1], CARD_ROWS.index(k[2]))):
+        own = {r["corpus"]: r for r in rows if (r["fraction"], r["channels"], r["row"]) == (fraction, channels, name)}
+        runs = f"{min(row['folds'] for row in own.values())} x {min(row['seeds'] for row in own.values())}"
+        cells = [f"{own[corpus]['mean']:.3f} ± {own[corpus]['sd']:.3f}" if corpus in own else "" for corpus in corpora]
+        lines.append(["1 person" if fraction == "one" else f"{fraction:.0%}", str(channels), name, runs, *cells])
+    return ["labels", "channels", "model", "folds x seeds", *(get(corpus).title for corpus in corpora)], lines

@@ -1,0 +1,1 @@
+"""Optimization: pretraining, fine-tuning, distillation, and the augmentation they use."""

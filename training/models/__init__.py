@@ -1,0 +1,1 @@
+"""Networks and losses: the student, encoders of the other modalities, sentence embeddings."""

@@ -1,0 +1,1 @@
+"""Recipes, label vocabulary and data splits."""

@@ -1,0 +1,104 @@
+"""A whole run as one TOML file in `training/recipes`."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Literal
+
+import dacite
+
+from mujo_edge.core import DataError, UsageError
+from training.corpora import CORPORA
+from training.fimad.clip import MODALITIES
+from training.learn.distill import DistillConfig
+from training.learn.finetune import FinetuneConfig
+from training.learn.pretrain import PretrainConfig
+
+RECIPES = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What `training.run` and `training.evaluate` do.
+
+    `corpora` are those of `licences`: "any", or "permissive" for sets with a stated open licence, of clips too.
+    `clips` are the data sets that are taken from the shards (empty: all in them).
+    `sliver` keeps at most so many windows of a class and corpus (0: all). `teacher` is pretrained and
+    distilled into the student of `distill`; `pretrain` and `finetune` are what protocol v1 evaluates, `adapt` instead
+    of `finetune` where the encoder was pretrained (none: the same).
+    """
+
+    name: str
+    corpora: tuple[str, ...]
+    licences: Literal["any", "permissive"] = "any"
+    clips: tuple[str, ...] = ()
+    sliver: int = 0
+    teacher: PretrainConfig = field(default_factory=PretrainConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    adapt: FinetuneConfig | None = None
+
+    def finetune_of(self, pretrained: bool) -> FinetuneConfig:
+        """How labels are learnt from random init, or by an encoder that was pretrained."""
+        return self.adapt or self.finetune if pretrained else self.finetune
+
+    def allowed(self) -> tuple[str, ...]:
+        """The corpora that the licence rule lets in."""
+        return tuple(c for c in self.corpora if self.licences == "any" or CORPORA[c].open_licence)
+
+    def allowed_clips(self, present: Iterable[str]) -> tuple[str, ...]:
+        """Of the data sets `present` in shards those that are wanted and that the licence rule lets in; what the user
+        made by a manifest is the user's."""
+        wanted = tuple(name for name in present if not self.clips or name in self.clips)
+        if self.licences == "any":
+            return wanted
+        from training.fimad.sources import SOURCES  # its readers need more than a recipe does
+
+        return tuple(name for name in wanted if name not in SOURCES or SOURCES[name].open_licence)
+
+
+def read_recipe(name: str) -> Recipe:
+    """The recipe called `name`, or the TOML file at that path.
+
+    Raises:
+        UsageError: there is none.
+        DataError: it holds a key that no recipe has, a value of the wrong type, or nothing to train on.
+    """
+    path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
+    if not path.is_file():
+        known = sorted(p.stem for p in RECIPES.glob("*.toml") if "corpora" in tomllib.loads(p.read_text()))
+        raise UsageError(f"no recipe {name!r}; choose from {', '.join(known)} or give a .toml file")
+    try:
+        table = {"name": path.stem, **tomllib.loads(path.read_text())}
+        recipe = dacite.from_dict(Recipe, table, dacite.Config(cast=[tuple], strict=True))
+    except (ValueError, dacite.DaciteError) as error:
+        raise DataError(f"{path.name} is no recipe: {error}") from None
+    if unknown := sorted(set(recipe.corpora) - set(CORPORA)):
+        raise DataError(f"{path.name} names corpora that do not exist: {', '.join(unknown)}")
+    if not recipe.allowed():
+        raise DataError(
+            f'{path.name} leaves nothing to train on: corpora {list(recipe.corpora)}, licences "{recipe.licences}"'
+        )
+    for part in (recipe.teacher, recipe.pretrain):
+        if problem := pretraining_problem(part):
+            raise DataError(f"{path.name}: {problem}")
+    if recipe.teacher.encoder.embedding != recipe.distill.student.embedding:
+        raise DataError(f"{path.name}: teacher and student must have the same embedding to be distilled")
+    return recipe
+
+
+def pretraining_problem(config: PretrainConfig) -> str | None:
+    """What is wrong with it, None if nothing: a misspelt pair would silently weigh as any other."""
+    if len(set(config.modalities)) < 2:
+        return f"modalities {list(config.modalities)} leave nothing to contrast; give two or more of {list(MODALITIES)}"
+    known = {f"{a}-{b}" for a, b in combinations(sorted(config.modalities), 2)}
+    if unknown := sorted(set(config.pair_weights) - known):
+        return f"pair_weights names {', '.join(unknown)}; its modalities have {', '.join(sorted(known))}"
+    if not 0 <= config.clip_share <= 1:
+        return f"clip_share is {config.clip_share:g}, not a share from 0 to 1"
+    return None

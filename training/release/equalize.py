@@ -1,0 +1,120 @@
+"""Cross-layer equalisation: the same network, with channels that int8 resolves alike.
+
+int8 gives all channels of an activation one scale, so a channel with a hundredth of the largest one's
+range keeps one or two bits. Since relu(s x) = s relu(x) for s > 0, a channel can be divided by s where
+it is made and multiplied where it is used, and the network computes what it did. Nagel et al.,
+Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019, section 4.1, here
+with ranges of activations over the calibration windows.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from mujo_edge.core import F32
+from training.models.student import Student
+
+SMALLEST = 1e-3
+"""A channel counts as at least this share of the largest: a dead one is not blown up."""
+
+
+def equalise(model: Student, calibration: F32) -> Student:
+    """A copy with folded BatchNorm and equalised channels, equal in function up to rounding.
+
+    Args:
+        model: a student.
+        calibration: (N, C, 1, T) prepared windows.
+    """
+    student = folded(model)
+    inner, outer = channel_peaks(student, calibration)
+    scales = tied_scales(student, outer)
+    with torch.no_grad():
+        divide_outputs(student.stem[0], scales[0])
+        for block, peak, (before, after) in zip(student.blocks, inner, pairwise(scales), strict=True):
+            # A depthwise filter has a scale of its own for each channel, so that this side is free.
+            multiply_inputs(block.depthwise[0], before)
+            divide_outputs(block.pointwise[0], after)
+            middle = balanced(peak, block.pointwise[0].weight)
+            divide_outputs(block.depthwise[0], middle)
+            multiply_inputs(block.pointwise[0], middle)
+        multiply_inputs(student.project, scales[-1])
+    return student
+
+
+def folded(model: Student) -> Student:
+    """A copy in eval mode whose BatchNorm layers are part of the convolutions before them."""
+    student = Student(model.config)
+    student.load_state_dict(model.state_dict())
+    student.eval()
+    for layer in student.modules():
+        if isinstance(layer, nn.Sequential) and len(layer) > 1 and isinstance(layer[1], nn.BatchNorm2d):
+            layer[0], layer[1] = fuse_conv_bn_eval(layer[0], layer[1]), nn.Identity()
+    return student
+
+
+def channel_peaks(student: Student, calibration: F32) -> tuple[list[Tensor], list[Tensor]]:
+    """Largest |value| of each channel: after every block's depthwise half, and between blocks (the stem's first)."""
+    with torch.no_grad():
+        x = student.stem(torch.from_numpy(calibration))
+        inner, outer = [], [peak(x)]
+        for block in student.blocks:
+            inner.append(peak(block.depthwise(x)))
+            branch = block.pointwise(block.depthwise(x))
+            x = block(x)
+            # With a residual the branch is an activation of its own, which shares the channels' scale.
+            outer.append(torch.maximum(peak(x), peak(branch)) if block.residual else peak(x))
+    return inner, outer
+
+
+def peak(x: Tensor) -> Tensor:
+    """(N, C, 1, T) -> (C,)."""
+    return x.abs().amax((0, 2, 3))
+
+
+def tied_scales(student: Student, outer: list[Tensor]) -> list[Tensor]:
+    """A scale for each channel between blocks; one and the same along a chain of residual blocks."""
+    chains: list[list[Tensor]] = []
+    for position, own in enumerate(outer):
+        if position and student.blocks[position - 1].residual:
+            chains[-1].append(own)
+        else:
+            chains.append([own])
+    joint = [torch.stack(chain).amax(0) for chain in chains]
+    chosen = [*map(spread, joint[:-1]), balanced(joint[-1], student.project.weight)]
+    return [scale for scale, chain in zip(chosen, chains, strict=True) for _ in chain]
+
+
+def balanced(peaks: Tensor, weight: Tensor) -> Tensor:
+    """sqrt(activation range / weight range): what one side gains in resolution the other must not lose.
+
+    `weight` (out, in, ...) is quantised for each output on its own.
+    """
+    flat = weight.detach().abs().flatten(2).amax(2) if weight.dim() > 2 else weight.detach().abs()
+    share = (flat / flat.amax(1, keepdim=True)).amax(0)
+    return spread((peaks.clamp_min(SMALLEST * peaks.max()) / share.clamp_min(SMALLEST)).sqrt())
+
+
+def spread(scale: Tensor) -> Tensor:
+    """(C,) bounded from below and with geometric mean 1."""
+    scale = scale.clamp_min(SMALLEST * scale.max())
+    return scale / scale.log().mean().exp()
+
+
+def divide_outputs(layer: nn.Conv2d, scale: Tensor) -> None:
+    """Make every output channel smaller by `scale`."""
+    layer.weight /= scale[:, None, None, None]
+    layer.bias /= scale
+
+
+def multiply_inputs(layer: nn.Conv2d | nn.Linear, scale: Tensor) -> None:
+    """Make up for input channels that are smaller by `scale`."""
+    if isinstance(layer, nn.Linear):
+        layer.weight *= scale
+    elif layer.groups > 1:
+        layer.weight *= scale[:, None, None, None]
+    else:
+        layer.weight *= scale[None, :, None, None]

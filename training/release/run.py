@@ -1,0 +1,245 @@
+"""The whole offline path: `python -m training.run --recipe tiny` (minutes), or `--recipe mujo_plus`
+with `--shards` (the shipped bundle).
+
+pretrain (teacher, in the joint space) -> fine-tune it for each label set, where the recipe says so -> distill (student)
+-> calibrate (label sets) -> quantise, export, gates -> bundle -> the shipped recording played through it. Training
+whose result lies in `--out` and was made with the same settings and data is not run again; training that was killed
+goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from mujo_edge.bundle.manifest import Manifest
+from mujo_edge.core import UsageError
+from mujo_edge.signal import InputSpec
+from training.corpora import CORPORA
+from training.corpora.registry import data_sha256
+from training.fimad.shards import chosen, corpora_of, read, read_light, shards_sha256
+from training.learn.clip_pool import ClipPool, make_clip_pool
+from training.learn.curves import plot_curves
+from training.learn.distill import Tutor, distill, make_tutor
+from training.learn.distributed import rank_and_world
+from training.learn.loop import progress_bar
+from training.learn.pretrain import JointModel, Pool, PretrainConfig, Words, make_pool, pretrain
+from training.models.student import Student
+from training.recipes.labels import Vocabulary, read_vocabulary
+from training.recipes.recipe import Recipe
+from training.recipes.splits import Data, load_data
+from training.release.bundle import Gate, Release, export_bundle, save_checkpoint
+from training.release.calibrate import calibrate
+from training.release.vocabulary import known_names
+from training.support.provenance import describe, plain
+from training.support.tensors import load_tensors, save_tensors
+
+CALIBRATION_WINDOWS, GATE_WINDOWS = 512, 2000
+MACRO_F1 = {"macro_f1_3ch": "macro-F1, accelerometer", "macro_f1_6ch": "macro-F1, with gyroscope"}
+
+console = Console(stderr=True)
+
+
+def fingerprint(*settings: Any) -> str:
+    """Digest of what a step depends on."""
+    return hashlib.sha256(json.dumps([plain(s) for s in settings], sort_keys=True).encode()).hexdigest()
+
+
+def cached(path: Path, made_from: str, make: Callable[[Path], nn.Module]) -> dict[str, Any]:
+    """The weights in `path` if they were made from the same things, else those of `make(checkpoint)`, kept there."""
+    if path.exists() and (content := load_tensors(path))["made_from"] == made_from:
+        console.print(f"{path} is there already")
+        return content["state"]
+    state = make(path.with_suffix(f".{made_from[:12]}.checkpoint")).state_dict()
+    if rank_and_world()[0]:
+        return state
+    save_tensors(path, {"state": state, "made_from": made_from})
+    for checkpoint in path.parent.glob(f"{path.stem}.*.checkpoint"):
+        checkpoint.unlink()
+    return state
+
+
+class Run:
+    """One run of a recipe in a folder: its data, and the steps on it."""
+
+    def __init__(self, recipe: Recipe, out: Path | None, shards: Path | None = None) -> None:
+        if shards is None and (more := sorted(set(recipe.teacher.modalities) - {"imu", "text"})):
+            raise UsageError(
+                f"recipe {recipe.name} trains on clips with {', '.join(more)}: give their folder with --shards, "
+                "which `python -m training.fimad build` makes"
+            )
+        self.recipe = recipe
+        self.shards = shards
+        self.out = out or Path("runs") / recipe.name
+        self.spec = InputSpec()
+        self.vocabulary: Vocabulary = read_vocabulary()
+        self.data: Data = load_data(recipe)
+        self.pool: Pool = make_pool(self.data.train, self.vocabulary, self.spec)
+        self.clips = recipe.allowed_clips(corpora_of(shards)) if shards else ()
+        self.data_sha256 = data_sha256(recipe.allowed())
+        self.hashes = self.data_sha256 | (shards_sha256(shards) if shards else {})
+        self.words = Words.of(self.vocabulary)
+        self.out.mkdir(parents=True, exist_ok=True)
+        if rank_and_world()[0] == 0:
+            provenance = describe({"recipe": recipe}, self.hashes)
+            (self.out / "run.json").write_text(json.dumps(provenance, indent=1) + "\n")
+
+    def made_from(self, *settings: Any) -> str:
+        """Fingerprint of a step: its settings, the words and the data."""
+        return fingerprint(*settings, asdict(self.vocabulary), self.hashes, self.recipe.sliver)
+
+    def pools(self, config: PretrainConfig) -> tuple[ClipPool | None, Pool | None]:
+        """Clips and real windows that `config` takes; under torchrun this process's part of the clips."""
+        if self.shards is None:
+            return None, self.pool
+        found = read(self.shards, self.clips, "train", rank_and_world(), config.modalities)
+        plus = config.clip_share < 1
+        return make_clip_pool(found, self.spec, real_imu=plus), self.pool if plus else None
+
+    def teacher(self) -> JointModel:
+        """Step 1: pretrain the teacher and the text projection."""
+        config = self.recipe.teacher
+
+        def make(checkpoint: Path) -> JointModel:
+            clips, windows = self.pools(config)
+            curves = self.out / "losses.csv"
+            first = rank_and_world()[0] == 0
+            with progress_bar("pretrain teacher", config.loop.steps) if first else nullcontext() as report:
+                model = pretrain(config, clips, windows, self.words, report, checkpoint, curves)
+            if first:
+                plot_curves(curves, curves.with_suffix(".png"))
+            return model
+
+        model = JointModel(config)
+        model.load_state_dict(cached(self.out / "teacher.pt", self.made_from(config, self.clips), make))
+        return model.eval()
+
+    def tutors(self, teacher: JointModel) -> dict[str, Tutor]:
+        """Step 2: the teacher, fine-tuned for each label set that the recipe has data of; none where it wants none."""
+        config, tutors = self.recipe.distill, {}
+        for spec in self.vocabulary.sets if config.tutor else ():
+            rows = torch.from_numpy(self.vocabulary.rows(spec, self.data.train))
+            if not len(rows):
+                continue
+
+            def make(checkpoint: Path, rows: Tensor = rows, title: str = f"fine-tune for {spec.name}") -> Student:
+                with progress_bar(title, config.tutor.steps) as report:
+                    return make_tutor(teacher, self.pool, rows, self.words, config, report, checkpoint)
+
+            encoder = Student(self.recipe.teacher.encoder)
+            key = self.made_from(config.tutor, config.augment, self.recipe.teacher, self.clips)
+            encoder.load_state_dict(cached(self.out / f"tutor-{spec.name}.pt", key, make))
+            tutors[spec.name] = Tutor(rows, encoder.eval().requires_grad_(False))
+        return tutors
+
+    def student(self, teacher: JointModel) -> Student:
+        """Step 3: distil the student."""
+        config = self.recipe.distill
+
+        def make(checkpoint: Path) -> Student:
+            tutors = [*self.tutors(teacher).values()]
+            with progress_bar("distil student", config.loop.steps) as report:
+                return distill(teacher, self.pool, self.words, config, report, checkpoint, tutors)
+
+        model = Student(config.student)
+        key = self.made_from(config, self.recipe.teacher, self.clips)
+        model.load_state_dict(cached(self.out / "student.pt", key, make))
+        return model.eval()
+
+    def release(self, teacher: JointModel, student: Student) -> Release:
+        """Step 4: label sets and names from words and held-out recordings, with all that a bundle says of itself."""
+        label_sets, measured = [], {}
+        for label_spec in self.vocabulary.sets:
+            done = calibrate(student, teacher.text, label_spec, self.vocabulary, self.data, self.spec)
+            if done is not None:
+                label_sets.append(done[0])
+                measured[label_spec.name] = done[1]
+        results = [
+            {"dataset": name, "task": "held-out recordings", "metric": title, "value": round(metrics[key], 4)}
+            for name, metrics in measured.items()
+            for key, title in MACRO_F1.items()
+            if key in metrics
+        ]
+        (self.out / "held-out.json").write_text(json.dumps(measured, indent=1) + "\n")
+        training = describe({"recipe": self.recipe}, self.data_sha256)
+        training |= {"corpora": self.corpora(), "clips": self.clip_sources()}
+        names, found = known_names(teacher.text, student, self.vocabulary, self.data, self.spec)
+        metrics = {"results": results, "held_out": measured, "names": found}
+        return Release(label_sets, label_sets[0].name, training, metrics, vocabulary=names)
+
+    def corpora(self) -> list[dict[str, Any]]:
+        """What the model card says of every training set."""
+        rows = []
+        for train, kept in zip(self.data.train, self.data.held, strict=True):
+            corpus = CORPORA[train.corpus]
+            rows.append(
+                {
+                    "name": corpus.name,
+                    "title": corpus.title,
+                    "licence": corpus.licence,
+                    "open_licence": corpus.open_licence,
+                    "citation": corpus.citation,
+                    "home": corpus.home,
+                    "subjects": len(set(train.subject.tolist())) if corpus.subjects else None,
+                    "windows": len(train),
+                    "held_out_windows": len(kept),
+                }
+            )
+        return rows
+
+    def clip_sources(self) -> list[dict[str, Any]]:
+        """What the model card says of every collection of clips; those that the user made by a manifest are the
+        user's."""
+        if self.shards is None:
+            return []
+        from training.fimad.sources import SOURCES  # its readers need more than those of shards
+
+        light = read_light(self.shards)
+        rows = []
+        for name in self.clips:
+            told = {"title": f"the manifest {name}", "licence": "the user's", "open_licence": False}
+            told |= {"citation": "none", "home": "the user's own"}
+            if source := SOURCES.get(name):
+                told = {key: getattr(source, key) for key in told}
+            rows.append({"name": name, **told, "clips": int(chosen(light, {name}, "train").sum())})
+        return rows
+
+    def bundle(self, student: Student, release: Release, bundle: Path) -> Manifest:
+        """Step 5: quantise for every runtime, judge, write the bundle."""
+        rng = np.random.default_rng(0)
+        calibration = np.concatenate(
+            [
+                s.x[rng.permutation(len(s))[: max(1, CALIBRATION_WINDOWS // len(self.data.train))]]
+                for s in self.data.train
+            ]
+        )
+        # Half of them as a wearable without gyroscope would give them: the network must be exact for both.
+        calibration[::2, 3:] = 0
+        gate = self.gate(rng)
+        save_checkpoint(self.out / "release.pt", student, self.spec, calibration, gate, release)
+        with console.status("quantise, export and judge"):
+            return export_bundle(bundle, student, self.spec, calibration, gate, release)
+
+    def gate(self, rng: np.random.Generator) -> Gate:
+        """Windows of every label set, held-out ones first, topped up from training where a recipe holds few."""
+        x, member, shareable = [], [], []
+        present = [s for s in self.vocabulary.sets if self.vocabulary.members(s, self.data.train)]
+        for label_spec in present:
+            most = -(-GATE_WINDOWS // len(present))
+            for sets in (self.data.streams, self.data.train):
+                for data in self.vocabulary.members(label_spec, sets):
+                    rows = rng.permutation(len(data))[:most]
+                    x.append(data.x[rows])
+                    member += [label_spec.name] * len(rows)
+                    shareable += [CORPORA[data.corpus].open_licence] * len(rows)
+        return Gate(np.concatenate(x), np.asarray(member), np.asarray(shareable))

@@ -1,0 +1,1 @@
+"""Helpers of every step: command line, worker processes, provenance, tensors on disk."""
