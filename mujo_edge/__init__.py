@@ -8,12 +8,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mujo_edge.version import __version__
+
 if TYPE_CHECKING:
     from mujo_edge.bundle import ModelBundle
     from mujo_edge.core import Chunk, Prediction, StreamInfo, Window
     from mujo_edge.recognizer import Recognizer
 
-__version__ = "0.1.0"
 __all__ = ["Chunk", "ModelBundle", "Prediction", "Recognizer", "StreamInfo", "Window", "__version__"]
 
 _HOME = {"ModelBundle": "bundle", "Recognizer": "recognizer"}

@@ -9,9 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mujo_edge import __version__
 from mujo_edge.core import MujoError
 from mujo_edge.runtimes import RUNTIMES, RuntimeInfo
+from mujo_edge.version import __version__
 
 PACKAGES = {
     "numpy": "pip install mujo-edge",

@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from training.evaluation.report import read_results
 from training.release.bundle import export_bundle, load_checkpoint
+from training.release.card import read_results
 from training.release.lower import left_out
 from training.support.command import run
 

@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
+from training.corpora.labels import read_vocabulary
 from training.models.sentence_embedding import TextProjection
-from training.recipes.labels import read_vocabulary
 from training.recipes.recipe import read_recipe
 from training.recipes.splits import load_data
 from training.release.vocabulary import known_names

@@ -16,11 +16,11 @@ from json import JSONDecodeError
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from mujo_edge import __version__
 from mujo_edge.bundle import verify
 from mujo_edge.bundle.manifest import REPAIR, Manifest, read_json, read_manifest
 from mujo_edge.core import DataError, DeviceError, MujoError, UsageError, require_extra
 from mujo_edge.files import written_aside
+from mujo_edge.version import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from mujo_edge import __version__
 from mujo_edge.cli import benchmark, devices, doctor, export, models, serve, stream
+from mujo_edge.version import __version__
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(stream.stream)

@@ -25,13 +25,13 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from mujo_edge import __version__
 from mujo_edge.bundle import ModelBundle, verify
 from mujo_edge.bundle.manifest import LabelSet, Manifest, read_manifest
 from mujo_edge.core import DataError, UsageError
 from mujo_edge.export import golden
 from mujo_edge.files import sha256, written_aside
 from mujo_edge.signal import InputSpec
+from mujo_edge.version import __version__
 
 TARGETS = ("web", "android", "ios", "mcu")
 CONTRACT = "mujo.json"

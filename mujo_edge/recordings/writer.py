@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from mujo_edge import __version__
 from mujo_edge.core import Chunk, DataError, StreamInfo, UsageError
 from mujo_edge.recordings import session as sessions
+from mujo_edge.version import __version__
 
 
 class SessionWriter:

@@ -9,11 +9,11 @@ from generated_motion import CLASSES
 from motion_corpus import WORDS, motion_set
 
 from mujo_edge.signal import InputSpec
+from training.corpora.labels import LabelSetSpec, Vocabulary
 from training.learn.distill import DistillConfig, distill
 from training.learn.loop import LoopConfig
 from training.learn.pretrain import JointModel, Pool, PretrainConfig, Words, make_pool, pretrain
 from training.models.student import Student
-from training.recipes.labels import LabelSetSpec, Vocabulary
 from training.recipes.splits import Data
 
 

@@ -23,8 +23,8 @@ from mujo_edge.bundle import ModelBundle
 from mujo_edge.core import DataError
 from mujo_edge.sources.replay import shipped_recording
 from training.corpora import find, load_windows
+from training.corpora.labels import read_vocabulary
 from training.corpora.registry import data_sha256
-from training.recipes.labels import read_vocabulary
 from training.recipes.recipe import Recipe, read_recipe
 from training.release.checks import recording_accuracy
 from training.release.run import Run, cached

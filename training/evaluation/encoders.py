@@ -19,6 +19,7 @@ import torch
 from mujo_edge.core import UsageError
 from mujo_edge.signal import InputSpec
 from training.corpora import load_windows
+from training.corpora.labels import read_vocabulary
 from training.evaluation.cells import Cell, Row
 from training.fimad.clip import Modality
 from training.fimad.shards import corpora_of, read, shards_sha256
@@ -27,7 +28,6 @@ from training.learn.pretrain import PretrainConfig, Words, make_pool, pretrain, 
 from training.models.encoders import PoseConfig, VideoConfig
 from training.models.sentence_embedding import TextProjection
 from training.models.student import Student
-from training.recipes.labels import read_vocabulary
 from training.recipes.recipe import Recipe
 from training.support.provenance import plain
 from training.support.tensors import load_tensors, save_tensors

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mujo_edge.core import UsageError
-from training.corpora import get
 from training.evaluation.beside import (
     ablation_markdown,
     ablations,
@@ -24,15 +21,12 @@ from training.evaluation.tables import (
     efficiency,
     goals_markdown,
     markdown,
-    share_order,
     summary,
 )
 
 if TYPE_CHECKING:
-    from training.models.student import StudentConfig
+    pass
 
-CARD_ROWS = ("mujo_plus int8", "random fp32", "forest")
-"""What a bundle says of protocol v1: what ships, the same network from random init, and the forest on hand features."""
 
 ZERO_SHOT = "Macro-F1 without any label of the set: mean ± sd over the folds (each the mean of its seeds)."
 TRANSFER = (
@@ -94,44 +88,3 @@ def differences(scores: Sequence[Score]) -> list[dict[str, Any]]:
         for (row, channels, share), own in compared(efficiency(scores)).items()
         for corpus, difference in own.items()
     ]
-
-
-def read_results(folder: Path, network: StudentConfig) -> dict[str, Any]:
-    """What `training.evaluate` left in `folder`, for a bundle's metrics: "git_commit", and "rows" with mean and sd.
-
-    A row has row, channels, corpus, fraction, mean and sd of macro-F1 over the folds, and how many folds and seeds.
-
-    Raises:
-        UsageError: no results there, or those of another network.
-    """
-    try:
-        about = json.loads((folder / "run.json").read_text("utf-8"))
-        table = json.loads((folder / "table.json").read_text("utf-8"))
-        evaluated = about["config"]["recipe"]["pretrain"]["encoder"]
-        rows = [
-            {key: entry[key] for key in ("row", "channels", "corpus", "fraction", "mean", "sd")}
-            | {"folds": len(entry["folds"]), "seeds": min(map(len, entry["folds"].values()))}
-            for entry in table
-            if entry["row"] in CARD_ROWS
-        ]
-        commit = str(about["git_commit"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(
-            f"{folder} has no results to read: {error!r}. Give the folder that training.evaluate wrote with --out"
-        ) from error
-    if evaluated != json.loads(json.dumps(asdict(network))):
-        raise UsageError(f"{folder} has the results of another network; evaluate this one with training.evaluate")
-    return {"git_commit": commit, "rows": rows}
-
-
-def card_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Headings and lines of the card's table: a line for each share of labels, channels and model; a column a set."""
-    corpora = list(dict.fromkeys(row["corpus"] for row in rows))
-    lines = []
-    known = {(row["fraction"], row["channels"], row["row"]) for row in rows}
-    for fraction, channels, name in sorted(known, key=lambda k: (share_order(k[0]), k[1], CARD_ROWS.index(k[2]))):
-        own = {r["corpus"]: r for r in rows if (r["fraction"], r["channels"], r["row"]) == (fraction, channels, name)}
-        runs = f"{min(row['folds'] for row in own.values())} x {min(row['seeds'] for row in own.values())}"
-        cells = [f"{own[corpus]['mean']:.3f} ± {own[corpus]['sd']:.3f}" if corpus in own else "" for corpus in corpora]
-        lines.append(["1 person" if fraction == "one" else f"{fraction:.0%}", str(channels), name, runs, *cells])
-    return ["labels", "channels", "model", "folds x seeds", *(get(corpus).title for corpus in corpora)], lines

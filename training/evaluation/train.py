@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from mujo_edge.core import F32
+from training.corpora.labels import read_vocabulary
 from training.evaluation.baselines import forest_predictions
 from training.evaluation.cells import Cell, Score, confusion, prepared, split
 from training.evaluation.encoders import PRETRAINED, Evaluation, load_encoder
 from training.learn.finetune import PrototypeClassifier, finetune
 from training.models.inference import float_embeddings
-from training.recipes.labels import read_vocabulary
 from training.release.quantize import quantized_embeddings
 
 CALIBRATION_WINDOWS = 256

@@ -12,13 +12,13 @@ import torch
 
 from mujo_edge.core import F32, DataError
 from training.corpora import CORPORA, PROTOCOL_V1
+from training.corpora.labels import read_vocabulary
 from training.evaluation.baselines import forest_predictions
 from training.evaluation.cells import Cell, Score, prepared
 from training.evaluation.encoders import KIN, Evaluation
 from training.evaluation.train import fit, nearest
 from training.evaluation.zero_shot import by_fold
 from training.models.inference import float_embeddings
-from training.recipes.labels import read_vocabulary
 
 CLASSES_FILE = Path(__file__).parents[1] / "recipes" / "transfer.toml"
 

@@ -10,12 +10,12 @@ import torch
 from mujo_edge.bundle import normalise
 from mujo_edge.core import F32
 from training.corpora import folds
+from training.corpora.labels import Vocabulary, read_vocabulary
 from training.evaluation.cells import Cell, Score, confusion, prepared
 from training.evaluation.encoders import Evaluation, diet_of, load_encoder
 from training.evaluation.train import fit, nearest
 from training.models.inference import float_embeddings
 from training.models.sentence_embedding import embed_text
-from training.recipes.labels import Vocabulary, read_vocabulary
 from training.release.calibrate import text_prototypes
 
 

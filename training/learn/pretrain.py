@@ -24,6 +24,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy, normalize
 from mujo_edge.core import UsageError
 from mujo_edge.signal import InputSpec, prepare
 from training.corpora.base import WindowSet
+from training.corpora.labels import Vocabulary
 from training.fimad.clip import Modality
 from training.learn.augment import AugmentConfig, augment
 from training.learn.clip_pool import ClipPool, DrawConfig
@@ -34,7 +35,6 @@ from training.models.encoders import PoseConfig, PoseEncoder, VideoConfig, Video
 from training.models.losses import PairwiseInfoNCE
 from training.models.sentence_embedding import TEXT_DIM, TextProjection, embed_text
 from training.models.student import Student, StudentConfig
-from training.recipes.labels import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)

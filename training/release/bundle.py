@@ -32,9 +32,9 @@ from mujo_edge.core import F32, DataError, UsageError
 from mujo_edge.files import written_aside
 from mujo_edge.runtimes import open_model
 from mujo_edge.signal import InputSpec, prepare
-from training.evaluation.report import card_table
 from training.models.inference import float_embeddings
 from training.models.student import Student, StudentConfig, macs
+from training.release.card import model_card
 from training.release.equalize import equalise
 from training.release.lower import BACKENDS
 from training.release.metadata import Facts
@@ -205,48 +205,6 @@ def check_small(model: bytes, windows: F32) -> int:
     if arena > LARGEST_ARENA_BYTES:
         raise DataError(f"export stopped: tflite-micro needs {arena} bytes of arena (limit {LARGEST_ARENA_BYTES})")
     return arena
-
-
-def model_card(
-    table: Mapping[str, Any],
-    spec: InputSpec,
-    models: Sequence[ModelFile],
-    lowered: Sequence[LoweredFile],
-    sizes: Mapping[str, int],
-    label_sets: Sequence[LabelSet],
-) -> str:
-    """The model card in Markdown with the YAML front matter that model hubs read."""
-    import jinja2
-
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("training"), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
-    )
-    corpora, clips, metrics = table["training"]["corpora"], table["training"].get("clips", []), table["metrics"]
-    protocol = metrics.get("protocol_v1")
-    return templates.get_template("model_card.md.j2").render(
-        name=table["name"],
-        version=table["version"],
-        created=table["created"],
-        dim=table["embedding_dim"],
-        parameters=metrics["parameters"],
-        macs=metrics["macs"],
-        arena_bytes=metrics["tflite_micro_arena_bytes"],
-        default_label_set=table["default_label_set"],
-        git_commit=table["training"].get("git_commit"),
-        licence="apache-2.0" if all(data["open_licence"] for data in (*corpora, *clips)) else "other",
-        corpora=corpora,
-        clips=clips,
-        results=metrics.get("results", []),
-        held_out=metrics.get("held_out", {}),
-        names=metrics.get("names"),
-        protocol=protocol,
-        protocol_table=card_table(protocol["rows"]) if protocol else None,
-        spec=spec,
-        models=models,
-        lowered=lowered,
-        sizes=sizes,
-        label_sets=label_sets,
-    )
 
 
 def save_checkpoint(

@@ -19,10 +19,10 @@ from mujo_edge.core import F32
 from mujo_edge.recognizer import Smoother
 from mujo_edge.signal import InputSpec, prepare
 from training.corpora import WindowSet
+from training.corpora.labels import LabelSetSpec, Vocabulary
 from training.models.inference import float_embeddings
 from training.models.sentence_embedding import TextProjection, embed_text
 from training.models.student import Student
-from training.recipes.labels import LabelSetSpec, Vocabulary
 from training.recipes.splits import Data
 
 FALSE_UNKNOWN = 0.05

@@ -26,6 +26,7 @@ from mujo_edge.bundle.manifest import Manifest
 from mujo_edge.core import UsageError
 from mujo_edge.signal import InputSpec
 from training.corpora import CORPORA
+from training.corpora.labels import Vocabulary, read_vocabulary
 from training.corpora.registry import data_sha256
 from training.fimad.shards import chosen, corpora_of, read, read_light, shards_sha256
 from training.learn.clip_pool import ClipPool, make_clip_pool
@@ -35,7 +36,6 @@ from training.learn.distributed import rank_and_world
 from training.learn.loop import progress_bar
 from training.learn.pretrain import JointModel, Pool, PretrainConfig, Words, make_pool, pretrain
 from training.models.student import Student
-from training.recipes.labels import Vocabulary, read_vocabulary
 from training.recipes.recipe import Recipe
 from training.recipes.splits import Data, load_data
 from training.release.bundle import Gate, Release, export_bundle, save_checkpoint

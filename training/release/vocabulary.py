@@ -23,11 +23,11 @@ from torch.nn.functional import normalize
 from mujo_edge.bundle.vocabulary import Name, Vocabulary, key
 from mujo_edge.core import F32, DataError
 from mujo_edge.signal import InputSpec
+from training.corpora.labels import Vocabulary as Labels
+from training.corpora.labels import sentences
 from training.fimad.titles import normalise, synonyms
 from training.models.sentence_embedding import TextProjection, embed_once
 from training.models.student import Student
-from training.recipes.labels import Vocabulary as Labels
-from training.recipes.labels import sentences
 from training.recipes.recipe import RECIPES
 from training.recipes.splits import Data
 from training.release.calibrate import FALSE_UNKNOWN, embed, likelihood, stack

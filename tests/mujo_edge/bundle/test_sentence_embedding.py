@@ -44,7 +44,7 @@ def test_long_texts_are_cut() -> None:
 
 def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import sys; from mujo_edge.text import embed; embed(['plank']);"
+        "import sys; from mujo_edge.bundle.sentence_embedding import embed; embed(['plank']);"
         "print([m for m in ('torch', 'transformers', 'sentence_transformers', 'scipy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)

@@ -14,9 +14,10 @@ from training.corpora import PROTOCOL_V1, get
 from training.evaluation.beside import ablations
 from training.evaluation.cells import Cell, Score
 from training.evaluation.paired import Difference, mean_of, paired
-from training.evaluation.report import card_table, read_results, write_report
+from training.evaluation.report import write_report
 from training.evaluation.tables import compared, efficiency, goals_markdown
 from training.models.student import StudentConfig
+from training.release.card import card_table, read_results
 
 RANDOM = Cell("random", 3, "spar", 0, 0.02, 0)
 

@@ -14,13 +14,13 @@ from motion_corpus import motion_set
 from mujo_edge.core import DataError
 from mujo_edge.signal import InputSpec, prepare
 from training.corpora import CORPORA, folds
+from training.corpora.labels import Vocabulary
 from training.evaluation import transfer, zero_shot
 from training.evaluation.cells import Cell
 from training.evaluation.encoders import Evaluation
 from training.evaluation.transfer import PLACES, TARGETS, movements, shared, sources_of
 from training.learn.pretrain import JointModel
 from training.models.student import Student
-from training.recipes.labels import Vocabulary
 from training.recipes.recipe import read_recipe
 
 MOVES = {

@@ -196,13 +196,13 @@ def test_a_process_that_died_is_told_and_made_anew(mediapipe: None) -> None:
 
 
 def test_its_process_ends_with_ours(mediapipe: None) -> None:
-    code = "from training.fimad.pose_process import landmarker; print(landmarker()._process.pid, flush=True); input()"
+    code = "from training.fimad.pose.process import landmarker; print(landmarker()._process.pid, flush=True); input()"
     root = Path(pose.__file__).parents[3]
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as ours:
         child = Path("/proc") / str(int(ours.stdout.readline())) / "cmdline"
-        assert b"pose_child.py" in child.read_bytes()
+        assert b"pose/child.py" in child.read_bytes()
         ours.kill()
     until = time.monotonic() + 20
     while child.exists() and child.read_bytes() and time.monotonic() < until:  # a dead one has no command line
@@ -248,7 +248,7 @@ def internet(tmp_path: Path, *arguments: str) -> tuple[str, list[str]]:
     lines = log.read_text().splitlines()
     if not any("execve" in line for line in lines):
         pytest.skip(f"strace may not trace here: {done.stderr.strip()[-200:]}")
-    return done.stdout, [line for line in lines if "AF_INET" in line or "pose_child.py" in line]
+    return done.stdout, [line for line in lines if "AF_INET" in line or "pose/child.py" in line]
 
 
 def test_nothing_leaves_the_machine_while_a_real_clip_is_read(

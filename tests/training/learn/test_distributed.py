@@ -25,13 +25,13 @@ from torch import nn
 from made_clips import FEATURES, made_clip, made_clips
 from mujo_edge.signal import InputSpec
 from training import distributed, loop
-from training.clips import make_clip_pool
-from training.distributed import fill_and_average, join_batch_norms, rank_and_world, together
-from training.encoders import PoseConfig, VideoConfig
+from training.learn.clip_pool import make_clip_pool
+from training.learn.distributed import fill_and_average, join_batch_norms, rank_and_world, together
+from training.models.encoders import PoseConfig, VideoConfig
 from training.fimad.clip import MODALITIES
 from training.learn.loop import LoopConfig
 from training.pretrain import Batch, JointModel, PretrainConfig, Labels, clip_batch, pretrain, terms
-from training.student import StudentConfig
+from training.models.student import StudentConfig
 torch.set_num_threads(1)
 out = Path(sys.argv[1])
 CONFIG = PretrainConfig(

@@ -19,6 +19,7 @@ from torch.nn.functional import normalize
 from mujo_edge.core import UsageError
 from mujo_edge.signal import InputSpec, prepare
 from training.corpora import WindowSet
+from training.corpora.labels import Vocabulary, read_vocabulary
 from training.fimad.clip import MODALITIES
 from training.learn.clip_pool import ClipPool, make_clip_pool
 from training.learn.distill import DistillConfig, Tutor, distill, make_tutor
@@ -43,7 +44,6 @@ from training.models.encoders import PoseConfig, VideoConfig
 from training.models.inference import float_embeddings
 from training.models.losses import PairwiseInfoNCE, info_nce, relational
 from training.models.student import Student, StudentConfig
-from training.recipes.labels import Vocabulary, read_vocabulary
 from training.recipes.splits import Data
 
 

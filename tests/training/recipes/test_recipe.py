@@ -10,8 +10,8 @@ import pytest
 
 from mujo_edge.core import DataError, UsageError
 from training.corpora import CORPORA, WindowSet
+from training.corpora.labels import read_vocabulary
 from training.learn.loop import LoopConfig
-from training.recipes.labels import read_vocabulary
 from training.recipes.recipe import RECIPES, Recipe, read_recipe
 
 NAMES = ("tiny", "base", "mujo_pure", "mujo_plus", "full")

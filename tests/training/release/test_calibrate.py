@@ -14,10 +14,10 @@ from mujo_edge.bundle import normalise
 from mujo_edge.bundle.manifest import Label, LabelSet, Smoothing
 from mujo_edge.signal import InputSpec
 from training.corpora import WindowSet
+from training.corpora.labels import LabelSetSpec, Vocabulary
 from training.learn.pretrain import JointModel
 from training.models.sentence_embedding import TextProjection, embed_text
 from training.models.student import Student
-from training.recipes.labels import LabelSetSpec, Vocabulary
 from training.recipes.splits import Data
 from training.release.calibrate import (
     FALSE_UNKNOWN,

@@ -17,15 +17,15 @@ from generated_motion import ROOT
 from self_description import constants_are_those_of, json_is_that_of
 
 import training.export
-import training.release.bundle
+import training.release.card
 import training.release.lower
 from mujo_edge.bundle import ModelBundle
 from mujo_edge.bundle.manifest import Parity, read_manifest
 from mujo_edge.core import DataError, UsageError
 from mujo_edge.runtimes import open_model
-from training.evaluation.report import CARD_ROWS, read_results
 from training.models.student import Student, StudentConfig
 from training.release.bundle import check_small, export_bundle, gated, load_checkpoint, save_checkpoint
+from training.release.card import CARD_ROWS, read_results
 from training.release.quantize import quantize_litert
 
 RESULTS = ROOT / "docs" / "mujo"
@@ -262,7 +262,7 @@ def test_the_card_says_when_a_licence_is_not_open(checkpoint: Path, bundle_folde
         "metrics": {"parameters": 1, "macs": 1_000_000, "tflite_micro_arena_bytes": 2048},
     }
     sizes = {model.file: 1 for model in manifest.models}
-    card = training.release.bundle.model_card(table, manifest.input, manifest.models, (), sizes, release.label_sets)
+    card = training.release.card.model_card(table, manifest.input, manifest.models, (), sizes, release.label_sets)
     meta = yaml.safe_load(card.split("---\n", 2)[1])
     assert (meta["license"], meta["license_name"]) == ("other", "see-training-data")
     assert meta["datasets"] == ["motion", "dance"]
@@ -290,7 +290,7 @@ def test_the_card_has_the_spread_of_a_protocol(checkpoint: Path, bundle_folder: 
         "metrics": {"parameters": 1, "macs": 1, "tflite_micro_arena_bytes": 2048, "protocol_v1": protocol},
     }
     sizes = {model.file: 1 for model in manifest.models}
-    card = training.release.bundle.model_card(table, manifest.input, manifest.models, (), sizes, release.label_sets)
+    card = training.release.card.model_card(table, manifest.input, manifest.models, (), sizes, release.label_sets)
     results = yaml.safe_load(card.split("---\n", 2)[1])["model-index"][0]["results"]
     entries = {
         (e["row"], e["channels"], e["corpus"], e["fraction"]): e

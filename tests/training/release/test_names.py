@@ -15,15 +15,16 @@ from mujo_edge.bundle.manifest import read_manifest
 from mujo_edge.bundle.vocabulary import Vocabulary, key
 from mujo_edge.core import DataError
 from mujo_edge.signal import InputSpec
+from training.corpora.labels import Vocabulary as Labels
+from training.corpora.labels import read_vocabulary
 from training.learn.pretrain import JointModel
 from training.models.sentence_embedding import TextProjection
 from training.models.student import Student
-from training.recipes.labels import Vocabulary as Labels
-from training.recipes.labels import read_vocabulary
 from training.recipes.splits import Data
 from training.release import vocabulary as module
-from training.release.bundle import load_checkpoint, model_card, save_checkpoint
+from training.release.bundle import load_checkpoint, save_checkpoint
 from training.release.calibrate import FALSE_UNKNOWN, likelihood, text_prototypes
+from training.release.card import model_card
 from training.release.vocabulary import (
     NAMES_FILE,
     Entry,

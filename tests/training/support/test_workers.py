@@ -17,7 +17,7 @@ from training.support.workers import end_with_parent, workers
 PARENT = """
 import os, sys, time
 from pathlib import Path
-from training.workers import workers
+from training.support.workers import workers
 
 def wait(folder):
     Path(folder, str(os.getpid())).touch()

@@ -1,4 +1,4 @@
-"""The vocabulary: classes of the corpora -> labels, their words, and the shipped label sets (`recipes/labels.toml`)."""
+"""The vocabulary: classes of the corpora -> labels, their words, and the shipped label sets (`corpora/labels.toml`)."""
 
 from __future__ import annotations
 
