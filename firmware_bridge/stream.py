@@ -37,7 +37,7 @@ class CodecError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class DeviceModelInfo:
     """What a device that recognises by itself says of that, before all: `labels` end with "unknown", a label comes
     every `hop_s`; whether it has a gyroscope, and whether its samples come as well."""
 
@@ -54,9 +54,9 @@ Reason = Literal["missing", "invalid", "clock", "constant"]
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DevicePrediction:
     """What a device recognised by itself. With a `reason` it is a gap since `start_tick`; else a label, smoothed, with
-    its probability, `raw_label` of the window alone (places in `Names.labels`), and how long that took."""
+    its probability, `raw_label` of the window alone (places in `DeviceModelInfo.labels`), and how long that took."""
 
     label: int = 0
     raw_label: int = 0
@@ -85,13 +85,13 @@ class Format:
     gravity: Literal["included", "excluded"] = "included"
     placement: str | None = None
     even: bool = True
-    names: Names | None = None
+    names: DeviceModelInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
     """Consecutive samples `x` (n, C) float32, n >= 1, as one payload brought them; or none of them, and what the device
-    `told` of those up to number `seq`, over a window or gap that ended at `tick`.
+    `prediction` of those up to number `seq`, over a window or gap that ended at `tick`.
 
     `seq` is the device's number of the FIRST sample and `tick` its clock at the LAST one, both as sent, so they wrap.
     `t_s` (n,) stands instead of `tick` where the device stamps every sample: seconds that do not wrap.
@@ -101,7 +101,7 @@ class Packet:
     seq: int | None = None
     tick: int | None = None
     t_s: F64 | None = None
-    told: Told | None = None
+    prediction: DevicePrediction | None = None
 
 
 class Decoder(Protocol):

@@ -16,7 +16,7 @@ from typing import Literal, Protocol, Self, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from firmware_bridge.stream import Names
+from firmware_bridge.stream import DeviceModelInfo
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -77,7 +77,7 @@ class StreamInfo:
 
     `rate_hz` is nominal (None: unknown, measured while it runs). `placement` is a body site such as
     "wrist" or "pocket"; `labels` names the label set that a recording was annotated with, if any. `names` are
-    of a device that recognises by itself and gives its own predictions, `Chunk.told`.
+    of a device that recognises by itself and gives its own predictions, `Chunk.predictions`.
     """
 
     name: str
@@ -86,15 +86,15 @@ class StreamInfo:
     placement: str | None = None
     gravity: Literal["included", "excluded"] = "included"
     labels: str | None = None
-    names: Names | None = None
+    names: DeviceModelInfo | None = None
 
 
 Kind = Literal["open", "reply", "data", "overrun", "close"]
-"""See `Raw`."""
+"""See `Payload`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Raw:
+class Payload:
     """Bytes as they came from a device, kept by a recording so that they can be decoded again.
 
     `received_s` is host monotonic time. `kind` is "open" (a connection began; `data` says to what, as JSON), "reply"
@@ -130,8 +130,8 @@ class Chunk:
     monotonic time of arrival; `lost` samples known to be lost just before this chunk; `truth` (n,)
     annotated label of every sample where the source is an annotated recording ("" for none). `corrupt` counts
     payloads that could not be decoded and `raw` holds all bytes that came, both since the last chunk; `drift_ppm`
-    is how much faster the device's clock runs than the host's, None if it has none or it is not known yet. `told` is
-    what the device recognised by itself.
+    is how much faster the device's clock runs than the host's, None if it has none or it is not known yet.
+    `predictions` are those that the device made itself.
     """
 
     t_s: F64
@@ -141,8 +141,8 @@ class Chunk:
     truth: tuple[str, ...] | None = None
     corrupt: int = 0
     drift_ppm: float | None = None
-    raw: tuple[Raw, ...] = ()
-    told: tuple[Prediction | Gap, ...] = ()
+    raw: tuple[Payload, ...] = ()
+    predictions: tuple[Prediction | Gap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

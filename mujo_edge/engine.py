@@ -18,7 +18,7 @@ from time import monotonic
 
 import numpy as np
 
-from firmware_bridge.stream import Names
+from firmware_bridge.stream import DeviceModelInfo
 from mujo_edge.core import (
     UNKNOWN,
     Chunk,
@@ -31,10 +31,10 @@ from mujo_edge.core import (
     StreamStats,
     Window,
 )
-from mujo_edge.gaps import DeviceClock
+from mujo_edge.gaps import GapDetector
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.signal import InputSpec
-from mujo_edge.sinks import STAGES, Ended, Quantiles, Session, Sink, Summary, Tally, Update
+from mujo_edge.sinks import STAGES, Ended, Quantiles, RunInfo, Sink, Summary, Tally, Update
 
 STALE_S = 1.0
 """A window that waited longer for its inference is dropped, unless it is the newest."""
@@ -79,10 +79,10 @@ class Engine:
         *,
         live: bool = True,
         duration_s: float | None = None,
-        insist: bool = False,
+        force_host: bool = False,
     ) -> None:
         self._source, self._sinks, self._load = source, sinks, load
-        self._live, self._duration_s, self._insist = live, duration_s, insist
+        self._live, self._duration_s, self._insist = live, duration_s, force_host
         self._receiving: asyncio.Task[Ended] | None = None
 
     async def run(self) -> Summary:
@@ -139,8 +139,8 @@ class Engine:
                 await ready.wait()
             async for chunk in self._source.chunks():
                 over = False
-                if self._duration_s is not None and (len(chunk.t_s) or chunk.told):
-                    began_s = float(chunk.t_s[0]) if len(chunk.t_s) else chunk.told[0].end_s
+                if self._duration_s is not None and (len(chunk.t_s) or chunk.predictions):
+                    began_s = float(chunk.t_s[0]) if len(chunk.t_s) else chunk.predictions[0].end_s
                     limit_s = began_s + self._duration_s if limit_s is None else limit_s
                     chunk, over = _before(chunk, limit_s)
                 if not self._live:
@@ -223,7 +223,7 @@ def _before(chunk: Chunk, limit_s: float) -> tuple[Chunk, bool]:
     """The samples before `limit_s`, and whether there were others."""
     late = np.flatnonzero(chunk.t_s >= limit_s)
     if not len(late):
-        return chunk, any(event.end_s >= limit_s for event in chunk.told)
+        return chunk, any(event.end_s >= limit_s for event in chunk.predictions)
     n = int(late[0])
     return replace(chunk, t_s=chunk.t_s[:n], x=chunk.x[:n], truth=chunk.truth and chunk.truth[:n]), True
 
@@ -232,8 +232,10 @@ def _after(missed: Chunk | None, chunk: Chunk) -> Chunk:
     """`chunk` with what is to be told of those `missed` before it; of their bytes, no more than `LIVE_RAW` payloads."""
     if missed is None:
         return chunk
-    raw, told = (missed.raw + chunk.raw)[:LIVE_RAW], (missed.told + chunk.told)[:LIVE_RAW]
-    return replace(chunk, lost=missed.lost + chunk.lost, corrupt=missed.corrupt + chunk.corrupt, raw=raw, told=told)
+    raw, predictions = (missed.raw + chunk.raw)[:LIVE_RAW], (missed.predictions + chunk.predictions)[:LIVE_RAW]
+    return replace(
+        chunk, lost=missed.lost + chunk.lost, corrupt=missed.corrupt + chunk.corrupt, raw=raw, predictions=predictions
+    )
 
 
 def _emptied(chunk: Chunk) -> Chunk:
@@ -274,16 +276,16 @@ class _Pipeline:
         sinks: Sequence[Sink],
         load: Callable[[StreamInfo], Recognizer] | None,
         live: bool,
-        own: Names | None,
+        own: DeviceModelInfo | None,
     ) -> None:
         self._source, self._info, self._sinks, self._load, self._live = source, source.info, sinks, load, live
         self._started: list[Sink] = []
         self._own = own
-        self._session = Session(self._info)
+        self._session = RunInfo(self._info)
         if own:
-            self._session = Session(self._info, own.model, ON_DEVICE, own.label_set, own.labels, own.hop_s)
+            self._session = RunInfo(self._info, own.model, ON_DEVICE, own.label_set, own.labels, own.hop_s)
         self._recognizer: Recognizer | None = None
-        self._clock = DeviceClock(self._info.channels, InputSpec().max_gap_s)  # where nothing is recognised
+        self._clock = GapDetector(self._info.channels, InputSpec().max_gap_s)  # where nothing is recognised
         self._began_s = monotonic()
         self._ms = np.empty((LATENCIES, len(STAGES)))
         self._latency: dict[str, Quantiles] | None = None
@@ -294,7 +296,7 @@ class _Pipeline:
         if self._load:
             recognizer = self._recognizer = self._load(self._info)
             bundle = recognizer.bundle
-            self._session = Session(
+            self._session = RunInfo(
                 self._info,
                 f"{bundle.name} {bundle.manifest.version}",
                 bundle.runtime.name,
@@ -317,7 +319,7 @@ class _Pipeline:
             events = [span.gap for chunk in batch for span in self._clock.split(chunk) if span.gap]
         if self._own:  # what gaps the device saw, it tells
             stats, unseen = self._clock.stats, len(events)
-            events = [_arrived(event, chunk.received_s) for chunk in batch for event in chunk.told]
+            events = [_arrived(event, chunk.received_s) for chunk in batch for event in chunk.predictions]
             stats.windows += sum(isinstance(event, Prediction) for event in events)
             stats.gaps += sum(isinstance(event, Gap) for event in events) - unseen
         self._count([event for event in events if isinstance(event, Prediction)])

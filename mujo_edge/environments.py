@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from mujo_edge.core import MissingExtraError, UsageError, require_extra
-from mujo_edge.files import written_aside
+from mujo_edge.files import atomic_directory
 
 
 def cache_folder() -> Path:
@@ -48,7 +48,7 @@ def python_with(name: str, requirements: tuple[str, ...], newest: tuple[int, int
         ) from error
     with require_extra("filelock", "train").FileLock(home.with_name(f".{home.name}.lock")):
         if not python.exists():
-            with written_aside(home, lambda path: (path / "pyvenv.cfg").exists(), "Python environment") as partial:
+            with atomic_directory(home, lambda path: (path / "pyvenv.cfg").exists(), "Python environment") as partial:
                 pip = [str(partial / "bin" / "python"), "-m", "pip", "install", "--quiet"]
                 commands = [[sys.executable, "-m", "venv", str(partial)]]
                 commands += [[*pip, *requirements]] if requirements else []

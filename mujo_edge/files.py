@@ -16,7 +16,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def written_aside(out: Path, ours: Callable[[Path], bool], what: str) -> Iterator[Path]:
+def atomic_directory(out: Path, ours: Callable[[Path], bool], what: str) -> Iterator[Path]:
     """A new folder beside `out`, to be filled; it takes the place of `out` at the end, or goes after an error.
 
     Args:

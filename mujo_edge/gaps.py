@@ -36,7 +36,7 @@ class Span:
     gap: Gap | None
 
 
-class DeviceClock:
+class GapDetector:
     """Splits chunks into spans of good samples and keeps the counts in `stats`.
 
     Dropped and counted as invalid: values and times that are not finite, or beyond `LIMITS` and `LATEST_S`.

@@ -12,7 +12,7 @@ import numpy as np
 
 from mujo_edge.core import F32, Chunk, DataError, Gap, Latency, Prediction, StreamInfo, StreamStats, Window
 from mujo_edge.signal import channels_first
-from mujo_edge.windowing import Framer
+from mujo_edge.windowing import WindowPipeline
 
 if TYPE_CHECKING:
     from mujo_edge.bundle import ModelBundle
@@ -81,7 +81,9 @@ class Recognizer:
         self.bundle, self.info = bundle, info
         self.labels = bundle.manifest.labels(labels or own)
         self._columns = _columns(info, bundle.input.channels[: self.labels.channels])
-        self._framer = Framer(bundle.input, replace(info, channels=tuple(info.channels[i] for i in self._columns)))
+        self._framer = WindowPipeline(
+            bundle.input, replace(info, channels=tuple(info.channels[i] for i in self._columns))
+        )
         self._smoother = Smoother(self.labels.smoothing, len(self.labels.names))
         self._stuck = False
         if self.labels.note:

@@ -8,7 +8,7 @@ from time import monotonic
 import numpy as np
 
 from mujo_edge.core import F32, F64, Chunk, Gap, StreamInfo, StreamStats, Window
-from mujo_edge.gaps import DeviceClock, Span
+from mujo_edge.gaps import GapDetector, Span
 from mujo_edge.signal import Grid, InputSpec, Resampler
 
 MEASURE_S = 1.0
@@ -85,12 +85,12 @@ class Windower:
         return windows
 
 
-class Framer:
+class WindowPipeline:
     """Chunks of one source in, windows and gaps out, in order. Any split into chunks gives the same windows."""
 
     def __init__(self, spec: InputSpec, info: StreamInfo) -> None:
         self._spec, self._info = spec, info
-        self._clock = DeviceClock(info.channels, spec.max_gap_s)
+        self._clock = GapDetector(info.channels, spec.max_gap_s)
         self._windower = Windower(spec, len(info.channels))
         self._resampler: Resampler | None = None
         self._held: list[Span] = []

@@ -47,7 +47,7 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
     """What `training.export.save_checkpoint` wrote for a network trained on `motion`."""
     import torch
 
-    from mujo_edge.bundle import normalise
+    from mujo_edge.bundle import l2_normalize
     from mujo_edge.bundle.manifest import Label, LabelSet, Smoothing
     from mujo_edge.bundle.vocabulary import TEXT_DIM, Name, Vocabulary
     from mujo_edge.signal import InputSpec, prepare
@@ -72,10 +72,10 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
         loss.backward()
         optimiser.step()
     model.eval()
-    embeddings = normalise(float_embeddings(model, prepare(x, spec)))
+    embeddings = l2_normalize(float_embeddings(model, prepare(x, spec)))
     sets = []
     for name, members in (("motion-wrist", (0, 1, 2, 3)), ("swings-wrist", (1, 2))):
-        prototypes = normalise(np.stack([embeddings[y == c].mean(0) for c in members]))
+        prototypes = l2_normalize(np.stack([embeddings[y == c].mean(0) for c in members]))
         labels = tuple(Label(CLASSES[c], (f"a person at {CLASSES[c]}",)) for c in members)
         sets.append(LabelSet(name, labels, prototypes, "wrist", 0.1, 0.3, Smoothing(), 6))
     corpus = {

@@ -74,7 +74,10 @@ def sound(packet: Packet, channels: int) -> bool:
     n = len(packet.x)
     timed = packet.t_s is None or packet.t_s.shape == (n,)
     return (
-        (n > 0) is (packet.told is None) and packet.x.shape == (n, channels) and packet.x.dtype == np.float32 and timed
+        (n > 0) is (packet.prediction is None)
+        and packet.x.shape == (n, channels)
+        and packet.x.dtype == np.float32
+        and timed
     )
 
 
@@ -83,9 +86,9 @@ def alike(one: Packet, other: Packet) -> bool:
     times = (one.t_s is None and other.t_s is None) or (
         one.t_s is not None and other.t_s is not None and one.t_s.tobytes() == other.t_s.tobytes()
     )
-    return times and (one.seq, one.tick, one.told, one.x.tobytes()) == (
+    return times and (one.seq, one.tick, one.prediction, one.x.tobytes()) == (
         other.seq,
         other.tick,
-        other.told,
+        other.prediction,
         other.x.tobytes(),
     )

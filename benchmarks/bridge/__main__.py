@@ -33,7 +33,7 @@ from mujo_edge.core import F32, Chunk, Window
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.signal import InputSpec, channels_first
 from mujo_edge.sources.replay import shipped_recording
-from mujo_edge.windowing import Framer
+from mujo_edge.windowing import WindowPipeline
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__.split("\n", 1)[0])
 
@@ -285,7 +285,7 @@ def _same_labels(name: str, run: Run) -> list[bool]:
     changed_s = t_s[(np.abs(came - own) > SAME).any(1)]
     sound = np.isfinite(came).all(1)
     t_s, numbers = t_s[sound], numbers[sound]
-    clean = Framer(spec, recognizer.info)
+    clean = WindowPipeline(spec, recognizer.info)
     windows: dict[int, Window] = {}
     for part in np.split(np.arange(len(numbers)), np.flatnonzero(np.diff(t_s) > spec.max_gap_s) + 1):
         every = np.arange(max(numbers[part[0]], twin.begun), numbers[part[-1]] + 1)

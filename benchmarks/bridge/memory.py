@@ -17,7 +17,7 @@ from firmware_bridge.simulator.conversation import converse
 from firmware_bridge.simulator.wearable import Wearable
 from firmware_bridge.simulator.wearables import WEARABLES
 from mujo_edge.bundle import ModelBundle
-from mujo_edge.core import Chunk, Raw
+from mujo_edge.core import Chunk, Payload
 from mujo_edge.engine import Engine, run_together
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.sinks.recording import RecordingSink
@@ -63,7 +63,7 @@ class SimulatedSource:
                 self._reconnect()
                 broken_s = self._now_s
             raws = [
-                Raw(self._now_s, "data", uuid, payload)
+                Payload(self._now_s, "data", uuid, payload)
                 for uuid, payload in self._wearable.due(self._now_s)
                 if self._random.random() >= LOSS
             ]

@@ -21,9 +21,9 @@ from mujo_edge.bundle import ModelBundle
 from mujo_edge.core import F32, F64, Chunk, Gap, Prediction, StreamInfo, Window
 from mujo_edge.engine import Engine, run_together
 from mujo_edge.recognizer import Recognizer
-from mujo_edge.sinks import Session, Summary, Update
+from mujo_edge.sinks import RunInfo, Summary, Update
 from mujo_edge.sources.ble import BleSource, find
-from mujo_edge.sources.ble.scan import Found
+from mujo_edge.sources.ble.scan import DiscoveredDevice
 
 SETTLE_S = 3.0
 """Without faults at the end of a run, so that the last sample is sure to arrive; then the sensors say no more."""
@@ -63,7 +63,7 @@ class Run:
     notes: Sequence[str] = ()
     sent: dict[str, Any] = field(default_factory=dict)
 
-    def start(self, session: Session) -> None:
+    def start(self, session: RunInfo) -> None:
         """See `mujo_edge.sinks.Sink`."""
         self.info = session.info
 
@@ -147,7 +147,7 @@ async def watch(
 class _Timed(BleSource):
     """A source that notes how long it took to connect."""
 
-    def __init__(self, found: Found, rate_hz: float | None, run: Run) -> None:
+    def __init__(self, found: DiscoveredDevice, rate_hz: float | None, run: Run) -> None:
         super().__init__(found, rate_hz=rate_hz)
         self._run = run
 

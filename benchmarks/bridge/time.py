@@ -48,7 +48,7 @@ class Trouble:
     """
 
     name: str
-    told: float | None = 1.0
+    stated: float | None = 1.0
     stalls: tuple[tuple[float, float], ...] = ()
     lost: tuple[float, float] = (0.0, 0.0)
     batch: int = 1
@@ -58,9 +58,9 @@ class Trouble:
 TROUBLES = (
     Trouble("500 ms stalls", stalls=((40.0, 0.5), (80.0, 0.5))),
     Trouble("2 s lost", lost=(60.0, 62.0)),
-    Trouble("rate told 5 % low", told=0.95),
-    Trouble("rate told 5 % high", told=1.05),
-    Trouble("rate not told", told=None),
+    Trouble("rate told 5 % low", stated=0.95),
+    Trouble("rate told 5 % high", stated=1.05),
+    Trouble("rate not told", stated=None),
     Trouble("batches of 10", batch=10),
     Trouble("10 % lost", scattered=0.1),
     Trouble("30 % lost", scattered=0.3),
@@ -119,7 +119,7 @@ def repair(interval_ms: int, rate_hz: float, trouble: Trouble) -> Repair:
         received = link(taken[:, -1], interval_ms / 1e3, np.random.default_rng(seed), trouble.stalls)
         there = (taken[:, 0] < trouble.lost[0]) | (taken[:, 0] >= trouble.lost[1])
         there &= np.random.default_rng([seed, 1]).random(len(there)) >= trouble.scattered
-        timebase = Timebase(Format(ACC, trouble.told and trouble.told * rate_hz))
+        timebase = Timebase(Format(ACC, trouble.stated and trouble.stated * rate_hz))
         packet = Packet(np.zeros((trouble.batch, 3), np.float32))
         given = np.stack([timebase.stamp(packet, at_s)[0] for at_s in received[there].tolist()])
         settled = taken[there][:, -1] > REPAIR_S

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mujo_edge.bundle import compare, normalise
+from mujo_edge.bundle import compare, l2_normalize
 from mujo_edge.bundle.manifest import LabelSet, Manifest, Parity
 from mujo_edge.core import F32
 from mujo_edge.recordings.reader import open_recording
@@ -60,12 +60,12 @@ class Windows:
     def parity(self, found: F32) -> Parity:
         """(n, D) embeddings of the first n windows, as a model gives them, against the fp32 network."""
         n = len(found)
-        return compare(self.y[:n], normalise(found), self.label_sets, self.member[:n])
+        return compare(self.y[:n], l2_normalize(found), self.label_sets, self.member[:n])
 
     def clear_top1(self, found: F32) -> float:
         """The share of windows with the fp32 network's label, of those in which it leads by `CLEAR`."""
         clear = np.flatnonzero(self.leads()[: len(found)] >= CLEAR)
-        return compare(self.y[clear], normalise(found)[clear], self.label_sets, self.member[clear]).top1_agreement
+        return compare(self.y[clear], l2_normalize(found)[clear], self.label_sets, self.member[clear]).top1_agreement
 
     def leads(self) -> F32:
         """(N,) how far the fp32 network's nearest prototype is ahead of the next one."""
@@ -84,7 +84,7 @@ class Windows:
         return Agreement(
             equal=float((steps < SAME).all(1).mean()),
             max_lsb=float(steps.max()),
-            max_delta=float(np.abs(normalise(found) - normalise(other)).max()),
+            max_delta=float(np.abs(l2_normalize(found) - l2_normalize(other)).max()),
         )
 
 
@@ -103,7 +103,7 @@ def windows(manifest: Manifest, count: int, channels: int = 6) -> Windows:
         for precision in ("fp32", "int8")
     }
     fp32, int8 = (open_model(files[precision], "litert").run(x) for precision in ("fp32", "int8"))
-    y, known = normalise(fp32), len(reference.x) if channels == len(manifest.input.channels) else 0
+    y, known = l2_normalize(fp32), len(reference.x) if channels == len(manifest.input.channels) else 0
     y[:known] = reference.y[:known]
     return Windows(
         x=x,

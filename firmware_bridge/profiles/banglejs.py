@@ -157,12 +157,12 @@ def _run(command: str, question: str, answer: object) -> Generator[Step, bytes, 
             yield Write(RX, line[at : at + WRITE_BYTES], response=False)
         heard = bytearray()
 
-        def told(said: bytes, heard: bytearray = heard) -> bool:
+        def answers(said: bytes, heard: bytearray = heard) -> bool:
             heard.extend(said)
             return f"mujo {answer};".encode() in heard
 
         try:
-            yield Expect(TX, told, ANSWER_S)
+            yield Expect(TX, answers, ANSWER_S)
         except TimeoutError:
             yield Write(RX, b"\x03", response=False)
             yield Pause(0.1)

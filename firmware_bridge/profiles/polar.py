@@ -34,7 +34,7 @@ from firmware_bridge.profiles.base import (
     nearest_rate,
 )
 from firmware_bridge.profiles.polar_frames import ACC, GYRO, Stamps, decode
-from firmware_bridge.profiles.timestamp_filter import Plausible, plausible
+from firmware_bridge.profiles.timestamp_filter import TimestampFilter, plausible
 from firmware_bridge.stream import ACC as ACC_CHANNELS
 from firmware_bridge.stream import IMU, CodecError, Format, Packet, PayloadDecoder
 
@@ -176,10 +176,10 @@ def _begin(
         if status == ALREADY:  # a connection that broke may have left it so, at another rate
             yield from _ask(STOP, kind)
         answer = yield from _ask(START, kind, chosen)
-    told = parse_settings(answer).get(FACTOR)
-    if told is None:
+    factors = parse_settings(answer).get(FACTOR)
+    if factors is None:
         return {}
-    (factor,) = struct.unpack("<f", told[0].to_bytes(4, "little"))
+    (factor,) = struct.unpack("<f", factors[0].to_bytes(4, "little"))
     if not 1e-9 < factor < 1e9:
         raise CodecError(f"{factor:g} can not be the unit of a Polar device")
     return {kind: factor}
@@ -201,7 +201,7 @@ def _both(
     accelerations: Format, turns: Format, units: Mapping[int, float], merger: Merger
 ) -> Callable[[bytes], list[Packet]]:
     """Decodes the frames of a device with gyroscope."""
-    checks = {ACC: Plausible(accelerations), GYRO: Plausible(turns)}
+    checks = {ACC: TimestampFilter(accelerations), GYRO: TimestampFilter(turns)}
     stamps = {ACC: Stamps(accelerations.rate_hz or 0.0), GYRO: Stamps(turns.rate_hz or 0.0)}
 
     def route(frame: bytes) -> list[Packet]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from firmware_bridge.stream import CodecError, Format, Packet
 
 
-class Plausible:
+class TimestampFilter:
     """Holds a packet back that leaves samples out or steps back, until the next tells whether it or its time is wrong.
 
     It is right if the next one is later than it, and both are later than the last good one, or neither is: a loss, or
@@ -53,7 +53,7 @@ class Plausible:
 
 def plausible(decode: Callable[[bytes], Sequence[Packet]], format: Format) -> Callable[[bytes], list[Packet]]:
     """`decode` for a `PayloadDecoder`, without the packets whose time can not be; each of them counts as bad."""
-    check = Plausible(format)
+    check = TimestampFilter(format)
 
     def route(payload: bytes) -> list[Packet]:
         good: list[Packet] = []

@@ -29,7 +29,7 @@ from typing import get_args
 
 import numpy as np
 
-from firmware_bridge.stream import CodecError, Names, Packet, Reason, Told
+from firmware_bridge.stream import CodecError, DeviceModelInfo, DevicePrediction, Packet, Reason
 
 LABEL, NAMES = 6, 7
 """Versions in the head."""
@@ -41,17 +41,17 @@ LONGEST_HOP_MS = 60_000
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
-def text_of(names: Names) -> bytes:
+def text_of(names: DeviceModelInfo) -> bytes:
     """The text that is sent in pieces."""
     return "\n".join([names.model, names.label_set, str(round(names.hop_s * 1000)), *names.labels]).encode()
 
 
-def check_of(names: Names) -> int:
+def check_of(names: DeviceModelInfo) -> int:
     """By which labels tell the names that they belong to."""
     return crc_hqx(text_of(names), 0xFFFF)
 
 
-def encode_names(names: Names) -> list[bytes]:
+def encode_names(names: DeviceModelInfo) -> list[bytes]:
     """All pieces. Raises `ValueError` for names that cannot be sent."""
     text, check = text_of(names), check_of(names)
     pieces = [text[at : at + PIECE] for at in range(0, len(text), PIECE)]
@@ -62,40 +62,44 @@ def encode_names(names: Names) -> list[bytes]:
     return [_closed(start + bytes([number, len(pieces)]) + piece) for number, piece in enumerate(pieces)]
 
 
-def encode(told: Told, names: Names, number: int, tick: int) -> bytes:
+def encode(prediction: DevicePrediction, names: DeviceModelInfo, number: int, tick: int) -> bytes:
     """A label or gap -> packet."""
-    gap = told.reason is not None
-    head = LABEL << 5 | gap << 4 | (REASONS.index(told.reason) if told.reason else 0)
+    gap = prediction.reason is not None
+    head = LABEL << 5 | gap << 4 | (REASONS.index(prediction.reason) if prediction.reason else 0)
     body = bytes([head]) + (number & 0xFFFF).to_bytes(2, "little") + (tick & 0xFFFFFF).to_bytes(3, "little")
     body += check_of(names).to_bytes(2, "little")
     if gap:
-        body += (told.start_tick & 0xFFFFFF).to_bytes(6, "little")
+        body += (prediction.start_tick & 0xFFFFFF).to_bytes(6, "little")
     else:
-        score, took = round(told.score * 65535), min(round(told.inference_s / 64e-6), 65535)
-        body += bytes([told.label, told.raw_label]) + score.to_bytes(2, "little") + took.to_bytes(2, "little")
+        score, took = round(prediction.score * 65535), min(round(prediction.inference_s / 64e-6), 65535)
+        body += (
+            bytes([prediction.label, prediction.raw_label]) + score.to_bytes(2, "little") + took.to_bytes(2, "little")
+        )
     return _closed(body)
 
 
-def decode(payload: bytes, names: Names) -> Packet:
+def decode(payload: bytes, names: DeviceModelInfo) -> Packet:
     """The label or gap in `payload` as a packet without samples. Raises `CodecError`."""
     _checked(payload, LABEL)
     if len(payload) != LABEL_SIZE:
         raise CodecError(f"a label has {LABEL_SIZE} bytes, not {len(payload)}")
     if int.from_bytes(payload[6:8], "little") != check_of(names):
         raise CodecError("a label of other names than the board began with. Start again")
-    told = Told(
+    prediction = DevicePrediction(
         label=payload[8],
         raw_label=payload[9],
         score=int.from_bytes(payload[10:12], "little") / 65535,
         inference_s=int.from_bytes(payload[12:14], "little") * 64e-6,
     )
     if payload[0] & 16:
-        told = Told(reason=REASONS[payload[0] & 3], start_tick=int.from_bytes(payload[8:11], "little"))
-    elif max(told.label, told.raw_label) >= len(names.labels):
-        raise CodecError(f"label {max(told.label, told.raw_label)} of {len(names.labels)}")
+        prediction = DevicePrediction(
+            reason=REASONS[payload[0] & 3], start_tick=int.from_bytes(payload[8:11], "little")
+        )
+    elif max(prediction.label, prediction.raw_label) >= len(names.labels):
+        raise CodecError(f"label {max(prediction.label, prediction.raw_label)} of {len(names.labels)}")
     samples = np.empty((0, 6 if names.gyroscope else 3), np.float32)
     number, tick = int.from_bytes(payload[1:3], "little"), int.from_bytes(payload[3:6], "little")
-    return Packet(samples, number, tick, told=told)
+    return Packet(samples, number, tick, prediction=prediction)
 
 
 class Gatherer:
@@ -105,7 +109,7 @@ class Gatherer:
         self._of: tuple[int, bytes, int] | None = None
         self._pieces: dict[int, bytes] = {}
 
-    def add(self, payload: bytes) -> Names | None:
+    def add(self, payload: bytes) -> DeviceModelInfo | None:
         """The names, once all pieces came. Raises `CodecError`."""
         _checked(payload, NAMES)
         number, count, piece = payload[3], payload[4], payload[5:-2]
@@ -124,7 +128,7 @@ class Gatherer:
         return _names(text, bool(payload[0] & 16), bool(payload[0] & 8))
 
 
-def _names(text: bytes, gyroscope: bool, samples: bool) -> Names:
+def _names(text: bytes, gyroscope: bool, samples: bool) -> DeviceModelInfo:
     try:
         model, label_set, hop_ms, *labels = text.decode().split("\n")
         hop_s = int(hop_ms) / 1000
@@ -134,7 +138,7 @@ def _names(text: bytes, gyroscope: bool, samples: bool) -> Names:
         raise CodecError(f"labels that are none: {labels}")
     if not (model and label_set and 0 < hop_s <= LONGEST_HOP_MS / 1000):
         raise CodecError(f"no model, label set or time between windows: {text[:60]!r}")
-    return Names(model, label_set, tuple(labels), hop_s, gyroscope, samples)
+    return DeviceModelInfo(model, label_set, tuple(labels), hop_s, gyroscope, samples)
 
 
 def _checked(payload: bytes, version: int) -> None:

@@ -10,7 +10,7 @@ from firmware_bridge.protocol import predictions as labels
 from firmware_bridge.serial.lines import Columns, LineDecoder
 from firmware_bridge.serial.packets import PacketDecoder
 from firmware_bridge.serial.witmotion import WitMotionDecoder
-from firmware_bridge.stream import CodecError, Names
+from firmware_bridge.stream import CodecError, DeviceModelInfo
 
 PROTOCOLS = ("csv", "wit", "packet")
 
@@ -18,14 +18,14 @@ SerialDecoder = LineDecoder | WitMotionDecoder | PacketDecoder
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
-    """All that decoding a port takes. `protocol` and `names` as in `detect.Found`; `columns` belong to "csv"."""
+class SerialFormat:
+    """What decoding a port needs. `protocol` and `names` as in `DetectedFormat`; `columns` belong to "csv"."""
 
     protocol: str
     gyroscope: bool
     rate_hz: float | None = None
     columns: Columns | None = None
-    names: Names | None = None
+    names: DeviceModelInfo | None = None
 
     def decoder(self) -> SerialDecoder:
         """A decoder for one connection."""
@@ -40,7 +40,7 @@ class Dialect:
         return asdict(self)
 
     @classmethod
-    def load(cls, table: Mapping[str, Any]) -> Dialect:
+    def load(cls, table: Mapping[str, Any]) -> SerialFormat:
         """Of `dump`, with other keys among them. Raises `CodecError` for anything that is no dialect."""
         try:
             protocol, layout, rate_hz = table["protocol"], table["columns"], table["rate_hz"]
@@ -56,7 +56,7 @@ class Dialect:
                 raise CodecError(f"no protocol of a serial port: {protocol!r}")
             names = table.get("names")
             if names is not None:
-                names = Names(**{**names, "labels": tuple(names["labels"])})
+                names = DeviceModelInfo(**{**names, "labels": tuple(names["labels"])})
                 labels.encode_names(names)
             return cls(protocol, bool(table["gyroscope"]), None if rate_hz is None else float(rate_hz), columns, names)
         except (KeyError, TypeError, ValueError, AttributeError) as error:

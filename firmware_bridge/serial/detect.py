@@ -10,7 +10,7 @@ from firmware_bridge.protocol.framing import Splitter, cobs_decode
 from firmware_bridge.serial import witmotion
 from firmware_bridge.serial.lines import cells, failure, numbers
 from firmware_bridge.serial.witmotion import Frames
-from firmware_bridge.stream import CodecError, Names
+from firmware_bridge.stream import CodecError, DeviceModelInfo
 
 LIMIT = 1 << 16
 """Bytes after which nothing is looked for any more."""
@@ -20,7 +20,7 @@ PACKETS, FRAMES, LINES = 2, 4, 5
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DetectedFormat:
     """`protocol` is "csv", "wit" or "packet".
 
     `gyroscope` tells whether the latter two have one; of "csv", `width` is the number of values in a line and `header`
@@ -32,7 +32,7 @@ class Found:
     gyroscope: bool = False
     width: int = 0
     header: str = ""
-    names: Names | None = None
+    names: DeviceModelInfo | None = None
 
 
 class Detector:
@@ -43,7 +43,7 @@ class Detector:
     """
 
     def __init__(self) -> None:
-        self.found: Found | None = None
+        self.found: DetectedFormat | None = None
         self.seen = 0
         self.failed = ""
         self._lines, self._packets, self._frames = Splitter(b"\n"), Splitter(b"\0"), Frames()
@@ -79,14 +79,14 @@ class Detector:
         if self._rows == LINES:
             names = cells(self._header.encode())
             named = len(names) == self._width and self._header.isprintable() and not any(map(numbers, names))
-            self.found = Found("csv", width=self._width, header=self._header if named else "")
+            self.found = DetectedFormat("csv", width=self._width, header=self._header if named else "")
 
     def _packet(self, frame: bytes) -> None:
         try:
             payload = cobs_decode(frame)
             if payload[:1] and payload[0] >> 5 == labels.NAMES:
                 if names := self._names.add(payload):
-                    self.found = Found("packet", gyroscope=names.gyroscope, names=names)
+                    self.found = DetectedFormat("packet", gyroscope=names.gyroscope, names=names)
                 return
             if payload[:1] and payload[0] >> 5 == packet.LABELLED:
                 return
@@ -94,10 +94,10 @@ class Detector:
         except CodecError:
             return
         if len(self._channels) == PACKETS:
-            self.found = Found("packet", gyroscope=self._channels[-1] == 6)
+            self.found = DetectedFormat("packet", gyroscope=self._channels[-1] == 6)
 
     def _frame(self, frame: bytes) -> None:
         self._gyroscope |= frame[1:2] == bytes([witmotion.ANGULAR_RATE])
         self._accelerations += frame[1:2] == bytes([witmotion.ACCELERATION])
         if self._accelerations == FRAMES:
-            self.found = Found("wit", gyroscope=self._gyroscope)
+            self.found = DetectedFormat("wit", gyroscope=self._gyroscope)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from firmware_bridge.protocol import packet
 from firmware_bridge.protocol import predictions as labels
 from firmware_bridge.protocol.framing import Splitter, cobs_decode
-from firmware_bridge.stream import CodecError, Format, Names, Packet
+from firmware_bridge.stream import CodecError, DeviceModelInfo, Format, Packet
 
 
 class PacketDecoder:
@@ -16,7 +16,7 @@ class PacketDecoder:
     With the `names` of a board that recognises by itself also of its labels.
     """
 
-    def __init__(self, gyroscope: bool, rate_hz: float | None = None, names: Names | None = None) -> None:
+    def __init__(self, gyroscope: bool, rate_hz: float | None = None, names: DeviceModelInfo | None = None) -> None:
         self.format = format_of(gyroscope, rate_hz, names)
         self.bad, self.why = 0, ""
         self._frames = Splitter(b"\0")
@@ -54,7 +54,7 @@ class PacketDecoder:
         return []
 
 
-def format_of(gyroscope: bool, rate_hz: float | None, names: Names | None) -> Format:
+def format_of(gyroscope: bool, rate_hz: float | None, names: DeviceModelInfo | None) -> Format:
     """The format of such packets. Labels alone have a clock, but come when they will."""
     format = packet.format_of(gyroscope, rate_hz)
     if names is None or names.samples:

@@ -27,7 +27,7 @@ from mujo_edge.core import DataError, Latency, Prediction
 from mujo_edge.runtimes import RUNTIMES, RuntimeInfo
 
 if TYPE_CHECKING:
-    from mujo_edge.sinks import Session, Summary, Update
+    from mujo_edge.sinks import RunInfo, Summary, Update
 
 CALLS = 2000
 WARM_UP = 200
@@ -213,7 +213,7 @@ class Collector:
     def __init__(self) -> None:
         self.latencies: list[Latency] = []
 
-    def start(self, session: Session) -> None:
+    def start(self, session: RunInfo) -> None:
         """Nothing to open."""
 
     def write(self, update: Update) -> None:

@@ -94,7 +94,7 @@ class ModelBundle:
 
     def embed(self, x: npt.ArrayLike) -> F32:
         """(N, 3 or 6, T) m/s2 and rad/s -> (N, D) float32, L2-normalised. Raises `DataError` for other shapes."""
-        return normalise(self.runtime.run(prepare(np.asarray(x), self.manifest.input)))
+        return l2_normalize(self.runtime.run(prepare(np.asarray(x), self.manifest.input)))
 
     def classify(self, x: npt.ArrayLike, labels: str | None = None) -> list[tuple[str, float]]:
         """(N, 3 or 6, T) -> the label and its probability of every window, "unknown" included.
@@ -111,7 +111,7 @@ class ModelBundle:
         return verify(self.manifest)
 
 
-def normalise(embeddings: F32) -> F32:
+def l2_normalize(embeddings: F32) -> F32:
     """(N, D) -> rows of length 1; a zero row stays zero."""
     result: F32 = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12).astype(np.float32)
     return result
@@ -124,7 +124,7 @@ def fit_prototypes(embeddings: F32, y: npt.NDArray[np.int64], classes: int) -> F
     windows takes the mean of all, which is near to nothing in particular.
     """
     means = [embeddings[y == c].mean(0) if (y == c).any() else embeddings.mean(0) for c in range(classes)]
-    return normalise(np.stack(means).astype(np.float32))
+    return l2_normalize(np.stack(means).astype(np.float32))
 
 
 def open_checked(manifest: Manifest, model: ModelFile, runtime: str, threads: int = 1) -> Runtime:
@@ -150,7 +150,7 @@ def compare(y: F32, found: F32, label_sets: Mapping[str, LabelSet], member: npt.
 def check(manifest: Manifest, model: ModelFile, runtime: Runtime) -> Check:
     """Run a loaded model on the bundle's reference windows."""
     reference = manifest.read_reference()
-    found = normalise(runtime.run(prepare(reference.x, manifest.input)))
+    found = l2_normalize(runtime.run(prepare(reference.x, manifest.input)))
     parity = compare(reference.y, found, manifest.label_sets, reference.member)
     return Check(model.file, runtime.name, parity)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from mujo_edge.bundle import verify
 from mujo_edge.bundle.manifest import REPAIR, Manifest, read_json, read_manifest
 from mujo_edge.core import DataError, DeviceError, MujoError, UsageError, require_extra
-from mujo_edge.files import written_aside
+from mujo_edge.files import atomic_directory
 from mujo_edge.version import __version__
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def pull(
     """
     api = _client(repo)
     folder = out / repo.rpartition("/")[2]
-    with written_aside(folder, lambda path: (path / MANIFEST).is_file(), "model bundle") as partial:
+    with atomic_directory(folder, lambda path: (path / MANIFEST).is_file(), "model bundle") as partial:
         report(f"asking for {repo}")
         with _explained(repo):
             commit = api.model_info(repo, revision=revision, timeout=TIMEOUT_S).sha

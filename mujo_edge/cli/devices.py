@@ -9,7 +9,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from mujo_edge.sources.ble.scan import Found
+    from mujo_edge.sources.ble.scan import DiscoveredDevice
 
 SCHEMA_VERSION = 1
 
@@ -27,7 +27,7 @@ def devices(
     from mujo_edge.doctor import serial_ports
     from mujo_edge.sources.ble.scan import scan
 
-    found: list[Found] = []
+    found: list[DiscoveredDevice] = []
     failure: DeviceError | None = None
     with Console(stderr=True).status(f"listening for {timeout:g} s"):
         try:
@@ -51,7 +51,7 @@ def devices(
         raise failure
 
 
-def _summary(one: Found) -> dict[str, Any]:
+def _summary(one: DiscoveredDevice) -> dict[str, Any]:
     profile = one.profile
     return {
         "name": one.advert.name,
@@ -65,7 +65,7 @@ def _summary(one: Found) -> dict[str, Any]:
     }
 
 
-def _tables(found: list[Found], ports: list[dict[str, str]], *, ready: bool) -> list[RenderableType]:
+def _tables(found: list[DiscoveredDevice], ports: list[dict[str, str]], *, ready: bool) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
@@ -84,7 +84,7 @@ def _tables(found: list[Found], ports: list[dict[str, str]], *, ready: bool) -> 
     return parts
 
 
-def _row(one: Found) -> tuple[str, ...]:
+def _row(one: DiscoveredDevice) -> tuple[str, ...]:
     advert, profile = one.advert, one.profile
     signal = "" if advert.rssi is None else str(advert.rssi)
     if profile is None:

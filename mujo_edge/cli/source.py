@@ -12,7 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from mujo_edge.core import Source
-    from mujo_edge.sources.ble.scan import Found
+    from mujo_edge.sources.ble.scan import DiscoveredDevice
 
 SOURCE = "Source"
 
@@ -160,7 +160,7 @@ class Choice:
         from mujo_edge.core import UsageError
         from mujo_edge.sources.ble import BleSource, find
 
-        found: list[Found] = []
+        found: list[DiscoveredDevice] = []
         wanted: list[str | None] = [*self.device] if self.device else [None]
         for device in wanted:
             one = await find(device, self.profile, pick=_ask if sys.stdin.isatty() else None)
@@ -172,7 +172,7 @@ class Choice:
         return [BleSource(one, rate_hz=self.rate_hz) for one in found]
 
 
-def _ask(found: list[Found]) -> Found:
+def _ask(found: list[DiscoveredDevice]) -> DiscoveredDevice:
     """Which of several wearables to take; asked on stderr, as stdout may be a pipe."""
     from rich.console import Console
     from rich.prompt import IntPrompt

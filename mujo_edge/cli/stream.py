@@ -72,7 +72,7 @@ def stream(
             model.append(ModelBundle.load(bundle, runtime, threads))
         return Recognizer(model[0], info, labels)
 
-    _run(choice, load, json, record_to, duration, screenshot, insist=bool(bundle or labels))
+    _run(choice, load, json, record_to, duration, screenshot, force_host=bool(bundle or labels))
 
 
 def record(
@@ -111,7 +111,7 @@ def _run(
     record_to: Path | None,
     duration_s: float | None,
     screenshot: Path | None,
-    insist: bool = False,
+    force_host: bool = False,
 ) -> None:
     import asyncio
 
@@ -131,7 +131,7 @@ def _run(
             folder = record_to / str(number) if record_to and len(sources) > 1 else record_to
             sinks = [*_files(source, choice.origin, folder, screenshot), output]
             live = not choice.waits
-            engines.append(Engine(source, sinks, load, live=live, duration_s=duration_s, insist=insist))
+            engines.append(Engine(source, sinks, load, live=live, duration_s=duration_s, force_host=force_host))
         return await run_together(engines, _waiting)
 
     if any(summary.ended == "closed" for summary in asyncio.run(run())):

@@ -29,7 +29,7 @@ from mujo_edge.bundle import ModelBundle, verify
 from mujo_edge.bundle.manifest import LabelSet, Manifest, read_manifest
 from mujo_edge.core import DataError, UsageError
 from mujo_edge.export import golden
-from mujo_edge.files import sha256, written_aside
+from mujo_edge.files import atomic_directory, sha256
 from mujo_edge.signal import InputSpec
 from mujo_edge.version import __version__
 
@@ -116,7 +116,7 @@ def export(
     for name in TARGETS if target == "all" else (target,):
         report(f"writing {name}")
         folder = out / name
-        with written_aside(folder, lambda path: (path / CONTRACT).is_file(), "export of mujo-edge") as partial:
+        with atomic_directory(folder, lambda path: (path / CONTRACT).is_file(), "export of mujo-edge") as partial:
             write(name, Job(loaded, chosen, cases, partial))
         done.append(folder)
     return done

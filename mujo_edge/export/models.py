@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 
-from mujo_edge.bundle import normalise
+from mujo_edge.bundle import l2_normalize
 from mujo_edge.core import DataError
 from mujo_edge.export import Job, Model, tflite
 from mujo_edge.runtimes import open_model
@@ -57,7 +57,7 @@ def check(content: bytes, job: Job) -> None:
     """
     runtime = open_model(content, "litert")
     for case in job.cases:
-        found = normalise(runtime.run(np.ascontiguousarray(case.windows[:, :, None])))
+        found = l2_normalize(runtime.run(np.ascontiguousarray(case.windows[:, :, None])))
         delta = float(np.abs(found - case.embeddings).max())
         if not delta <= LARGEST_DELTA:  # NaN as well
             raise DataError(

@@ -154,7 +154,7 @@ class _Triple:
 
 
 @dataclass(frozen=True, slots=True)
-class Raw:
+class ColumnData:
     """Numbers as they stand in the file: `t` (n,), the others (n, 3); None where there is no such column."""
 
     t: F64 | None
@@ -163,7 +163,7 @@ class Raw:
     gyro: F64 | None
 
 
-def find_units(layout: Layout, raw: Raw, rate_hz: float | None) -> Layout:
+def find_units(layout: Layout, raw: ColumnData, rate_hz: float | None) -> Layout:
     """Fill in the factors that the names do not tell, and check that gravity is there.
 
     Args:

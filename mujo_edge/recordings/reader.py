@@ -13,7 +13,7 @@ import numpy as np
 
 from mujo_edge.core import CHANNELS, F64, Chunk, DataError, StreamInfo, UsageError
 from mujo_edge.recordings import session
-from mujo_edge.recordings.columns import Raw, even_rate_hz, find_units, understand
+from mujo_edge.recordings.columns import ColumnData, even_rate_hz, find_units, understand
 from mujo_edge.recordings.table import CsvTable, open_table
 
 BLOCK_BYTES = 1 << 16
@@ -163,11 +163,11 @@ class FileRecording:
                     break
         return np.concatenate(blocks)
 
-    def _raw(self, numbers: F64) -> Raw:
+    def _raw(self, numbers: F64) -> ColumnData:
         """The columns that were read, in the order of `_columns`."""
         layout = self._layout
         at = np.cumsum([3, len(layout.gravity), len(layout.gyro)]).tolist()
-        return Raw(
+        return ColumnData(
             t=None if layout.time is None else numbers[:, -1],
             acc=numbers[:, : at[0]],
             gravity=numbers[:, at[0] : at[1]] if layout.gravity else None,

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from mujo_edge.core import DataError, Kind, Raw, StreamInfo
+from mujo_edge.core import DataError, Kind, Payload, StreamInfo
 
 SCHEMA_VERSION = 1
 SESSION_FILE = "session.json"
@@ -98,14 +98,14 @@ def load(folder: Path) -> Session:
         raise DataError(f"{path} is damaged: {reason}") from None
 
 
-def raw_line(raw: Raw) -> str:
+def raw_line(raw: Payload) -> str:
     """The line of raw.ndjson for `raw`; `load_raw` gives it back bit for bit."""
     data = {"text": raw.data.decode("ascii")} if raw.data.isascii() else {"hex": raw.data.hex()}
     about = {"received_s": raw.received_s, "kind": raw.kind, "origin": raw.origin}
     return json.dumps(about | data, separators=(",", ":")) + "\n"
 
 
-def load_raw(path: Path, notes: list[str]) -> Iterator[tuple[int, Raw]]:
+def load_raw(path: Path, notes: list[str]) -> Iterator[tuple[int, Payload]]:
     """The lines of a raw.ndjson with their numbers. A torn last one is left out, and `notes` gains a line.
 
     Raises `DataError`, with the line, for anything else that `raw_line` did not write.
@@ -130,7 +130,7 @@ def load_raw(path: Path, notes: list[str]) -> Iterator[tuple[int, Raw]]:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _raw(table: Mapping[str, Any]) -> Raw:
+def _raw(table: Mapping[str, Any]) -> Payload:
     received_s, kind, origin = table["received_s"], table["kind"], table["origin"]
     if not (_is(received_s, float, int) and math.isfinite(received_s)):
         raise TypeError("received_s is no time")
@@ -139,7 +139,7 @@ def _raw(table: Mapping[str, Any]) -> Raw:
     data = table["text"].encode("ascii") if "text" in table else bytes.fromhex(table["hex"])
     if kind == "overrun" and not data.isdigit():
         raise ValueError("an overrun is no count")
-    return Raw(float(received_s), kind, origin, data)
+    return Payload(float(received_s), kind, origin, data)
 
 
 def _session(raw: Mapping[str, Any]) -> Session:

@@ -20,7 +20,7 @@ our output closed it, an error."""
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class RunInfo:
     """What runs: the stream, and the model on it. `labels` ends with "unknown"; empty without a model."""
 
     info: StreamInfo
@@ -83,7 +83,7 @@ class Update:
 class Summary:
     """How a session went. `notes` are the source's and the recogniser's; `error` the message if it ended with one."""
 
-    session: Session
+    session: RunInfo
     tally: Tally
     ended: Ended
     notes: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ class Summary:
 class Sink(Protocol):
     """Something that takes results."""
 
-    def start(self, session: Session) -> None:
+    def start(self, session: RunInfo) -> None:
         """Called once, before the first update. May raise `MujoError`."""
 
     def write(self, update: Update) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from mujo_edge.core import Gap, Prediction
-from mujo_edge.sinks import STAGES, Session, Summary, Update
+from mujo_edge.sinks import STAGES, RunInfo, Summary, Update
 
 
 class NdjsonSink:
@@ -24,7 +24,7 @@ class NdjsonSink:
         self._out, self._named = out, named
         self._source: dict[str, str] = {}
 
-    def start(self, session: Session) -> None:
+    def start(self, session: RunInfo) -> None:
         """Nothing is written before the first prediction or gap."""
         self._source = {"source": session.info.name} if self._named else {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mujo_edge.recordings.writer import SessionWriter
-from mujo_edge.sinks import Session, Summary, Update
+from mujo_edge.sinks import RunInfo, Summary, Update
 
 
 class RecordingSink:
@@ -19,7 +19,7 @@ class RecordingSink:
         self._folder, self._source = folder, source
         self._writer: SessionWriter | None = None
 
-    def start(self, session: Session) -> None:
+    def start(self, session: RunInfo) -> None:
         """Create the folder. Raises what `SessionWriter` raises."""
         self._writer = SessionWriter(self._folder, session.info, source=self._source)
 

@@ -14,7 +14,7 @@ from rich.segment import Segment
 from rich.style import Style
 
 from mujo_edge.core import UNKNOWN, Gap, Prediction
-from mujo_edge.sinks import STAGES, Session, Summary, Tally, Update
+from mujo_edge.sinks import STAGES, RunInfo, Summary, Tally, Update
 
 SPAN_S = 30.0
 """Signal that the timeline shows."""
@@ -54,7 +54,7 @@ class Screen:
     `status` is what the source does meanwhile.
     """
 
-    session: Session
+    session: RunInfo
     tally: Tally
     prediction: Prediction | None = None
     gap: Gap | None = None

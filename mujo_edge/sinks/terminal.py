@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 
 from mujo_edge.core import DataError, StreamStats
-from mujo_edge.sinks import Session, Sink, Summary, Tally, Update
+from mujo_edge.sinks import RunInfo, Sink, Summary, Tally, Update
 from mujo_edge.sinks.board import render_board
 from mujo_edge.sinks.screen import Screen, advance, describe, render
 
@@ -30,7 +30,7 @@ class _Watcher:
         self._recording = recording
         self._heard_s = 0.0
 
-    def start(self, session: Session) -> None:
+    def start(self, session: RunInfo) -> None:
         """The empty screen."""
         self._heard_s = monotonic()
         self.screen = Screen(session, Tally(StreamStats(), 0, 0, 0, 0.0, None), recording=self._recording)
@@ -52,7 +52,7 @@ class TerminalSink(_Watcher):
         self._live = Live(console=console, screen=True, auto_refresh=False)
         self._drawn_s = 0.0
 
-    def start(self, session: Session) -> None:
+    def start(self, session: RunInfo) -> None:
         """Switch to the terminal's other screen."""
         super().start(session)
         self._live.start()
@@ -122,7 +122,7 @@ class _Row(_Watcher):
         self.begun = False
         self._board = board
 
-    def start(self, session: Session) -> None:
+    def start(self, session: RunInfo) -> None:
         super().start(session)
         self.begun = True
         self._board.started()
@@ -142,7 +142,7 @@ class PictureSink(_Watcher):
         super().__init__(recording)
         self._path = path
 
-    def start(self, session: Session) -> None:
+    def start(self, session: RunInfo) -> None:
         """Raises `DataError` when there is no such folder, rather than at the end."""
         super().start(session)
         if not self._path.absolute().parent.is_dir():

@@ -1,6 +1,6 @@
 """What every live source shares: bytes are stamped as they come, and later become chunks.
 
-A callback calls `Inlet.put` and does nothing else. `Assembler` runs the decoder of the connection and has samples
+A callback calls `PayloadQueue.put` and nothing else. `Assembler` runs the decoder of the connection and has samples
 stamped. The raws of a connection begin with its "open", and `reopen` comes between those of two.
 """
 
@@ -15,14 +15,14 @@ from time import monotonic
 import numpy as np
 
 from firmware_bridge.stream import Decoder, Format, Packet
-from mujo_edge.core import F32, F64, Chunk, DeviceError, Gap, Kind, Latency, Prediction, Raw, StreamInfo
+from mujo_edge.core import F32, F64, Chunk, DeviceError, Gap, Kind, Latency, Payload, Prediction, StreamInfo
 from mujo_edge.sources.timebase import Timebase
 
 LIMIT, LIMIT_BYTES = 1 << 15, 1 << 26
 """Payloads that may wait to be decoded, and what they may hold in all: over a minute of the fastest device."""
 
 
-class Inlet:
+class PayloadQueue:
     """Payloads that arrived and were not taken yet. All methods belong to the event loop's thread.
 
     What comes when `LIMIT` of them wait is left out, except that connections begin and end; how many payloads were is
@@ -30,7 +30,7 @@ class Inlet:
     """
 
     def __init__(self) -> None:
-        self._waiting: deque[Raw] = deque()
+        self._waiting: deque[Payload] = deque()
         self._bytes = 0
         self._overrun = 0
         self._news = asyncio.Event()
@@ -42,11 +42,11 @@ class Inlet:
             return
         now_s = monotonic() if received_s is None else received_s
         self._tell_overrun(now_s)
-        self._waiting.append(Raw(now_s, kind, origin, bytes(data)))
+        self._waiting.append(Payload(now_s, kind, origin, bytes(data)))
         self._bytes += len(data)
         self._news.set()
 
-    async def take(self) -> list[Raw]:
+    async def take(self) -> list[Payload]:
         """All that waits; at least one."""
         await self._news.wait()
         self._news.clear()
@@ -58,7 +58,7 @@ class Inlet:
 
     def _tell_overrun(self, received_s: float) -> None:
         if self._overrun:
-            self._waiting.append(Raw(received_s, "overrun", "", str(self._overrun).encode()))
+            self._waiting.append(Payload(received_s, "overrun", "", str(self._overrun).encode()))
             self._overrun = 0
 
 
@@ -83,10 +83,10 @@ class Assembler:
         self._decoder, self._bad = decoder, decoder.bad
         self.timebase.interrupt(new)
 
-    def chunks(self, raws: Iterable[Raw]) -> list[Chunk]:
+    def chunks(self, raws: Iterable[Payload]) -> list[Chunk]:
         """Chunks of payloads in order of arrival: a new one after every loss, and one even if only for its `raw`."""
         chunks: list[Chunk] = []
-        kept: list[Raw] = []
+        kept: list[Payload] = []
         for raw in raws:
             kept.append(raw)
             if raw.kind == "overrun":
@@ -97,9 +97,11 @@ class Assembler:
             elif raw.kind == "close":
                 packets = self._decoder.finish()
             for packet in packets:
-                if packet.told:
-                    told = self._told(packet, raw.received_s)
-                    chunks.append(replace(self._chunk(np.empty(0), packet.x, raw.received_s, 0, kept), told=told))
+                if packet.prediction:
+                    predictions = self._predictions(packet, raw.received_s)
+                    chunks.append(
+                        replace(self._chunk(np.empty(0), packet.x, raw.received_s, 0, kept), predictions=predictions)
+                    )
                 else:
                     t_s, lost = self.timebase.stamp(packet, raw.received_s)
                     chunks.append(self._chunk(t_s, packet.x, raw.received_s, lost, kept))
@@ -109,10 +111,10 @@ class Assembler:
             chunks.append(self._chunk(np.empty(0), np.empty((0, width), np.float32), kept[-1].received_s, 0, kept))
         return _joined(chunks)
 
-    def _told(self, packet: Packet, received_s: float) -> tuple[Prediction | Gap, ...]:
+    def _predictions(self, packet: Packet, received_s: float) -> tuple[Prediction | Gap, ...]:
         """What the device recognised, with its time on the scale of the samples; nothing before the first of them."""
-        told, names, tick = packet.told, self._decoder.format.names, packet.tick
-        assert told
+        prediction, names, tick = packet.prediction, self._decoder.format.names, packet.tick
+        assert prediction
         assert names
         assert tick is not None
         if not names.samples:  # then this is all that tells of the device's clock
@@ -120,24 +122,24 @@ class Assembler:
         end_s = self.timebase.at(tick)
         if end_s == -np.inf:
             return ()
-        if told.reason:
-            return (Gap(self.timebase.at(told.start_tick), end_s, told.reason),)
-        inference_ms = 1e3 * told.inference_s
-        label = names.labels[told.label]
+        if prediction.reason:
+            return (Gap(self.timebase.at(prediction.start_tick), end_s, prediction.reason),)
+        inference_ms = 1e3 * prediction.inference_s
+        label = names.labels[prediction.label]
         return (
             Prediction(
                 end_s=end_s,
                 label=label,
-                score=told.score,
-                raw_label=names.labels[told.raw_label],
-                scores={label: told.score},
+                score=prediction.score,
+                raw_label=names.labels[prediction.raw_label],
+                scores={label: prediction.score},
                 embedding=np.empty(0, np.float32),
                 latency=Latency(0.0, 0.0, inference_ms, inference_ms),
                 by="device",
             ),
         )
 
-    def _chunk(self, t_s: F64, x: F32, received_s: float, lost: int, raws: list[Raw]) -> Chunk:
+    def _chunk(self, t_s: F64, x: F32, received_s: float, lost: int, raws: list[Payload]) -> Chunk:
         corrupt = self._decoder.bad - self._bad + self._overrun
         self._bad, self._overrun = self._decoder.bad, 0
         return Chunk(t_s, x, received_s, lost, corrupt=corrupt, drift_ppm=self.timebase.drift_ppm, raw=tuple(raws))
@@ -162,7 +164,7 @@ def _joined(chunks: list[Chunk]) -> list[Chunk]:
             corrupt=sum(chunk.corrupt for chunk in group),
             drift_ppm=group[-1].drift_ppm,
             raw=tuple(raw for chunk in group for raw in chunk.raw),
-            told=tuple(event for chunk in group for event in chunk.told),
+            predictions=tuple(event for chunk in group for event in chunk.predictions),
         )
         for group in groups
     ]

@@ -14,9 +14,9 @@ from typing import Any, Self
 from firmware_bridge import phone
 from firmware_bridge.profiles import PROFILES
 from firmware_bridge.profiles.base import Advert, Request, rehearse
-from firmware_bridge.serial import Dialect
+from firmware_bridge.serial import SerialFormat
 from firmware_bridge.stream import CodecError, Decoder
-from mujo_edge.core import Chunk, DataError, DeviceError, Raw, StreamInfo, UsageError
+from mujo_edge.core import Chunk, DataError, DeviceError, Payload, StreamInfo, UsageError
 from mujo_edge.recordings import session
 from mujo_edge.sources.live import LIMIT, Assembler, stream_info
 from mujo_edge.sources.replay import LONGEST_WAIT_S
@@ -95,10 +95,10 @@ class RawReplay:
             for chunk in assembler.chunks(raws):
                 yield replace(chunk, received_s=monotonic())
 
-    def _connections(self) -> Iterator[tuple[Decoder | None, list[Raw]]]:
+    def _connections(self) -> Iterator[tuple[Decoder | None, list[Payload]]]:
         """Records in order, some at a time; with a decoder where a connection begins with the first of them."""
         batch = BATCH if self.speed is None else 1
-        ready: list[Raw] = []
+        ready: list[Payload] = []
         fresh: Decoder | None = None
         opening: _Opening | None = None
         streams = False
@@ -138,9 +138,9 @@ class _Opening:
 
     def __init__(self, line: int) -> None:
         self.line, self.why = line, ""
-        self.raws: list[Raw] = []
+        self.raws: list[Payload] = []
 
-    def add(self, raw: Raw) -> Decoder | None:
+    def add(self, raw: Payload) -> Decoder | None:
         """The decoder, once `raw` was the last that it takes."""
         self.raws.append(raw)
         if raw.kind in ("open", "reply"):
@@ -167,7 +167,7 @@ def decoder_of(about: object, replies: list[bytes]) -> Decoder:
     if about.get("kind") == "ble":
         return _wearable(about, replies)
     if about.get("kind") == "serial":
-        return Dialect.load(about).decoder()
+        return SerialFormat.load(about).decoder()
     if about.get("kind") == "phone":
         return phone.decoder(about)
     raise CodecError(f"a connection to {about.get('kind')!r}, which is not known")

@@ -16,7 +16,7 @@ from mujo_edge.bundle.manifest import Label, LabelSet, Manifest, Smoothing, labe
 from mujo_edge.bundle.vocabulary import TEXT_DIM, Name, Vocabulary, write_vocabulary
 from mujo_edge.core import CHANNELS, F32, STANDARD_GRAVITY, Chunk, MujoError, Prediction, StreamInfo
 from mujo_edge.signal import InputSpec
-from mujo_edge.sinks import Session, Summary, Update
+from mujo_edge.sinks import RunInfo, Summary, Update
 
 SPEC = InputSpec()
 AXES = ("x up", "y up", "z up")
@@ -188,11 +188,11 @@ class ListSink:
     """Keeps all that it is told."""
 
     def __init__(self) -> None:
-        self.session: Session | None = None
+        self.session: RunInfo | None = None
         self.updates: list[Update] = []
         self.summaries: list[Summary] = []
 
-    def start(self, session: Session) -> None:
+    def start(self, session: RunInfo) -> None:
         self.session = session
 
     def write(self, update: Update) -> None:

@@ -14,10 +14,10 @@ import pytest
 from fakes import INFO, AxisRuntime, ListSink, ListSource, bundle, chunked, motion
 
 from mujo_edge import engine
-from mujo_edge.core import Chunk, DataError, DeviceError, Raw, StreamInfo, UsageError
+from mujo_edge.core import Chunk, DataError, DeviceError, Payload, StreamInfo, UsageError
 from mujo_edge.engine import Engine
 from mujo_edge.recognizer import Recognizer
-from mujo_edge.sinks import Session, Summary, Update
+from mujo_edge.sinks import RunInfo, Summary, Update
 
 
 def load(runtime: AxisRuntime | None = None) -> Callable[[StreamInfo], Recognizer]:
@@ -32,7 +32,7 @@ async def test_a_recording_goes_through_to_every_sink() -> None:
         assert [prediction.label for prediction in sink.predictions if prediction.truth] == [
             prediction.truth for prediction in sink.predictions if prediction.truth
         ]
-        assert sink.session == Session(INFO, "fake 1.0", "axis", "axes", ("x up", "y up", "z up", "unknown"), 0.5)
+        assert sink.session == RunInfo(INFO, "fake 1.0", "axis", "axes", ("x up", "y up", "z up", "unknown"), 0.5)
         assert sink.summaries == [summary]
         chunks = [chunk for update in sink.updates for chunk in update.chunks]
         assert np.concatenate([chunk.x for chunk in chunks]).tobytes() == recording[1].tobytes()
@@ -87,7 +87,7 @@ async def test_a_live_source_is_never_held_up_and_stale_windows_are_dropped_and_
 async def test_chunks_that_find_the_queue_full_are_counted_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "LIVE_QUEUE", 4)
     chunks = chunked(*motion([0], 20.0), size=5)
-    chunks = [replace(chunk, corrupt=1, raw=(Raw(0.0, "data", "", b"%d" % i),)) for i, chunk in enumerate(chunks)]
+    chunks = [replace(chunk, corrupt=1, raw=(Payload(0.0, "data", "", b"%d" % i),)) for i, chunk in enumerate(chunks)]
     source, sink = ListSource(chunks, wait_s=0.002), ListSink()
     summary = await Engine(source, [sink], load(AxisRuntime(takes_s=0.1)), live=True).run()
     stats = summary.tally.stats
@@ -103,7 +103,7 @@ async def test_inference_and_sinks_are_never_on_the_receiving_thread() -> None:
     threads: set[int] = set()
 
     class Here(ListSink):
-        def start(self, session: Session) -> None:
+        def start(self, session: RunInfo) -> None:
             threads.add(threading.get_ident())
 
         def write(self, update: Update) -> None:
@@ -226,7 +226,7 @@ async def test_without_a_model_samples_and_gaps_are_counted() -> None:
     t_s[100:] += 2
     sink = ListSink()
     summary = await Engine(ListSource(chunked(t_s, x)), [sink], None, live=False).run()
-    assert summary.session == Session(INFO)
+    assert summary.session == RunInfo(INFO)
     assert [event.reason for update in sink.updates for event in update.events] == ["missing"]
     assert (summary.tally.stats.samples, summary.tally.stats.gaps, summary.tally.predictions) == (300, 1, 0)
 

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mujo_edge.core import CHANNELS, Chunk, Gap
-from mujo_edge.gaps import DeviceClock, Span
+from mujo_edge.gaps import GapDetector, Span
 
 MAX_GAP_S = 0.25
 
 
-def clock() -> DeviceClock:
-    return DeviceClock(CHANNELS[:3], MAX_GAP_S)
+def clock() -> GapDetector:
+    return GapDetector(CHANNELS[:3], MAX_GAP_S)
 
 
 def chunk(t_s: list[float], x: float = 1.0, lost: int = 0) -> Chunk:
@@ -53,7 +53,7 @@ def test_a_value_that_cannot_be_is_left_out(bad: float) -> None:
 
 
 def test_a_gyroscope_has_its_own_limit() -> None:
-    device = DeviceClock(CHANNELS, MAX_GAP_S)
+    device = GapDetector(CHANNELS, MAX_GAP_S)
     x = np.zeros((3, 6), np.float32)
     x[1, 0], x[2, 3] = 500, 500
     (span,) = device.split(Chunk(np.array(even(0, 3)), x, 0.0))

@@ -16,7 +16,7 @@ from fakes import INFO, ListSink, ListSource, bundle, chunked, motion
 from mujo_edge.core import DeviceError, Source, StreamInfo
 from mujo_edge.engine import Engine, run_together
 from mujo_edge.recognizer import Recognizer
-from mujo_edge.sinks import Session, Update
+from mujo_edge.sinks import RunInfo, Update
 
 BUNDLE = bundle()
 
@@ -107,7 +107,7 @@ async def test_a_reader_that_went_away_ends_all() -> None:
     other = Engine(ListSource(chunked(*motion([0], 4.0)), endless=True), [sink], load)
     ended = [summary.ended for summary in await run_together([first, other])]
     assert ended == ["closed", "interrupted"]
-    assert sink.session == Session(INFO, "fake 1.0", "axis", "axes", ("x up", "y up", "z up", "unknown"), 0.5)
+    assert sink.session == RunInfo(INFO, "fake 1.0", "axis", "axes", ("x up", "y up", "z up", "unknown"), 0.5)
 
 
 async def test_the_status_of_a_source_reaches_the_sinks(monkeypatch: pytest.MonkeyPatch) -> None:

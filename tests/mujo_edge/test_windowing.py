@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from mujo_edge.core import Chunk, Gap, StreamInfo, Window
 from mujo_edge.signal import resample, segment_windows
-from mujo_edge.windowing import Framer, Truth
+from mujo_edge.windowing import Truth, WindowPipeline
 
 
-def frame(chunks: list[Chunk], info: StreamInfo = INFO) -> tuple[list[Window], list[Gap], Framer]:
-    framer = Framer(SPEC, info)
+def frame(chunks: list[Chunk], info: StreamInfo = INFO) -> tuple[list[Window], list[Gap], WindowPipeline]:
+    framer = WindowPipeline(SPEC, info)
     events = [event for chunk in chunks for event in framer.update(chunk)]
     return (
         [event for event in events if isinstance(event, Window)],
@@ -122,14 +122,14 @@ def test_a_second_that_rounding_made_is_one() -> None:
     start_s, end_s = -0.061, 0.939  # their difference rounds to 1.0, the first plus 1.0 to more than the second
     t_s = np.append(np.linspace(start_s, end_s, 50, endpoint=False), end_s)
     x = np.random.default_rng(0).normal(0, 1, (51, 6)).astype(np.float32)
-    framer = Framer(SPEC, StreamInfo("odd", INFO.channels, None))
+    framer = WindowPipeline(SPEC, StreamInfo("odd", INFO.channels, None))
     assert not framer.update(Chunk(t_s, x, 0.0))
     assert framer.stats.samples == 51
 
 
 def test_reset_forgets_the_samples() -> None:
     t_s, x, _ = motion([0], 4.0)
-    framer = Framer(SPEC, INFO)
+    framer = WindowPipeline(SPEC, INFO)
     framer.update(Chunk(t_s[:140], x[:140], 0.0))
     framer.reset()
     assert framer.update(Chunk(t_s[140:], x[140:], 0.0)) == []

@@ -12,7 +12,7 @@ from mujo_edge.signal import InputSpec
 from training.corpora.labels import LabelSetSpec, Vocabulary
 from training.learn.distill import DistillConfig, distill
 from training.learn.loop import LoopConfig
-from training.learn.pretrain import JointModel, Pool, PretrainConfig, Words, make_pool, pretrain
+from training.learn.pretrain import JointModel, Pool, PretrainConfig, PromptEmbeddings, make_pool, pretrain
 from training.models.student import Student
 from training.recipes.splits import Data
 
@@ -35,18 +35,18 @@ def motion_pool(vocabulary: Vocabulary, motion_data: Data) -> Pool:
 
 
 @pytest.fixture(scope="session")
-def words(vocabulary: Vocabulary) -> Words:
-    return Words.of(vocabulary)
+def words(vocabulary: Vocabulary) -> PromptEmbeddings:
+    return PromptEmbeddings.of(vocabulary)
 
 
 @pytest.fixture(scope="session")
-def teacher(motion_pool: Pool, words: Words) -> JointModel:
+def teacher(motion_pool: Pool, words: PromptEmbeddings) -> JointModel:
     """Knows generated motion."""
     return pretrain(PretrainConfig(loop=LoopConfig(steps=120, batch=64, ema=0.9)), None, motion_pool, words)
 
 
 @pytest.fixture(scope="session")
-def student(teacher: JointModel, motion_pool: Pool, words: Words) -> Student:
+def student(teacher: JointModel, motion_pool: Pool, words: PromptEmbeddings) -> Student:
     """Distilled from `teacher`."""
     return distill(teacher, motion_pool, words, DistillConfig(loop=LoopConfig(steps=120, batch=64, ema=0.9)))
 

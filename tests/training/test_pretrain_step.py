@@ -34,10 +34,10 @@ TEACHER = PretrainConfig(
     loop=LoopConfig(steps=10, batch=16),
     modalities=MODALITIES,
 )
-RECIPE = Recipe("made", ("spar",), sliver=10, teacher=TEACHER)
+RECIPE = Recipe("made", ("spar",), max_windows_per_class=10, teacher=TEACHER)
 TOML = f"""
 corpora = ["spar"]
-sliver = 10
+max_windows_per_class = 10
 [teacher]
 modalities = ["imu", "pose", "video", "text"]
 encoder = {{ stem = 8, blocks = [[12, 5, 2]] }}

@@ -103,7 +103,7 @@ def test_the_bundle_says_where_it_comes_from(tiny: Path):
     assert training_table["data_sha256"] == data_sha256(["spar"])
     (corpus,) = training_table["corpora"]
     assert (corpus["name"], corpus["licence"], corpus["subjects"]) == ("spar", "BSD-3-Clause", 8)
-    assert corpus["windows"] == 7 * read_recipe("tiny").sliver
+    assert corpus["windows"] == 7 * read_recipe("tiny").max_windows_per_class
     assert training_table["clips"] == []
     labels = manifest["label_sets"]["physio-wrist"]
     assert 0 < labels["temperature"] < 1
@@ -180,7 +180,7 @@ def test_the_evaluation_alone_beats_chance(tiny: Path, again):
 SMALL = replace(
     read_recipe("tiny"),
     name="small",
-    sliver=20,
+    max_windows_per_class=20,
     teacher=replace(read_recipe("tiny").teacher, loop=replace(read_recipe("tiny").teacher.loop, steps=40, batch=16)),
 )
 KILLED = """
@@ -316,7 +316,7 @@ def test_a_result_of_other_settings_is_made_again(tmp_path: Path):
 
 
 def test_what_a_step_is_made_from(tmp_path: Path):
-    """Settings of the step, the words, the data and its sliver; not those of later steps."""
+    """Settings of the step, the words, the data and its max_windows_per_class; not those of later steps."""
     plain = Run.__new__(Run)
     plain.vocabulary, plain.hashes = read_vocabulary(), {"spar": "1"}
 
@@ -326,7 +326,7 @@ def test_what_a_step_is_made_from(tmp_path: Path):
 
     base = key(SMALL)
     assert key(replace(SMALL, name="other", distill=replace(SMALL.distill, label_weight=9.0))) == base
-    assert key(replace(SMALL, sliver=21)) != base
+    assert key(replace(SMALL, max_windows_per_class=21)) != base
     assert key(replace(SMALL, teacher=replace(SMALL.teacher, label_weight=0.5))) != base
     assert key(SMALL, {"spar": "2"}) != base
 

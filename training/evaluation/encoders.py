@@ -24,7 +24,7 @@ from training.evaluation.cells import Cell, Row
 from training.fimad.clip import Modality
 from training.fimad.shards import corpora_of, read, shards_sha256
 from training.learn.clip_pool import ClipPool, DrawConfig, make_clip_pool
-from training.learn.pretrain import PretrainConfig, Words, make_pool, pretrain, with_seed
+from training.learn.pretrain import PretrainConfig, PromptEmbeddings, make_pool, pretrain, with_seed
 from training.models.encoders import PoseConfig, VideoConfig
 from training.models.sentence_embedding import TextProjection
 from training.models.student import Student
@@ -32,7 +32,7 @@ from training.recipes.recipe import Recipe
 from training.support.provenance import plain
 from training.support.tensors import load_tensors, save_tensors
 
-KIN = {"sp_sw_watch": ("sp_sw_watch", "sp_sw_phone"), "sp_sw_phone": ("sp_sw_watch", "sp_sw_phone")}
+SHARED_SUBJECTS = {"sp_sw_watch": ("sp_sw_watch", "sp_sw_phone"), "sp_sw_phone": ("sp_sw_watch", "sp_sw_phone")}
 """Data sets recorded from the same people at the same time: left out of pretraining together."""
 
 PRETRAINED: tuple[Row, ...] = ("mujo", "mujo_plus", "student")
@@ -76,7 +76,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Diet:
+class PretrainingData:
     """What an encoder sees: real IMU `windows` with their words, and `clips`; `real_imu` also what devices measured
     on these."""
 
@@ -89,7 +89,7 @@ class Diet:
 class Encoder:
     """One pretraining. Cells whose encoders have the same diet, settings and seed share it."""
 
-    diet: Diet
+    data_used: PretrainingData
     config: PretrainConfig
     shards_sha256: str = ""
 
@@ -99,30 +99,30 @@ class Encoder:
         return out / "pretrained" / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.pt"
 
 
-def diet_of(cell: Cell, recipe: Recipe, clips: Mapping[str, tuple[str, ...]]) -> Diet:
+def pretraining_data_of(cell: Cell, recipe: Recipe, clips: Mapping[str, tuple[str, ...]]) -> PretrainingData:
     """What the encoder of a pretrained row may see, of the recipe's data sets and of `clips` as in `Shards.corpora`.
 
     Raises:
         UsageError: nothing is left.
     """
-    held = set(KIN.get(cell.corpus, (cell.corpus,)))
+    held = set(SHARED_SUBJECTS.get(cell.corpus, (cell.corpus,)))
     windows = [name for name in recipe.allowed() if name not in held] if cell.row != "mujo" else []
     there = recipe.allowed_clips(clips) if cell.row != "student" else ()
     seen = [name for name in there if not held & {name, *clips[name]}]
     if cell.without == "text":
         windows = []  # words are all that real windows have beside themselves
-    diet = Diet(
+    data_used = PretrainingData(
         tuple(name for name in windows if name != cell.without),
         tuple(name for name in seen if name != cell.without),
         cell.row == "mujo_plus" and bool(seen),
     )
-    if not diet.windows and not diet.clips:
+    if not data_used.windows and not data_used.clips:
         missing = f" and {cell.without}" if cell.without else ""
         raise UsageError(
             f"recipe {recipe.name} has nothing to pretrain on without {cell.corpus}{missing}. Choose another recipe, "
             f"or leave row {cell.row} out with --rows"
         )
-    return diet
+    return data_used
 
 
 def config_of(row: Row, recipe: Recipe, without: str = "") -> PretrainConfig:
@@ -138,25 +138,29 @@ def config_of(row: Row, recipe: Recipe, without: str = "") -> PretrainConfig:
 
 
 def encoder_of(cell: Cell, run: Evaluation) -> Encoder | None:
-    """The encoder that a cell starts from; None for rows that are not pretrained. Raises `UsageError` as `diet_of`."""
+    """The encoder a cell starts from, None for rows without pretraining. Raises as `pretraining_data_of`."""
     if cell.row not in PRETRAINED:
         return None
-    diet = diet_of(cell, run.recipe, run.shards.corpora if run.shards else {})
-    sha256 = run.shards.sha256 if run.shards and diet.clips else ""
-    return Encoder(diet, with_seed(config_of(cell.row, run.recipe, cell.without), cell.seed), sha256)
+    data_used = pretraining_data_of(cell, run.recipe, run.shards.corpora if run.shards else {})
+    sha256 = run.shards.sha256 if run.shards and data_used.clips else ""
+    return Encoder(data_used, with_seed(config_of(cell.row, run.recipe, cell.without), cell.seed), sha256)
 
 
 def pretrain_encoder(encoder: Encoder, run: Evaluation) -> None:
     """Pretrain it and keep the weights of its IMU encoder and text projection; beside them its losses, and what it
     was made from."""
     torch.set_num_threads(1)
-    path, diet, config = encoder.path(run.out), encoder.diet, encoder.config
+    path, data_used, config = encoder.path(run.out), encoder.data_used, encoder.config
     vocabulary = read_vocabulary()
-    pool = make_pool([load_windows(name) for name in diet.windows], vocabulary, InputSpec()) if diet.windows else None
-    words = Words.of(vocabulary) if diet.windows else None
+    pool = (
+        make_pool([load_windows(name) for name in data_used.windows], vocabulary, InputSpec())
+        if data_used.windows
+        else None
+    )
+    words = PromptEmbeddings.of(vocabulary) if data_used.windows else None
     clips = None
-    if run.shards and diet.clips:
-        clips = clip_pool(run.shards.folder, run.shards.sha256, diet, config.modalities)
+    if run.shards and data_used.clips:
+        clips = clip_pool(run.shards.folder, run.shards.sha256, data_used, config.modalities)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".json").write_text(json.dumps(plain(encoder), indent=1) + "\n")
     checkpoint = path.with_suffix(".checkpoint")
@@ -166,11 +170,11 @@ def pretrain_encoder(encoder: Encoder, run: Evaluation) -> None:
 
 
 @lru_cache(maxsize=1)
-def clip_pool(folder: Path, sha256: str, diet: Diet, modalities: tuple[Modality, ...]) -> ClipPool:
+def clip_pool(folder: Path, sha256: str, data_used: PretrainingData, modalities: tuple[Modality, ...]) -> ClipPool:
     """The train clips of a diet in the shards of that digest. Seeds of one diet follow each other in a worker, so the
     last pool is kept."""
-    clips = read(folder, diet.clips, "train", modalities=modalities)
-    return make_clip_pool(clips, InputSpec(), diet.real_imu)
+    clips = read(folder, data_used.clips, "train", modalities=modalities)
+    return make_clip_pool(clips, InputSpec(), data_used.real_imu)
 
 
 def load_encoder(cell: Cell, run: Evaluation) -> tuple[Student, TextProjection | None]:

@@ -15,7 +15,7 @@ from training.corpora import CORPORA, PROTOCOL_V1
 from training.corpora.labels import read_vocabulary
 from training.evaluation.baselines import forest_predictions
 from training.evaluation.cells import Cell, Score, prepared
-from training.evaluation.encoders import KIN, Evaluation
+from training.evaluation.encoders import SHARED_SUBJECTS, Evaluation
 from training.evaluation.train import fit, nearest
 from training.evaluation.zero_shot import by_fold
 from training.models.inference import float_embeddings
@@ -48,7 +48,7 @@ def movements(path: Path = CLASSES_FILE) -> Movements:
 
 def shared(source: str, target: str) -> Movements:
     """The movements that two data sets both show; none where they are of the same people."""
-    if target in KIN.get(source, (source,)):
+    if target in SHARED_SUBJECTS.get(source, (source,)):
         return {}
     return {key: classes for key, classes in movements().items() if source in classes and target in classes}
 

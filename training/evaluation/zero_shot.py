@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from mujo_edge.bundle import normalise
+from mujo_edge.bundle import l2_normalize
 from mujo_edge.core import F32
 from training.corpora import folds
 from training.corpora.labels import Vocabulary, read_vocabulary
 from training.evaluation.cells import Cell, Score, confusion, prepared
-from training.evaluation.encoders import Evaluation, diet_of, load_encoder
+from training.evaluation.encoders import Evaluation, load_encoder, pretraining_data_of
 from training.evaluation.train import fit, nearest
 from training.models.inference import float_embeddings
 from training.models.sentence_embedding import embed_text
@@ -54,11 +54,11 @@ def by_other_labels(cell: Cell, run: Evaluation, x: F32, labels: np.ndarray, voc
 
     The classifier is the same network, trained as `finetune` trains from random init on all windows of those sets.
     """
-    others = diet_of(cell, run.recipe, {}).windows
+    others = pretraining_data_of(cell, run.recipe, {}).windows
     sets = [prepared(name, cell.channels) for name in others]
     known, y = np.unique(np.concatenate([vocabulary.targets(data) for data, _ in sets]), return_inverse=True)
     chiral = any(name in vocabulary.chiral for name in others)
     model = fit(cell, run, np.concatenate([x for _, x in sets]), y, len(known), chiral)
-    words = normalise(np.stack([embed_text(prompts).mean(0).numpy() for prompts in vocabulary.prompts]))
+    words = l2_normalize(np.stack([embed_text(prompts).mean(0).numpy() for prompts in vocabulary.prompts]))
     translated = (words[known] @ words[labels].T).argmax(1)
     return np.asarray(translated[nearest(float_embeddings(model.encoder, x), model)])

@@ -187,7 +187,7 @@ NUMBERING = (
 )
 
 
-def normalise(name: str) -> str:
+def normalize_title(name: str) -> str:
     """A source's own words -> a clip's title: lower case, one spelling, singular, without numbering and durations.
 
     "Exercise 3: Push Ups (30 sec)" -> "push-up". Raises `DataError` where no word is left.
@@ -287,9 +287,9 @@ def split_sentences(description: str) -> Iterator[str]:
 
 def texts(name: str, descriptions: Sequence[str] = ()) -> tuple[str, ...]:
     """Everything that may be said about a clip: its title first, then the source's own words, paraphrases and
-    sentences of `descriptions`; no text twice. Raises `DataError` as `normalise` does.
+    sentences of `descriptions`; no text twice. Raises `DataError` as `normalize_title` does.
     """
-    title = normalise(name)
+    title = normalize_title(name)
     said = [sentence for text in descriptions for sentence in split_sentences(text)][:MOST_SENTENCES]
     own = " ".join(name.split()[:LONGEST_TITLE])
     every = [title, own, *synonyms(title), *sentences(title), *said]

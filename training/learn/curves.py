@@ -17,12 +17,12 @@ class Curves:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.held: Mapping[str, Tensor] = {}
+        self.held_out: Mapping[str, Tensor] = {}
         self.started = False
 
     def hold(self, values: Mapping[str, Tensor]) -> None:
         """Terms (scalars, still on their device) of the step that is being made."""
-        self.held = values
+        self.held_out = values
 
     def write(self, step: int, loss: float) -> None:
         """Append what was held, when it is time. The first time, drop lines of this step and later ones: a run that
@@ -36,7 +36,7 @@ class Curves:
                 csv.writer(file).writerows([("step", "name", "value"), *kept])
             self.started = True
         with self.path.open("a", newline="") as file:
-            rows = [(step, "loss", loss), *((step, name, float(value)) for name, value in self.held.items())]
+            rows = [(step, "loss", loss), *((step, name, float(value)) for name, value in self.held_out.items())]
             csv.writer(file).writerows(rows)
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
 from training.learn.augment import AugmentConfig, augment
-from training.learn.loop import LoopConfig, Report, optimise
-from training.learn.pretrain import JointModel, Pool, Words, label_loss
+from training.learn.loop import LoopConfig, Report, optimize
+from training.learn.pretrain import JointModel, Pool, PromptEmbeddings, label_loss
 from training.models.losses import relational
 from training.models.student import Student, StudentConfig
 
@@ -55,7 +55,7 @@ def make_tutor(
     teacher: JointModel,
     pool: Pool,
     rows: Tensor,
-    words: Words,
+    words: PromptEmbeddings,
     config: DistillConfig,
     report: Report | None = None,
     checkpoint: Path | None = None,
@@ -86,7 +86,7 @@ def make_tutor(
         every = allowed.expand(len(chosen), -1)
         return label_loss(normalize(own, dim=1), bank, teacher.objective.scale, pool.y[chosen], every)
 
-    trained = optimise(encoder, loss_of, config.tutor, report, checkpoint)
+    trained = optimize(encoder, loss_of, config.tutor, report, checkpoint)
     assert isinstance(trained, Student)
     return trained
 
@@ -94,7 +94,7 @@ def make_tutor(
 def distill(
     teacher: JointModel,
     pool: Pool,
-    words: Words,
+    words: PromptEmbeddings,
     config: DistillConfig,
     report: Report | None = None,
     checkpoint: Path | None = None,
@@ -129,6 +129,6 @@ def distill(
             + config.norm_weight * own.norm(dim=1).log().square().mean()
         )
 
-    trained = optimise(student, loss_of, config.loop, report, checkpoint)
+    trained = optimize(student, loss_of, config.loop, report, checkpoint)
     assert isinstance(trained, Student)
     return trained

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, normalize, one_hot, softmax
 
-from mujo_edge.bundle import fit_prototypes, normalise
+from mujo_edge.bundle import fit_prototypes, l2_normalize
 from mujo_edge.core import F32
 from training.learn.augment import AugmentConfig, augment
-from training.learn.loop import LoopConfig, Report, optimise
+from training.learn.loop import LoopConfig, Report, optimize
 from training.models.inference import float_embeddings
 from training.models.student import Student
 
@@ -122,7 +122,7 @@ def finetune(
     if config.fresh_projection:
         torch.manual_seed(config.loop.seed)
         encoder.project.reset_parameters()
-    prototypes = torch.from_numpy(fit_prototypes(normalise(float_embeddings(encoder, x)), y, classes))
+    prototypes = torch.from_numpy(fit_prototypes(l2_normalize(float_embeddings(encoder, x)), y, classes))
     encoder.keep_statistics = config.keep_statistics and unlabelled is None
     model = PrototypeClassifier(encoder, prototypes, config.scale)
     inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
@@ -156,7 +156,7 @@ def finetune(
         logits = model(seen.contiguous(memory_format=torch.channels_last))
         return -(wanted * log_softmax(logits, 1)).sum() / batch
 
-    trained = optimise(nn.ModuleDict(parts), loss_of, config.loop, report, checkpoint)
+    trained = optimize(nn.ModuleDict(parts), loss_of, config.loop, report, checkpoint)
     assert isinstance(trained, nn.ModuleDict)
     classifier = trained["classifier"]
     assert isinstance(classifier, PrototypeClassifier)

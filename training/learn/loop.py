@@ -54,7 +54,7 @@ def progress_bar(description: str, total: int) -> Iterator[Report]:
         yield lambda done, loss: bar.update(task, completed=done, loss=loss)
 
 
-def optimise(
+def optimize(
     model: nn.Module,
     loss_of: Callable[[torch.Generator], Tensor],
     config: LoopConfig,

@@ -30,7 +30,7 @@ from training.learn.augment import AugmentConfig, augment
 from training.learn.clip_pool import ClipPool, DrawConfig
 from training.learn.curves import Curves
 from training.learn.distributed import gather, join_batch_norms, rank_and_world
-from training.learn.loop import LoopConfig, Report, optimise
+from training.learn.loop import LoopConfig, Report, optimize
 from training.models.encoders import PoseConfig, PoseEncoder, VideoConfig, VideoEncoder
 from training.models.losses import PairwiseInfoNCE
 from training.models.sentence_embedding import TEXT_DIM, TextProjection, embed_text
@@ -123,7 +123,7 @@ class JointModel(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class PromptEmbeddings:
     """Sentence embeddings of a vocabulary: `vectors` (P, 384), rows `first[i]:first[i + 1]` say `names[i]`."""
 
     vectors: Tensor
@@ -131,7 +131,7 @@ class Words:
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary) -> Words:
+    def of(cls, vocabulary: Vocabulary) -> PromptEmbeddings:
         """Embed every prompt of the vocabulary."""
         counts = torch.tensor([0, *map(len, vocabulary.prompts)])
         vectors = embed_text([p for prompts in vocabulary.prompts for p in prompts])
@@ -174,7 +174,9 @@ def groups(names: tuple[str, ...]) -> Tensor:
     return torch.tensor([int.from_bytes(digest[:8], "big", signed=True) for digest in digests])
 
 
-def window_batch(n: int, pool: Pool, words: Words, config: PretrainConfig, generator: torch.Generator) -> Batch:
+def window_batch(
+    n: int, pool: Pool, words: PromptEmbeddings, config: PretrainConfig, generator: torch.Generator
+) -> Batch:
     """`n` real windows and a prompt of each one's label."""
     rows = pool.draw(n, generator)
     x = augment(pool.x[rows], config.augment, generator, pool.chiral[rows])
@@ -296,7 +298,7 @@ def pretrain(
     config: PretrainConfig,
     clips: ClipPool | None,
     windows: Pool | None,
-    words: Words | None,
+    words: PromptEmbeddings | None,
     report: Report | None = None,
     checkpoint: Path | None = None,
     curves: Path | None = None,
@@ -342,7 +344,7 @@ def pretrain(
         if report is not None:
             report(step, loss)
 
-    trained = optimise(model, loss_of, config.loop, told, checkpoint)
+    trained = optimize(model, loss_of, config.loop, told, checkpoint)
     plain = JointModel(config)
     plain.load_state_dict(trained.state_dict())
     return plain.eval()

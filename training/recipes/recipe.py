@@ -27,7 +27,7 @@ class Recipe:
 
     `corpora` are those of `licences`: "any", or "permissive" for sets with a stated open licence, of clips too.
     `clips` are the data sets that are taken from the shards (empty: all in them).
-    `sliver` keeps at most so many windows of a class and corpus (0: all). `teacher` is pretrained and
+    `max_windows_per_class` keeps at most so many windows of a class and corpus (0: all). `teacher` is pretrained and
     distilled into the student of `distill`; `pretrain` and `finetune` are what protocol v1 evaluates, `adapt` instead
     of `finetune` where the encoder was pretrained (none: the same).
     """
@@ -36,7 +36,7 @@ class Recipe:
     corpora: tuple[str, ...]
     licences: Literal["any", "permissive"] = "any"
     clips: tuple[str, ...] = ()
-    sliver: int = 0
+    max_windows_per_class: int = 0
     teacher: PretrainConfig = field(default_factory=PretrainConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)

@@ -17,21 +17,21 @@ TRAIN_HOP, LIVE_HOP = 75, 25
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """`train` and `held` windows of every corpus, hop 1.5 s; they share no person, or, in corpora without people
+    """`train` and `held_out` windows of every corpus, hop 1.5 s; they share no person, or, in corpora without people
     that could be held out, no recording. `streams` are the held recordings at the live hop of 0.5 s."""
 
     train: tuple[WindowSet, ...]
-    held: tuple[WindowSet, ...]
+    held_out: tuple[WindowSet, ...]
     streams: tuple[WindowSet, ...]
 
 
-def held_people(data: WindowSet) -> np.ndarray:
+def held_out_people(data: WindowSet) -> np.ndarray:
     """(N,) bool: every fifth person from the fifth on, in natural order; with fewer than five people nobody."""
     people = sorted(set(data.subject.tolist()), key=lambda name: (len(name), name))
     return np.isin(data.subject, people[4::5])
 
 
-def held_recordings(data: WindowSet) -> np.ndarray:
+def held_out_recordings(data: WindowSet) -> np.ndarray:
     """(N,) bool: every fifth recording of each class, where people cannot be held out (one person, or few who
     do not all do everything). Its scores are not subject-disjoint."""
     held = np.zeros(len(data), bool)
@@ -42,13 +42,13 @@ def held_recordings(data: WindowSet) -> np.ndarray:
 
 def by_people(data: WindowSet) -> bool:
     """Whether every class remains in training when people are held out, and somebody is."""
-    held = held_people(data)
+    held = held_out_people(data)
     return CORPORA[data.corpus].subjects and held.any() and set(data.y[held]) <= set(data.y[~held])
 
 
-def held(data: WindowSet) -> np.ndarray:
+def held_out(data: WindowSet) -> np.ndarray:
     """(N,) bool: the windows that training must not see."""
-    return held_people(data) if by_people(data) else held_recordings(data)
+    return held_out_people(data) if by_people(data) else held_out_recordings(data)
 
 
 def reserved(data: WindowSet) -> np.ndarray:
@@ -70,8 +70,8 @@ def load_data(recipe: Recipe) -> Data:
     train, kept, streams = [], [], []
     for name in recipe.allowed():
         data, live = load_windows(name, hop=TRAIN_HOP), load_windows(name, hop=LIVE_HOP)
-        out = held(data)
-        train.append(thin(data.select(~out & ~reserved(data)), recipe.sliver))
+        out = held_out(data)
+        train.append(thin(data.select(~out & ~reserved(data)), recipe.max_windows_per_class))
         kept.append(data.select(out & ~reserved(data)))
         streams.append(live.select(np.isin(live.recording, kept[-1].recording)))
     return Data(tuple(train), tuple(kept), tuple(streams))

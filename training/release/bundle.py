@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from mujo_edge.bundle import LEAST_SNR_DB, compare, normalise, verify
+from mujo_edge.bundle import LEAST_SNR_DB, compare, l2_normalize, verify
 from mujo_edge.bundle.manifest import (
     Label,
     LabelSet,
@@ -29,15 +29,15 @@ from mujo_edge.bundle.manifest import (
 )
 from mujo_edge.bundle.vocabulary import Name, Vocabulary, write_vocabulary
 from mujo_edge.core import F32, DataError, UsageError
-from mujo_edge.files import written_aside
+from mujo_edge.files import atomic_directory
 from mujo_edge.runtimes import open_model
 from mujo_edge.signal import InputSpec, prepare
 from training.models.inference import float_embeddings
 from training.models.student import Student, StudentConfig, macs
 from training.release.card import model_card
-from training.release.equalize import equalise
+from training.release.equalize import equalize
 from training.release.lower import BACKENDS
-from training.release.metadata import Facts
+from training.release.metadata import ModelMetadata
 from training.release.quantize import float_litert, quantize_executorch, quantize_litert, quantize_onnx
 from training.release.tflite_micro import least_arena, micro_embeddings
 
@@ -106,7 +106,7 @@ def export_bundle(
         raise UsageError(
             "no licence lets a gate window stay in the bundle; add an open corpus, such as spar, to the recipe"
         )
-    with written_aside(out, lambda folder: (folder / "bundle.json").is_file(), "bundle") as partial:
+    with atomic_directory(out, lambda folder: (folder / "bundle.json").is_file(), "bundle") as partial:
         write_bundle(partial, model, spec, calibration, gate, release)
         verify(read_manifest(partial))
     return read_manifest(out)
@@ -115,15 +115,17 @@ def export_bundle(
 def write_bundle(folder: Path, model: Student, spec: InputSpec, calibration: F32, gate: Gate, release: Release) -> None:
     """Everything of a bundle into `folder`, which is empty. Raises `DataError` at the first failed check."""
     calibration, windows = prepare(calibration, spec), prepare(gate.x, spec)
-    truth = normalise(float_embeddings(model, windows))
+    truth = l2_normalize(float_embeddings(model, windows))
     by_name = {labels.name: labels for labels in release.label_sets}
-    facts = Facts(release.name, release.version, spec, truth.shape[1], release.label_sets, release.default_label_set)
+    model_metadata = ModelMetadata(
+        release.name, release.version, spec, truth.shape[1], release.label_sets, release.default_label_set
+    )
     models: list[ModelFile] = []
     lowered: list[LoweredFile] = []
     sizes: dict[str, int] = {}
 
     def judge(file: str, embeddings: F32) -> Parity:
-        return gated(file, compare(truth, normalise(embeddings), by_name, gate.member))
+        return gated(file, compare(truth, l2_normalize(embeddings), by_name, gate.member))
 
     def keep(file: str, content: bytes) -> None:
         (folder / file).write_bytes(content)
@@ -133,17 +135,17 @@ def write_bundle(folder: Path, model: Student, spec: InputSpec, calibration: F32
         models.append(ModelFile(file, runtime, precision, judge(file, open_model(content, runtime).run(windows))))
         keep(file, content)
 
-    equal = equalise(model, calibration)
+    equal = equalize(model, calibration)
     int8 = quantize_litert(equal, calibration)
     add("student_int8.tflite", "litert", "int8", int8)
     arena_bytes = check_small(int8, windows)
     judge("student_int8.tflite in tflite-micro", micro_embeddings(int8, windows, arena_bytes))
-    add("student_int8.pte", "executorch", "int8", quantize_executorch(equal, calibration, facts))
-    add("student_int8.onnx", "onnx", "int8", quantize_onnx(equal, calibration, facts))
+    add("student_int8.pte", "executorch", "int8", quantize_executorch(equal, calibration, model_metadata))
+    add("student_int8.onnx", "onnx", "int8", quantize_onnx(equal, calibration, model_metadata))
     add("student_fp32.tflite", "litert", "fp32", float_litert(model, calibration))
     for backend in BACKENDS:
         if not backend.obstacle:
-            made = backend.lower(equal, calibration, facts, windows)
+            made = backend.lower(equal, calibration, model_metadata, windows)
             parity = judge(backend.file, made.embeddings)
             lowered.append(
                 LoweredFile(backend.file, backend.name, backend.precision, made.operators, parity, backend.measured)

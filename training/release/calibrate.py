@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from sklearn.metrics import f1_score, roc_auc_score
 from torch.nn.functional import normalize
 
-from mujo_edge.bundle import normalise
+from mujo_edge.bundle import l2_normalize
 from mujo_edge.bundle.manifest import Label, LabelSet, Smoothing
 from mujo_edge.core import F32
 from mujo_edge.recognizer import Smoother
@@ -44,7 +44,7 @@ def text_prototypes(text: TextProjection, prompts: Sequence[Sequence[str]]) -> F
 
 def embed(student: Student, x: F32, spec: InputSpec) -> F32:
     """(N, 3 or 6, T) in m/s2 and rad/s -> (N, D), L2-normalised, by the float network."""
-    return normalise(float_embeddings(student, prepare(x, spec)))
+    return l2_normalize(float_embeddings(student, prepare(x, spec)))
 
 
 def likelihood(cosine: F32, y: np.ndarray, temperature: float) -> float:
@@ -100,7 +100,7 @@ def calibrate(
     names = [vocabulary.names[i] for i in present]
     prompts = [vocabulary.prompts[i] for i in present]
     channels = 6 if all(s.has_gyro.all() for s in train) else 3
-    held, streams = vocabulary.members(wanted, data.held), vocabulary.members(wanted, data.streams)
+    held, streams = vocabulary.members(wanted, data.held_out), vocabulary.members(wanted, data.streams)
     x, y = stack(held, vocabulary, names)
     embeddings = {c: embed(student, x[:, :c], spec) for c in sorted({3, channels})}
     both = np.concatenate(list(embeddings.values()))
@@ -153,7 +153,7 @@ def foreign(
     """
     own = vocabulary.index(labels.names[:-1])
     parts = []
-    for s in data.held:
+    for s in data.held_out:
         other = (s.placement == wanted.placement) & ~np.isin(vocabulary.targets(s), own)
         if other.any():
             parts.append(s.x[other][:, : labels.channels])

@@ -38,7 +38,7 @@ def beside_teacher(this: Run, teacher: JointModel, bundle: Path) -> dict[str, fl
     shipped, tutors = ModelBundle.load(bundle), this.tutors(teacher)
     scores: dict[str, tuple[float, float]] = {}
     for spec in this.vocabulary.sets:
-        held = this.vocabulary.members(spec, this.data.held)
+        held = this.vocabulary.members(spec, this.data.held_out)
         if spec.name not in shipped.manifest.label_sets or not sum(map(len, held)):
             continue
         labels = shipped.manifest.label_sets[spec.name]

@@ -22,7 +22,7 @@ SMALLEST = 1e-3
 """A channel counts as at least this share of the largest: a dead one is not blown up."""
 
 
-def equalise(model: Student, calibration: F32) -> Student:
+def equalize(model: Student, calibration: F32) -> Student:
     """A copy with folded BatchNorm and equalised channels, equal in function up to rounding.
 
     Args:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mujo_edge.core import F32
 from training.models.inference import float_embeddings, frozen
-from training.release.metadata import Facts
+from training.release.metadata import ModelMetadata
 from training.release.quantize import example, observe
 from training.support.quiet import quiet
 
@@ -48,7 +48,7 @@ class Backend:
     needs: str
     install: str
     measured: str
-    lower: Callable[[nn.Module, F32, Facts, F32], Lowered]
+    lower: Callable[[nn.Module, F32, ModelMetadata, F32], Lowered]
 
     @property
     def obstacle(self) -> str | None:
@@ -57,7 +57,7 @@ class Backend:
 
 
 @quiet()
-def lower_coreml(model: nn.Module, calibration: F32, facts: Facts, windows: F32) -> Lowered:
+def lower_coreml(model: nn.Module, calibration: F32, model_metadata: ModelMetadata, windows: F32) -> Lowered:
     """float16 .pte for Core ML, float32 input and output; an ML program that iOS 16 and macOS 13 can run.
 
     Operators are those of Core ML's ML program. `embeddings` are the network's in float16 in PyTorch: what the
@@ -80,7 +80,7 @@ def lower_coreml(model: nn.Module, calibration: F32, facts: Facts, windows: F32)
     lowered = to_edge_transform_and_lower(
         torch.export.export(frozen(model), example(calibration)),
         partitioner=[CoreMLPartitioner(compile_specs=specs)],
-        constant_methods=facts.constants(),
+        constant_methods=model_metadata.constants(),
     )
     parts = get_lowered_submodules(lowered.exported_program().graph_module)
     if len(parts) != 1:
@@ -106,7 +106,7 @@ def coreml_operators(payload: bytes) -> tuple[str, ...]:
 
 
 @quiet()
-def lower_cortex_m(model: nn.Module, calibration: F32, facts: Facts, windows: F32) -> Lowered:
+def lower_cortex_m(model: nn.Module, calibration: F32, model_metadata: ModelMetadata, windows: F32) -> Lowered:
     """Static int8 .pte whose operators are CMSIS-NN's, float32 input (channels last in memory) and output.
 
     `embeddings` come from the same lowered graph, with ExecuTorch's reference operators in Python.
@@ -135,7 +135,7 @@ def lower_cortex_m(model: nn.Module, calibration: F32, facts: Facts, windows: F3
     batches = torch.from_numpy(padded).split(BATCH)
     with torch.no_grad():
         embeddings = np.concatenate([wide(channels_last(batch)).numpy() for batch in batches])
-    manager = EdgeProgramManager(lowered(first), facts.input_constants(), config).to_executorch()
+    manager = EdgeProgramManager(lowered(first), model_metadata.input_constants(), config).to_executorch()
     plan = next(plan for plan in manager.executorch_program.execution_plan if plan.name == "forward")
     operators = tuple(operator.name.replace("::", ".") for operator in plan.operators)
     return Lowered(bytes(manager.buffer), operators, embeddings[: len(windows)])

@@ -15,7 +15,7 @@ from mujo_edge.signal import InputSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ModelMetadata:
     """Of a bundle: its name and version, what the model takes (`spec`) and gives (`dim` values), and its label sets."""
 
     bundle: str

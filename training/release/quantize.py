@@ -19,8 +19,8 @@ from mujo_edge.core import F32
 from mujo_edge.runtimes import open_model
 from training.models.inference import frozen
 from training.models.student import Student
-from training.release.equalize import equalise
-from training.release.metadata import Facts
+from training.release.equalize import equalize
+from training.release.metadata import ModelMetadata
 from training.support.quiet import quiet
 
 CALIBRATION_BATCH = 64
@@ -86,8 +86,8 @@ def short_names(model: bytes) -> bytes:
 
 
 @quiet()
-def quantize_executorch(model: nn.Module, calibration: F32, facts: Facts) -> bytes:
-    """Static int8 .pte for XNNPACK, float input and output, with `facts` as constant methods.
+def quantize_executorch(model: nn.Module, calibration: F32, model_metadata: ModelMetadata) -> bytes:
+    """Static int8 .pte for XNNPACK, float input and output, with `model_metadata` as constant methods.
 
     Raises:
         ValueError: the graph did not lower to exactly one XNNPACK subgraph.
@@ -107,7 +107,7 @@ def quantize_executorch(model: nn.Module, calibration: F32, facts: Facts) -> byt
     observe(prepared, calibration)
     program = torch.export.export(convert_pt2e(prepared), example(calibration))
     lowered = to_edge_transform_and_lower(
-        program, partitioner=[XnnpackPartitioner()], constant_methods=facts.constants()
+        program, partitioner=[XnnpackPartitioner()], constant_methods=model_metadata.constants()
     )
     info = get_delegation_info(lowered.exported_program().graph_module)
     if info.num_delegated_subgraphs != 1:
@@ -146,8 +146,8 @@ def float_onnx(model: nn.Module, calibration: F32) -> Any:
 
 
 @quiet()
-def quantize_onnx(model: nn.Module, calibration: F32, facts: Facts) -> bytes:
-    """Static int8 .onnx in QDQ form, float input and output, batch of any length, `facts` as property "mujo.json"."""
+def quantize_onnx(model: nn.Module, calibration: F32, model_metadata: ModelMetadata) -> bytes:
+    """Static int8 .onnx in QDQ form: float input and output, any batch size, metadata as property "mujo.json"."""
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -171,10 +171,10 @@ def quantize_onnx(model: nn.Module, calibration: F32, facts: Facts) -> bytes:
             weight_type=QuantType.QInt8,
         )
         proto = onnx.load(out)
-    onnx.helper.set_model_props(proto, {"mujo.json": facts.mujo_json()})
+    onnx.helper.set_model_props(proto, {"mujo.json": model_metadata.mujo_json()})
     return bytes(proto.SerializeToString())
 
 
 def quantized_embeddings(model: Student, calibration: F32, windows: F32) -> F32:
     """(N, 6, 1, T) prepared windows -> (N, D) of the int8 .tflite as it would ship, run in LiteRT; not normalised."""
-    return open_model(quantize_litert(equalise(model, calibration), calibration), "litert").run(windows)
+    return open_model(quantize_litert(equalize(model, calibration), calibration), "litert").run(windows)

@@ -34,7 +34,7 @@ from training.learn.curves import plot_curves
 from training.learn.distill import Tutor, distill, make_tutor
 from training.learn.distributed import rank_and_world
 from training.learn.loop import progress_bar
-from training.learn.pretrain import JointModel, Pool, PretrainConfig, Words, make_pool, pretrain
+from training.learn.pretrain import JointModel, Pool, PretrainConfig, PromptEmbeddings, make_pool, pretrain
 from training.models.student import Student
 from training.recipes.recipe import Recipe
 from training.recipes.splits import Data, load_data
@@ -88,7 +88,7 @@ class Run:
         self.clips = recipe.allowed_clips(corpora_of(shards)) if shards else ()
         self.data_sha256 = data_sha256(recipe.allowed())
         self.hashes = self.data_sha256 | (shards_sha256(shards) if shards else {})
-        self.words = Words.of(self.vocabulary)
+        self.words = PromptEmbeddings.of(self.vocabulary)
         self.out.mkdir(parents=True, exist_ok=True)
         if rank_and_world()[0] == 0:
             provenance = describe({"recipe": recipe}, self.hashes)
@@ -96,7 +96,7 @@ class Run:
 
     def made_from(self, *settings: Any) -> str:
         """Fingerprint of a step: its settings, the words and the data."""
-        return fingerprint(*settings, asdict(self.vocabulary), self.hashes, self.recipe.sliver)
+        return fingerprint(*settings, asdict(self.vocabulary), self.hashes, self.recipe.max_windows_per_class)
 
     def pools(self, config: PretrainConfig) -> tuple[ClipPool | None, Pool | None]:
         """Clips and real windows that `config` takes; under torchrun this process's part of the clips."""
@@ -180,7 +180,7 @@ class Run:
     def corpora(self) -> list[dict[str, Any]]:
         """What the model card says of every training set."""
         rows = []
-        for train, kept in zip(self.data.train, self.data.held, strict=True):
+        for train, kept in zip(self.data.train, self.data.held_out, strict=True):
             corpus = CORPORA[train.corpus]
             rows.append(
                 {

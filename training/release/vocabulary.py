@@ -25,7 +25,7 @@ from mujo_edge.core import F32, DataError
 from mujo_edge.signal import InputSpec
 from training.corpora.labels import Vocabulary as Labels
 from training.corpora.labels import sentences
-from training.fimad.titles import normalise, synonyms
+from training.fimad.titles import normalize_title, synonyms
 from training.models.sentence_embedding import TextProjection, embed_once
 from training.models.student import Student
 from training.recipes.recipe import RECIPES
@@ -75,7 +75,7 @@ def prompts(name: str, also: Sequence[str] = ()) -> tuple[str, ...]:
     Sentences around it ("a person doing ...") are left out: tried with encoders that never saw SPAR, UTD-MHAD or sp-sw
     watch, they found the activities of those sets a little worse than the bare name.
     """
-    return tuple(dict.fromkeys((name, *also, *synonyms(normalise(name)))))
+    return tuple(dict.fromkeys((name, *also, *synonyms(normalize_title(name)))))
 
 
 @torch.no_grad()
@@ -106,7 +106,7 @@ def judge(student: Student, known: Vocabulary, labels: Labels, data: Data, spec:
     """Every label set that has held-out windows, with the gyroscope where all of them have it."""
     found = []
     for wanted in labels.sets:
-        if not (held := labels.members(wanted, data.held)):
+        if not (held := labels.members(wanted, data.held_out)):
             continue
         present = np.unique(np.concatenate([labels.targets(s) for s in (*labels.members(wanted, data.train), *held)]))
         names = [labels.names[i] for i in present]

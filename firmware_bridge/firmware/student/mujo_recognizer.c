@@ -310,7 +310,7 @@ static int64_t position(mujo *m) {
     return (u > whole ? u - whole : whole - u) <= (int64_t)SNAP_US * m->rate_mhz ? whole : u;
 }
 
-/* ---- the device's clock: mujo_edge/gaps.py, DeviceClock ---- */
+/* ---- the device's clock: mujo_edge/gaps.py, GapDetector ---- */
 
 /* What follows is not continuous with the samples so far. */
 static void restart(mujo *m) {

@@ -105,9 +105,9 @@ class Pmd(Wearable):
         if kind == ACC:
             self.set_rate(float(chosen[RATE]), now_s)
             self.begin(now_s)
-        return 0, self.told(kind, chosen)
+        return 0, self.prediction(kind, chosen)
 
-    def told(self, kind: int, chosen: Mapping[int, int]) -> bytes:
+    def prediction(self, kind: int, chosen: Mapping[int, int]) -> bytes:
         """What follows the answer to a start."""
         return b""
 
@@ -119,7 +119,7 @@ class PolarH10(Pmd):
     features = bytes([0x0F, 0x05, *bytes(15)])
     offers: Mapping[int, Settings] = {ACC: {RATE: (25, 50, 100, 200), RESOLUTION: (16,), RANGE: (2, 4, 8)}}
 
-    def told(self, kind: int, chosen: Mapping[int, int]) -> bytes:
+    def prediction(self, kind: int, chosen: Mapping[int, int]) -> bytes:
         """A reserved byte."""
         return b"\x01"
 
@@ -162,7 +162,7 @@ class PolarVerity(Pmd):
         super().begin(now_s)
         self._turns = self._turns[:0]
 
-    def told(self, kind: int, chosen: Mapping[int, int]) -> bytes:
+    def prediction(self, kind: int, chosen: Mapping[int, int]) -> bytes:
         """The unit of the gyroscope's counts."""
         return bytes([FACTOR, 1]) + struct.pack("<f", self.GYRO_UNIT) if kind == GYRO else b""
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from mujo_edge.core import DataError, UsageError
 from mujo_edge.export import CONTRACT, SUMS
 from mujo_edge.files import sha256
-from mujo_edge.sources.phone.server import Door, is_loopback, new_token, qr_code
+from mujo_edge.sources.phone.server import PhoneServer, is_loopback, new_token, qr_code
 
 INDEX, WORKER = "index.html", "sw.js"
 
@@ -99,7 +99,7 @@ def own_certificate(certificate: Path, key: Path) -> ssl.SSLContext:
 
 
 class WebServer:
-    """Serves the files of a web folder. Raises what `listed`, `kept_token` and `Door` raise.
+    """Serves the files of a web folder. Raises what `listed`, `kept_token` and `PhoneServer` raise.
 
     Args:
         folder: what `mujo-edge export --target web` wrote.
@@ -110,7 +110,7 @@ class WebServer:
     def __init__(self, folder: Path, host: str | None, port: int | None, context: ssl.SSLContext | None = None) -> None:
         self._files: Mapping[str, Path] = listed(folder)
         self.local, self.trusted = is_loopback(host), context is not None
-        self._door = Door(
+        self._door = PhoneServer(
             host,
             port,
             tls=context or not self.local,

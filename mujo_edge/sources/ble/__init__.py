@@ -17,7 +17,7 @@ from firmware_bridge.stream import Format
 from mujo_edge.core import Chunk, DeviceError, StreamInfo, UsageError
 from mujo_edge.signal import InputSpec
 from mujo_edge.sources.ble.gatt import Link, LinkError, RefusedError
-from mujo_edge.sources.ble.scan import Found, adverts, find
+from mujo_edge.sources.ble.scan import DiscoveredDevice, adverts, find
 from mujo_edge.sources.live import Assembler, stream_info
 
 __all__ = ["BleSource", "find"]
@@ -47,7 +47,7 @@ class BleSource:
         UsageError: no profile is known for the device.
     """
 
-    def __init__(self, found: Found, *, rate_hz: float | None = None) -> None:
+    def __init__(self, found: DiscoveredDevice, *, rate_hz: float | None = None) -> None:
         if found.profile is None:
             raise UsageError(f"{found} does not say what it speaks. Name it with --profile")
         self.status = ""
@@ -121,7 +121,7 @@ class BleSource:
         wait = wait_random_exponential(multiplier=BACKOFF_S, max=LONGEST_BACKOFF_S)
         return AsyncRetrying(stop=stop, wait=wait, retry=retry_if_exception(worth_it), reraise=True)
 
-    async def _open(self, found: Found) -> None:
+    async def _open(self, found: DiscoveredDevice) -> None:
         """Connect, and wait for the first samples. Raises `LinkError`."""
         self._link = await Link(found, self._profile, self._rate_hz).open()
         format = self._link.decoder.format
@@ -140,7 +140,7 @@ class BleSource:
             await self._hang_up()
             raise
 
-    async def _sight(self, timeout_s: float | None) -> Found:
+    async def _sight(self, timeout_s: float | None) -> DiscoveredDevice:
         """Scan until the device advertises. A computer whose Bluetooth is switched off is asked again and again.
 
         Raises `LinkError` after `timeout_s`.
@@ -188,7 +188,7 @@ class BleSource:
         self._until_s = monotonic() + self._patience_s
 
 
-def _peculiarities(found: Found, format: Format, rate_hz: float | None) -> list[str]:
+def _peculiarities(found: DiscoveredDevice, format: Format, rate_hz: float | None) -> list[str]:
     """What the user should know of how a device streams."""
     notes = []
     wanted_hz = InputSpec().rate_hz

@@ -16,9 +16,9 @@ from bleak.exc import BleakCharacteristicNotFoundError
 
 from firmware_bridge.profiles.base import Expect, Pause, Profile, Read, Request, Script, Step, Subscribe, Write
 from firmware_bridge.stream import CodecError, Decoder
-from mujo_edge.core import DeviceError, Raw
-from mujo_edge.sources.ble.scan import Found, reason
-from mujo_edge.sources.live import Inlet
+from mujo_edge.core import DeviceError, Payload
+from mujo_edge.sources.ble.scan import DiscoveredDevice, reason
+from mujo_edge.sources.live import PayloadQueue
 
 CONNECT_S = 15.0
 """Time for a connection with its services; some devices advertise, and so can be connected to, every few seconds."""
@@ -50,11 +50,11 @@ class Link:
 
     decoder: Decoder
 
-    def __init__(self, found: Found, profile: Profile, rate_hz: float | None) -> None:
+    def __init__(self, found: DiscoveredDevice, profile: Profile, rate_hz: float | None) -> None:
         self._found, self._profile, self._rate_hz = found, profile, rate_hz
-        self._inlet = Inlet()
+        self._inlet = PayloadQueue()
         self._client = BleakClient(found.device, lambda _: self._inlet.put(b"", kind="close"), timeout=CONNECT_S)
-        self._kept: list[Raw] = []
+        self._kept: list[Payload] = []
         self._over = False
         self._asked_s = monotonic()
 
@@ -84,7 +84,7 @@ class Link:
             raise
         return self
 
-    async def take(self, timeout_s: float | None) -> list[Raw]:
+    async def take(self, timeout_s: float | None) -> list[Payload]:
         """What came since the last call. Raises `LinkError` after the end, `RefusedError` if nothing comes."""
         if not self._kept:
             try:
@@ -94,7 +94,7 @@ class Link:
         taken, self._kept = self._kept, []
         return taken
 
-    async def close(self) -> list[Raw]:
+    async def close(self) -> list[Payload]:
         """Stop the stream and disconnect, however that goes -> what was not taken, and that it is closed.
 
         A client is disconnected even if the device went away by itself: else its notifications would come twice
@@ -112,7 +112,7 @@ class Link:
             self._inlet.put(b"", kind="close")
             rest = await self._inlet.take()
             ended = next((place for place, raw in enumerate(rest) if raw.kind == "close"), len(rest))
-            self._kept += [*rest[:ended], Raw(monotonic(), "close", "", b"")]
+            self._kept += [*rest[:ended], Payload(monotonic(), "close", "", b"")]
         taken, self._kept = self._kept, []
         return taken
 
@@ -181,7 +181,7 @@ class Link:
             await self._more(max(0.0, until_s - monotonic()))
 
     def _opening(self, services: frozenset[str]) -> bytes:
-        """What a recording needs to decode the connection again; see `Raw`."""
+        """What a recording needs to decode the connection again; see `Payload`."""
         advert = self._found.advert
         return json.dumps(
             {

@@ -36,7 +36,7 @@ LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Found:
+class DiscoveredDevice:
     """A device that advertises; equal if heard again. `profile` is None where none knows it, `device` is bleak's."""
 
     advert: Advert
@@ -55,7 +55,7 @@ class Found:
         return f"{self}{signal}, {self.profile.title if self.profile else 'unknown'}"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Found) and self.advert.address == other.advert.address
+        return isinstance(other, DiscoveredDevice) and self.advert.address == other.advert.address
 
     def __hash__(self) -> int:
         return hash(self.advert.address)
@@ -64,7 +64,7 @@ class Found:
         return f"{self.advert.name} ({self.advert.address})" if self.advert.name else self.advert.address
 
 
-def found(device: BLEDevice, data: AdvertisementData) -> Found:
+def found(device: BLEDevice, data: AdvertisementData) -> DiscoveredDevice:
     """What bleak heard, with the profile recognised. Names are a stranger's text: they lose control characters."""
     name = data.local_name or device.name or ""
     advert = Advert(
@@ -74,12 +74,12 @@ def found(device: BLEDevice, data: AdvertisementData) -> Found:
         dict(data.manufacturer_data),
         None if data.rssi in (UNHEARD, UNMEASURED) else data.rssi,
     )
-    return Found(advert, recognise(advert), device)
+    return DiscoveredDevice(advert, recognise(advert), device)
 
 
-async def scan(timeout_s: float) -> list[Found]:
+async def scan(timeout_s: float) -> list[DiscoveredDevice]:
     """All devices heard within `timeout_s`, best known first. Raises `DeviceError` if Bluetooth cannot be used."""
-    heard: dict[str, Found] = {}
+    heard: dict[str, DiscoveredDevice] = {}
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s), aclosing(adverts()) as stream:
             async for one in stream:
@@ -93,8 +93,8 @@ async def find(
     device: str | None,
     profile: str | None,
     timeout_s: float = 8.0,
-    pick: Callable[[list[Found]], Found] | None = None,
-) -> Found:
+    pick: Callable[[list[DiscoveredDevice]], DiscoveredDevice] | None = None,
+) -> DiscoveredDevice:
     """Scan until the device that is meant is heard; see `choose`.
 
     An address is sure at once. A name, or no wish at all, leaves `SETTLE_S` for others that may be meant as well.
@@ -103,7 +103,7 @@ async def find(
         UsageError, DeviceError: as `choose`, or Bluetooth cannot be used.
     """
     _known(profile)
-    heard: dict[str, Found] = {}
+    heard: dict[str, DiscoveredDevice] = {}
     loop = asyncio.get_running_loop()
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s) as limit, aclosing(adverts()) as stream:
@@ -123,11 +123,11 @@ async def find(
 
 
 def choose(
-    found: Sequence[Found],
+    found: Sequence[DiscoveredDevice],
     device: str | None,
     profile: str | None,
-    pick: Callable[[list[Found]], Found] | None = None,
-) -> Found:
+    pick: Callable[[list[DiscoveredDevice]], DiscoveredDevice] | None = None,
+) -> DiscoveredDevice:
     """The one of `found` (best known first) that is meant.
 
     Args:
@@ -155,7 +155,7 @@ def choose(
     return meant[0]
 
 
-def matching(found: Sequence[Found], device: str | None, profile: str | None) -> list[Found]:
+def matching(found: Sequence[DiscoveredDevice], device: str | None, profile: str | None) -> list[DiscoveredDevice]:
     """Those that may be meant: by address, else by name, else by part of it; see `choose`."""
     if device is None:
         return [one for one in found if one.profile and profile in (None, one.profile.name)]
@@ -168,10 +168,10 @@ def matching(found: Sequence[Found], device: str | None, profile: str | None) ->
     return [replace(one, profile=PROFILES[profile]) for one in meant] if profile else meant
 
 
-async def adverts() -> AsyncGenerator[Found | DeviceError, None]:
+async def adverts() -> AsyncGenerator[DiscoveredDevice | DeviceError, None]:
     """What is heard, for as long as one listens; an error each time that a scan could not be begun or broke off."""
     shared = _scans.setdefault(asyncio.get_running_loop(), _Scan())
-    queue: asyncio.Queue[Found | DeviceError] = asyncio.Queue()
+    queue: asyncio.Queue[DiscoveredDevice | DeviceError] = asyncio.Queue()
     task = shared.join(queue)
     try:
         while True:
@@ -188,18 +188,18 @@ class _Scan:
     """
 
     def __init__(self) -> None:
-        self._queues: set[asyncio.Queue[Found | DeviceError]] = set()
+        self._queues: set[asyncio.Queue[DiscoveredDevice | DeviceError]] = set()
         self._unwanted = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
-    def join(self, queue: asyncio.Queue[Found | DeviceError]) -> asyncio.Task[None]:
+    def join(self, queue: asyncio.Queue[DiscoveredDevice | DeviceError]) -> asyncio.Task[None]:
         """Fill `queue` from now on."""
         self._queues.add(queue)
         if self._task is None:
             self._task = asyncio.create_task(self._run())
         return self._task
 
-    def leave(self, queue: asyncio.Queue[Found | DeviceError]) -> bool:
+    def leave(self, queue: asyncio.Queue[DiscoveredDevice | DeviceError]) -> bool:
         """Fill `queue` no more. Whether it was the last, so that the scan ends."""
         self._queues.discard(queue)
         if not self._queues:
@@ -227,7 +227,7 @@ class _Scan:
         if data.rssi != UNHEARD:
             self._tell(found(device, data))
 
-    def _tell(self, news: Found | DeviceError) -> None:
+    def _tell(self, news: DiscoveredDevice | DeviceError) -> None:
         for queue in self._queues:
             queue.put_nowait(news)
 
@@ -261,20 +261,20 @@ def reason(error: BaseException) -> str:
     return text.partition("\n")[0] or type(error).__name__
 
 
-def _merged(before: Found | None, one: Found) -> Found:
+def _merged(before: DiscoveredDevice | None, one: DiscoveredDevice) -> DiscoveredDevice:
     """All that a device has said: some systems tell its advertisement and its scan response one by one."""
     if before is None:
         return one
     old, new = before.advert, one.advert
     manufacturer = {**old.manufacturer, **new.manufacturer}
     advert = Advert(new.address, new.name or old.name, old.services | new.services, manufacturer, new.rssi)
-    return Found(advert, recognise(advert), one.device)
+    return DiscoveredDevice(advert, recognise(advert), one.device)
 
 
-def _best_first(found: Iterable[Found]) -> list[Found]:
+def _best_first(found: Iterable[DiscoveredDevice]) -> list[DiscoveredDevice]:
     """Known ones first, then the strongest signal."""
 
-    def rank(one: Found) -> tuple[bool, int, str]:
+    def rank(one: DiscoveredDevice) -> tuple[bool, int, str]:
         return one.profile is None, -(UNHEARD if one.advert.rssi is None else one.advert.rssi), one.name
 
     return sorted(found, key=rank)
@@ -285,7 +285,7 @@ def _known(profile: str | None) -> None:
         raise UsageError(f"there is no profile {profile!r}. There are: {', '.join(PROFILES)}")
 
 
-def _nothing(found: Sequence[Found], device: str | None, profile: str | None) -> str:
+def _nothing(found: Sequence[DiscoveredDevice], device: str | None, profile: str | None) -> str:
     what = f"device that matches {device!r}" if device else f"{profile or 'known'} device"
     todo = "Switch it on, bring it near, and close the phone app that it may be connected to"
     if found:
@@ -293,6 +293,6 @@ def _nothing(found: Sequence[Found], device: str | None, profile: str | None) ->
     return f"no {what} is near; nothing at all was heard. {todo}"
 
 
-def _listed(found: Sequence[Found]) -> str:
+def _listed(found: Sequence[DiscoveredDevice]) -> str:
     named = sorted(found, key=lambda one: not one.advert.name)
     return ", ".join(map(str, named[:8])) + (f" and {len(named) - 8} more" if len(named) > 8 else "")

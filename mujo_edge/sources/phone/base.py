@@ -14,9 +14,9 @@ from tenacity.wait import wait_random_exponential
 
 from firmware_bridge.phone import decoder
 from firmware_bridge.stream import CodecError, Decoder
-from mujo_edge.core import Chunk, DataError, DeviceError, Raw, StreamInfo
+from mujo_edge.core import Chunk, DataError, DeviceError, Payload, StreamInfo
 from mujo_edge.signal import InputSpec
-from mujo_edge.sources.live import Assembler, Inlet, stream_info
+from mujo_edge.sources.live import Assembler, PayloadQueue, stream_info
 
 BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
 """Wait after the n-th connection in a row that failed: random, up to `BACKOFF_S` * 2**(n - 1), and never longer."""
@@ -49,7 +49,7 @@ class PhoneSource:
 
     def __init__(self, name: str, announce: Announce, faster: str = "") -> None:
         self._announce, self._faster = announce, faster
-        self._inlet = Inlet()
+        self._inlet = PayloadQueue()
         self._assembler: Assembler | None = None
         self._decoder: Decoder | None = None
         self._ready: list[Chunk] = []
@@ -139,7 +139,7 @@ class PhoneSource:
         opening = json.dumps({"kind": "phone", **about}, separators=(",", ":"))
         self._inlet.put(opening.encode(), kind="open", received_s=received_s)
 
-    async def _take(self) -> list[Raw]:
+    async def _take(self) -> list[Payload]:
         """What came. Raises what ended the receiving."""
         assert self._task
         taking = asyncio.ensure_future(self._inlet.take())
@@ -152,9 +152,9 @@ class PhoneSource:
         finally:
             taking.cancel()
 
-    def _chunks(self, raws: Iterable[Raw]) -> list[Chunk]:
+    def _chunks(self, raws: Iterable[Payload]) -> list[Chunk]:
         chunks: list[Chunk] = []
-        part: list[Raw] = []
+        part: list[Payload] = []
         for raw in raws:
             if raw.kind == "open":
                 chunks += self._assembled(part)
@@ -184,10 +184,10 @@ class PhoneSource:
                 f"the phone gives {rate_hz:.3g} Hz; models are made for {wanted_hz:g} Hz and may be wrong{self._faster}"
             )
 
-    def _assembled(self, raws: list[Raw]) -> list[Chunk]:
+    def _assembled(self, raws: list[Payload]) -> list[Chunk]:
         return self._assembler.chunks(raws) if self._assembler and raws else []
 
-    def _begin(self, opening: Raw) -> None:
+    def _begin(self, opening: Payload) -> None:
         try:
             made = decoder(json.loads(opening.data))
         except CodecError as error:

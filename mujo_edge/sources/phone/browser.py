@@ -13,9 +13,9 @@ from aiohttp import WSMsgType, web
 from firmware_bridge.phone.browser import Hello, hello
 from firmware_bridge.stream import CodecError
 from mujo_edge.core import UNKNOWN, Prediction
-from mujo_edge.sinks import Session, Summary, Update
+from mujo_edge.sinks import RunInfo, Summary, Update
 from mujo_edge.sources.phone.base import Announce, PhoneSource, to_stderr
-from mujo_edge.sources.phone.server import Budget, Door, is_loopback, qr_code
+from mujo_edge.sources.phone.server import PhoneServer, RateLimiter, is_loopback, qr_code
 
 MAX_MESSAGE = 4096
 MESSAGES_S = 100.0
@@ -59,7 +59,7 @@ class BrowserSource(PhoneSource):
         super().__init__("phone's browser", announce)
         self._doing = "waiting for a phone to open the page"
         self._local = is_loopback(host)
-        self._door = Door(
+        self._door = PhoneServer(
             host, port, tls=not self._local, max_body=MAX_MESSAGE, requests_s=50.0, bytes_s=MESSAGES_S * MAX_MESSAGE
         )
         for path in PAGE:
@@ -99,7 +99,7 @@ class BrowserSource(PhoneSource):
 
     # The sink: called on the recogniser's thread.
 
-    def start(self, session: Session) -> None:
+    def start(self, session: RunInfo) -> None:
         """Say what can be recognised."""
         self._tell({"labels": list(session.labels)})
 
@@ -160,7 +160,7 @@ class BrowserSource(PhoneSource):
         if self._handling:
             self._handling.cancel()  # the same page: it lost that socket, which we have yet to notice
         self._handling = asyncio.current_task()
-        budget = Budget(MESSAGES_S)
+        budget = RateLimiter(MESSAGES_S)
         async for message in socket:
             if not budget.take():
                 raise RefusedError(TOO_MUCH, "too many messages in too short a time")

@@ -12,9 +12,9 @@ from aiohttp import web
 from firmware_bridge.phone import sensor_logger
 from firmware_bridge.phone.sensor_logger import Message, SensorLogger, enough, read, survey
 from firmware_bridge.stream import ACC, CodecError
-from mujo_edge.core import DataError, Raw
+from mujo_edge.core import DataError, Payload
 from mujo_edge.sources.phone.base import Announce, PhoneSource, to_stderr
-from mujo_edge.sources.phone.server import Door, is_loopback
+from mujo_edge.sources.phone.server import PhoneServer, is_loopback
 
 OWNED_S = 10.0
 """So long after its last push is the stream kept for a phone; then another may take over."""
@@ -46,7 +46,7 @@ class SensorLoggerSource(PhoneSource):
         super().__init__("Sensor Logger", announce)
         self._doing = "waiting for Sensor Logger to push"
         self._local = is_loopback(host)
-        self._door = Door(
+        self._door = PhoneServer(
             host, port, tls=False, max_body=sensor_logger.MAX_MESSAGE, requests_s=30.0, bytes_s=2.0 * (1 << 20)
         )
         self._door.app.router.add_post("/data", self._pushed)
@@ -70,7 +70,7 @@ class SensorLoggerSource(PhoneSource):
     def _missing(self) -> int:
         return self._decoder.missing if isinstance(self._decoder, SensorLogger) else 0
 
-    def _begin(self, opening: Raw) -> None:
+    def _begin(self, opening: Payload) -> None:
         self._missed += self._missing
         super()._begin(opening)
 

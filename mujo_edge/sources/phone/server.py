@@ -45,7 +45,7 @@ HEADERS = {
 POLICY = "default-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
-class Budget:
+class RateLimiter:
     """So many units a second, and a burst of `seconds` of them."""
 
     def __init__(self, per_s: float, seconds: float = 2.0) -> None:
@@ -63,7 +63,7 @@ class Budget:
         return True
 
 
-class Door:
+class PhoneServer:
     """An aiohttp application behind a token, which is the first part of a path or comes as Authorization.
 
     Args:
@@ -94,7 +94,7 @@ class Door:
         self._name = reachable(self._host)
         self._max_body = max_body
         self._context = certificate({self._name, "localhost", LOOPBACK}) if tls is True else tls or None
-        self._requests, self._bytes, self._strangers = Budget(requests_s), Budget(bytes_s), Budget(5.0)
+        self._requests, self._bytes, self._strangers = RateLimiter(requests_s), RateLimiter(bytes_s), RateLimiter(5.0)
         self.app = web.Application(middlewares=[self._guard], client_max_size=max_body)
 
     @property

@@ -13,12 +13,12 @@ from typing import Self
 import numpy as np
 
 from firmware_bridge.protocol.framing import Splitter
-from firmware_bridge.serial import Dialect, SerialDecoder
-from firmware_bridge.serial.detect import Detector, Found
+from firmware_bridge.serial import SerialDecoder, SerialFormat
+from firmware_bridge.serial.detect import DetectedFormat, Detector
 from firmware_bridge.serial.lines import Columns, LineDecoder, cells, numbers
-from mujo_edge.core import F64, Chunk, DataError, DeviceError, Raw, StreamInfo, UsageError
+from mujo_edge.core import F64, Chunk, DataError, DeviceError, Payload, StreamInfo, UsageError
 from mujo_edge.recordings import columns as names
-from mujo_edge.sources.live import Assembler, Inlet, stream_info
+from mujo_edge.sources.live import Assembler, PayloadQueue, stream_info
 from mujo_edge.sources.serial.port import Port
 
 BAUDS = (9600, 57600, 115200, 230400, 460800, 921600)
@@ -80,11 +80,11 @@ class SerialSource:
                 raise UsageError(f"--columns: {error}") from None
         self.notes: list[str] = []
         self._asked, self._baud, self._rate_hz = port, baud, rate_hz
-        self._inlet = Inlet()
+        self._inlet = PayloadQueue()
         self._port: Port | None = None
-        self._dialect: Dialect | None = None
+        self._dialect: SerialFormat | None = None
         self._info: StreamInfo | None = None
-        self._kept: list[Raw] = []
+        self._kept: list[Payload] = []
         self._decoder: SerialDecoder | None = None
         self._decoded_s = 0.0
 
@@ -135,7 +135,7 @@ class SerialSource:
         raws, self._kept = self._kept, []
         opened = False
         while True:
-            ready: list[Raw] = []
+            ready: list[Payload] = []
             for raw in raws:
                 if raw.kind == "open":
                     raw = replace(raw, data=self._opening())
@@ -149,7 +149,7 @@ class SerialSource:
                     opened = True
                 ready.append(raw)
             for chunk in assembler.chunks(ready):
-                if len(chunk.t_s) or chunk.told:
+                if len(chunk.t_s) or chunk.predictions:
                     self._decoded_s = monotonic()
                 yield chunk
             if isinstance(self._decoder, LineDecoder) and self._decoder.failed:
@@ -163,7 +163,7 @@ class SerialSource:
         head = {"kind": "serial", "port": self._port.name, "baud": self._baud}
         return json.dumps({**head, **self._dialect.dump()}).encode()
 
-    async def _listen(self) -> Dialect:
+    async def _listen(self) -> SerialFormat:
         """Wait until it is sure what the port speaks; the bytes up to there are kept for the stream."""
         assert self._port is not None
         name, detector = self._port.name, Detector()
@@ -192,7 +192,7 @@ class SerialSource:
                 elif self._columns:
                     raise UsageError(f"{name} sends {found.protocol} frames, not lines of numbers: leave --columns out")
                 else:
-                    return Dialect(found.protocol, found.gyroscope, self._rate_hz, names=found.names)
+                    return SerialFormat(found.protocol, found.gyroscope, self._rate_hz, names=found.names)
             elif first_s is not None and now - first_s > NONSENSE_S:
                 raise self._nonsense(name)
             elif first_s is None and now - began_s > SILENCE_S:
@@ -215,7 +215,7 @@ class SerialSource:
             f"Try --baud with one of {others}. Known are lines of numbers, WitMotion's frames, and mujo-edge's packets."
         )
 
-    def _lines(self, found: Found, since_s: float) -> Dialect | None:
+    def _lines(self, found: DetectedFormat, since_s: float) -> SerialFormat | None:
         """The columns of lines of numbers, None as long as there are too few of them."""
         assert self._port is not None
         table, rate_hz = _table(self._kept, found.width)
@@ -239,9 +239,9 @@ class SerialSource:
         except DataError as error:
             raise DataError(f"{self._port.name}: {error}\nName the columns of its lines: {EXAMPLE}") from None
         self.notes += [*notes, *found_out]
-        return Dialect("csv", bool(columns.gyro), self._rate_hz, columns)
+        return SerialFormat("csv", bool(columns.gyro), self._rate_hz, columns)
 
-    def _names(self, found: Found) -> tuple[Sequence[str], list[str]]:
+    def _names(self, found: DetectedFormat) -> tuple[Sequence[str], list[str]]:
         """Names of the columns, by the user, the board's header or their number; and what to tell the user."""
         assert self._port is not None
         if self._columns:
@@ -289,7 +289,7 @@ def columns_of(chosen: Sequence[str], table: F64, rate_hz: float, header: str = 
         return table[:, list(indices)] if indices else None
 
     acc = table[:, list(layout.acc)]
-    layout = names.find_units(layout, names.Raw(t, acc, pick(layout.gravity), pick(layout.gyro)), rate_hz)
+    layout = names.find_units(layout, names.ColumnData(t, acc, pick(layout.gravity), pick(layout.gyro)), rate_hz)
     columns = Columns(
         count=len(chosen),
         acc=layout.acc,
@@ -304,7 +304,7 @@ def columns_of(chosen: Sequence[str], table: F64, rate_hz: float, header: str = 
     return columns, layout.notes
 
 
-def _table(raws: Sequence[Raw], width: int) -> tuple[F64, float]:
+def _table(raws: Sequence[Payload], width: int) -> tuple[F64, float]:
     """(n, width) the whole lines of `width` numbers, and how many came a second."""
     lines, rows, times = Splitter(b"\n"), [], []
     for raw in raws:

@@ -30,7 +30,7 @@ LARGEST = 4096
 """Bytes handed over at once: a port that never pauses must not keep them for itself."""
 
 Put = Callable[[bytes, str, Any, float | None], None]
-"""`Inlet.put`: bytes, origin, kind, when they came."""
+"""`PayloadQueue.put`: bytes, origin, kind, when they came."""
 
 
 class Port:

@@ -20,7 +20,7 @@ import firmware_bridge
 from firmware_bridge.protocol import packet
 from firmware_bridge.protocol import predictions as labels
 from firmware_bridge.protocol.framing import cobs_decode, cobs_encode
-from firmware_bridge.stream import DEG, CodecError, G, Names, Told
+from firmware_bridge.stream import DEG, CodecError, DeviceModelInfo, DevicePrediction, G
 
 FIRMWARE = Path(firmware_bridge.__file__).parent / "firmware"
 HERE = Path(__file__).parent
@@ -80,7 +80,7 @@ class CNames(ctypes.Structure):
     )
 
     @classmethod
-    def of(cls, names: Names) -> CNames:
+    def of(cls, names: DeviceModelInfo) -> CNames:
         listed = [label.encode() for label in names.labels]
         return cls(
             names.model.encode(),
@@ -93,7 +93,7 @@ class CNames(ctypes.Structure):
         )
 
 
-def pieces(c: ctypes.CDLL, names: Names) -> list[bytes]:
+def pieces(c: ctypes.CDLL, names: DeviceModelInfo) -> list[bytes]:
     """`labels.encode_names` in C."""
     out, found = (ctypes.c_uint8 * 107)(), []
     while size := c.mujo_encode_names(ctypes.byref(CNames.of(names)), len(found), out):
@@ -101,7 +101,7 @@ def pieces(c: ctypes.CDLL, names: Names) -> list[bytes]:
     return found
 
 
-def label(c: ctypes.CDLL, told: Told, check: int, number: int, tick: int) -> bytes:
+def label(c: ctypes.CDLL, told: DevicePrediction, check: int, number: int, tick: int) -> bytes:
     """`labels.encode` in C."""
     out = (ctypes.c_uint8 * 16)()
     head = ctypes.c_uint16(check), ctypes.c_uint16(number), ctypes.c_uint32(tick)
@@ -226,10 +226,10 @@ def test_what_is_no_packet_is_refused(c: ctypes.CDLL, case: dict[str, Any]) -> N
     assert decode(c, bytes.fromhex(case["payload"])) is None
 
 
-def golden_names(key: str) -> Names:
+def golden_names(key: str) -> DeviceModelInfo:
     table = dict(GOLDEN["names"][key])
     given = {name: table[name] for name in ("model", "label_set", "hop_s", "gyroscope", "samples")}
-    return Names(**given, labels=tuple(table["labels"]))
+    return DeviceModelInfo(**given, labels=tuple(table["labels"]))
 
 
 @pytest.mark.parametrize("key", ["few", "many"])
@@ -241,18 +241,18 @@ def test_golden_names(c: ctypes.CDLL, key: str) -> None:
 @pytest.mark.parametrize("case", GOLDEN["labels"], ids=lambda case: case["name"])
 def test_golden_labels(c: ctypes.CDLL, case: dict[str, Any]) -> None:
     check = GOLDEN["names"][case["names"]]["check"]
-    assert label(c, Told(**case["told"]), check, case["number"], case["tick"]).hex() == case["payload"]
+    assert label(c, DevicePrediction(**case["told"]), check, case["number"], case["tick"]).hex() == case["payload"]
 
 
 def test_any_label_gives_the_bytes_that_python_gives(c: ctypes.CDLL) -> None:
     names = golden_names("few")
     places, ticks = st.integers(0, 2), st.integers(0, 2**24 - 1)
-    found = st.builds(Told, places, places, st.integers(0, 65535).map(lambda n: n / 65535), st.floats(0, 9))
-    gaps = st.builds(Told, reason=st.sampled_from(labels.REASONS), start_tick=ticks)
+    found = st.builds(DevicePrediction, places, places, st.integers(0, 65535).map(lambda n: n / 65535), st.floats(0, 9))
+    gaps = st.builds(DevicePrediction, reason=st.sampled_from(labels.REASONS), start_tick=ticks)
 
     @MANY
     @given(st.one_of(found, gaps), st.integers(0, 65535), ticks)
-    def same(told: Told, number: int, tick: int) -> None:
+    def same(told: DevicePrediction, number: int, tick: int) -> None:
         assert label(c, told, labels.check_of(names), number, tick) == labels.encode(told, names, number, tick)
 
     same()
@@ -260,7 +260,7 @@ def test_any_label_gives_the_bytes_that_python_gives(c: ctypes.CDLL) -> None:
 
 def test_scores_that_are_none_are_clipped(c: ctypes.CDLL) -> None:
     for score, sent in ((float("nan"), 0), (-1.0, 0), (2.0, 65535), (float("inf"), 65535)):
-        payload = label(c, Told(0, 0, score), 0, 0, 0)
+        payload = label(c, DevicePrediction(0, 0, score), 0, 0, 0)
         assert int.from_bytes(payload[10:12], "little") == sent
 
 

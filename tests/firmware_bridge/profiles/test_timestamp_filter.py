@@ -6,7 +6,7 @@ from fuzz import MANY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware_bridge.profiles.timestamp_filter import Plausible, plausible
+from firmware_bridge.profiles.timestamp_filter import TimestampFilter, plausible
 from firmware_bridge.stream import ACC, CodecError, Format, Packet, PayloadDecoder
 
 MS = Format(ACC, rate_hz=50, tick_hz=1000, tick_bits=32)
@@ -18,7 +18,7 @@ def packet(tick: int, n: int = 1) -> Packet:
 
 def passed(*ticks: int, format: Format = MS, n: int = 1) -> list[list[int]]:
     """Ticks that each packet lets through; -1 for a damaged one."""
-    check = Plausible(format)
+    check = TimestampFilter(format)
     result = []
     for tick in ticks:
         good, damage = check.take(packet(tick, n))
@@ -69,7 +69,7 @@ def test_without_a_rate_any_step_forward_is_right() -> None:
 
 
 def test_packets_without_a_clock_pass() -> None:
-    check, plain = Plausible(MS), Packet(np.zeros((1, 3), np.float32))
+    check, plain = TimestampFilter(MS), Packet(np.zeros((1, 3), np.float32))
     assert check.take(plain) == ([plain], "")
 
 
@@ -96,7 +96,7 @@ def test_every_packet_comes_out_once_or_is_damaged() -> None:
     @settings(MANY, max_examples=2000)
     @given(st.lists(st.one_of(st.integers(0, 400), st.integers(0, 2**32 - 1)), max_size=15))
     def check(ticks: list[int]) -> None:
-        check = Plausible(MS)
+        check = TimestampFilter(MS)
         sent = [packet(tick) for tick in ticks]
         out: list[Packet] = []
         damaged = 0

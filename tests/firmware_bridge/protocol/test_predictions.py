@@ -18,15 +18,15 @@ from firmware_bridge.protocol import packet
 from firmware_bridge.protocol import predictions as labels
 from firmware_bridge.protocol.framing import cobs_decode, cobs_encode
 from firmware_bridge.protocol.predictions import Gatherer
-from firmware_bridge.serial import Dialect
-from firmware_bridge.serial.detect import Detector, Found
+from firmware_bridge.serial import SerialFormat
+from firmware_bridge.serial.detect import Detector, DetectedFormat
 from firmware_bridge.serial.packets import PacketDecoder
-from firmware_bridge.stream import CodecError, Names, Told
+from firmware_bridge.stream import CodecError, DeviceModelInfo, DevicePrediction
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "packets.json").read_text())
 FIELDS = ("model", "label_set", "labels", "hop_s", "gyroscope", "samples")
 NAMES = {
-    key: Names(**{field: table[field] for field in FIELDS} | {"labels": tuple(table["labels"])})
+    key: DeviceModelInfo(**{field: table[field] for field in FIELDS} | {"labels": tuple(table["labels"])})
     for key, table in GOLDEN["names"].items()
 }
 FEW, MANY = NAMES["few"], NAMES["many"]
@@ -39,18 +39,22 @@ NAME = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"])
 
 @pytest.mark.parametrize("case", GOLDEN["labels"], ids=lambda case: case["name"])
 def test_golden_labels(case: dict[str, Any]) -> None:
-    names, told = NAMES[case["names"]], Told(**case["told"])
+    names, told = NAMES[case["names"]], DevicePrediction(**case["told"])
     payload = bytes.fromhex(case["payload"])
     assert labels.encode(told, names, case["number"], case["tick"]) == payload
     assert cobs_encode(payload).hex() == case["frame"]
     found = labels.decode(payload, names)
     assert (found.seq, found.tick) == (case["number"] % 2**16, case["tick"] % 2**24)
     assert found.x.shape == (0, 6 if names.gyroscope else 3)
-    assert found.told
-    assert (found.told.label, found.told.raw_label, found.told.reason) == (told.label, told.raw_label, told.reason)
-    assert found.told.score == pytest.approx(told.score, abs=1 / 65535)
-    assert found.told.inference_s == pytest.approx(min(told.inference_s, 65535 * 64e-6), abs=32e-6)
-    assert found.told.start_tick == told.start_tick
+    assert found.prediction
+    assert (found.prediction.label, found.prediction.raw_label, found.prediction.reason) == (
+        told.label,
+        told.raw_label,
+        told.reason,
+    )
+    assert found.prediction.score == pytest.approx(told.score, abs=1 / 65535)
+    assert found.prediction.inference_s == pytest.approx(min(told.inference_s, 65535 * 64e-6), abs=32e-6)
+    assert found.prediction.start_tick == told.start_tick
 
 
 @pytest.mark.parametrize("key", ["few", "many"])
@@ -66,7 +70,7 @@ def test_names_come_together_from_pieces_in_any_order(
     model: str, label_set: str, listed: list[str], hop_ms: int, rng: random.Random
 ) -> None:
     own = [label for label in listed if label != labels.UNKNOWN] or ["walking"]
-    names = Names(model, label_set, (*own, labels.UNKNOWN), hop_ms / 1000, True, False)
+    names = DeviceModelInfo(model, label_set, (*own, labels.UNKNOWN), hop_ms / 1000, True, False)
     pieces = labels.encode_names(names)
     order = [*pieces, *rng.sample(pieces, len(pieces))]
     gatherer = Gatherer()
@@ -102,7 +106,7 @@ def test_every_single_bit_error_is_found() -> None:
 
 
 def test_labels_of_other_names_or_beyond_them_are_damage() -> None:
-    told = Told(label=2, raw_label=2, score=1.0)
+    told = DevicePrediction(label=2, raw_label=2, score=1.0)
     with pytest.raises(CodecError, match="other names"):
         labels.decode(labels.encode(told, MANY, 0, 0), FEW)
     with pytest.raises(CodecError, match="label 9 of 3"):
@@ -125,26 +129,26 @@ def test_a_board_that_recognises_is_found_with_its_names() -> None:
             detector.feed(frame)
         assert detector.found is None or len(pieces) == 1
         detector.feed(pieces[0])
-        assert detector.found == Found("packet", gyroscope=names.gyroscope, names=names)
+        assert detector.found == DetectedFormat("packet", gyroscope=names.gyroscope, names=names)
 
 
 def test_samples_and_labels_come_through_one_decoder() -> None:
     decoder = PacketDecoder(True, names=FEW)
     packets = decoder.feed(b"".join([*SAMPLES, LABELS[0], *PIECES, SAMPLES[0], LABELS[-1]]))
     assert [len(each.x) for each in packets] == [1, 1, 1, 0, 1, 0]
-    assert [each.told is not None for each in packets] == [False] * 3 + [True, False, True]
+    assert [each.prediction is not None for each in packets] == [False] * 3 + [True, False, True]
     assert (decoder.bad, decoder.format.seq_bits, decoder.format.even) == (0, 16, True)
     alone = PacketDecoder(True, names=replace(FEW, samples=False))
     assert (alone.format.seq_bits, alone.format.even, alone.format.tick_bits) == (None, False, 24)
 
 
 def test_what_a_port_was_opened_with_keeps_the_names() -> None:
-    dialect = Dialect("packet", True, None, names=MANY)
+    dialect = SerialFormat("packet", True, None, names=MANY)
     table = json.loads(json.dumps(dialect.dump()))
-    assert Dialect.load(table) == dialect
+    assert SerialFormat.load(table) == dialect
     for wrong in (3, {}, {**table["names"], "labels": [1]}, {**table["names"], "hop_s": "x"}, {"model": "m"}):
         with pytest.raises(CodecError):
-            Dialect.load({**table, "names": wrong})
+            SerialFormat.load({**table, "names": wrong})
 
 
 def test_hostile_frames() -> None:

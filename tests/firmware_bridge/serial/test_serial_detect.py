@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_serial_frames import ANGLE, FRAMES, REST, TURN
 
-from firmware_bridge.serial.detect import LIMIT, Detector, Found
+from firmware_bridge.serial.detect import LIMIT, DetectedFormat, Detector
 
 ROWS = [b"-0.12,-6.20,7.90\r\n", b"1.0\t2.0\t3.0\r\n", b"0 0 1\n"]
 BOOT = b"\x00\xf8\x80ets Jun  8 2016 00:22:57\r\n\r\nrst:0x1 (POWERON_RESET),boot:0x13\r\nStarted\r\n"
 """What an ESP32 says when it is reset by the opening of its port, and noise before it."""
 
 
-def found(data: bytes) -> Found | None:
+def found(data: bytes) -> DetectedFormat | None:
     detector = Detector()
     detector.feed(data)
     return detector.found
@@ -26,17 +26,17 @@ def found(data: bytes) -> Found | None:
 
 @pytest.mark.parametrize("before", [b"", b"\x80\x00\xff", BOOT, b"12,", bytes(range(256))])
 def test_each_is_told_from_the_others(before: bytes) -> None:
-    assert found(before + ROWS[0] * 7) == Found("csv", width=3)
-    assert found(before + (REST + TURN + ANGLE) * 5) == Found("wit", gyroscope=True)
-    assert found(before + (REST + ANGLE) * 5) == Found("wit")
-    assert found(before + FRAMES[0] * 4) == Found("packet", gyroscope=True)
-    assert found(before + FRAMES[1] * 4) == Found("packet")
+    assert found(before + ROWS[0] * 7) == DetectedFormat("csv", width=3)
+    assert found(before + (REST + TURN + ANGLE) * 5) == DetectedFormat("wit", gyroscope=True)
+    assert found(before + (REST + ANGLE) * 5) == DetectedFormat("wit")
+    assert found(before + FRAMES[0] * 4) == DetectedFormat("packet", gyroscope=True)
+    assert found(before + FRAMES[1] * 4) == DetectedFormat("packet")
 
 
 def test_a_header_belongs_to_lines_of_its_width() -> None:
-    assert found(b"ax,ay,az\r\n" + ROWS[0] * 6) == Found("csv", width=3, header="ax,ay,az")
-    assert found(b"Started\r\n" + ROWS[0] * 6) == Found("csv", width=3)
-    assert found(b"9,7.90\r\nax ay az\n" + ROWS[0] * 6) == Found("csv", width=3, header="ax ay az")
+    assert found(b"ax,ay,az\r\n" + ROWS[0] * 6) == DetectedFormat("csv", width=3, header="ax,ay,az")
+    assert found(b"Started\r\n" + ROWS[0] * 6) == DetectedFormat("csv", width=3)
+    assert found(b"9,7.90\r\nax ay az\n" + ROWS[0] * 6) == DetectedFormat("csv", width=3, header="ax ay az")
 
 
 def test_lines_must_be_even() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fuzz import splits_alike, survives
 
-from firmware_bridge.serial import Dialect
+from firmware_bridge.serial import SerialFormat
 from firmware_bridge.serial.lines import Columns, LineDecoder
 from firmware_bridge.stream import ACC, DEG, IMU, CodecError, G
 
@@ -110,11 +110,11 @@ def test_a_board_that_gives_up_is_heard(line: bytes) -> None:
 
 @pytest.mark.parametrize(
     "dialect",
-    [Dialect("csv", True, 50.0, TIMED), Dialect("csv", False, None, ACC_ONLY), Dialect("wit", True)],
+    [SerialFormat("csv", True, 50.0, TIMED), SerialFormat("csv", False, None, ACC_ONLY), SerialFormat("wit", True)],
 )
-def test_a_dialect_goes_through_json(dialect: Dialect) -> None:
+def test_a_dialect_goes_through_json(dialect: SerialFormat) -> None:
     table = {"kind": "serial", "port": "/dev/ttyACM0", **json.loads(json.dumps(dialect.dump()))}
-    assert Dialect.load(table) == dialect
+    assert SerialFormat.load(table) == dialect
     assert dialect.decoder().format.channels == (IMU if dialect.gyroscope else ACC)
 
 
@@ -133,9 +133,9 @@ def test_a_dialect_goes_through_json(dialect: Dialect) -> None:
 )
 def test_what_is_no_dialect_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(CodecError):
-        Dialect.load({**Dialect("csv", False, None, ACC_ONLY).dump(), **change})
+        SerialFormat.load({**SerialFormat("csv", False, None, ACC_ONLY).dump(), **change})
     with pytest.raises(CodecError):
-        Dialect.load({})
+        SerialFormat.load({})
 
 
 LINES = [b"-0.12,-6.20,7.90\r\n", b"1\t2\t3\n", b"Started\r\n", b"ERR: no sensor\n", b"1,2\n"]

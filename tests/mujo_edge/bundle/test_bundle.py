@@ -12,7 +12,7 @@ import pytest
 from generated_motion import CLASSES, ROOT, motion
 
 import mujo_edge
-from mujo_edge.bundle import ModelBundle, compare, normalise
+from mujo_edge.bundle import ModelBundle, compare, l2_normalize
 from mujo_edge.bundle.manifest import read_manifest, write_manifest
 from mujo_edge.core import UNKNOWN, DataError, UsageError
 from mujo_edge.signal import prepare
@@ -153,7 +153,7 @@ def test_native_libraries_say_nothing_on_the_terminal(bundle_folder: Path, runti
 
 
 def test_normalise_leaves_zero_alone() -> None:
-    np.testing.assert_array_equal(normalise(np.zeros((1, 3), np.float32)), np.zeros((1, 3)))
+    np.testing.assert_array_equal(l2_normalize(np.zeros((1, 3), np.float32)), np.zeros((1, 3)))
 
 
 def test_compare_counts_each_window_in_its_own_label_set(bundle_folder: Path) -> None:

@@ -18,7 +18,7 @@ from syrupy.assertion import SnapshotAssertion
 from firmware_bridge.profiles import witmotion
 from firmware_bridge.profiles.base import Advert
 from mujo_edge.cli.devices import _tables
-from mujo_edge.sources.ble.scan import Found
+from mujo_edge.sources.ble.scan import DiscoveredDevice
 
 __all__ = ["bluetooth"]
 
@@ -98,7 +98,7 @@ def test_a_name_is_text_and_not_markup() -> None:
     advert = Advert("E0:00:00:00:00:01", "[red]x[/red]")
     screen = io.StringIO()
     Console(file=screen, width=80).print(
-        *_tables([Found(advert, None, BLEDevice(advert.address, None, {}))], [], ready=True), sep="\n"
+        *_tables([DiscoveredDevice(advert, None, BLEDevice(advert.address, None, {}))], [], ready=True), sep="\n"
     )
     assert screen.getvalue().splitlines()[1].split() == ["[red]x[/red]", advert.address, "-"]
     assert screen.getvalue().splitlines()[-1] == "Serial ports: none"

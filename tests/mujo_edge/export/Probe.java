@@ -21,8 +21,8 @@ final class Probe {
         try (FileInputStream in = new FileInputStream(arguments[1])) {
             mujo = Mujo.read(in);
         }
-        if (arguments[0].equals("facts")) {
-            facts(mujo);
+        if (arguments[0].equals("metadata")) {
+            metadata(mujo);
         } else if (arguments[0].equals("fails")) {
             fails(mujo, Integer.parseInt(arguments[2]));
         } else {
@@ -53,7 +53,7 @@ final class Probe {
     }
 
     /** A fact a line; text as its UTF-16 units, so that no encoding comes between. */
-    private static void facts(Mujo mujo) {
+    private static void metadata(Mujo mujo) {
         line("bundle", units(mujo.bundle), units(mujo.version));
         line("rate", mujo.rateHz, mujo.window, mujo.hop, mujo.clip, mujo.maxGapS, mujo.dim);
         line("channels", String.join(" ", mujo.channels));

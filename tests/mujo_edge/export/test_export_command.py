@@ -17,7 +17,7 @@ import pytest
 from mujo_edge.bundle.manifest import SHIPPED, read_manifest, write_manifest
 from mujo_edge.core import DataError, UsageError
 from mujo_edge.export import CONTRACT, SUMS, export
-from mujo_edge.files import sha256, written_aside
+from mujo_edge.files import atomic_directory, sha256
 
 
 def bundle_like(tmp_path: Path) -> Path:
@@ -135,7 +135,7 @@ def test_an_error_on_the_way_leaves_what_was_there(tmp_path: Path) -> None:
     (out / "mark").write_text("old")
 
     def fill(error: Exception | None) -> None:
-        with written_aside(out, lambda path: (path / "mark").is_file(), "thing") as partial:
+        with atomic_directory(out, lambda path: (path / "mark").is_file(), "thing") as partial:
             (partial / "mark").write_text("new")
             if error:
                 raise error

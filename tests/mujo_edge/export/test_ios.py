@@ -82,10 +82,10 @@ def number(source: str, pattern: str) -> float:
 
 
 def test_every_constant_is_pythons(swift: dict[str, str]) -> None:
-    assert number(swift["DeviceClock.swift"], r"minStepS = (\S+)") == Resampler.MIN_STEP_S
-    assert number(swift["DeviceClock.swift"], r"latestS = (\S+)") == clock.LATEST_S
-    assert number(swift["DeviceClock.swift"], r'case "a": return (\S+)') == clock.LIMITS["a"]
-    assert number(swift["DeviceClock.swift"], r'case "g": return (\S+)') == clock.LIMITS["g"]
+    assert number(swift["GapDetector.swift"], r"minStepS = (\S+)") == Resampler.MIN_STEP_S
+    assert number(swift["GapDetector.swift"], r"latestS = (\S+)") == clock.LATEST_S
+    assert number(swift["GapDetector.swift"], r'case "a": return (\S+)') == clock.LIMITS["a"]
+    assert number(swift["GapDetector.swift"], r'case "g": return (\S+)') == clock.LIMITS["g"]
     assert number(swift["Resampler.swift"], r"snapS = (\S+)") == Resampler.SNAP_S
     assert number(swift["Recognizer.swift"], r"measureS = (\S+)") == windowing.MEASURE_S
     assert number(swift["Recognizer.swift"], r"believed = (\S+)") == windowing.BELIEVED
@@ -128,5 +128,5 @@ def numbers(source: str) -> set[float]:
 def test_swift_has_the_numbers_that_java_has(swift: dict[str, str]) -> None:
     """One that is in the tested Java alone is a step that was forgotten."""
     java = Path(android.__file__).parent / "java" / "edge" / "mujo"
-    for name in ("DeviceClock", "Resampler", "Windower", "Smoother", "Recognizer"):
+    for name in ("GapDetector", "Resampler", "Windower", "Smoother", "Recognizer"):
         assert numbers((java / f"{name}.java").read_text()) == numbers(swift[f"{name}.swift"]), name

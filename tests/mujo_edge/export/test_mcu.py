@@ -266,7 +266,7 @@ def test_the_sketch_sends_its_labels(folder: Path, tmp_path: Path) -> None:
     assert (names.labels, names.hop_s, names.samples) == (manifest.label_set().names, 0.5, False)
     told = [wire.decode(payload, names) for payload in payloads if payload[0] >> 5 == wire.LABEL]
     assert [each.tick * 64e-6 for each in told if each.tick] == pytest.approx(np.arange(3, 6, 0.5), abs=0.021)
-    assert all(each.told and each.told.reason is None and each.told.score > 0 for each in told)
+    assert all(each.prediction and each.prediction.reason is None and each.prediction.score > 0 for each in told)
 
 
 def changed(manifest: Manifest, **changes: object) -> Manifest:

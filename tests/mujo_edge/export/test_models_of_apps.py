@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mujo_edge.bundle import ModelBundle, normalise
+from mujo_edge.bundle import ModelBundle, l2_normalize
 from mujo_edge.core import DataError
 from mujo_edge.export import Job, golden, models
 from mujo_edge.runtimes import open_model
@@ -29,7 +29,7 @@ def test_what_is_shipped_gives_the_golden_embeddings(bundle: ModelBundle, tmp_pa
     assert {model.file for model in shipped} == {path.name for path in tmp_path.iterdir()}
     for model in shipped:
         runtime = open_model((tmp_path / model.file).read_bytes(), model.runtime)
-        found = normalise(runtime.run(np.ascontiguousarray(job.cases[0].windows[:, :, None])))
+        found = l2_normalize(runtime.run(np.ascontiguousarray(job.cases[0].windows[:, :, None])))
         atol = 1e-3 if model.runtime == "litert" else 0.1  # the others were quantised on their own
         np.testing.assert_allclose(found, job.cases[0].embeddings, atol=atol)
 

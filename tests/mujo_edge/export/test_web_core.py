@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web as http
 
 from benchmarks import chromium
-from mujo_edge.bundle import ModelBundle, normalise
+from mujo_edge.bundle import ModelBundle, l2_normalize
 from mujo_edge.bundle.manifest import Smoothing
 from mujo_edge.core import CHANNELS, F32, F64, MissingExtraError, StreamInfo
 from mujo_edge.export import Job, contract, export, golden, web
@@ -239,7 +239,7 @@ async def test_the_page_gives_the_embeddings_and_events_of_python(artifact: Path
     assert [(case["name"], case["windows"]) for case in result["pipeline"]] == [
         (case.name, len(case.windows)) for case in cases
     ]
-    assert np.abs(normalise(litert) - expected).max() <= 1e-3
+    assert np.abs(l2_normalize(litert) - expected).max() <= 1e-3
     own = open_model((artifact / "student_int8.onnx").read_bytes(), "onnx")
     assert np.abs(onnx - own.run(windows)).max() <= 1e-3
     assert urls == []

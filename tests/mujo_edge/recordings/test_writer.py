@@ -11,7 +11,7 @@ import pytest
 from mujo_edge.core import CHANNELS, Chunk, DataError, StreamInfo, StreamStats, UsageError
 from mujo_edge.recordings.reader import open_recording
 from mujo_edge.recordings.writer import SessionWriter
-from mujo_edge.sinks import Session, Sink, Summary, Tally, Update
+from mujo_edge.sinks import RunInfo, Sink, Summary, Tally, Update
 from mujo_edge.sinks.recording import RecordingSink
 
 INFO = StreamInfo("a watch", CHANNELS[:3], 50.0)
@@ -24,7 +24,7 @@ def chunk(n: int = 5, start: int = 0, **changes: Any) -> Chunk:
 
 def test_the_sink_records_what_the_engine_hands_it(tmp_path: Path) -> None:
     sink: Sink = RecordingSink(tmp_path / "deep" / "s", source="a test")
-    session = Session(INFO)
+    session = RunInfo(INFO)
     sink.start(session)
     sink.write(Update([chunk(), chunk(3, 5, lost=2)], [], TALLY))
     sink.write(Update([], [], TALLY))
@@ -34,7 +34,7 @@ def test_the_sink_records_what_the_engine_hands_it(tmp_path: Path) -> None:
 
 
 def test_a_sink_that_never_started_can_be_finished(tmp_path: Path) -> None:
-    RecordingSink(tmp_path / "s", source="a test").finish(Summary(Session(INFO), TALLY, "error"))
+    RecordingSink(tmp_path / "s", source="a test").finish(Summary(RunInfo(INFO), TALLY, "error"))
     assert not (tmp_path / "s").exists()
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from mujo_edge.core import Gap, Latency, Prediction, StreamStats
 from mujo_edge.engine import Engine, run_together
 from mujo_edge.recognizer import Recognizer
-from mujo_edge.sinks import Session, Summary, Tally
+from mujo_edge.sinks import RunInfo, Summary, Tally
 from mujo_edge.sinks.ndjson import NdjsonSink, event_record, summary_record
 
 SCHEMA = json.loads((files("mujo_edge") / "sinks" / "ndjson.schema.json").read_text())
@@ -81,7 +81,7 @@ def test_every_gap_fits_the_schema(reason: Any, start_s: float) -> None:
 @pytest.mark.parametrize("ended", ["end", "duration", "interrupted", "closed", "error"])
 def test_every_summary_fits_the_schema(ended: Any) -> None:
     tally = Tally(StreamStats(), 0, 0, 0, 0.0, None)
-    record = json.loads(json.dumps(summary_record(Summary(Session(INFO), tally, ended, ("note",), None))))
+    record = json.loads(json.dumps(summary_record(Summary(RunInfo(INFO), tally, ended, ("note",), None))))
     VALID.validate(record)
     assert (record["speed"], record["accuracy"], record["rate_hz"], record["notes"]) == (None, None, None, ["note"])
 

@@ -12,7 +12,7 @@ from syrupy.assertion import SnapshotAssertion
 from test_terminal import SESSION, TALLY, prediction, watched
 
 from mujo_edge.core import Chunk, StreamInfo
-from mujo_edge.sinks import Session, Summary, Update
+from mujo_edge.sinks import RunInfo, Summary, Update
 from mujo_edge.sinks.board import render_board
 from mujo_edge.sinks.screen import Screen, advance
 from mujo_edge.sinks.terminal import TerminalBoard
@@ -29,7 +29,7 @@ SCREENS = [
     named(replace(watched(), tally=QUIET), "WT901BLE67"),
     named(advance(watched(), Update([], [], TALLY, "connection lost, looking for it (try 2)"), 7.0), "Bangle.js c4e2"),
     named(Screen(SESSION, TALLY), "micro:bit"),
-    named(Screen(Session(StreamInfo("recorder", ("ax", "ay", "az"), 50.0)), TALLY), "recorder"),
+    named(Screen(RunInfo(StreamInfo("recorder", ("ax", "ay", "az"), 50.0)), TALLY), "recorder"),
 ]
 
 

@@ -14,12 +14,12 @@ from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
 from mujo_edge.core import UNKNOWN, DataError, Gap, Latency, Prediction, StreamInfo, StreamStats
-from mujo_edge.sinks import Quantiles, Session, Summary, Tally, Update
+from mujo_edge.sinks import Quantiles, RunInfo, Summary, Tally, Update
 from mujo_edge.sinks.screen import Mark, Screen, advance, describe, render
 from mujo_edge.sinks.terminal import PictureSink, TerminalSink
 
 LABELS = ("pendulum", "abduction", "forward elevation", "internal rotation", UNKNOWN)
-SESSION = Session(
+SESSION = RunInfo(
     StreamInfo("person 10, right wrist", INFO.channels, 50.0),
     "mujo-student 0.1.0",
     "litert",
@@ -84,7 +84,7 @@ SCREENS = {
             TALLY, stats=replace(STATS, notes=["worn at the pocket, but physio-wrist was trained at the wrist"])
         ),
     ),
-    "recording": Screen(Session(INFO), TALLY, recording="walks/monday"),
+    "recording": Screen(RunInfo(INFO), TALLY, recording="walks/monday"),
 }
 
 
@@ -133,7 +133,7 @@ def test_the_timeline_ends_now_and_holds_thirty_seconds() -> None:
 def test_the_summary_in_words(snapshot: SnapshotAssertion) -> None:
     notes = ("time unit found from the steps: ms", "word " * 100)
     assert describe(Summary(SESSION, TALLY, "interrupted", notes), "walks/monday") == snapshot
-    assert describe(Summary(Session(INFO), EMPTY, "end")) == snapshot
+    assert describe(Summary(RunInfo(INFO), EMPTY, "end")) == snapshot
 
 
 def test_the_sink_draws_on_the_other_screen_and_leaves_the_summary() -> None:

@@ -14,9 +14,9 @@ import numpy as np
 from firmware_bridge.protocol.packet import decode
 from firmware_bridge.simulator.remote import RemoteWorld
 from firmware_bridge.stream import F32, CodecError
-from mujo_edge.core import Chunk, Raw
+from mujo_edge.core import Chunk, Payload
 from mujo_edge.sources.ble import BleSource
-from mujo_edge.sources.ble.scan import Found, find
+from mujo_edge.sources.ble.scan import DiscoveredDevice, find
 
 PATIENCE_S = 30.0
 
@@ -25,7 +25,7 @@ PATIENCE_S = 30.0
 class Stream:
     """A source that is listened to in the background, and what it gave."""
 
-    found: Found
+    found: DiscoveredDevice
     rate_hz: float | None = None
     slow_s: float = 0.0
     chunks: list[Chunk] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Stream:
         await self.until(lambda: len(self.x) >= samples + 25)
 
     @property
-    def raws(self) -> list[Raw]:
+    def raws(self) -> list[Payload]:
         return [raw for chunk in self.chunks for raw in chunk.raw]
 
     @property
@@ -101,6 +101,6 @@ def numbers(stream: Stream) -> list[int]:
     return found
 
 
-async def near(world: RemoteWorld, name: str, profile: str | None = None) -> Found:
+async def near(world: RemoteWorld, name: str, profile: str | None = None) -> DiscoveredDevice:
     """That wearable, found by its address."""
     return await find(world.stats()[name]["address"], profile, PATIENCE_S)

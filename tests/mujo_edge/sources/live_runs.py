@@ -13,22 +13,22 @@ from firmware_bridge.phone import browser
 from firmware_bridge.profiles import PROFILES
 from firmware_bridge.protocol import packet
 from firmware_bridge.protocol.framing import cobs_encode
-from firmware_bridge.serial import Dialect
+from firmware_bridge.serial import SerialFormat
 from firmware_bridge.simulator.conversation import advert, converse
 from firmware_bridge.simulator.motion import sine
 from firmware_bridge.simulator.wearables import WEARABLES
-from mujo_edge.core import Chunk, Raw, StreamInfo
+from mujo_edge.core import Chunk, Payload, StreamInfo
 from mujo_edge.recordings.writer import SessionWriter
 from mujo_edge.sources.live import Assembler, stream_info
 from mujo_edge.sources.raw import RawReplay, decoder_of
 
 
-def wearable(name: str, seconds: float = 4.0, seed: int = 0) -> list[Raw]:
+def wearable(name: str, seconds: float = 4.0, seed: int = 0) -> list[Payload]:
     """A stand-in that is connected to twice. One payload in ten is lost, one in twenty is damaged."""
     rng = np.random.default_rng(seed)
     device = WEARABLES[name](sine)
     profile = PROFILES[device.profile]
-    raws: list[Raw] = []
+    raws: list[Payload] = []
     now_s = 100.0
     for _ in range(2):
         talk = converse(profile, device, None, now_s)
@@ -42,57 +42,57 @@ def wearable(name: str, seconds: float = 4.0, seed: int = 0) -> list[Raw]:
             "rate_hz": None,
             "services": sorted(services),
         }
-        raws.append(Raw(now_s, "open", "", json.dumps(about).encode()))
+        raws.append(Payload(now_s, "open", "", json.dumps(about).encode()))
         early, late = talk.waiting[:1], talk.waiting[1:]
-        raws += [Raw(now_s, "data", uuid, payload) for uuid, payload in early]
-        raws += [Raw(now_s, "reply", "", reply) for reply in talk.replies]
-        raws += [Raw(talk.now_s, "data", uuid, payload) for uuid, payload in late]
+        raws += [Payload(now_s, "data", uuid, payload) for uuid, payload in early]
+        raws += [Payload(now_s, "reply", "", reply) for reply in talk.replies]
+        raws += [Payload(talk.now_s, "data", uuid, payload) for uuid, payload in late]
         now_s = talk.now_s
         for at_s in now_s + np.arange(1, round(seconds * 50)) / 50:
             for uuid, payload in device.due(float(at_s)):
                 fate = rng.random()
                 if fate > 0.1:
-                    raws.append(Raw(float(at_s), "data", uuid, payload if fate > 0.15 else payload[:-3]))
+                    raws.append(Payload(float(at_s), "data", uuid, payload if fate > 0.15 else payload[:-3]))
         now_s += seconds
         device.disconnect(now_s)
-        raws.append(Raw(now_s, "close", "", b""))
+        raws.append(Payload(now_s, "close", "", b""))
         now_s += 1.5
     return raws
 
 
-def board() -> list[Raw]:
+def board() -> list[Payload]:
     """Our own packets over a serial line, in pieces that do not care for frames; twice."""
     raws, number = [], 0
     for start_s in (10.0, 20.0):
-        opened = {"kind": "serial", "port": "/dev/x", "baud": 115200, **Dialect("packet", True, 50.0).dump()}
-        raws.append(Raw(start_s, "open", "", json.dumps(opened).encode()))
+        opened = {"kind": "serial", "port": "/dev/x", "baud": 115200, **SerialFormat("packet", True, 50.0).dump()}
+        raws.append(Payload(start_s, "open", "", json.dumps(opened).encode()))
         t = start_s + np.arange(200) / 50
         frames = [packet.encode(sine(t[i : i + 1]), number + i, round(t[i] * packet.TICK_HZ)) for i in range(200)]
         stream = b"".join(cobs_encode(frame) for frame in frames)
-        raws += [Raw(start_s + i / 1000, "data", "", stream[i : i + 37]) for i in range(0, len(stream), 37)]
-        raws += [Raw(start_s + 6, "overrun", "", b"12"), Raw(start_s + 6, "close", "", b"")]
+        raws += [Payload(start_s + i / 1000, "data", "", stream[i : i + 37]) for i in range(0, len(stream), 37)]
+        raws += [Payload(start_s + 6, "overrun", "", b"12"), Payload(start_s + 6, "close", "", b"")]
         number += 300
     return raws
 
 
-def phone() -> list[Raw]:
+def phone() -> list[Payload]:
     """The page in a phone's browser, which loses a batch."""
     opened = {"kind": "phone", "app": "browser", "vendor": "Google Inc.", "gyroscope": True}
-    raws = [Raw(5.0, "open", "", json.dumps(opened).encode())]
+    raws = [Payload(5.0, "open", "", json.dumps(opened).encode())]
     for k in [*range(20), *range(21, 40)]:
         t = (np.arange(6) + 6 * k) / 60
         rows = np.concatenate([1e3 * t[:, None], sine(t)], 1)
-        raws.append(Raw(5.1 + t[-1], "data", "", browser.encode(rows, 6 * k)))
+        raws.append(Payload(5.1 + t[-1], "data", "", browser.encode(rows, 6 * k)))
     return raws
 
 
 RUNS = {**{name: lambda name=name: wearable(name) for name in WEARABLES}, "board": board, "phone": phone}
 
 
-def play_live(raws: Sequence[Raw], seed: int = 0) -> tuple[StreamInfo, list[Chunk]]:
+def play_live(raws: Sequence[Payload], seed: int = 0) -> tuple[StreamInfo, list[Chunk]]:
     """What a live source makes of payloads as they come in, a few at a time."""
     rng = np.random.default_rng(seed)
-    connections: list[list[Raw]] = []
+    connections: list[list[Payload]] = []
     for raw in raws:
         if raw.kind == "open":
             connections.append([])
@@ -113,7 +113,7 @@ def play_live(raws: Sequence[Raw], seed: int = 0) -> tuple[StreamInfo, list[Chun
     return stream_info("a device", decoder.format), chunks
 
 
-def record(folder: Path, raws: Sequence[Raw]) -> list[Chunk]:
+def record(folder: Path, raws: Sequence[Payload]) -> list[Chunk]:
     info, chunks = play_live(raws)
     with SessionWriter(folder, info, source="a test") as writer:
         for chunk in chunks:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from firmware_bridge.stream import F32, F64
-from mujo_edge.core import Chunk, Raw
+from mujo_edge.core import Chunk, Payload
 from mujo_edge.sources.serial import SerialSource
 
 NAMED = "ax_m_s2,ay_m_s2,az_m_s2,gx_deg_s,gy_deg_s,gz_deg_s"
@@ -43,7 +43,7 @@ def joined(chunks: Sequence[Chunk]) -> tuple[F64, F32]:
     return np.concatenate([chunk.t_s for chunk in chunks]), np.concatenate([chunk.x for chunk in chunks])
 
 
-def raws(chunks: Sequence[Chunk]) -> list[Raw]:
+def raws(chunks: Sequence[Chunk]) -> list[Payload]:
     return [raw for chunk in chunks for raw in chunk.raw]
 
 

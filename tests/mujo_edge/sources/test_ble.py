@@ -24,7 +24,7 @@ from mujo_edge.core import StreamInfo
 from mujo_edge.engine import Engine, run_together
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.sources.ble import BleSource, scan
-from mujo_edge.sources.ble.scan import Found
+from mujo_edge.sources.ble.scan import DiscoveredDevice
 
 __all__ = ["bluetooth"]
 
@@ -35,7 +35,7 @@ LISTEN_S = {"rest": 1.5, "sine": 3.0}
 class Heard:
     """One wearable that was listened to. `early` samples came before all were connected, when the radio was busy."""
 
-    found: Found
+    found: DiscoveredDevice
     stream: Stream
     info: StreamInfo
     format: Format

@@ -13,7 +13,7 @@ from listening import PATIENCE_S, Stream, near, numbers
 from mujo_edge.core import DeviceError, UsageError
 from mujo_edge.sources import ble
 from mujo_edge.sources.ble import BleSource, scan
-from mujo_edge.sources.ble.scan import Found, find
+from mujo_edge.sources.ble.scan import DiscoveredDevice, find
 
 __all__ = ["bluetooth"]
 
@@ -133,7 +133,7 @@ async def test_the_wrong_profile_is_said(bluetooth: StartWorld) -> None:
         await BleSource(found).__aenter__()
     assert not world.stats()["witmotion"]["connected"]
     with pytest.raises(UsageError, match="does not say what it speaks"):
-        BleSource(Found(found.advert, None, found.device))
+        BleSource(DiscoveredDevice(found.advert, None, found.device))
 
 
 async def test_bursts_and_a_slow_listener_lose_nothing(bluetooth: StartWorld) -> None:

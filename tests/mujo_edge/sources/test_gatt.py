@@ -28,7 +28,7 @@ from firmware_bridge.profiles.base import (
 from firmware_bridge.stream import ACC, CodecError, Format, PayloadDecoder
 from mujo_edge.sources.ble import gatt
 from mujo_edge.sources.ble.gatt import Link, LinkError, RefusedError
-from mujo_edge.sources.ble.scan import Found
+from mujo_edge.sources.ble.scan import DiscoveredDevice
 
 CONTROL, DATA = "c0", "da"
 
@@ -107,7 +107,7 @@ def link(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Link]:
 
     def make(profile: Profile, act: Callable[[Client, str, str, bytes], Any] = lambda *_: b"") -> Link:
         device = BLEDevice("E0:00:00:00:00:01", "Made", act)
-        return Link(Found(Advert("E0:00:00:00:00:01", "Made"), profile, device), profile, 25.0)
+        return Link(DiscoveredDevice(Advert("E0:00:00:00:00:01", "Made"), profile, device), profile, 25.0)
 
     return make
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from firmware_bridge.protocol import packet
 from firmware_bridge.stream import ACC, IMU, Format, Packet, PayloadDecoder
-from mujo_edge.core import Chunk, DeviceError, Raw
-from mujo_edge.gaps import DeviceClock
+from mujo_edge.core import Chunk, DeviceError, Payload
+from mujo_edge.gaps import GapDetector
 from mujo_edge.sources import live
-from mujo_edge.sources.live import Assembler, Inlet, stream_info
+from mujo_edge.sources.live import Assembler, PayloadQueue, stream_info
 
 
 def decoder(rate_hz: float = 50.0) -> PayloadDecoder:
@@ -29,8 +29,8 @@ def payload(first: int, n: int = 2) -> bytes:
     return packet.encode(x, first, round((first + n - 1) / 50 * packet.TICK_HZ))
 
 
-def raw(first: int, n: int = 2, origin: str = "data") -> Raw:
-    return Raw((first + n) / 50, "data", origin, payload(first, n))
+def raw(first: int, n: int = 2, origin: str = "data") -> Payload:
+    return Payload((first + n) / 50, "data", origin, payload(first, n))
 
 
 def samples(chunks: list[Chunk]) -> tuple[bytes, bytes, list[tuple[int, int]], int]:
@@ -42,7 +42,7 @@ def samples(chunks: list[Chunk]) -> tuple[bytes, bytes, list[tuple[int, int]], i
 
 
 async def test_an_inlet_gives_all_that_waits_in_order() -> None:
-    inlet = Inlet()
+    inlet = PayloadQueue()
     taking = asyncio.create_task(inlet.take())
     await asyncio.sleep(0)
     assert not taking.done()
@@ -50,7 +50,7 @@ async def test_an_inlet_gives_all_that_waits_in_order() -> None:
     inlet.put(b"a", kind="open", received_s=1.0)
     inlet.put(changing, "x", received_s=2.0)
     changing[0] = 0
-    assert await taking == [Raw(1.0, "open", "", b"a"), Raw(2.0, "data", "x", b"b")]
+    assert await taking == [Payload(1.0, "open", "", b"a"), Payload(2.0, "data", "x", b"b")]
     inlet.put(b"c")
     (third,) = await inlet.take()
     assert third.received_s > 2.0
@@ -58,7 +58,7 @@ async def test_an_inlet_gives_all_that_waits_in_order() -> None:
 
 async def test_what_has_no_room_is_told_and_connections_still_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "LIMIT", 5)
-    inlet = Inlet()
+    inlet = PayloadQueue()
     for k in range(8):
         inlet.put(payload(2 * k), "data", received_s=float(k))
     inlet.put(b"", kind="close", received_s=9.0)
@@ -72,7 +72,7 @@ async def test_what_has_no_room_is_told_and_connections_still_end(monkeypatch: p
 
 async def test_an_inlet_holds_no_more_bytes_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "LIMIT_BYTES", 1000)
-    inlet = Inlet()
+    inlet = PayloadQueue()
     for _ in range(30):
         inlet.put(bytes(300))
     taken = await inlet.take()
@@ -84,7 +84,7 @@ async def test_an_inlet_holds_no_more_bytes_than_it_may(monkeypatch: pytest.Monk
 
 async def test_what_had_no_room_is_lost_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "LIMIT", 10)
-    inlet, assembler, clock = Inlet(), Assembler(decoder()), DeviceClock(ACC, 0.25)
+    inlet, assembler, clock = PayloadQueue(), Assembler(decoder()), GapDetector(ACC, 0.25)
     chunks = []
     for k in range(25):
         inlet.put(payload(2 * k), "data", received_s=2 * k / 50)
@@ -99,13 +99,13 @@ async def test_what_had_no_room_is_lost_and_counted(monkeypatch: pytest.MonkeyPa
 def test_a_loss_begins_a_chunk_and_every_byte_is_kept_once() -> None:
     damaged = payload(12)[:-1] + b"?"
     raws = [
-        Raw(0.0, "open", "", b"{}"),
+        Payload(0.0, "open", "", b"{}"),
         *(raw(first) for first in (0, 2, 4)),
-        Raw(0.2, "data", "other", b"not for us"),
+        Payload(0.2, "data", "other", b"not for us"),
         raw(10),
-        Raw(0.3, "data", "data", damaged),
+        Payload(0.3, "data", "data", damaged),
         raw(14),
-        Raw(1.0, "close", "", b""),
+        Payload(1.0, "close", "", b""),
     ]
     chunks = Assembler(decoder()).chunks(raws)
     assert [(len(chunk.t_s), chunk.lost, chunk.corrupt) for chunk in chunks] == [(6, 0, 0), (2, 4, 0), (2, 2, 1)]
@@ -116,7 +116,7 @@ def test_a_loss_begins_a_chunk_and_every_byte_is_kept_once() -> None:
 
 def test_bytes_without_samples_make_a_chunk_that_holds_them() -> None:
     assembler = Assembler(decoder())
-    (chunk,) = assembler.chunks([Raw(1.0, "open", "", b"{}"), Raw(2.0, "data", "data", b"nonsense")])
+    (chunk,) = assembler.chunks([Payload(1.0, "open", "", b"{}"), Payload(2.0, "data", "data", b"nonsense")])
     assert (chunk.t_s.shape, chunk.x.shape, chunk.corrupt, chunk.received_s) == ((0,), (0, 3), 1, 2.0)
     assert assembler.chunks([]) == []
 
@@ -128,7 +128,7 @@ def test_bytes_without_samples_make_a_chunk_that_holds_them() -> None:
 )
 def test_any_split_into_calls_gives_the_same(lost: set[int], damaged: set[int], cuts: list[int]) -> None:
     raws = [raw(2 * k) for k in range(30) if k not in lost]
-    raws = [Raw(one.received_s, "data", "data", b"?") if i in damaged else one for i, one in enumerate(raws)]
+    raws = [Payload(one.received_s, "data", "data", b"?") if i in damaged else one for i, one in enumerate(raws)]
     pieces = Assembler(decoder())
     edges = [0, *sorted(cuts), len(raws)]
     split = [chunk for a, b in pairwise(edges) for chunk in pieces.chunks(raws[a:b])]
@@ -142,7 +142,7 @@ def test_a_connection_that_comes_back_goes_on_with_its_count() -> None:
     assembler = Assembler(decoder())
     before = assembler.chunks([raw(0), raw(2)])
     assembler.reopen(decoder())
-    after = assembler.chunks([Raw(1.0, "open", "", b"{}"), raw(100)])
+    after = assembler.chunks([Payload(1.0, "open", "", b"{}"), raw(100)])
     assert (before[0].lost, after[0].lost) == (0, 96)
     assert after[0].t_s[0] - before[0].t_s[-1] == pytest.approx(97 / 50, abs=1e-4)
 
@@ -150,9 +150,9 @@ def test_a_connection_that_comes_back_goes_on_with_its_count() -> None:
 def test_a_connection_that_comes_back_at_another_rate() -> None:
     assembler = Assembler(PayloadDecoder(Format(ACC, 50.0), {"": lambda data: [Packet(np.zeros((5, 3), np.float32))]}))
     for k in range(100):
-        assembler.chunks([Raw(k / 10, "data", "", b"")])
+        assembler.chunks([Payload(k / 10, "data", "", b"")])
     assembler.reopen(PayloadDecoder(Format(ACC, 100.0), {"": lambda data: [Packet(np.zeros((5, 3), np.float32))]}))
-    (chunk,) = assembler.chunks([Raw(20.0, "data", "", b"")])
+    (chunk,) = assembler.chunks([Payload(20.0, "data", "", b"")])
     np.testing.assert_allclose(chunk.t_s, [19.96, 19.97, 19.98, 19.99, 20.0])
 
 
@@ -178,10 +178,10 @@ def test_the_stream_is_what_the_format_says() -> None:
 def test_what_the_decoder_holds_when_a_connection_closes_comes_out_and_may_be_invalid() -> None:
     held = [Packet(np.full((2, 3), np.nan, np.float32), seq=2, tick=round(3 / 50 * packet.TICK_HZ))]
     made = PayloadDecoder(packet.format_of(False, 50.0), {"data": packet.decode}, rest=lambda: held)
-    chunks = Assembler(made).chunks([Raw(1.0, "data", "data", payload(0)), Raw(1.1, "close", "", b"")])
+    chunks = Assembler(made).chunks([Payload(1.0, "data", "data", payload(0)), Payload(1.1, "close", "", b"")])
     assert sum(len(chunk.t_s) for chunk in chunks) == 4
     assert [raw.kind for chunk in chunks for raw in chunk.raw] == ["data", "close"]
-    clock = DeviceClock(ACC, 0.25)
+    clock = GapDetector(ACC, 0.25)
     for chunk in chunks:
         clock.split(chunk)
     assert (clock.stats.samples, clock.stats.invalid, clock.stats.lost) == (4, 2, 0)

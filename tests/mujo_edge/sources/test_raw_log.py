@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from live_runs import RUNS, board, joined, play
 
-from firmware_bridge.serial import Dialect
-from mujo_edge.core import CHANNELS, Chunk, DataError, MujoError, Raw, StreamInfo
+from firmware_bridge.serial import SerialFormat
+from mujo_edge.core import CHANNELS, Chunk, DataError, MujoError, Payload, StreamInfo
 from mujo_edge.recordings import session
 from mujo_edge.recordings.writer import SessionWriter
 from mujo_edge.sources.raw import RawReplay
@@ -36,10 +36,10 @@ def written(folder: Path, lines: Sequence[str | bytes]) -> Path:
 
 
 def opened(**about: object) -> str:
-    return session.raw_line(Raw(0.0, "open", "", json.dumps(about).encode()))
+    return session.raw_line(Payload(0.0, "open", "", json.dumps(about).encode()))
 
 
-DATA = session.raw_line(Raw(1.0, "data", "", b"\x01\x02"))
+DATA = session.raw_line(Payload(1.0, "data", "", b"\x01\x02"))
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,8 @@ DATA = session.raw_line(Raw(1.0, "data", "", b"\x01\x02"))
         ([opened(kind="serial", protocol="csv"), DATA], "line 1: this connection.*serial port"),
         ([opened(kind="phone", app="fax"), DATA], "line 1: this connection cannot be decoded"),
         ([opened(kind="fax"), DATA], "line 1: this connection.*'fax', which is not known"),
-        ([session.raw_line(Raw(0.0, "open", "", b"[]")), DATA], "line 1: this connection.*is not said"),
-        ([session.raw_line(Raw(0.0, "open", "", b"\xff")), DATA], "line 1: this connection"),
+        ([session.raw_line(Payload(0.0, "open", "", b"[]")), DATA], "line 1: this connection.*is not said"),
+        ([session.raw_line(Payload(0.0, "open", "", b"\xff")), DATA], "line 1: this connection"),
     ],
 )  # fmt: skip
 def test_a_log_that_cannot_be_used(tmp_path: Path, lines: list[str | bytes], message: str) -> None:
@@ -82,15 +82,17 @@ def test_a_log_that_cannot_be_used(tmp_path: Path, lines: list[str | bytes], mes
 
 
 def test_other_channels_after_a_reconnect_are_an_error(tmp_path: Path) -> None:
-    three = json.dumps({"kind": "serial", "port": "x", "baud": 1, **Dialect("packet", False, 50.0).dump()}).encode()
-    folder = written(tmp_path / "s", [*LINES, session.raw_line(Raw(90.0, "open", "", three))])
+    three = json.dumps(
+        {"kind": "serial", "port": "x", "baud": 1, **SerialFormat("packet", False, 50.0).dump()}
+    ).encode()
+    folder = written(tmp_path / "s", [*LINES, session.raw_line(Payload(90.0, "open", "", three))])
     with pytest.raises(DataError, match="other channels"):
         play(folder)
 
 
 def test_an_attempt_that_came_to_nothing_is_passed_over(tmp_path: Path) -> None:
     attempt = opened(kind="ble", profile="polar", rate_hz=None, services=[])
-    closed = session.raw_line(Raw(3.0, "close", "", b""))
+    closed = session.raw_line(Payload(3.0, "close", "", b""))
     plain, with_it = written(tmp_path / "a", LINES), written(tmp_path / "b", [attempt, closed, *LINES, attempt])
     assert joined(play(with_it))[:4] == joined(play(plain))[:4]
 
@@ -115,7 +117,7 @@ def test_a_torn_last_line_is_left_out_and_said_so(tmp_path: Path, cut: int) -> N
 
 
 raws = st.builds(
-    Raw,
+    Payload,
     st.floats(allow_nan=False, allow_infinity=False),
     st.sampled_from(["open", "reply", "data", "close"]),
     st.text(max_size=20),
@@ -125,8 +127,10 @@ raws = st.builds(
 
 @SLOW
 @given(written_raws=st.lists(raws, max_size=8))
-@example([Raw(0.1 + 0.2, "data", "\ud800\n,\"'", b"\0\r\n\x7f")])
-def test_records_are_read_back_bit_for_bit(tmp_path_factory: pytest.TempPathFactory, written_raws: list[Raw]) -> None:
+@example([Payload(0.1 + 0.2, "data", "\ud800\n,\"'", b"\0\r\n\x7f")])
+def test_records_are_read_back_bit_for_bit(
+    tmp_path_factory: pytest.TempPathFactory, written_raws: list[Payload]
+) -> None:
     path = tmp_path_factory.mktemp("raw") / session.RAW_FILE
     path.write_text("".join(map(session.raw_line, written_raws)))
     notes: list[str] = []
@@ -189,7 +193,7 @@ for i in range(100_000):
         process.send_signal(signal.SIGKILL)
     kept = [raw for _, raw in session.load_raw(tmp_path / "s" / session.RAW_FILE, [])]
     assert len(kept) >= 500
-    assert kept == [Raw(i / 50, "data", "", bytes([255, i % 256])) for i in range(len(kept))]
+    assert kept == [Payload(i / 50, "data", "", bytes([255, i % 256])) for i in range(len(kept))]
 
 
 class Full:
@@ -211,7 +215,7 @@ class Full:
 
 
 def test_a_full_disk_tears_no_line(tmp_path: Path) -> None:
-    chunk = Chunk(np.zeros(0), np.zeros((0, 3), np.float32), 0.0, raw=(Raw(1.0, "data", "", b"\xff" * 50),))
+    chunk = Chunk(np.zeros(0), np.zeros((0, 3), np.float32), 0.0, raw=(Payload(1.0, "data", "", b"\xff" * 50),))
     with SessionWriter(tmp_path / "s", StreamInfo("w", CHANNELS[:3], None), source="a test") as writer:
         writer.write(chunk)
         writer._raw = Full(writer._raw, 80)  # type: ignore[assignment]

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from firmware_bridge.profiles import PROFILES, mujo, witmotion
 from mujo_edge.core import DeviceError, UsageError
 from mujo_edge.sources.ble import scan
-from mujo_edge.sources.ble.scan import Found, adverts, choose, find, found, matching, unavailable
+from mujo_edge.sources.ble.scan import DiscoveredDevice, adverts, choose, find, found, matching, unavailable
 
 Heard = tuple[BLEDevice, AdvertisementData]
 
@@ -32,7 +32,7 @@ def heard(
     return BLEDevice(address, name, {}), AdvertisementData(name, {}, {}, list(services), None, rssi, ())
 
 
-def device(number: int, name: str = "", services: Sequence[str] = (), rssi: int = -60) -> Found:
+def device(number: int, name: str = "", services: Sequence[str] = (), rssi: int = -60) -> DiscoveredDevice:
     return found(*heard(f"E0:00:00:00:00:{number:02X}", name, services, rssi))
 
 
@@ -91,7 +91,7 @@ def test_a_profile_is_forced_on_a_named_device() -> None:
     ],
 )
 def test_nothing_found_says_what_to_do(
-    seen: list[Found], wanted: str | None, profile: str | None, message: str
+    seen: list[DiscoveredDevice], wanted: str | None, profile: str | None, message: str
 ) -> None:
     with pytest.raises(DeviceError, match=f"(?s){message}"):
         choose(seen, wanted, profile)
@@ -117,7 +117,7 @@ def test_any_names_are_chosen_from_without_surprise(all_names: list[str], wanted
 
 
 @given(names.map(lambda name: scan.found(*heard("E0:00:00:00:00:01", name))))
-def test_every_name_that_is_shown_chooses_its_device(one: Found) -> None:
+def test_every_name_that_is_shown_chooses_its_device(one: DiscoveredDevice) -> None:
     for wanted in (one.name, one.name.upper(), one.advert.address):
         assert choose([one], wanted, "witmotion") == one
 
@@ -238,7 +238,7 @@ async def test_a_scan_that_cannot_be_begun_is_an_error_and_tried_again(air: type
     async with aclosing(adverts()) as stream:
         while len(news) < 3:
             news.append(await anext(stream))
-    assert [isinstance(one, Found) for one in news] == [False, False, True]
+    assert [isinstance(one, DiscoveredDevice) for one in news] == [False, False, True]
 
 
 REASON = BleakBluetoothNotAvailableReason

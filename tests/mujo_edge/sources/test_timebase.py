@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from firmware_bridge.protocol import packet as ours
 from firmware_bridge.stream import ACC, F64, Format, Packet
 from mujo_edge.core import Chunk
-from mujo_edge.gaps import DeviceClock
+from mujo_edge.gaps import GapDetector
 from mujo_edge.sources.estimators import Period
 from mujo_edge.sources.timebase import REPAIR_S, Timebase
 
@@ -180,7 +180,7 @@ def test_what_comes_twice_or_was_overtaken_is_repeated(fields: str) -> None:
     device = Device(batch=2)
     order = [*range(50), 48, 49, 50, 49, 51, 55, 54, 53, 52, 56, 57, 57, 58]
     received_s = np.maximum.accumulate([device.host_s(2 * k + 1) for k in order]) + 0.01
-    timebase, clock = Timebase(device.format(fields)), DeviceClock(ACC, 0.25)
+    timebase, clock = Timebase(device.format(fields)), GapDetector(ACC, 0.25)
     good = []
     for k, at_s in zip(order, received_s.tolist(), strict=True):
         packet = device.packet(k, fields)
@@ -225,7 +225,7 @@ def test_a_device_that_starts_again_has_lost_nothing(
 @pytest.mark.parametrize("fields", ["seq", "tick", "seq tick", "t_s"])
 def test_a_restart_at_once_is_a_gap_all_the_same(fields: str) -> None:
     device = Device()
-    timebase, clock = Timebase(device.format(fields)), DeviceClock(ACC, 0.25)
+    timebase, clock = Timebase(device.format(fields)), GapDetector(ACC, 0.25)
     for i, k in enumerate([*range(500), *range(100)]):
         packet = device.packet(k, fields)
         t_s, lost = timebase.stamp(packet, i / 50)

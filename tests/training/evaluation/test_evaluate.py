@@ -124,7 +124,7 @@ def test_the_run_says_what_it_was_given(scored: Path):
 
 def test_every_encoder_says_what_it_saw(scored: Path):
     seen = [json.loads(path.read_text())["diet"] for path in (scored / "pretrained").glob("*.json")]
-    assert sorted((tuple(diet["windows"]), tuple(diet["clips"])) for diet in seen) == [
+    assert sorted((tuple(data_used["windows"]), tuple(data_used["clips"])) for data_used in seen) == [
         ((), ("made",)),
         (("mhealth_fragments",), ("made",)),
     ]

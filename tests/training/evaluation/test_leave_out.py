@@ -12,7 +12,7 @@ import training.evaluation.encoders as encoders
 from mujo_edge.core import UsageError
 from training.corpora import CORPORA, PROTOCOL_V1
 from training.evaluation.cells import Cell
-from training.evaluation.encoders import Diet, Evaluation, Shards, clip_pool, diet_of, encoder_of
+from training.evaluation.encoders import Evaluation, PretrainingData, Shards, clip_pool, encoder_of, pretraining_data_of
 from training.evaluation.transfer import TARGETS
 from training.fimad.shards import encode, write_shards
 from training.fimad.sources import SOURCES
@@ -30,14 +30,14 @@ def cell(row: str, corpus: str, **changes) -> Cell:
 @pytest.mark.parametrize("row", ["student", "mujo", "mujo_plus"])
 def test_pretraining_never_sees_the_set_that_is_tested_nor_its_kin(row: str, corpus: str):
     """Nor any other data set of the same publication: its people are the same."""
-    diet = diet_of(cell(row, corpus), BASE, CLIPS)
-    assert len(diet.windows) >= 5 if row != "mujo" else not diet.windows
-    assert corpus not in diet.windows
-    assert CORPORA[corpus].citation not in {CORPORA[other].citation for other in diet.windows}
-    assert CORPORA[corpus].home not in {CORPORA[other].home for other in diet.windows}
+    data_used = pretraining_data_of(cell(row, corpus), BASE, CLIPS)
+    assert len(data_used.windows) >= 5 if row != "mujo" else not data_used.windows
+    assert corpus not in data_used.windows
+    assert CORPORA[corpus].citation not in {CORPORA[other].citation for other in data_used.windows}
+    assert CORPORA[corpus].home not in {CORPORA[other].home for other in data_used.windows}
     wanted = {"hdm05", "own"} | ({"utd_mhad_skeleton"} if corpus != "utd_mhad" else set())
-    assert set(diet.clips) == (wanted if row != "student" else set())
-    assert diet.real_imu == (row == "mujo_plus")
+    assert set(data_used.clips) == (wanted if row != "student" else set())
+    assert data_used.real_imu == (row == "mujo_plus")
 
 
 @pytest.mark.parametrize("corpus", PROTOCOL_V1)
@@ -49,33 +49,36 @@ def test_every_source_that_shows_people_of_a_set_says_so(corpus: str):
 
 
 def test_clips_called_as_the_set_are_its_own():
-    assert diet_of(cell("mujo", "spar"), BASE, {"spar": (), "hdm05": ()}).clips == ("hdm05",)
+    assert pretraining_data_of(cell("mujo", "spar"), BASE, {"spar": (), "hdm05": ()}).clips == ("hdm05",)
 
 
 @pytest.mark.parametrize(
-    ("without", "diet"),
+    ("without", "data_used"),
     [
-        ("pose", Diet(("spar",), ("hdm05", "own"), True)),
-        ("hdm05", Diet(("spar",), ("own",), True)),
-        ("spar", Diet((), ("hdm05", "own"), True)),
-        ("text", Diet((), ("hdm05", "own"), True)),
+        ("pose", PretrainingData(("spar",), ("hdm05", "own"), True)),
+        ("hdm05", PretrainingData(("spar",), ("own",), True)),
+        ("spar", PretrainingData((), ("hdm05", "own"), True)),
+        ("text", PretrainingData((), ("hdm05", "own"), True)),
     ],
 )
-def test_an_ablation_leaves_out_one_thing(without: str, diet: Diet):
+def test_an_ablation_leaves_out_one_thing(without: str, data_used: PretrainingData):
     clips = {name: people for name, people in CLIPS.items() if not people}
-    assert diet_of(cell("mujo_plus", "motionsense", without=without), Recipe("one", ("spar",)), clips) == diet
+    assert (
+        pretraining_data_of(cell("mujo_plus", "motionsense", without=without), Recipe("one", ("spar",)), clips)
+        == data_used
+    )
 
 
 def test_nothing_left_to_pretrain_on():
     both = Recipe("both", ("sp_sw_watch", "sp_sw_phone"))
     with pytest.raises(UsageError, match="recipe both has nothing to pretrain on without sp_sw_watch"):
-        diet_of(cell("student", "sp_sw_watch"), both, CLIPS)
+        pretraining_data_of(cell("student", "sp_sw_watch"), both, CLIPS)
     with pytest.raises(
         UsageError, match=r"without utd_mhad\. Choose another recipe, or leave row mujo out with --rows"
     ):
-        diet_of(cell("mujo", "utd_mhad"), BASE, {"utd_mhad_skeleton": ("utd_mhad",)})
+        pretraining_data_of(cell("mujo", "utd_mhad"), BASE, {"utd_mhad_skeleton": ("utd_mhad",)})
     with pytest.raises(UsageError, match="without spar and hdm05"):
-        diet_of(cell("mujo", "spar", without="hdm05"), BASE, {"hdm05": ()})
+        pretraining_data_of(cell("mujo", "spar", without="hdm05"), BASE, {"hdm05": ()})
 
 
 def run_of(tmp_path: Path, recipe: Recipe = BASE) -> Evaluation:
@@ -134,9 +137,9 @@ def test_shards_that_are_left_out_are_not_read(tmp_path: Path):
     write_shards(tmp_path, "both", [encode(clips)], {})
     shards = Shards.of(tmp_path)
     assert set(shards.corpora) == {"made", "held"}
-    pool = clip_pool(tmp_path, shards.sha256, Diet(clips=("made",)), ("imu", "text"))
+    pool = clip_pool(tmp_path, shards.sha256, PretrainingData(clips=("made",)), ("imu", "text"))
     assert set(pool.ids) == {clip.id for clip in clips[:6]}
     assert not pool.has("pose").any()
-    worn_too = clip_pool(tmp_path, shards.sha256, Diet(clips=("made",), real_imu=True), ("imu", "text"))
+    worn_too = clip_pool(tmp_path, shards.sha256, PretrainingData(clips=("made",), real_imu=True), ("imu", "text"))
     assert len(worn_too.placements) == 6 * 3
     assert len(pool.placements) == 6 * 2

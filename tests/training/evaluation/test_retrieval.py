@@ -47,7 +47,7 @@ def one_thread():
 
 
 @pytest.fixture(scope="module")
-def held() -> list[Clip]:
+def held_out() -> list[Clip]:
     """New people."""
     return [replace(clip, split="val") for clip in made_clips(5, first=100)]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mujo_edge.core import DataError
 from training.corpora import data_root
-from training.fimad.titles import LONGEST_TEXT, LONGEST_TITLE, MEANINGS, NAMESAKES, normalise, texts
+from training.fimad.titles import LONGEST_TEXT, LONGEST_TITLE, MEANINGS, NAMESAKES, normalize_title, texts
 
 
 @pytest.mark.parametrize(
@@ -48,20 +48,20 @@ from training.fimad.titles import LONGEST_TEXT, LONGEST_TITLE, MEANINGS, NAMESAK
     ],
 )
 def test_title(name: str, title: str) -> None:
-    assert normalise(name) == title
+    assert normalize_title(name) == title
 
 
 @pytest.mark.parametrize("name", ["", "  ", "💪💪", "12:30", "#3", "30 sec", "x10", "...", "\0"])
 def test_a_name_without_words_is_an_error(name: str) -> None:
     with pytest.raises(DataError, match="no words"):
-        normalise(name)
+        normalize_title(name)
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_a_title_or_an_error(name: str) -> None:
     try:
-        title = normalise(name)
+        title = normalize_title(name)
     except DataError:
         return
     assert title == " ".join(title.split())
@@ -114,12 +114,12 @@ def test_each_exercise_of_the_real_list_keeps_a_title_of_its_own() -> None:
     if not path.is_file():
         pytest.skip(f"free_exercise_db is not under {data_root()}: set MUJO_DATA")
     names = [entry["name"] for entry in json.loads(path.read_text())]
-    titles = {normalise(name) for name in names}
+    titles = {normalize_title(name) for name in names}
     assert len(titles) == len(names) - 1  # "Squats - With Bands" and "Squat with Bands"
     assert all(len(texts(name)) >= 4 for name in names)
 
 
 @pytest.mark.parametrize("words", [MEANINGS, NAMESAKES])
 def test_what_is_known_of_titles_can_be_found(words: dict[str, str]) -> None:
-    assert [title for title in words if normalise(title) != title] == []
+    assert [title for title in words if normalize_title(title) != title] == []
     assert all(words[title] in texts(title) for title in words)

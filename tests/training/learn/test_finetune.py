@@ -13,7 +13,7 @@ from motion_corpus import motion_set
 
 import training.learn.finetune
 import training.learn.loop
-from mujo_edge.bundle import fit_prototypes, normalise
+from mujo_edge.bundle import fit_prototypes, l2_normalize
 from mujo_edge.signal import InputSpec, prepare
 from training.evaluation.baselines import forest_predictions, hand_features
 from training.evaluation.train import nearest
@@ -26,7 +26,7 @@ SHORT = FinetuneConfig(loop=LoopConfig(batch=32, ema=0.9), least_steps=100, most
 
 
 @pytest.fixture(scope="module")
-def held() -> tuple[np.ndarray, np.ndarray]:
+def held_out() -> tuple[np.ndarray, np.ndarray]:
     data = motion_set(40, seed=1)
     return prepare(data.x, InputSpec()), data.y
 
@@ -149,10 +149,10 @@ def test_logits_are_scaled_cosines():
 
 def test_fitted_prototypes_are_directions():
     e = np.array([[2, 0], [0, 5], [3, 0.0], [0, 0]], np.float32)
-    means = fit_prototypes(normalise(e), np.array([0, 1, 1, 0]), 3)
+    means = fit_prototypes(l2_normalize(e), np.array([0, 1, 1, 0]), 3)
     half = np.float32(np.sqrt(0.5))
     np.testing.assert_allclose(means[:2], [[1, 0], [half, half]], atol=1e-6)
-    np.testing.assert_allclose(means[2], normalise(np.array([[2, 1.0]]))[0], atol=1e-6)
+    np.testing.assert_allclose(means[2], l2_normalize(np.array([[2, 1.0]]))[0], atol=1e-6)
 
 
 def test_a_class_without_windows_has_a_prototype_all_the_same(held):

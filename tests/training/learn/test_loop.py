@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mujo_edge.core import DataError
 from training.learn import loop
-from training.learn.loop import LoopConfig, optimise, progress_bar
+from training.learn.loop import LoopConfig, optimize, progress_bar
 from training.models.student import Student, StudentConfig
 from training.support.tensors import load_tensors
 
@@ -44,7 +44,7 @@ def problem(kill_at: int | None = None) -> tuple[nn.Module, Callable[[torch.Gene
 
 def run(path: Path | None, config: LoopConfig = CONFIG, kill_at: int | None = None) -> tuple[nn.Module, list[Tensor]]:
     model, loss_of, seen = problem(kill_at)
-    return optimise(model, loss_of, config, checkpoint=path), seen
+    return optimize(model, loss_of, config, checkpoint=path), seen
 
 
 def same(a: nn.Module, b: nn.Module) -> bool:
@@ -81,7 +81,7 @@ def test_a_seed_decides_and_the_caller_does_not():
     torch.manual_seed(99)
     model, loss_of, _ = problem()
     torch.manual_seed(123)
-    assert same(optimise(model, loss_of, CONFIG), whole)
+    assert same(optimize(model, loss_of, CONFIG), whole)
     assert not same(run(None, replace(CONFIG, seed=4))[0], whole)
 
 
@@ -125,7 +125,7 @@ def test_a_kill_while_the_checkpoint_is_written_leaves_the_last_one(tmp_path, mo
 def test_the_loss_falls_and_every_step_is_reported():
     model, loss_of, _ = problem()
     said: list[tuple[int, float]] = []
-    trained = optimise(model, loss_of, replace(CONFIG, steps=80), report=lambda step, loss: said.append((step, loss)))
+    trained = optimize(model, loss_of, replace(CONFIG, steps=80), report=lambda step, loss: said.append((step, loss)))
     losses = [loss for _, loss in said]
     assert [step for step, _ in said] == list(range(1, 81))
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
@@ -135,10 +135,10 @@ def test_the_loss_falls_and_every_step_is_reported():
 def test_the_result_is_an_average_of_the_way():
     """With almost all weight on the past, the average lies behind the weights that moved."""
     model, loss_of, _ = problem()
-    average = optimise(model, loss_of, replace(CONFIG, steps=40, ema=0.9))
+    average = optimize(model, loss_of, replace(CONFIG, steps=40, ema=0.9))
     assert not same(average, model)
     model, loss_of, _ = problem()
-    newest = optimise(model, loss_of, replace(CONFIG, steps=40, ema=0.0))
+    newest = optimize(model, loss_of, replace(CONFIG, steps=40, ema=0.0))
     assert same(newest, model)
 
 

@@ -29,7 +29,7 @@ from training.learn.pretrain import (
     JointModel,
     Pool,
     PretrainConfig,
-    Words,
+    PromptEmbeddings,
     clip_batch,
     groups,
     joined,
@@ -211,7 +211,7 @@ def test_pool_joins_corpora_and_balances_their_classes():
     np.testing.assert_allclose(drawn / drawn[1], [3, 1, 0.4], rtol=0.1)
 
 
-def test_every_prompt_of_a_label_is_drawn_and_no_other_labels(words: Words):
+def test_every_prompt_of_a_label_is_drawn_and_no_other_labels(words: PromptEmbeddings):
     generator = torch.Generator().manual_seed(0)
     drawn = torch.stack([words.draw(generator) for _ in range(60)])
     for label, (low, high) in enumerate(zip(words.first[:-1], words.first[1:], strict=True)):
@@ -228,21 +228,21 @@ def accuracy(encoder: Student, text: Tensor, data: WindowSet, channels: int = 6)
 
 
 @torch.no_grad()
-def labels_of(teacher: JointModel, words: Words) -> Tensor:
+def labels_of(teacher: JointModel, words: PromptEmbeddings) -> Tensor:
     return teacher.text(words.vectors[words.first[:-1]])
 
 
-def test_pretraining_brings_windows_to_their_words(teacher: JointModel, words: Words, motion_data: Data):
+def test_pretraining_brings_windows_to_their_words(teacher: JointModel, words: PromptEmbeddings, motion_data: Data):
     """New windows, zero-shot: the nearest words are their own, the swings without a gyroscope too."""
-    held, text = motion_data.held[0], labels_of(teacher, words)
+    held, text = motion_data.held_out[0], labels_of(teacher, words)
     assert accuracy(teacher.imu, text, held) > 0.95
     assert accuracy(teacher.imu, text, held.select(np.isin(held.y, (1, 2))), channels=3) > 0.9
     torch.manual_seed(0)
     assert accuracy(Student(), text, held) < 0.6
 
 
-def test_distillation_hands_it_on(student: Student, teacher: JointModel, words: Words, motion_data: Data):
-    held = motion_data.held[0]
+def test_distillation_hands_it_on(student: Student, teacher: JointModel, words: PromptEmbeddings, motion_data: Data):
+    held = motion_data.held_out[0]
     assert accuracy(student, labels_of(teacher, words), held) > 0.95
     x = prepare(held.x, InputSpec())
     own, wanted = (torch.from_numpy(float_embeddings(model, x)) for model in (student, teacher.imu))
@@ -250,7 +250,7 @@ def test_distillation_hands_it_on(student: Student, teacher: JointModel, words: 
     assert relational(own, wanted) < 0.1 * relational(torch.randn_like(own), wanted)
 
 
-def test_the_teacher_is_not_changed(teacher: JointModel, motion_pool: Pool, words: Words):
+def test_the_teacher_is_not_changed(teacher: JointModel, motion_pool: Pool, words: PromptEmbeddings):
     before = copy.deepcopy(teacher.state_dict())
     few = LoopConfig(steps=3, batch=16)
     tutor = make_tutor(teacher, motion_pool, torch.arange(50), words, DistillConfig(tutor=few))
@@ -258,7 +258,7 @@ def test_the_teacher_is_not_changed(teacher: JointModel, motion_pool: Pool, word
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
 
 
-def test_a_tutor_tells_the_labels_of_its_set_better(teacher: JointModel, motion_pool: Pool, words: Words):
+def test_a_tutor_tells_the_labels_of_its_set_better(teacher: JointModel, motion_pool: Pool, words: PromptEmbeddings):
     """Two swings, among each other; by the same words, with the statistics of batch normalisation as they were."""
     rows = torch.nonzero((motion_pool.y == 1) | (motion_pool.y == 2))[:, 0]
     allowed = torch.zeros(len(words.names), dtype=torch.bool).index_fill(0, torch.tensor([1, 2]), True)
@@ -279,7 +279,9 @@ def test_a_tutor_tells_the_labels_of_its_set_better(teacher: JointModel, motion_
         make_tutor(teacher, motion_pool, rows, words, DistillConfig())
 
 
-def test_each_window_is_taught_by_the_tutor_of_its_label_set(teacher: JointModel, motion_pool: Pool, words: Words):
+def test_each_window_is_taught_by_the_tutor_of_its_label_set(
+    teacher: JointModel, motion_pool: Pool, words: PromptEmbeddings
+):
     """One that says the opposite of the teacher is heard on its own windows, and nowhere else."""
     contrary = copy.deepcopy(teacher.imu)
     for part in contrary.project.parameters():
@@ -293,7 +295,7 @@ def test_each_window_is_taught_by_the_tutor_of_its_label_set(teacher: JointModel
     assert cosine[~own].mean() > 0.7
 
 
-def test_a_seed_gives_the_same_encoder_again(motion_pool: Pool, words: Words):
+def test_a_seed_gives_the_same_encoder_again(motion_pool: Pool, words: PromptEmbeddings):
     config = PretrainConfig(loop=LoopConfig(steps=6, batch=16))
 
     def weights(seed: int) -> Tensor:
@@ -365,7 +367,7 @@ def test_terms_can_be_switched_off(clips: ClipPool):
     }
 
 
-def test_clips_and_windows_meet_in_one_batch(clips: ClipPool, motion_pool: Pool, words: Words):
+def test_clips_and_windows_meet_in_one_batch(clips: ClipPool, motion_pool: Pool, words: PromptEmbeddings):
     """Real windows have IMU and text alone, so their pairs are larger; each finds its label in its own words."""
     config = replace(CLIPS, title_weight=0.5)
     windows = window_batch(10, motion_pool, words, config, torch.Generator().manual_seed(0))

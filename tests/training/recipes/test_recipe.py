@@ -156,7 +156,7 @@ def test_an_unknown_recipe_names_those_that_there_are():
     [
         ("corpora = [", "mine.toml is no recipe"),
         (b"\xff\xfe", "mine.toml is no recipe"),
-        ("sliver = 3\n", "corpora"),
+        ("max_windows_per_class = 3\n", "corpora"),
         (HEAD + "epochs = 3\n", "epochs"),
         (HEAD + "[teacher.loop]\nstep = 3\n", "step"),
         (HEAD + '[teacher.loop]\nsteps = "many"\n', "steps"),

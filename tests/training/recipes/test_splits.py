@@ -15,7 +15,7 @@ from mujo_edge.core import DataError
 from mujo_edge.sources.replay import shipped_recording
 from training.corpora import CORPORA, WindowSet, data_root
 from training.recipes.recipe import Recipe, read_recipe
-from training.recipes.splits import RESERVED, by_people, held, load_data, reserved, thin
+from training.recipes.splits import RESERVED, by_people, held_out, load_data, reserved, thin
 
 
 def windows_of(corpus: str, rows: list[tuple[str, int, int]]) -> WindowSet:
@@ -32,7 +32,7 @@ def test_every_fifth_person_in_natural_order():
     rows = [(str(person), 10 * person + y, y) for person in range(1, 13) for y in range(3)]
     data = windows_of("spar", rows[::-1])
     assert by_people(data)
-    assert set(data.subject[held(data)]) == {"5", "10"}
+    assert set(data.subject[held_out(data)]) == {"5", "10"}
 
 
 def test_recordings_where_holding_people_out_would_lose_a_class():
@@ -40,7 +40,7 @@ def test_recordings_where_holding_people_out_would_lose_a_class():
     rows = [(str(person), 100 * person + 10 * y + i, y) for person in range(1, 7) for y in range(2) for i in range(3)]
     rows += [("5", 900 + i, 2) for i in range(6)]
     data = windows_of("spar", rows)
-    out = held(data)
+    out = held_out(data)
     assert not by_people(data)
     assert not set(data.recording[out]) & set(data.recording[~out])
     assert set(data.y[out]) == set(data.y[~out]) == {0, 1, 2}
@@ -51,7 +51,7 @@ def test_a_corpus_that_names_nobody_is_held_out_by_recording():
     assert not CORPORA["mhealth_fragments"].subjects
     data = windows_of("mhealth_fragments", [(str(i), i, i % 2) for i in range(30)])
     assert not by_people(data)
-    assert sorted(data.recording[held(data)].tolist()) == [8, 9, 18, 19, 28, 29]
+    assert sorted(data.recording[held_out(data)].tolist()) == [8, 9, 18, 19, 28, 29]
 
 
 table = st.lists(st.tuples(st.sampled_from("abcdefg"), st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=80)
@@ -63,7 +63,7 @@ def test_a_recording_is_never_on_both_sides(rows):
     """Whatever the corpus: nothing of a held recording is trained on, nor, where people are held out, of a person."""
     rows = [(person, 10 * ord(person) + recording, y) for person, recording, y in rows]
     data = windows_of("spar", rows)
-    out = held(data)
+    out = held_out(data)
     assert not set(data.recording[out]) & set(data.recording[~out])
     if by_people(data):
         assert not set(data.subject[out]) & set(data.subject[~out])
@@ -96,16 +96,16 @@ def tiny():
 
 
 def test_nobody_of_spar_is_on_two_sides(tiny):
-    (train,), (kept,), (stream,) = tiny.train, tiny.held, tiny.streams
+    (train,), (kept,), (stream,) = tiny.train, tiny.held_out, tiny.streams
     people = [set(part.subject.tolist()) for part in (train, kept, stream)]
     assert people[0] == {"1", "2", "3", "4", "6", "7", "8", "9"}
     assert people[1] == people[2] == {"5"}
-    assert max(Counter(train.y.tolist()).values()) == read_recipe("tiny").sliver
+    assert max(Counter(train.y.tolist()).values()) == read_recipe("tiny").max_windows_per_class
     assert set(kept.y) == set(train.y) == set(range(7))
 
 
 def test_streams_are_the_held_recordings_at_the_live_hop(tiny):
-    (kept,), (stream,) = tiny.held, tiny.streams
+    (kept,), (stream,) = tiny.held_out, tiny.streams
     assert set(stream.recording) == set(kept.recording)
     for recording in set(kept.recording):
         slow, fast = kept.x[kept.recording == recording], stream.x[stream.recording == recording]
@@ -120,7 +120,7 @@ def test_no_window_of_a_held_recording_is_trained_on(tmp_path, monkeypatch):
         LAYOUTS[name](tmp_path / name)
     monkeypatch.setenv("MUJO_DATA", str(tmp_path))
     data = load_data(Recipe("made", ("spar", *names)))
-    for train, kept in zip(data.train, data.held, strict=True):
+    for train, kept in zip(data.train, data.held_out, strict=True):
         assert train.corpus == kept.corpus
         assert not set(train.recording) & set(kept.recording)
         assert len(train)
@@ -139,7 +139,7 @@ def test_permissive_loads_only_what_it_may(tmp_path, monkeypatch):
 def test_the_gym_corpora_hold_out_recordings_of_every_class(corpus):
     """As documented: not subject-disjoint, but no recording is on both sides."""
     data = load_data(Recipe("gym", (corpus,)))
-    train, kept = data.train[0], data.held[0]
+    train, kept = data.train[0], data.held_out[0]
     assert not set(train.recording) & set(kept.recording)
     assert set(kept.y) <= set(train.y)
     assert 0.1 < len(kept) / (len(kept) + len(train)) < 0.35
@@ -149,7 +149,7 @@ def test_the_gym_corpora_hold_out_recordings_of_every_class(corpus):
 def test_phone_and_watch_of_a_person_are_held_out_together():
     """They recorded the same movements at the same time."""
     data = load_data(Recipe("pair", ("sp_sw_watch", "sp_sw_phone")))
-    watch, phone = (set(part.subject.tolist()) for part in data.held)
+    watch, phone = (set(part.subject.tolist()) for part in data.held_out)
     assert watch == phone
     assert not watch & {s for part in data.train for s in part.subject.tolist()}
 
@@ -157,5 +157,5 @@ def test_phone_and_watch_of_a_person_are_held_out_together():
 def test_the_reserved_person_is_nowhere_even_if_not_held_out(monkeypatch):
     monkeypatch.setitem(RESERVED, "spar", "3")
     data = load_data(read_recipe("tiny"))
-    seen = {s for side in (data.train, data.held, data.streams) for part in side for s in part.subject.tolist()}
+    seen = {s for side in (data.train, data.held_out, data.streams) for part in side for s in part.subject.tolist()}
     assert seen == {"1", "2", "4", "5", "6", "7", "8", "9", "10"}

@@ -10,7 +10,7 @@ import torch
 from generated_motion import CLASSES
 from motion_corpus import motion_set
 
-from mujo_edge.bundle import normalise
+from mujo_edge.bundle import l2_normalize
 from mujo_edge.bundle.manifest import Label, LabelSet, Smoothing
 from mujo_edge.signal import InputSpec
 from training.corpora import WindowSet
@@ -83,7 +83,7 @@ def test_prototypes_are_the_middle_of_their_prompts():
     assert prototypes.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(prototypes, axis=1), 1, rtol=1e-5)
     with torch.no_grad():
-        each = [normalise(project(embed_text(words)).numpy()) for words in prompts]
+        each = [l2_normalize(project(embed_text(words)).numpy()) for words in prompts]
     np.testing.assert_allclose(prototypes[1], each[1][0], atol=1e-5)
     cosine = each[0] @ prototypes[0]
     assert cosine.sum() == pytest.approx(np.linalg.norm(each[0].sum(0)), rel=1e-4), "the direction nearest to all"
@@ -112,7 +112,7 @@ def test_the_label_set_says_what_it_is(calibrated, vocabulary: Vocabulary, teach
 
 def test_the_threshold_keeps_what_it_should_of_the_held_out_windows(calibrated, student: Student, motion_data: Data):
     labels, _ = calibrated
-    x = motion_data.held[0].x
+    x = motion_data.held_out[0].x
     kept = [
         (embed(student, x[:, :channels], InputSpec()) @ labels.prototypes.T).max(1) >= labels.unknown_threshold
         for channels in (3, 6)

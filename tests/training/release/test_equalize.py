@@ -9,7 +9,7 @@ from torch import nn
 
 from training.models.inference import float_embeddings
 from training.models.student import Student, StudentConfig
-from training.release.equalize import channel_peaks, equalise, folded
+from training.release.equalize import channel_peaks, equalize, folded
 from training.release.quantize import quantize_litert, quantized_embeddings
 
 CONFIGS = {
@@ -44,14 +44,14 @@ def windows(n: int, seed: int) -> np.ndarray:
 def test_the_function_stays(config: StudentConfig) -> None:
     model, x = uneven(config), windows(32, seed=1)
     before = float_embeddings(model, x)
-    after = float_embeddings(equalise(model, windows(64, seed=0)), x)
+    after = float_embeddings(equalize(model, windows(64, seed=0)), x)
     np.testing.assert_allclose(after, before, atol=1e-4 * np.abs(before).max())
 
 
 def test_the_model_itself_stays() -> None:
     model = uneven(StudentConfig())
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    equalise(model, windows(16, seed=0))
+    equalize(model, windows(16, seed=0))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -66,7 +66,7 @@ def test_channels_become_alike() -> None:
         _, outer = channel_peaks(network, calibration)
         return float(np.mean([(peaks.max() / peaks.clamp_min(1e-6).median()).item() for peaks in outer]))
 
-    assert unevenness(equalise(model, calibration)) < 0.5 * unevenness(folded(model))
+    assert unevenness(equalize(model, calibration)) < 0.5 * unevenness(folded(model))
 
 
 def test_int8_gets_better() -> None:
@@ -87,5 +87,5 @@ def test_a_dead_channel_is_no_trouble() -> None:
     with torch.no_grad():
         model.stem[1].weight[3] = 0
         model.stem[1].bias[3] = -1
-    after = float_embeddings(equalise(model, windows(32, seed=0)), windows(8, seed=1))
+    after = float_embeddings(equalize(model, windows(32, seed=0)), windows(8, seed=1))
     assert np.isfinite(after).all()

@@ -47,14 +47,16 @@ def test_limits_of_the_issue_hold(bundle_folder: Path) -> None:
 
 
 def test_the_reference_is_what_the_float_network_gives(bundle_folder: Path, checkpoint: Path) -> None:
-    from mujo_edge.bundle import normalise
+    from mujo_edge.bundle import l2_normalize
     from mujo_edge.signal import prepare
     from training.models.inference import float_embeddings
 
     model, spec, _, gate, _ = load_checkpoint(checkpoint)
     reference = read_manifest(bundle_folder).read_reference()
     # The kernels that PyTorch picks depend on the batch and the threads; int8 differs a hundred times as much.
-    np.testing.assert_allclose(reference.y, normalise(float_embeddings(model, prepare(reference.x, spec))), atol=5e-4)
+    np.testing.assert_allclose(
+        reference.y, l2_normalize(float_embeddings(model, prepare(reference.x, spec))), atol=5e-4
+    )
     assert set(reference.member.tolist()) == set(gate.member.tolist())
     rows = {row.tobytes() for row in gate.x[gate.shareable]}
     assert {row[: gate.x.shape[1]].tobytes() for row in reference.x} <= rows, "a window that may not be passed on"

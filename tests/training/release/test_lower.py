@@ -16,36 +16,36 @@ from mujo_edge.signal import prepare
 from training.models.inference import float_embeddings
 from training.models.student import Student
 from training.release.bundle import load_checkpoint
-from training.release.equalize import equalise
+from training.release.equalize import equalize
 from training.release.lower import BACKENDS, Lowered, left_out, lower_coreml, lower_cortex_m
-from training.release.metadata import Facts
+from training.release.metadata import ModelMetadata
 
 COREML, CORTEX_M = BACKENDS
 
 
 @pytest.fixture(scope="module")
-def trained(checkpoint: Path) -> tuple[Student, F32, F32, Facts]:
+def trained(checkpoint: Path) -> tuple[Student, F32, F32, ModelMetadata]:
     """Equalised network, prepared calibration windows, prepared windows it was not calibrated on, facts."""
     model, spec, calibration, gate, release = load_checkpoint(checkpoint)
-    facts = Facts("small", "1", spec, 64, release.label_sets, release.default_label_set)
+    model_metadata = ModelMetadata("small", "1", spec, 64, release.label_sets, release.default_label_set)
     prepared = prepare(calibration, spec)
-    return equalise(model, prepared), prepared, prepare(gate.x, spec)[::13], facts
+    return equalize(model, prepared), prepared, prepare(gate.x, spec)[::13], model_metadata
 
 
 @pytest.fixture(scope="module")
-def coreml(trained: tuple[Student, F32, F32, Facts]) -> Lowered:
+def coreml(trained: tuple[Student, F32, F32, ModelMetadata]) -> Lowered:
     if COREML.obstacle:
         pytest.skip(COREML.obstacle)
-    model, calibration, windows, facts = trained
-    return lower_coreml(model, calibration, facts, windows)
+    model, calibration, windows, model_metadata = trained
+    return lower_coreml(model, calibration, model_metadata, windows)
 
 
 @pytest.fixture(scope="module")
-def cortex_m(trained: tuple[Student, F32, F32, Facts]) -> Lowered:
+def cortex_m(trained: tuple[Student, F32, F32, ModelMetadata]) -> Lowered:
     if CORTEX_M.obstacle:
         pytest.skip(CORTEX_M.obstacle)
-    model, calibration, windows, facts = trained
-    return lower_cortex_m(model, calibration, facts, windows)
+    model, calibration, windows, model_metadata = trained
+    return lower_cortex_m(model, calibration, model_metadata, windows)
 
 
 def snr_db(y: F32, found: F32) -> float:
@@ -60,7 +60,7 @@ def forward_of(content: bytes):  # type: ignore[no-untyped-def]
     return next(plan for plan in program.execution_plan if plan.name == "forward")
 
 
-def test_float16_is_enough(trained: tuple[Student, F32, F32, Facts], coreml: Lowered) -> None:
+def test_float16_is_enough(trained: tuple[Student, F32, F32, ModelMetadata], coreml: Lowered) -> None:
     y = float_embeddings(trained[0], trained[2])
     assert coreml.embeddings.dtype == np.float32
     assert snr_db(y, coreml.embeddings) > 45
@@ -95,7 +95,7 @@ class Distances(nn.Module):
         return self.last(torch.cdist(y, y).mean(2))
 
 
-def test_a_network_that_is_not_one_core_ml_program_is_found(trained: tuple[Student, F32, F32, Facts]) -> None:
+def test_a_network_that_is_not_one_core_ml_program_is_found(trained: tuple[Student, F32, F32, ModelMetadata]) -> None:
     if COREML.obstacle:
         pytest.skip(COREML.obstacle)
     with pytest.raises(ValueError, match="Core ML programs instead of 1"):
@@ -121,7 +121,7 @@ def test_a_cortex_m_is_fed_sample_by_sample(cortex_m: Lowered) -> None:
 
 
 def test_the_lowered_graph_computes_what_the_network_does(
-    trained: tuple[Student, F32, F32, Facts], cortex_m: Lowered
+    trained: tuple[Student, F32, F32, ModelMetadata], cortex_m: Lowered
 ) -> None:
     model, _, windows, _ = trained
     assert cortex_m.embeddings.shape == (len(windows), 64)
@@ -129,12 +129,12 @@ def test_the_lowered_graph_computes_what_the_network_does(
 
 
 def test_windows_at_a_time_do_not_matter(
-    trained: tuple[Student, F32, F32, Facts], cortex_m: Lowered, monkeypatch: pytest.MonkeyPatch
+    trained: tuple[Student, F32, F32, ModelMetadata], cortex_m: Lowered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was measured, many windows at a time, is what the file computes, one at a time."""
-    model, calibration, windows, facts = trained
+    model, calibration, windows, model_metadata = trained
     monkeypatch.setattr(training.release.lower, "BATCH", 1)
-    one = lower_cortex_m(model, calibration, facts, windows[:5])
+    one = lower_cortex_m(model, calibration, model_metadata, windows[:5])
     np.testing.assert_array_equal(one.embeddings, cortex_m.embeddings[:5])
     assert one.content == cortex_m.content
 

@@ -18,8 +18,8 @@ from mujo_edge.signal import prepare
 from training.models.inference import float_embeddings, frozen
 from training.models.student import Student, StudentConfig, macs
 from training.release.bundle import load_checkpoint
-from training.release.equalize import equalise
-from training.release.metadata import Facts
+from training.release.equalize import equalize
+from training.release.metadata import ModelMetadata
 from training.release.quantize import (
     float_litert,
     float_onnx,
@@ -43,9 +43,9 @@ def trained(checkpoint: Path) -> tuple[Student, np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def facts(checkpoint: Path) -> Facts:
+def model_metadata(checkpoint: Path) -> ModelMetadata:
     spec, release = load_checkpoint(checkpoint)[1], load_checkpoint(checkpoint)[4]
-    return Facts("small", "1", spec, 64, release.label_sets, release.default_label_set)
+    return ModelMetadata("small", "1", spec, 64, release.label_sets, release.default_label_set)
 
 
 def test_quantized_embeddings_are_those_of_the_file(trained: tuple[Student, np.ndarray, np.ndarray]) -> None:
@@ -53,7 +53,7 @@ def test_quantized_embeddings_are_those_of_the_file(trained: tuple[Student, np.n
     found = quantized_embeddings(model, calibration, windows)
     assert found.shape == (len(windows), 64)
     assert snr_db(float_embeddings(model, windows), found) > 25
-    again = open_model(quantize_litert(equalise(model, calibration), calibration)).run(windows)
+    again = open_model(quantize_litert(equalize(model, calibration), calibration)).run(windows)
     np.testing.assert_array_equal(found, again)
 
 
@@ -87,23 +87,25 @@ def test_files_carry_no_paths_and_no_module_names(trained: tuple[Student, np.nda
         assert str(Path(__file__).parents[3]).encode() not in content
 
 
-def test_pte_says_what_it_takes(trained: tuple[Student, np.ndarray, np.ndarray], facts: Facts) -> None:
+def test_pte_says_what_it_takes(trained: tuple[Student, np.ndarray, np.ndarray], model_metadata: ModelMetadata) -> None:
     model, calibration, _ = trained
-    constants = open_model(quantize_executorch(model, calibration[:32], facts), "executorch").constants()
+    constants = open_model(quantize_executorch(model, calibration[:32], model_metadata), "executorch").constants()
     assert (constants["rate_hz"], constants["window"], constants["clip"]) == (50.0, 150, 4.0)
-    np.testing.assert_allclose(constants["scale"], facts.spec.scale, rtol=1e-6)
+    np.testing.assert_allclose(constants["scale"], model_metadata.spec.scale, rtol=1e-6)
     assert json.loads(constants["swings-wrist.labels"]) == ["slow swing", "fast swing"]
 
 
-def test_labels_of_any_language_come_back(trained: tuple[Student, np.ndarray, np.ndarray], facts: Facts) -> None:
+def test_labels_of_any_language_come_back(
+    trained: tuple[Student, np.ndarray, np.ndarray], model_metadata: ModelMetadata
+) -> None:
     model, calibration, _ = trained
     names = ("Kniebeuge \u00fc", "\u6df1\u8e72", 'say "squat"', "\U0001f3cb", "a\nb")
     labels = replace(
-        facts.label_sets[0],
+        model_metadata.label_sets[0],
         labels=tuple(Label(name, ()) for name in names),
         prototypes=np.eye(5, 64, dtype=np.float32),
     )
-    strange = replace(facts, label_sets=(labels,))
+    strange = replace(model_metadata, label_sets=(labels,))
     constants = open_model(quantize_executorch(model, calibration[:32], strange), "executorch").constants()
     assert tuple(json.loads(constants["motion-wrist.labels"])) == names
     table = json.loads(strange.mujo_json())
@@ -111,12 +113,12 @@ def test_labels_of_any_language_come_back(trained: tuple[Student, np.ndarray, np
 
 
 def test_onnx_says_what_it_takes_and_runs_as_before(
-    trained: tuple[Student, np.ndarray, np.ndarray], facts: Facts
+    trained: tuple[Student, np.ndarray, np.ndarray], model_metadata: ModelMetadata
 ) -> None:
     model, calibration, windows = trained
-    content = quantize_onnx(equalise(model, calibration), calibration, facts)
+    content = quantize_onnx(equalize(model, calibration), calibration, model_metadata)
     properties = onnxruntime.InferenceSession(content).get_modelmeta().custom_metadata_map
-    assert json.loads(properties["mujo.json"]) == json.loads(facts.mujo_json())
+    assert json.loads(properties["mujo.json"]) == json.loads(model_metadata.mujo_json())
     assert snr_db(float_embeddings(model, windows), open_model(content, "onnx").run(windows)) > 25
 
 
@@ -131,11 +133,11 @@ class Running(nn.Module):
         return self.last(self.first(x).cumsum(3).mean((2, 3)))
 
 
-def test_a_network_that_does_not_lower_whole_is_found(facts: Facts) -> None:
+def test_a_network_that_does_not_lower_whole_is_found(model_metadata: ModelMetadata) -> None:
     windows = np.random.default_rng(0).standard_normal((32, 6, 1, 150), np.float32)
     assert not open_model(float_litert(Running(), windows)).is_one_partition()
     with pytest.raises(ValueError, match="XNNPACK subgraphs instead of 1"):
-        quantize_executorch(Running(), windows, facts)
+        quantize_executorch(Running(), windows, model_metadata)
 
 
 def test_frozen_is_a_copy_without_dropout() -> None:

@@ -24,7 +24,7 @@ from typing import Any, get_args
 from mujo_edge.core import DataError
 from training.fimad.clip import Source, Take, Task
 from training.fimad.sources.manifest import Listed, Split
-from training.fimad.titles import normalise
+from training.fimad.titles import normalize_title
 from training.fimad.video import SUFFIXES, Cut, Options, chapters
 
 SPLIT, LINKS, LANGUAGE = "train_val_split.json", "youtube_links.txt", "language_data.json"
@@ -66,7 +66,7 @@ def read(path: Path) -> Listed:
         words = language.get(clip_id, Language("", ()))
         name = words.title or title
         try:
-            normalise(name)
+            normalize_title(name)
         except DataError:
             problems["clips without a title"].append(clip_id)
             continue

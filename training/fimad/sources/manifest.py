@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args
 
 from mujo_edge.core import DataError
 from training.fimad.clip import Source, Take, Task
-from training.fimad.titles import normalise
+from training.fimad.titles import normalize_title
 from training.fimad.video import Cut, Options, takes
 
 LONGEST_S = 1e6
@@ -109,7 +109,7 @@ def clip(row: Mapping[str, Any], folder: Path, corpus: str) -> tuple[Take, Cut]:
         raise ValueError("it names no video")
     if not isinstance(title, str):
         raise ValueError("it has no title")
-    normalise(title)
+    normalize_title(title)
     start_s, stop_s = seconds(row.get("start")) or 0.0, seconds(row.get("end"))
     if stop_s is not None and stop_s <= start_s:
         raise ValueError("it ends before it starts")

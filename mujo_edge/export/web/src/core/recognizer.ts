@@ -3,11 +3,11 @@
 import { largest, names, normalised, probabilities, Smoother } from "./labels";
 import { prepare } from "./signal";
 import type { Contract, Event, Gap, LabelSet, Prediction, Runtime, StreamInfo, StreamStats } from "./types";
-import { Framer, type Window } from "./windowing";
+import { WindowPipeline, type Window } from "./windowing";
 
 export class Recognizer {
   private readonly channels: 3 | 6;
-  private readonly framer: Framer;
+  private readonly framer: WindowPipeline;
   private readonly smoother: Smoother;
   private readonly names: readonly string[];
   private stuck = false;
@@ -26,7 +26,7 @@ export class Recognizer {
     private readonly runtime: Pick<Runtime, "embed">,
   ) {
     this.channels = Math.min(stream.channels, labels.channels) as 3 | 6;
-    this.framer = new Framer(contract.input, { ...stream, channels: this.channels });
+    this.framer = new WindowPipeline(contract.input, { ...stream, channels: this.channels });
     this.smoother = new Smoother(labels.smoothing);
     this.names = names(labels);
   }

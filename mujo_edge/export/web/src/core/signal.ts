@@ -6,7 +6,7 @@
 
 import type { InputSpec } from "./types";
 
-/** Times increase by at least this; `DeviceClock` sees to it. */
+/** Times increase by at least this; `GapDetector` sees to it. */
 export const MIN_STEP_S = 100e-6;
 
 /** A time this close to a multiple of the interval is that multiple: undoes the rounding of decimal files. */

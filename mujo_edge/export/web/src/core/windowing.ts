@@ -1,6 +1,6 @@
 /** From samples as they come to windows as the model takes them: clock -> resample -> overlapping windows. */
 
-import { DeviceClock, type Span } from "./clock";
+import { GapDetector, type Span } from "./gaps";
 import { joined, Resampler, type Grid } from "./signal";
 import type { Gap, InputSpec, StreamInfo, StreamStats } from "./types";
 
@@ -51,8 +51,8 @@ export class Windower {
 }
 
 /** Samples of one stream in, windows and gaps out, in order. Any split into chunks gives the same windows. */
-export class Framer {
-  private readonly clock: DeviceClock;
+export class WindowPipeline {
+  private readonly clock: GapDetector;
   private readonly windower: Windower;
   private resampler: Resampler | null = null;
   private held: Span[] = [];
@@ -61,7 +61,7 @@ export class Framer {
     private readonly spec: InputSpec,
     private readonly stream: StreamInfo,
   ) {
-    this.clock = new DeviceClock(stream.channels, spec.max_gap_s);
+    this.clock = new GapDetector(stream.channels, spec.max_gap_s);
     this.windower = new Windower(spec, stream.channels);
   }
 

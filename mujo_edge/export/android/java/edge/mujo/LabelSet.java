@@ -22,22 +22,22 @@ public final class LabelSet {
     final double stay;
     final int smoothingWindows;
 
-    LabelSet(Facts facts, String name, int dim) {
+    LabelSet(ModelMetadata metadata, String name, int dim) {
         this.name = name;
-        List<String> labels = facts.list("labels");
+        List<String> labels = metadata.list("labels");
         labels.add(UNKNOWN);
         names = labels.toArray(new String[0]);
         prototypes = new float[names.length - 1][];
         for (int k = 0; k < prototypes.length; k++) {
-            prototypes[k] = facts.floats("prototypes." + k, dim);
+            prototypes[k] = metadata.floats("prototypes." + k, dim);
         }
-        placement = facts.text("placement");
-        channels = (int) facts.number("channels");
-        temperature = facts.number("temperature");
-        unknownThreshold = facts.number("unknown_threshold");
-        smoothing = facts.text("smoothing.method");
-        stay = facts.number("smoothing.stay");
-        smoothingWindows = (int) facts.number("smoothing.windows");
+        placement = metadata.text("placement");
+        channels = (int) metadata.number("channels");
+        temperature = metadata.number("temperature");
+        unknownThreshold = metadata.number("unknown_threshold");
+        smoothing = metadata.text("smoothing.method");
+        stay = metadata.number("smoothing.stay");
+        smoothingWindows = (int) metadata.number("smoothing.windows");
     }
 
     private LabelSet(LabelSet other, String smoothing, double stay, int smoothingWindows) {

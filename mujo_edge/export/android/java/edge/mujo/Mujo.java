@@ -30,25 +30,25 @@ public final class Mujo {
     final float clip;
     final double maxGapS;
 
-    private Mujo(Facts facts) {
-        int schema = (int) facts.number("schema_version");
+    private Mujo(ModelMetadata metadata) {
+        int schema = (int) metadata.number("schema_version");
         if (schema != SCHEMA_VERSION) {
             throw new IllegalArgumentException(
                     "mujo.properties has schema " + schema + ", this code reads " + SCHEMA_VERSION
                             + "; take both from the same export");
         }
-        bundle = facts.text("bundle");
-        version = facts.text("version");
-        channels = facts.list("input.channels").toArray(new String[0]);
-        rateHz = facts.number("input.rate_hz");
-        window = (int) facts.number("input.window");
-        hop = (int) facts.number("input.hop");
-        scale = facts.floats("input.scale", channels.length);
-        clip = (float) facts.number("input.clip");
-        maxGapS = facts.number("input.max_gap_s");
-        dim = (int) facts.number("embedding_dim");
-        defaultLabelSet = facts.text("default_label_set");
-        facts.parts("label_sets", "temperature").forEach(
+        bundle = metadata.text("bundle");
+        version = metadata.text("version");
+        channels = metadata.list("input.channels").toArray(new String[0]);
+        rateHz = metadata.number("input.rate_hz");
+        window = (int) metadata.number("input.window");
+        hop = (int) metadata.number("input.hop");
+        scale = metadata.floats("input.scale", channels.length);
+        clip = (float) metadata.number("input.clip");
+        maxGapS = metadata.number("input.max_gap_s");
+        dim = (int) metadata.number("embedding_dim");
+        defaultLabelSet = metadata.text("default_label_set");
+        metadata.parts("label_sets", "temperature").forEach(
                 (name, part) -> labelSets.put(name, new LabelSet(part, name, dim)));
         boolean sound = channels.length >= 3 && rateHz > 0 && hop >= 1 && hop <= window;
         if (!sound || !labelSets.containsKey(defaultLabelSet)) {
@@ -64,7 +64,7 @@ public final class Mujo {
     public static Mujo read(InputStream properties) throws IOException {
         Properties all = new Properties();
         all.load(new InputStreamReader(properties, StandardCharsets.UTF_8));
-        return new Mujo(new Facts(all, ""));
+        return new Mujo(new ModelMetadata(all, ""));
     }
 
     /** The label set to start with. */

@@ -25,7 +25,7 @@ public final class Recognizer {
     private final int channels;
     private final int used;
     private final double nominalHz;
-    private final DeviceClock clock;
+    private final GapDetector clock;
     private final Windower windower;
     private final Smoother smoother;
     private final ArrayDeque<Sample> held = new ArrayDeque<>();
@@ -49,7 +49,7 @@ public final class Recognizer {
         this.channels = channels;
         used = Math.min(channels, labels.channels);
         nominalHz = rateHz;
-        clock = new DeviceClock(stats, Arrays.copyOf(mujo.channels, used), mujo.maxGapS);
+        clock = new GapDetector(stats, Arrays.copyOf(mujo.channels, used), mujo.maxGapS);
         windower = new Windower(mujo, used);
         smoother = new Smoother(labels);
     }

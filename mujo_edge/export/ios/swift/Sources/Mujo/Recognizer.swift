@@ -16,7 +16,7 @@ public final class Recognizer {
     private let channels: Int
     private let used: Int
     private let nominalHz: Double
-    private var clock: DeviceClock
+    private var clock: GapDetector
     private var windower: Windower
     private var smoother: Smoother
     private var held: [(tS: Double, x: [Float])] = []
@@ -37,7 +37,7 @@ public final class Recognizer {
         self.channels = channels
         used = min(channels, labels.channels)
         nominalHz = rateHz
-        clock = DeviceClock(channels: Array(all[..<used]), maxGapS: contract.input.maxGapS)
+        clock = GapDetector(channels: Array(all[..<used]), maxGapS: contract.input.maxGapS)
         windower = Windower(contract.input, channels: used)
         smoother = Smoother(labels.smoothing)
     }

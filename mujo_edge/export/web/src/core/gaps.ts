@@ -27,7 +27,7 @@ export interface Span {
  * clock that wrapped or started again: from there on time is shifted, so that it goes on `maxGapS` after the
  * last good sample.
  */
-export class DeviceClock {
+export class GapDetector {
   readonly stats: StreamStats = {
     samples: 0, gaps: 0, invalid: 0, repeated: 0, windows: 0, signalS: 0, rateHz: null,
   };

@@ -3,7 +3,7 @@
 /// Dropped as invalid: values and times that are not finite, or not possible. Dropped as repeated: samples that come
 /// twice or up to the longest gap late. A longer step backwards is a clock that wrapped or started again: from there on
 /// time is shifted, so that it goes on that gap after the last good sample.
-struct DeviceClock {
+struct GapDetector {
     /// No sensor is faster.
     static let minStepS = 100e-6
     /// No clock counts further (the year 2286); beyond it a Double would lose the sample interval.
@@ -17,7 +17,7 @@ struct DeviceClock {
 
     init(channels: [String], maxGapS: Double) {
         self.maxGapS = maxGapS
-        limits = channels.map(DeviceClock.limit)
+        limits = channels.map(GapDetector.limit)
     }
 
     /// |value| that no wearable sensor exceeds: 1000 m/s2 (100 g) and 100 rad/s (5700 deg/s).
@@ -32,7 +32,7 @@ struct DeviceClock {
     /// Time of a good sample and the gap before it, nil if the sample has to be dropped.
     mutating func check(_ tS: Double, _ x: [Float], _ stats: inout Stats) -> (tS: Double, gap: Gap?)? {
         stats.samples += 1
-        guard abs(tS) <= DeviceClock.latestS, zip(x, limits).allSatisfy({ abs($0) <= $1 }) else {  // false for NaN
+        guard abs(tS) <= GapDetector.latestS, zip(x, limits).allSatisfy({ abs($0) <= $1 }) else {  // false for NaN
             stats.invalid += 1
             spoiled = true
             return nil
@@ -41,7 +41,7 @@ struct DeviceClock {
         var gap: Gap?
         if let lastS = lastS {
             let step = t - lastS
-            if step >= -maxGapS && step < DeviceClock.minStepS {
+            if step >= -maxGapS && step < GapDetector.minStepS {
                 stats.repeated += 1
                 return nil
             }

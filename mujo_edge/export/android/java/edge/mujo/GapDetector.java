@@ -7,7 +7,7 @@ package edge.mujo;
  * come twice or up to the longest gap late. A longer step backwards is a clock that wrapped or started again: from
  * there on time is shifted, so that it goes on that gap after the last good sample.
  */
-final class DeviceClock {
+final class GapDetector {
     /** No sensor is faster. */
     static final double MIN_STEP_S = 100e-6;
     /** No clock counts further (the year 2286); beyond it a double would lose the sample interval. */
@@ -21,7 +21,7 @@ final class DeviceClock {
     private boolean spoiled;
     private Event.Gap gap;
 
-    DeviceClock(Stats stats, String[] channels, double maxGapS) {
+    GapDetector(Stats stats, String[] channels, double maxGapS) {
         this.stats = stats;
         this.maxGapS = maxGapS;
         limits = new float[channels.length];

@@ -7,11 +7,11 @@ import java.util.Properties;
 import java.util.TreeMap;
 
 /** Part of mujo.properties: mujo.json line by line, with paths as keys. */
-final class Facts {
+final class ModelMetadata {
     private final Properties all;
     private final String prefix;
 
-    Facts(Properties all, String prefix) {
+    ModelMetadata(Properties all, String prefix) {
         this.all = all;
         this.prefix = prefix;
     }
@@ -51,13 +51,13 @@ final class Facts {
     }
 
     /** Parts under `key` that have a value called `mark`, by name. */
-    Map<String, Facts> parts(String key, String mark) {
-        Map<String, Facts> parts = new TreeMap<>();
+    Map<String, ModelMetadata> parts(String key, String mark) {
+        Map<String, ModelMetadata> parts = new TreeMap<>();
         String start = prefix + key + ".";
         for (String name : all.stringPropertyNames()) {
             if (name.startsWith(start) && name.endsWith("." + mark)) {
                 String own = name.substring(start.length(), name.length() - mark.length() - 1);
-                parts.put(own, new Facts(all, start + own + "."));
+                parts.put(own, new ModelMetadata(all, start + own + "."));
             }
         }
         return parts;

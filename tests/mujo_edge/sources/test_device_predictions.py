@@ -23,9 +23,9 @@ from rich.console import Console
 from firmware_bridge.protocol import packet
 from firmware_bridge.protocol import predictions as labels
 from firmware_bridge.protocol.framing import cobs_encode
-from firmware_bridge.serial import Dialect
-from firmware_bridge.stream import Names, Told
-from mujo_edge.core import Chunk, DataError, Gap, Prediction, Raw, Source, StreamInfo
+from firmware_bridge.serial import SerialFormat
+from firmware_bridge.stream import DeviceModelInfo, DevicePrediction
+from mujo_edge.core import Chunk, DataError, Gap, Payload, Prediction, Source, StreamInfo
 from mujo_edge.engine import ON_DEVICE, Engine
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.recordings import session
@@ -37,7 +37,7 @@ from mujo_edge.sinks.terminal import render_board
 from mujo_edge.sources.live import Assembler, stream_info
 from mujo_edge.sources.raw import RawReplay
 
-NAMES = Names("mujo-student 1.0", "physio", (*AXES, "unknown"), 0.5, True, True)
+NAMES = DeviceModelInfo("mujo-student 1.0", "physio", (*AXES, "unknown"), 0.5, True, True)
 ALONE = replace(NAMES, samples=False)
 SCHEMA = json.loads((files("mujo_edge") / "sinks" / "ndjson.schema.json").read_text())
 SAMPLES = 400
@@ -47,19 +47,19 @@ def tick(seconds: float) -> int:
     return round(seconds * packet.TICK_HZ) + 2**24 - 50_000  # wraps on the way
 
 
-def sent(names: Names = NAMES, n: int = SAMPLES) -> list[Raw]:
+def sent(names: DeviceModelInfo = NAMES, n: int = SAMPLES) -> list[Payload]:
     """What a board at 50 Hz sends: a label every half second from 2.98 s on, and a gap at 5 s."""
     raws = [
-        Raw(
+        Payload(
             99.9,
             "open",
             "",
-            json.dumps({"kind": "serial", **Dialect("packet", True, None, None, names).dump()}).encode(),
+            json.dumps({"kind": "serial", **SerialFormat("packet", True, None, None, names).dump()}).encode(),
         )
     ]
 
     def send(at_s: float, payload: bytes) -> None:
-        raws.append(Raw(100 + at_s + 0.004, "data", "", cobs_encode(payload)))
+        raws.append(Payload(100 + at_s + 0.004, "data", "", cobs_encode(payload)))
 
     piece = labels.encode_names(names)[0]
     for i in range(n):
@@ -70,29 +70,29 @@ def sent(names: Names = NAMES, n: int = SAMPLES) -> list[Raw]:
             x = np.full((1, 6), 1 + i % 7, np.float32)
             send(t_s, packet.encode(x, i, tick(t_s), packet.LABELLED))
         if i == 250:
-            gap = Told(reason="invalid", start_tick=tick(4.5) % 2**24)
+            gap = DevicePrediction(reason="invalid", start_tick=tick(4.5) % 2**24)
             send(t_s, labels.encode(gap, names, i, tick(t_s)))
         elif i >= 149 and (i - 149) % 25 == 0:
-            told = Told(i // 25 % 4, i // 50 % 4, 0.5 + i / 1000, 0.0123)
+            told = DevicePrediction(i // 25 % 4, i // 50 % 4, 0.5 + i / 1000, 0.0123)
             send(t_s + 0.001, labels.encode(told, names, i, tick(t_s)))
     return raws
 
 
-def assembled(raws: Sequence[Raw], names: Names = NAMES, size: int = 3) -> list[Chunk]:
-    assembler = Assembler(Dialect("packet", True, None, None, names).decoder())
+def assembled(raws: Sequence[Payload], names: DeviceModelInfo = NAMES, size: int = 3) -> list[Chunk]:
+    assembler = Assembler(SerialFormat("packet", True, None, None, names).decoder())
     return [chunk for i in range(0, len(raws), size) for chunk in assembler.chunks(raws[i : i + size])]
 
 
 def told(chunks: Sequence[Chunk]) -> list[Prediction | Gap]:
-    return [event for chunk in chunks for event in chunk.told]
+    return [event for chunk in chunks for event in chunk.predictions]
 
 
-def info(names: Names) -> StreamInfo:
-    return stream_info("board", Dialect("packet", True, None, None, names).decoder().format)
+def info(names: DeviceModelInfo) -> StreamInfo:
+    return stream_info("board", SerialFormat("packet", True, None, None, names).decoder().format)
 
 
 @pytest.mark.parametrize("names", [NAMES, ALONE], ids=["with samples", "alone"])
-def test_labels_stand_on_the_time_of_the_samples(names: Names) -> None:
+def test_labels_stand_on_the_time_of_the_samples(names: DeviceModelInfo) -> None:
     chunks = assembled(sent(names), names)
     events = told(chunks)
     predictions = [event for event in events if isinstance(event, Prediction)]
@@ -118,7 +118,7 @@ def test_labels_stand_on_the_time_of_the_samples(names: Names) -> None:
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30))
 def test_any_split_gives_the_same(sizes: list[int]) -> None:
     raws = sent(n=300)
-    assembler, pieces = Assembler(Dialect("packet", True, None, None, NAMES).decoder()), []
+    assembler, pieces = Assembler(SerialFormat("packet", True, None, None, NAMES).decoder()), []
     at = 0
     while at < len(raws):
         for size in sizes:
@@ -148,7 +148,7 @@ def test_damaged_labels_are_counted() -> None:
 
 
 async def run(
-    names: Names = NAMES, source: Source | None = None, **options: Any
+    names: DeviceModelInfo = NAMES, source: Source | None = None, **options: Any
 ) -> tuple[ListSink, list[dict[str, Any]]]:
     sink, out = ListSink(), io.StringIO()
     source = source or ListSource(assembled(sent(names), names), info(names))
@@ -161,7 +161,7 @@ async def run(
 
 
 @pytest.mark.parametrize("names", [NAMES, ALONE], ids=["with samples", "alone"])
-async def test_no_model_runs_here_and_the_output_says_whose_labels_they_are(names: Names) -> None:
+async def test_no_model_runs_here_and_the_output_says_whose_labels_they_are(names: DeviceModelInfo) -> None:
     sink, (*events, summary) = await run(names)
     assert sink.session
     assert (sink.session.bundle, sink.session.runtime, sink.session.labels) == (NAMES.model, ON_DEVICE, NAMES.labels)
@@ -181,14 +181,14 @@ async def test_a_recording_without_a_model_shows_them_too() -> None:
 
 
 async def test_who_names_a_label_set_gets_the_model_of_this_computer() -> None:
-    sink, (*events, summary) = await run(load=lambda about: Recognizer(bundle(), about), insist=True)
+    sink, (*events, summary) = await run(load=lambda about: Recognizer(bundle(), about), force_host=True)
     assert summary["runtime"] == "axis"
     assert all("by" not in event for event in events)
     assert len(sink.predictions) == 11
 
 
 @pytest.mark.parametrize("names", [NAMES, ALONE], ids=["with samples", "alone"])
-async def test_the_duration_counts_from_the_first_that_came(names: Names) -> None:
+async def test_the_duration_counts_from_the_first_that_came(names: DeviceModelInfo) -> None:
     _, (*_, summary) = await run(names, duration_s=1.9)
     assert summary["ended"] == "duration"
     assert summary["predictions"] == (0 if names.samples else 5)
@@ -220,7 +220,7 @@ def test_the_screen_says_that_the_device_recognises() -> None:
 
 
 @pytest.mark.parametrize("names", [NAMES, ALONE], ids=["with samples", "alone"])
-async def test_a_recording_is_decoded_again_with_its_labels(names: Names, tmp_path: Path) -> None:
+async def test_a_recording_is_decoded_again_with_its_labels(names: DeviceModelInfo, tmp_path: Path) -> None:
     raws = sent(names)
     live = assembled(raws, names)
     with SessionWriter(tmp_path / "s", info(names), source="test") as writer:
