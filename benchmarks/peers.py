@@ -41,7 +41,7 @@ HEADINGS = ("network", "parameters", "bytes", "p50", "p90", "p99", "max", "ratio
 
 
 class CrossMapNorm(nn.Module):
-    """Local response normalisation over five maps, alpha 1e-4, beta 0.75, k 1 (Krizhevsky et al. 2012, section 3.3).
+    """Local response normalization over five maps, alpha 1e-4, beta 0.75, k 1 (Krizhevsky et al. 2012, section 3.3).
 
     Written with slices and square roots, d^-0.75 = rsqrt(d) sqrt(rsqrt(d)): of the forms that LiteRT runs in one
     XNNPACK partition the fastest (73 us for the whole network; 115 with a banded convolution, 207 with average
@@ -102,7 +102,7 @@ class TinierBlock(nn.Module):
 
 
 class TinierHar(nn.Module):
-    """Bian et al., TinierHAR: towards ultra-lightweight deep learning models for efficient human activity recognition
+    """Bian et al., TinierHAR: toward ultra-lightweight deep learning models for efficient human activity recognition
     on edge devices, arXiv 2507.07949: residual depthwise-separable blocks, a bidirectional GRU, attention over time."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from firmware_bridge.stream import F32, F64, CodecError, Packet
 
 BRIDGE_S = 0.25
-"""Neighbours further apart are not interpolated between: the step beyond which the clock stage sees a gap as well."""
+"""Neighbors further apart are not interpolated between: the step beyond which the clock stage sees a gap as well."""
 
 WAIT_S = 5.0
 """How long a row waits for the other sensors: longer than a batch of any device, its way over the air and one retry.
@@ -105,7 +105,7 @@ class _Lane:
         return times[-1] >= time_s
 
     def at(self, time_s: float) -> F32:
-        """The value at a time, NaN if it is not known; what lies before that time's neighbours is let go."""
+        """The value at a time, NaN if it is not known; what lies before that time's neighbors is let go."""
         if not self.reaches(time_s):
             return UNKNOWN
         after = bisect_left(self._times, time_s)

@@ -38,7 +38,7 @@ class CodecError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DeviceModelInfo:
-    """What a device that recognises by itself says of that, before all: `labels` end with "unknown", a label comes
+    """What a device that recognizes by itself says of that, before all: `labels` end with "unknown", a label comes
     every `hop_s`; whether it has a gyroscope, and whether its samples come as well."""
 
     model: str
@@ -55,7 +55,7 @@ Reason = Literal["missing", "invalid", "clock", "constant"]
 
 @dataclass(frozen=True, slots=True)
 class DevicePrediction:
-    """What a device recognised by itself. With a `reason` it is a gap since `start_tick`; else a label, smoothed, with
+    """What a device recognized by itself. With a `reason` it is a gap since `start_tick`; else a label, smoothed, with
     its probability, `raw_label` of the window alone (places in `DeviceModelInfo.labels`), and how long that took."""
 
     label: int = 0
@@ -74,7 +74,7 @@ class Format:
     "excluded", rad/s; axes of a watch: x to 3 o'clock, y to 12 o'clock, z out of the display. `rate_hz` is nominal
     (None: not known before it is measured). `tick_hz` and `tick_bits` describe a device clock that stamps packets,
     `seq_bits` a counter of samples; both wrap. `even` is False for a device that sends only what changed. `names` are
-    of a device that recognises by itself.
+    of a device that recognizes by itself.
     """
 
     channels: tuple[str, ...]

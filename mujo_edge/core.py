@@ -77,7 +77,7 @@ class StreamInfo:
 
     `rate_hz` is nominal (None: unknown, measured while it runs). `placement` is a body site such as
     "wrist" or "pocket"; `labels` names the label set that a recording was annotated with, if any. `names` are
-    of a device that recognises by itself and gives its own predictions, `Chunk.predictions`.
+    of a device that recognizes by itself and gives its own predictions, `Chunk.predictions`.
     """
 
     name: str
@@ -176,11 +176,11 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One recognised window.
+    """One recognized window.
 
     `label` is the smoothed label shown to the user, `score` its probability; `raw_label` is that of
     the window alone. `scores` maps every label (and "unknown") to its smoothed probability;
-    `embedding` is (D,) L2-normalised. One that a device told (`by` "device") has the score of `label` alone, no
+    `embedding` is (D,) L2-normalized. One that a device told (`by` "device") has the score of `label` alone, no
     embedding, and the device's own time for its inference.
     """
 

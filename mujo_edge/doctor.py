@@ -35,7 +35,7 @@ SCAN_TIMEOUT_S = 5.0
 
 
 def examine(bundle: str | Path | None = None) -> dict[str, Any]:
-    """Everything, as `--json` writes it. `problems` are those without which nothing can be recognised."""
+    """Everything, as `--json` writes it. `problems` are those without which nothing can be recognized."""
     found: dict[str, Any] = {
         "schema_version": 1,
         "mujo_edge": __version__,

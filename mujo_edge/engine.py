@@ -1,4 +1,4 @@
-"""Runs streams: source -> bounded queue -> recogniser -> sinks, with the recogniser on a thread of its own.
+"""Runs streams: source -> bounded queue -> recognizer -> sinks, with the recognizer on a thread of its own.
 
 Several streams run at once and share that thread. The event loop only receives. When inference falls behind a live
 source, windows older than `STALE_S` are dropped and counted; a file that is played as fast as can be waits instead,
@@ -49,7 +49,7 @@ FILE_QUEUE = 8
 """Chunks that may wait when the source can: what is worth one batch."""
 
 ON_DEVICE = "on the device"
-"""Stands for the runtime where a device recognises by itself."""
+"""Stands for the runtime where a device recognizes by itself."""
 
 IDLE_S = 1.0
 """So often are the sinks told that nothing came."""
@@ -64,11 +64,11 @@ class Engine:
     Args:
         source: entered and left by `run`.
         sinks: started once the model is loaded, in order.
-        load: makes the recogniser from what the source says of itself, while the first samples already come in.
-            None: nothing is recognised; samples are counted and passed to the sinks.
+        load: makes the recognizer from what the source says of itself, while the first samples already come in.
+            None: nothing is recognized; samples are counted and passed to the sinks.
         live: False for a source that can wait.
         duration_s: end after so much device time.
-        insist: recognise here also what a device recognises by itself; else its own labels are passed to the sinks.
+        insist: recognize here also what a device recognizes by itself; else its own labels are passed to the sinks.
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class Engine:
 async def run_together(
     engines: Sequence[Engine], waiting: Callable[[Source], AbstractContextManager[object]] = nullcontext
 ) -> list[Summary]:
-    """Run several engines at once on one recogniser's thread -> their summaries, in order.
+    """Run several engines at once on one recognizer's thread -> their summaries, in order.
 
     Sources are entered one after the other, as an adapter connects to one device at a time, and each engine works from
     then on. They end together: on Ctrl-C or SIGTERM, when one has nobody left to write to, or when a source cannot be
@@ -188,7 +188,7 @@ async def run_together(
             stop()
         return result
 
-    with ThreadPoolExecutor(1, "recogniser") as worker:
+    with ThreadPoolExecutor(1, "recognizer") as worker:
         async with AsyncExitStack() as entered:
             working: list[asyncio.Task[tuple[Summary, MujoError | None]]] = []
             try:
@@ -268,7 +268,7 @@ def _on_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], object]) -> 
 
 
 class _Pipeline:
-    """What runs on the recogniser's thread: one call at a time, `start` first and `finish` last."""
+    """What runs on the recognizer's thread: one call at a time, `start` first and `finish` last."""
 
     def __init__(
         self,
@@ -285,7 +285,7 @@ class _Pipeline:
         if own:
             self._session = RunInfo(self._info, own.model, ON_DEVICE, own.label_set, own.labels, own.hop_s)
         self._recognizer: Recognizer | None = None
-        self._clock = GapDetector(self._info.channels, InputSpec().max_gap_s)  # where nothing is recognised
+        self._clock = GapDetector(self._info.channels, InputSpec().max_gap_s)  # where nothing is recognized
         self._began_s = monotonic()
         self._ms = np.empty((LATENCIES, len(STAGES)))
         self._latency: dict[str, Quantiles] | None = None
@@ -310,7 +310,7 @@ class _Pipeline:
         self._began_s = monotonic()
 
     def process(self, batch: Sequence[Chunk]) -> None:
-        """Recognise what a batch of chunks completes, and tell the sinks."""
+        """Recognize what a batch of chunks completes, and tell the sinks."""
         events: list[Prediction | Gap]
         if self._recognizer:
             pending = [event for chunk in batch for event in self._recognizer.cut(chunk)]
@@ -396,4 +396,4 @@ def _why_nothing(stats: StreamStats, spec: InputSpec) -> str:
     else:
         reason = f"it is {stats.signal_s:.2f} s long"
     window_s = spec.window / spec.rate_hz
-    return f"nothing could be recognised: {reason}. A window needs {window_s:g} s of moving signal without a gap"
+    return f"nothing could be recognized: {reason}. A window needs {window_s:g} s of moving signal without a gap"

@@ -26,7 +26,7 @@ class Smoother:
     """Smooths the class probabilities (K,) of consecutive windows.
 
     "hmm": forward filter; a class stays with probability `stay` and else moves to any other alike
-    (Rabiner 1989, eq. 20, normalised at every step). "majority": the share of the last `windows` windows in
+    (Rabiner 1989, eq. 20, normalized at every step). "majority": the share of the last `windows` windows in
     which a class was the likeliest; the newest counts half more, which breaks ties. "none": as they come.
     """
 
@@ -63,7 +63,7 @@ class Smoother:
 
 
 class Recognizer:
-    """Recognises one stream with one label set of a bundle.
+    """Recognizes one stream with one label set of a bundle.
 
     Args:
         bundle: the model.

@@ -72,7 +72,7 @@ def interpolate(at: F64, u: F64, x: F64) -> F64:
     """Linear interpolation of (n, C) samples at increasing `u` (n,) -> (m, C) at `at`, held at the ends.
 
     The formula of `numpy.interp`, and the sample's own bits where a point falls on one. A point depends
-    on its two neighbours alone, so that a stream that arrives in chunks gives the same bits as one array.
+    on its two neighbors alone, so that a stream that arrives in chunks gives the same bits as one array.
     """
     at = np.clip(at, u[0], u[-1])
     left = np.searchsorted(u, at, side="right") - 1
@@ -184,7 +184,7 @@ class _Polyline:
 def segment_windows(x: np.ndarray, window: int = 150, hop: int = 75, shortest: int = 25) -> np.ndarray:
     """(n, C) of ONE label -> (N, window, C).
 
-    A segment of at least `shortest` but less than `window` samples gives one window, centre-padded
+    A segment of at least `shortest` but less than `window` samples gives one window, center-padded
     with its edge values; a shorter one gives none (protocol v1).
     """
     n = len(x)

@@ -63,14 +63,14 @@ def checkpoint(request: pytest.FixtureRequest) -> Path:
     x, y = motion(300, seed=0)
     inputs, classes = torch.from_numpy(prepare(x, spec)), torch.from_numpy(y)
     head = torch.nn.Parameter(torch.randn(len(CLASSES), model.config.embedding))
-    optimiser = torch.optim.AdamW([*model.parameters(), head], 3e-3)
+    optimizer = torch.optim.AdamW([*model.parameters(), head], 3e-3)
     for _ in range(120):
         batch = torch.randint(0, len(y), (64,))
         cosine = torch.cosine_similarity(model(inputs[batch])[:, None], head[None], dim=2)
         loss = torch.nn.functional.cross_entropy(cosine / 0.1, classes[batch])
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     model.eval()
     embeddings = l2_normalize(float_embeddings(model, prepare(x, spec)))
     sets = []

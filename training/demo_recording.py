@@ -20,7 +20,7 @@ from training.corpora import registry
 from training.corpora.base import Recording
 
 SHIPPED = Path("mujo_edge/assets/recordings")
-LICENCE_FILE = "LICENSE-SPAR"
+LICENSE_FILE = "LICENSE-SPAR"
 
 
 def middle(recording: Recording, seconds: float) -> slice:
@@ -46,19 +46,19 @@ def build(subject: str, side: str, seconds: float) -> tuple[StreamInfo, Chunk, l
         f"own; the middle {seconds:g} s of each are joined here end to end on one 50 Hz clock.",
         "Units turned from g and rad/s into m/s2 (specific force: +9.81 m/s2 on the axis that points up) and rad/s.",
         corpus.citation,
-        f"Data: {corpus.home}, BSD-3-Clause, see {LICENCE_FILE} beside this folder.",
+        f"Data: {corpus.home}, BSD-3-Clause, see {LICENSE_FILE} beside this folder.",
     ]
     return info, Chunk(t_s, x, 0.0, 0, truth), notes
 
 
-def licence() -> str:
-    """The licence of the seglearn package, which carries the data, below what it covers here."""
+def license() -> str:
+    """The license of the seglearn package, which carries the data, below what it covers here."""
     found = [path for path in files("seglearn") or [] if path.name == "LICENSE"]
     if not found:
-        raise DataError("the licence of seglearn is not installed with it; install seglearn again with pip")
+        raise DataError("the license of seglearn is not installed with it; install seglearn again with pip")
     return (
         "The recordings named spar-* in this folder are taken from the SPAR watch data set in the Python package\n"
-        f"seglearn ({registry.get('spar').home}), under the licence below.\n\n"
+        f"seglearn ({registry.get('spar').home}), under the license below.\n\n"
         f"Please cite: {registry.get('spar').citation}\n\n{found[0].read_text()}"
     )
 
@@ -76,7 +76,7 @@ def main(
     out = out or SHIPPED / f"spar-{subject}"
     try:
         info, chunk, notes = build(subject, side, seconds)
-        text = licence()
+        text = license()
         if replace:
             for old in out.parent.glob("spar-*/session.json"):
                 shutil.rmtree(old.parent)
@@ -85,7 +85,7 @@ def main(
     except MujoError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(error.exit_code) from error
-    (out.parent / LICENCE_FILE).write_text(text)
+    (out.parent / LICENSE_FILE).write_text(text)
     typer.echo(f"{out}: {len(chunk.t_s)} samples, {len(chunk.t_s) / 50:.0f} s, {len(set(chunk.truth or ()))} exercises")
 
 

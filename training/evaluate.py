@@ -98,9 +98,9 @@ def main(
             for seed in range(1 if row == "forest" else seeds)
             if not semi or share != 1
         ]
-    learnt = chosen.allowed() if set(models) - {"random", "forest", "mujo"} else ()
+    learned = chosen.allowed() if set(models) - {"random", "forest", "mujo"} else ()
     sources = (cell.source for cell in cells if cell.source)
-    go_on(this, seeds, models, {*corpora, *learnt, *sources})
+    go_on(this, seeds, models, {*corpora, *learned, *sources})
     evaluate(cells, this, jobs)
     typer.echo(write_report(read_scores(this.cells), out))
 

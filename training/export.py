@@ -25,7 +25,7 @@ def main(
     ] = None,
     version: Annotated[str | None, typer.Option(help="Version of the bundle, by default the checkpoint's.")] = None,
 ) -> None:
-    """Quantise a trained student for every runtime, judge every file and write a bundle."""
+    """Quantize a trained student for every runtime, judge every file and write a bundle."""
     model, spec, calibration, gate, release = load_checkpoint(checkpoint)
     release = replace(release, version=version or release.version)
     if results:

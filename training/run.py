@@ -28,7 +28,7 @@ def main(
     shards: ShardsOption = None,
     bundle: Annotated[Path | None, typer.Option(help="where the bundle goes, OUT/mujo-student by default")] = None,
 ) -> None:
-    """Real recordings to a bundle: pretrain, distil, calibrate, quantise, export, judge."""
+    """Real recordings to a bundle: pretrain, distil, calibrate, quantize, export, judge."""
     this = Run(read_recipe(recipe), out, shards)
     teacher = this.teacher()
     student = this.student(teacher)

@@ -32,7 +32,7 @@ SILENCE = "0 skip 1000000"
 
 
 class Keeping(Recognizer):
-    """A recogniser that keeps the windows it cut, in order; `chunks` are those that came."""
+    """A recognizer that keeps the windows it cut, in order; `chunks` are those that came."""
 
     def __init__(self, bundle: ModelBundle, info: StreamInfo) -> None:
         super().__init__(bundle, info)

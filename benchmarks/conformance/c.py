@@ -37,8 +37,8 @@ def numbers(sources: Path) -> dict[str, float]:
     return {name: float(value) for name, value in found}
 
 
-def quantised(x: F32, sources: Path) -> student.Int8:
-    """(N, 6, 1, T) prepared windows -> (N, T, 6), as `mujo_edge.runtimes.tflite` quantises them."""
+def quantized(x: F32, sources: Path) -> student.Int8:
+    """(N, 6, 1, T) prepared windows -> (N, T, 6), as `mujo_edge.runtimes.tflite` quantizes them."""
     model = numbers(sources)
     q = np.rint(x[:, :, 0] * np.float32(1 / model["INPUT_SCALE"]) + np.float32(model["INPUT_ZERO"]))
     return np.ascontiguousarray(q.clip(-128, 127).astype(np.int8).transpose(0, 2, 1))
@@ -103,7 +103,7 @@ def on_board(sources: Path, x: F32) -> tuple[F32, Cost]:
     version = tools("arm-none-eabi-gcc", "qemu-system-arm")
     model = numbers(sources)
     try:
-        batch = student.cortex_m(sources, quantised(x, sources))
+        batch = student.cortex_m(sources, quantized(x, sources))
     except OSError as error:
         raise DataError(str(error)) from error
     found = (batch.embeddings.astype(np.float32) - np.float32(model["OUTPUT_ZERO"])) * np.float32(model["OUTPUT_SCALE"])

@@ -1,7 +1,7 @@
 /* The packet of mujo-edge's firmware in C99 (and C++11): no malloc, no libm, any byte order, 8 to 64 bits.
  *
  *   offset  0      head: version << 5 | gyroscope << 4 | samples - 1      1 to 16 samples; version 1, or 5 of a board
- *                  that recognises by itself and sends labels as well (at the end of this file)
+ *                  that recognizes by itself and sends labels as well (at the end of this file)
  *           1      u16 LE  number of the first sample, modulo 2**16
  *           3      u24 LE  clock at the last sample in 64 us, modulo 2**24
  *           6      int16 LE per sample: ax ay az [gx gy gz], acceleration in 1/200 m/s2, angular rate in 1/900 rad/s
@@ -228,7 +228,7 @@ MUJO_API uint8_t mujo_samples_per_notification(uint16_t mtu, uint8_t channels) {
     return (uint8_t)(samples > MUJO_MAX_SAMPLES ? MUJO_MAX_SAMPLES : samples);
 }
 
-/* ---- Labels of a board that recognises by itself; see firmware_bridge/protocol/predictions.py for the bytes ---- */
+/* ---- Labels of a board that recognizes by itself; see firmware_bridge/protocol/predictions.py for the bytes ---- */
 
 #define MUJO_LABEL_VERSION 6
 #define MUJO_NAMES_VERSION 7
@@ -343,7 +343,7 @@ MUJO_API size_t mujo_encode_gap(uint16_t check, uint16_t number, uint32_t tick, 
 }
 
 /* Samples that mujo_encode or mujo_batch_add made, as those of a board that sends labels as well. */
-MUJO_API void mujo_mark_labelled(uint8_t *packet, size_t size) {
+MUJO_API void mujo_mark_labeled(uint8_t *packet, size_t size) {
     packet[0] = (uint8_t)((packet[0] & 31) | MUJO_LABELLED << 5);
     mujo_closed(packet, size - 2);
 }

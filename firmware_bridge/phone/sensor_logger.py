@@ -12,7 +12,7 @@ The watch's `wrist motion` has acceleration, gravity and rotation rate in one re
 Units and sign. Android counts m/s2, +9.81 on the axis that points up. iOS and watchOS have Core Motion's sign, the
 opposite: uncalibrated and wrist readings in g, the others in m/s2, unless "Standardise Units & Frames" is on in the
 app, which makes all of it Android's. So what is in g is turned, as files of the app are, too; `accelerometer` and
-`gravity` of an iPhone are turned if nothing shows that they are standardised. The gyroscope is rad/s everywhere.
+`gravity` of an iPhone are turned if nothing shows that they are standardized. The gyroscope is rad/s everywhere.
 """
 
 from __future__ import annotations

@@ -23,6 +23,6 @@ PROFILES: dict[str, Profile] = {
 """By the name that `--profile` takes; the order is that in which an advertisement is tried."""
 
 
-def recognise(advert: Advert) -> Profile | None:
+def recognize(advert: Advert) -> Profile | None:
     """The profile of an advertising device, None for one that no profile knows."""
-    return next((profile for profile in PROFILES.values() if profile.recognise(advert)), None)
+    return next((profile for profile in PROFILES.values() if profile.recognize(advert)), None)

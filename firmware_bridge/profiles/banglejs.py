@@ -118,7 +118,7 @@ class ConsoleDecoder:
         return []
 
 
-def recognise(advert: Advert) -> bool:
+def recognize(advert: Advert) -> bool:
     """Its name, to which it adds the end of its address. Many others have the Nordic UART service too."""
     return advert.name.startswith("Bangle.js")
 
@@ -182,7 +182,7 @@ PROFILE = Profile(
     channels=ACC,
     rates_hz=tuple(RATES),
     clock="32-bit ms, and a 32-bit sample number",
-    recognise=recognise,
+    recognize=recognize,
     start=start,
     stop=(Write(RX, b"\x10mujo.stop()\n", response=False),),
 )

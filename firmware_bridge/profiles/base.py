@@ -100,7 +100,7 @@ class Profile:
         name: for `--profile`. title: for people. source: where the byte layout is published (URL).
         channels: the most it gives. rates_hz: what can be asked for; empty if it cannot be chosen.
         clock: what time its packets carry, for people ("none", "64-bit ns", ...).
-        recognise: whether an advertisement is of this family.
+        recognize: whether an advertisement is of this family.
         start: steps until it streams. stop: steps that end the stream, tried before an orderly disconnect.
     """
 
@@ -110,7 +110,7 @@ class Profile:
     channels: tuple[str, ...]
     rates_hz: tuple[float, ...]
     clock: str
-    recognise: Callable[[Advert], bool]
+    recognize: Callable[[Advert], bool]
     start: Callable[[Request], Script]
     stop: tuple[Write, ...] = ()
 

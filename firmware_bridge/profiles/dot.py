@@ -45,7 +45,7 @@ def decode(payload: bytes) -> list[Packet]:
     return [Packet(x[None], tick=int.from_bytes(payload[:4], "little"))]
 
 
-def recognise(advert: Advert) -> bool:
+def recognize(advert: Advert) -> bool:
     """The company and its old and new names; the owner may give another name."""
     return COMPANY in advert.manufacturer or advert.name.casefold() in ("movella dot", "xsens dot")
 
@@ -64,7 +64,7 @@ def start(request: Request) -> Script:
         yield Write(DEVICE, bytes([SET_RATE]) + device[1:RATE_AT] + rate + device[RATE_AT + 2 :])
         device = yield Read(DEVICE)
         if device[RATE_AT : RATE_AT + 2] != rate:
-            raise CodecError(f"the DOT does not take {rate_hz:g} Hz: is it recording or synchronised?")
+            raise CodecError(f"the DOT does not take {rate_hz:g} Hz: is it recording or synchronized?")
     yield Subscribe(MEDIUM)
     yield Write(CONTROL, START)
     state = yield Read(CONTROL)
@@ -81,7 +81,7 @@ PROFILE = Profile(
     channels=IMU,
     rates_hz=RATES,
     clock="32-bit us",
-    recognise=recognise,
+    recognize=recognize,
     start=start,
     stop=(Write(CONTROL, STOP),),
 )

@@ -29,7 +29,7 @@ def decode(payload: bytes) -> list[Packet]:
     return read_values(payload, 1024, AXES)
 
 
-def recognise(advert: Advert) -> bool:
+def recognize(advert: Advert) -> bool:
     """Its name; the motion service is not advertised."""
     return advert.name in ("InfiniTime", "Pinetime-JF") or SERVICE in advert.services
 
@@ -47,6 +47,6 @@ PROFILE = Profile(
     channels=ACC,
     rates_hz=(),
     clock="none",
-    recognise=recognise,
+    recognize=recognize,
     start=start,
 )

@@ -70,7 +70,7 @@ SILENCE = (
 """Stop both sensors and remove all processors; a board goes on for ever otherwise, and remembers them."""
 
 
-def recognise(advert: Advert) -> bool:
+def recognize(advert: Advert) -> bool:
     """Its service, or the names that it has had."""
     return SERVICE in advert.services or advert.name.startswith(("MetaWear", "MetaMotion"))
 
@@ -155,7 +155,7 @@ PROFILE = Profile(
     channels=IMU,
     rates_hz=tuple(RATES),
     clock="32-bit, 1.46 ms; none with old firmware",
-    recognise=recognise,
+    recognize=recognize,
     start=start,
     stop=tuple(_command(command) for command in SILENCE),
 )

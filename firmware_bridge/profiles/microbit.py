@@ -7,7 +7,7 @@ LSM303Accelerometer.cpp, CoordinateSystem.cpp.
     data    e95dca4b   notify: int16 LE x, y, z; 1024 = 1 g (called milli-g; the drivers scale +-2 g to +-2048)
     period  e95dfb24   u16 LE, ms; a period that the chip has not becomes the next longer one, and can be read back
 
-Axes of the board with the logo up and the LEDs towards the viewer: x reads +1 g with the right edge down, y with the
+Axes of the board with the logo up and the LEDs toward the viewer: x reads +1 g with the right edge down, y with the
 logo up, z with the LEDs down (MicroBitAccelerometer.cpp, instantaneousPosture: TILT_RIGHT, TILT_UP, FACE_DOWN), so
 specific force to the right, to the logo and out of the LEDs is -x, y, -z. There is no counter and no clock, and
 notifications come in bursts (microbit-dal#300, #355). A program that does not say "No pairing required" has the
@@ -53,7 +53,7 @@ def decode(payload: bytes) -> list[Packet]:
     return read_values(payload, 1024, AXES)
 
 
-def recognise(advert: Advert) -> bool:
+def recognize(advert: Advert) -> bool:
     """Its name, or the service for a program that advertises it."""
     return advert.name.startswith("BBC micro:bit") or SERVICE in advert.services
 
@@ -77,6 +77,6 @@ PROFILE = Profile(
     channels=ACC,
     rates_hz=RATES,
     clock="none",
-    recognise=recognise,
+    recognize=recognize,
     start=start,
 )

@@ -36,7 +36,7 @@ RATES = (13.0, 26.0, 52.0, 104.0)
 UNITS = {"m/s2": 1.0, "g": G, "mg": G / 1000}
 
 
-def recognise(advert: Advert) -> bool:
+def recognize(advert: Advert) -> bool:
     """The name that all of them have, or the service."""
     return SERVICE in advert.services or advert.name.startswith("Movesense ")
 
@@ -119,7 +119,7 @@ PROFILE = Profile(
     channels=IMU,
     rates_hz=RATES,
     clock="32-bit ms",
-    recognise=recognise,
+    recognize=recognize,
     start=start,
     stop=(Write(WRITE, bytes([UNSUBSCRIBE, REF])),),
 )

@@ -82,7 +82,7 @@ def encode_rate(rate_hz: float) -> bytes:
     return struct.pack("<H", round(rate_hz * 10))
 
 
-def recognise(advert: Advert) -> bool:
+def recognize(advert: Advert) -> bool:
     """Its service."""
     return SERVICE in advert.services
 
@@ -112,6 +112,6 @@ PROFILE = Profile(
     channels=IMU,
     rates_hz=(26.0, 52.0, 104.0),  # of our sketches; config says what the device at hand supports
     clock="24-bit, 64 us, and a 16-bit sample number",
-    recognise=recognise,
+    recognize=recognize,
     start=start,
 )

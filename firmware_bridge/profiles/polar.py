@@ -81,7 +81,7 @@ LONGEST = 512
 """Bytes of settings that are read at most."""
 
 
-def recognise(advert: Advert) -> bool:
+def recognize(advert: Advert) -> bool:
     """The names of the devices that have an accelerometer, or the service."""
     return SERVICE in advert.services or advert.name.startswith(("Polar H10", "Polar Sense", "Polar OH1"))
 
@@ -225,7 +225,7 @@ PROFILE = Profile(
     channels=IMU,
     rates_hz=(25.0, 26.0, 50.0, 52.0, 100.0, 104.0, 200.0, 208.0, 416.0),
     clock="64-bit ns",
-    recognise=recognise,
+    recognize=recognize,
     start=start,
     stop=(
         Write(CONTROL, bytes([STOP, ACC])),

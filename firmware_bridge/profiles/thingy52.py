@@ -41,7 +41,7 @@ def decode(payload: bytes) -> list[Packet]:
     return [Packet((x @ AXES.T).reshape(1, 6))]
 
 
-def recognise(advert: Advert) -> bool:
+def recognize(advert: Advert) -> bool:
     """Its configuration service, which it advertises."""
     return ADVERTISED in advert.services or advert.name == "Thingy"
 
@@ -71,6 +71,6 @@ PROFILE = Profile(
     channels=IMU,
     rates_hz=RATES,
     clock="none",
-    recognise=recognise,
+    recognize=recognize,
     start=start,
 )

@@ -55,7 +55,7 @@ def decode(payload: bytes) -> list[Packet]:
     return [Packet((np.stack(rows) * UNIT).astype(np.float32))] if rows else []
 
 
-def recognise(advert: Advert) -> bool:
+def recognize(advert: Advert) -> bool:
     """Its service, or one of the names that it has had."""
     if advert.name.startswith("WTVB"):
         return False
@@ -79,6 +79,6 @@ PROFILE = Profile(
     channels=IMU,
     rates_hz=tuple(RATES),
     clock="none",
-    recognise=recognise,
+    recognize=recognize,
     start=start,
 )

@@ -1,7 +1,7 @@
 """The packet of mujo-edge's own firmware, over serial and Bluetooth. `firmware/mujo_packet.h` is its C twin.
 
     offset  0      head: version << 5 | gyroscope << 4 | samples - 1      1 to 16 samples; version 1, or 5 of a board
-                   that recognises by itself, and so sends the packets of `firmware_bridge.protocol.predictions` as well
+                   that recognizes by itself, and so sends the packets of `firmware_bridge.protocol.predictions` as well
             1      u16 LE  number of the first sample, modulo 2**16
             3      u24 LE  clock at the last sample in 64 us, modulo 2**24 (micros() >> 6; wraps every 17.9 min)
             6      int16 LE per sample: ax ay az [gx gy gz], acceleration in 1/200 m/s2, angular rate in 1/900 rad/s

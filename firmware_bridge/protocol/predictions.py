@@ -1,4 +1,4 @@
-"""What a board that recognises by itself sends besides samples, or instead of them: labels, and what they are called.
+"""What a board that recognizes by itself sends besides samples, or instead of them: labels, and what they are called.
 
 Two more packets of `firmware_bridge.protocol.packet`; all numbers are little endian. A label, or a gap:
 

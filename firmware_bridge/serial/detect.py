@@ -25,7 +25,7 @@ class DetectedFormat:
 
     `gyroscope` tells whether the latter two have one; of "csv", `width` is the number of values in a line and `header`
     the line of as many words before the first, "" if there was none. `names` are of a board that sends "packet" and
-    recognises by itself: it is not found before they are complete.
+    recognizes by itself: it is not found before they are complete.
     """
 
     protocol: str

@@ -13,7 +13,7 @@ from firmware_bridge.stream import CodecError, DeviceModelInfo, Format, Packet
 class PacketDecoder:
     """A `Decoder` of packets with six channels, or of those with three. A first frame may be the end of one.
 
-    With the `names` of a board that recognises by itself also of its labels.
+    With the `names` of a board that recognizes by itself also of its labels.
     """
 
     def __init__(self, gyroscope: bool, rate_hz: float | None = None, names: DeviceModelInfo | None = None) -> None:

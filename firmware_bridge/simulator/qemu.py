@@ -4,7 +4,7 @@
 
 It runs `firmware/qemu`, which streams: the first minute of the motion is compiled in, and played in a circle. With
 `--student DIR/mcu`, a folder that `mujo-edge export --target mcu` wrote, it runs `firmware/student/qemu`, which
-recognises: this process is its sensor, and sends it samples at a second port of the board.
+recognizes: this process is its sensor, and sends it samples at a second port of the board.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def build(motion: Motion, folder: Path, student: Path | None = None, forward: bo
     """The board's program in `folder`. Raises `FileNotFoundError` if a tool is missing, `OSError` if it fails.
 
     Args:
-        student: an exported folder, for a board that recognises. forward: whether it sends the samples as well.
+        student: an exported folder, for a board that recognizes. forward: whether it sends the samples as well.
     """
     if packages := missing():
         raise FileNotFoundError(
@@ -158,11 +158,11 @@ def command(
     motion: Annotated[str, typer.Option(help="rest, sine, or a session folder that is played in a circle.")] = "sine",
     tcp: Annotated[bool, typer.Option("--tcp", help="Serve a socket:// port instead of a pty.")] = False,
     student: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Recognise: what mujo-edge export --target mcu wrote.")
+        Path | None, typer.Option(metavar="DIR", help="Recognize: what mujo-edge export --target mcu wrote.")
     ] = None,
     labels_only: Annotated[bool, typer.Option("--labels-only", help="Send no samples with the labels.")] = False,
 ) -> None:
-    """A Cortex-M4 board in QEMU; its C firmware streams over a serial port, or recognises, until Ctrl-C."""
+    """A Cortex-M4 board in QEMU; its C firmware streams over a serial port, or recognizes, until Ctrl-C."""
     with board(named(motion), tcp, student, not labels_only) as port:
         typer.echo(f"The board is at {port}. In another terminal: mujo-edge stream --serial {port}")
         # Blocked only now: QEMU would inherit it and could not be ended.

@@ -124,7 +124,7 @@ def _arrive(receiver: Controller, source: hci.Address, data: bytes) -> None:
 
 
 class VirtualController(Controller):  # type: ignore[misc]
-    """bumble's controller without what hosts trip over, and with scan responses and cancelled connects."""
+    """bumble's controller without what hosts trip over, and with scan responses and canceled connects."""
 
     pending_le_connection: Any = None
 

@@ -73,7 +73,7 @@ def host(sources: Path, windows: Int8, cc: str = "gcc", flags: Sequence[str] = (
 
     Raises:
         FileNotFoundError: `cc` is not installed.
-        OSError: it does not compile, or ends with an error, which a sanitiser makes of what it finds.
+        OSError: it does not compile, or ends with an error, which a sanitizer makes of what it finds.
     """
     dim = number(sources, "MUJO_EMBEDDING")
     with tempfile.TemporaryDirectory(prefix="mujo-edge-") as folder:

@@ -225,7 +225,7 @@ class Collector:
 
 
 def measure_path(manifest: Manifest) -> PathCost:
-    """Play the shipped recording through source, queue, recogniser and sink: once at full speed, once at `PACE`."""
+    """Play the shipped recording through source, queue, recognizer and sink: once at full speed, once at `PACE`."""
     from mujo_edge.bundle import ModelBundle
     from mujo_edge.engine import Engine
     from mujo_edge.recognizer import Recognizer

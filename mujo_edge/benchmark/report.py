@@ -143,10 +143,10 @@ def name(cost: ModelCost) -> str:
 def draw_latency(report: Report, axes: Any) -> None:
     """A line from p50 to p99 with a dot at p50, for each model."""
     for row, cost in enumerate(reversed(report.models)):
-        colour = "#2a7f62" if cost.precision == "int8" else "#8a94a0"
+        color = "#2a7f62" if cost.precision == "int8" else "#8a94a0"
         p50, p99 = cost.latency.p50_us, cost.latency.p99_us
-        axes.plot([p50, p99], [row, row], color=colour, linewidth=2)
-        axes.plot(p50, row, "o", color=colour)
+        axes.plot([p50, p99], [row, row], color=color, linewidth=2)
+        axes.plot(p50, row, "o", color=color)
         axes.annotate(
             f"{p50:.0f}", (p50, row), (-8, 0), textcoords="offset points", ha="right", va="center", fontsize=8
         )

@@ -89,18 +89,18 @@ class ModelBundle:
 
     @property
     def prototypes(self) -> F32:
-        """(L, D) prototypes of the default label set, L2-normalised."""
+        """(L, D) prototypes of the default label set, L2-normalized."""
         return self.manifest.label_set().prototypes
 
     def embed(self, x: npt.ArrayLike) -> F32:
-        """(N, 3 or 6, T) m/s2 and rad/s -> (N, D) float32, L2-normalised. Raises `DataError` for other shapes."""
+        """(N, 3 or 6, T) m/s2 and rad/s -> (N, D) float32, L2-normalized. Raises `DataError` for other shapes."""
         return l2_normalize(self.runtime.run(prepare(np.asarray(x), self.manifest.input)))
 
     def classify(self, x: npt.ArrayLike, labels: str | None = None) -> list[tuple[str, float]]:
         """(N, 3 or 6, T) -> the label and its probability of every window, "unknown" included.
 
         `labels` names a label set, or activities ("squat, push-up, plank"); None takes the bundle's default. Windows
-        are taken one by one: the recogniser of a stream smooths over time besides.
+        are taken one by one: the recognizer of a stream smooths over time besides.
         """
         chosen = self.manifest.labels(labels)
         probabilities = chosen.probabilities(self.embed(x))
@@ -118,9 +118,9 @@ def l2_normalize(embeddings: F32) -> F32:
 
 
 def fit_prototypes(embeddings: F32, y: npt.NDArray[np.int64], classes: int) -> F32:
-    """Prototypes of one's own classes from labelled windows: their mean directions.
+    """Prototypes of one's own classes from labeled windows: their mean directions.
 
-    (N, D) L2-normalised embeddings with class numbers `y` (N,) -> (L, D) float32, L2-normalised. A class without
+    (N, D) L2-normalized embeddings with class numbers `y` (N,) -> (L, D) float32, L2-normalized. A class without
     windows takes the mean of all, which is near to nothing in particular.
     """
     means = [embeddings[y == c].mean(0) if (y == c).any() else embeddings.mean(0) for c in range(classes)]
@@ -137,7 +137,7 @@ def open_checked(manifest: Manifest, model: ModelFile, runtime: str, threads: in
 
 
 def compare(y: F32, found: F32, label_sets: Mapping[str, LabelSet], member: npt.NDArray[np.str_]) -> Parity:
-    """How (N, D) normalised embeddings compare with the fp32 network's `y`; `member` (N,) its label set's name."""
+    """How (N, D) normalized embeddings compare with the fp32 network's `y`; `member` (N,) its label set's name."""
     same = np.zeros(len(y), bool)
     for name, labels in label_sets.items():
         own = member == name

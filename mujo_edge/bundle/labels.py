@@ -14,7 +14,7 @@ from mujo_edge.core import F32, UNKNOWN
 
 @dataclass(frozen=True, slots=True)
 class Smoothing:
-    """How the recogniser steadies labels over time.
+    """How the recognizer steadies labels over time.
 
     "hmm": forward filter over labels and unknown that keeps a label with probability `stay` from one
     window to the next; "majority": vote over the last `windows` windows; "none".
@@ -35,7 +35,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class LabelSet:
-    """Classes for one placement. `prototypes` (L, D) float32, L2-normalised, in the order of `labels`.
+    """Classes for one placement. `prototypes` (L, D) float32, L2-normalized, in the order of `labels`.
 
     `placement` is "" for a set made of names, see `Manifest.labels`, and `note` what its user should know then.
     """
@@ -56,7 +56,7 @@ class LabelSet:
         return (*(label.name for label in self.labels), UNKNOWN)
 
     def probabilities(self, embeddings: F32) -> F32:
-        """(N, D) L2-normalised -> (N, L + 1): one probability a label, the last one that of "unknown".
+        """(N, D) L2-normalized -> (N, L + 1): one probability a label, the last one that of "unknown".
 
         softmax(cosine / temperature), with unknown as one more class whose cosine is always
         `unknown_threshold`; so unknown is the largest exactly when no prototype reaches the threshold.

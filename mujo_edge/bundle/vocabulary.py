@@ -53,7 +53,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`prototypes` (V, D) float32, L2-normalised, of `names`; `weight` (D, 384) and `bias` (D,) project a sentence
+    """`prototypes` (V, D) float32, L2-normalized, of `names`; `weight` (D, 384) and `bias` (D,) project a sentence
     embedding into the same space. A label set that is made of names has this `temperature` and, if all of them were
     trained, this `unknown_threshold`.
 
@@ -119,7 +119,7 @@ class Vocabulary:
         return [self.names[row] for row in list(rows)[:most]]
 
     def project(self, sentences: F32) -> F32:
-        """(N, 384) sentence embeddings -> (N, D), L2-normalised."""
+        """(N, 384) sentence embeddings -> (N, D), L2-normalized."""
         y = sentences @ self.weight.T + self.bias
         result: F32 = (y / np.linalg.norm(y, axis=1, keepdims=True)).astype(np.float32)
         return result

@@ -34,7 +34,7 @@ def _version(asked: bool) -> None:
 def options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
-    """Recognise activities from a live IMU stream, on this machine (MuJo, not MuJoCo).
+    """Recognize activities from a live IMU stream, on this machine (MuJo, not MuJoCo).
 
     Exit codes: 0 done, 2 wrong call, 3 device missing or gone, 4 data not as it should be, 5 package missing.
     """

@@ -10,7 +10,7 @@ import typer
 
 
 def serve(
-    web: Annotated[bool, typer.Option("--web", help="The web app, which recognises on the phone itself.")] = False,
+    web: Annotated[bool, typer.Option("--web", help="The web app, which recognizes on the phone itself.")] = False,
     folder: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="What `export --target web` wrote; if left out, a new one.")
     ] = None,

@@ -32,7 +32,7 @@ Device = Annotated[
     _option("--device", metavar="NAME|ADDRESS", help="Which wearable; again for several at once. Implies --ble."),
 ]
 Profile = Annotated[
-    str | None, _option(metavar="NAME", help="Protocol of the wearable, if it is not recognised. Implies --ble.")
+    str | None, _option(metavar="NAME", help="Protocol of the wearable, if it is not recognized. Implies --ble.")
 ]
 Serial = Annotated[
     str | None, _option("--serial", metavar="PORT|auto", help="A board at a serial port or pyserial URL.")

@@ -55,7 +55,7 @@ def stream(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Recognise what a stream shows, live.
+    """Recognize what a stream shows, live.
 
     Without a source it plays the real recording that comes with mujo-edge, in real time.
     """
@@ -94,7 +94,7 @@ def record(
     duration: Duration = None,
     json: Json = False,
 ) -> None:
-    """Keep what a source sends in a session folder, without recognising anything.
+    """Keep what a source sends in a session folder, without recognizing anything.
 
     What was received is on disk at once: a crash or kill loses at most the last second.
     """

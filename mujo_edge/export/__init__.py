@@ -3,7 +3,7 @@
 Every one of them holds
 
     mujo.json       what to feed the model and what to make of its output, see `contract`
-    golden/         streams with what the Python recogniser makes of them, see `mujo_edge.export.golden`
+    golden/         streams with what the Python recognizer makes of them, see `mujo_edge.export.golden`
     README.md       how to build it in, and how to run its self-test
     LICENSES.md     what may be done with the code, the weights and the golden streams; LICENSE is the code's
     MODEL_CARD.md   the bundle's
@@ -130,8 +130,8 @@ def write(target: str, job: Job) -> None:
     (job.folder / CONTRACT).write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", "utf-8")
     golden.write(job.folder / "golden", job.cases)
     (job.folder / "MODEL_CARD.md").write_bytes((job.manifest.folder / job.manifest.card).read_bytes())
-    (job.folder / "LICENSES.md").write_text(licences(job.manifest), "utf-8")
-    (job.folder / "LICENSE").write_text(own_licence(), "utf-8")
+    (job.folder / "LICENSES.md").write_text(licenses(job.manifest), "utf-8")
+    (job.folder / "LICENSE").write_text(own_license(), "utf-8")
     (job.folder / "README.md").write_text(
         Template((home / "README.md").read_text("utf-8")).substitute(common(job) | dict(written.readme)), "utf-8"
     )
@@ -141,7 +141,7 @@ def write(target: str, job: Job) -> None:
 
 
 def contract(job: Job) -> dict[str, Any]:
-    """mujo.json: what a program must know to use the model; every number is that of the Python recogniser."""
+    """mujo.json: what a program must know to use the model; every number is that of the Python recognizer."""
     return {
         "schema_version": CONTRACT_SCHEMA,
         "bundle": job.manifest.name,
@@ -196,27 +196,27 @@ def common(job: Job) -> dict[str, str]:
     }
 
 
-def own_licence() -> str:
-    """The text of our licence, as the installation holds it. Raises `DataError`."""
+def own_license() -> str:
+    """The text of our license, as the installation holds it. Raises `DataError`."""
     text = distribution("mujo-edge").read_text("licenses/LICENSE")
     if text is None:
         raise DataError("the installation lacks its LICENSE. Install mujo-edge again")
     return text
 
 
-def licences(manifest: Manifest) -> str:
+def licenses(manifest: Manifest) -> str:
     """LICENSES.md."""
     data: Iterable[Mapping[str, Any]] = [*manifest.training["corpora"], *manifest.training.get("clips", [])]
     lines = [
-        f"# Licences of {manifest.name} {manifest.version}",
+        f"# Licenses of {manifest.name} {manifest.version}",
         "",
         "- Code in this folder: Apache-2.0, the mujo-edge authors; the text is in `LICENSE`. Where there is a",
-        "  `THIRD_PARTY.md`, it names what is not ours, and under which licence.",
+        "  `THIRD_PARTY.md`, it names what is not ours, and under which license.",
         "- Weights and prototypes: Apache-2.0 as far as they are ours. They were trained on the data below; where its",
-        "  licence restricts use, ask a lawyer whether that reaches the weights.",
+        "  license restricts use, ask a lawyer whether that reaches the weights.",
         "- `golden/`: made from SPAR (D. M. Burns et al.), BSD-3-Clause; its text is below.",
         "",
-        "| training data | licence | source |",
+        "| training data | license | source |",
         "|---|---|---|",
         *(f"| {each['title']} | {each['licence']} | {each['home']} |" for each in data),
         "",

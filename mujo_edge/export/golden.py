@@ -1,4 +1,4 @@
-"""Golden streams: what goes in, and what the Python recogniser makes of it, for the other languages to equal.
+"""Golden streams: what goes in, and what the Python recognizer makes of it, for the other languages to equal.
 
 golden/ holds, for every case of cases.csv:
 
@@ -70,7 +70,7 @@ def cases(bundle: ModelBundle, labels: LabelSet) -> tuple[Case, ...]:
 
     def case(name: str, t_s: F64, x: F32, rate_hz: float | None, smoothing: Smoothing = labels.smoothing) -> Case:
         info = StreamInfo(name, CHANNELS[: x.shape[1]], rate_hz)
-        return recognised(bundle, info, replace(labels, smoothing=smoothing), t_s, x)
+        return recognized(bundle, info, replace(labels, smoothing=smoothing), t_s, x)
 
     def sampled(start_s: float, length_s: float, hz: float, channels: int = 6) -> tuple[F64, F32]:
         at = np.arange(round(length_s * hz)) / hz
@@ -110,8 +110,8 @@ def _broken(t_s: F64, x: F32) -> tuple[F64, F32]:
     return t_s[order[~gone]], x[order[~gone]]
 
 
-def recognised(bundle: ModelBundle, info: StreamInfo, labels: LabelSet, t_s: F64, x: F32) -> Case:
-    """What the recogniser makes of (n, C) samples, as a case called `info.name`."""
+def recognized(bundle: ModelBundle, info: StreamInfo, labels: LabelSet, t_s: F64, x: F32) -> Case:
+    """What the recognizer makes of (n, C) samples, as a case called `info.name`."""
     own = replace(bundle, manifest=replace(bundle.manifest, label_sets={labels.name: labels}))
     recognizer = Recognizer(own, info, labels.name)
     cut = recognizer.cut(Chunk(t_s, x, 0.0))

@@ -54,14 +54,14 @@ def _model(job: Job) -> tuple[Any, ...]:
         for name in manifest.label_sets
     ]
     clip = np.full(1, spec.clip, np.float32)
-    normalisation = (np.zeros(len(spec.channels), np.float32), np.array(spec.scale, np.float32))
+    normalization = (np.zeros(len(spec.channels), np.float32), np.array(spec.scale, np.float32))
     given = (
         "imu",
         f"{spec.window} samples at {spec.rate_hz:g} Hz of {' '.join(spec.channels)}: m/s2 with gravity, rad/s, 0 where "
         f"there is no gyroscope; each divided by its scale, then clipped to +-{spec.clip:g}",
         ["batch", "channel", "row", "time"],
         _CONTENT,
-        [(NORMALIZATION_OPTIONS, normalisation)],
+        [(NORMALIZATION_OPTIONS, normalization)],
         (clip, -clip),
     )
     taken = (
@@ -75,9 +75,9 @@ def _model(job: Job) -> tuple[Any, ...]:
         f"Human activity from a window of {spec.window / spec.rate_hz:g} s of a wearable's IMU. The metadata buffer "
         "mujo.json has rate, units, axes, scale, label sets with prototypes and thresholds, and smoothing."
     )
-    licence = "Apache-2.0; for the data it was trained on see LICENSES.md and MODEL_CARD.md, which come with it"
+    license = "Apache-2.0; for the data it was trained on see LICENSES.md and MODEL_CARD.md, which come with it"
     author = "The mujo-edge authors"
-    return (manifest.name, description, manifest.version, [graph], author, licence, labels, "1.0.0")
+    return (manifest.name, description, manifest.version, [graph], author, license, labels, "1.0.0")
 
 
 _CONTENT = (FEATURE_PROPERTIES, ())

@@ -14,7 +14,7 @@ from mujo_edge.runtimes.quiet import without_lines
 class TFLiteModel:
     """A .tflite file with one input and one output, both float32 or both int8.
 
-    int8 values are quantised and dequantised here with the file's own scale and zero point:
+    int8 values are quantized and dequantized here with the file's own scale and zero point:
     real = scale * (q - zero_point).
     """
 
@@ -41,7 +41,7 @@ class TFLiteModel:
 
     def run(self, x: F32) -> F32:
         """(N, C, 1, T) float32, prepared -> (N, D) float32; one invocation a window."""
-        values: Any = self._quantised(x) if self._int8 else x
+        values: Any = self._quantized(x) if self._int8 else x
         out = np.empty((len(x), self.output_shape[-1]), values.dtype)
         interpreter = self._interpreter
         for n in range(len(x)):
@@ -51,7 +51,7 @@ class TFLiteModel:
         # A table of all 256 values is the quickest way back to float.
         return self._real.take(out.view(np.uint8)) if self._int8 else out
 
-    def _quantised(self, x: F32) -> npt.NDArray[np.int8]:
+    def _quantized(self, x: F32) -> npt.NDArray[np.int8]:
         q = x * self._per_scale
         q += self._zero
         int8: npt.NDArray[np.int8] = np.rint(q, out=q).clip(-128, 127).astype(np.int8)

@@ -1,6 +1,6 @@
 """Where results go. A sink is started once, written to after every batch of chunks, and finished with the summary.
 
-All three run on the recogniser's thread, never on the one that receives bytes, so a sink may block.
+All three run on the recognizer's thread, never on the one that receives bytes, so a sink may block.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a session went. `notes` are the source's and the recogniser's; `error` the message if it ended with one."""
+    """How a session went. `notes` are the source's and the recognizer's; `error` the message if it ended with one."""
 
     session: RunInfo
     tally: Tally

@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 
-from mujo_edge.sinks.screen import WIDEST, Part, Screen, colour_of, condition, track
+from mujo_edge.sinks.screen import WIDEST, Part, Screen, color_of, condition, track
 
 NAME = 20
 LABEL = 26
@@ -57,11 +57,11 @@ def _what(screen: Screen, width: int) -> list[Part]:
     if not screen.session.labels:
         return [(name, "bold")]
     title, state = condition(screen)
-    colour = colour_of(title, screen.session.labels) if state is None else "color(240)"
+    color = color_of(title, screen.session.labels) if state is None else "color(240)"
     share = f" {screen.prediction.score:>4.0%} " if screen.prediction and state is None else " " * 6
     return [
         (name, "bold"),
-        (title.upper()[: LABEL - 2].center(LABEL), f"bold #101010 on {colour}"),
+        (title.upper()[: LABEL - 2].center(LABEL), f"bold #101010 on {color}"),
         (share, "bold"),
         *track(screen, max(0, width - len(name) - LABEL - len(share) - 1)),
     ]
@@ -72,7 +72,7 @@ def _how(screen: Screen) -> str:
     fields = ["-" if stats.rate_hz is None else f"{stats.rate_hz:.2f} Hz", f"{stats.samples:,} samples"]
     counts = {"lost": stats.lost, "corrupt": stats.corrupt, "gaps": stats.gaps, "dropped": stats.dropped_windows}
     fields += [f"{name} {count}" for name, count in counts.items() if count]
-    fields += ["recognised on the device"] if screen.session.info.names else []
+    fields += ["recognized on the device"] if screen.session.info.names else []
     fields += [f"p99 {latency['total'].p99:.1f} ms"] if latency else []
     _, state = condition(screen)
     if state and (screen.session.labels or screen.idle_s >= 2):

@@ -20,7 +20,7 @@ SPAN_S = 30.0
 """Signal that the timeline shows."""
 
 PALETTE = (39, 208, 41, 199, 226, 105, 203, 87, 154, 177, 215, 30)
-"""xterm-256 colours of the labels in the order of the label set; further rounds use further `SHADES`."""
+"""xterm-256 colors of the labels in the order of the label set; further rounds use further `SHADES`."""
 
 SHADES = "█▓▒"
 WIDEST = 120
@@ -40,7 +40,7 @@ Part = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One recognised window on the timeline."""
+    """One recognized window on the timeline."""
 
     end_s: float
     label: str
@@ -135,24 +135,24 @@ def _now(screen: Screen, width: int) -> Iterator[list[Part]]:
     prediction, labels = screen.prediction, screen.session.labels
     title, state = condition(screen)
     box = max(34, width // 2 - 6)
-    colour = colour_of(title, labels) if state is None else "color(240)"
+    color = color_of(title, labels) if state is None else "color(240)"
     large = " ".join(title.upper())
     large = large if len(large) <= box - 4 else title.upper()[: box - 4]
     side: list[list[Part]] = [[], [], []]
     if state:
         side[1] = [(state[: width - box - 4], "yellow")]
     elif prediction:
-        side[0] = [(f"{prediction.score:.0%}".ljust(5), "bold"), *_bar(prediction.score, width - box - 9, colour)]
+        side[0] = [(f"{prediction.score:.0%}".ljust(5), "bold"), *_bar(prediction.score, width - box - 9, color)]
         side[1] = _verdict(prediction, labels)
         side[2] = _accuracy(screen.tally)
     for text, parts in zip(("", large, ""), side, strict=True):
-        yield [(" ", ""), (text.center(box), f"bold #101010 on {colour}"), ("  ", ""), *parts]
+        yield [(" ", ""), (text.center(box), f"bold #101010 on {color}"), ("  ", ""), *parts]
     yield []
     scores = prediction.scores if prediction and not state else {}
     others = sorted((label for label in scores if label != title), key=lambda label: -scores[label])[:3]
     for label in others:
         name, score = label[: box - 1].rjust(box), f"{scores[label]:.0%}".ljust(5)
-        yield [(f" {name}  {score}", ""), *_bar(scores[label], width - box - 9, colour_of(label, labels))]
+        yield [(f" {name}  {score}", ""), *_bar(scores[label], width - box - 9, color_of(label, labels))]
     yield from [[]] * (3 - len(others))
 
 
@@ -184,7 +184,7 @@ def _timeline(screen: Screen, width: int) -> Iterator[list[Part]]:
     marks, labels = screen.marks, screen.session.labels
     cells = width - MARGIN - 2
     shown = _spread(screen, cells)
-    yield [(" recognised  ", "dim"), *_merged(_cell(mark.label if mark else None, labels) for mark in shown)]
+    yield [(" recognized  ", "dim"), *_merged(_cell(mark.label if mark else None, labels) for mark in shown)]
     if any(mark.truth for mark in marks):
         yield [(" true label  ", "dim"), *_merged(_cell(mark.truth if mark else None, labels) for mark in shown)]
     else:
@@ -262,13 +262,13 @@ def _latency(screen: Screen) -> Iterator[list[Part]]:
         yield [(f" {name:<12}", "dim"), ("".join(values), "")]
 
 
-def _bar(share: float, width: int, colour: str) -> list[Part]:
+def _bar(share: float, width: int, color: str) -> list[Part]:
     filled = round(share * width)
-    return [("━" * filled, colour), ("─" * (width - filled), "color(240)")]
+    return [("━" * filled, color), ("─" * (width - filled), "color(240)")]
 
 
-def colour_of(label: str, labels: tuple[str, ...]) -> str:
-    """The colour of a label of a set; grey for unknown."""
+def color_of(label: str, labels: tuple[str, ...]) -> str:
+    """The color of a label of a set; grey for unknown."""
     if label == UNKNOWN or label not in labels:
         return "color(245)"
     return f"color({PALETTE[labels.index(label) % len(PALETTE)]})"
@@ -281,11 +281,11 @@ def _cell(label: str | None, labels: tuple[str, ...]) -> Part:
     if label == UNKNOWN or label not in labels:
         return "░", "color(245)"
     shade = SHADES[labels.index(label) // len(PALETTE) % len(SHADES)]
-    return shade, colour_of(label, labels)
+    return shade, color_of(label, labels)
 
 
 def _merged(parts: Iterable[Part]) -> Iterator[Part]:
-    """Neighbours of one style as one part."""
+    """Neighbors of one style as one part."""
     for style, run in groupby(parts, key=itemgetter(1)):
         yield "".join(text for text, _ in run), style
 

@@ -78,7 +78,7 @@ class TerminalSink(_Watcher):
 class TerminalBoard:
     """Shows several streams on one live screen, and their summaries when the last one is over.
 
-    All rows belong to the recogniser's thread.
+    All rows belong to the recognizer's thread.
     """
 
     def __init__(self, console: Console, recording: str | None = None) -> None:

@@ -112,7 +112,7 @@ class Assembler:
         return _joined(chunks)
 
     def _predictions(self, packet: Packet, received_s: float) -> tuple[Prediction | Gap, ...]:
-        """What the device recognised, with its time on the scale of the samples; nothing before the first of them."""
+        """What the device recognized, with its time on the scale of the samples; nothing before the first of them."""
         prediction, names, tick = packet.prediction, self._decoder.format.names, packet.tick
         assert prediction
         assert names
@@ -146,7 +146,7 @@ class Assembler:
 
 
 def _joined(chunks: list[Chunk]) -> list[Chunk]:
-    """Neighbours without a loss between them as one chunk, which arrived when its last sample did."""
+    """Neighbors without a loss between them as one chunk, which arrived when its last sample did."""
     groups: list[list[Chunk]] = []
     for chunk in chunks:
         if groups and not chunk.lost:

@@ -1,4 +1,4 @@
-"""The peers are the networks of their papers: sizes as published, normalisation as torch has it."""
+"""The peers are the networks of their papers: sizes as published, normalization as torch has it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_size_and_shape(name: str, parameters: int) -> None:
     assert model(torch.randn(2, AXES, 1, WINDOW)).shape == (2, CLASSES)
 
 
-def test_normalisation_is_torchs() -> None:
+def test_normalization_is_torchs() -> None:
     x = torch.randn(2, 20, 9, 3)
     torch.testing.assert_close(CrossMapNorm()(x), nn.LocalResponseNorm(5, 1e-4, 0.75, 1.0)(x))
 

@@ -187,7 +187,7 @@ def _create(hub: Hub) -> Handler:
 
 
 async def _validate(request: web.Request) -> web.Response:
-    """Front matter as the Hub wants it: YAML, with a licence."""
+    """Front matter as the Hub wants it: YAML, with a license."""
     content = (await request.json())["content"]
     parts = content.split("---\n", 2)
     try:

@@ -245,7 +245,7 @@ def still(t_s: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (still, "its accelerometer repeats one value"),
     ],
 )
-async def test_a_source_in_which_nothing_can_be_recognised_is_an_error(
+async def test_a_source_in_which_nothing_can_be_recognized_is_an_error(
     spoil: Callable[..., tuple[np.ndarray, np.ndarray]], reason: str
 ) -> None:
     t_s, x, _ = motion([0], 6.0)

@@ -1,4 +1,4 @@
-"""The recogniser on a model whose answers are known: labels, unknown, smoothing, gaps, bad samples."""
+"""The recognizer on a model whose answers are known: labels, unknown, smoothing, gaps, bad samples."""
 
 from __future__ import annotations
 

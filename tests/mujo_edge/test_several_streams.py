@@ -1,4 +1,4 @@
-"""Several streams at once: one recogniser's thread, an end for each, one end for all."""
+"""Several streams at once: one recognizer's thread, an end for each, one end for all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def load(info: StreamInfo) -> Recognizer:
     return Recognizer(BUNDLE, info)
 
 
-async def test_each_stream_is_recognised_for_itself() -> None:
+async def test_each_stream_is_recognized_for_itself() -> None:
     sinks = [ListSink() for _ in range(3)]
     sources = [ListSource(chunked(*motion([axis], 6.0)), replace(INFO, name=f"watch {axis}")) for axis in range(3)]
     pairs = zip(sources, sinks, strict=True)

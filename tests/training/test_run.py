@@ -86,7 +86,7 @@ def test_the_int8_student_is_compared_with_its_teacher(tiny: Path):
     assert 0.8 < beside["mean"] < 1.25
 
 
-def test_the_bundle_recognises_people_whom_it_never_saw(tiny: Path):
+def test_the_bundle_recognizes_people_whom_it_never_saw(tiny: Path):
     bundle = ModelBundle.load(tiny / "mujo-student")
     assert all(check.passed for check in bundle.verify())
     data = load_windows("spar")
@@ -335,7 +335,7 @@ def test_a_recording_without_labels_cannot_judge(tiny: Path, tmp_path: Path):
     (tmp_path / "still.csv").write_text(
         "t,ax,ay,az\n" + "".join(f"{i / 50},{0.01 * (i % 7)},0.2,9.8\n" for i in range(600))
     )
-    with pytest.raises(DataError, match="has no labelled windows"):
+    with pytest.raises(DataError, match="has no labeled windows"):
         recording_accuracy(tiny / "mujo-student", tmp_path / "still.csv")
 
 

@@ -31,16 +31,16 @@ Root = Annotated[Path | None, typer.Option("--data", help="Folder of the data se
 
 @app.command("list")
 def list_(data: Root = None) -> None:
-    """List the data sets: what was found, people, classes, hours, rate and licence."""
+    """List the data sets: what was found, people, classes, hours, rate and license."""
     root = data or registry.data_root()
-    table = Table(*(Column(name, no_wrap=True) for name in ("name", *COLUMNS, "licence")), box=SIMPLE_HEAD, padding=0)
+    table = Table(*(Column(name, no_wrap=True) for name in ("name", *COLUMNS, "license")), box=SIMPLE_HEAD, padding=0)
     paths, damaged = registry.present(root)
     for name, corpus in registry.CORPORA.items():
         cells = ["not here", "", str(len(corpus.classes)), "", ""]
         if path := paths.get(name):
             with console.status(f"Reading {name}"):
                 cells = numbers(inspect(corpus, path))
-        table.add_row(name, *cells, escape(corpus.licence))
+        table.add_row(name, *cells, escape(corpus.license))
     console.print(f"Data sets in {escape(str(root))}:")
     console.print(table)
     for message in damaged:
@@ -141,10 +141,10 @@ def show_windows(corpus: Corpus, counts: np.ndarray) -> None:
 
 @app.command()
 def download(name: Annotated[str, typer.Argument(help="A data set.")], data: Root = None) -> None:
-    """Fetch a data set from its publisher; prints its licence and citation first."""
+    """Fetch a data set from its publisher; prints its license and citation first."""
     corpus = registry.get(name)
     print(
-        f"{corpus.title}\nLicence:  {corpus.licence}\nCite:     {corpus.citation}\nPage:     {corpus.home}", flush=True
+        f"{corpus.title}\nLicense:  {corpus.license}\nCite:     {corpus.citation}\nPage:     {corpus.home}", flush=True
     )
     path = fetch(corpus, (data or registry.data_root()) / corpus.name)
     print(f"Saved {path}\nLook at it with: python -m training.corpora check {path}")

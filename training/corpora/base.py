@@ -55,7 +55,7 @@ class Recording:
         return len(self.channels) == len(CHANNELS)
 
     def segments(self) -> Iterator[tuple[str, int, int]]:
-        """(label, start, stop) of every run of one label, unlabelled runs included."""
+        """(label, start, stop) of every run of one label, unlabeled runs included."""
         return runs(self.labels)
 
     def digest(self) -> bytes:
@@ -176,15 +176,15 @@ class Corpus:
 
     `marker` matches the files that `read` turns into recordings in SI units, at any depth of a zip or folder;
     files whose `unit` group is equal are read together, others one by one. `files` is how many the publisher has.
-    `open_licence` is whether the publisher states an open licence (`licences = "permissive"` keeps those).
+    `open_license` is whether the publisher states an open license (`licenses = "permissive"` keeps those).
     `subjects` is False where the copy names nobody. `locate` finds a copy outside the data folder.
     """
 
     name: str
     title: str
     classes: tuple[str, ...]
-    licence: str
-    open_licence: bool
+    license: str
+    open_license: bool
     citation: str
     home: str
     marker: str
@@ -198,7 +198,7 @@ class Corpus:
         """The archive or folder of this data set under `root`: see `files.locate`."""
         return locate(root, self.marker)
 
-    def recognises(self, path: Path) -> bool:
+    def recognizes(self, path: Path) -> bool:
         """Whether `path` holds files of this data set, by name alone."""
         return holds(path, self.marker)
 
@@ -222,7 +222,7 @@ class Corpus:
 
 @dataclass(frozen=True, slots=True)
 class WindowSet:
-    """Labelled windows of one data set.
+    """Labeled windows of one data set.
 
     `x` (N, 6, 150) float32 in m/s2 and rad/s, gyroscope zero where `has_gyro` (N,) is False; `y` (N,) int64
     into `classes`; `subject` and `placement` (N,) str; `recording` (N,) int64, the recording's number.

@@ -41,10 +41,10 @@ def fetch(corpus: Corpus, folder: Path) -> Path:
         ) from None
     path = Path(saved)
     try:
-        recognised = corpus.recognises(path)
+        recognized = corpus.recognizes(path)
     except DataError:
-        recognised = False
-    if not recognised:
+        recognized = False
+    if not recognized:
         path.unlink()
         raise DataError(f"{source.url} is cut off or no longer {corpus.title}. Try again, or get it from {corpus.home}")
     return path

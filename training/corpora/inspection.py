@@ -108,7 +108,7 @@ def plot(recording: Recording, path: Path) -> None:
 
 
 def shade(panel: Any, recording: Recording) -> None:
-    """Bands for the labelled runs, with their names where there is room."""
+    """Bands for the labeled runs, with their names where there is room."""
     names: Sequence[str] = sorted({label for label, *_ in recording.segments()} - {""})
     for label, start, stop in recording.segments():
         if label:

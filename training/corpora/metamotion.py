@@ -81,8 +81,8 @@ CORPUS = Corpus(
     name="metamotion",
     title="MetaMotion barbell exercises",
     classes=tuple(LIFTS.values()),
-    licence="none stated",
-    open_licence=False,
+    license="none stated",
+    open_license=False,
     citation="D. Ebbelaar. Exploring the Possibilities of Context-Aware Applications for Strength Training. "
     "Vrije Universiteit Amsterdam, 2019.",
     home="https://github.com/daveebbelaar/tracking-barbell-exercises",

@@ -64,8 +64,8 @@ CORPUS = Corpus(
     name="mhealth",
     title="MHEALTH",
     classes=ACTIVITIES,
-    licence="CC BY 4.0",
-    open_licence=True,
+    license="CC BY 4.0",
+    open_license=True,
     citation="O. Banos et al. mHealthDroid: A Novel Framework for Agile Development of Mobile Health Applications. "
     "IWAAL 2014.",
     home="https://archive.ics.uci.edu/dataset/319/mhealth+dataset",

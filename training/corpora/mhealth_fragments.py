@@ -1,7 +1,7 @@
 """Windows of 4 s cut from MHEALTH by others: accelerometers of right wrist, left ankle and chest, 50 Hz.
 
 Layout: `mhealth_fragments_acc.npz` with X (N, 200, 9) m/s2, y, unique (bool, False for repeats), channels, classes. It
-names no subjects, and neighbouring windows come from one person: never report it as MHEALTH.
+names no subjects, and neighboring windows come from one person: never report it as MHEALTH.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ CORPUS = Corpus(
     name="mhealth_fragments",
     title="MHEALTH fragments (4-s windows, accelerometers)",
     classes=ACTIVITIES,
-    licence="CC BY 4.0",
-    open_licence=True,
+    license="CC BY 4.0",
+    open_license=True,
     citation="O. Banos et al. mHealthDroid: A Novel Framework for Agile Development of Mobile Health Applications. "
     "IWAAL 2014.",
     home="https://archive.ics.uci.edu/dataset/319/mhealth+dataset",

@@ -111,8 +111,8 @@ CORPUS = Corpus(
     name="mm_fit",
     title="MM-Fit",
     classes=EXERCISES,
-    licence="none stated",
-    open_licence=False,
+    license="none stated",
+    open_license=False,
     citation="D. Stromback, S. Huang, V. Radu. MM-Fit: Multimodal Deep Learning for Automatic Exercise Logging across "
     "Sensing Devices. Proc. ACM IMWUT 4(4), 2020.",
     home="https://mmfit.github.io",

@@ -82,8 +82,8 @@ CORPUS = Corpus(
     name="myogym",
     title="MyoGym",
     classes=EXERCISES,
-    licence="none stated",
-    open_licence=False,
+    license="none stated",
+    open_license=False,
     citation="H. Koskimaki, P. Siirtola, J. Roning. MyoGym: Introducing an Open Gym Data Set for Activity Recognition "
     "Collected Using Myo Armband. UbiComp/ISWC Adjunct 2017.",
     home="https://doi.org/10.1145/3123024.3124400",

@@ -60,8 +60,8 @@ def corpus(device: str, name: str, title: str) -> Corpus:
         name=name,
         title=title,
         classes=tuple(ACTIVITIES.values()),
-        licence="CC BY 4.0",
-        open_licence=True,
+        license="CC BY 4.0",
+        open_license=True,
         citation="M. Matey-Sanz, S. Casteleyn, C. Granell. Dataset of inertial measurements of smartphones and "
         "smartwatches for human activity recognition. Data in Brief 51, 2023.",
         home="https://doi.org/10.5281/zenodo.8398688",

@@ -69,8 +69,8 @@ CORPUS = Corpus(
     name="spar",
     title="SPAR (Smart Physiotherapy Activity Recognition)",
     classes=EXERCISES,
-    licence="BSD-3-Clause",
-    open_licence=True,
+    license="BSD-3-Clause",
+    open_license=True,
     citation="D. M. Burns, N. Leung, M. Hardisty, C. M. Whyne, P. Henry, S. McLachlin. Shoulder physiotherapy exercise "
     "recognition: machine learning the inertial signals from a smartwatch. Physiological Measurement 39(7), 2018.",
     home="https://github.com/dmbee/seglearn",

@@ -74,8 +74,8 @@ CORPUS = Corpus(
     name="utd_mhad",
     title="UTD-MHAD (inertial)",
     classes=ACTIONS,
-    licence="research only",
-    open_licence=False,
+    license="research only",
+    open_license=False,
     citation="C. Chen, R. Jafari, N. Kehtarnavaz. UTD-MHAD: A Multimodal Dataset for Human Action Recognition "
     "Utilizing a Depth Camera and a Wearable Inertial Sensor. ICIP 2015.",
     home="https://personal.utdallas.edu/~kehtar/UTD-MHAD.html",

@@ -14,10 +14,10 @@ def hand_features(x: F32) -> F32:
     """(N, C, T) -> (N, F): per axis mean, sd, extremes, quartiles, mean absolute difference and the amplitudes of
     the 15 lowest frequencies (up to 5 Hz for 3 s); correlations of the axes."""
     amplitudes = np.abs(np.fft.rfft(x - x.mean(2, keepdims=True), axis=2))[:, :, 1:16] / x.shape[2]
-    centred = x - x.mean(2, keepdims=True)
-    sd = centred.std(2)
+    centered = x - x.mean(2, keepdims=True)
+    sd = centered.std(2)
     pairs = np.triu_indices(x.shape[1], 1)
-    covariance = np.einsum("nct,ndt->ncd", centred, centred) / x.shape[2]
+    covariance = np.einsum("nct,ndt->ncd", centered, centered) / x.shape[2]
     correlation = covariance / np.maximum(sd[:, :, None] * sd[:, None], 1e-6)
     parts = [
         x.mean(2),

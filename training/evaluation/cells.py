@@ -31,8 +31,8 @@ class Cell:
     """One training and test. `corpus` is tested, on the people of `fold`; `channels` is 3 or 6.
 
     `without` names the modality or data set that an ablation left out of pretraining. `source` is the data set whose
-    labels were learnt where that is another one (transfer). `semi`: the train people's windows without labels are
-    learnt from, too.
+    labels were learned where that is another one (transfer). `semi`: the train people's windows without labels are
+    learned from, too.
     """
 
     row: Row
@@ -52,7 +52,7 @@ class Cell:
 
     @property
     def variants(self) -> set[str]:
-        """What a finished cell has scores of: int8 is measured where labels of the same people were learnt."""
+        """What a finished cell has scores of: int8 is measured where labels of the same people were learned."""
         if self.row == "forest":
             return {"forest"}
         few = self.fraction == 0 or self.without or self.source
@@ -97,7 +97,7 @@ def prepared(corpus: str, channels: int) -> tuple[WindowSet, F32]:
 
 
 def split(data: WindowSet, cell: Cell) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Indices of the labelled train windows, of the other train windows and of the test windows of a cell. Raises
+    """Indices of the labeled train windows, of the other train windows and of the test windows of a cell. Raises
     `DataError` as `labels_of_one`."""
     train, test = list(folds(data.y, data.subject))[cell.fold]
     if cell.fraction == "one":

@@ -206,7 +206,7 @@ def settings_of(row: Row, recipe: Recipe) -> dict[str, Any]:
     if row in PRETRAINED:
         parts["pretrain"] = asdict(config_of(row, recipe))
     if row in ("mujo", "mujo_plus"):
-        parts |= {"clips": recipe.clips, "licences": recipe.licences}
+        parts |= {"clips": recipe.clips, "licenses": recipe.licenses}
     if row in ("mujo_plus", "student", "prompts"):
-        parts |= {"corpora": recipe.corpora, "licences": recipe.licences}
+        parts |= {"corpora": recipe.corpora, "licenses": recipe.licenses}
     return parts

@@ -82,11 +82,11 @@ def plot_ablation(table: Ablations, path: Path) -> None:
     found = {key: own["mean"] for key, own in table.items() if "mean" in own}
     keys = sorted(found, key=lambda key: (key[:2], str(key[2]), found[key].mean))
     figure, axis = plt.subplots(figsize=(7, 1.2 + 0.3 * len(keys)))
-    colours = {group: f"C{i}" for i, group in enumerate(dict.fromkeys(key[:3] for key in keys))}
+    colors = {group: f"C{i}" for i, group in enumerate(dict.fromkeys(key[:3] for key in keys))}
     for i, key in enumerate(keys):
         low, high = found[key].interval
-        axis.plot([low, high], [i, i], colours[key[:3]], linewidth=1)
-        axis.plot(found[key].mean, i, f"{colours[key[:3]]}o", markersize=4)
+        axis.plot([low, high], [i, i], colors[key[:3]], linewidth=1)
+        axis.plot(found[key].mean, i, f"{colors[key[:3]]}o", markersize=4)
     axis.axvline(0, color="k", linewidth=0.8)
     names = [f"{without} ({row}, {share_name(share)}, {channels} ch)" for row, channels, share, without in keys]
     axis.set_yticks(range(len(names)), names, fontsize=7)

@@ -54,9 +54,9 @@ def write_report(scores: Sequence[Score], out: Path) -> str:
         texts.append("\n".join(part for part in parts if part))
         (out / "table.md").write_text(texts[0])
         pictures.plot_efficiency(table, out / "efficiency.png")
-        learnt = [s for s in scores if not s.cell.source and not s.cell.without and s.cell.fraction != 0]
-        for corpus in {score.cell.corpus for score in learnt}:
-            own = [s for s in learnt if s.cell.corpus == corpus]
+        learned = [s for s in scores if not s.cell.source and not s.cell.without and s.cell.fraction != 0]
+        for corpus in {score.cell.corpus for score in learned}:
+            own = [s for s in learned if s.cell.corpus == corpus]
             pictures.plot_confusion(own, corpus, out / f"confusion-{corpus}.png")
     for name, by_row, about in (
         ("zero-shot", zero_shot_table(scores), ZERO_SHOT),

@@ -81,7 +81,7 @@ def embed(model: JointModel, clips: ClipPool, modalities: Sequence[Modality]) ->
     """Modality -> the clips that have it (n,), and unit embeddings (n, D) of their middle three seconds."""
     found: dict[str, tuple[list[Tensor], list[Tensor]]] = {m: ([], []) for m in modalities}
     for rows in torch.arange(len(clips)).split(256):
-        middle = clips.centre(rows)
+        middle = clips.center(rows)
         for m, (which, vectors) in found.items():
             if len(middle.inputs[m]):
                 which.append(rows[middle.present[m]])

@@ -1,4 +1,4 @@
-"""A cell of the label-efficiency table: fine-tune on labelled windows, test on people who were not seen."""
+"""A cell of the label-efficiency table: fine-tune on labeled windows, test on people who were not seen."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ CALIBRATION_WINDOWS = 256
 
 
 def fit(
-    cell: Cell, run: Evaluation, x: F32, y: np.ndarray, classes: int, chiral: bool, unlabelled: F32 | None = None
+    cell: Cell, run: Evaluation, x: F32, y: np.ndarray, classes: int, chiral: bool, unlabeled: F32 | None = None
 ) -> PrototypeClassifier:
-    """Fine-tune the encoder of a cell on prepared windows `x` (N, 6, 1, T) with labels `y` (N,), and `unlabelled` ones
+    """Fine-tune the encoder of a cell on prepared windows `x` (N, 6, 1, T) with labels `y` (N,), and `unlabeled` ones
     (M, 6, 1, T)."""
     encoder, _ = load_encoder(cell, run)
     config = run.recipe.finetune_of(cell.row in PRETRAINED)
-    return finetune(encoder, x, y, classes, config.for_windows(len(y), cell.seed, chiral), unlabelled=unlabelled)
+    return finetune(encoder, x, y, classes, config.for_windows(len(y), cell.seed, chiral), unlabeled=unlabeled)
 
 
 def run_cell(cell: Cell, run: Evaluation) -> list[Score]:
-    """Train on the cell's labelled windows and test on its held-out people."""
+    """Train on the cell's labeled windows and test on its held-out people."""
     torch.set_num_threads(1)
     data, x = prepared(cell.corpus, cell.channels)
     rows, others, test = split(data, cell)
@@ -40,8 +40,8 @@ def run_cell(cell: Cell, run: Evaluation) -> list[Score]:
     if cell.row == "forest":
         raw = data.x[:, : cell.channels]
         return [score("forest", forest_predictions(raw[rows], data.y[rows], raw[test], cell.seed))]
-    chiral, unlabelled = cell.corpus in read_vocabulary().chiral, x[others] if cell.semi else None
-    model = fit(cell, run, x[rows], data.y[rows], classes, chiral, unlabelled)
+    chiral, unlabeled = cell.corpus in read_vocabulary().chiral, x[others] if cell.semi else None
+    model = fit(cell, run, x[rows], data.y[rows], classes, chiral, unlabeled)
     scores = [score("fp32", nearest(float_embeddings(model.encoder, x[test]), model))]
     if "int8" in cell.variants:
         some = np.random.default_rng(cell.seed).permutation(rows)[:CALIBRATION_WINDOWS]

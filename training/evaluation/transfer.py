@@ -70,7 +70,7 @@ def examples(corpus: str, channels: int, wanted: Movements) -> tuple[F32, F32, n
 
 
 def transfer(cells: Sequence[Cell], run: Evaluation) -> list[Score]:
-    """Scores of cells that differ in their fold alone: learnt from all people of the source, tested on those of the
+    """Scores of cells that differ in their fold alone: learned from all people of the source, tested on those of the
     fold. An encoder has seen nothing of the tested set."""
     torch.set_num_threads(1)
     cell = cells[0]

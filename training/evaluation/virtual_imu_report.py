@@ -198,9 +198,9 @@ def plot_spectra(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Path
     figure, axes = plt.subplots(2, len(curves), figsize=(5 * len(curves), 6), squeeze=False, sharex=True)
     for column, (placement, curve) in enumerate(curves.items()):
         for row, (kind, unit) in enumerate((("force", "(m/s²)²/Hz"), ("rate", "(rad/s)²/Hz"))):
-            for name, colour in (("real", "0.3"), ("virtual", "C1")):
+            for name, color in (("real", "0.3"), ("virtual", "C1")):
                 axes[row, column].semilogy(
-                    curve["frequency_hz"][1:], curve[f"{kind}_{name}"][1:], color=colour, label=name
+                    curve["frequency_hz"][1:], curve[f"{kind}_{name}"][1:], color=color, label=name
                 )
             axes[row, column].set_title(f"{placement}, {kind}, {unit}", fontsize=9)
             axes[row, column].grid(alpha=0.3)

@@ -74,13 +74,13 @@ def count(source: Source, path: Path) -> str:
 def list_sources(data: Data = None, manifest: Manifests = None) -> None:
     """Say which sources are here, what is missing in them, and who may use them."""
     root, every = data or data_root(), sources(manifests=manifest or ())
-    table = Table("source", "clips from", "tasks", "licence", "where", box=SIMPLE_HEAD)
+    table = Table("source", "clips from", "tasks", "license", "where", box=SIMPLE_HEAD)
     told = []
     for name, path in located(every, root).items():
         source = every[name]
         tasks = "" if path is None else count(source, path)
         where = "not here" if path is None else str(path)
-        table.add_row(name, *(escape(cell) for cell in (source.title, tasks, source.licence, where)))
+        table.add_row(name, *(escape(cell) for cell in (source.title, tasks, source.license, where)))
         told += notes(source, path) if path else []
     Console().print(table)
     for note in told:
@@ -114,7 +114,7 @@ def build(
         for note in notes(found, path):
             console.print(escape(note), highlight=False)
     settings = {"tower": tower, "weights": weights and str(weights), "pose": pose, "jobs": jobs, "engine": where}
-    given = {s.name: {"path": str(path), "licence": s.licence, "citation": s.citation} for s, path in chosen}
+    given = {s.name: {"path": str(path), "license": s.license, "citation": s.citation} for s, path in chosen}
     builder.write_whole(
         builder.made(out) / "build.json", as_json(describe({"settings": settings, "sources": given}, {}))
     )

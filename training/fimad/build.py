@@ -99,7 +99,7 @@ def do_tasks(
             progress.clips += about["clips"]
             progress.failures += [(where, what) for where, what in about["failures"]]
     report(progress)
-    for task, result in engine(partial(read_task, licence=source.licence), waiting, jobs):
+    for task, result in engine(partial(read_task, license=source.license), waiting, jobs):
         part: Part = result or convert.pack(task.id, [], [], [(task.id, DIED)], 0.0)
         write_whole(places[task.id], part.rows)
         for old in set(folder.glob(f"{digest(task.id)}-*")) - {places[task.id]}:
@@ -205,6 +205,6 @@ def stats(folder: Path) -> dict[str, dict[str, Any]]:
             "titles": len({row["title"] for row in mine}),
             "hours": round(sum(row["duration_s"] for row in mine) / 3600, 4),
             **{modality: sum(modality in row["modalities"] for row in mine) for modality in MODALITIES},
-            "licence": mine[0]["licence"],
+            "license": mine[0]["license"],
         }
     return found

@@ -81,7 +81,7 @@ POSE_RATE_HZ, IMU_RATE_HZ, VIDEO_RATE_HZ = 25.0, 50.0, 4.0
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """A person's joints over time. `x` (n, 20, 3) float32, metres, world frame: right-handed, z up (gravity along -z).
+    """A person's joints over time. `x` (n, 20, 3) float32, meters, world frame: right-handed, z up (gravity along -z).
 
     NaN where a joint is not known; `flat` says that only x and z were seen (2-D joints: x to the right, z up,
     y is NaN, length unit is the person's height = 1.7 m).
@@ -96,7 +96,7 @@ class Motion:
 class Clip:
     """One clip of one activity by one person; every modality may be absent (None, or no texts).
 
-    `id` is unique ("hdm05/HDM_bd_kickRFront1Reps_001"); `title` the normalised name of the activity: clips of one
+    `id` is unique ("hdm05/HDM_bd_kickRFront1Reps_001"); `title` the normalized name of the activity: clips of one
     title are not each other's negatives. `subject` is who moves, or the video's id: never split between train and
     val. `texts` are sentences that say what is done, the first one the title. `pose` (n, 20, 3) float32 at
     POSE_RATE_HZ as `Motion.x`, `flat` as there; `imu` placement -> (m, 6) float32 at IMU_RATE_HZ, m/s2 with gravity
@@ -117,7 +117,7 @@ class Clip:
     real_imu: Mapping[str, F32] = field(default_factory=dict)
     video: F32 | None = None
     tower: str = ""
-    licence: str = ""
+    license: str = ""
 
     def __post_init__(self) -> None:
         """Raises `DataError` for an array of a wrong shape, or with values that are not finite where they must be."""
@@ -188,15 +188,15 @@ class Task:
 class Source:
     """A collection of clips. `find(root)` says where it lies under the data folder, or None; `tasks(path)` its parts.
 
-    `open_licence` is whether the publisher states an open licence (`licences = "permissive"` keeps those).
+    `open_license` is whether the publisher states an open license (`licenses = "permissive"` keeps those).
     `shares_people_with` names evaluation corpora whose data it holds: it is left out of pretraining for their scores.
     `notes(path)` are lines for the user: what the publisher names and is not there, or cannot be used.
     """
 
     name: str
     title: str
-    licence: str
-    open_licence: bool
+    license: str
+    open_license: bool
     citation: str
     home: str
     find: Callable[[Path], Path | None]

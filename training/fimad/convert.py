@@ -29,7 +29,7 @@ class Part:
     seconds: float
 
 
-def read_task(task: Task, licence: str = "") -> Part:
+def read_task(task: Task, license: str = "") -> Part:
     """Read, convert and pack everything in `task`; what cannot be used is said in `failures`.
 
     Raises `MujoError` for what would befall every other task too, such as a package that is not installed.
@@ -41,7 +41,7 @@ def read_task(task: Task, licence: str = "") -> Part:
     try:
         for take in task.read(*task.arguments):
             try:
-                clips.append(to_clip(take, licence))
+                clips.append(to_clip(take, license))
                 splits.append(take.split)
             except Exception as error:
                 failures.append((take.id, reason(error)))
@@ -74,7 +74,7 @@ def reason(error: Exception) -> str:
     return told if isinstance(error, DataError) else f"unexpected {type(error).__name__}: {told}"
 
 
-def to_clip(take: Take, licence: str = "") -> Clip:
+def to_clip(take: Take, license: str = "") -> Clip:
     """A take with its texts, its motion at `POSE_RATE_HZ` and the virtual IMU at every placement that it shows.
 
     `split` is "train" where the publisher gives none, until all people of the source are known. Raises `DataError`
@@ -91,7 +91,7 @@ def to_clip(take: Take, licence: str = "") -> Clip:
         real_imu=take.real_imu,
         video=take.video,
         tower=take.tower,
-        licence=licence,
+        license=license,
     )
     if take.motion is None:
         return clip

@@ -22,7 +22,7 @@ def fingerprint(task: Task, source: Source, seen: dict[Path, str]) -> str:
     files = [seen[path] for path in paths(task.arguments)]
     reader = getattr(task.read, "func", task.read).__module__
     code = [content(path) for path in sorted(code_of(reader) | code_of("training.fimad.convert"))]
-    return digest(source.name, source.licence, repr(task.arguments), files, code)
+    return digest(source.name, source.license, repr(task.arguments), files, code)
 
 
 def digest(*values: object) -> str:

@@ -103,7 +103,7 @@ def draw(clip: Clip, seen: Sequence[tuple[str, np.ndarray]], path: Path) -> None
 
 def draw_words(part: SubFigure, clip: Clip) -> None:
     """Title, whose clip it is, and its texts."""
-    about = f"{clip.id}: {clip.split}, subject {clip.subject}, {clip.duration_s:.1f} s, {clip.licence}"
+    about = f"{clip.id}: {clip.split}, subject {clip.subject}, {clip.duration_s:.1f} s, {clip.license}"
     said = "\n".join(fill(text, 200, max_lines=1) for text in clip.texts[:TEXTS])
     more = f"\n... and {len(clip.texts) - TEXTS} more texts" if len(clip.texts) > TEXTS else ""
     part.text(0.01, 0.95, clip.title, weight="bold", size=13, va="top", parse_math=False)
@@ -135,14 +135,14 @@ def draw_features(part: SubFigure, video: F32, tower: str) -> None:
 def draw_poses(part: SubFigure, pose: F32, flat: bool) -> None:
     """The skeleton at some moments, all to one scale; the left side blue, the right one red."""
     seen = project(pose, flat)
-    centre = np.nanmean(seen.reshape(-1, 2), 0)
-    reach = max(np.nanmax(np.abs(seen - centre)), 0.1) * 1.05
+    center = np.nanmean(seen.reshape(-1, 2), 0)
+    reach = max(np.nanmax(np.abs(seen - center)), 0.1) * 1.05
     panels = part.subplots(1, MOMENTS, sharex=True, sharey=True)
     for axes, frame in zip(panels, moments(len(pose)), strict=True):
         draw_skeleton(axes, seen[frame])
         axes.set_title(f"{frame / POSE_RATE_HZ:.1f} s", size=8)
         axes.set(
-            xlim=(centre[0] - reach, centre[0] + reach), ylim=(centre[1] - reach, centre[1] + reach), aspect="equal"
+            xlim=(center[0] - reach, center[0] + reach), ylim=(center[1] - reach, center[1] + reach), aspect="equal"
         )
         axes.tick_params(labelsize=6)
     part.suptitle(f"pose (m{', seen flat' if flat else ''}): left blue, right red", size=8)
@@ -167,8 +167,8 @@ def project(pose: F32, flat: bool) -> np.ndarray:
 def draw_skeleton(axes: Axes, joints: np.ndarray) -> None:
     """(20, 2): every bone whose ends are known."""
     for start, end in BONES:
-        colour = next((c for side, c in SIDE_COLOURS.items() if end.startswith(side)), "black")
-        axes.plot(*joints[[JOINTS.index(start), JOINTS.index(end)]].T, color=colour, linewidth=1.5)
+        color = next((c for side, c in SIDE_COLOURS.items() if end.startswith(side)), "black")
+        axes.plot(*joints[[JOINTS.index(start), JOINTS.index(end)]].T, color=color, linewidth=1.5)
 
 
 def draw_imu(part: SubFigure, imu: dict[str, F32]) -> None:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from mujo_edge.core import F32, DataError, UsageError
 from training.fimad.clip import IMU_RATE_HZ, JOINTS, MODALITIES, POSE_RATE_HZ, VIDEO_RATE_HZ, Clip, Modality
 
-VERSION = 1
+VERSION = 2
 """Rises when a reader of the older schema would misread the newer one."""
 
 SHARD_BYTES, GROUP_BYTES = 64 * 2**20, 4 * 2**20
@@ -45,7 +45,7 @@ LIGHT = pa.schema(
         ("title", pa.string()),
         ("subject", pa.string()),
         ("split", pa.string()),
-        ("licence", pa.string()),
+        ("license", pa.string()),
         ("task", pa.string()),
         ("modalities", pa.list_(pa.string())),
         ("duration_s", pa.float64()),
@@ -61,7 +61,7 @@ HEAVY: Mapping[Modality, pa.Schema] = {
 """Columns of each modality."""
 SCHEMA = pa.schema([*LIGHT, *(field for part in HEAVY.values() for field in part)])
 
-NAMES = ("id", "corpus", "title", "subject", "split", "licence")
+NAMES = ("id", "corpus", "title", "subject", "split", "license")
 """Columns that are fields of a `Clip` as they stand."""
 PLACED_SAMPLES = "{}.key_value.value.list.element"
 FLOATS = ("pose.list.element", "video.list.element", *map(PLACED_SAMPLES.format, ("imu", "real_imu")))

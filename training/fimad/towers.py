@@ -22,7 +22,7 @@ KNOWN = f"Choose {DEFAULT}, timm/NAME or clip/NAME"
 
 @dataclass(frozen=True, slots=True)
 class Tower:
-    """An image network without its head: `net` (N, 3, size, size), normalised by `mean` and `std`, -> (N, F)."""
+    """An image network without its head: `net` (N, 3, size, size), normalized by `mean` and `std`, -> (N, F)."""
 
     size: int
     mean: tuple[float, float, float]
@@ -36,9 +36,9 @@ class Tower:
         return self.net(batch).float().numpy()
 
     def prepare(self, image: np.ndarray) -> Tensor:
-        """(h, w, 3) uint8 -> (3, size, size): the whole image between bars, normalised (bars are 0).
+        """(h, w, 3) uint8 -> (3, size, size): the whole image between bars, normalized (bars are 0).
 
-        Not the field's centre crop: who lies across a wide frame would lose the hands and feet.
+        Not the field's center crop: who lies across a wide frame would lose the hands and feet.
         """
         x = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
         scale = self.size / max(x.shape[2:])
@@ -86,7 +86,7 @@ def efficientnet_lite0() -> Tower:
 
 
 def timm_tower(model: str, weights: Path | None) -> Tower:
-    """A timm model without its classifier; size and normalisation as its configuration says."""
+    """A timm model without its classifier; size and normalization as its configuration says."""
     try:
         import timm
     except (ImportError, RuntimeError) as error:  # torchvision raises RuntimeError beside a torch of another build
@@ -109,7 +109,7 @@ def timm_tower(model: str, weights: Path | None) -> Tower:
 
 
 def clip_tower(model: str, weights: Path | None) -> Tower:
-    """CLIP's image tower with its projection, normalised as OpenAI's."""
+    """CLIP's image tower with its projection, normalized as OpenAI's."""
     from transformers import CLIPVisionModelWithProjection
     from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 

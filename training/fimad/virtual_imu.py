@@ -90,7 +90,7 @@ def smooth_joint(x: F64, rate_hz: float, cutoff_hz: float) -> F64:
 
 
 def choose_cutoff(x: F64, rate_hz: float) -> float:
-    """The cutoff (Hz) at which what is smoothed away of (n, C) looks most like noise: least generalised
+    """The cutoff (Hz) at which what is smoothed away of (n, C) looks most like noise: least generalized
     cross-validation score (Craven & Wahba, Numer. Math. 31, 1979)."""
     n = len(x)
     frequencies = 2 * np.sin(np.pi * np.arange(n) / (2 * n))
@@ -132,7 +132,7 @@ def limb_twist(along: F64, seen: F64, rate_hz: float) -> F64:
     without turning about it (parallel transport), so that it stays continuous while a limb is straight.
     """
     n = len(along)
-    # Any frame across the segment does, for it may jump: what links neighbours is the least rotation between them.
+    # Any frame across the segment does, for it may jump: what links neighbors is the least rotation between them.
     first = unit(np.cross(along, np.eye(3)[np.abs(along).argmin(1)]))
     second = np.cross(along, first)
     a, b, e = along[:-1], along[1:], first[:-1]
@@ -200,7 +200,7 @@ def leg(side: str, part: str) -> Callable[[Track, float], F64]:
 
 
 def trunk(left: tuple[str, str], up: tuple[str, str]) -> Callable[[Track, float], F64]:
-    """Frame of the trunk: y from the first to the second of `up`, x across it towards the person's left."""
+    """Frame of the trunk: y from the first to the second of `up`, x across it toward the person's left."""
 
     def frame(joints: Track, rate_hz: float) -> F64:
         y = unit(joints(up[1]) - joints(up[0]))

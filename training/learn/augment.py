@@ -41,7 +41,7 @@ def rotations(n: int, sd_deg: float, generator: torch.Generator) -> Tensor:
 
 
 def resample_time(x: Tensor, tempo: Tensor, shift: Tensor) -> Tensor:
-    """(N, C, T) read at `tempo` about the centre and moved by `shift` (shares of the window); edges repeat."""
+    """(N, C, T) read at `tempo` about the center and moved by `shift` (shares of the window); edges repeat."""
     length = x.shape[2]
     grid = torch.linspace(-1, 1, length)
     at = ((grid * tempo[:, None] + 2 * shift[:, None] + 1) * (length - 1) / 2).clamp(0, length - 1)

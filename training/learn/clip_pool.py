@@ -149,7 +149,7 @@ class ClipPool:
         inputs["pose"] = change_pose(inputs["pose"], config, generator)
         return clips, Windows(inputs, drawn.present)
 
-    def centre(self, clips: Tensor) -> Windows:
+    def center(self, clips: Tensor) -> Windows:
         """The middle of each clip, with its first IMU stream and first sentence, unchanged."""
         begin = (self.shared[clips] - round(self.spec.window / self.spec.rate_hz * POSE_RATE_HZ)) // 2
         streams, sentences = (

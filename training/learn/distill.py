@@ -63,7 +63,7 @@ def make_tutor(
     """Fine-tune a copy of the teacher's IMU encoder on the windows `rows` (n,) of one label set.
 
     Each finds its label among the words of all labels of the set, which stay where they are: the joint space is the
-    same for all tutors. Statistics of batch normalisation are kept. A label is drawn with the square root of its count.
+    same for all tutors. Statistics of batch normalization are kept. A label is drawn with the square root of its count.
 
     Raises:
         ValueError: `config` has no `tutor`.

@@ -1,5 +1,5 @@
-"""Few labels: fit prototypes, and the encoder with them, to the labelled windows of one data set; with the windows
-that nobody labelled beside them, where there are any."""
+"""Few labels: fit prototypes, and the encoder with them, to the labeled windows of one data set; with the windows
+that nobody labeled beside them, where there are any."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from training.models.student import Student
 
 @dataclass(frozen=True, slots=True)
 class GuessConfig:
-    """How a window without a label is learnt: another change of it must get the label that the model guesses now
+    """How a window without a label is learned: another change of it must get the label that the model guesses now
     (FixMatch, arXiv 2001.07685, with soft labels in place of a threshold), its guesses in the mean the classes' share
     of the labels (distribution alignment, arXiv 1911.09785).
 
@@ -41,9 +41,9 @@ class FinetuneConfig:
     """`scale` is the inverse temperature of the cosine classifier, `mixup` both parameters of the Beta distribution
     of blends; steps grow with the windows, within bounds.
 
-    A pretrained encoder is kept more of: with `keep_statistics` batch normalisation stays as it was, and with
+    A pretrained encoder is kept more of: with `keep_statistics` batch normalization stays as it was, and with
     `fresh_projection` the last layer begins anew, since the joint space is narrower than what the layer below knows.
-    `guess` and new statistics are for what has unlabelled windows, too.
+    `guess` and new statistics are for what has unlabeled windows, too.
     """
 
     loop: LoopConfig = field(default_factory=LoopConfig)
@@ -69,7 +69,7 @@ class FinetuneConfig:
 
 
 class PrototypeClassifier(nn.Module):
-    """An encoder and one prototype a class; logits are scaled cosines, as the recogniser's."""
+    """An encoder and one prototype a class; logits are scaled cosines, as the recognizer's."""
 
     def __init__(self, encoder: Student, prototypes: Tensor, scale: float) -> None:
         super().__init__()
@@ -112,10 +112,10 @@ def finetune(
     config: FinetuneConfig,
     report: Report | None = None,
     checkpoint: Path | None = None,
-    unlabelled: F32 | None = None,
+    unlabeled: F32 | None = None,
 ) -> PrototypeClassifier:
     """Train `encoder` (changed in place) and prototypes on windows `x` (N, 6, 1, T), prepared, with labels `y` (N,),
-    and on the windows `unlabelled` (M, 6, 1, T).
+    and on the windows `unlabeled` (M, 6, 1, T).
 
     A class is drawn with the square root of its count. Mixup blends pairs of windows and their labels.
     """
@@ -123,7 +123,7 @@ def finetune(
         torch.manual_seed(config.loop.seed)
         encoder.project.reset_parameters()
     prototypes = torch.from_numpy(fit_prototypes(l2_normalize(float_embeddings(encoder, x)), y, classes))
-    encoder.keep_statistics = config.keep_statistics and unlabelled is None
+    encoder.keep_statistics = config.keep_statistics and unlabeled is None
     model = PrototypeClassifier(encoder, prototypes, config.scale)
     inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
     counts = torch.bincount(targets, minlength=classes)
@@ -133,7 +133,7 @@ def finetune(
     batch, again = config.loop.batch, len(y) < 8 * config.loop.batch
 
     parts: dict[str, nn.Module] = {"classifier": model}
-    others = None if unlabelled is None else torch.from_numpy(unlabelled)
+    others = None if unlabeled is None else torch.from_numpy(unlabeled)
     if others is not None:
         parts["guesses"] = Guesses(config.guess, counts / counts.sum())
 

@@ -1,4 +1,4 @@
-"""One optimisation loop for every step: AdamW, one-cycle, weight averaging, exact resume after a kill."""
+"""One optimization loop for every step: AdamW, one-cycle, weight averaging, exact resume after a kill."""
 
 from __future__ import annotations
 
@@ -77,22 +77,22 @@ def optimize(
     torch.manual_seed(config.seed + rank)
     model = model.to(memory_format=torch.channels_last).train()
     average = copy.deepcopy(model)
-    optimiser = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser,
+        optimizer,
         config.lr,
         total_steps=config.steps,
         pct_start=min(1.0, max(config.warmup, 2 / config.steps)),
     )
-    parts = {"model": model, "average": average, "optimiser": optimiser, "schedule": schedule}
+    parts = {"model": model, "average": average, "optimizer": optimizer, "schedule": schedule}
     start = _restore(checkpoint, config, parts, generator)
     saved = time.monotonic()
     for step in range(start, config.steps):
         loss = loss_of(generator)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         fill_and_average(model.parameters())
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         _follow(average, model, min(config.ema, (step + 1) / (step + 10)))
         if report is not None:

@@ -221,7 +221,7 @@ def terms(model: JointModel, batch: Batch, config: PretrainConfig) -> Iterator[t
     own = {}
     for m in names:
         own[m] = torch.zeros(n, config.encoder.embedding, device=device)
-        # The statistics of batch normalisation are of all processes: each takes part in them, if only with no rows.
+        # The statistics of batch normalization are of all processes: each takes part in them, if only with no rows.
         if len(batch.inputs[m]) or (m == "imu" and everyone[m].any()):
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                 rows = getattr(model, m)(batch.inputs[m])

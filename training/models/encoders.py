@@ -64,7 +64,7 @@ class TemporalEncoder(nn.Module):
         self.project = nn.Linear(config.width, embedding)
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
-        """`x` (N, L, inputs), `present` (N, L) bool, in each row at least once -> (N, D), not normalised."""
+        """`x` (N, L, inputs), `present` (N, L) bool, in each row at least once -> (N, D), not normalized."""
         x = self.embed(x)
         x = self.blocks(x + positions(x.shape[1], self.width, x), src_key_padding_mask=~present)
         share = present[..., None].to(x.dtype)
@@ -81,7 +81,7 @@ class PoseEncoder(nn.Module):
         self.encoder = TemporalEncoder(5 * len(JOINTS) * config.patch, embedding, config)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` (N, T, 20, 3) metres, z up, at 25 Hz; NaN is unknown, but something is known in every row -> (N, D)."""
+        """`x` (N, T, 20, 3) meters, z up, at 25 Hz; NaN is unknown, but something is known in every row -> (N, D)."""
         x = pad(x, (0, 0, 0, 0, 0, -x.shape[1] % self.patch), value=float("nan"))
         known = ~x.isnan()
         joints = (x - root(x)).nan_to_num(0.0)
@@ -95,8 +95,8 @@ def root(x: Tensor) -> Tensor:
 
     One point a window and not a frame, so that steps, jumps and lying down stay in the motion.
     """
-    centre = x[:, :, ROOT].nanmean((1, 2), keepdim=True)
-    return torch.where(centre.isnan(), x.nanmean((1, 2), keepdim=True), centre).nan_to_num(0.0)
+    center = x[:, :, ROOT].nanmean((1, 2), keepdim=True)
+    return torch.where(center.isnan(), x.nanmean((1, 2), keepdim=True), center).nan_to_num(0.0)
 
 
 class VideoEncoder(nn.Module):

@@ -12,7 +12,7 @@ from mujo_edge.core import F32
 
 
 def frozen(model: nn.Module) -> nn.Module:
-    """A copy in eval mode without dropout, whose nodes the quantisers would otherwise observe."""
+    """A copy in eval mode without dropout, whose nodes the quantizers would otherwise observe."""
     model = copy.deepcopy(model).cpu().eval()
     for parent in list(model.modules()):
         for name, child in parent.named_children():
@@ -22,7 +22,7 @@ def frozen(model: nn.Module) -> nn.Module:
 
 
 def float_embeddings(model: nn.Module, windows: F32, batch: int = 512) -> F32:
-    """(N, 6, 1, T) prepared windows -> (N, D) of the float model; not normalised."""
+    """(N, 6, 1, T) prepared windows -> (N, D) of the float model; not normalized."""
     model = frozen(model)
     with torch.no_grad():
         parts = [model(torch.from_numpy(windows[i : i + batch])).numpy() for i in range(0, len(windows), batch)]

@@ -16,7 +16,7 @@ MAX_LOGIT_SCALE = log(100.0)
 
 
 def info_nce(a: Tensor, b: Tensor, scale: Tensor, group: Tensor | None = None) -> Tensor:
-    """Symmetric InfoNCE of matched rows of `a` and `b`, each (N, D) and L2-normalised; scalar.
+    """Symmetric InfoNCE of matched rows of `a` and `b`, each (N, D) and L2-normalized; scalar.
 
     Row i of `a` has row i of `b` as its positive. Rows of one `group` (N,) of int, such as clips of
     the same title, are not each other's negatives.

@@ -40,7 +40,7 @@ def _model() -> tuple[Any, Any]:
 
 @torch.no_grad()
 def embed_text(sentences: Sequence[str]) -> Tensor:
-    """(n,) sentences -> (n, 384) float32, mean-pooled over tokens and L2-normalised (the model card's recipe)."""
+    """(n,) sentences -> (n, 384) float32, mean-pooled over tokens and L2-normalized (the model card's recipe)."""
     tokenizer, model = _model()
     vectors = torch.empty(len(sentences), TEXT_DIM)
     by_length = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
@@ -75,5 +75,5 @@ class TextProjection(nn.Module):
         self.project = nn.Linear(TEXT_DIM, dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 384) -> (N, D), not normalised."""
+        """(N, 384) -> (N, D), not normalized."""
         return self.project(x)

@@ -1,7 +1,7 @@
 """The student: a small 1-D CNN written as Conv2d(1, k), so that it lowers to one XNNPACK subgraph.
 
 Input (N, 6, 1, 150) as `mujo_edge.signal.prepare` makes it, output (N, D): the embedding before its
-L2 normalisation, which the runtime does in float.
+L2 normalization, which the runtime does in float.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class StudentConfig:
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, relu: bool = True) -> nn.Sequential:
-    """Conv2d(1, kernel) + BatchNorm (+ ReLU); folds into one quantised convolution."""
+    """Conv2d(1, kernel) + BatchNorm (+ ReLU); folds into one quantized convolution."""
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, (1, kernel), (1, stride), (0, kernel // 2), groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
@@ -48,7 +48,7 @@ class Block(nn.Module):
         self.depthwise = conv(inputs, inputs, kernel, stride, groups=inputs)
         self.pointwise = conv(inputs, outputs, 1, relu=False)
         self.residual = inputs == outputs and stride == 1
-        # A module, not torch.relu: LiteRT's quantiser fuses it with the addition only in this form.
+        # A module, not torch.relu: LiteRT's quantizer fuses it with the addition only in this form.
         self.activation = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class Student(nn.Module):
     """IMU encoder of a few tens of thousands of parameters.
 
     Attributes:
-        keep_statistics: whether those of batch normalisation stand still in training, as fine-tuning wants it.
+        keep_statistics: whether those of batch normalization stand still in training, as fine-tuning wants it.
     """
 
     keep_statistics = False
@@ -86,7 +86,7 @@ class Student(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 6, 1, T) -> (N, D), not normalised."""
+        """(N, 6, 1, T) -> (N, D), not normalized."""
         features = self.pool(self.blocks(self.stem(x))).flatten(1)
         return self.project(self.dropout(features))
 

@@ -25,7 +25,7 @@ RECIPES = Path(__file__).parent
 class Recipe:
     """What `training.run` and `training.evaluate` do.
 
-    `corpora` are those of `licences`: "any", or "permissive" for sets with a stated open licence, of clips too.
+    `corpora` are those of `licenses`: "any", or "permissive" for sets with a stated open license, of clips too.
     `clips` are the data sets that are taken from the shards (empty: all in them).
     `max_windows_per_class` keeps at most so many windows of a class and corpus (0: all). `teacher` is pretrained and
     distilled into the student of `distill`; `pretrain` and `finetune` are what protocol v1 evaluates, `adapt` instead
@@ -34,7 +34,7 @@ class Recipe:
 
     name: str
     corpora: tuple[str, ...]
-    licences: Literal["any", "permissive"] = "any"
+    licenses: Literal["any", "permissive"] = "any"
     clips: tuple[str, ...] = ()
     max_windows_per_class: int = 0
     teacher: PretrainConfig = field(default_factory=PretrainConfig)
@@ -44,22 +44,22 @@ class Recipe:
     adapt: FinetuneConfig | None = None
 
     def finetune_of(self, pretrained: bool) -> FinetuneConfig:
-        """How labels are learnt from random init, or by an encoder that was pretrained."""
+        """How labels are learned from random init, or by an encoder that was pretrained."""
         return self.adapt or self.finetune if pretrained else self.finetune
 
     def allowed(self) -> tuple[str, ...]:
-        """The corpora that the licence rule lets in."""
-        return tuple(c for c in self.corpora if self.licences == "any" or CORPORA[c].open_licence)
+        """The corpora that the license rule lets in."""
+        return tuple(c for c in self.corpora if self.licenses == "any" or CORPORA[c].open_license)
 
     def allowed_clips(self, present: Iterable[str]) -> tuple[str, ...]:
-        """Of the data sets `present` in shards those that are wanted and that the licence rule lets in; what the user
+        """Of the data sets `present` in shards those that are wanted and that the license rule lets in; what the user
         made by a manifest is the user's."""
         wanted = tuple(name for name in present if not self.clips or name in self.clips)
-        if self.licences == "any":
+        if self.licenses == "any":
             return wanted
         from training.fimad.sources import SOURCES  # its readers need more than a recipe does
 
-        return tuple(name for name in wanted if name not in SOURCES or SOURCES[name].open_licence)
+        return tuple(name for name in wanted if name not in SOURCES or SOURCES[name].open_license)
 
 
 def read_recipe(name: str) -> Recipe:
@@ -82,7 +82,7 @@ def read_recipe(name: str) -> Recipe:
         raise DataError(f"{path.name} names corpora that do not exist: {', '.join(unknown)}")
     if not recipe.allowed():
         raise DataError(
-            f'{path.name} leaves nothing to train on: corpora {list(recipe.corpora)}, licences "{recipe.licences}"'
+            f'{path.name} leaves nothing to train on: corpora {list(recipe.corpora)}, licenses "{recipe.licenses}"'
         )
     for part in (recipe.teacher, recipe.pretrain):
         if problem := pretraining_problem(part):
@@ -93,7 +93,7 @@ def read_recipe(name: str) -> Recipe:
 
 
 def pretraining_problem(config: PretrainConfig) -> str | None:
-    """What is wrong with it, None if nothing: a misspelt pair would silently weigh as any other."""
+    """What is wrong with it, None if nothing: a misspelled pair would silently weigh as any other."""
     if len(set(config.modalities)) < 2:
         return f"modalities {list(config.modalities)} leave nothing to contrast; give two or more of {list(MODALITIES)}"
     known = {f"{a}-{b}" for a, b in combinations(sorted(config.modalities), 2)}

@@ -1,4 +1,4 @@
-"""A trained student becomes a bundle: quantise for every runtime, judge every file, write the folder whole.
+"""A trained student becomes a bundle: quantize for every runtime, judge every file, write the folder whole.
 
 python -m training.export runs/mujo_plus/release.pt mujo_edge/assets/bundles/mujo-student --results docs/mujo
 """
@@ -52,7 +52,7 @@ VOCABULARY_ARRAYS = ("prototypes", "weight", "bias")
 @dataclass(frozen=True, slots=True)
 class Gate:
     """Real windows that every file is judged on: `x` (N >= 1000, 3 or 6, T) in m/s2 and rad/s, `member` (N,) the
-    name of the label set that each belongs to. Some of those that are `shareable` (N,), as the licence of their data
+    name of the label set that each belongs to. Some of those that are `shareable` (N,), as the license of their data
     lets them be passed on, stay in the bundle as its reference."""
 
     x: F32
@@ -84,7 +84,7 @@ class Release:
 def export_bundle(
     out: Path, model: Student, spec: InputSpec, calibration: F32, gate: Gate, release: Release
 ) -> Manifest:
-    """Quantise, judge and write the bundle `out`; what was there before is replaced at the very end.
+    """Quantize, judge and write the bundle `out`; what was there before is replaced at the very end.
 
     Args:
         out: the bundle's folder; an older bundle there is replaced, anything else is refused.
@@ -104,7 +104,7 @@ def export_bundle(
         raise UsageError(f"the parity gate needs {LEAST_WINDOWS} real windows and was given {len(gate.x)}")
     if not gate.shareable.any():
         raise UsageError(
-            "no licence lets a gate window stay in the bundle; add an open corpus, such as spar, to the recipe"
+            "no license lets a gate window stay in the bundle; add an open corpus, such as spar, to the recipe"
         )
     with atomic_directory(out, lambda folder: (folder / "bundle.json").is_file(), "bundle") as partial:
         write_bundle(partial, model, spec, calibration, gate, release)
@@ -192,7 +192,7 @@ def gated(file: str, parity: Parity) -> Parity:
         raise DataError(
             f"export stopped: {file} has top-1 agreement {parity.top1_agreement:.4f} (limit {LEAST_AGREEMENT}) and SNR "
             f"{parity.snr_db:.1f} dB (limit {LEAST_SNR_DB:g}) against fp32 on {parity.windows} windows. "
-            "Give more calibration windows of every corpus, or train with fake quantisation"
+            "Give more calibration windows of every corpus, or train with fake quantization"
         )
     return parity
 

@@ -37,13 +37,13 @@ SMOOTHINGS = (
 
 @torch.no_grad()
 def text_prototypes(text: TextProjection, prompts: Sequence[Sequence[str]]) -> F32:
-    """(L, D) L2-normalised: the mean direction of each label's prompts in the joint space."""
+    """(L, D) L2-normalized: the mean direction of each label's prompts in the joint space."""
     means = [normalize(text(embed_text(words)), dim=1).mean(0) for words in prompts]
     return np.asarray(normalize(torch.stack(means), dim=1).numpy(), np.float32)
 
 
 def embed(student: Student, x: F32, spec: InputSpec) -> F32:
-    """(N, 3 or 6, T) in m/s2 and rad/s -> (N, D), L2-normalised, by the float network."""
+    """(N, 3 or 6, T) in m/s2 and rad/s -> (N, D), L2-normalized, by the float network."""
     return l2_normalize(float_embeddings(student, prepare(x, spec)))
 
 

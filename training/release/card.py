@@ -95,7 +95,7 @@ def model_card(
         arena_bytes=metrics["tflite_micro_arena_bytes"],
         default_label_set=table["default_label_set"],
         git_commit=table["training"].get("git_commit"),
-        licence="apache-2.0" if all(data["open_licence"] for data in (*corpora, *clips)) else "other",
+        license="apache-2.0" if all(data["open_licence"] for data in (*corpora, *clips)) else "other",
         corpora=corpora,
         clips=clips,
         results=metrics.get("results", []),

@@ -19,10 +19,10 @@ from training.release.run import Run
 def recording_accuracy(bundle: Path, recording: Path) -> dict[str, float]:
     """The shipped recording through the live path: shares of right smoothed and raw labels, transitions left out."""
     stream = open_recording(recording)
-    recogniser = Recognizer(ModelBundle.load(bundle), stream.info)
-    found = [p for chunk in stream.chunks() for p in recogniser.update(chunk) if p.truth]
+    recognizer = Recognizer(ModelBundle.load(bundle), stream.info)
+    found = [p for chunk in stream.chunks() for p in recognizer.update(chunk) if p.truth]
     if not found:
-        raise DataError(f"{recording} has no labelled windows to judge a bundle by")
+        raise DataError(f"{recording} has no labeled windows to judge a bundle by")
     return {
         "windows": len(found),
         "accuracy": float(np.mean([p.label == p.truth for p in found])),

@@ -1,4 +1,4 @@
-"""Cross-layer equalisation: the same network, with channels that int8 resolves alike.
+"""Cross-layer equalization: the same network, with channels that int8 resolves alike.
 
 int8 gives all channels of an activation one scale, so a channel with a hundredth of the largest one's
 range keeps one or two bits. Since relu(s x) = s relu(x) for s > 0, a channel can be divided by s where
@@ -23,7 +23,7 @@ SMALLEST = 1e-3
 
 
 def equalize(model: Student, calibration: F32) -> Student:
-    """A copy with folded BatchNorm and equalised channels, equal in function up to rounding.
+    """A copy with folded BatchNorm and equalized channels, equal in function up to rounding.
 
     Args:
         model: a student.
@@ -91,7 +91,7 @@ def tied_scales(student: Student, outer: list[Tensor]) -> list[Tensor]:
 def balanced(peaks: Tensor, weight: Tensor) -> Tensor:
     """sqrt(activation range / weight range): what one side gains in resolution the other must not lose.
 
-    `weight` (out, in, ...) is quantised for each output on its own.
+    `weight` (out, in, ...) is quantized for each output on its own.
     """
     flat = weight.detach().abs().flatten(2).amax(2) if weight.dim() > 2 else weight.detach().abs()
     share = (flat / flat.amax(1, keepdim=True)).amax(0)

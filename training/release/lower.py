@@ -122,11 +122,11 @@ def lower_cortex_m(model: nn.Module, calibration: F32, model_metadata: ModelMeta
     first = channels_last(*example(calibration))
     prepared = prepare_pt2e(torch.export.export(network, (first,)).module(check_guards=False), CortexMQuantizer())
     observe(prepared, calibration)
-    quantised = convert_pt2e(prepared)
+    quantized = convert_pt2e(prepared)
     config, target = cortex_m_edge_compile_config(), CortexMTargetConfig.from_target_string(CPU)
 
     def lowered(x: Tensor) -> Any:
-        edge = to_edge(torch.export.export(quantised, (x,)), compile_config=config)
+        edge = to_edge(torch.export.export(quantized, (x,)), compile_config=config)
         return CortexMPassManager(edge.exported_program(), target_config=target).transform()
 
     # The graph fixes the batch, so that the one that is run here is lowered once more, for BATCH windows.

@@ -1,4 +1,4 @@
-"""From a trained student to static int8 files, one quantiser per target.
+"""From a trained student to static int8 files, one quantizer per target.
 
 A graph annotated for one runtime does not convert for another, so each function here starts from the
 float model and the same calibration windows, (N, 6, 1, T) float32 as `mujo_edge.signal.prepare` makes
@@ -176,5 +176,5 @@ def quantize_onnx(model: nn.Module, calibration: F32, model_metadata: ModelMetad
 
 
 def quantized_embeddings(model: Student, calibration: F32, windows: F32) -> F32:
-    """(N, 6, 1, T) prepared windows -> (N, D) of the int8 .tflite as it would ship, run in LiteRT; not normalised."""
+    """(N, 6, 1, T) prepared windows -> (N, D) of the int8 .tflite as it would ship, run in LiteRT; not normalized."""
     return open_model(quantize_litert(equalize(model, calibration), calibration), "litert").run(windows)

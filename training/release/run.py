@@ -2,7 +2,7 @@
 with `--shards` (the shipped bundle).
 
 pretrain (teacher, in the joint space) -> fine-tune it for each label set, where the recipe says so -> distill (student)
--> calibrate (label sets) -> quantise, export, gates -> bundle -> the shipped recording played through it. Training
+-> calibrate (label sets) -> quantize, export, gates -> bundle -> the shipped recording played through it. Training
 whose result lies in `--out` and was made with the same settings and data is not run again; training that was killed
 goes on from its last checkpoint.
 """
@@ -186,8 +186,8 @@ class Run:
                 {
                     "name": corpus.name,
                     "title": corpus.title,
-                    "licence": corpus.licence,
-                    "open_licence": corpus.open_licence,
+                    "licence": corpus.license,
+                    "open_licence": corpus.open_license,
                     "citation": corpus.citation,
                     "home": corpus.home,
                     "subjects": len(set(train.subject.tolist())) if corpus.subjects else None,
@@ -207,15 +207,15 @@ class Run:
         light = read_light(self.shards)
         rows = []
         for name in self.clips:
-            told = {"title": f"the manifest {name}", "licence": "the user's", "open_licence": False}
-            told |= {"citation": "none", "home": "the user's own"}
+            about = {"title": f"the manifest {name}", "licence": "the user's", "open_licence": False}
+            about |= {"citation": "none", "home": "the user's own"}
             if source := SOURCES.get(name):
-                told = {key: getattr(source, key) for key in told}
-            rows.append({"name": name, **told, "clips": int(chosen(light, {name}, "train").sum())})
+                about = {key: getattr(source, key.replace("licence", "license")) for key in about}
+            rows.append({"name": name, **about, "clips": int(chosen(light, {name}, "train").sum())})
         return rows
 
     def bundle(self, student: Student, release: Release, bundle: Path) -> Manifest:
-        """Step 5: quantise for every runtime, judge, write the bundle."""
+        """Step 5: quantize for every runtime, judge, write the bundle."""
         rng = np.random.default_rng(0)
         calibration = np.concatenate(
             [
@@ -227,7 +227,7 @@ class Run:
         calibration[::2, 3:] = 0
         gate = self.gate(rng)
         save_checkpoint(self.out / "release.pt", student, self.spec, calibration, gate, release)
-        with console.status("quantise, export and judge"):
+        with console.status("quantize, export and judge"):
             return export_bundle(bundle, student, self.spec, calibration, gate, release)
 
     def gate(self, rng: np.random.Generator) -> Gate:
@@ -241,5 +241,5 @@ class Run:
                     rows = rng.permutation(len(data))[:most]
                     x.append(data.x[rows])
                     member += [label_spec.name] * len(rows)
-                    shareable += [CORPORA[data.corpus].open_licence] * len(rows)
+                    shareable += [CORPORA[data.corpus].open_license] * len(rows)
         return Gate(np.concatenate(x), np.asarray(member), np.asarray(shareable))

@@ -71,10 +71,10 @@ def main(folder: Path, arena_bytes: int) -> None:
         for d in (given, taken)
     )
     x = np.load(folder / "x.npy")
-    quantised = np.clip(np.rint(x / scale) + zero, -128, 127).astype(np.int8)
+    quantized = np.clip(np.rint(x / scale) + zero, -128, 127).astype(np.int8)
     rows = []
     for n in range(len(x)):
-        interpreter.set_input(quantised[n : n + 1], 0)
+        interpreter.set_input(quantized[n : n + 1], 0)
         interpreter.invoke()
         rows.append((interpreter.get_output(0).astype(np.float32)[0] - out_zero) * out_scale)
     np.save(folder / "y.npy", np.asarray(rows, np.float32))

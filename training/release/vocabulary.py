@@ -80,7 +80,7 @@ def prompts(name: str, also: Sequence[str] = ()) -> tuple[str, ...]:
 
 @torch.no_grad()
 def prototypes(text: TextProjection, said: Sequence[Sequence[str]]) -> F32:
-    """(V, D) L2-normalised: the mean direction of each name's sentences, as `calibrate.text_prototypes` for many."""
+    """(V, D) L2-normalized: the mean direction of each name's sentences, as `calibrate.text_prototypes` for many."""
     owner = torch.tensor([row for row, words in enumerate(said) for _ in words])
     vectors = text(embed_once([sentence for words in said for sentence in words]))
     total = torch.zeros(len(said), text.project.out_features)

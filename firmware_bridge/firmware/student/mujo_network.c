@@ -41,7 +41,7 @@ INLINE int8_t half(int32_t x) {
 /* MultiplyByQuantizedMultiplier of tensorflow/lite/kernels/internal/common.cc, where it rounds twice: `high`, then a
  * division by 2**(shift + 1) that rounds half away from zero. `zero` is 1 + twice the output's zero point: the second
  * rounding and the zero point are one addition before the last bit goes. */
-INLINE int8_t requantised(int32_t sum, int32_t multiplier, uint8_t shift, int32_t zero) {
+INLINE int8_t requantized(int32_t sum, int32_t multiplier, uint8_t shift, int32_t zero) {
     int32_t x = high(sum, multiplier);
     return half(((x + (x >> 31)) >> shift) + zero);
 }
@@ -126,11 +126,11 @@ INLINE void multiply(const patch *p, const int8_t *weights, int32_t sums[4]) {
 #endif
 }
 
-INLINE void requantise_two(int32_t x, int32_t y, const mujo_scale *scale, int32_t zero, int8_t *a, int8_t *b) {
+INLINE void requantize_two(int32_t x, int32_t y, const mujo_scale *scale, int32_t zero, int8_t *a, int8_t *b) {
     const int32_t multiplier = scale->multiplier; /* read before a store that might change it, as C sees it */
     const uint8_t shift = scale->shift;
-    *a = requantised(x, multiplier, shift, zero);
-    *b = requantised(y, multiplier, shift, zero);
+    *a = requantized(x, multiplier, shift, zero);
+    *b = requantized(y, multiplier, shift, zero);
 }
 
 static void convolve(const mujo_layer *layer, const int8_t *in, int8_t *out) {
@@ -154,8 +154,8 @@ static void convolve(const mujo_layer *layer, const int8_t *in, int8_t *out) {
             sums[1] = sums[3] = scale[1].bias;
             multiply(&p, weights, sums);
             weights += 16 * p.groups;
-            requantise_two(sums[0], sums[2], scale, zero, a++, b++);
-            requantise_two(sums[1], sums[3], scale + 1, zero, a++, b++);
+            requantize_two(sums[0], sums[2], scale, zero, a++, b++);
+            requantize_two(sums[1], sums[3], scale + 1, zero, a++, b++);
         }
     }
 }
@@ -184,10 +184,10 @@ static void convolve_depthwise(const mujo_layer *layer, const int8_t *in, int8_t
                 s3 += x[at + 3] * w[at + 3];
 #endif
             }
-            out[0] = requantised(s0, scale[0].multiplier, scale[0].shift, zero);
-            out[1] = requantised(s1, scale[1].multiplier, scale[1].shift, zero);
-            out[2] = requantised(s2, scale[2].multiplier, scale[2].shift, zero);
-            out[3] = requantised(s3, scale[3].multiplier, scale[3].shift, zero);
+            out[0] = requantized(s0, scale[0].multiplier, scale[0].shift, zero);
+            out[1] = requantized(s1, scale[1].multiplier, scale[1].shift, zero);
+            out[2] = requantized(s2, scale[2].multiplier, scale[2].shift, zero);
+            out[3] = requantized(s3, scale[3].multiplier, scale[3].shift, zero);
         }
     }
 }
@@ -218,7 +218,7 @@ static void mean(const mujo_layer *layer, const int8_t *in, int8_t *out) {
     for (c = 0; c < channels; c++) {
         int32_t sum = scale.bias;
         for (at = c; at < end; at += channels) sum += in[at];
-        out[c] = requantised(sum, scale.multiplier, scale.shift, zero);
+        out[c] = requantized(sum, scale.multiplier, scale.shift, zero);
     }
 }
 

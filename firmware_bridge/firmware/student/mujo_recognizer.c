@@ -51,7 +51,7 @@ static float power(float x) {
 }
 
 /* Values of scaled channels as the network takes them: round(x / scale + zero), half to even. */
-static int8_t quantised(float x) {
+static int8_t quantized(float x) {
     volatile float product = x * MUJO_INPUT_PER_SCALE; /* rounded here, as in Python: no fused multiply and add */
     float value = product + MUJO_INPUT_ZERO, rest;
     int whole;
@@ -81,7 +81,7 @@ static void forget_labels(mujo *m) {
     m->believed = false;
 }
 
-/* Forward filter (Rabiner 1989, eq. 20, normalised at every step). */
+/* Forward filter (Rabiner 1989, eq. 20, normalized at every step). */
 static void believe(mujo *m, float *p) {
     const mujo_label_set *labels = m->labels;
     float move = (1 - labels->stay) / (float)(labels->classes - 1), sum = 0;
@@ -148,7 +148,7 @@ void mujo_judge(mujo *m, const float *embedding, mujo_event *event) {
 
 /* ---- windows: mujo_edge/windowing.py, Windower, and signal.py, prepare ---- */
 
-static void recognise(mujo *m, mujo_event *event) {
+static void recognize(mujo *m, mujo_event *event) {
     float embedding[MUJO_EMBEDDING];
     bool stuck = m->same >= MUJO_WINDOW, stays = m->stuck;
     int d;
@@ -180,7 +180,7 @@ static void add_point(mujo *m, int64_t t_us, const float *x, mujo_event *event) 
     for (c = 0; c < MUJO_CHANNELS; c++) {
         float value = c < m->channels ? x[c] / scale[c] : 0;
         value = value > MUJO_CLIP ? MUJO_CLIP : value < -MUJO_CLIP ? -MUJO_CLIP : value;
-        row[c] = quantised(value);
+        row[c] = quantized(value);
     }
     for (c = 0; c < 3; c++) {
         same = same && m->acceleration[c] == x[c];
@@ -190,7 +190,7 @@ static void add_point(mujo *m, int64_t t_us, const float *x, mujo_event *event) 
     m->end_us = t_us;
     if (--m->missing) return;
     m->missing = MUJO_HOP;
-    recognise(m, event);
+    recognize(m, event);
 }
 
 /* ---- resampling: mujo_edge/signal.py, Resampler ---- */

@@ -1,7 +1,7 @@
 /* What a watch feels -> what its wearer does, on the device: all that `mujo-edge stream` does with a stream, in C99.
  *
  * Samples with the device's time go in one by one. They are checked, laid on the model's even grid (low-passed first
- * if they come faster), quantised into a window; every MUJO_HOP points the network turns it into an embedding, which
+ * if they come faster), quantized into a window; every MUJO_HOP points the network turns it into an embedding, which
  * is compared with prototypes, may be "unknown", and is smoothed over time. No malloc, no libm, of string.h memset and
  * memmove; floats are single precision, time is whole microseconds; all memory is in `mujo` and on the stack.
  *

@@ -1,4 +1,4 @@
-"""Microcontrollers: the whole recogniser in C99, as a folder for a Makefile and for the Arduino IDE.
+"""Microcontrollers: the whole recognizer in C99, as a folder for a Makefile and for the Arduino IDE.
 
 `src` holds firmware_bridge/firmware/student (the network and the pipeline), mujo_packet.h, and what is written here:
 mujo_model (network.py), mujo_config and mujo_labels (labels.py).

@@ -1,4 +1,4 @@
-/* Plays golden/ through the recogniser on a PC and compares: `make selftest`, or ./selftest golden.
+/* Plays golden/ through the recognizer on a PC and compares: `make selftest`, or ./selftest golden.
  *
  * Equal must be: events in order, their reasons and times (1e-6 s); the network's input, at the model's rate in every
  * bit, else within 2e-3 and its rounding; labels and scores (1e-3) of the golden embeddings. These are those of LiteRT

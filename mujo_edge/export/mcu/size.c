@@ -1,4 +1,4 @@
-/* A program that does nothing but recognise, for `make size`: what of its flash and RAM is ours. */
+/* A program that does nothing but recognize, for `make size`: what of its flash and RAM is ours. */
 #include "mujo.h"
 
 mujo recognizer;

@@ -1,4 +1,4 @@
-"""Flash, RAM and stack of a program that does nothing but recognise, for README.md."""
+"""Flash, RAM and stack of a program that does nothing but recognize, for README.md."""
 
 from __future__ import annotations
 

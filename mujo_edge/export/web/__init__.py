@@ -1,4 +1,4 @@
-"""A page that recognises on the device: TypeScript, built with npm and vite, beside the model that it runs.
+"""A page that recognizes on the device: TypeScript, built with npm and vite, beside the model that it runs.
 
 The sources lie here and are built on the user's machine, once for each version of them: what npm fetches is not ours to
 ship. The page takes all from its own folder by relative URL, so any static server will do, under any path.
@@ -30,7 +30,7 @@ SOURCES = (
     "vite.config.ts",
     "index.html",
     "selftest.html",
-    "licences.txt",
+    "licenses.txt",
     "src",
     "public",
 )

@@ -144,7 +144,7 @@ class WebServer:
 
 
 async def serve(server: WebServer, announce: Announce) -> None:
-    """Serve until cancelled; `announce` is told the address, with a QR code, and how the phone gets to it."""
+    """Serve until canceled; `announce` is told the address, with a QR code, and how the phone gets to it."""
     async with server.open():
         announce(f"{qr_code(server.url)}\nOpen this on the phone:\n\n  {server.url}\n\n{reach(server)}")
         await asyncio.Event().wait()

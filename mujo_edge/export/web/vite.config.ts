@@ -25,8 +25,8 @@ function wasm(): Plugin {
         const name = basename(file).replace(/\.mjs$/, ".js");
         this.emitFile({ type: "asset", fileName: `wasm/${name}`, source: readFileSync(file) });
       }
-      const licences = readFileSync(join(import.meta.dirname, "licences.txt"));
-      this.emitFile({ type: "asset", fileName: "wasm/LICENSES.txt", source: licences });
+      const licenses = readFileSync(join(import.meta.dirname, "licenses.txt"));
+      this.emitFile({ type: "asset", fileName: "wasm/LICENSES.txt", source: licenses });
     },
   };
 }

@@ -13,7 +13,7 @@ from bleak import BleakScanner
 from bleak.backends.device import BLEDevice
 from bleak.backends.scanner import AdvertisementData
 
-from firmware_bridge.profiles import PROFILES, recognise
+from firmware_bridge.profiles import PROFILES, recognize
 from firmware_bridge.profiles.base import Advert, Profile
 from mujo_edge.core import DeviceError, UsageError
 
@@ -65,7 +65,7 @@ class DiscoveredDevice:
 
 
 def found(device: BLEDevice, data: AdvertisementData) -> DiscoveredDevice:
-    """What bleak heard, with the profile recognised. Names are a stranger's text: they lose control characters."""
+    """What bleak heard, with the profile recognized. Names are a stranger's text: they lose control characters."""
     name = data.local_name or device.name or ""
     advert = Advert(
         device.address,
@@ -74,7 +74,7 @@ def found(device: BLEDevice, data: AdvertisementData) -> DiscoveredDevice:
         dict(data.manufacturer_data),
         None if data.rssi in (UNHEARD, UNMEASURED) else data.rssi,
     )
-    return DiscoveredDevice(advert, recognise(advert), device)
+    return DiscoveredDevice(advert, recognize(advert), device)
 
 
 async def scan(timeout_s: float) -> list[DiscoveredDevice]:
@@ -184,7 +184,7 @@ async def adverts() -> AsyncGenerator[DiscoveredDevice | DeviceError, None]:
 class _Scan:
     """The scan of a process, for all who listen: BlueZ refuses a second one ("operation already in progress").
 
-    It ends by being told to, never by being cancelled, which could leave it running in BlueZ.
+    It ends by being told to, never by being canceled, which could leave it running in BlueZ.
     """
 
     def __init__(self) -> None:
@@ -268,7 +268,7 @@ def _merged(before: DiscoveredDevice | None, one: DiscoveredDevice) -> Discovere
     old, new = before.advert, one.advert
     manufacturer = {**old.manufacturer, **new.manufacturer}
     advert = Advert(new.address, new.name or old.name, old.services | new.services, manufacturer, new.rssi)
-    return DiscoveredDevice(advert, recognise(advert), one.device)
+    return DiscoveredDevice(advert, recognize(advert), one.device)
 
 
 def _best_first(found: Iterable[DiscoveredDevice]) -> list[DiscoveredDevice]:

@@ -97,10 +97,10 @@ class BrowserSource(PhoneSource):
                 if self._handling:
                     self._handling.cancel()
 
-    # The sink: called on the recogniser's thread.
+    # The sink: called on the recognizer's thread.
 
     def start(self, session: RunInfo) -> None:
-        """Say what can be recognised."""
+        """Say what can be recognized."""
         self._tell({"labels": list(session.labels)})
 
     def write(self, update: Update) -> None:

@@ -128,7 +128,7 @@ class SerialSource:
             await self._port.close()
 
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
-        """Samples until cancelled. Raises `DeviceError` when the board says that it gives up."""
+        """Samples until canceled. Raises `DeviceError` when the board says that it gives up."""
         assert self._decoder is not None
         assert self._port is not None
         assembler = Assembler(self._decoder)

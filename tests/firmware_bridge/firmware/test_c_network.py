@@ -26,7 +26,7 @@ from mujo_edge.sources.replay import shipped_recording
 HOP = 7
 GENERATED = 200
 TRAPPED = ("-g", "-O1", "-fsanitize=undefined", "-fsanitize-trap=undefined")
-"""clang's sanitiser without its runtime, which is a Debian package of its own."""
+"""clang's sanitizer without its runtime, which is a Debian package of its own."""
 
 COMPILERS = [("gcc", "-O2"), ("gcc", "-Os"), ("clang", "-O2"), ("gcc", *student.SANITISED), ("clang", *TRAPPED)]
 MACHINES = [
@@ -77,10 +77,10 @@ def windows(bundle: ModelBundle, net: network.Network) -> Int8:
     with np.load(bundle.manifest.folder / "reference.npz") as reference:
         real = np.concatenate([cut.astype(np.float32), reference["x"]])
     assert len(real) >= 1000
-    return np.concatenate([quantised(prepare(real, bundle.input)[:, :, 0], net), generated(net)])
+    return np.concatenate([quantized(prepare(real, bundle.input)[:, :, 0], net), generated(net)])
 
 
-def quantised(x: np.ndarray, net: network.Network) -> Int8:
+def quantized(x: np.ndarray, net: network.Network) -> Int8:
     """(N, C, T) prepared -> (N, T, C) int8, see docs/bundles.md."""
     values = np.clip(np.rint(x / net.input.scale) + net.input.zero, -128, 127).astype(np.int8)
     return np.ascontiguousarray(values.swapaxes(1, 2))
@@ -353,7 +353,7 @@ def test_what_does_not_compile_is_told(sources: Path, windows: Int8, tmp_path: P
         student.host(broken, windows[:1])
 
 
-def test_what_a_sanitiser_finds_is_told(sources: Path, windows: Int8, tmp_path: Path) -> None:
+def test_what_a_sanitizer_finds_is_told(sources: Path, windows: Int8, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(sources, broken)
     header = broken / "mujo_model.h"

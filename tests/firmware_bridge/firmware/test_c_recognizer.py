@@ -1,4 +1,4 @@
-"""The recogniser in C against the Python one: same gaps, times, labels and counts, whatever comes, with sanitisers."""
+"""The recognizer in C against the Python one: same gaps, times, labels and counts, whatever comes, with sanitizers."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def src(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def program(src: Path) -> Path:
-    out = src.parent / "recogniser"
+    out = src.parent / "recognizer"
     files = sorted(src.glob("*.c"))
-    run(tool("gcc"), *STRICT, "-pedantic", *SANITISED, f"-I{src}", HERE / "recogniser.c", *files, "-o", out)
+    run(tool("gcc"), *STRICT, "-pedantic", *SANITISED, f"-I{src}", HERE / "recognizer.c", *files, "-o", out)
     return out
 
 
@@ -102,7 +102,7 @@ def play(
 def python(
     bundle: ModelBundle, t_s: F64, x: F32, rate_hz: float | None, labels: LabelSet | None = None
 ) -> tuple[list[tuple[object, ...]], list[int], Recognizer]:
-    """Events as `Heard.events`, the counts, and the recogniser."""
+    """Events as `Heard.events`, the counts, and the recognizer."""
     info = StreamInfo("test", CHANNELS[: x.shape[1]], rate_hz)
     chosen = labels or bundle.manifest.label_set()
     own = replace(bundle, manifest=replace(bundle.manifest, label_sets={chosen.name: chosen}))

@@ -1,4 +1,4 @@
-"""The C header against the golden bytes and against its Python twin, with sanitisers, for several machines."""
+"""The C header against the golden bytes and against its Python twin, with sanitizers, for several machines."""
 
 from __future__ import annotations
 
@@ -264,10 +264,10 @@ def test_scores_that_are_none_are_clipped(c: ctypes.CDLL) -> None:
         assert int.from_bytes(payload[10:12], "little") == sent
 
 
-def test_samples_are_marked_as_those_of_a_board_that_recognises(c: ctypes.CDLL) -> None:
+def test_samples_are_marked_as_those_of_a_board_that_recognizes(c: ctypes.CDLL) -> None:
     x = np.ones((2, 6), np.float32)
     out = (ctypes.c_uint8 * 32).from_buffer_copy(packet.encode(x, 7, 9))
-    c.mujo_mark_labelled(out, ctypes.c_size_t(32))
+    c.mujo_mark_labeled(out, ctypes.c_size_t(32))
     assert bytes(out) == packet.encode(x, 7, 9, packet.LABELLED)
     assert (
         decode(c, bytes(out)) == python_decode(bytes(out)) == (7, 9, [200] * 3 + [900] * 3 + [200] * 3 + [900] * 3, 6)
@@ -322,7 +322,7 @@ def test_any_bytes_are_framed_as_python_frames_them(c: ctypes.CDLL) -> None:
 
 
 def test_the_check_value_of_the_checksum(c: ctypes.CDLL) -> None:
-    # CRC-16/IBM-3740 (alias CCITT-FALSE) in the RevEng catalogue: check 0x29b1.
+    # CRC-16/IBM-3740 (alias CCITT-FALSE) in the RevEng catalog: check 0x29b1.
     assert c.mujo_crc16(b"123456789", ctypes.c_size_t(9)) == 0x29B1
 
 
@@ -371,10 +371,10 @@ def test_samples_that_fit_a_notification(c: ctypes.CDLL, mtu: int, channels: int
     assert c.mujo_samples_per_notification(mtu, channels) == samples
 
 
-def test_the_sanitisers_find_nothing(tmp_path: Path) -> None:
-    program = tmp_path / "sanitised"
+def test_the_sanitizers_find_nothing(tmp_path: Path) -> None:
+    program = tmp_path / "sanitized"
     flags = [*STRICT, "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    compiled(["gcc", *flags, str(HERE / "sanitised.c"), "-o", str(program)])
+    compiled(["gcc", *flags, str(HERE / "sanitized.c"), "-o", str(program)])
     rng = random.Random(0)
     hostile = [spoilt(rng, rng.choice(PAYLOADS)) for _ in range(5000)] + PAYLOADS
     frames = [spoilt(rng, rng.choice(FRAMES)) for _ in range(5000)] + FRAMES

@@ -116,7 +116,7 @@ def test_which_streams_are_taken() -> None:
 
 @pytest.mark.parametrize(("unit", "factor"), [(1.0, -G), (-G, 1.0)])
 def test_the_watch_comes_before_the_phone(unit: float, factor: float) -> None:
-    # COORDINATES.md, UNITS.md: display up, gravity is (0, 0, -1) in g on watchOS, (0, 0, 9.81) in m/s2 standardised.
+    # COORDINATES.md, UNITS.md: display up, gravity is (0, 0, -1) in g on watchOS, (0, 0, 9.81) in m/s2 standardized.
     values = {f"acceleration{axis}": 0.5 * unit * (axis == "X") for axis in "XYZ"}
     values |= {f"gravity{axis}": -unit * (axis == "Z") for axis in "XYZ"}
     values |= {f"rotationRate{axis}": 2.0 * (axis == "Y") for axis in "XYZ"}

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from fuzz import splits_alike, survives
 
-from firmware_bridge.profiles import banglejs, microbit, recognise
+from firmware_bridge.profiles import banglejs, microbit, recognize
 from firmware_bridge.profiles.base import Request, Subscribe, Write, rehearse
 from firmware_bridge.simulator.conversation import advert, converse, listen, samples, stop
 from firmware_bridge.simulator.motion import rest, sine
@@ -87,7 +87,7 @@ def test_any_split_gives_the_same() -> None:
 @pytest.mark.parametrize("rate_hz", [12.5, 25.0, 50.0, 100.0])
 def test_its_stand_in_streams_what_its_sensor_feels(rate_hz: float) -> None:
     wearable = BangleJs(sine)
-    assert recognise(advert(wearable)) is banglejs.PROFILE
+    assert recognize(advert(wearable)) is banglejs.PROFILE
     talk = converse(banglejs.PROFILE, wearable, rate_hz)
     assert talk.decoder.format.channels == ACC
     assert talk.decoder.format.rate_hz == rate_hz
@@ -209,7 +209,7 @@ def test_a_recorded_start_gives_the_decoder_again() -> None:
 
 def test_the_app_btadv() -> None:
     wearable = BangleBtadv(sine)
-    assert recognise(advert(wearable)) is banglejs.PROFILE
+    assert recognize(advert(wearable)) is banglejs.PROFILE
     talk = converse(banglejs.PROFILE, wearable)
     assert talk.steps == [Subscribe(microbit.DATA)]
     assert talk.decoder.format.rate_hz == 1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fuzz import survives
 
-from firmware_bridge.profiles import dot, recognise
+from firmware_bridge.profiles import dot, recognize
 from firmware_bridge.profiles.base import Read, Request, Subscribe, Write, rehearse
 from firmware_bridge.simulator.conversation import advert, converse, listen, samples, stop
 from firmware_bridge.simulator.motion import rest, sine
@@ -66,9 +66,9 @@ def test_the_sensor_is_asked_for_what_was_wanted() -> None:
 
 @pytest.mark.parametrize("rate_hz", [None, 30.0])
 def test_the_sensor_streams_what_it_feels(rate_hz: float | None) -> None:
-    assert recognise(ADVERT) is dot.PROFILE
-    assert recognise(replace(ADVERT, name="left wrist")) is dot.PROFILE
-    assert recognise(replace(ADVERT, name="Xsens DOT", manufacturer={})) is dot.PROFILE
+    assert recognize(ADVERT) is dot.PROFILE
+    assert recognize(replace(ADVERT, name="left wrist")) is dot.PROFILE
+    assert recognize(replace(ADVERT, name="Xsens DOT", manufacturer={})) is dot.PROFILE
     wearable = Dot(sine)
     talk = converse(dot.PROFILE, wearable, rate_hz)
     packets = listen(talk, wearable, 3)

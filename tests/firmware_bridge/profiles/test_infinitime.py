@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fuzz import survives
 
-from firmware_bridge.profiles import infinitime, recognise
+from firmware_bridge.profiles import infinitime, recognize
 from firmware_bridge.profiles.base import Request, Subscribe, rehearse
 from firmware_bridge.simulator.conversation import advert, converse, listen, samples
 from firmware_bridge.simulator.motion import rest, sine
@@ -32,7 +32,7 @@ def test_anything_else_is_refused(payload: bytes) -> None:
 
 def test_its_stand_in_streams_what_its_sensor_feels() -> None:
     wearable = InfiniTime(sine)
-    assert recognise(advert(wearable)) is infinitime.PROFILE
+    assert recognize(advert(wearable)) is infinitime.PROFILE
     talk = converse(infinitime.PROFILE, wearable)
     assert talk.steps == [Subscribe(infinitime.MOTION)]
     assert (talk.decoder.format.rate_hz, talk.decoder.format.even) == (10, False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fuzz import survives
 
-from firmware_bridge.profiles import metamotion, recognise
+from firmware_bridge.profiles import metamotion, recognize
 from firmware_bridge.profiles.base import Request, Subscribe, Write, rehearse
 from firmware_bridge.profiles.metamotion import BMI270, TICK_HZ, decode_fused, decode_packed
 from firmware_bridge.simulator.conversation import advert, converse, listen, samples, stop
@@ -104,8 +104,8 @@ def test_the_other_chip_has_other_registers() -> None:
 
 @pytest.mark.parametrize("rate_hz", [25.0, 50.0, 100.0])
 def test_the_board_streams_what_it_feels(rate_hz: float) -> None:
-    assert recognise(REQUEST.advert) is metamotion.PROFILE
-    assert recognise(replace(REQUEST.advert, services=frozenset())) is metamotion.PROFILE
+    assert recognize(REQUEST.advert) is metamotion.PROFILE
+    assert recognize(replace(REQUEST.advert, services=frozenset())) is metamotion.PROFILE
     wearable = MetaMotion(sine)
     talk = converse(metamotion.PROFILE, wearable, rate_hz)
     packets = listen(talk, wearable, 3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fuzz import survives
 
-from firmware_bridge.profiles import microbit, recognise
+from firmware_bridge.profiles import microbit, recognize
 from firmware_bridge.profiles.base import Pause, Read, Request, Subscribe, Write, rehearse
 from firmware_bridge.simulator.conversation import advert, converse, listen, samples
 from firmware_bridge.simulator.motion import rest, sine
@@ -50,7 +50,7 @@ def test_a_period_that_makes_no_sense_is_refused(period: bytes) -> None:
 
 def test_the_period_that_it_took_is_believed() -> None:
     wearable = MicroBit(rest)
-    assert recognise(advert(wearable)) is microbit.PROFILE
+    assert recognize(advert(wearable)) is microbit.PROFILE
     talk = converse(microbit.PROFILE, wearable, rate_hz=12.5)
     assert talk.steps == [
         Write(microbit.PERIOD, b"\x50\x00"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fuzz import survives
 
-from firmware_bridge.profiles import movesense, recognise
+from firmware_bridge.profiles import movesense, recognize
 from firmware_bridge.profiles.base import Request, Subscribe, Write, rehearse
 from firmware_bridge.profiles.movesense import Stream, nearest_unit
 from firmware_bridge.simulator.conversation import advert, converse, listen, samples, stop
@@ -62,7 +62,7 @@ def test_the_sensor_is_asked_for_what_was_wanted() -> None:
 @pytest.mark.parametrize("rate_hz", movesense.RATES)
 @pytest.mark.parametrize("unit", ["m/s2", "g", "mg"])
 def test_the_sensor_streams_what_it_feels_in_any_unit(rate_hz: float, unit: str) -> None:
-    assert recognise(REQUEST.advert) is movesense.PROFILE
+    assert recognize(REQUEST.advert) is movesense.PROFILE
     wearable = Movesense(sine)
     wearable.unit = unit
     talk = converse(movesense.PROFILE, wearable, rate_hz)

@@ -7,7 +7,7 @@ import pytest
 from fuzz import damaged, survives
 from hypothesis import given, settings
 
-from firmware_bridge.profiles import mujo, recognise
+from firmware_bridge.profiles import mujo, recognize
 from firmware_bridge.profiles.base import Read, Request, Subscribe, Write, rehearse
 from firmware_bridge.profiles.mujo import Config
 from firmware_bridge.protocol.packet import TICK_BITS, TICK_HZ, encode
@@ -70,7 +70,7 @@ def test_hostile_configs() -> None:
 
 def test_it_asks_reads_again_and_then_subscribes() -> None:
     wearable = Mujo(rest)
-    assert recognise(advert(wearable)) is mujo.PROFILE
+    assert recognize(advert(wearable)) is mujo.PROFILE
     talk = converse(mujo.PROFILE, wearable, rate_hz=100)
     assert talk.steps == [
         Read(mujo.CONFIG),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fuzz import survives
 
-from firmware_bridge.profiles import polar, recognise
+from firmware_bridge.profiles import polar, recognize
 from firmware_bridge.profiles.base import Read, Request, Subscribe, Write, rehearse
 from firmware_bridge.profiles.polar_frames import ACC, GYRO, Stamps, decode
 from firmware_bridge.simulator.conversation import advert, converse, listen, samples, stop
@@ -219,7 +219,7 @@ def test_the_strap_is_asked_for_what_was_wanted() -> None:
 
 @pytest.mark.parametrize("drift_ppm", [0, 200])
 def test_the_strap_streams_what_it_feels(drift_ppm: float) -> None:
-    assert recognise(STRAP) is polar.PROFILE
+    assert recognize(STRAP) is polar.PROFILE
     wearable = PolarH10(sine, drift_ppm=drift_ppm, first=1000)
     talk = converse(polar.PROFILE, wearable)
     packets = listen(talk, wearable, 5)
@@ -264,7 +264,7 @@ def test_sdk_mode_is_for_rates_that_need_it() -> None:
 
 @pytest.mark.parametrize(("rate_hz", "gyro_batch"), [(None, 36), (104.0, 36), (None, 28), (None, 71)])
 def test_the_band_streams_what_it_feels(rate_hz: float | None, gyro_batch: int) -> None:
-    assert recognise(BAND) is polar.PROFILE
+    assert recognize(BAND) is polar.PROFILE
     wearable = PolarVerity(sine)
     wearable.gyro_batch = gyro_batch
     talk = converse(polar.PROFILE, wearable, rate_hz)

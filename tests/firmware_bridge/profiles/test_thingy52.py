@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fuzz import survives
 
-from firmware_bridge.profiles import recognise, thingy52
+from firmware_bridge.profiles import recognize, thingy52
 from firmware_bridge.profiles.base import Read, Request, Subscribe, Write, rehearse
 from firmware_bridge.simulator.conversation import advert, converse, listen, samples
 from firmware_bridge.simulator.motion import rest, sine
@@ -45,7 +45,7 @@ def test_a_config_that_makes_no_sense_is_refused(config: bytes) -> None:
 
 def test_config_keeps_its_other_fields_and_is_not_stored_twice() -> None:
     wearable = Thingy52(rest)
-    assert recognise(advert(wearable)) is thingy52.PROFILE
+    assert recognize(advert(wearable)) is thingy52.PROFILE
     talk = converse(thingy52.PROFILE, wearable)
     assert talk.steps == [
         Read(thingy52.CONFIG),

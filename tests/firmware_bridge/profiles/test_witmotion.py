@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fuzz import survives
 
-from firmware_bridge.profiles import recognise, witmotion
+from firmware_bridge.profiles import recognize, witmotion
 from firmware_bridge.profiles.base import Advert, Pause, Request, Subscribe, Write, rehearse
 from firmware_bridge.simulator.conversation import advert, converse, listen, samples
 from firmware_bridge.simulator.motion import rest, sine
@@ -62,8 +62,8 @@ def test_anything_else_is_refused(payload: bytes) -> None:
 
 def test_the_service_of_a_vibration_sensor_does_not_make_it_one() -> None:
     services = frozenset({witmotion.SERVICE})
-    assert recognise(Advert("00:00:00:00:00:01", "", services)) is witmotion.PROFILE
-    assert recognise(Advert("00:00:00:00:00:01", "WTVB01-BT50", services)) is None
+    assert recognize(Advert("00:00:00:00:00:01", "", services)) is witmotion.PROFILE
+    assert recognize(Advert("00:00:00:00:00:01", "WTVB01-BT50", services)) is None
 
 
 def test_content_and_rate_are_asked_for() -> None:
@@ -86,7 +86,7 @@ def test_a_locked_register_stays_as_it_is() -> None:
 @pytest.mark.parametrize(("rate_hz", "batch"), [(100.0, 1), (200.0, 8)])
 def test_its_stand_in_streams_what_its_sensor_feels(rate_hz: float, batch: int) -> None:
     wearable = WitMotion(sine)
-    assert recognise(advert(wearable)) is witmotion.PROFILE
+    assert recognize(advert(wearable)) is witmotion.PROFILE
     wearable.batch = batch
     talk = converse(witmotion.PROFILE, wearable, rate_hz)
     begun = wearable.taken

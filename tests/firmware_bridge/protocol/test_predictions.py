@@ -1,4 +1,4 @@
-"""Labels and names of a board that recognises: golden bytes, which the C twin's tests read too, and hostile ones."""
+"""Labels and names of a board that recognizes: golden bytes, which the C twin's tests read too, and hostile ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from firmware_bridge.protocol import predictions as labels
 from firmware_bridge.protocol.framing import cobs_decode, cobs_encode
 from firmware_bridge.protocol.predictions import Gatherer
 from firmware_bridge.serial import SerialFormat
-from firmware_bridge.serial.detect import Detector, DetectedFormat
+from firmware_bridge.serial.detect import DetectedFormat, Detector
 from firmware_bridge.serial.packets import PacketDecoder
 from firmware_bridge.stream import CodecError, DeviceModelInfo, DevicePrediction
 
@@ -121,7 +121,7 @@ def test_pieces_of_others_do_not_mix() -> None:
     assert gatherer.add(first) == MANY
 
 
-def test_a_board_that_recognises_is_found_with_its_names() -> None:
+def test_a_board_that_recognizes_is_found_with_its_names() -> None:
     for names, between in ((FEW, SAMPLES), (MANY, []), (replace(FEW, gyroscope=False, samples=False), [])):
         detector = Detector()
         pieces = [cobs_encode(piece) for piece in labels.encode_names(names)]

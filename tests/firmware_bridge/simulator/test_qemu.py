@@ -149,7 +149,7 @@ def test_a_recording_is_compiled_in() -> None:
     np.testing.assert_allclose(x / packet.UNIT, expected / packet.UNIT, atol=0.51)
 
 
-def test_mujo_edge_recognises_what_the_board_feels() -> None:
+def test_mujo_edge_recognizes_what_the_board_feels() -> None:
     folder = shipped_recording()
     with (folder / "samples.csv").open(newline="") as file:
         truths = {row["label"] for row in islice(csv.DictReader(file), 10 * qemu.RATE_HZ)}

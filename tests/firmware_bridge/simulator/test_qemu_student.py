@@ -1,4 +1,4 @@
-"""A Cortex-M4 in QEMU that recognises: samples come at 50 Hz over one serial line, labels go out at another."""
+"""A Cortex-M4 in QEMU that recognizes: samples come at 50 Hz over one serial line, labels go out at another."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_labels_alone(student: Path) -> None:
     np.testing.assert_allclose(np.diff([event["end_s"] for event in events]), 0.5, atol=2e-3)
 
 
-def test_a_label_set_that_is_named_is_recognised_here(student: Path) -> None:
+def test_a_label_set_that_is_named_is_recognized_here(student: Path) -> None:
     with board(student, forward=True) as port:
         events, summary = stream(f"--serial={port}", "--duration=5", "--labels=daily-wrist")
     assert (summary["runtime"], summary["label_set"]) == ("litert", "daily-wrist")

@@ -18,7 +18,7 @@ from bleak.exc import (
     BleakGATTProtocolError,
 )
 
-from firmware_bridge.profiles import PROFILES, mujo, recognise, witmotion
+from firmware_bridge.profiles import PROFILES, mujo, recognize, witmotion
 from firmware_bridge.profiles.base import Advert
 from firmware_bridge.protocol import packet
 from firmware_bridge.simulator.bluez import adapter
@@ -374,7 +374,7 @@ async def test_several_of_a_kind_are_told_apart(tmp_path: Path, monkeypatch: pyt
         assert {device.address for device in await BleakScanner.discover(timeout=0.5)} == addresses
 
 
-async def test_every_profile_has_a_wearable_that_is_recognised_on_the_air(
+async def test_every_profile_has_a_wearable_that_is_recognized_on_the_air(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert {wearable.profile for wearable in WEARABLES.values()} == set(PROFILES)
@@ -386,6 +386,6 @@ async def test_every_profile_has_a_wearable_that_is_recognised_on_the_air(
             advert = Advert(
                 device.address, said.local_name or "", frozenset(said.service_uuids), said.manufacturer_data, said.rssi
             )
-            profile = recognise(advert)
+            profile = recognize(advert)
             assert profile is not None, name
             assert profile.name == peripheral.wearable.profile

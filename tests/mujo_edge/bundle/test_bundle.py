@@ -152,7 +152,7 @@ def test_native_libraries_say_nothing_on_the_terminal(bundle_folder: Path, runti
     assert done.stdout + done.stderr == ""
 
 
-def test_normalise_leaves_zero_alone() -> None:
+def test_normalize_leaves_zero_alone() -> None:
     np.testing.assert_array_equal(l2_normalize(np.zeros((1, 3), np.float32)), np.zeros((1, 3)))
 
 

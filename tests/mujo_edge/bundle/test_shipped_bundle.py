@@ -86,7 +86,7 @@ def test_what_was_not_run_was_measured_otherwise(name: str) -> None:
         assert model.parity.snr_db >= 20
 
 
-def test_the_card_names_every_training_set_and_licence(name: str) -> None:
+def test_the_card_names_every_training_set_and_license(name: str) -> None:
     manifest = read_manifest(name)
     card = (manifest.folder / manifest.card).read_text()
     for corpus in manifest.training["corpora"]:

@@ -97,7 +97,7 @@ def test_label_sets_come_first(manifest: Manifest) -> None:
     assert own.labels() is own.label_sets["plank"]
 
 
-def test_a_misspelt_label_set_is_not_taken_for_an_activity(manifest: Manifest) -> None:
+def test_a_misspelled_label_set_is_not_taken_for_an_activity(manifest: Manifest) -> None:
     with pytest.raises(UsageError, match="no label set 'axs'; it has: axes"):
         manifest.labels("axs")
 
@@ -158,7 +158,7 @@ def test_near_names() -> None:
     assert vocabulary().near("xyzzy") == []
 
 
-def test_a_stream_is_recognised_by_names(manifest: Manifest) -> None:
+def test_a_stream_is_recognized_by_names(manifest: Manifest) -> None:
     model = replace(bundle(), manifest=manifest)
     worn = replace(INFO, placement="wrist")
     recognizer = Recognizer(model, worn, "press-up,star jump,plank")

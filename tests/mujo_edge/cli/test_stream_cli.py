@@ -87,7 +87,7 @@ def test_version() -> None:
 
 
 @pytest.mark.parametrize("speed", ["max", "20"])
-def test_a_recording_of_ones_own_is_recognised(bundle: Path, walk: Path, speed: str) -> None:
+def test_a_recording_of_ones_own_is_recognized(bundle: Path, walk: Path, speed: str) -> None:
     done = stream(bundle, "--replay", walk, "--speed", speed)
     assert (done.returncode, done.stderr) == (0, "")
     *predictions, summary = records(done.stdout)
@@ -325,7 +325,7 @@ def test_a_flipped_byte_in_the_bundle_is_found(bundle: Path, walk: Path, tmp_pat
 @pytest.mark.skipif(
     not shipped_bundles(), reason="this checkout ships no bundle yet: python -m training.run --recipe base"
 )
-def test_with_no_arguments_the_shipped_recording_is_recognised_by_the_shipped_bundle() -> None:
+def test_with_no_arguments_the_shipped_recording_is_recognized_by_the_shipped_bundle() -> None:
     done = run("stream", "--speed", "max")
     assert (done.returncode, done.stderr) == (0, "")
     *predictions, summary = records(done.stdout)

@@ -54,7 +54,7 @@ def test_the_contract_says_all_that_the_bundle_does(android: Path) -> None:
     assert all((android / model["file"]).is_file() for model in table["models"])
 
 
-def test_the_licence_note_names_every_corpus_and_the_text_for_the_golden_streams(android: Path) -> None:
+def test_the_license_note_names_every_corpus_and_the_text_for_the_golden_streams(android: Path) -> None:
     note = (android / "LICENSES.md").read_text("utf-8")
     assert all(corpus["title"] in note for corpus in read_manifest().training["corpora"])
     assert "Redistribution and use in source and binary forms" in note

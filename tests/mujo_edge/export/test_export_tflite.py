@@ -267,8 +267,8 @@ def run(name, x):
     interpreter = Interpreter(name)
     interpreter.allocate_tensors()
     (given,), (taken,) = interpreter.get_input_details(), interpreter.get_output_details()
-    quantised = given["dtype"] == np.int8
-    if quantised:
+    quantized = given["dtype"] == np.int8
+    if quantized:
         scale, zero = given["quantization"]
         x = np.rint(x * np.float32(1 / scale) + zero).clip(-128, 127).astype(np.int8)
     out = []
@@ -278,7 +278,7 @@ def run(name, x):
         out.append(interpreter.get_tensor(taken["index"])[0])
     y = np.stack(out)
     scale, zero = taken["quantization"]
-    return ((y.astype(np.float32) - zero) * np.float32(scale)).astype(np.float32) if quantised else y
+    return ((y.astype(np.float32) - zero) * np.float32(scale)).astype(np.float32) if quantized else y
 
 x = np.load("x.npy")
 y = run("int8.tflite", x)

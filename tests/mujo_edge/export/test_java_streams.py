@@ -34,7 +34,7 @@ class Shifted:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Samples `t_s` (n,), `x` (n, C), what is known of them, and what to recognise them with."""
+    """Samples `t_s` (n,), `x` (n, C), what is known of them, and what to recognize them with."""
 
     info: StreamInfo
     labels: str

@@ -67,7 +67,7 @@ def test_make_selftest_plays_the_golden_streams(folder: Path, compiler: str, tmp
     assert sorted(folder.rglob("*")) == before
 
 
-def test_the_sanitisers_find_nothing(folder: Path, selftest: Path) -> None:
+def test_the_sanitizers_find_nothing(folder: Path, selftest: Path) -> None:
     done = run(selftest, folder / "golden")
     assert (done.returncode, done.stderr) == (0, "")
 

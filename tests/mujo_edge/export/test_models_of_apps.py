@@ -30,7 +30,7 @@ def test_what_is_shipped_gives_the_golden_embeddings(bundle: ModelBundle, tmp_pa
     for model in shipped:
         runtime = open_model((tmp_path / model.file).read_bytes(), model.runtime)
         found = l2_normalize(runtime.run(np.ascontiguousarray(job.cases[0].windows[:, :, None])))
-        atol = 1e-3 if model.runtime == "litert" else 0.1  # the others were quantised on their own
+        atol = 1e-3 if model.runtime == "litert" else 0.1  # the others were quantized on their own
         np.testing.assert_allclose(found, job.cases[0].embeddings, atol=atol)
 
 

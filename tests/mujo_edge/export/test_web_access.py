@@ -53,7 +53,7 @@ SMALL = """[...document.querySelectorAll("button, select, a, input")].filter((on
 async def test_everyone_can_use_it(site: Path, tmp_path: Path) -> None:
     t_s, x = recorded(14.0, 30.0)
     async with opened(site, tmp_path / "profile") as page:
-        await usable(page, {("button", "Start"), ("combobox", "Recognise"), ("link", "Self-test")})
+        await usable(page, {("button", "Start"), ("combobox", "Recognize"), ("link", "Self-test")})
         await page.start()
         await page.feed(t_s, x)
         await page.heard(20)

@@ -55,7 +55,7 @@ def equal(found: list[dict[str, Any]], wanted: list[Prediction | Gap]) -> None:
 
 
 def same_labels(bundle: ModelBundle, file: Path, wanted: list[Prediction | Gap]) -> None:
-    """What `stream --replay` recognises in an exported file."""
+    """What `stream --replay` recognizes in an exported file."""
     recording = open_recording(file)
     again = Recognizer(bundle, recording.info, SET)
     replayed = [(one.label, one.raw_label) for chunk in recording.chunks() for one in again.update(chunk)]
@@ -129,7 +129,7 @@ async def test_labels_as_in_python_then_offline_then_killed_and_exported(
         assert recording.info.channels == CHANNELS
         assert recording.info.rate_hz == pytest.approx(50.0)
         assert all(chunk.truth is None for chunk in chunks)
-        assert any("recognised_label" in note for note in recording.notes)
+        assert any("recognized_label" in note for note in recording.notes)
         np.testing.assert_allclose(np.concatenate([chunk.t_s for chunk in chunks]), t_s, atol=1e-9)
         np.testing.assert_allclose(np.concatenate([chunk.x for chunk in chunks]), x, rtol=1e-6)
         same_labels(bundle, file, wanted)

@@ -119,7 +119,7 @@ def read(folder: Path, name: str, what: str, shape: tuple[int, ...]) -> F32:
 
 @NODE
 def test_so_it_is_on_streams_that_nobody_chose(project: Path, tmp_path: Path) -> None:
-    """Random rates, faults, label sets and smoothing, recognised by Python and written as golden streams."""
+    """Random rates, faults, label sets and smoothing, recognized by Python and written as golden streams."""
     bundle, rng = with_odd_names(ModelBundle.load()), np.random.default_rng(5)
     cases = [random_case(bundle, rng, f"random{i}") for i in range(12)]
     assert any(event.label.startswith("sit,") for case in cases for event in case.predictions)
@@ -160,7 +160,7 @@ def random_case(bundle: ModelBundle, rng: np.random.Generator, name: str) -> gol
     method = ("hmm", "majority", "none")[int(rng.integers(3))]
     labels = replace(labels, smoothing=Smoothing(method, float(rng.uniform(0.5, 1)), int(rng.integers(1, 9))))
     rate_hz = None if rng.random() < 0.3 else round(hz)
-    return golden.recognised(bundle, StreamInfo(name, CHANNELS[:channels], rate_hz), labels, t_s[keep], x[keep])
+    return golden.recognized(bundle, StreamInfo(name, CHANNELS[:channels], rate_hz), labels, t_s[keep], x[keep])
 
 
 @NODE

@@ -74,7 +74,7 @@ APPS = [
     App("Sensor Logger, WristMotion (Core Motion)", "time,seconds_elapsed,rotationRateX,rotationRateY,rotationRateZ,"
         "gravityX,gravityY,gravityZ,accelerationX,accelerationY,accelerationZ,quaternionW",
         [ns, seconds, *si(1, 1, 1, 1, 1, 1)[3:], *si(-G, -G, -G), *[lambda t, x: 0.0] * 4]),
-    App("Sensor Logger, WristMotion, standardised", "time,seconds_elapsed,rotationRateX,rotationRateY,rotationRateZ,"
+    App("Sensor Logger, WristMotion, standardized", "time,seconds_elapsed,rotationRateX,rotationRateY,rotationRateZ,"
         "gravityX,gravityY,gravityZ,accelerationX,accelerationY,accelerationZ",
         [ns, seconds, *si(1, 1, 1, 1, 1, 1)[3:], *si(1, 1, 1), *[lambda t, x: 0.0] * 3]),
     App("Sensor Logger, AccelerometerUncalibrated (Core Motion)", "time,seconds_elapsed,z,y,x",

@@ -58,12 +58,12 @@ def watched(truth: bool = True) -> Screen:
     return advance(screen, Update([], events, TALLY), 0.0)
 
 
-def text(screen: Screen, width: int = 80, colour: bool = False) -> str:
+def text(screen: Screen, width: int = 80, color: bool = False) -> str:
     console = Console(
         file=io.StringIO(),
         width=width,
-        force_terminal=colour,
-        color_system="256" if colour else None,
+        force_terminal=color,
+        color_system="256" if color else None,
         legacy_windows=False,
     )
     console.print(render(screen))
@@ -72,7 +72,7 @@ def text(screen: Screen, width: int = 80, colour: bool = False) -> str:
 
 
 SCREENS = {
-    "recognised": watched(),
+    "recognized": watched(),
     "without truth": watched(truth=False),
     "listening": Screen(SESSION, EMPTY),
     "gap": advance(watched(), Update([], [Gap(63.0, 64.0, "invalid")], TALLY), 0.0),
@@ -98,7 +98,7 @@ def test_the_screen_at_80_by_24(name: str, snapshot: SnapshotAssertion) -> None:
 
 @pytest.mark.parametrize("width", [120, 200])
 def test_the_screen_uses_a_wide_terminal(width: int, snapshot: SnapshotAssertion) -> None:
-    assert text(SCREENS["recognised"], width) == snapshot
+    assert text(SCREENS["recognized"], width) == snapshot
 
 
 @pytest.mark.parametrize("width", [10, 40, 79])
@@ -108,24 +108,24 @@ def test_the_screen_stands_in_a_narrow_terminal(name: str, width: int) -> None:
     assert max(map(len, shown.splitlines())) <= max(width, 1)
 
 
-def test_every_label_has_its_colour(snapshot: SnapshotAssertion) -> None:
-    assert text(SCREENS["recognised"], colour=True) == snapshot
+def test_every_label_has_its_color(snapshot: SnapshotAssertion) -> None:
+    assert text(SCREENS["recognized"], color=True) == snapshot
 
 
 def test_thirty_labels_can_be_told_apart() -> None:
     labels = (*(f"exercise {i}" for i in range(30)), UNKNOWN)
     session = replace(SESSION, labels=labels)
     marks = tuple(Mark(i / 2, label, None) for i, label in enumerate(labels))
-    cells = text(Screen(session, TALLY, marks=marks), 120, colour=True)
-    (cells,) = [line for line in cells.splitlines() if "recognised" in line]
+    cells = text(Screen(session, TALLY, marks=marks), 120, color=True)
+    (cells,) = [line for line in cells.splitlines() if "recognized" in line]
     assert len(set(cells.split("\x1b[0m"))) > 30
 
 
 def test_the_timeline_ends_now_and_holds_thirty_seconds() -> None:
-    screen = SCREENS["recognised"]
+    screen = SCREENS["recognized"]
     assert screen.marks[-1].end_s - screen.marks[0].end_s == 29.5
     line = text(screen).splitlines()[10]
-    assert line.startswith(" recognised  ")
+    assert line.startswith(" recognized  ")
     assert line.rstrip()[-1] != " "
     assert "    " in line[13:].rstrip()  # the gap
 

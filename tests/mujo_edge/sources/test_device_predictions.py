@@ -202,7 +202,7 @@ async def test_a_gap_on_the_line_is_not_one_of_the_device() -> None:
     assert summary["predictions"] == 11
 
 
-def test_the_screen_says_that_the_device_recognises() -> None:
+def test_the_screen_says_that_the_device_recognizes() -> None:
     sink = ListSink()
     source = ListSource(assembled(sent()), info(NAMES))
     asyncio.run(Engine(source, [sink], None, live=False).run())
@@ -215,7 +215,7 @@ def test_the_screen_says_that_the_device_recognises() -> None:
     console.print(render_board([screen, screen]))
     text = console.export_text()
     assert "mujo-student 1.0 · on the device · physio" in text
-    assert "recognised on the device" in text
+    assert "recognized on the device" in text
     assert sink.predictions[-1].label.upper().replace(" ", "") in text.replace(" ", "")
 
 

@@ -324,7 +324,7 @@ async def test_the_stream_is_stopped_but_not_waited_for_for_ever(link: Callable[
     assert client(one).deeds[-2:] == [f"write c0 {b'stop'.hex()}", "disconnect"]
 
 
-async def test_a_cancelled_start_lets_the_device_go(link: Callable[..., Link]) -> None:
+async def test_a_canceled_start_lets_the_device_go(link: Callable[..., Link]) -> None:
     def waits(request: Request) -> Script:
         yield Pause(60)
         return decoder()

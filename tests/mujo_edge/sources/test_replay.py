@@ -371,9 +371,9 @@ def test_the_shipped_recording() -> None:
     )  # fmt: skip
     about = session.load(shipped_recording())
     assert any("joined" in note for note in about.notes)
-    licence = (shipped_recording().parent / "LICENSE-SPAR").read_text()
-    assert "David M. Burns" in licence
-    assert "Redistribution and use in source and binary forms" in licence
+    license = (shipped_recording().parent / "LICENSE-SPAR").read_text()
+    assert "David M. Burns" in license
+    assert "Redistribution and use in source and binary forms" in license
 
 
 def test_an_installation_without_its_recording(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

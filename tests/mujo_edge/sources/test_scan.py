@@ -41,7 +41,7 @@ BAND = device(2, "Band", [mujo.SERVICE], rssi=-50)
 KETTLE = device(3, "Kettle", rssi=-30)
 
 
-def test_an_advert_is_recognised_and_made_harmless() -> None:
+def test_an_advert_is_recognized_and_made_harmless() -> None:
     one = found(*heard("e0:00:00:00:00:09", "\x1b[31mRed\nDog", [witmotion.SERVICE.upper()], rssi=127))
     assert (one.profile, one.name, one.advert.rssi) == (witmotion.PROFILE, "?[31mRed?Dog", None)
     assert one.label == "?[31mRed?Dog (e0:00:00:00:00:09), WitMotion WT901BLE"
@@ -204,7 +204,7 @@ async def test_an_advertisement_and_its_scan_response_are_one(air: type[Air]) ->
     assert (await find("band", None, 60.0)).profile is mujo.PROFILE
 
 
-async def test_a_device_that_is_not_recognised_yet_is_waited_for(air: type[Air]) -> None:
+async def test_a_device_that_is_not_recognized_yet_is_waited_for(air: type[Air]) -> None:
     air.air = [
         (0.0, heard("E0:00:00:00:00:02", "Band")),
         (0.5, heard("E0:00:00:00:00:02", "Band", [mujo.SERVICE])),

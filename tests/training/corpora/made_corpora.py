@@ -77,7 +77,7 @@ def muvr(root: Path) -> None:
     for session, exercise in (("arms", "biceps-curl"), ("chest", "dumbbell-chest-fly")):
         x = motion(400, 50)
         write_csv(
-            root / session / f"labelled_{session}_jan-1_1.csv", None, -x[:, :3] / G, [f"{exercise},,45.0,15"] * len(x)
+            root / session / f"labeled_{session}_jan-1_1.csv", None, -x[:, :3] / G, [f"{exercise},,45.0,15"] * len(x)
         )
 
 

@@ -173,10 +173,10 @@ def test_download(known, publish, tmp_path):
     assert len(registry.load("motionsense", tmp_path / "data")) == 18
 
 
-def test_licence_is_printed_before_anything_is_fetched(publish, tmp_path):
+def test_license_is_printed_before_anything_is_fetched(publish, tmp_path):
     publish(filename="gone.zip")
     result = runner.invoke(app, ["download", "motionsense", "--data", str(tmp_path / "data")])
-    assert "Licence:  MIT" in result.output
+    assert "License:  MIT" in result.output
     assert "Malekzadeh" in result.output
     assert isinstance(result.exception, DataError)
     assert "404" in str(result.exception)

@@ -152,7 +152,7 @@ def test_mm_fit_lacking_one_file(make):
         CORPORA["mm_fit"].load(folder)
 
 
-def test_mhealth_null_is_unlabelled(make):
+def test_mhealth_null_is_unlabeled(make):
     recordings = CORPORA["mhealth"].load(make("mhealth"))
     assert {(r.placement, r.side, len(r.channels)) for r in recordings} == {
         ("chest", None, 3),
@@ -212,8 +212,8 @@ def test_spar_refuses_any_other_file(tmp_path: Path):
 @pytest.mark.parametrize("corpus", CORPORA.values(), ids=list(CORPORA))
 def test_described(corpus):
     assert corpus.title
-    assert corpus.licence
+    assert corpus.license
     assert corpus.citation
     assert corpus.home.startswith("https://")
     assert len(set(corpus.classes)) == len(corpus.classes)
-    assert corpus.open_licence == any(word in corpus.licence for word in ("MIT", "BSD", "CC BY"))
+    assert corpus.open_license == any(word in corpus.license for word in ("MIT", "BSD", "CC BY"))

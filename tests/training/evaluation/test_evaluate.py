@@ -194,16 +194,16 @@ def test_the_other_tables_go_into_the_same_folder(scored: Path, made: Path, tmp_
     assert len(lines(out)) == len(before) + 4 + 1 + 2
 
 
-def test_rows_with_unlabelled_windows_stand_beside_the_others(
+def test_rows_with_unlabeled_windows_stand_beside_the_others(
     scored: Path, made: Path, tmp_path: Path, here, monkeypatch
 ):
     """The same encoder and labels, and the other windows of the train people: of the tested ones none."""
     out = Path(shutil.copytree(scored, tmp_path / "out"))
     before, encoders = lines(out), set((out / "pretrained").glob("*.pt"))
-    learnt: list[np.ndarray] = []
+    learned: list[np.ndarray] = []
     finetune = train.finetune
     monkeypatch.setattr(
-        train, "finetune", lambda *a, unlabelled, **k: learnt.append(unlabelled) or finetune(*a, unlabelled=unlabelled)
+        train, "finetune", lambda *a, unlabeled, **k: learned.append(unlabeled) or finetune(*a, unlabeled=unlabeled)
     )
     run(made, out, rows="random,mujo_plus", fractions="0.02,1", semi=True)
     assert set((out / "pretrained").glob("*.pt")) == encoders
@@ -219,9 +219,9 @@ def test_rows_with_unlabelled_windows_stand_beside_the_others(
         assert f"| {row}, 3 ch | 0." in text
     data, x = prepared("spar", 3)
     train_people = ~np.isin(data.subject, ["1", "6"])
-    for unlabelled in learnt:
-        assert len(unlabelled) == pytest.approx(0.98 * train_people.sum(), abs=8)
-        assert {w.tobytes() for w in unlabelled} <= {w.tobytes() for w in x[train_people]}
+    for unlabeled in learned:
+        assert len(unlabeled) == pytest.approx(0.98 * train_people.sum(), abs=8)
+        assert {w.tobytes() for w in unlabeled} <= {w.tobytes() for w in x[train_people]}
 
 
 def recipe_of(made: Path) -> Recipe:

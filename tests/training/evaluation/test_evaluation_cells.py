@@ -31,8 +31,8 @@ class SeenError(Exception):
 def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Runs a cell as far as its training; gives the windows and labels that it was to learn from, and those without."""
 
-    def fake(encoder, x, y, *rest, unlabelled):
-        raise SeenError(x, y, unlabelled)
+    def fake(encoder, x, y, *rest, unlabeled):
+        raise SeenError(x, y, unlabeled)
 
     monkeypatch.setattr(train, "finetune", fake)
 
@@ -47,8 +47,8 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 @pytest.mark.parametrize("fold", [0, 3])
 @pytest.mark.parametrize("fraction", [0.02, 1.0, "one"])
 def test_a_model_is_given_windows_of_other_people_alone(fold: int, fraction: float | str, seen):
-    x, y, unlabelled = seen(replace(RANDOM, fold=fold, fraction=fraction))
-    assert unlabelled is None
+    x, y, unlabeled = seen(replace(RANDOM, fold=fold, fraction=fraction))
+    assert unlabeled is None
     data, every = prepared("spar", 3)
     people = sorted(set(data.subject.tolist()), key=int)[fold::5]
     tested = {w.tobytes() for w in every[np.isin(data.subject, people)]}

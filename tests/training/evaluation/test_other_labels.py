@@ -84,7 +84,7 @@ def test_labels_of_another_word_go_to_the_nearest_class(run: Evaluation, vocabul
 
 
 @pytest.mark.parametrize("row", ["random", "forest"])
-def test_labels_of_another_set_are_learnt(row: str, run: Evaluation, monkeypatch):
+def test_labels_of_another_set_are_learned(row: str, run: Evaluation, monkeypatch):
     monkeypatch.setattr(transfer, "movements", lambda: MOVES)
     scores = transfer.transfer(cells(row, fraction=1.0, source="muvr"), run)
     assert [score.variant for score in scores] == ["forest" if row == "forest" else "fp32"] * 5

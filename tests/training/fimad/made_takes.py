@@ -26,11 +26,11 @@ STANDING = np.array(
         *((-0.1, 0, 0.92), (-0.1, 0.03, 0.5), (-0.1, 0, 0.08), (-0.1, 0.18, 0.02)),
     ]
 )
-"""Joints of somebody who stands and looks along y, metres."""
+"""Joints of somebody who stands and looks along y, meters."""
 
 
 def squats(seconds: float, rate_hz: float, seed: int = 0) -> F32:
-    """(n, 20, 3) metres: all but the feet go down and up, the deeper the higher a joint is; each `seed` differs."""
+    """(n, 20, 3) meters: all but the feet go down and up, the deeper the higher a joint is; each `seed` differs."""
     rng = np.random.default_rng(seed)
     t_s = np.arange(round(seconds * rate_hz)) / rate_hz
     depth = rng.uniform(0.25, 0.4) * (1 - np.cos(2 * np.pi * t_s / rng.uniform(1.5, 3))) / 2
@@ -61,7 +61,7 @@ def made_clip(number: int, corpus: str = "made") -> Clip:
         real_imu={"right_wrist": imu[: number + 1]} if number % 5 == 0 else {},
         video=rng.random((8, 16), np.float32) if number % 4 == 1 else None,
         tower="made tower" if number % 4 == 1 else "",
-        licence="CC0",
+        license="CC0",
     )
 
 

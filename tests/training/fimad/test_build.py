@@ -63,7 +63,7 @@ def test_a_source_becomes_shards(tmp_path):
         "pose": 24,
         "video": 0,
         "text": 24,
-        "licence": "CC0",
+        "license": "CC0",
     }
     assert failures(tmp_path / "out") == []
 

@@ -46,7 +46,7 @@ def test_motion_comes_to_the_rate_of_shards(rate_hz):
 
 
 def test_the_ends_of_a_steady_movement_stay():
-    """A filter that holds the last value would bend them by centimetres."""
+    """A filter that holds the last value would bend them by centimeters."""
     motion = replace(moving(120.0)[1], x=course(np.arange(480) / 120, 0).astype(np.float32))
     x = resample_motion(motion)
     np.testing.assert_allclose(x, course(np.arange(len(x)) / POSE_RATE_HZ, 0), atol=1e-5)
@@ -88,7 +88,7 @@ def test_a_few_frames(frames):
 
 def test_a_clip_of_a_take():
     clip = to_clip(TAKE, "CC0")
-    assert (clip.id, clip.corpus, clip.subject, clip.licence) == ("made/1", "made", "p1", "CC0")
+    assert (clip.id, clip.corpus, clip.subject, clip.license) == ("made/1", "made", "p1", "CC0")
     assert clip.title == clip.texts[0] == "squat"
     assert "She bends both knees." in clip.texts
     assert clip.pose.shape == (75, 20, 3)

@@ -115,7 +115,7 @@ def test_sources_that_are_not_here(tmp_path, monkeypatch):
     for name, source in sources().items():
         line = next(line for line in output.splitlines() if line.split()[:1] == [name])
         assert "not here" in line
-        assert source.licence in line
+        assert source.license in line
     assert "was not found under" in call("build", "out", "--source", "hdm05", code=4)
     assert "no source of clips was found" in call("build", "out", code=4)
 

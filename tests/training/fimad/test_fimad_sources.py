@@ -26,7 +26,7 @@ def test_names_are_those_of_the_sources(name: str) -> None:
     assert source.name == name
     assert name.isidentifier()
     assert source.title
-    assert source.licence
+    assert source.license
     assert source.citation
     assert source.home.startswith("http")
     assert set(source.shares_people_with) <= set(CORPORA)
@@ -52,7 +52,7 @@ def test_first_tasks_of_the_real_source(name: str) -> None:
     assert bool(tasks) is (name != "fimad")  # its videos are the user's
     for task in islice(tasks, 1):
         sent = pickle.loads(pickle.dumps(task))
-        clips: list[Clip] = [to_clip(take, source.licence) for take in sent.read(*sent.arguments)]
+        clips: list[Clip] = [to_clip(take, source.license) for take in sent.read(*sent.arguments)]
         assert clips
         for clip in clips:
             assert clip.id.startswith(f"{clip.corpus}/")

@@ -35,7 +35,7 @@ def test_the_whole_image_is_seen_between_bars() -> None:
     assert torch.allclose(plain().prepare(white.transpose(1, 0, 2)), x.transpose(1, 2))
 
 
-def test_colours_keep_their_channel() -> None:
+def test_colors_keep_their_channel() -> None:
     red = np.zeros((8, 8, 3), np.uint8)
     red[..., 0] = 255
     assert plain().prepare(red).mean((1, 2)).tolist() == pytest.approx([1, -1, -1], abs=1e-5)
@@ -57,7 +57,7 @@ def test_default_tower() -> None:
 
 
 def test_two_photos_of_an_exercise_find_each_other() -> None:
-    """Among 40 exercises chance is 1 in 40; wrong weights or normalisation come nowhere near a half."""
+    """Among 40 exercises chance is 1 in 40; wrong weights or normalization come nowhere near a half."""
     path = data_root() / "free_exercise_db" / "images_192.zip"
     if not path.is_file():
         pytest.skip(f"free_exercise_db is not under {data_root()}: set MUJO_DATA")

@@ -29,13 +29,13 @@ def test_the_same_is_the_same(given):
     assert len(first) == 16
 
 
-def test_arguments_and_licence(given):
+def test_arguments_and_license(given):
     source, task, path = given
     seen = {
         fingerprint(task, source, {}),
         fingerprint(replace(task, arguments=(Told(path), 1)), source, {}),
         fingerprint(replace(task, read=hdm05.read), source, {}),
-        fingerprint(task, replace(source, licence="other"), {}),
+        fingerprint(task, replace(source, license="other"), {}),
     }
     assert len(seen) == 4
     assert fingerprint(replace(task, read=partial(task.read)), source, {}) in seen

@@ -11,7 +11,7 @@ from training.fimad.clip import JOINTS
 from training.fimad.pose import cleanup as pose_mending
 
 RATE_HZ = 30.0
-SKELETON = {  # MediaPipe's landmarks of a standing person: metres, hips at the origin, x right, y down, z away
+SKELETON = {  # MediaPipe's landmarks of a standing person: meters, hips at the origin, x right, y down, z away
     0: (0.0, -0.68, -0.12),
     7: (0.08, -0.70, 0.0),
     8: (-0.08, -0.70, 0.0),

@@ -67,7 +67,7 @@ def column(x: np.ndarray, joint: str) -> np.ndarray:
 
 
 def reach(x: np.ndarray) -> np.ndarray:
-    """(n,) metres from the neck to the right ankle."""
+    """(n,) meters from the neck to the right ankle."""
     return np.linalg.norm(column(x, "neck") - column(x, "right_ankle"), axis=1)
 
 

@@ -78,8 +78,8 @@ def test_a_bent_knee_moves_the_shank_alone_and_backwards():
 
 def test_radians_and_a_scale_of_one_inch():
     text = NOMINAL.replace("length 0.45", "length 1.0")
-    metres = asf_amc.parse_asf(text).bones["lfemur"].rest
-    np.testing.assert_allclose(metres, asf_amc.parse_asf(NOMINAL).bones["lfemur"].rest * 0.45)
+    meters = asf_amc.parse_asf(text).bones["lfemur"].rest
+    np.testing.assert_allclose(meters, asf_amc.parse_asf(NOMINAL).bones["lfemur"].rest * 0.45)
     degrees = amc_text(2, knee_deg=90)
     radians = degrees.replace(":DEGREES\n", "").replace("rtibia 90", f"rtibia {np.pi / 2:.9f}")
     skeleton = asf_amc.parse_asf(NOMINAL)

@@ -27,7 +27,7 @@ STANDING = {
     "left_ankle": (0, 0.1, 0.1),
     "left_foot": (0.15, 0.1, 0.0),
 }
-"""A person who stands upright, looks along x and has the left at +y; metres."""
+"""A person who stands upright, looks along x and has the left at +y; meters."""
 
 Points = dict[str, np.ndarray]
 
@@ -173,7 +173,7 @@ def test_turning_about_the_vertical(w: float):
 @pytest.mark.parametrize("hertz", [0.5, 1.0, 2.0])
 def test_an_arm_that_swings_is_a_pendulum(side: str, hertz: float):
     """Swung by theta = A sin(2 pi f t) about the shoulder with the elbow held bent: gravity turns by theta, and a place
-    r from the pivot feels -theta'^2 r towards it and theta'' across."""
+    r from the pivot feels -theta'^2 r toward it and theta'' across."""
     amplitude, w, frames_hz, bend = 0.7, 2 * np.pi * hertz, 60.0, 1.5
     t = times(4, frames_hz)
     points = standing(t)

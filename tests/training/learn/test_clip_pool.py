@@ -31,7 +31,7 @@ STILL = DrawConfig(
 
 
 def clock_clip(seconds: float, number: int = 0, title: str = "squat", **changes) -> Clip:
-    """A clip whose arrays say what time it is: seconds/10 in the IMU's ax (g), metres of z, the first feature."""
+    """A clip whose arrays say what time it is: seconds/10 in the IMU's ax (g), meters of z, the first feature."""
     t = {name: np.arange(round(seconds * rate)) / rate for name, rate in (("imu", 50), ("pose", 25), ("video", 4))}
     pose = np.zeros((len(t["pose"]), len(JOINTS), 3), np.float32)
     pose[..., 2] = t["pose"][:, None]
@@ -170,7 +170,7 @@ def test_streams_too_short_for_a_window_are_none():
 
 def test_the_middle_of_a_clip_is_always_the_same():
     pool = make_clip_pool([clock_clip(9, i) for i in range(4)], SPEC)
-    imu, pose, video = times(pool.centre(torch.tensor([2, 0])).inputs)
+    imu, pose, video = times(pool.center(torch.tensor([2, 0])).inputs)
     assert imu[0, 0].item() == pytest.approx(3.0, abs=0.05)
     assert torch.equal(imu[0], imu[1])
     torch.testing.assert_close(imu[:, ::2], pose, atol=1e-4, rtol=0)

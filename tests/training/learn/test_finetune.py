@@ -39,7 +39,7 @@ def fitted(seed: int, per_class: int = 6, config: FinetuneConfig = SHORT) -> Pro
 
 
 def test_a_few_windows_of_each_class_are_enough(held):
-    """From random weights, six labelled windows of each: new windows lie nearest to their class's prototype."""
+    """From random weights, six labeled windows of each: new windows lie nearest to their class's prototype."""
     x, y = held
     model = fitted(0)
     found = nearest(float_embeddings(model.encoder, x), model)
@@ -75,7 +75,7 @@ def test_what_a_pretrained_encoder_keeps():
 
 
 def test_windows_without_labels_help():
-    """Two labelled windows of each class from a quiet sensor, and from a noisy one windows that nobody labelled."""
+    """Two labeled windows of each class from a quiet sensor, and from a noisy one windows that nobody labeled."""
 
     def noisy(per_class: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         data = motion_set(per_class, seed)
@@ -86,9 +86,9 @@ def test_windows_without_labels_help():
     longer = replace(SHORT, guess=GuessConfig(begin=20, ramp=40), least_steps=150, most_steps=150)
     config = longer.for_windows(len(few), 0, chiral=False)
 
-    def right(unlabelled: np.ndarray | None) -> float:
+    def right(unlabeled: np.ndarray | None) -> float:
         torch.manual_seed(0)
-        model = finetune(Student(), prepare(few.x, InputSpec()), few.y, len(CLASSES), config, unlabelled=unlabelled)
+        model = finetune(Student(), prepare(few.x, InputSpec()), few.y, len(CLASSES), config, unlabeled=unlabeled)
         return float((nearest(float_embeddings(model.encoder, x), model) == y).mean())
 
     assert right(None) < 0.7
@@ -99,11 +99,11 @@ def test_statistics_are_of_all_windows_where_some_have_no_label():
     data = motion_set(6, seed=0, people=1)
     x = prepare(data.x, InputSpec())
     kept = replace(SHORT, least_steps=4, most_steps=4, keep_statistics=True).for_windows(len(data), 0, chiral=False)
-    for unlabelled in (None, x):
+    for unlabeled in (None, x):
         encoder = Student()
         before = encoder.stem[1].running_mean.clone()
-        after = finetune(encoder, x, data.y, len(CLASSES), kept, unlabelled=unlabelled).encoder.stem[1].running_mean
-        assert torch.equal(before, after) == (unlabelled is None)
+        after = finetune(encoder, x, data.y, len(CLASSES), kept, unlabeled=unlabeled).encoder.stem[1].running_mean
+        assert torch.equal(before, after) == (unlabeled is None)
 
 
 def test_guesses_are_aligned_sharpened_and_weigh_more_and_more():
@@ -118,7 +118,7 @@ def test_guesses_are_aligned_sharpened_and_weigh_more_and_more():
     torch.testing.assert_close(still(logits), torch.tensor([[1.8, 0.2], [1.8, 0.2]]))
 
 
-def test_a_run_with_unlabelled_windows_that_was_killed_ends_with_the_same_weights(tmp_path, monkeypatch):
+def test_a_run_with_unlabeled_windows_that_was_killed_ends_with_the_same_weights(tmp_path, monkeypatch):
     data = motion_set(6, seed=0, people=1)
     x = prepare(data.x, InputSpec())
     short = replace(SHORT, guess=GuessConfig(begin=1, ramp=4), least_steps=8, most_steps=8)

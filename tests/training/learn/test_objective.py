@@ -153,12 +153,12 @@ def test_fewer_than_two_modalities_is_no_contrast(names):
 def test_the_temperature_is_learned_and_bounded():
     loss = PairwiseInfoNCE(temperature=0.07)
     assert loss.scale.item() == pytest.approx(1 / 0.07)
-    optimiser = torch.optim.SGD(loss.parameters(), lr=1.0)
+    optimizer = torch.optim.SGD(loss.parameters(), lr=1.0)
     matched = unit(8, 6)
     for _ in range(200):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss({"imu": matched, "text": matched}, everyone(8, "imu", "text")).backward()
-        optimiser.step()
+        optimizer.step()
     assert 1 / 0.07 < loss.scale.item() <= 100 + 1e-3, "matched pairs ask for a lower temperature"
     with torch.no_grad():
         loss.log_scale.fill_(log(1e6))
@@ -259,7 +259,7 @@ def test_the_teacher_is_not_changed(teacher: JointModel, motion_pool: Pool, word
 
 
 def test_a_tutor_tells_the_labels_of_its_set_better(teacher: JointModel, motion_pool: Pool, words: PromptEmbeddings):
-    """Two swings, among each other; by the same words, with the statistics of batch normalisation as they were."""
+    """Two swings, among each other; by the same words, with the statistics of batch normalization as they were."""
     rows = torch.nonzero((motion_pool.y == 1) | (motion_pool.y == 2))[:, 0]
     allowed = torch.zeros(len(words.names), dtype=torch.bool).index_fill(0, torch.tensor([1, 2]), True)
     config = DistillConfig(tutor=LoopConfig(steps=40, batch=32, lr=1e-3, ema=0.9))

@@ -129,10 +129,10 @@ def test_what_a_recipe_leaves_out_is_as_the_steps_have_it(tmp_path):
     assert recipe == replace(usual, distill=replace(usual.distill, loop=loop))
 
 
-def test_permissive_leaves_out_what_has_no_stated_open_licence(tmp_path):
+def test_permissive_leaves_out_what_has_no_stated_open_license(tmp_path):
     every = ", ".join(f'"{name}"' for name in CORPORA)
-    recipe = read_recipe(recipe_file(tmp_path, f'corpora = [{every}]\nlicences = "permissive"\n'))
-    assert set(recipe.allowed()) == {name for name, corpus in CORPORA.items() if corpus.open_licence}
+    recipe = read_recipe(recipe_file(tmp_path, f'corpora = [{every}]\nlicenses = "permissive"\n'))
+    assert set(recipe.allowed()) == {name for name, corpus in CORPORA.items() if corpus.open_license}
     assert {"motionsense", "spar", "sp_sw_watch", "sp_sw_phone"} <= set(recipe.allowed())
     assert not {"muvr", "metamotion", "utd_mhad"} & set(recipe.allowed())
     assert read_recipe("base").allowed() == read_recipe("base").corpora
@@ -161,10 +161,10 @@ def test_an_unknown_recipe_names_those_that_there_are():
         (HEAD + "[teacher.loop]\nstep = 3\n", "step"),
         (HEAD + '[teacher.loop]\nsteps = "many"\n', "steps"),
         (HEAD + '[teacher.augment]\nscale = "big"\n', "scale"),
-        (HEAD + 'licences = "free"\n', "licences"),
+        (HEAD + 'licenses = "free"\n', "licenses"),
         ('corpora = ["spar", "kinetics"]\n', "corpora that do not exist: kinetics"),
         ("corpora = []\n", "leaves nothing to train on"),
-        ('corpora = ["muvr"]\nlicences = "permissive"\n', "leaves nothing to train on"),
+        ('corpora = ["muvr"]\nlicenses = "permissive"\n', "leaves nothing to train on"),
         (HEAD + "[distill.student]\nembedding = 32\n", "the same embedding"),
         (HEAD + '[teacher]\nmodalities = ["imu", "smell"]\n', "modalities"),
         (HEAD + '[teacher]\nmodalities = ["imu"]\n', "leave nothing to contrast"),

@@ -128,7 +128,7 @@ def test_no_window_of_a_held_recording_is_trained_on(tmp_path, monkeypatch):
 
 def test_permissive_loads_only_what_it_may(tmp_path, monkeypatch):
     monkeypatch.setenv("MUJO_DATA", str(tmp_path))
-    data = load_data(Recipe("made", ("muvr", "spar"), licences="permissive"))
+    data = load_data(Recipe("made", ("muvr", "spar"), licenses="permissive"))
     assert [s.corpus for s in data.train] == ["spar"]
     with pytest.raises(DataError, match="was not found under"):
         load_data(Recipe("made", ("muvr", "spar")))

@@ -123,7 +123,7 @@ def test_the_threshold_keeps_what_it_should_of_the_held_out_windows(calibrated, 
 
 
 def test_smoothing_is_the_best_there_is(calibrated, student: Student, motion_data: Data):
-    """By the accuracy of each person's recordings played one after another, worked out from the recogniser alone."""
+    """By the accuracy of each person's recordings played one after another, worked out from the recognizer alone."""
     labels, measured = calibrated
     stream = motion_data.streams[0]
     embeddings = embed(student, stream.x, InputSpec())

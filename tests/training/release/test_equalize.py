@@ -1,4 +1,4 @@
-"""Equalising changes no output in fp32, and helps where channels differ in size."""
+"""Equalizing changes no output in fp32, and helps where channels differ in size."""
 
 from __future__ import annotations
 

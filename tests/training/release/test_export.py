@@ -62,7 +62,7 @@ def test_the_reference_is_what_the_float_network_gives(bundle_folder: Path, chec
     assert {row[: gate.x.shape[1]].tobytes() for row in reference.x} <= rows, "a window that may not be passed on"
 
 
-def test_a_bad_quantisation_stops_the_export(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_bad_quantization_stops_the_export(checkpoint: Path, tmp_path: Path) -> None:
     """Calibrated on far too small signals, so that every activation saturates."""
     model, spec, calibration, gate, release = load_checkpoint(checkpoint)
     with pytest.raises(DataError, match=r"export stopped: .*SNR"):
@@ -248,7 +248,7 @@ def test_model_card_has_the_usual_form(bundle_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("closed", ["corpora", "clips"])
-def test_the_card_says_when_a_licence_is_not_open(checkpoint: Path, bundle_folder: Path, closed: str) -> None:
+def test_the_card_says_when_a_license_is_not_open(checkpoint: Path, bundle_folder: Path, closed: str) -> None:
     release = load_checkpoint(checkpoint)[4]
     data = {"corpora": release.training["corpora"]}
     data |= {"clips": [{**data["corpora"][0], "name": "dance", "title": "Dance", "clips": 1234}]}

@@ -25,7 +25,7 @@ COREML, CORTEX_M = BACKENDS
 
 @pytest.fixture(scope="module")
 def trained(checkpoint: Path) -> tuple[Student, F32, F32, ModelMetadata]:
-    """Equalised network, prepared calibration windows, prepared windows it was not calibrated on, facts."""
+    """Equalized network, prepared calibration windows, prepared windows it was not calibrated on, facts."""
     model, spec, calibration, gate, release = load_checkpoint(checkpoint)
     model_metadata = ModelMetadata("small", "1", spec, 64, release.label_sets, release.default_label_set)
     prepared = prepare(calibration, spec)

@@ -160,10 +160,10 @@ def test_names_that_only_clips_had_are_trained_too(
 def test_calibration_weighs_sets_alike_and_finds_the_likeliest_temperature(made: tuple[Vocabulary, dict]) -> None:
     rng = np.random.default_rng(0)
 
-    def judged(n: int, centre: float) -> Judged:
+    def judged(n: int, center: float) -> Judged:
         y = rng.integers(0, 3, n)
         cosine = rng.normal(0, 0.1, (n, 3)).astype(np.float32)
-        cosine[np.arange(n), y] += centre
+        cosine[np.arange(n), y] += center
         empty = np.zeros((n, 64), np.float32)
         return Judged("s", cosine, y, empty, np.arange(3), np.zeros((3, 64), np.float32))
 

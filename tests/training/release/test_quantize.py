@@ -57,7 +57,7 @@ def test_quantized_embeddings_are_those_of_the_file(trained: tuple[Student, np.n
     np.testing.assert_array_equal(found, again)
 
 
-def test_quantising_leaves_the_model_as_it_was(trained: tuple[Student, np.ndarray, np.ndarray]) -> None:
+def test_quantizing_leaves_the_model_as_it_was(trained: tuple[Student, np.ndarray, np.ndarray]) -> None:
     model, calibration, _ = trained
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.train()
@@ -68,7 +68,7 @@ def test_quantising_leaves_the_model_as_it_was(trained: tuple[Student, np.ndarra
 
 
 def test_residual_blocks_in_a_row_stay_int8() -> None:
-    """Quantisers pair an addition with its activation only in one form of the block."""
+    """Quantizers pair an addition with its activation only in one form of the block."""
     torch.manual_seed(0)
     model = Student(StudentConfig(blocks=((32, 5, 2), (32, 5, 1), (32, 5, 1), (32, 3, 1))))
     calibration = np.random.default_rng(0).standard_normal((32, 6, 1, 150), np.float32)

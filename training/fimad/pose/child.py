@@ -2,7 +2,7 @@
 
 stdin: per frame height and width (uint32), then its RGB bytes; height 0 says that another video begins. stdout:
 `READY` once the model can be had, then per frame a count (uint32) of float32 values and the values: none where nobody
-is seen, else 33 rows of world x, y, z (metres), image x, y (shares of width and height) and visibility.
+is seen, else 33 rows of world x, y, z (meters), image x, y (shares of width and height) and visibility.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a landmark model gets wrong over time: sides that swap, jumps, gaps, jitter, a path that it leaves out, a tilt.
 
-World landmarks here are MediaPipe's: metres, centred on the hips, in the camera's axes (x right, y down, z away).
+World landmarks here are MediaPipe's: meters, centered on the hips, in the camera's axes (x right, y down, z away).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LIMBS = (
     (("shoulder", "elbow", "wrist", "hand"), (0.316, 0.248)),
     (("hip", "knee", "ankle", "foot"), (0.417, 0.418)),
 )
-"""Joints of a limb and the lengths in metres of its first two bones in a person of 1.7 m (Winter, Biomechanics and
+"""Joints of a limb and the lengths in meters of its first two bones in a person of 1.7 m (Winter, Biomechanics and
 Motor Control of Human Movement, 4th edition, figure 4.1, after Drillis and Contini: shares of the height)."""
 
 LEAST_BONE, MOST_BONE = 0.5, 1.5
@@ -60,7 +60,7 @@ def swapped(t_s: F64, world: F32, left: tuple[int, ...], right: tuple[int, ...])
 
 
 def root_path(world: F32, rays: F32, weight: F32, depth: F64 | None = None) -> F64:
-    """(n, 3) metres: where the hips are in the camera's axes, which world landmarks leave out.
+    """(n, 3) meters: where the hips are in the camera's axes, which world landmarks leave out.
 
     The shift that puts the landmarks (n, 33, 3) onto where they are seen, `rays` (n, 33, 2) = (x / z, y / z), in the
     least-squares sense with `weight` (n, 33): u (z + t_z) = x + t_x, and the same for v, y, t_y, are linear in t.
@@ -150,7 +150,7 @@ def smooth(x: F64, rate_hz: float, window_s: float = SMOOTH_S, order: int = 3) -
 def up_axis(x: F64, rate_hz: float) -> F64 | None:
     """The direction of up (3,) in (n, 20, 3) with z near up, from the frames in which the person stands straight.
 
-    Who stands has the centre of mass over the feet, so the line from ankles to neck is vertical to a few degrees;
+    Who stands has the center of mass over the feet, so the line from ankles to neck is vertical to a few degrees;
     the median over these frames is taken. None where nobody stands for `STANDING_S` in all: lying, sitting and
     bent bodies do not tell, and neither does a film without feet.
     """

@@ -38,7 +38,7 @@ that needs a desktop's libraries."""
 NEWEST_PYTHON = (3, 12)
 LANDMARKS = 33
 COLUMNS = 6
-"""World x, y, z in metres; image x, y as shares of width and height; visibility, a probability."""
+"""World x, y, z in meters; image x, y as shares of width and height; visibility, a probability."""
 
 LONGEST_S = 300.0
 """No frame takes this long, nor does importing, on a cold disk of a busy machine."""

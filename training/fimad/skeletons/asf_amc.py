@@ -59,10 +59,10 @@ class Bone:
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """`bones` by name, parents before children; `metres` in one unit of length; `degrees` or radians in this file."""
+    """`bones` by name, parents before children; `meters` in one unit of length; `degrees` or radians in this file."""
 
     bones: Mapping[str, Bone]
-    metres: float
+    meters: float
     root_dof: tuple[str, ...]
     root: Bone
 
@@ -72,7 +72,7 @@ def parse_asf(text: str) -> Skeleton:
     try:
         sections = split_sections(text)
         units = dict(line.split()[:2] for line in sections["units"])
-        metres = INCH_M / float(units["length"])
+        meters = INCH_M / float(units["length"])
         degrees = units.get("angle", "deg").lower().startswith("deg")
         head = {line.split()[0].lower(): line.split()[1:] for line in sections["root"]}
         blocks = [fields(block) for block in "\n".join(sections["bonedata"]).split("begin")[1:]]
@@ -81,7 +81,7 @@ def parse_asf(text: str) -> Skeleton:
         parents = [(child, words[0]) for words in lines for child in words[1:]]
         root_dof = tuple(word.lower() for word in head["order"])
         root = Bone("", np.zeros(3), turned(head["orientation"], head["axis"][0], degrees), head["axis"][0].lower(), ())
-        bones = {name: bone(found[name], parent, metres, degrees) for name, parent in parents}
+        bones = {name: bone(found[name], parent, meters, degrees) for name, parent in parents}
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
         raise DataError(f"no whole ASF skeleton ({error!r}). Fetch the file again") from None
     if set(root_dof) != {"tx", "ty", "tz", *TURNS} or not all(set(b.dof) <= set(TURNS) for b in bones.values()):
@@ -91,7 +91,7 @@ def parse_asf(text: str) -> Skeleton:
         if part.parent not in seen or name in seen or not usable(part.rest).all():
             raise DataError(f"bone {name} of the ASF skeleton hangs on nothing, twice or at no finite place")
         seen.add(name)
-    return Skeleton(bones, metres, root_dof, root)
+    return Skeleton(bones, meters, root_dof, root)
 
 
 def split_sections(text: str) -> dict[str, list[str]]:
@@ -112,10 +112,10 @@ def fields(block: str) -> dict[str, list[str]]:
     return {words[0]: words[1:] for line in block.splitlines() if (words := line.split())}
 
 
-def bone(block: Mapping[str, list[str]], parent: str, metres: float, degrees: bool) -> Bone:
+def bone(block: Mapping[str, list[str]], parent: str, meters: float, degrees: bool) -> Bone:
     """A bone of `:bonedata`."""
     *angles, order = block["axis"]
-    rest = np.array(block["direction"], float) * float(block["length"][0]) * metres
+    rest = np.array(block["direction"], float) * float(block["length"][0]) * meters
     if rest.shape != (3,):
         raise ValueError("direction")
     return Bone(parent, rest, turned(angles, order, degrees), order.lower(), tuple(block.get("dof", ())))
@@ -166,7 +166,7 @@ def parse_amc(text: str, skeleton: Skeleton) -> dict[str, F64]:
 def forward(skeleton: Skeleton, values: Mapping[str, F64]) -> dict[str, F64]:
     """Where every bone ends, and the root, in world axes as the file has them: name -> (n, 3) m."""
     order = [skeleton.root_dof.index(axis) for axis in ("tx", "ty", "tz")]
-    ends = {ROOT: values[ROOT][:, order] * skeleton.metres}
+    ends = {ROOT: values[ROOT][:, order] * skeleton.meters}
     turns = {ROOT: own_turn(skeleton.root, skeleton.root_dof, values[ROOT])}
     for name, part in skeleton.bones.items():
         world = turns[part.parent]

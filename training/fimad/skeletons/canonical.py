@@ -16,7 +16,7 @@ FAR_M = 1e4
 
 
 def motion(joints: Mapping[str, F64], rate_hz: float, trunk: Sequence[F64] = ()) -> Motion:
-    """Named joints (n, 3) in metres, z up, right-handed -> `Motion`.
+    """Named joints (n, 3) in meters, z up, right-handed -> `Motion`.
 
     Joints that `joints` lacks are not known (NaN). The pelvis is the middle of the hips. The spine is half way along
     the trunk: from the pelvis over `trunk`, joints (n, 3) in upward order, to the neck. Raises `DataError` for fewer

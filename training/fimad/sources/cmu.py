@@ -1,6 +1,6 @@
 """CMU motion capture as BVH on one avatar at 60 Hz, with written captions (mocap.cs.cmu.edu).
 
-Layout: `{subject}_{trial}.bvh`, three and two digits, in centimetres; `captions.csv` with columns bvh,
+Layout: `{subject}_{trial}.bvh`, three and two digits, in centimeters; `captions.csv` with columns bvh,
 start_frame_20hz, end_frame_20hz, caption_start_s, caption_end_s, caption: the part of a file that a caption is about,
 in frames of 20 Hz, and where both times are not 0 the part of that, in seconds from its start.
 The avatar is Character Creator's (joints `CC_Base_...`). In some files its root lies on the floor and z is up, in
@@ -153,8 +153,8 @@ def find(root: Path) -> Path | None:
 SOURCE = Source(
     name="cmu_mocap",
     title="CMU motion capture with captions",
-    licence="CMU motion capture: free use, no resale; captions MIT",
-    open_licence=False,
+    license="CMU motion capture: free use, no resale; captions MIT",
+    open_license=False,
     citation="Carnegie Mellon University Graphics Lab Motion Capture Database, funded by NSF EIA-0196217.",
     home="http://mocap.cs.cmu.edu",
     find=find,

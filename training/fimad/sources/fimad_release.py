@@ -1,7 +1,7 @@
 """FiMAD's released files and a folder of its videos (github.com/R-tree/MuJo, README).
 
 Layout: `train_val_split.json`, {"train": [...], "val": [...]} of clip ids `youtubeID___chapter`; `youtube_links.txt`, a
-link a line; `language_data.json`, where the user has it, maps a clip id to its chapter, normalised chapter, subtitles
+link a line; `language_data.json`, where the user has it, maps a clip id to its chapter, normalized chapter, subtitles
 and description. Titles and times of chapters are not among them. They come from the videos: yt-dlp's
 `--embed-chapters`, or its `--write-info-json` beside the video, counted from 0 as the ids are.
 
@@ -119,18 +119,18 @@ def language_data(path: Path) -> dict[str, Language]:
 
 def language(words: Mapping[str, Any]) -> Language:
     """One clip's words. The README names the fields, not their spelling: a key counts by how it begins."""
-    chapter = normalised = ""
+    chapter = normalized = ""
     said: dict[str, str] = {}
     for key, value in words.items():
         text = " ".join(part for part in (value if isinstance(value, list) else [value]) if isinstance(part, str))
         match key.lower()[:4]:
             case "norm":
-                normalised = text
+                normalized = text
             case "chap":
                 chapter = text
             case "desc" | "subt" as kind:
                 said[kind] = text
-    return Language(normalised or chapter, tuple(said[kind] for kind in ("desc", "subt") if said.get(kind)))
+    return Language(normalized or chapter, tuple(said[kind] for kind in ("desc", "subt") if said.get(kind)))
 
 
 def video_files(path: Path) -> dict[str, Path]:
@@ -179,8 +179,8 @@ def source(options: Options) -> Source:
     return Source(
         name="fimad",
         title="FiMAD",
-        licence="none stated",
-        open_licence=False,
+        license="none stated",
+        open_license=False,
         citation="S. Fritsch et al. MuJo: Multimodal Joint Feature Space Learning for Human Activity Recognition. "
         "PerCom 2025, arXiv 2406.03857.",
         home="https://github.com/R-tree/MuJo",

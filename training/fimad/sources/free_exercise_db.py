@@ -92,8 +92,8 @@ def source(options: Options) -> Source:
     return Source(
         name="free_exercise_db",
         title="Free Exercise DB",
-        licence="public domain (Unlicense)",
-        open_licence=True,
+        license="public domain (Unlicense)",
+        open_license=True,
         citation="O. Yuhonas and contributors. Free Exercise DB.",
         home="https://github.com/yuhonas/free-exercise-db",
         find=find,

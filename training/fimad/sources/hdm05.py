@@ -63,7 +63,7 @@ TITLES: tuple[tuple[str, str], ...] = (
     (r"walkBackwards", "walk backwards"),
     (r"walk", "walk"),
 )
-"""Name of a motion without counts -> plain words; groups are spelt out."""
+"""Name of a motion without counts -> plain words; groups are spelled out."""
 
 
 def title(name: str) -> str:
@@ -105,8 +105,8 @@ def find(root: Path) -> Path | None:
 SOURCE = Source(
     name="hdm05",
     title="HDM05 motion capture, cut clips",
-    licence="CC BY-SA 3.0",
-    open_licence=True,
+    license="CC BY-SA 3.0",
+    open_license=True,
     citation="M. Mueller, T. Roeder, M. Clausen, B. Eberhardt, B. Krueger, A. Weber. Documentation: Mocap Database "
     "HDM05. CG-2007-2, Universitaet Bonn, 2007.",
     home="https://resources.mpi-inf.mpg.de/HDM05/",

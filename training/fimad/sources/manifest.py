@@ -152,8 +152,8 @@ def source(path: Path, options: Options) -> Source:
     return Source(
         name=name,
         title=f"the manifest {path.name}",
-        licence="the user's",
-        open_licence=True,
+        license="the user's",
+        open_license=True,
         citation="none",
         home=str(path),
         find=lambda root: path if path.is_file() else None,
@@ -167,8 +167,8 @@ def gymnai_source(options: Options) -> Source:
     return Source(
         name="gymnai",
         title="gymnai exercise images",
-        licence="MIT",
-        open_licence=True,
+        license="MIT",
+        open_license=True,
         citation="mmuno. gymnai-exercise-images. 2025.",
         home="https://github.com/mmuno/gymnai-exercise-images",
         find=lambda root: path if (path := root / "gymnai" / "manifest.json").is_file() else None,

@@ -90,8 +90,8 @@ def find(root: Path) -> Path | None:
 SOURCE = Source(
     name="mocap6",
     title="mocap6: CMU exercise sequences with labels",
-    licence="CMU motion capture: free use, no resale",
-    open_licence=False,
+    license="CMU motion capture: free use, no resale",
+    open_license=False,
     citation="E. Fox, M. Hughes, E. Sudderth, M. Jordan. Joint modeling of multiple time series via the beta process "
     "with application to motion capture segmentation. Annals of Applied Statistics 8(3), 2014.",
     home="https://github.com/michaelchughes/mocap6dataset",

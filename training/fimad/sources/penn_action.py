@@ -196,8 +196,8 @@ def find(root: Path) -> Path | None:
 SOURCE = Source(
     name="penn_action",
     title="Penn Action, 2-D joints",
-    licence="research use",
-    open_licence=False,
+    license="research use",
+    open_license=False,
     citation="W. Zhang, M. Zhu, K. Derpanis. From Actemes to Action: A Strongly-Supervised Representation for Detailed "
     "Action Understanding. ICCV 2013.",
     home="http://dreamdragon.github.io/PennAction/",

@@ -2,7 +2,7 @@
 Jun, Paul, Baker. A Data Set of Human Body Movements for Physical Rehabilitation Exercises. Data 3(1), 2018).
 
 Layout: `Kinect/Positions/mMM_sSS_eEE_positions.txt[.gz]` and `Kinect/Angles/..._angles.txt[.gz]`, a row a frame, 22 x 3
-numbers with commas: centimetres and degrees. Each joint is given in its parent's frame, the waist in the sensor's:
+numbers with commas: centimeters and degrees. Each joint is given in its parent's frame, the waist in the sensor's:
 x to the person's left, y up, z forward to the sensor. The paper calls the angles a "YXZ triplet": turns about fixed
 axes in that order. Only with it do feet stand still: ankles move by 3 cm (standard deviation) in deep squats, by 17 cm
 or more with any other order, that of the publisher's MATLAB example (X, Y, Z) included.
@@ -112,8 +112,8 @@ def find(root: Path) -> Path | None:
 SOURCE = Source(
     name="ui_prmd",
     title="UI-PRMD rehabilitation exercises (Kinect)",
-    licence="public domain (ODC PDDL)",
-    open_licence=True,
+    license="public domain (ODC PDDL)",
+    open_license=True,
     citation="A. Vakanski, H. Jun, D. Paul, R. Baker. A Data Set of Human Body Movements for Physical Rehabilitation "
     "Exercises. Data 3(1), 2018.",
     home="https://webpages.uidaho.edu/ui-prmd/",

@@ -1,7 +1,7 @@
 """UTD-MHAD's skeletons with the real IMU of the same trial (Chen, Jafari, Kehtarnavaz, ICIP 2015).
 
 Layout: `Skeleton/aA_sS_tT_skeleton.mat`, variable `d_skel` (20, 3, frames): Kinect v1's joints from the head down
-(project page, "Skeleton joint positions"), metres, y up, z away from the sensor, x to the person's right who faces it.
+(project page, "Skeleton joint positions"), meters, y up, z away from the sensor, x to the person's right who faces it.
 Beside it `Inertial.zip` or `Inertial/` as `training.corpora.utd_mhad` reads it.
 
 Neither file has times. Kinect and sensor were started and stopped together, so one span is taken for both: the median
@@ -129,8 +129,8 @@ def find(root: Path) -> Path | None:
 SOURCE = Source(
     name="utd_mhad_skeleton",
     title="UTD-MHAD (Kinect skeleton and inertial)",
-    licence=utd_mhad.CORPUS.licence,
-    open_licence=utd_mhad.CORPUS.open_licence,
+    license=utd_mhad.CORPUS.license,
+    open_license=utd_mhad.CORPUS.open_license,
     citation=utd_mhad.CORPUS.citation,
     home=utd_mhad.CORPUS.home,
     find=find,

@@ -1,4 +1,4 @@
-/* A wearable that recognises by itself, as a bare Cortex-M4 (QEMU's mps2-an386): COBS frames of mujo_packet.h with
+/* A wearable that recognizes by itself, as a bare Cortex-M4 (QEMU's mps2-an386): COBS frames of mujo_packet.h with
  * samples come in at UART 1, as from a sensor; labels go out at UART 0, and the samples as well unless FORWARD is 0.
  *
  * src of an artifact that `mujo-edge export --target mcu` wrote is in the include path. Bytes that come while the
@@ -46,7 +46,7 @@ static void send_names(void) {
 }
 
 static uint32_t tick_of(int64_t us) {
-    /* The recogniser's time goes on where the sensor's clock began again. */
+    /* The recognizer's time goes on where the sensor's clock began again. */
     return (uint32_t)((us - recognizer.last_us + recognizer.device_us) / 64) & 0xFFFFFFu;
 }
 
@@ -91,7 +91,7 @@ static void take_packet(uint8_t *data, size_t size) {
     ticks = (int32_t)((packet.tick - (uint32_t)(clock_us / 64)) & 0xFFFFFFu);
     clock_us += (int64_t)(ticks < 0x800000 ? ticks : ticks - 0x1000000) * 64; /* the nearest time with that clock */
     if (FORWARD) {
-        mujo_mark_labelled(data, size);
+        mujo_mark_labeled(data, size);
         send(data, size);
     }
     for (i = 0; i < packet.samples; i++) {

@@ -37,7 +37,7 @@ class LiteRtModel(assets: AssetManager) : Model, AutoCloseable {
     }
 }
 
-/** Recognises what the wearer does. `onEvent` is called on a thread of its own: post to the main thread to show it. */
+/** Recognizes what the wearer does. `onEvent` is called on a thread of its own: post to the main thread to show it. */
 class MotionRecognizer(context: Context, private val onEvent: (Event) -> Unit) : SensorEventListener, AutoCloseable {
     private val manager = context.getSystemService(Context.SENSOR_SERVICE) as SensorManager
     private val mujo = context.assets.open("mujo.properties").use { Mujo.read(it) }

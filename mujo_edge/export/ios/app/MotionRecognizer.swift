@@ -30,7 +30,7 @@ extension CMDeviceMotion {
     }
 }
 
-/// Recognises what the wearer does. `onEvent` is called on a queue of its own: hop to the main one to show it.
+/// Recognizes what the wearer does. `onEvent` is called on a queue of its own: hop to the main one to show it.
 final class MotionRecognizer {
     private let manager = CMMotionManager()
     private let queue = OperationQueue()
@@ -71,7 +71,7 @@ final class MotionRecognizer {
 #if os(watchOS)
 /// All day on a watch: batches once a second at 200 Hz, as long as a workout session runs (Series 8, Ultra, and later).
 @available(watchOS 10.0, *)
-func recognise(_ recognizer: Recognizer, onEvent: (Event) -> Void) async throws {
+func recognize(_ recognizer: Recognizer, onEvent: (Event) -> Void) async throws {
     let manager = CMBatchedSensorManager()
     for try await batch in manager.deviceMotionUpdates() {
         for motion in batch {

@@ -1,4 +1,4 @@
-/** The artifact's golden streams: what goes in, and what the Python recogniser makes of it. See its README. */
+/** The artifact's golden streams: what goes in, and what the Python recognizer makes of it. See its README. */
 
 import { Recognizer } from "./core/recognizer";
 import type { Contract, Event, LabelSet, Runtime, Smoothing, StreamInfo } from "./core/types";
@@ -61,7 +61,7 @@ async function readCase(read: Read, contract: Contract, row: Row): Promise<Case>
 }
 
 /** Feed a case in chunks of `size()` samples, all at once without it -> the events. */
-export async function recognise(
+export async function recognize(
   golden: Case,
   contract: Contract,
   runtime: Pick<Runtime, "embed">,

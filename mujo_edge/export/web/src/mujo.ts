@@ -1,4 +1,4 @@
-/** `mujo.js`: what another page imports to recognise a stream of its own. */
+/** `mujo.js`: what another page imports to recognize a stream of its own. */
 
 export { ContractError, parseContract } from "./core/contract";
 export { names } from "./core/labels";

@@ -5,9 +5,9 @@
  */
 
 import { parseContract } from "./core/contract";
-import { largest, normalised, probabilities } from "./core/labels";
+import { largest, normalized, probabilities } from "./core/labels";
 import type { Contract, Runtime } from "./core/types";
-import { differences, largestDelta, readCases, recognise, replayed, snrDb, type Case } from "./golden";
+import { differences, largestDelta, readCases, recognize, replayed, snrDb, type Case } from "./golden";
 import { openRuntime, RUNTIMES, type RuntimeName } from "./runtime";
 import { timed, type Timing } from "./timing";
 
@@ -32,7 +32,7 @@ interface Measured {
   /** From nothing to the first embedding that can be asked for. */
   readonly openMs: number;
   readonly windows: number;
-  /** Of normalised embeddings from the golden ones, which LiteRT gave in Python. */
+  /** Of normalized embeddings from the golden ones, which LiteRT gave in Python. */
   readonly maxAbsDelta: number;
   readonly snrDb: number;
   /** Share of windows with the same likeliest label. */
@@ -94,7 +94,7 @@ function open(name: RuntimeName): Promise<Runtime> {
 /** The golden streams with the golden embeddings: all but the model. */
 async function checkPipeline(golden: Case, contract: Contract): Promise<CaseResult> {
   const runtime = replayed(golden);
-  const events = await recognise(golden, contract, runtime);
+  const events = await recognize(golden, contract, runtime);
   const wrong = differences(golden, events);
   const maxAbsDelta = largestDelta(runtime.windows, golden.windows);
   const passed = !wrong.length && maxAbsDelta <= WINDOW;
@@ -104,7 +104,7 @@ async function checkPipeline(golden: Case, contract: Contract): Promise<CaseResu
 
 /**
  * All, with one runtime. LiteRT has to give Python's embeddings and events. onnxruntime-web runs a file that was
- * quantised for itself: its noise is judged, as that of any file of the bundle; other labels are shown.
+ * quantized for itself: its noise is judged, as that of any file of the bundle; other labels are shown.
  */
 async function checkRuntime(name: RuntimeName, cases: readonly Case[], contract: Contract): Promise<RuntimeResult> {
   const begun = performance.now();
@@ -120,10 +120,10 @@ async function checkRuntime(name: RuntimeName, cases: readonly Case[], contract:
   const [golden, found]: Float32Array[][] = [[], []];
   let agreed = 0;
   for (const one of cases) {
-    const events = await recognise(one, contract, runtime);
+    const events = await recognize(one, contract, runtime);
     wrong.push(...differences(one, events, exact ? undefined : Infinity).map((text) => `${one.name}: ${text}`));
     for (const [i, window] of one.windows.entries()) {
-      const embedding = normalised(await runtime.embed(window));
+      const embedding = normalized(await runtime.embed(window));
       const [label, expected] = [embedding, one.embeddings[i]].map((y) => largest(probabilities(y, one.labels)));
       agreed += Number(label === expected);
       found.push(embedding);

@@ -60,9 +60,9 @@ describe("CSV", () => {
   test("the head has one line a remark, and the columns of recordings", () => {
     const lines = head(session).split("\n");
     expect(lines.slice(0, -2).every((line) => line.startsWith("# "))).toBe(true);
-    expect(lines.at(-2)).toBe("t_s,ax_m_s2,ay_m_s2,az_m_s2,recognised_label,recognised_score");
+    expect(lines.at(-2)).toBe("t_s,ax_m_s2,ay_m_s2,az_m_s2,recognized_label,recognized_score");
     expect(lines.at(-1)).toBe("");
-    expect(head({ ...session, channels: 6 })).toContain("az_m_s2,gx_rad_s,gy_rad_s,gz_rad_s,recognised_label");
+    expect(head({ ...session, channels: 6 })).toContain("az_m_s2,gx_rad_s,gy_rad_s,gz_rad_s,recognized_label");
   });
 
   test("a label stands beside the last half second of its window, a float32 comes back", () => {

@@ -1,7 +1,7 @@
 /** The pipeline on golden streams, as `mujo-edge export` writes them. MUJO_ARTIFACT names the folder. */
 
 import { describe, expect, test } from "vitest";
-import { differences, largestDelta, readCases, recognise, replayed, type Case } from "../src/golden";
+import { differences, largestDelta, readCases, recognize, replayed, type Case } from "../src/golden";
 import { read, readContract } from "./artifact";
 
 const contract = await readContract();
@@ -23,21 +23,21 @@ const splits: Record<string, (golden: Case) => () => number> = {
 describe.each(cases)("$name", (golden) => {
   test.each(Object.keys(splits))("%s: same events, same windows", async (name) => {
     const runtime = replayed(golden);
-    const events = await recognise(golden, contract, runtime, splits[name](golden));
+    const events = await recognize(golden, contract, runtime, splits[name](golden));
     expect(differences(golden, events)).toEqual([]);
     expect(largestDelta(runtime.windows, golden.windows)).toBeLessThanOrEqual(1e-5);
   });
 
   test("the windows are those of Python to the bit, but for what sines round to", async () => {
     const runtime = replayed(golden);
-    await recognise(golden, contract, runtime);
+    await recognize(golden, contract, runtime);
     const values = runtime.windows.flatMap((window) => [...window]);
     const other = golden.windows.flatMap((window) => [...window]).filter((value, i) => value !== values[i]);
     expect(other.length / values.length).toBeLessThan(1e-3);
   });
 
   test("a difference is found", async () => {
-    const events = await recognise(golden, contract, replayed(golden));
+    const events = await recognize(golden, contract, replayed(golden));
     const swapped = events.map((event) => (event.kind === "prediction" ? { ...event, label: "else" } : event));
     expect(differences(golden, swapped)).toHaveLength(golden.embeddings.length);
     expect(differences(golden, events.slice(1))).not.toEqual([]);

@@ -175,7 +175,7 @@ test("after a reset nothing of what was before is left but the counts", async ()
 });
 
 describe("a sensor that repeats one value", () => {
-  test("is one gap however long it lasts, and what comes after it is recognised", async () => {
+  test("is one gap however long it lasts, and what comes after it is recognized", async () => {
     const { tS, x } = swing(30);
     x.fill(1.5, 3 * 500, 3 * 1000);
     const events = await recognizer().push(tS, x);

@@ -1,7 +1,7 @@
 /** What the golden streams do not show: ties, and probabilities of nothing at all. */
 
 import { expect, test } from "vitest";
-import { largest, names, normalised, probabilities, Smoother } from "../src/core/labels";
+import { largest, names, normalized, probabilities, Smoother } from "../src/core/labels";
 import type { LabelSet } from "../src/core/types";
 
 const labels: LabelSet = {
@@ -21,7 +21,7 @@ test("the first of equal ones is the largest, as numpy.argmax has it", () => {
 
 test("unknown is the likeliest exactly when no prototype reaches the threshold", () => {
   expect(names(labels)).toEqual(["stand", "walk", "unknown"]);
-  const best = (x: number, y: number): number => largest(probabilities(normalised(Float32Array.of(x, y)), labels));
+  const best = (x: number, y: number): number => largest(probabilities(normalized(Float32Array.of(x, y)), labels));
   expect(best(1, 0.2)).toBe(0);
   expect(best(0.2, 1)).toBe(1);
   expect(best(-1, 0.57)).toBe(2); // cosine 0.495
@@ -30,7 +30,7 @@ test("unknown is the likeliest exactly when no prototype reaches the threshold",
 });
 
 test("an embedding of nothing is unknown, not NaN", () => {
-  const p = probabilities(normalised(new Float32Array(2)), labels);
+  const p = probabilities(normalized(new Float32Array(2)), labels);
   expect(largest(p)).toBe(2);
   expect(p.reduce((sum, value) => sum + value, 0)).toBeCloseTo(1, 5);
 });

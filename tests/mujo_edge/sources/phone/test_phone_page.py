@@ -128,10 +128,10 @@ async def test_the_page_fits_a_small_phone_and_has_names(tmp_path: Path) -> None
                 )
                 assert await tab.run("document.documentElement.scrollWidth") <= 320
                 await tab.picture(tmp_path / f"{scheme}.png")
-            colours = "getComputedStyle(document.body).backgroundColor"
-            dark = await tab.run(colours)
+            colors = "getComputedStyle(document.body).backgroundColor"
+            dark = await tab.run(colors)
             await tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "light"}])
-            assert await tab.run(colours) != dark
+            assert await tab.run(colors) != dark
             nodes = (await tab.call("Accessibility.getFullAXTree"))["nodes"]
             names = {(node["role"]["value"], node["name"]["value"]) for node in nodes if node.get("name")}
             assert {("button", "Start"), ("meter", "Confidence"), ("heading", "mujo-edge")} <= names

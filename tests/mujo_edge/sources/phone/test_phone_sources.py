@@ -111,7 +111,7 @@ async def test_one_g_at_rest_at_its_rate(app: str) -> None:
 
 
 @pytest.mark.parametrize("app", APPS)
-async def test_a_sine_is_recognised_and_decoded_again(app: str) -> None:
+async def test_a_sine_is_recognized_and_decoded_again(app: str) -> None:
     sink = ListSink()
     async with phone(app, sine) as (source, stand_in):
         sinks = [sink, source] if isinstance(source, BrowserSource) else [sink]

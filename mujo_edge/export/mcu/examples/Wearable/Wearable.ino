@@ -1,4 +1,4 @@
-// Recognises on an Arduino Nano 33 BLE Sense (library Arduino_LSM9DS1) and sends the labels over USB:
+// Recognizes on an Arduino Nano 33 BLE Sense (library Arduino_LSM9DS1) and sends the labels over USB:
 // mujo-edge stream --serial auto shows them. Samples that fall due while the network runs are bridged.
 #include <Arduino_LSM9DS1.h>
 #include <mujo.h>

@@ -10,16 +10,16 @@ const CHANNELS = ["ax_m_s2", "ay_m_s2", "az_m_s2", "gx_rad_s", "gy_rad_s", "gz_r
 const SLACK_S = 5e-4;
 
 /**
- * The lines above the samples: what it is, and the columns as recordings have them. What was recognised has names that
- * `--replay` does not take for an annotation, since a recogniser must not be judged by its own labels.
+ * The lines above the samples: what it is, and the columns as recordings have them. What was recognized has names that
+ * `--replay` does not take for an annotation, since a recognizer must not be judged by its own labels.
  */
 export function head(session: SessionMeta): string {
   const about = [
     `# mujo-edge web: ${session.name}`,
     `# started ${new Date(session.startedMs).toISOString()}, worn at the ${session.placement}`,
-    `# recognise it again with: mujo-edge stream --replay FILE.csv --labels ${session.labelSet}`,
+    `# recognize it again with: mujo-edge stream --replay FILE.csv --labels ${session.labelSet}`,
   ].map((line) => line.replace(/[\r\n]+/g, " "));
-  const columns = ["t_s", ...CHANNELS.slice(0, session.channels), "recognised_label", "recognised_score"];
+  const columns = ["t_s", ...CHANNELS.slice(0, session.channels), "recognized_label", "recognized_score"];
   return `${[...about, columns.join(",")].join("\n")}\n`;
 }
 
@@ -38,12 +38,12 @@ export class Rows {
     batch.tS.forEach((t, i) => {
       const cells = [String(t)];
       for (const value of batch.x.subarray(i * this.channels, (i + 1) * this.channels)) cells.push(float32(value));
-      text += `${[...cells, ...this.recognised(t)].join(",")}\n`;
+      text += `${[...cells, ...this.recognized(t)].join(",")}\n`;
     });
     return text;
   }
 
-  private recognised(t: number): string[] {
+  private recognized(t: number): string[] {
     while (this.next < this.events.length && this.events[this.next].endS < t - SLACK_S) this.next += 1;
     const event = this.events[this.next];
     if (event?.kind !== "prediction" || t <= event.endS - this.hopS + SLACK_S) return ["", ""];

@@ -26,7 +26,7 @@ export function showEvent(event: Event): void {
   showLabel("Listening", null, `Gap: ${REASONS[event.reason]}.`);
 }
 
-/** `score` null: nothing is recognised now, and `label` says what goes on. */
+/** `score` null: nothing is recognized now, and `label` says what goes on. */
 export function showLabel(label: string, score: number | null, hint: string): void {
   const element = at("label");
   tell(element, label);

@@ -68,7 +68,7 @@ function listen(contract: Contract, runtime: Runtime, store: Store | null): void
   const sessions = store && new Sessions(store, problem);
   let run: Run | null = null;
 
-  const recognised = (events: readonly Event[]): void => {
+  const recognized = (events: readonly Event[]): void => {
     if (!run) return;
     for (const event of events) document.dispatchEvent(new CustomEvent("mujo", { detail: event }));
     const newest = events.at(-1);
@@ -84,7 +84,7 @@ function listen(contract: Contract, runtime: Runtime, store: Store | null): void
     problem("");
     showPhase("starting");
     try {
-      run = await Run.start(contract, set.value, runtime, store, { recognised, idle, problem });
+      run = await Run.start(contract, set.value, runtime, store, { recognized, idle, problem });
     } catch (error) {
       problem((error as Error).message);
       return showPhase("ready");

@@ -1,4 +1,4 @@
-/** One session: motion sensor -> storage and recogniser -> whoever listens. */
+/** One session: motion sensor -> storage and recognizer -> whoever listens. */
 
 import { Recognizer } from "../core/recognizer";
 import type { Contract, Event, LabelSet, Runtime, StreamStats } from "../core/types";
@@ -6,7 +6,7 @@ import { allowMotion, Awake, type Batch, Motion } from "./motion";
 import type { SessionMeta, Store, Stored } from "./store";
 import { Median, Tally } from "./tally";
 
-/** Samples are stored and recognised so often; a tab that is killed loses no more than this. */
+/** Samples are stored and recognized so often; a tab that is killed loses no more than this. */
 const BATCH_MS = 250;
 
 /** Without a sample for so long, the person is told. */
@@ -23,7 +23,7 @@ export type RunState = "running" | "paused" | "stopped";
 
 export interface Listener {
   /** After every batch, with what it brought. */
-  recognised(events: readonly Event[]): void;
+  recognized(events: readonly Event[]): void;
   /** No sample has come for so long. */
   idle(seconds: number): void;
   /** Something the person should know; "" when it is over. */
@@ -110,7 +110,7 @@ export class Run {
     this.flush();
   }
 
-  /** Returns when all that came is recognised and stored. */
+  /** Returns when all that came is recognized and stored. */
   async stop(): Promise<void> {
     this.pause();
     this.state = "stopped";
@@ -144,21 +144,21 @@ export class Run {
     await this.keep();
     if (!batch.tS.length) return;
     try {
-      const events = await this.recognise(batch);
+      const events = await this.recognize(batch);
       for (const event of events) {
         this.tally.add(event);
         if (event.kind === "prediction") this.inferenceMs.add(event.inferenceMs);
       }
       this.events.push(...events);
       if (events.length) await this.keep();
-      this.listener.recognised(events);
+      this.listener.recognized(events);
     } catch (error) {
       this.say(`The model failed: ${(error as Error).message}. What comes is still recorded.`);
     }
   }
 
   /** A label set for the accelerometer alone is not shown the gyroscope. */
-  private recognise({ tS, x }: Batch): Promise<Event[]> {
+  private recognize({ tS, x }: Batch): Promise<Event[]> {
     const given = x.length / tS.length;
     const channels = given === 6 && this.labels.channels === 6 ? 6 : 3;
     this.recognizer ??= new Recognizer(this.contract, this.labels, { channels }, this.runtime);

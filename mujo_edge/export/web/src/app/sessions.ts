@@ -35,7 +35,7 @@ export class Sessions {
     item.append(
       made("h3", title(session)),
       made("p", about, "soft"),
-      made("p", labels.join(", ") || "nothing recognised", "soft"),
+      made("p", labels.join(", ") || "nothing recognized", "soft"),
     );
     if (!runs) item.append(this.buttons(session));
     return item;

@@ -1,4 +1,4 @@
-/** Counts of what was recognised, and the stretches of the last minutes. */
+/** Counts of what was recognized, and the stretches of the last minutes. */
 
 import type { Event } from "../core/types";
 

@@ -11,7 +11,7 @@ export function names(labels: LabelSet): readonly string[] {
 }
 
 /** (D) -> the same direction with length 1; zero stays zero. */
-export function normalised(embedding: Float32Array): Float32Array {
+export function normalized(embedding: Float32Array): Float32Array {
   const length = Math.max(Math.hypot(...embedding), 1e-12);
   return embedding.map((value) => value / length);
 }
@@ -46,7 +46,7 @@ function shares(values: Float32Array): Float32Array {
  * Smooths the class probabilities (K) of consecutive windows.
  *
  * "hmm": forward filter; a class stays with probability `stay` and else moves to any other alike (Rabiner 1989, eq.
- * 20, normalised at every step). "majority": the share of the last `windows` windows in which a class was the
+ * 20, normalized at every step). "majority": the share of the last `windows` windows in which a class was the
  * likeliest; the newest counts half more, which breaks ties. "none": as they come.
  */
 export class Smoother {

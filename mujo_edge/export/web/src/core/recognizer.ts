@@ -1,6 +1,6 @@
-/** Recognises one stream with one label set: samples in, predictions and gaps out. */
+/** Recognizes one stream with one label set: samples in, predictions and gaps out. */
 
-import { largest, names, normalised, probabilities, Smoother } from "./labels";
+import { largest, names, normalized, probabilities, Smoother } from "./labels";
 import { prepare } from "./signal";
 import type { Contract, Event, Gap, LabelSet, Prediction, Runtime, StreamInfo, StreamStats } from "./types";
 import { WindowPipeline, type Window } from "./windowing";
@@ -80,7 +80,7 @@ export class Recognizer {
 
   private async predict(window: Window): Promise<Prediction> {
     const begun = performance.now();
-    const embedding = normalised(await this.runtime.embed(prepare(window.x, this.contract.input)));
+    const embedding = normalized(await this.runtime.embed(prepare(window.x, this.contract.input)));
     const inferenceMs = performance.now() - begun;
     const p = probabilities(embedding, this.labels);
     const scores = this.smoother.update(p);

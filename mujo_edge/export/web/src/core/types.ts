@@ -1,4 +1,4 @@
-/** The contract of the artifact (mujo.json) and what goes in and out of the recogniser. */
+/** The contract of the artifact (mujo.json) and what goes in and out of the recognizer. */
 
 /** What the model takes: `window` samples at `rate_hz`, a new window every `hop` samples. */
 export interface InputSpec {
@@ -66,7 +66,7 @@ export interface Runtime {
   close(): void;
 }
 
-/** One recognised window. `endS` is device time; `embedding` (D) has length 1. */
+/** One recognized window. `endS` is device time; `embedding` (D) has length 1. */
 export interface Prediction {
   readonly kind: "prediction";
   readonly endS: number;

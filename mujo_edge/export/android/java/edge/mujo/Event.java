@@ -9,7 +9,7 @@ public abstract class Event {
         this.endS = endS;
     }
 
-    /** One recognised window. */
+    /** One recognized window. */
     public static final class Prediction extends Event {
         /** Smoothed label, to be shown, and its probability. */
         public final String label;

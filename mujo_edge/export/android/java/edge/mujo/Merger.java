@@ -10,7 +10,7 @@ import java.util.ArrayDeque;
  * invalid, where the gyroscope has no values on both sides close enough, or does not come for 5 s.
  */
 public final class Merger {
-    /** Neighbours further apart are not interpolated between: the step beyond which the clock sees a gap as well. */
+    /** Neighbors further apart are not interpolated between: the step beyond which the clock sees a gap as well. */
     private static final double BRIDGE_S = 0.25;
     /** Longer than a batch of any sensor. */
     private static final double WAIT_S = 5;
@@ -71,7 +71,7 @@ public final class Merger {
         return !rotations.isEmpty() && rotations.getLast().tS >= tS && rotations.getFirst().tS - tS <= WAIT_S;
     }
 
-    /** Rotation at a time that was reached; what lies before that time's neighbours is let go. */
+    /** Rotation at a time that was reached; what lies before that time's neighbors is let go. */
     private float[] rotation(double tS) {
         Reading before = null;
         while (rotations.getFirst().tS < tS) {

@@ -136,7 +136,7 @@ public final class Recognizer {
     }
 
     private Event.Prediction predict(double endS) {
-        float[] embedding = normalised(model.embed(windower.prepared()), mujo.dim);
+        float[] embedding = normalized(model.embed(windower.prepared()), mujo.dim);
         float[] p = labels.probabilities(embedding);
         float[] smoothed = smoother.update(p);
         int best = LabelSet.best(smoothed);
@@ -145,7 +145,7 @@ public final class Recognizer {
     }
 
     /** Made of length 1. */
-    static float[] normalised(float[] embedding, int dim) {
+    static float[] normalized(float[] embedding, int dim) {
         double sum = 0;
         for (float value : embedding) {
             sum += (double) value * value;

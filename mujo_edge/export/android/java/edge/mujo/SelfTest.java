@@ -161,7 +161,7 @@ public final class SelfTest {
             float[] embedding = embeddings[given];
             near("window " + (given + 1), window, windows[given], WINDOW);
             if (own != null) {
-                float[] found = Recognizer.normalised(own.embed(window), mujo.dim);
+                float[] found = Recognizer.normalized(own.embed(window), mujo.dim);
                 near("embedding " + (given + 1), found, embedding, EMBEDDING);
             }
             given++;

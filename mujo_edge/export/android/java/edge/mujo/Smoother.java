@@ -6,7 +6,7 @@ import java.util.ArrayDeque;
  * Smooths the class probabilities of consecutive windows.
  *
  * <p>"hmm": forward filter; a class stays with probability `stay` and else moves to any other alike (Rabiner 1989,
- * eq. 20, normalised at every step). "majority": the share of the last windows in which a class was the likeliest;
+ * eq. 20, normalized at every step). "majority": the share of the last windows in which a class was the likeliest;
  * the newest counts half more, which breaks ties. "none": as they come.
  */
 final class Smoother {

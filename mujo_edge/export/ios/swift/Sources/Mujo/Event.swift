@@ -4,7 +4,7 @@ public enum Event {
     case gap(Gap)
 }
 
-/// One recognised window, which ends at device time `endS`.
+/// One recognized window, which ends at device time `endS`.
 public struct Prediction {
     public let endS: Double
     /// Smoothed label, to be shown, and its probability.

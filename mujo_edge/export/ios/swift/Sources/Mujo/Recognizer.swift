@@ -114,7 +114,7 @@ public final class Recognizer {
     }
 
     private func predict(_ endS: Double) throws -> Prediction {
-        let embedding = try Recognizer.normalised(model.embed(windower.prepared), contract.embeddingDim)
+        let embedding = try Recognizer.normalized(model.embed(windower.prepared), contract.embeddingDim)
         let p = labels.probabilities(embedding)
         let smoothed = smoother.update(p)
         let best = LabelSet.best(smoothed)
@@ -129,7 +129,7 @@ public final class Recognizer {
     }
 
     /// Made of length 1.
-    public static func normalised(_ embedding: [Float], _ dim: Int) throws -> [Float] {
+    public static func normalized(_ embedding: [Float], _ dim: Int) throws -> [Float] {
         let sum = embedding.reduce(0.0) { $0 + Double($1) * Double($1) }
         guard embedding.count == dim, sum.isFinite else {
             throw MujoError(description: "the model did not give \(dim) finite values; is it the file of this folder?")

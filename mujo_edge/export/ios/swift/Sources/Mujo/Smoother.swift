@@ -1,7 +1,7 @@
 /// Smooths the class probabilities of consecutive windows.
 ///
 /// "hmm": forward filter; a class stays with probability `stay` and else moves to any other alike (Rabiner 1989,
-/// eq. 20, normalised at every step). "majority": the share of the last windows in which a class was the likeliest; the
+/// eq. 20, normalized at every step). "majority": the share of the last windows in which a class was the likeliest; the
 /// newest counts half more, which breaks ties. "none": as they come.
 struct Smoother {
     private let smoothing: LabelSet.Smoothing
