@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import bridge
+from benchmarks.bridge import __main__ as bridge
 from benchmarks.bridge import memory as bridge_memory
 from firmware_bridge.simulator.wearables import WEARABLES
 

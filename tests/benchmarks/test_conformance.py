@@ -13,7 +13,8 @@ from ai_edge_litert import schema_py_generated as schema
 from click.testing import Result as Ended
 from typer.testing import CliRunner
 
-from benchmarks import chromium, conformance
+from benchmarks import chromium
+from benchmarks.conformance import __main__ as conformance
 from benchmarks.conformance import c as conformance_c
 from benchmarks.conformance import python as conformance_python
 from benchmarks.conformance.__main__ import Bench, damaged, plan, shipped

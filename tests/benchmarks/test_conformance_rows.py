@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import conformance
+from benchmarks.conformance import __main__ as conformance
 from benchmarks.conformance.rows import Cost, Latency, Row, broken, compared
 from benchmarks.conformance.table import Result, accuracy, cost, markdown, percent, result, write_page
 from benchmarks.conformance.windows import Agreement, Windows, windows

@@ -35,7 +35,7 @@ def windows_of(corpus: str, placements: list[str]) -> WindowSet:
 
 def test_every_recipe_of_the_house_is_one_of_these():
     written = {path.stem for path in RECIPES.glob("*.toml")}
-    assert written == {*NAMES, "labels", "names", "protocol_v1", "transfer"}
+    assert written == {*NAMES, "names", "protocol_v1", "transfer"}
 
 
 @pytest.mark.parametrize("name", NAMES)
