@@ -92,7 +92,7 @@ def rich_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]
     for heading in headings:
         table.add_column(heading, justify="left" if heading in TEXT_COLUMNS else "right", no_wrap=heading != "labels")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # not as markup: names and labels are a stranger's text
     return Group(Text(f"\n{title}", "italic"), table) if title else table
 
 

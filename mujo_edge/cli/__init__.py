@@ -46,8 +46,9 @@ def main() -> None:
         app(prog_name="mujo-edge")
     except Exception as error:
         from mujo_edge.core import MujoError  # brings numpy along, which --help does without
+        from mujo_edge.printable import printable
 
         if not isinstance(error, MujoError):
             raise
-        print(f"mujo-edge: {error}", file=sys.stderr)
+        print("\n".join(map(printable, f"mujo-edge: {error}".split("\n"))), file=sys.stderr)
         sys.exit(error.exit_code)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hostile_text import VISIBLE
 
 from mujo_edge.benchmark import CURVE, Missing, ModelCost, Report, Timing, measure, plan, run, time_calls
 from mujo_edge.benchmark.report import html, terminal
@@ -152,8 +153,11 @@ def test_the_page_needs_nothing_else(report: Report) -> None:
 
 
 def test_names_cannot_break_the_page(report: Report) -> None:
-    page = html(replace(report, bundle="<script>alert(1)</script>"))
-    assert "<script" not in page
+    for name in VISIBLE.values():
+        costs = [replace(cost, file=name, runtime=name) for cost in report.models]
+        path = replace(report.path, recording=name, label_set=name)
+        page = html(replace(report, bundle=name, version=name, models=costs, path=path))
+        assert not {"script", "img"} & set(re.findall(r"<(\w+)", page))
 
 
 def test_the_page_needs_the_report_extra(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
