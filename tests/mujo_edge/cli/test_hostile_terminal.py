@@ -16,7 +16,7 @@ from mujo_edge.cli import main
 from mujo_edge.core import CHANNELS, UNKNOWN, Latency, Prediction, StreamInfo, StreamStats
 from mujo_edge.printable import HIDDEN as HIDDEN_CHARACTER
 from mujo_edge.printable import printable
-from mujo_edge.sinks import Session, Summary, Tally
+from mujo_edge.sinks import RunInfo, Summary, Tally
 from mujo_edge.sinks.board import render_board
 from mujo_edge.sinks.screen import Mark, Screen, describe, render
 
@@ -28,7 +28,7 @@ def hidden_in(text: str) -> list[str]:
 def screen(text: str) -> Screen:
     """With `text` wherever a device, a recording or a bundle may give some."""
     labels = (text, "rest", UNKNOWN)
-    session = Session(StreamInfo(text, CHANNELS, 50.0, placement=text), text, text, text, labels, 0.5)
+    session = RunInfo(StreamInfo(text, CHANNELS, 50.0, placement=text), text, text, text, labels, 0.5)
     prediction = Prediction(
         3.0, text, 0.9, text, dict.fromkeys(labels, 0.3), np.zeros(3, np.float32), Latency(0, 0, 0, 0), text
     )
