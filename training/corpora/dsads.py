@@ -6,7 +6,7 @@ magnetometer, which is not read. Segments of one activity and person whose numbe
 are joined; a copy that lacks some gives more and shorter recordings. Some segments of persons 1 and 6 end in a second
 of zeros, which is cut off and ends the recording. The five places of a recording share its session.
 
-Axes, checked against gravity in standing, sitting and lying, are turned to those of `training.virtual_imu`. On the
+Axes, checked against gravity in standing, sitting and lying, are turned to those of `training.fimad.virtual_imu`. On the
 sensors, x points up at the torso and, on hanging arms, at the wrists, and down at the legs; z points out of the body
 (to the front, right or left) at torso and legs. How the wrist units sit about the forearm is not documented: of the
 four quarter turns this is the one under which gravity in sitting and walking is that of a watch (sp-sw's).
@@ -106,8 +106,8 @@ CORPUS = Corpus(
     name="dsads",
     title="Daily and Sports Activities",
     classes=ACTIVITIES,
-    licence="CC BY 4.0",
-    open_licence=True,
+    license="CC BY 4.0",
+    open_license=True,
     citation="K. Altun, B. Barshan, O. Tuncel. Comparative study on classifying human activities with miniature "
     "inertial and magnetic sensors. Pattern Recognition 43(10), 2010.",
     home="https://archive.ics.uci.edu/dataset/256/daily+and+sports+activities",

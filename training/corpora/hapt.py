@@ -2,11 +2,11 @@
 
 Layout (the data set's README.txt): `RawData/{acc,gyro}_exp{EE}_user{UU}.txt`, rows of x, y, z in g and rad/s;
 `RawData/labels.txt`, rows of experiment, user, activity (1 to 12), first and last sample, counted from 1 and both
-included. The time between two annotations is unlabelled. Its people are those of "Human Activity Recognition Using
+included. The time between two annotations is unlabeled. Its people are those of "Human Activity Recognition Using
 Smartphones" (UCI HAR), which is cut from the same recordings.
 
 The phone (Galaxy S II) is worn in landscape, x up. It is turned here so that y points up and z out of the body, to the
-front and left as most people wore it; the hip frame of `training.virtual_imu` looks straight ahead.
+front and left as most people wore it; the hip frame of `training.fimad.virtual_imu` looks straight ahead.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ def read(tree: Tree) -> Iterator[Recording]:
             placement="waist",
             rate_hz=50.0,
             x=columns(x),
-            labels=labelled(annotations[table], int(experiment), int(user), len(x), tree.where(table)),
+            labels=labeled(annotations[table], int(experiment), int(user), len(x), tree.where(table)),
         )
 
 
-def labelled(annotations: np.ndarray, experiment: int, user: int, n: int, where: str) -> np.ndarray:
+def labeled(annotations: np.ndarray, experiment: int, user: int, n: int, where: str) -> np.ndarray:
     """Activity of each of `n` samples. Raises `DataError` for ranges that the recording does not have."""
     labels = np.full(n, "", f"<U{max(map(len, ACTIVITIES))}")
     own = annotations[annotations[:, 0] == experiment]
@@ -95,8 +95,8 @@ CORPUS = Corpus(
     name="hapt",
     title="HAPT (smartphone activities and postural transitions)",
     classes=ACTIVITIES,
-    licence="no commercial use, please cite",
-    open_licence=False,
+    license="no commercial use, please cite",
+    open_license=False,
     citation="J.-L. Reyes-Ortiz, L. Oneto, A. Sama, X. Parra, D. Anguita. Transition-Aware Human Activity Recognition "
     "Using Smartphones. Neurocomputing 171, 2016.",
     home="https://archive.ics.uci.edu/dataset/341/smartphone+based+recognition+of+human+activities+and+postural+transitions",

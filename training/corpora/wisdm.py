@@ -3,7 +3,7 @@
 Layout (Kwapisz, Weiss, Moore, 2010): `WISDM_ar_v1.1_raw.txt`, records `user,activity,timestamp (ns),x,y,z;` in m/s2
 with gravity, +10 on the axis that points up; or the same rows as one CSV a person, `wisdm_subject{n}.csv`, with a
 header. Most people wore the phone upright, y up the thigh and the screen to the front, which is the thigh frame of
-`training.virtual_imu`; some did not.
+`training.fimad.virtual_imu`; some did not.
 
 Faults of the published data, all handled here: a few records are cut off or run together (skipped; more than one in a
 thousand is an error); rows of zeros, with timestamp zero, stand for lost samples (dropped); samples are written twice,
@@ -127,8 +127,8 @@ CORPUS = Corpus(
     name="wisdm_v1",
     title="WISDM activity prediction v1.1",
     classes=tuple(ACTIVITIES.values()),
-    licence="research, please cite",
-    open_licence=False,
+    license="research, please cite",
+    open_license=False,
     citation="J. R. Kwapisz, G. M. Weiss, S. A. Moore. Activity Recognition using Cell Phone Accelerometers. "
     "SensorKDD 2010.",
     home="https://www.cis.fordham.edu/wisdm/dataset.php",
