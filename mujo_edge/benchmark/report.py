@@ -136,8 +136,9 @@ def svg(report: Report, draw: Callable[[Report, Any], None], height_in: float) -
 
 
 def name(cost: ModelCost) -> str:
-    """One measured model in few words."""
-    return f"{cost.file}, {cost.runtime}" + (f", {cost.threads} threads" if cost.threads > 1 else "")
+    """One measured model in few words, for matplotlib, to which a plain `$` begins a formula."""
+    text = f"{cost.file}, {cost.runtime}" + (f", {cost.threads} threads" if cost.threads > 1 else "")
+    return text.replace("$", r"\$")
 
 
 def draw_latency(report: Report, axes: Any) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,8 @@ def test_names_cannot_break_the_page(report: Report) -> None:
         path = replace(report.path, recording=name, label_set=name)
         page = html(replace(report, bundle=name, version=name, models=costs, path=path))
         assert not {"script", "img"} & set(re.findall(r"<(\w+)", page))
+        drawn = [unescape(each) for each in re.findall(r"<text [^>]*>([^<]*)</text>", page)]
+        assert f"{name}, {name}" in drawn
 
 
 def test_the_page_needs_the_report_extra(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
