@@ -6,10 +6,10 @@ magnetometer, which is not read. Segments of one activity and person whose numbe
 are joined; a copy that lacks some gives more and shorter recordings. Some segments of persons 1 and 6 end in a second
 of zeros, which is cut off and ends the recording. The five places of a recording share its session.
 
-Axes, checked against gravity in standing, sitting and lying, are turned to those of `training.fimad.virtual_imu`. On the
-sensors, x points up at the torso and, on hanging arms, at the wrists, and down at the legs; z points out of the body
-(to the front, right or left) at torso and legs. How the wrist units sit about the forearm is not documented: of the
-four quarter turns this is the one under which gravity in sitting and walking is that of a watch (sp-sw's).
+Axes, checked against gravity in standing, sitting and lying, are turned to those of `training.fimad.virtual_imu`. On
+the sensors, x points up at the torso and, on hanging arms, at the wrists, and down at the legs; z points out of the
+body (to the front, right or left) at torso and legs. How the wrist units sit about the forearm is not documented: of
+the four quarter turns this is the one under which gravity in sitting and walking is that of a watch (sp-sw's).
 """
 
 from __future__ import annotations
