@@ -1,6 +1,7 @@
 """mujo-edge: human activity recognition from a live IMU stream, on the device.
 
-The public names are loaded on first use, so that ``import mujo_edge`` costs next to nothing.
+The public names are loaded on first use, so that ``import mujo_edge`` costs next to nothing. It switches off the usage
+reports of libraries that may be imported later; see `mujo_edge.telemetry`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from mujo_edge import telemetry
 from mujo_edge.version import __version__
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from mujo_edge.recognizer import Recognizer
 
 __all__ = ["Chunk", "ModelBundle", "Prediction", "Recognizer", "StreamInfo", "Window", "__version__"]
+
+telemetry.switch_off()
 
 _HOME = {"ModelBundle": "bundle", "Recognizer": "recognizer"}
 
