@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from mujo_edge import __version__
-from mujo_edge.cli import bundle, devices, export, serve, stream
+from mujo_edge.cli import bundle, devices, export, serve, stream, streams
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.command()(stream.stream)
@@ -42,12 +42,14 @@ def options(
 
 def main() -> None:
     """Run the command line; a `MujoError` becomes its message and exit code."""
+    streams.open_missing()
     try:
-        app(prog_name="mujo-edge")
+        with streams.checked_stdout():
+            app(prog_name="mujo-edge")
     except Exception as error:
         from mujo_edge.core import MujoError  # brings numpy along, which --help does without
 
         if not isinstance(error, MujoError):
             raise
-        print(f"mujo-edge: {error}", file=sys.stderr)
+        streams.say(str(error))
         sys.exit(error.exit_code)
