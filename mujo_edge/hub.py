@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from json import JSONDecodeError
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mujo_edge import __version__
@@ -21,6 +21,7 @@ from mujo_edge.bundle import verify
 from mujo_edge.core import DataError, DeviceError, MujoError, UsageError, require_extra
 from mujo_edge.files import written_aside
 from mujo_edge.manifest import REPAIR, Manifest, read_json, read_manifest
+from mujo_edge.printable import inside
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -174,10 +175,10 @@ def _fetch(api: HfApi, repo: str, commit: str | None, name: str, folder: Path) -
 def _listed(path: Path) -> list[str]:
     """The files that a bundle.json names, none of them outside the bundle. Raises `DataError`."""
     files: Any = read_json(path).get("files")
-    names = [PurePosixPath(name) for name in files] if isinstance(files, dict) else []
-    if not names or any(name.is_absolute() or ".." in name.parts for name in names):
+    names = list(files) if isinstance(files, dict) else []
+    if not names or not all(map(inside, names)):
         raise DataError(f"{path} does not name the files of a bundle. {REPAIR}")
-    return [str(name) for name in names]
+    return names
 
 
 @contextmanager

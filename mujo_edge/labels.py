@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from mujo_edge.core import F32, UNKNOWN
+from mujo_edge.printable import NAME, PLACE, check_kinds, checked, one_of
+
+Method = Literal["hmm", "majority", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,7 @@ class Smoothing:
     window to the next; "majority": vote over the last `windows` windows; "none".
     """
 
-    method: Literal["hmm", "majority", "none"] = "hmm"
+    method: Method = "hmm"
     stay: float = 0.9
     windows: int = 5
 
@@ -69,7 +72,8 @@ class LabelSet:
 
 
 def parse_label_set(folder: Path, name: str, entry: Mapping[str, Any], dim: int) -> LabelSet:
-    """One label set with its prototypes loaded and checked."""
+    """One label set with its prototypes loaded and checked. Raises `KeyError`, `TypeError` or `ValueError`."""
+    checked("a label set's name", name, NAME)
     labels = tuple(Label(str(label["name"]), tuple(label["prompts"])) for label in entry["labels"])
     prototypes = np.load(folder / entry["prototypes"], allow_pickle=False)
     if prototypes.shape != (len(labels), dim) or prototypes.dtype != np.float32 or not len(labels):
@@ -80,14 +84,17 @@ def parse_label_set(folder: Path, name: str, entry: Mapping[str, Any], dim: int)
         raise ValueError(f"prototypes of {name} are not of length 1")
     if entry["temperature"] <= 0:
         raise ValueError(f"temperature of {name} is {entry['temperature']}")
+    smoothing = Smoothing(**entry["smoothing"])
+    one_of(f"the smoothing of {name}", smoothing.method, get_args(Method))
+    check_kinds(f"the smoothing of {name}", smoothing)
     return LabelSet(
         name=name,
         labels=labels,
         prototypes=prototypes,
-        placement=str(entry["placement"]),
+        placement=checked(f"the placement of {name}", entry["placement"], PLACE),
         temperature=float(entry["temperature"]),
         unknown_threshold=float(entry["unknown_threshold"]),
-        smoothing=Smoothing(**entry["smoothing"]),
+        smoothing=smoothing,
         channels=int(entry["channels"]),
     )
 

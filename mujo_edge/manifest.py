@@ -18,12 +18,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mujo_edge.core import F32, DataError, UsageError
+from mujo_edge.core import CHANNELS, F32, DataError, UsageError
 from mujo_edge.labels import Label as Label
 from mujo_edge.labels import LabelSet as LabelSet
 from mujo_edge.labels import Smoothing as Smoothing
 from mujo_edge.labels import label_set_table as label_set_table
 from mujo_edge.labels import parse_label_set
+from mujo_edge.printable import NAME, check_kinds, check_texts, checked, inside, one_of, printable, shown
 from mujo_edge.signal import InputSpec
 from mujo_edge.vocabulary import ARRAYS_FILE, MISSPELT, NAMES_FILE, Vocabulary, parse_vocabulary
 
@@ -31,6 +32,9 @@ SCHEMA_VERSION = 1
 DEFAULT_BUNDLE = "mujo-student"
 SHIPPED = Path(__file__).parent / "assets" / "bundles"
 NO_DIGEST = "0" * 64
+MODEL_ENDINGS = (".tflite", ".pte", ".onnx")
+DOCUMENTS = ("training", "metrics")
+"""Entries whose texts may have several lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +189,13 @@ def read_manifest(path_or_name: str | Path | None = None) -> Manifest:
             check_file(folder, name, digest)
         manifest = parse(folder, table)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{folder}/bundle.json does not follow schema {SCHEMA_VERSION}: {error!r}. {REPAIR}") from error
+        said = printable(str(error) if isinstance(error, ValueError) else repr(error))
+        raise DataError(f"{folder}/bundle.json does not follow schema {SCHEMA_VERSION}: {said}. {REPAIR}") from error
     models = [model.file for model in manifest.models] + [model.file for model in manifest.lowered]
     listed = {manifest.reference, manifest.card, *models, *((NAMES_FILE, ARRAYS_FILE) if manifest.vocabulary else ())}
     if missing := listed - set(manifest.files):
         raise DataError(f"{folder}/bundle.json gives no SHA-256 for {', '.join(sorted(missing))}. {REPAIR}")
+    check_card(folder / manifest.card)
     return manifest
 
 
@@ -222,37 +228,43 @@ def text_digest(text: str, digest: str) -> str:
 
 def check_file(folder: Path, name: str, digest: str) -> None:
     """Raise `DataError` unless `name` lies inside `folder` and has this SHA-256."""
-    inside = PurePosixPath(name)
-    if inside.is_absolute() or ".." in inside.parts:
-        raise DataError(f"{folder}/bundle.json names a file outside the bundle: {name}. {REPAIR}")
+    if not inside(name):
+        raise DataError(
+            f"{folder}/bundle.json names a file outside the bundle, or one whose name not every system takes: "
+            f"{shown(name)}. {REPAIR}"
+        )
     try:
-        found = hashlib.sha256((folder / inside).read_bytes()).hexdigest()
+        found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     except OSError as error:
-        raise DataError(f"{folder / inside} is missing from the bundle ({error.strerror}). {REPAIR}") from error
+        raise DataError(f"{folder / name} is missing from the bundle ({error.strerror}). {REPAIR}") from error
     if found != digest:
-        raise DataError(f"{folder / inside} was changed or damaged (its SHA-256 is wrong). {REPAIR}")
+        raise DataError(f"{folder / name} was changed or damaged (its SHA-256 is wrong). {REPAIR}")
 
 
 def parse(folder: Path, table: Mapping[str, Any]) -> Manifest:
     """`table` as types. Raises `KeyError`, `TypeError` or `ValueError` for what makes no sense."""
-    spec = table["input"]
+    for key, part in table.items():
+        check_texts(key, part, lines=key in DOCUMENTS)
+    for name, entry in table["label_sets"].items():
+        if entry["prototypes"] not in table["files"]:
+            raise ValueError(f"prototypes of {shown(name)} are in a file without SHA-256: {shown(entry['prototypes'])}")
     dim = int(table["embedding_dim"])
     manifest = Manifest(
         folder=folder,
-        name=str(table["name"]),
-        version=str(table["version"]),
+        name=checked("name", table["name"], NAME),
+        version=checked("version", table["version"], NAME),
         created=str(table["created"]),
-        input=InputSpec(**{**spec, "channels": tuple(spec["channels"]), "scale": tuple(spec["scale"])}),
+        input=parse_input(table["input"]),
         embedding_dim=dim,
-        models=tuple(ModelFile(**{**model, "parity": Parity(**model["parity"])}) for model in table["models"]),
+        models=tuple(parse_model(f"models[{n}]", entry) for n, entry in enumerate(table["models"])),
         label_sets={name: parse_label_set(folder, name, entry, dim) for name, entry in table["label_sets"].items()},
         default_label_set=str(table["default_label_set"]),
-        reference=str(table["reference"]),
-        card=str(table["card"]),
+        reference=a_path("reference", table["reference"]),
+        card=a_path("card", table["card"]),
         files=dict(table["files"]),
         training=dict(table["training"]),
         metrics=dict(table["metrics"]),
-        lowered=tuple(parse_lowered(entry) for entry in table.get("lowered", ())),
+        lowered=tuple(parse_lowered(f"lowered[{n}]", entry) for n, entry in enumerate(table.get("lowered", ()))),
         vocabulary=parse_vocabulary(folder, table["vocabulary"], dim) if table.get("vocabulary") else None,
     )
     if manifest.default_label_set not in manifest.label_sets:
@@ -262,10 +274,55 @@ def parse(folder: Path, table: Mapping[str, Any]) -> Manifest:
     return manifest
 
 
-def parse_lowered(entry: Mapping[str, Any]) -> LoweredFile:
+def parse_input(entry: Mapping[str, Any]) -> InputSpec:
+    """The entry "input"."""
+    spec = InputSpec(**{**entry, "channels": tuple(entry["channels"]), "scale": tuple(entry["scale"])})
+    check_kinds("input", spec)
+    for name in spec.channels:
+        one_of("a channel of input", name, CHANNELS)
+    return spec
+
+
+def parse_model(what: str, entry: Mapping[str, Any]) -> ModelFile:
+    """One entry of "models"."""
+    model = ModelFile(**{**entry, "parity": Parity(**entry["parity"])})
+    one_of(f"precision of {what}", model.precision, ("int8", "fp32"))
+    checked(f"runtime of {what}", model.runtime, NAME)
+    a_model(what, model.file)
+    return model
+
+
+def parse_lowered(what: str, entry: Mapping[str, Any]) -> LoweredFile:
     """One entry of "lowered"."""
     parity = entry["parity"] and Parity(**entry["parity"])
-    return LoweredFile(**{**entry, "operators": tuple(map(str, entry["operators"])), "parity": parity})
+    lowered = LoweredFile(**{**entry, "operators": tuple(map(str, entry["operators"])), "parity": parity})
+    one_of(f"precision of {what}", lowered.precision, ("int8", "fp16"))
+    checked(f"backend of {what}", lowered.backend, NAME)
+    check_kinds(what, lowered)
+    a_model(what, lowered.file)
+    return lowered
+
+
+def a_path(what: str, path: object) -> str:
+    """`path` if it is that of a file that a bundle may have. Raises `ValueError`."""
+    if not isinstance(path, str) or not inside(path):
+        raise ValueError(f"{what} names the file {shown(path)}, which is not a plain name inside the bundle")
+    return path
+
+
+def a_model(what: str, path: object) -> str:
+    """`path` if it is one for a model: exports copy models beside files of their own, which they must not replace."""
+    name = PurePosixPath(a_path(what, path))
+    one_of(f"the ending of the file of {what}", name.suffix, MODEL_ENDINGS)
+    return str(name)
+
+
+def check_card(path: Path) -> None:
+    """Raise `DataError` unless a model card is UTF-8 text in which nothing is hidden."""
+    try:
+        check_texts(path.name, path.read_bytes().decode(), lines=True)
+    except ValueError as error:
+        raise DataError(f"{path} is no model card: {printable(str(error))}. {REPAIR}") from error
 
 
 def write_manifest(folder: Path, table: Mapping[str, Any]) -> None:

@@ -92,7 +92,7 @@ def rich_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]
     for heading in headings:
         table.add_column(heading, justify="left" if heading in TEXT_COLUMNS else "right", no_wrap=heading != "labels")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # not as markup: names and labels are a stranger's text
     return Group(Text(f"\n{title}", "italic"), table) if title else table
 
 
@@ -136,8 +136,9 @@ def svg(report: Report, draw: Callable[[Report, Any], None], height_in: float) -
 
 
 def name(cost: ModelCost) -> str:
-    """One measured model in few words."""
-    return f"{cost.file}, {cost.runtime}" + (f", {cost.threads} threads" if cost.threads > 1 else "")
+    """One measured model in few words, for matplotlib, to which a plain `$` begins a formula."""
+    text = f"{cost.file}, {cost.runtime}" + (f", {cost.threads} threads" if cost.threads > 1 else "")
+    return text.replace("$", r"\$")
 
 
 def draw_latency(report: Report, axes: Any) -> None:

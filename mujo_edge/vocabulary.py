@@ -20,6 +20,7 @@ import numpy as np
 
 from mujo_edge.core import F32, UNKNOWN, MissingExtraError, UsageError
 from mujo_edge.labels import Label, LabelSet, Smoothing
+from mujo_edge.printable import check_texts
 
 NAMES_FILE, ARRAYS_FILE = "vocabulary/names.json", "vocabulary/arrays.npz"
 
@@ -177,6 +178,7 @@ def singular(word: str) -> str:
 def parse_vocabulary(folder: Path, entry: Mapping[str, Any], dim: int) -> Vocabulary:
     """The vocabulary of a bundle, loaded and checked. Raises `KeyError`, `TypeError` or `ValueError`."""
     table = json.loads((folder / NAMES_FILE).read_bytes())
+    check_texts(NAMES_FILE, table)
     names = tuple(Name(str(name["name"]), tuple(map(str, name["also"])), bool(name["trained"])) for name in table)
     with np.load(folder / ARRAYS_FILE, allow_pickle=False) as arrays:
         prototypes, weight, bias = (arrays[part].astype(np.float32) for part in ("prototypes", "weight", "bias"))

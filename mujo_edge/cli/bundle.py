@@ -46,15 +46,17 @@ def show(
         return
     from rich.console import Console
     from rich.markdown import Markdown
+    from rich.markup import escape
 
-    console = Console()
+    console = Console(emoji=False)
     if card:
         text = (manifest.folder / manifest.card).read_text("utf-8")
         console.print(Markdown(text.split("---\n", 2)[-1]))
         return
     spec = manifest.input
     console.print(
-        f"[bold]{manifest.name}[/] {manifest.version}, made {manifest.created}, {manifest.folder}", soft_wrap=True
+        f"[bold]{manifest.name}[/] {manifest.version}, made {escape(manifest.created)}, {escape(str(manifest.folder))}",
+        soft_wrap=True,
     )
     console.print(
         f"takes {spec.window} samples at {spec.rate_hz:g} Hz of {' '.join(spec.channels)} (m/s2 with gravity, rad/s; "
@@ -63,7 +65,7 @@ def show(
     console.print(_models_table(manifest))
     if manifest.lowered:
         console.print(_lowered_table(manifest))
-        console.print(*(f"  {model.file}: {model.measured}" for model in manifest.lowered), sep="\n")
+        console.print(*(escape(f"  {model.file}: {model.measured}") for model in manifest.lowered), sep="\n")
     console.print(_labels_table(manifest))
     if names := manifest.vocabulary:
         seen = sum(name.trained for name in names.names)

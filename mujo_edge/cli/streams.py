@@ -24,11 +24,13 @@ def open_missing() -> None:
 
 
 def say(text: str) -> None:
-    """A line on stderr, as far as it takes one."""
+    """A message on stderr, as far as it takes one."""
+    from mujo_edge.printable import printable
     from mujo_edge.sinks.background import BackgroundWriter
 
     writer = BackgroundWriter(sys.stderr, "standard error")
-    writer.text().write(f"mujo-edge: {text}\n")
+    lines = [printable(line) for line in f"mujo-edge: {text}".split("\n")]
+    writer.text().write("\n".join(lines) + "\n")
     writer.hurry()
     writer.finish(grace_s=0.25)
 

@@ -29,6 +29,7 @@ from mujo_edge import __version__
 from mujo_edge.bundle import ModelBundle, verify
 from mujo_edge.core import DataError, UsageError
 from mujo_edge.export import golden
+from mujo_edge.export.escape import markdown
 from mujo_edge.files import sha256, written_aside
 from mujo_edge.manifest import LabelSet, Manifest, read_manifest
 from mujo_edge.signal import InputSpec
@@ -185,9 +186,9 @@ def common(job: Job) -> dict[str, str]:
         "version": job.manifest.version,
         "mujo_edge": __version__,
         "labels": job.labels.name,
-        "label_names": ", ".join(label.name for label in job.labels.labels),
+        "label_names": ", ".join(markdown(label.name) for label in job.labels.labels),
         "label_sets": ", ".join(job.manifest.label_sets),
-        "placement": job.labels.placement,
+        "placement": markdown(job.labels.placement),
         "rate_hz": f"{spec.rate_hz:g}",
         "window": str(spec.window),
         "window_s": f"{spec.window / spec.rate_hz:g}",
@@ -218,7 +219,7 @@ def licences(manifest: Manifest) -> str:
         "",
         "| training data | licence | source |",
         "|---|---|---|",
-        *(f"| {each['title']} | {each['licence']} | {each['home']} |" for each in data),
+        *(f"| {' | '.join(markdown(str(each[key])) for key in ('title', 'licence', 'home'))} |" for each in data),
         "",
         "## SPAR",
         "",

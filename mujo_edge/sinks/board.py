@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 
+from mujo_edge.printable import printable
 from mujo_edge.sinks.screen import WIDEST, Part, Screen, colour_of, condition, track
 
 NAME = 20
@@ -29,7 +30,7 @@ class _Board:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = min(options.max_width, WIDEST)
         for line in _lines(self.screens, width):
-            yield from (Segment(text, Style.parse(style)) for text, style in line)
+            yield from (Segment(printable(text), Style.parse(style)) for text, style in line)
             yield Segment.line()
 
 

@@ -15,6 +15,7 @@ from rich.style import Style
 
 from mujo_edge.clock import Gap
 from mujo_edge.core import UNKNOWN, Prediction
+from mujo_edge.printable import printable
 from mujo_edge.sinks import STAGES, Session, Summary, Tally, Update
 
 SPAN_S = 30.0
@@ -101,7 +102,7 @@ class _View:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         width = min(options.max_width, WIDEST)
         for line in _lines(self.screen, width):
-            yield from (Segment(text, Style.parse(style)) for text, style in line)
+            yield from (Segment(printable(text), Style.parse(style)) for text, style in line)
             yield Segment.line()
 
 
@@ -313,4 +314,4 @@ def describe(summary: Summary, recording: str | None = None) -> str:
     lines += [shorten(f"note: {note}", NOTE_WIDTH, placeholder=" ...") for note in summary.notes]
     if recording:
         lines.append(f"recorded to {recording}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))

@@ -16,6 +16,7 @@ from bleak.backends.scanner import AdvertisementData
 from firmware_bridge.profiles import PROFILES, recognise
 from firmware_bridge.profiles.base import Advert, Profile
 from mujo_edge.core import DeviceError, UsageError
+from mujo_edge.printable import printable
 
 ROUND_S = 2.0
 """A scan is begun anew so often: one that ran while the adapter was switched off and on hears nothing more."""
@@ -69,7 +70,7 @@ def found(device: BLEDevice, data: AdvertisementData) -> Found:
     name = data.local_name or device.name or ""
     advert = Advert(
         device.address,
-        "".join(letter if letter.isprintable() else "?" for letter in name[:LONGEST_NAME]).strip(),
+        printable(name[:LONGEST_NAME]).strip(),
         frozenset(uuid.lower() for uuid in data.service_uuids),
         dict(data.manufacturer_data),
         None if data.rssi in (UNHEARD, UNMEASURED) else data.rssi,

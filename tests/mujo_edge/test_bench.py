@@ -6,9 +6,11 @@ import json
 import re
 import sys
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import pytest
+from hostile_text import VISIBLE
 
 from mujo_edge.bench import CURVE, Missing, ModelCost, Report, Timing, measure, plan, run, time_calls
 from mujo_edge.core import DataError, MissingExtraError
@@ -152,8 +154,13 @@ def test_the_page_needs_nothing_else(report: Report) -> None:
 
 
 def test_names_cannot_break_the_page(report: Report) -> None:
-    page = html(replace(report, bundle="<script>alert(1)</script>"))
-    assert "<script" not in page
+    for name in VISIBLE.values():
+        costs = [replace(cost, file=name, runtime=name) for cost in report.models]
+        path = replace(report.path, recording=name, label_set=name)
+        page = html(replace(report, bundle=name, version=name, models=costs, path=path))
+        assert not {"script", "img"} & set(re.findall(r"<(\w+)", page))
+        drawn = [unescape(each) for each in re.findall(r"<text [^>]*>([^<]*)</text>", page)]
+        assert f"{name}, {name}" in drawn
 
 
 def test_the_page_needs_the_report_extra(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,9 +47,11 @@ def test_every_class_of_every_corpus_has_words(name):
         assert len(set(index.tolist())) == len(index), f"two classes of {corpus} have one label"
 
 
-def test_base_has_all_data_that_there_is():
-    """All data sets of the issue; MM-Fit, MHEALTH and MyoGym are not to be had."""
-    assert set(read_recipe("base").corpora) == set(CORPORA) - {"mm_fit", "mhealth", "myogym"}
+@pytest.mark.parametrize("name", ["base", "mujo_plus", "full"])
+def test_a_new_data_set_does_not_change_what_a_recipe_trains_on(name):
+    assert read_recipe(name).corpora == (
+        *("motionsense", "spar", "utd_mhad", "sp_sw_watch", "sp_sw_phone", "muvr", "metamotion", "mhealth_fragments"),
+    )
 
 
 def test_words_are_sentences_and_say_one_label_each():

@@ -23,6 +23,8 @@ from training.corpora.files import Tree, holds, locate
 WINDOW, RATE_HZ = 150, 50.0
 CORE_MOTION_G = -STANDARD_GRAVITY
 """m/s2 of specific force in one g as Core Motion signs it (CMAccelerometerData: face up at rest, z = -1)."""
+BACKGROUND = "background"
+"""Class of what is none of the named activities, for label sets that must stay quiet then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,13 @@ def interpolate(at: F64, t: F64, x: F64) -> F64:
 def columns(*parts: np.ndarray) -> F32:
     """Arrays (n, C) side by side, as float32."""
     return np.concatenate(parts, 1).astype(np.float32)
+
+
+def turned(x: F64, axes: str) -> F64:
+    """(n, 3) or (n, 6) in another right-handed frame; `axes` are its x, y and z in terms of the old: "-z -x y"."""
+    index = ["xyz".index(axis[-1]) for axis in axes.split()]
+    sign = np.asarray([-1.0 if axis[0] == "-" else 1.0 for axis in axes.split()])
+    return np.concatenate([x[:, first : first + 3][:, index] * sign for first in range(0, x.shape[1], 3)], 1)
 
 
 def whole(label: str, n: int) -> np.ndarray:

@@ -14,7 +14,9 @@ import mujo_edge.signal
 from mujo_edge.core import DataError, UsageError
 from training.corpora import (
     base,
+    dsads,
     files,
+    hapt,
     metamotion,
     mhealth,
     mhealth_fragments,
@@ -25,6 +27,7 @@ from training.corpora import (
     sp_sw,
     spar,
     utd_mhad,
+    wisdm,
 )
 from training.corpora.base import Corpus, Recording, WindowSet, windows
 from training.corpora.files import Tree, cache_root
@@ -43,6 +46,9 @@ CORPORA: dict[str, Corpus] = {
         mhealth.CORPUS,
         myogym.CORPUS,
         mhealth_fragments.CORPUS,
+        wisdm.CORPUS,
+        hapt.CORPUS,
+        dsads.CORPUS,
     )
 }
 PROTOCOL_V1 = ("motionsense", "spar", "utd_mhad", "sp_sw_watch")

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from mujo_edge.export import Job, Written, contract, models
+from mujo_edge.export.escape import java_property
 
 PROPERTIES = "mujo.properties"
-PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+")
 
 
 def write(job: Job) -> Written:
@@ -28,7 +28,7 @@ def write(job: Job) -> Written:
 
 def properties(table: dict[str, Any]) -> str:
     """`table` in the line format of java.util.Properties.load."""
-    return "".join(f"{escaped(path)}={text}\n" for path, text in leaves("", table))
+    return "".join(f"{java_property(path)}={text}\n" for path, text in leaves("", table))
 
 
 def leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -43,12 +43,4 @@ def leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
             for index, part in enumerate(value):
                 yield from leaves(f"{path}.{index}", part)
     else:
-        yield path, escaped(str(value))
-
-
-def escaped(text: str) -> str:
-    r"""All but plain characters as \uXXXX, one or two UTF-16 units each."""
-    return "".join(
-        char if char in PLAIN else "".join(f"\\u{unit:04x}" for unit in memoryview(char.encode("utf-16-le")).cast("H"))
-        for char in text
-    )
+        yield path, java_property(str(value))

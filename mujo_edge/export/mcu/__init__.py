@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 
 from mujo_edge.export import Job, Model, Written
+from mujo_edge.export.escape import markdown
 from mujo_edge.export.mcu import labels, network
 from mujo_edge.export.mcu.sizes import measure
 from mujo_edge.manifest import LabelSet, LoweredFile, Manifest
@@ -63,10 +64,11 @@ def write(job: Job) -> Written:
 
 def _note(model: LoweredFile) -> str:
     """What README.md says of a model for ExecuTorch."""
-    operators = "".join(f"\n- `{name}`" for name in model.operators)
+    operators = "".join(f"\n- `{markdown(name)}`" for name in model.operators)
     return (
         f"`{EXECUTORCH}/{Path(model.file).name}` is it for ExecuTorch with CMSIS-NN, of no use without that. **No "
-        f"board ran it**; compared was {model.measured}. The firmware must register these operators:\n{operators}"
+        f"board ran it**; compared was {markdown(model.measured)}. The firmware must register these "
+        f"operators:\n{operators}"
     )
 
 

@@ -13,10 +13,14 @@ from textwrap import wrap
 import numpy as np
 
 from mujo_edge.core import DataError
+from mujo_edge.export.escape import c_comment, c_identifier, c_string
 from mujo_edge.manifest import LabelSet, Manifest
 
 MOST = 255
 """Labels of a set with "unknown", and windows that vote: they are counted in a byte."""
+
+NAMES, PROTOTYPES = "_names", "_prototypes"
+"""After a label set's identifier, those of its tables."""
 
 METHODS = {"none": "MUJO_NONE", "hmm": "MUJO_HMM", "majority": "MUJO_MAJORITY"}
 
@@ -40,7 +44,7 @@ def config(manifest: Manifest, input_scale: float) -> str:
     if max(classes, votes) > MOST:
         raise DataError(f"a microcontroller takes at most {MOST} labels, and windows in a vote")
     values = {
-        "MUJO_BUNDLE": text(f"{manifest.name} {manifest.version}"),
+        "MUJO_BUNDLE": c_string(f"{manifest.name} {manifest.version}"),
         "MUJO_INTERVAL_US": f"{interval_us:.0f}",
         "MUJO_HOP": str(spec.hop),
         "MUJO_MAX_GAP_US": f"{spec.max_gap_s * 1e6:.0f}",
@@ -61,10 +65,11 @@ def config(manifest: Manifest, input_scale: float) -> str:
 def header(sets: Iterable[LabelSet], chosen: LabelSet) -> str:
     """mujo_labels.h. `chosen` is called MUJO_LABELS as well."""
     listed = [(identifier(labels), labels) for labels in sets]
-    if len({name for name, _ in listed}) < len(listed):
+    taken = [f"{name}{part}" for name, _ in listed for part in ("", NAMES, PROTOTYPES)]
+    if len({*taken}) < len(taken):
         raise DataError("two label sets of the bundle have one name in C")
     declared = "".join(
-        f"extern const mujo_label_set {name}; /* {labels.placement}, {len(labels.labels)} labels */\n"
+        f"extern const mujo_label_set {name}; /* {c_comment(labels.placement)}, {len(labels.labels)} labels */\n"
         for name, labels in listed
     )
     every = " ".join(f"X({name})" for name, _ in listed)
@@ -87,9 +92,9 @@ def _source(labels: LabelSet) -> str:
     name, names, smoothing = identifier(labels), labels.names, labels.smoothing
     values = [number(value) for value in labels.prototypes.ravel().tolist()]
     fields = [
-        text(labels.name),
-        f"{name}_names",
-        f"{name}_prototypes",
+        c_string(labels.name),
+        f"{name}{NAMES}",
+        f"{name}{PROTOTYPES}",
         str(len(names)),
         str(labels.channels),
         METHODS[smoothing.method],
@@ -99,27 +104,21 @@ def _source(labels: LabelSet) -> str:
         number(labels.unknown_threshold),
     ]
     return (
-        f"\nstatic const char *const {name}_names[{len(names)}] = {{\n{_lines(list(map(text, names)))}}};\n\n"
-        f"static const float {name}_prototypes[{len(values)}] = {{\n{_lines(values)}}};\n\n"
+        f"\nstatic const char *const {name}{NAMES}[{len(names)}] = {{\n{_lines(list(map(c_string, names)))}}};\n\n"
+        f"static const float {name}{PROTOTYPES}[{len(values)}] = {{\n{_lines(values)}}};\n\n"
         f"const mujo_label_set {name} = {{\n{_lines(fields)}}};\n"
     )
 
 
 def identifier(labels: LabelSet) -> str:
     """Of a label set in C."""
-    return "mujo_labels_" + re.sub(r"[^A-Za-z0-9]", "_", labels.name)
+    return f"mujo_labels_{c_identifier(labels.name)}"
 
 
 def number(value: float) -> str:
     """A float32 literal of the same value as `np.float32(value)`: nine digits tell all of them apart."""
     digits = f"{np.float32(value):.9g}"
     return digits + ("f" if re.search(r"[.e]", digits) else ".0f")
-
-
-def text(value: str) -> str:
-    """A string literal of its UTF-8."""
-    plain = (chr(byte) if 32 <= byte < 127 and byte not in b'"\\?' else f"\\{byte:03o}" for byte in value.encode())
-    return '"' + "".join(plain) + '"'
 
 
 def _lines(values: Sequence[str]) -> str:

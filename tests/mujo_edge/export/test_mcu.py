@@ -19,6 +19,7 @@ from firmware_bridge.framing import cobs_decode
 from firmware_bridge.labels import Gatherer
 from mujo_edge.core import DataError
 from mujo_edge.export import SUMS, export
+from mujo_edge.export.escape import c_string
 from mujo_edge.export.mcu import labels, sizes
 from mujo_edge.manifest import Label, Manifest, Smoothing, read_manifest
 
@@ -290,16 +291,17 @@ def test_more_labels_than_a_byte_counts_are_an_error() -> None:
     slow = replace(own, smoothing=Smoothing("majority", windows=256))
     with pytest.raises(DataError, match="windows in a vote"):
         labels.config(replace(manifest, label_sets={"slow": slow}), 0.03)
-    with pytest.raises(DataError, match="one name in C"):
-        labels.header([replace(own, name="a-b"), replace(own, name="a_b")], own)
+    for one, other in (("a-b", "a_b"), ("a", "a-names"), ("a.prototypes", "a")):
+        with pytest.raises(DataError, match="one name in C"):
+            labels.header([replace(own, name=one), replace(own, name=other)], own)
 
 
 def test_any_name_is_a_string_of_c_and_any_float_comes_back(tmp_path: Path) -> None:
     own = read_manifest().label_set()
     names = ['"quoted", \\ ??=', "größer 走る", "tab\tand\0" + "7", "%d"]
-    assert labels.text("a\0" + "7") == '"a\\0007"'
+    assert c_string("a\0" + "7") == '"a\\0007"'
     source = "#include <stdio.h>\nint main(void) {\n"
-    source += "".join(f"    puts({labels.text(name.replace(chr(0), ''))});\n" for name in names)
+    source += "".join(f"    puts({c_string(name.replace(chr(0), ''))});\n" for name in names)
     values = np.array([0.1, 1.0, -2.0, 1e-30, 3.4e38, 16777216.0, float(own.prototypes[0, 0])], np.float32)
     source += "".join(f'    printf("%a\\n", (double){labels.number(float(value))});\n' for value in values)
     program = tmp_path / "names"

@@ -143,6 +143,61 @@ def mhealth_fragments(root: Path) -> None:
     )
 
 
+def wisdm_records(user: int) -> list[str]:
+    """Twenty seconds of one person; a sample is lost, and another written three times."""
+    x = motion(400, 20, seed=user)[:, :3]
+    activity = np.repeat(["Walking", "Downstairs"], 200)
+    records = [
+        f"{user},{name},{4_991_922_345_000 + i * 50_000_000},{','.join(map(repr, row))};"
+        for i, (name, row) in enumerate(zip(activity, x.tolist(), strict=True))
+    ]
+    return [*records[:120], f"{user},Walking,0,0,0,0.0;", *records[119:120] * 2, *records[120:]]
+
+
+def wisdm(root: Path) -> None:
+    """As the publisher has it: one file, records ended by semicolons."""
+    root.mkdir(parents=True)
+    (root / "WISDM_ar_v1.1_raw.txt").write_text("\n".join([*wisdm_records(33), *wisdm_records(1)]) + "\n")
+
+
+def hapt(root: Path) -> None:
+    """The phone lies on its side: x up where the recordings have y, -y to the left where they have x."""
+    folder = root / "RawData"
+    folder.mkdir(parents=True)
+    labels = []
+    for experiment, user in ((1, 1), (2, 1), (3, 2)):
+        x = motion(600, 50, seed=experiment)
+        device = np.column_stack([x[:, 1], -x[:, 0], x[:, 2], x[:, 4], -x[:, 3], x[:, 5]])
+        for sensor, columns in (("acc", device[:, :3] / G), ("gyro", device[:, 3:])):
+            np.savetxt(folder / f"{sensor}_exp{experiment:02d}_user{user:02d}.txt", columns, fmt="%.8f")
+        labels += [(experiment, user, 5, 101, 300), (experiment, user, 7, 301, 360), (experiment, user, 1, 401, 600)]
+    np.savetxt(folder / "labels.txt", labels, fmt="%d")
+
+
+def dsads(root: Path) -> None:
+    """Segments 1 to 3 and 7: fifteen seconds, a pause, five seconds. Axes of the five units as they are worn."""
+    for activity, person in ((9, 1), (17, 8)):
+        x = motion(500, 25, seed=person)
+        ax, ay, az = x[:, :3].T
+        gx, gy, gz = x[:, 3:].T
+        none = np.zeros((len(x), 3))
+        units = [
+            (ay, -ax, az, gy, -gx, gz),
+            (ax, az, -ay, gx, gz, -gy),
+            (-ax, -az, -ay, -gx, -gz, -gy),
+            (-ay, az, -ax, -gy, gz, -gx),
+            (-ay, -az, ax, -gy, -gz, gx),
+        ]
+        noise = np.random.default_rng(0).normal(0, [0.01] * 3 + [0.0] * 3, (len(units), len(x), 6))
+        read = [np.stack(unit, 1) + own for unit, own in zip(units, noise, strict=True)]
+        rows = np.concatenate([part for unit in read for part in (unit, none)], 1)
+        folder = root / f"a{activity:02d}" / f"p{person}"
+        folder.mkdir(parents=True)
+        for i, segment in enumerate((1, 2, 3, 7)):
+            start = min(i, 3) * 125 if segment < 7 else 0
+            np.savetxt(folder / f"s{segment:02d}.txt", rows[start : start + 125], delimiter=",", fmt="%.6f")
+
+
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "motionsense": motionsense,
     "utd_mhad": utd_mhad,
@@ -154,6 +209,9 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "mhealth": mhealth,
     "myogym": myogym,
     "mhealth_fragments": mhealth_fragments,
+    "wisdm_v1": wisdm,
+    "hapt": hapt,
+    "dsads": dsads,
 }
 
 

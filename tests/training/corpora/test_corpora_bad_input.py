@@ -38,17 +38,17 @@ def edit(file: Path, line: int, change: Callable[[str], str]) -> None:
 
 def nan(line: str) -> str:
     """The third of the row's numbers that are read: the fifth cell of MetaMotion's, which begins with two times."""
-    separator = "\t" if "\t" in line else ","
+    separator = next(one for one in "\t, " if one in line)
     cells = line.split(separator)
     cells[4 if cells[0] == cells[1] else 2] = "nan"
     return separator.join(cells)
 
 
-TEXT = ("motionsense", "sp_sw_watch", "muvr", "metamotion", "mhealth")
+TEXT = ("motionsense", "sp_sw_watch", "muvr", "metamotion", "mhealth", "hapt", "dsads")
 BINARY = ("utd_mhad", "mm_fit", "myogym", "mhealth_fragments")
 
 
-@pytest.mark.parametrize("name", [*TEXT, *BINARY])
+@pytest.mark.parametrize("name", [*TEXT, *BINARY, "wisdm_v1"])
 def test_truncated_file(name, make):
     folder = make(name)
     file = first_file(name, folder)

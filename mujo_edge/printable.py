@@ -1,0 +1,83 @@
+"""Text from outside, a bundle's above all: what may be accepted, and how anything else is shown on a terminal."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+
+HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that do something instead of showing something: C0 and C1 controls, line and paragraph separators,
+bidirectional embeddings, overrides and isolates; and lone surrogates, which no encoding can write. Joiners, direction
+marks and the spaces of any script are text."""
+
+NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._+-]{0,62}[A-Za-z0-9])?")
+"""Names and versions, which become parts of file names, C identifiers and lines of properties files."""
+
+PLACE = re.compile(r"(?:\w[\w ,.'()+-]{0,63})?")
+"""Words for a place on the body, in any script; "" for none."""
+
+PATH = re.compile(r"[\w.+ /-]{1,200}")
+"""A file of a bundle, with `/` between folders; see `inside`."""
+
+LINES = re.compile(r"\r?\n|\t")
+
+KINDS = {"int": int, "float": int | float, "str": str, "tuple[float, ...]": int | float, "tuple[str, ...]": str}
+"""What a field of a dataclass may hold, by its annotation; of a tuple, what its values may be."""
+
+
+def printable(text: str) -> str:
+    """`text` with a question mark in place of every hidden character."""
+    return HIDDEN.sub("?", text)
+
+
+def shown(value: object) -> str:
+    """A value in an error message: in ASCII, on one line, and not too long."""
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def inside(path: str) -> bool:
+    """Whether `path` is that of a file in the folder it is relative to, and plain enough for every file system."""
+    return PATH.fullmatch(path) is not None and not {"", ".", ".."} & {*path.split("/")}
+
+
+def checked(what: str, text: object, pattern: re.Pattern[str]) -> str:
+    """`text` if it is what `pattern` describes. Raises `ValueError`."""
+    if not isinstance(text, str) or not pattern.fullmatch(text):
+        raise ValueError(f"{what} is {shown(text)}; it may hold letters, digits and a few marks between them alone")
+    return text
+
+
+def one_of(what: str, text: object, choices: tuple[str, ...]) -> None:
+    """Raise `ValueError` unless `text` is one of `choices`."""
+    if text not in choices:
+        raise ValueError(f"{what} is {shown(text)}, not one of {', '.join(choices)}")
+
+
+def check_texts(what: str, tree: object, lines: bool = False) -> None:
+    """Raise `ValueError` where a text or key of a JSON document hides something. `lines`: line ends and tabs do not."""
+    waiting = [(what, tree)]
+    while waiting:
+        what, value = waiting.pop()
+        if isinstance(value, dict):
+            for key in value:
+                _check_text(f"a name in {what}", key, lines=False)
+            waiting += [(f"{what}.{key}"[:100], part) for key, part in value.items()]
+        elif isinstance(value, list):
+            waiting += [(f"{what}[{index}]"[:100], part) for index, part in enumerate(value)]
+        elif isinstance(value, str):
+            _check_text(what, value, lines)
+
+
+def _check_text(what: str, text: str, lines: bool) -> None:
+    if found := HIDDEN.search(LINES.sub(" ", text) if lines else text):
+        raise ValueError(f"{what} has the hidden character {found[0]!a}: {shown(text)}")
+
+
+def check_kinds(what: str, record: object) -> None:
+    """Raise `ValueError` where a field of a dataclass holds another kind of value than its annotation says."""
+    for field in fields(record):  # type: ignore[arg-type]
+        kind, value = KINDS.get(str(field.type)), getattr(record, field.name)
+        for part in value if isinstance(value, tuple) else (value,):
+            if kind and (isinstance(part, bool) or not isinstance(part, kind)):
+                raise ValueError(f"{what}.{field.name} is {shown(part)}, not of the type {field.type}")
