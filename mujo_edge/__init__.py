@@ -1,12 +1,15 @@
 """mujo-edge: human activity recognition from a live IMU stream, on the device.
 
-The public names are loaded on first use, so that ``import mujo_edge`` costs next to nothing.
+The public names are loaded on first use, so that ``import mujo_edge`` costs next to nothing. It switches off the usage
+reports of libraries that may be imported later; see `mujo_edge.telemetry`.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from mujo_edge import telemetry
 
 if TYPE_CHECKING:
     from mujo_edge.bundle import ModelBundle
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Chunk", "ModelBundle", "Prediction", "Recognizer", "StreamInfo", "Window", "__version__"]
+
+telemetry.switch_off()
 
 _HOME = {"ModelBundle": "bundle", "Recognizer": "recognizer"}
 

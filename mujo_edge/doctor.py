@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from mujo_edge import __version__
+from mujo_edge import __version__, telemetry
 from mujo_edge.core import MujoError
 from mujo_edge.runtimes import RUNTIMES, RuntimeInfo
 
@@ -43,6 +43,7 @@ def examine(bundle: str | Path | None = None) -> dict[str, Any]:
         "system": platform.platform(),
         "packages": {name: {"version": installed(name), "install": line} for name, line in PACKAGES.items()},
         "runtimes": [examine_runtime(info) for info in RUNTIMES.values()],
+        "telemetry": examine_telemetry(),
         "bluetooth": examine_bluetooth(),
         "serial_ports": serial_ports(),
         "bundle": examine_bundle(bundle),
@@ -73,6 +74,12 @@ def examine_runtime(info: RuntimeInfo) -> dict[str, Any]:
         "obstacle": info.obstacle,
         "install": info.install,
     }
+
+
+def examine_telemetry() -> dict[str, Any]:
+    """Whether the usage reports of libraries are switched off, all of them."""
+    on = telemetry.switched_on()
+    return {"off": not on, "detail": f"the environment has {', '.join(on)}" if on else "no library sends usage reports"}
 
 
 def examine_bluetooth() -> dict[str, Any]:

@@ -49,7 +49,7 @@ def python_with(name: str, requirements: tuple[str, ...], newest: tuple[int, int
     with require_extra("filelock", "train").FileLock(home.with_name(f".{home.name}.lock")):
         if not python.exists():
             with written_aside(home, lambda path: (path / "pyvenv.cfg").exists(), "Python environment") as partial:
-                pip = [str(partial / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+                pip = [str(partial / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
                 commands = [[sys.executable, "-m", "venv", str(partial)]]
                 commands += [[*pip, *requirements]] if requirements else []
                 commands += [[*pip, "--no-deps", *alone]] if alone else []

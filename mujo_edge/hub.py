@@ -1,7 +1,7 @@
 """Bundles on a model hub: `push` publishes one, `pull` gets one, with huggingface_hub (extra `hub`).
 
 The Hub is the one at HF_ENDPOINT, as for every program that uses huggingface_hub; so are the token (HF_TOKEN, or what
-`hf auth login` left), proxies and HF_HUB_OFFLINE. Its telemetry is switched off.
+`hf auth login` left), proxies and HF_HUB_OFFLINE.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ TIMEOUT_S = 10.0
 """For the first answer; the rest is downloaded with huggingface_hub's own limits."""
 
 ENVIRONMENT = {
-    "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_XET": "1",  # splits large files into shared chunks; ours are small, and plain HTTP passes proxies
 }

@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 from generated_motion import CLASSES, ROOT, motion
 
+import mujo_edge  # noqa: F401 (before a test imports onnxruntime: it switches off what that would send)
+
 NAMES_MEASURED = {
     "windows": 160,
     "macro_f1": 0.99,

@@ -61,7 +61,6 @@ def on_ray(
     Data must lie at the same path on every node and the checkout be importable there; nothing is written there. Raises
     `MissingExtraError` without Ray.
     """
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is told to anybody (Ray's usage_lib reads this)
     ray = require_extra("ray", "cluster")
     address = os.environ.get("RAY_ADDRESS", "local")
     here = {

@@ -133,7 +133,7 @@ def tools() -> tuple[str, str]:
 def install(npm: str, folder: Path) -> None:
     """What package-lock.json names into `folder`/node_modules; no package runs anything."""
     command = [npm, "ci", "--include=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
-    run([*command, "--fetch-retries=1", "--fetch-retry-mintimeout=1000"], folder)
+    run([*command, "--no-update-notifier", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"], folder)
 
 
 def run(command: list[str], folder: Path) -> None:

@@ -48,6 +48,12 @@ def test_the_readme_is_a_template_of_which_nothing_is_left(folder: Path) -> None
     assert Template((folder / "README.md").read_text()).get_identifiers() == []
 
 
+def test_the_readme_switches_telemetry_of_onnx_runtime_off(folder: Path) -> None:
+    readme = (folder / "README.md").read_text()
+    assert 'Os.setenv("ORT_DISABLE_TELEMETRY", "1", true)' in readme
+    assert 'ai.onnxruntime.TelemetryInitializer" tools:node="remove"' in readme
+
+
 @JAVA
 def test_the_java_pipeline_equals_python(folder: Path, classes: Path) -> None:
     done = self_test(classes, folder)

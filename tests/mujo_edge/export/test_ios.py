@@ -54,6 +54,10 @@ def test_the_readme_says_what_was_not_run_and_is_filled_in(folder: Path) -> None
     assert {line.count("|") for line in rows} == {4}
 
 
+def test_the_readme_switches_telemetry_of_onnx_runtime_off(folder: Path) -> None:
+    assert 'setenv("ORT_DISABLE_TELEMETRY", "1", 1)' in (folder / "README.md").read_text()
+
+
 def test_every_key_that_swift_reads_is_in_mujo_json(folder: Path, swift: dict[str, str]) -> None:
     table: dict[str, Any] = json.loads((folder / "mujo.json").read_text())
     labels = table["label_sets"][table["default_label_set"]]
