@@ -32,8 +32,12 @@ from training.recipe import Recipe
 from training.student import Student
 from training.text import TextProjection
 
-KIN = {"sp_sw_watch": ("sp_sw_watch", "sp_sw_phone"), "sp_sw_phone": ("sp_sw_watch", "sp_sw_phone")}
-"""Data sets recorded from the same people at the same time: left out of pretraining together."""
+KIN = {
+    name: together
+    for together in (("sp_sw_watch", "sp_sw_phone"), ("mex_thigh", "mex_wrist"), ("mhealth", "mhealth_fragments"))
+    for name in together
+}
+"""Data sets recorded from the same people: left out of pretraining together."""
 
 PRETRAINED: tuple[Row, ...] = ("mujo", "mujo_plus", "student")
 """Rows whose encoder is pretrained."""
