@@ -35,6 +35,7 @@ from mujo_edge.gaps import GapDetector
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.signal import InputSpec
 from mujo_edge.sinks import STAGES, Ended, Quantiles, RunInfo, Sink, Summary, Tally, Update
+from mujo_edge.sinks.background import BackgroundWriter
 
 STALE_S = 1.0
 """A window that waited longer for its inference is dropped, unless it is the newest."""
@@ -54,6 +55,9 @@ ON_DEVICE = "on the device"
 IDLE_S = 1.0
 """So often are the sinks told that nothing came."""
 
+AGAIN_S = 1.0
+"""Further signals that come this soon after the first one change nothing: GNU timeout sends two at once."""
+
 LATENCIES = 4096
 """Windows over which latency is summed up."""
 
@@ -68,7 +72,7 @@ class Engine:
             None: nothing is recognized; samples are counted and passed to the sinks.
         live: False for a source that can wait.
         duration_s: end after so much device time.
-        insist: recognize here also what a device recognizes by itself; else its own labels are passed to the sinks.
+        force_host: recognize here also what a device recognizes by itself; else its own labels are passed to the sinks.
     """
 
     def __init__(
@@ -82,8 +86,9 @@ class Engine:
         force_host: bool = False,
     ) -> None:
         self._source, self._sinks, self._load = source, sinks, load
-        self._live, self._duration_s, self._insist = live, duration_s, force_host
+        self._live, self._duration_s, self._force_host = live, duration_s, force_host
         self._receiving: asyncio.Task[Ended] | None = None
+        self._stopping = False
 
     async def run(self) -> Summary:
         """Run until the source ends, Ctrl-C, SIGTERM or the duration; sinks that were started are finished always.
@@ -97,8 +102,9 @@ class Engine:
 
     def stop(self) -> None:
         """End as Ctrl-C does: what was received is still worked through."""
-        if self._receiving:
+        if self._receiving and not self._stopping:
             self._receiving.cancel()
+        self._stopping = True
 
     async def work(self, worker: ThreadPoolExecutor) -> tuple[Summary, MujoError | None]:
         """The stream from a source that was entered to sinks that were finished -> summary, and what went wrong."""
@@ -106,11 +112,15 @@ class Engine:
         inbox: asyncio.Queue[Chunk | None] = asyncio.Queue(LIVE_QUEUE if self._live else FILE_QUEUE)
         ended: Ended = "error"
         failure: MujoError | None = None
-        own = self._source.info.names if not self._insist else None
+        own = self._source.info.names if not self._force_host else None
         pipeline = _Pipeline(self._source, self._sinks, None if own else self._load, self._live, own)
         ready = asyncio.Event()
-        receiving = self._receiving = asyncio.create_task(self._receive(inbox, ready))
+        receiving = asyncio.create_task(self._receive(inbox, ready))
         try:
+            await asyncio.sleep(0)  # canceled before it began, `_receive` would not put its None
+            self._receiving = receiving
+            if self._stopping:
+                receiving.cancel()
             await loop.run_in_executor(worker, pipeline.start)
             ready.set()
             more = True
@@ -162,25 +172,37 @@ class Engine:
 
 
 async def run_together(
-    engines: Sequence[Engine], waiting: Callable[[Source], AbstractContextManager[object]] = nullcontext
+    engines: Sequence[Engine],
+    waiting: Callable[[Source], AbstractContextManager[object]] = nullcontext,
+    output: BackgroundWriter | None = None,
 ) -> list[Summary]:
     """Run several engines at once on one recognizer's thread -> their summaries, in order.
 
     Sources are entered one after the other, as an adapter connects to one device at a time, and each engine works from
-    then on. They end together: on Ctrl-C or SIGTERM, when one has nobody left to write to, or when a source cannot be
-    entered; one that ends by itself leaves the others running.
+    then on. They end together: on Ctrl-C, SIGTERM or a hangup, when one has nobody left to write to, or when a source
+    cannot be entered; one that ends by itself leaves the others running.
 
     Args:
         waiting: shows what the first source does while it is entered; no sink has begun by then.
+        output: where sinks write to; finished after all sinks and sources. A signal does not let it wait any longer.
 
     Raises:
         MujoError: what an engine met first, after all sinks were finished.
+        asyncio.CancelledError: a signal came before all sources were entered. Sinks were finished.
     """
-    loop = asyncio.get_running_loop()
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    entering = True
 
     def stop() -> None:
         for engine in engines:
             engine.stop()
+
+    def interrupt() -> None:
+        stop()
+        if output:
+            output.hurry()
+        if entering and task:
+            task.cancel()
 
     async def work(engine: Engine) -> tuple[Summary, MujoError | None]:
         result = await engine.work(worker)
@@ -188,23 +210,30 @@ async def run_together(
             stop()
         return result
 
-    with ThreadPoolExecutor(1, "recognizer") as worker:
-        async with AsyncExitStack() as entered:
-            working: list[asyncio.Task[tuple[Summary, MujoError | None]]] = []
-            try:
-                for engine in engines:
-                    with nullcontext() if working else waiting(engine._source):
-                        await entered.enter_async_context(engine._source)
-                    working.append(asyncio.create_task(work(engine)))
-                with _on_signals(loop, stop):
+    with _on_signals(loop, interrupt), ThreadPoolExecutor(1, "recognizer") as worker:
+        try:
+            async with AsyncExitStack() as entered:
+                working: list[asyncio.Task[tuple[Summary, MujoError | None]]] = []
+                try:
+                    for engine in engines:
+                        with nullcontext() if working else waiting(engine._source):
+                            await entered.enter_async_context(engine._source)
+                        working.append(asyncio.create_task(work(engine)))
+                    entering = False
                     results = await asyncio.gather(*working)
-            except BaseException:
-                stop()
-                await asyncio.gather(*working, return_exceptions=True)
-                raise
+                except BaseException:
+                    stop()
+                    await asyncio.gather(*working, return_exceptions=True)
+                    raise
+        finally:
+            if output:
+                await loop.run_in_executor(worker, output.finish)
     for _, failure in results:
         if failure:
             raise failure
+    if output:
+        with suppress(BrokenPipeError):
+            output.check()
     return [summary for summary, _ in results]
 
 
@@ -244,22 +273,36 @@ def _emptied(chunk: Chunk) -> Chunk:
 
 
 @contextmanager
-def _on_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[], object]) -> Iterator[None]:
-    """Call `stop` on the first Ctrl-C or SIGTERM; the next one does what it did before."""
+def _on_signals(loop: asyncio.AbstractEventLoop, interrupt: Callable[[], object]) -> Iterator[None]:
+    """Call `interrupt` on the first Ctrl-C, SIGTERM or hangup; one after `AGAIN_S` does what it did before."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in (getattr(signal, name) for name in names)}
+    if before.get(number := getattr(signal, "SIGHUP", None)) is signal.SIG_IGN:  # nohup
+        del before[number]
+    first_s: float | None = None
 
     def restore() -> None:
         for number, handler in before.items():
+            with suppress(NotImplementedError):
+                loop.remove_signal_handler(number)
             signal.signal(number, handler)
 
-    def handle(*_: object) -> None:
-        restore()
-        loop.call_soon_threadsafe(stop)
+    def handle(number: int, _: object) -> None:
+        nonlocal first_s
+        if first_s is None:
+            first_s = monotonic()
+            loop.call_soon_threadsafe(interrupt)
+        elif monotonic() - first_s > AGAIN_S:
+            restore()
+            signal.raise_signal(number)
 
     for number in before:
+        # A signal that comes just before the loop waits would not wake it. On Windows it does in any case.
+        with suppress(NotImplementedError):
+            loop.add_signal_handler(number, lambda: None)
         signal.signal(number, handle)
     try:
         yield

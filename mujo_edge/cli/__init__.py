@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mujo_edge.cli import benchmark, devices, doctor, export, models, serve, stream
+from mujo_edge.cli import benchmark, devices, doctor, export, models, serve, stream, streams
 from mujo_edge.version import __version__
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -42,13 +42,14 @@ def options(
 
 def main() -> None:
     """Run the command line; a `MujoError` becomes its message and exit code."""
+    streams.open_missing()
     try:
-        app(prog_name="mujo-edge")
+        with streams.checked_stdout():
+            app(prog_name="mujo-edge")
     except Exception as error:
         from mujo_edge.core import MujoError  # brings numpy along, which --help does without
-        from mujo_edge.printable import printable
 
         if not isinstance(error, MujoError):
             raise
-        print("\n".join(map(printable, f"mujo-edge: {error}".split("\n"))), file=sys.stderr)
+        streams.say(str(error))
         sys.exit(error.exit_code)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from mujo_edge.cli import source as option
 from mujo_edge.cli.source import Choice
+from mujo_edge.cli.streams import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mujo_edge.core import Source, StreamInfo
     from mujo_edge.recognizer import Recognizer
     from mujo_edge.sinks import Sink
+    from mujo_edge.sinks.background import BackgroundWriter
 
 Duration = Annotated[float | None, typer.Option(metavar="S", min=0, help="Stop after so many seconds of signal.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line; the default when stdout is no terminal.")]
@@ -114,29 +115,43 @@ def _run(
     force_host: bool = False,
 ) -> None:
     import asyncio
+    from contextlib import redirect_stderr
 
     from mujo_edge.core import UsageError
     from mujo_edge.engine import Engine, run_together
-    from mujo_edge.sinks import Summary
+    from mujo_edge.sinks.background import BackgroundWriter
 
     choice.check()
     if screenshot is not None and choice.several:
         raise UsageError("--screenshot shows one stream: name one --device")
+    if sys.stdout is None:
+        raise UsageError("standard output is closed. Send it somewhere, for example > /dev/null")
 
-    async def run() -> list[Summary]:
+    async def run(output: BackgroundWriter) -> None:
         sources = await choice.open()
-        outputs = _outputs(json, record_to, len(sources))
+        outputs = _outputs(output, json, record_to, len(sources))
         engines = []
-        for number, (source, output) in enumerate(zip(sources, outputs, strict=True), 1):
+        for number, (source, shown) in enumerate(zip(sources, outputs, strict=True), 1):
             folder = record_to / str(number) if record_to and len(sources) > 1 else record_to
-            sinks = [*_files(source, choice.origin, folder, screenshot), output]
+            sinks = [*_files(source, choice.origin, folder, screenshot), shown]
             live = not choice.waits
             engines.append(Engine(source, sinks, load, live=live, duration_s=duration_s, force_host=force_host))
-        return await run_together(engines, _waiting)
+        errors = BackgroundWriter(sys.stderr, "standard error")
+        with redirect_stderr(errors.text()):
+            try:
+                await run_together(engines, _waiting, output)
+            finally:
+                errors.hurry()
+                errors.finish(grace_s=0.25)
 
-    if any(summary.ended == "closed" for summary in asyncio.run(run())):
-        # What is left in the buffer would fail again when Python flushes it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    output = BackgroundWriter(sys.stdout, wait=choice.waits)
+    try:
+        asyncio.run(run(output))
+    except asyncio.CancelledError:  # a signal before all sources were there
+        raise KeyboardInterrupt from None
+    finally:
+        if output.dropped:
+            say(f"the reader of standard output was too slow: {output.dropped:,} lines were dropped")
 
 
 def _waiting(source: Source) -> AbstractContextManager[object]:
@@ -172,18 +187,19 @@ def _files(source: Source, origin: str, folder: Path | None, screenshot: Path | 
     return sinks
 
 
-def _outputs(json: bool, recording: Path | None, streams: int) -> list[Sink]:
+def _outputs(output: BackgroundWriter, json: bool, recording: Path | None, streams: int) -> list[Sink]:
     """For each stream its live screen, or NDJSON when asked for or when stdout is no terminal."""
-    if json or not sys.stdout.isatty():
+    if json or not output.isatty():
         from mujo_edge.sinks.ndjson import NdjsonSink
 
-        return [NdjsonSink(sys.stdout, named=streams > 1) for _ in range(streams)]
+        return [NdjsonSink(output, named=streams > 1) for _ in range(streams)]
     from rich.console import Console
 
     from mujo_edge.sinks.terminal import TerminalBoard, TerminalSink
 
     folder = str(recording) if recording else None
+    console = Console(file=output.text())
     if streams == 1:
-        return [TerminalSink(Console(), folder)]
-    board = TerminalBoard(Console(), folder)
+        return [TerminalSink(console, folder, output)]
+    board = TerminalBoard(console, folder, output)
     return [board.row() for _ in range(streams)]

@@ -1,6 +1,7 @@
 """Where results go. A sink is started once, written to after every batch of chunks, and finished with the summary.
 
-All three run on the recognizer's thread, never on the one that receives bytes, so a sink may block.
+All three run on the recognizer's thread, never on the one that receives bytes. A sink may take its time for a file, but
+must not wait for a reader of its output: `mujo_edge.sinks.background` does that.
 """
 
 from __future__ import annotations

@@ -7,39 +7,49 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, TextIO
+from dataclasses import replace
+from typing import Any
 
 from mujo_edge.core import Gap, Prediction
 from mujo_edge.sinks import STAGES, RunInfo, Summary, Update
+from mujo_edge.sinks.background import BackgroundWriter
 
 
 class NdjsonSink:
-    """Writes lines to `out` and flushes after every batch.
+    """Writes lines to `out`. Lines for which it has no room are dropped, counted, and reported by the summary.
 
     Args:
         out: where to. named: say in every line which stream it is of, for several streams that share `out`.
     """
 
-    def __init__(self, out: TextIO, *, named: bool = False) -> None:
+    def __init__(self, out: BackgroundWriter, *, named: bool = False) -> None:
         self._out, self._named = out, named
         self._source: dict[str, str] = {}
+        self._dropped = 0
 
     def start(self, session: RunInfo) -> None:
         """Nothing is written before the first prediction or gap."""
         self._source = {"source": session.info.name} if self._named else {}
 
     def write(self, update: Update) -> None:
-        """One line an event. Raises `BrokenPipeError` when nobody reads any more."""
-        if update.events:
-            self._print(*(event_record(event) | self._source for event in update.events))
+        """One line an event. Raises `BrokenPipeError` when nobody reads any more, `DataError` if `out` fails."""
+        self._out.check()
+        if update.events and not self._out.write(
+            _lines(*(event_record(event) | self._source for event in update.events))
+        ):
+            self._dropped += len(update.events)
 
     def finish(self, summary: Summary) -> None:
-        """The last line. Raises `BrokenPipeError` when nobody reads any more."""
-        self._print(summary_record(summary))
+        """The last line. Raises as `write` does."""
+        self._out.check()
+        if self._dropped:
+            note = f"the reader of these lines was too slow: {self._dropped} lines were dropped"
+            summary = replace(summary, notes=(*summary.notes, note))
+        self._out.write(_lines(summary_record(summary)), keep=True)
 
-    def _print(self, *records: Mapping[str, Any]) -> None:
-        self._out.write("".join([json.dumps(record, allow_nan=False) + "\n" for record in records]))
-        self._out.flush()
+
+def _lines(*records: Mapping[str, Any]) -> bytes:
+    return "".join([json.dumps(record, allow_nan=False) + "\n" for record in records]).encode("ascii")
 
 
 def event_record(event: Prediction | Gap) -> dict[str, Any]:

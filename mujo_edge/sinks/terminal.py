@@ -12,6 +12,7 @@ from rich.live import Live
 
 from mujo_edge.core import DataError, StreamStats
 from mujo_edge.sinks import RunInfo, Sink, Summary, Tally, Update
+from mujo_edge.sinks.background import BackgroundWriter
 from mujo_edge.sinks.board import render_board
 from mujo_edge.sinks.screen import Screen, advance, describe, render
 
@@ -44,11 +45,15 @@ class _Watcher:
 
 
 class TerminalSink(_Watcher):
-    """Shows the live screen, and the summary when it is over. It is drawn when something is new."""
+    """Shows the live screen, and the summary when it is over. It is drawn when something is new.
 
-    def __init__(self, console: Console, recording: str | None = None) -> None:
+    Args:
+        output: below the console's file. While it is busy with a frame, as a stopped terminal is, others are left out.
+    """
+
+    def __init__(self, console: Console, recording: str | None = None, output: BackgroundWriter | None = None) -> None:
         super().__init__(recording)
-        self._console = console
+        self._console, self._output = console, output
         self._live = Live(console=console, screen=True, auto_refresh=False)
         self._drawn_s = 0.0
 
@@ -59,10 +64,9 @@ class TerminalSink(_Watcher):
         self._draw()
 
     def write(self, update: Update) -> None:
-        """Draw again for an event, or after a second without one."""
+        """Draw again for an event, or after a second without one. Raises as `BackgroundWriter.check` does."""
         super().write(update)
-        wait_s = REFRESH_S if update.events else 4 * REFRESH_S
-        if monotonic() - self._drawn_s >= wait_s:
+        if _due(self._drawn_s, bool(update.events), self._output):
             self._draw()
 
     def finish(self, summary: Summary) -> None:
@@ -78,11 +82,11 @@ class TerminalSink(_Watcher):
 class TerminalBoard:
     """Shows several streams on one live screen, and their summaries when the last one is over.
 
-    All rows belong to the recognizer's thread.
+    All rows belong to the recognizer's thread. The arguments are those of `TerminalSink`.
     """
 
-    def __init__(self, console: Console, recording: str | None = None) -> None:
-        self._console, self._recording = console, recording
+    def __init__(self, console: Console, recording: str | None = None, output: BackgroundWriter | None = None) -> None:
+        self._console, self._recording, self._output = console, recording, output
         self._live = Live(console=console, screen=True, auto_refresh=False)
         self._rows: list[_Row] = []
         self._running = 0
@@ -101,8 +105,8 @@ class TerminalBoard:
         self._running += 1
 
     def changed(self, event: bool) -> None:
-        """Draw again, for an event or after a second without one."""
-        if monotonic() - self._drawn_s >= (REFRESH_S if event else 4 * REFRESH_S):
+        """Draw again, for an event or after a second without one. Raises as `BackgroundWriter.check` does."""
+        if _due(self._drawn_s, event, self._output):
             self._drawn_s = monotonic()
             self._live.update(render_board([row.screen for row in self._rows if row.begun]), refresh=True)
 
@@ -133,6 +137,13 @@ class _Row(_Watcher):
 
     def finish(self, summary: Summary) -> None:
         self._board.finished(summary)
+
+
+def _due(drawn_s: float, event: bool, output: BackgroundWriter | None) -> bool:
+    """Whether it is time for the next frame, and the last one was written."""
+    if output:
+        output.check()
+    return monotonic() - drawn_s >= (REFRESH_S if event else 4 * REFRESH_S) and (output is None or output.idle)
 
 
 class PictureSink(_Watcher):

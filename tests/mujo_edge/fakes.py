@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from mujo_edge.bundle.vocabulary import TEXT_DIM, Name, Vocabulary, write_vocabu
 from mujo_edge.core import CHANNELS, F32, STANDARD_GRAVITY, Chunk, MujoError, Prediction, StreamInfo
 from mujo_edge.signal import InputSpec
 from mujo_edge.sinks import RunInfo, Summary, Update
+from mujo_edge.sinks.background import BackgroundWriter
 
 SPEC = InputSpec()
 AXES = ("x up", "y up", "z up")
@@ -204,3 +207,15 @@ class ListSink:
     @property
     def predictions(self) -> list[Prediction]:
         return [event for update in self.updates for event in update.events if isinstance(event, Prediction)]
+
+
+class Output(BackgroundWriter):
+    """Keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self._kept = io.BytesIO()
+        super().__init__(io.TextIOWrapper(self._kept, encoding="utf-8"), "the test's output")
+
+    def records(self) -> list[dict[str, Any]]:
+        self.finish()
+        return [json.loads(line) for line in self._kept.getvalue().splitlines()]

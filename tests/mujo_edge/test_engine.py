@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from time import sleep
 
 import numpy as np
 import pytest
@@ -209,6 +210,47 @@ async def test_a_signal_ends_with_a_summary_of_all_that_came(number: signal.Sign
     summary = await run
     assert (summary.ended, summary.tally.predictions, summary.error) == ("interrupted", 7, None)
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+async def test_a_second_signal_at_once_changes_nothing(second: signal.Signals) -> None:
+    class Slow(ListSink):
+        def finish(self, summary: Summary) -> None:
+            os.kill(os.getpid(), second)
+            sleep(0.05)
+            super().finish(summary)
+
+    source, sink = ListSource(chunked(*motion([0], 6.0)), endless=True), Slow()
+    run = asyncio.create_task(Engine(source, [sink], load()).run())
+    while not sink.predictions:
+        await asyncio.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert (await run).ended == "interrupted"
+    assert len(sink.summaries) == 1
+
+
+async def test_a_later_signal_does_what_it_did_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "AGAIN_S", 0.0)
+    got: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: got.append(number))
+
+    class Slow(ListSink):
+        def finish(self, summary: Summary) -> None:
+            sleep(0.05)
+            os.kill(os.getpid(), signal.SIGTERM)
+            sleep(0.05)
+            super().finish(summary)
+
+    source, sink = ListSource(chunked(*motion([0], 6.0)), endless=True), Slow()
+    try:
+        run = asyncio.create_task(Engine(source, [sink], load()).run())
+        while not sink.predictions:
+            await asyncio.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await run
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert got == [signal.SIGTERM]
 
 
 async def test_silence_is_told_to_the_sinks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,3 +135,35 @@ async def test_only_the_first_source_is_waited_for_in_sight() -> None:
     sources = [ListSource(chunked(*motion([0], 4.0)), replace(INFO, name=name)) for name in ("left", "right")]
     await run_together([Engine(source, [], load) for source in sources], waiting)
     assert shown == ["waiting for left", "it is there"]
+
+
+async def test_one_that_cannot_be_entered_ends_those_that_never_would() -> None:
+    class Missing(ListSource):
+        async def __aenter__(self) -> Missing:
+            raise DeviceError("no such watch")
+
+    endless, sink = ListSource(chunked(*motion([0], 4.0)), endless=True), ListSink()
+    with pytest.raises(DeviceError, match="no such watch"):
+        async with asyncio.timeout(10):
+            await run_together([Engine(endless, [sink], load), Engine(Missing([]), [], load)])
+    assert [summary.ended for summary in sink.summaries] == ["interrupted"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_while_another_is_entered_finishes_those_before_it(number: signal.Signals) -> None:
+    class Far(ListSource):
+        async def __aenter__(self) -> Far:
+            await asyncio.Event().wait()
+            return self
+
+    before = signal.getsignal(number)
+    first, sink = ListSource(chunked(*motion([0], 4.0)), endless=True), ListSink()
+    run = asyncio.create_task(run_together([Engine(first, [sink], load), Engine(Far([]), [], load)]))
+    while not sink.predictions:
+        await asyncio.sleep(0.001)
+    os.kill(os.getpid(), number)
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert [summary.ended for summary in sink.summaries] == ["interrupted"]
+    assert first.left == 1
+    assert signal.getsignal(number) is before

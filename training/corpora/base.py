@@ -28,11 +28,22 @@ BACKGROUND = "background"
 
 
 @dataclass(frozen=True, slots=True)
+class RepetitionSet:
+    """A set of an exercise that somebody counted; times in seconds from the first sample of its recording."""
+
+    start_s: float
+    end_s: float
+    repetitions: int
+    exercise: str
+
+
+@dataclass(frozen=True, slots=True)
 class Recording:
     """One stream of one sensor on one person.
 
     `x` (n, C) float32 in m/s2 (gravity as `gravity` says) and rad/s, columns `channels`; `labels` (n,) str,
-    "" where nothing is annotated. `subject` is the group that may never be split between train and test.
+    "" where nothing is annotated. `subject` is the group that may never be split between train and test. `sets` are
+    those of its exercises whose repetitions are known.
     """
 
     corpus: str
@@ -45,6 +56,7 @@ class Recording:
     side: Literal["left", "right"] | None = None
     channels: tuple[str, ...] = CHANNELS
     gravity: Literal["included", "excluded"] = "included"
+    sets: tuple[RepetitionSet, ...] = ()
 
     @property
     def duration_s(self) -> float:

@@ -16,17 +16,21 @@ from mujo_edge.core import DataError, UsageError
 from training.corpora import (
     base,
     dsads,
+    emlearn_exercises,
     files,
     hapt,
     metamotion,
+    mex,
     mhealth,
     mhealth_fragments,
     mm_fit,
     motionsense,
     muvr,
     myogym,
+    ptex,
     sp_sw,
     spar,
+    stress_predict,
     utd_mhad,
     wisdm,
 )
@@ -50,6 +54,11 @@ CORPORA: dict[str, Corpus] = {
         wisdm.CORPUS,
         hapt.CORPUS,
         dsads.CORPUS,
+        mex.THIGH,
+        mex.WRIST,
+        ptex.CORPUS,
+        stress_predict.CORPUS,
+        emlearn_exercises.CORPUS,
     )
 }
 PROTOCOL_V1 = ("motionsense", "spar", "utd_mhad", "sp_sw_watch")

@@ -32,8 +32,12 @@ from training.recipes.recipe import Recipe
 from training.support.provenance import plain
 from training.support.tensors import load_tensors, save_tensors
 
-SHARED_SUBJECTS = {"sp_sw_watch": ("sp_sw_watch", "sp_sw_phone"), "sp_sw_phone": ("sp_sw_watch", "sp_sw_phone")}
-"""Data sets recorded from the same people at the same time: left out of pretraining together."""
+SHARED_SUBJECTS = {
+    name: together
+    for together in (("sp_sw_watch", "sp_sw_phone"), ("mex_thigh", "mex_wrist"), ("mhealth", "mhealth_fragments"))
+    for name in together
+}
+"""Data sets recorded from the same people: left out of pretraining together."""
 
 PRETRAINED: tuple[Row, ...] = ("mujo", "mujo_plus", "student")
 """Rows whose encoder is pretrained."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 from importlib.resources import files
@@ -12,7 +11,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from fakes import INFO, ListSource, bundle, chunked, motion
+from fakes import INFO, ListSource, Output, bundle, chunked, motion
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,10 +29,10 @@ PAGE = Path(__file__).parents[3] / "docs" / "ndjson.md"
 async def lines(model: bool = True) -> list[dict[str, Any]]:
     t_s, x, truth = motion([0, 1], 6.0)
     t_s[500:] += 1
-    out = io.StringIO()
+    out = Output()
     load = (lambda info: Recognizer(bundle(), info)) if model else None
     await Engine(ListSource(chunked(t_s, x, truth)), [NdjsonSink(out)], load, live=False).run()
-    return [json.loads(line) for line in out.getvalue().splitlines()]
+    return out.records()
 
 
 async def test_a_run_is_predictions_gaps_and_one_summary_at_the_end() -> None:
@@ -105,7 +104,7 @@ def test_the_page_names_every_field_and_shows_valid_lines() -> None:
 
 
 async def test_lines_of_several_streams_say_which_one_they_are_of() -> None:
-    out = io.StringIO()
+    out = Output()
     infos = [replace(INFO, name=name) for name in ("left", "right")]
     engines = [
         Engine(
@@ -117,9 +116,20 @@ async def test_lines_of_several_streams_say_which_one_they_are_of() -> None:
         for info in infos
     ]
     await run_together(engines)
-    records = [json.loads(line) for line in out.getvalue().splitlines()]
+    records = out.records()
     for record in records:
         VALID.validate(record)
     assert {(record["source"], record["type"]) for record in records} == {
         (name, kind) for name in ("left", "right") for kind in ("prediction", "summary")
     }
+
+
+async def test_a_reader_that_is_too_slow_is_told_how_many_lines_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mujo_edge.sinks.background.LIMIT", 0)
+    out = Output()
+    source = ListSource(chunked(*motion([0], 6.0)))
+    await Engine(source, [NdjsonSink(out)], lambda info: Recognizer(bundle(), info), live=False).run()
+    (summary,) = out.records()
+    VALID.validate(summary)
+    assert summary["predictions"] == 7
+    assert summary["notes"][-1] == "the reader of these lines was too slow: 7 lines were dropped"

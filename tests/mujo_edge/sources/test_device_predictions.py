@@ -15,7 +15,7 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from fakes import AXES, ListSink, ListSource, bundle
+from fakes import AXES, ListSink, ListSource, Output, bundle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -150,11 +150,11 @@ def test_damaged_labels_are_counted() -> None:
 async def run(
     names: DeviceModelInfo = NAMES, source: Source | None = None, **options: Any
 ) -> tuple[ListSink, list[dict[str, Any]]]:
-    sink, out = ListSink(), io.StringIO()
+    sink, out = ListSink(), Output()
     source = source or ListSource(assembled(sent(names), names), info(names))
     load = options.pop("load", lambda about: pytest.fail("a model was loaded"))
     await Engine(source, [sink, NdjsonSink(out)], load, live=False, **options).run()
-    records = [json.loads(line) for line in out.getvalue().splitlines()]
+    records = out.records()
     for record in records:
         jsonschema.Draft202012Validator(SCHEMA).validate(record)
     return sink, records

@@ -198,6 +198,70 @@ def dsads(root: Path) -> None:
             np.savetxt(folder / f"s{segment:02d}.txt", rows[start : start + 125], delimiter=",", fmt="%.6f")
 
 
+def mex(root: Path) -> None:
+    start = np.datetime64("2018-11-08 11:34:51.474")
+    for person in ("01", "02"):
+        for sensor, exercise, trial in (("act", "04", 1), ("act", "04", 2), ("acw", "01", 1)):
+            x = motion(500, 1000 / 9, seed=100 * int(person) + 10 * trial + (sensor == "acw"))
+            stamps = start + np.arange(len(x)) * np.timedelta64(9, "ms")
+            path = root / sensor / person / f"{exercise}_{sensor}_{trial}.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            rows = zip(stamps, (x[:, :3] / G).tolist(), strict=True)
+            lines = [f"{str(t).replace('T', ' ')}000,{','.join(map(repr, row))}" for t, row in rows]
+            path.write_text("\n".join(lines) + "\n")
+
+
+def stress_predict(root: Path) -> None:
+    for person in (1, 35):
+        x = motion(640, 32, seed=person)[:, :3]
+        lines = ["1644226061.000000, 1644226061.000000, 1644226061.000000", "32.000000, 32.000000, 32.000000"]
+        lines += [",".join(map(str, row)) for row in np.rint(x / G * 64).astype(int).tolist()]
+        path = root / "Raw_data" / f"S{person:02d}" / "ACC.csv"
+        path.parent.mkdir(parents=True)
+        path.write_text("\n".join(lines) + "\n")
+
+
+def emlearn_file(x: np.ndarray) -> bytes:
+    """Int16 of (n, 3) m/s2 under a header that promises 1,000 rows, as MicroPython's npyfile writes it."""
+    header = b"{'descr': '<i2', 'fortran_order': False, 'shape': (1000,3), }".ljust(70)
+    return b"\x93NUMPY\x01\x00\x46\x00" + header + np.rint(x / G * 16384).astype("<i2").tobytes()
+
+
+def emlearn_exercises(root: Path) -> None:
+    data = root / "data" / "raw" / "har_record_exercises_1" / "data"
+    data.mkdir(parents=True)
+    for i, (time, label) in enumerate((("162337", "jumpingjack"), ("162428", "lunge"), ("162541", "squat"))):
+        (data / f"2024-12-01T{time}_{label}.npy").write_bytes(emlearn_file(motion(450, 100, seed=i)[:, :3]))
+    (data / "2000-01-01T000407_squat.npy").write_bytes(b"")
+    labels = data.parent / "labels"
+    labels.mkdir()
+    rows = [
+        '"annotation_id","annotator","timeseriesUrl","trend_forecast"',
+        '40,"1","/data/upload/3/f80d506c-2024-12-01T162428_lunge.npy.csv","other"',
+    ]
+    (labels / "project-3-at-2024-12-01-17-29-ba296417.csv").write_text("\n".join(rows) + "\n")
+
+
+PTEX_HEADER = "time index;acc_x;acc_y;acc_z;gyr_x;gyr_y;gyr_z;mag_x;mag_y;mag_z"
+
+
+def ptex(root: Path) -> None:
+    """Right thigh (exercise 1, unit 3) and wrist (6, 2), axes as they are worn: three seconds still, then movement; a
+    test has a rest of 15 s."""
+    for exercise, unit in ((1, 3), (6, 2)):
+        folder = root / "s2" / f"e{exercise}" / f"u{unit}"
+        folder.mkdir(parents=True)
+        for kind, seconds in (("template_session", (3, 20)), ("test", (3, 24, 15, 20))):
+            x = motion(25 * sum(seconds), 25, seed=exercise + len(seconds))
+            t = np.arange(len(x)) / 25
+            moves = np.repeat([False, True, False, True][: len(seconds)], np.multiply(seconds, 25))
+            x[moves, 3] += 0.8 * np.sin(2 * np.pi * 0.5 * t[moves])
+            ax, ay, az, gx, gy, gz = x.T
+            worn = (-ay, az, -ax, -gy, gz, -gx) if unit == 3 else (-ax, ay, -az, -gx, gy, -gz)
+            rows = np.column_stack([np.arange(1, len(x) + 1), *worn, np.zeros((len(x), 3))])
+            np.savetxt(folder / f"{kind}.txt", rows, delimiter=";", fmt="%.6f", header=PTEX_HEADER, comments="")
+
+
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "motionsense": motionsense,
     "utd_mhad": utd_mhad,
@@ -212,6 +276,11 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "wisdm_v1": wisdm,
     "hapt": hapt,
     "dsads": dsads,
+    "mex_thigh": mex,
+    "mex_wrist": mex,
+    "ptex": ptex,
+    "stress_predict": stress_predict,
+    "emlearn_exercises": emlearn_exercises,
 }
 
 

@@ -44,11 +44,11 @@ def nan(line: str) -> str:
     return separator.join(cells)
 
 
-TEXT = ("motionsense", "sp_sw_watch", "muvr", "metamotion", "mhealth", "hapt", "dsads")
+TEXT = ("motionsense", "sp_sw_watch", "muvr", "metamotion", "mhealth", "hapt", "dsads", "mex_thigh")
 BINARY = ("utd_mhad", "mm_fit", "myogym", "mhealth_fragments")
 
 
-@pytest.mark.parametrize("name", [*TEXT, *BINARY, "wisdm_v1"])
+@pytest.mark.parametrize("name", [*TEXT, *BINARY, "wisdm_v1", "ptex"])
 def test_truncated_file(name, make):
     folder = make(name)
     file = first_file(name, folder)
