@@ -73,7 +73,7 @@ def watch(
         pytest.skip("strace is not installed")
     variables = environment(home) | dict(more or {})
     log = home.with_name(f"{home.name}.strace")
-    command = ["strace", "-f", "-qq", "-y", "--seccomp-bpf", "-e", f"trace={CALLS}", "-o", str(log)]
+    command = ["strace", "-f", "-qq", "-y", "-s", "300", "--seccomp-bpf", "-e", f"trace={CALLS}", "-o", str(log)]
     if refuse:
         command += ["-e", "inject=connect,sendmmsg:error=ENETUNREACH"]  # asyncio wakes itself with the other sends
     command += [sys.executable, *map(str, arguments)]
