@@ -95,7 +95,7 @@ def stretches(tree: Tree, segments: Mapping[int, str]) -> Iterator[tuple[list[in
 
 def segment(tree: Tree, name: str) -> F64:
     """(125, 45) of one file, or less where it ends in zeros."""
-    values = stack(read_csv(tree, name, dict.fromkeys(COLUMNS, float), COLUMNS), COLUMNS)
+    values = stack(read_csv(tree, name, dict.fromkeys(COLUMNS, float), COLUMNS, ended=True), COLUMNS)
     there = np.flatnonzero(values.any(1))
     if len(values) != SEGMENT or not len(there):
         raise DataError(f"{tree.where(name)} is cut off: {len(values)} of {SEGMENT} rows. Fetch the file again")

@@ -187,18 +187,27 @@ def locate(root: Path, marker: str) -> Path | None:
 
 
 def read_csv(
-    tree: Tree, name: str, columns: Mapping[str, type], header: Sequence[str] | None = None, delimiter: str = ","
+    tree: Tree,
+    name: str,
+    columns: Mapping[str, type],
+    header: Sequence[str] | None = None,
+    delimiter: str = ",",
+    ended: bool = False,
 ) -> dict[str, np.ndarray]:
     """Read the named columns (float or str) of one text table; `header` names them where the file does not.
+
+    `ended` is for publishers who end every row, the last included: a last row without an end is cut off.
 
     Raises `DataError` naming the file for missing columns, rows that do not fit and numbers that are
     missing or not finite.
     """
-    where = tree.where(name)
+    where, content = tree.where(name), tree.read(name)
+    if ended and not content.endswith(b"\n"):
+        raise DataError(f"{where} is cut off or malformed (its last row has no end). Fetch the file again")
     types = {column: pa.float64() if kind is float else pa.string() for column, kind in columns.items()}
     try:
         table = csv.read_csv(
-            BytesIO(tree.read(name)),
+            BytesIO(content),
             read_options=csv.ReadOptions(column_names=header, use_threads=False),
             parse_options=csv.ParseOptions(delimiter=delimiter),
             convert_options=csv.ConvertOptions(column_types=types, include_columns=list(columns)),

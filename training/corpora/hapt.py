@@ -52,10 +52,10 @@ def read(tree: Tree) -> Iterator[Recording]:
             raise DataError(f"{tree.where(name)} has no matching file of the other sensor. Unpack the data set again")
         table = str(PurePosixPath(pair["acc"]).with_name("labels.txt"))
         if table not in annotations:
-            values = read_csv(tree, table, dict.fromkeys(ROW, float), ROW, delimiter=" ")
+            values = read_csv(tree, table, dict.fromkeys(ROW, float), ROW, delimiter=" ", ended=True)
             annotations[table] = stack(values, ROW).astype(np.int64)
         acc, gyro = (
-            stack(read_csv(tree, pair[sensor], dict.fromkeys("xyz", float), "xyz", delimiter=" "), "xyz")
+            stack(read_csv(tree, pair[sensor], dict.fromkeys("xyz", float), "xyz", delimiter=" ", ended=True), "xyz")
             for sensor in ("acc", "gyro")
         )
         if len(acc) != len(gyro):

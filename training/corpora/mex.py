@@ -42,7 +42,7 @@ def marker(sensor: str) -> str:
 def read(tree: Tree, sensor: str) -> Iterator[Recording]:
     """One recording an exercise and trial."""
     for name, found in tree.match(marker(sensor)):
-        values = read_csv(tree, name, {"time": str, **dict.fromkeys("xyz", float)}, ROW)
+        values = read_csv(tree, name, {"time": str, **dict.fromkeys("xyz", float)}, ROW, ended=True)
         try:
             t_ns = values["time"].astype("datetime64[ns]").astype(np.int64)
         except ValueError as error:

@@ -62,7 +62,7 @@ def read(tree: Tree) -> Iterator[Recording]:
             continue
         number, place = int(found["exercise"]), int(found["place"])
         exercise, (placement, side) = EXERCISES[number - 1], (LEG if number <= len(LEG) else ARM)[place - 1]
-        values = stack(read_csv(tree, name, dict.fromkeys(SENSORS, float), delimiter=";"), SENSORS)
+        values = stack(read_csv(tree, name, dict.fromkeys(SENSORS, float), delimiter=";", ended=True), SENSORS)
         labels = np.full(len(values), "", f"<U{len(exercise)}")
         sets: tuple[RepetitionSet, ...] = ()
         if found["place"] in MOVED[number]:

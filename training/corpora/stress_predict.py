@@ -24,7 +24,7 @@ RATE_HZ = 32.0
 def read(tree: Tree) -> Iterator[Recording]:
     """One recording a person."""
     for name, found in tree.match(MARKER):
-        rows = stack(read_csv(tree, name, dict.fromkeys("xyz", float), "xyz"), "xyz")
+        rows = stack(read_csv(tree, name, dict.fromkeys("xyz", float), "xyz", ended=True), "xyz")
         if len(rows) < 3 or (rows[1] != RATE_HZ).any() or (rows[0] < 1e9).any():
             raise DataError(
                 f"{tree.where(name)} does not begin with a start time and the rate {RATE_HZ:g} Hz. "

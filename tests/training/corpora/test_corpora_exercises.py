@@ -166,6 +166,14 @@ def test_stress_predict_file_of_something_else(line, text, make):
         CORPORA["stress_predict"].load(folder)
 
 
+def test_stress_predict_file_cut_off_inside_a_number(make):
+    folder = make("stress_predict")
+    file = folder / "Raw_data" / "S01" / "ACC.csv"
+    file.write_bytes(file.read_bytes()[:-2])
+    with pytest.raises(DataError, match=r"S01/ACC\.csv is cut off"):
+        CORPORA["stress_predict"].load(folder)
+
+
 def test_emlearn_rows_that_are_there_and_what_was_seen_in_them(make):
     recordings = CORPORA["emlearn_exercises"].load(make("emlearn_exercises"))
     assert [(r.session, len(r.x), str(r.labels[0])) for r in recordings] == [
