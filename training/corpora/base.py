@@ -198,7 +198,8 @@ class Corpus:
     `marker` matches the files that `read` turns into recordings in SI units, at any depth of a zip or folder;
     files whose `unit` group is equal are read together, others one by one. `files` is how many the publisher has.
     `open_license` is whether the publisher states an open license (`licenses = "permissive"` keeps those).
-    `subjects` is False where the copy names nobody. `locate` finds a copy outside the data folder.
+    `subjects` is False where the copy names nobody. `locate` finds a copy outside the data folder. `signals` matches
+    those of the files that hold signals, where others of them are also published alone.
     """
 
     name: str
@@ -214,14 +215,15 @@ class Corpus:
     files: int | None = None
     subjects: bool = True
     locate: Callable[[], Path | None] = lambda: None
+    signals: str | None = None
 
     def find(self, root: Path) -> Path | None:
         """The archive or folder of this data set under `root`: see `files.locate`."""
-        return locate(root, self.marker)
+        return locate(root, self.signals or self.marker)
 
     def recognizes(self, path: Path) -> bool:
         """Whether `path` holds files of this data set, by name alone."""
-        return holds(path, self.marker)
+        return holds(path, self.signals or self.marker)
 
     def units(self, tree: Tree) -> dict[str, Tree]:
         """The parts of `tree` that can be read on their own, by name."""

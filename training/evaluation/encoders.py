@@ -155,7 +155,7 @@ def pretrain_encoder(encoder: Encoder, run: Evaluation) -> None:
     was made from."""
     torch.set_num_threads(1)
     path, data_used, config = encoder.path(run.out), encoder.data_used, encoder.config
-    vocabulary = read_vocabulary()
+    vocabulary = read_vocabulary(corpora=run.recipe.corpora)
     pool = (
         make_pool([load_windows(name) for name in data_used.windows], vocabulary, InputSpec())
         if data_used.windows

@@ -82,7 +82,7 @@ class Run:
         self.shards = shards
         self.out = out or Path("runs") / recipe.name
         self.spec = InputSpec()
-        self.vocabulary: Vocabulary = read_vocabulary()
+        self.vocabulary: Vocabulary = read_vocabulary(corpora=recipe.corpora)
         self.data: Data = load_data(recipe)
         self.pool: Pool = make_pool(self.data.train, self.vocabulary, self.spec)
         self.clips = recipe.allowed_clips(corpora_of(shards)) if shards else ()
