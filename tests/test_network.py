@@ -41,7 +41,7 @@ COMMANDS = {
 
 LOWERS = """
 import numpy as np
-from mujo_edge.manifest import read_manifest
+from mujo_edge.bundle.manifest import read_manifest
 from mujo_edge.runtimes import open_model
 from mujo_edge.signal import InputSpec
 from training import lower, micro

@@ -176,12 +176,12 @@ def test_hostile_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes)
 def test_kill_9_loses_no_byte_that_was_written(tmp_path: Path) -> None:
     code = f"""
 import sys, numpy as np
-from mujo_edge.core import Chunk, Raw, StreamInfo
-from mujo_edge.sinks.recording import SessionWriter
+from mujo_edge.core import Chunk, Payload, StreamInfo
+from mujo_edge.recordings.writer import SessionWriter
 writer = SessionWriter({str(tmp_path / "s")!r}, StreamInfo("w", ("ax", "ay", "az"), 50.0), source="test")
 for i in range(100_000):
     x = np.ones((1, 3), np.float32)
-    writer.write(Chunk(np.array([i / 50]), x, 0.0, raw=(Raw(i / 50, "data", "", bytes([255, i % 256])),)))
+    writer.write(Chunk(np.array([i / 50]), x, 0.0, raw=(Payload(i / 50, "data", "", bytes([255, i % 256])),)))
     print(writer.samples, flush=True)
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
