@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,10 +13,11 @@ from typing import Self
 from bleak import BleakClient
 from bleak.exc import BleakCharacteristicNotFoundError
 
-from firmware_bridge.profiles.base import Expect, Pause, Profile, Read, Request, Script, Step, Subscribe, Write
+from firmware_bridge.profiles.base import Expect, Pause, Profile, Read, Script, Step, Subscribe, Write
 from firmware_bridge.stream import CodecError, Decoder
 from mujo_edge.core import DeviceError, Payload
 from mujo_edge.sources.ble.scan import DiscoveredDevice, reason
+from mujo_edge.sources.connections import BleConnection
 from mujo_edge.sources.live import PayloadQueue
 
 CONNECT_S = 15.0
@@ -72,10 +72,10 @@ class Link:
                     for service in self._client.services
                     for uuid in (service.uuid, *(one.uuid for one in service.characteristics))
                 )
-            self._inlet.put(self._opening(services), kind="open")
-            request = Request(self._found.advert, self._rate_hz, services)
+            connection = BleConnection(self._profile, self._found.advert, self._rate_hz, services)
+            self._inlet.put(connection.record(), kind="open")
             async with asyncio.timeout(START_S):
-                self.decoder = await self._run(self._profile.start(request))
+                self.decoder = await self._run(connection.script())
         except TimeoutError:
             await self.close()
             raise LinkError(f"{self._found} did not start within {START_S:g} s") from None
@@ -179,20 +179,6 @@ class Link:
                     return raw.data
                 place += 1
             await self._more(max(0.0, until_s - monotonic()))
-
-    def _opening(self, services: frozenset[str]) -> bytes:
-        """What a recording needs to decode the connection again; see `Payload`."""
-        advert = self._found.advert
-        return json.dumps(
-            {
-                "kind": "ble",
-                "profile": self._profile.name,
-                "name": advert.name,
-                "address": advert.address,
-                "rate_hz": self._rate_hz,
-                "services": sorted(services),
-            }
-        ).encode()
 
 
 @contextmanager

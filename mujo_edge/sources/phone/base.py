@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from time import monotonic
 from typing import Self
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, stop_never
 from tenacity.wait import wait_random_exponential
 
-from firmware_bridge.phone import decoder
 from firmware_bridge.stream import CodecError, Decoder
 from mujo_edge.core import Chunk, DataError, DeviceError, Payload, StreamInfo
 from mujo_edge.signal import InputSpec
+from mujo_edge.sources.connections import PhoneConnection, read_connection, split_connections
 from mujo_edge.sources.live import Assembler, PayloadQueue, stream_info
 
 BACKOFF_S, LONGEST_BACKOFF_S = 0.5, 30.0
@@ -136,8 +135,7 @@ class PhoneSource:
         """A connection begins; `about` is what `firmware_bridge.phone.decoder` takes."""
         self._connections += 1
         self._doing = ""
-        opening = json.dumps({"kind": "phone", **about}, separators=(",", ":"))
-        self._inlet.put(opening.encode(), kind="open", received_s=received_s)
+        self._inlet.put(PhoneConnection(about).record(), kind="open", received_s=received_s)
 
     async def _take(self) -> list[Payload]:
         """What came. Raises what ended the receiving."""
@@ -152,16 +150,13 @@ class PhoneSource:
         finally:
             taking.cancel()
 
-    def _chunks(self, raws: Iterable[Payload]) -> list[Chunk]:
+    def _chunks(self, raws: Sequence[Payload]) -> list[Chunk]:
         chunks: list[Chunk] = []
-        part: list[Payload] = []
-        for raw in raws:
-            if raw.kind == "open":
-                chunks += self._assembled(part)
-                part = []
-                self._begin(raw)
-            part.append(raw)
-        chunks += self._assembled(part)
+        for part in split_connections(raws):
+            if part[0].kind == "open":
+                self._begin(part[0])
+            if self._assembler:
+                chunks += self._assembler.chunks(part)
         for chunk in chunks:
             if len(chunk.t_s):
                 self._sampled_s = monotonic()
@@ -184,12 +179,9 @@ class PhoneSource:
                 f"the phone gives {rate_hz:.3g} Hz; models are made for {wanted_hz:g} Hz and may be wrong{self._faster}"
             )
 
-    def _assembled(self, raws: list[Payload]) -> list[Chunk]:
-        return self._assembler.chunks(raws) if self._assembler and raws else []
-
     def _begin(self, opening: Payload) -> None:
         try:
-            made = decoder(json.loads(opening.data))
+            made = read_connection(opening.data).decoder()
         except CodecError as error:
             raise DataError(f"{self._info.name}: {error}") from None
         self._decoder = made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from math import isfinite
@@ -13,11 +12,13 @@ from typing import Self
 import numpy as np
 
 from firmware_bridge.protocol.framing import Splitter
-from firmware_bridge.serial import SerialDecoder, SerialFormat
+from firmware_bridge.serial import SerialFormat
 from firmware_bridge.serial.detect import DetectedFormat, Detector
 from firmware_bridge.serial.lines import Columns, LineDecoder, cells, numbers
+from firmware_bridge.stream import Decoder
 from mujo_edge.core import F64, Chunk, DataError, DeviceError, Payload, StreamInfo, UsageError
 from mujo_edge.recordings import columns as names
+from mujo_edge.sources.connections import SerialConnection, split_connections
 from mujo_edge.sources.live import Assembler, PayloadQueue, stream_info
 from mujo_edge.sources.serial.port import Port
 
@@ -85,7 +86,7 @@ class SerialSource:
         self._dialect: SerialFormat | None = None
         self._info: StreamInfo | None = None
         self._kept: list[Payload] = []
-        self._decoder: SerialDecoder | None = None
+        self._decoder: Decoder | None = None
         self._decoded_s = 0.0
 
     @property
@@ -118,7 +119,7 @@ class SerialSource:
             await self._port.close()
             raise
         self._port.is_lines = self._dialect.protocol == "csv"
-        self._decoder = self._dialect.decoder()
+        self._decoder = self._connection().decoder()
         self._info = stream_info(self._port.title, self._decoder.format)
         self._decoded_s = monotonic()
         return self
@@ -135,33 +136,27 @@ class SerialSource:
         raws, self._kept = self._kept, []
         opened = False
         while True:
-            ready: list[Payload] = []
-            for raw in raws:
-                if raw.kind == "open":
-                    raw = replace(raw, data=self._opening())
+            for part in split_connections(raws):
+                if part[0].kind == "open":
+                    connection = self._connection()
+                    part[0] = replace(part[0], data=connection.record())
                     if opened:
-                        for chunk in assembler.chunks(ready):
-                            yield chunk
-                        ready = []
-                        assert self._dialect is not None
-                        self._decoder = self._dialect.decoder()
+                        self._decoder = connection.decoder()
                         assembler.reopen(self._decoder)
                     opened = True
-                ready.append(raw)
-            for chunk in assembler.chunks(ready):
-                if len(chunk.t_s) or chunk.predictions:
-                    self._decoded_s = monotonic()
-                yield chunk
+                for chunk in assembler.chunks(part):
+                    if len(chunk.t_s) or chunk.predictions:
+                        self._decoded_s = monotonic()
+                    yield chunk
             if isinstance(self._decoder, LineDecoder) and self._decoder.failed:
                 raise _gave_up(self._port.name, self._decoder.failed)
             raws = await self._inlet.take()
 
-    def _opening(self) -> bytes:
-        """What a recording keeps, so that the bytes that follow can be decoded again."""
+    def _connection(self) -> SerialConnection:
+        """The present connection; its port may have another name than the one before."""
         assert self._dialect is not None
         assert self._port is not None
-        head = {"kind": "serial", "port": self._port.name, "baud": self._baud}
-        return json.dumps({**head, **self._dialect.dump()}).encode()
+        return SerialConnection(self._port.name, self._baud, self._dialect)
 
     async def _listen(self) -> SerialFormat:
         """Wait until it is sure what the port speaks; the bytes up to there are kept for the stream."""

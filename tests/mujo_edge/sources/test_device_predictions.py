@@ -35,7 +35,7 @@ from mujo_edge.sinks.ndjson import NdjsonSink
 from mujo_edge.sinks.screen import Screen, advance, render
 from mujo_edge.sinks.terminal import render_board
 from mujo_edge.sources.live import Assembler, stream_info
-from mujo_edge.sources.raw import RawReplay
+from mujo_edge.sources.replay import RawReplay
 
 NAMES = DeviceModelInfo("mujo-student 1.0", "physio", (*AXES, "unknown"), 0.5, True, True)
 ALONE = replace(NAMES, samples=False)

@@ -21,7 +21,7 @@ from firmware_bridge.serial import SerialFormat
 from mujo_edge.core import CHANNELS, Chunk, DataError, MujoError, Payload, StreamInfo
 from mujo_edge.recordings import session
 from mujo_edge.recordings.writer import SessionWriter
-from mujo_edge.sources.raw import RawReplay
+from mujo_edge.sources.replay import RawReplay
 
 SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 LINES = [session.raw_line(raw) for raw in board()]
@@ -68,8 +68,8 @@ DATA = session.raw_line(Payload(1.0, "data", "", b"\x01\x02"))
         ([opened(kind="ble", profile="mujo", rate_hz="1", services=[]), DATA], "line 1.*rate_hz or services"),
         ([opened(kind="serial", protocol="csv"), DATA], "line 1: this connection.*serial port"),
         ([opened(kind="phone", app="fax"), DATA], "line 1: this connection cannot be decoded"),
-        ([opened(kind="fax"), DATA], "line 1: this connection.*'fax', which is not known"),
-        ([session.raw_line(Payload(0.0, "open", "", b"[]")), DATA], "line 1: this connection.*is not said"),
+        ([opened(kind="fax"), DATA], "line 1: this connection.*unknown kind of connection: 'fax'"),
+        ([session.raw_line(Payload(0.0, "open", "", b"[]")), DATA], "line 1: this connection.*does not name a device"),
         ([session.raw_line(Payload(0.0, "open", "", b"\xff")), DATA], "line 1: this connection"),
     ],
 )  # fmt: skip

@@ -293,7 +293,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(replay.time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(replay, "monotonic", clock.monotonic)
     monkeypatch.setattr(replay.asyncio, "sleep", clock.sleep)
     return clock
 

@@ -28,8 +28,7 @@ from firmware_bridge.stream import F32, F64, G
 from mujo_edge.engine import Engine
 from mujo_edge.recordings.session import RAW_FILE, load_raw
 from mujo_edge.sinks.recording import RecordingSink
-from mujo_edge.sources.raw import RawReplay
-from mujo_edge.sources.replay import ReplaySource, shipped_recording
+from mujo_edge.sources.replay import RawReplay, ReplaySource, shipped_recording
 from mujo_edge.sources.serial import SerialSource
 from mujo_edge.sources.serial import port as ports
 
