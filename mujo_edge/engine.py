@@ -33,7 +33,7 @@ from mujo_edge.core import (
 )
 from mujo_edge.gaps import GapDetector
 from mujo_edge.recognizer import Recognizer
-from mujo_edge.signal import InputSpec
+from mujo_edge.signal import DEFAULT_INPUT, InputSpec
 from mujo_edge.sinks import STAGES, Ended, Quantiles, RunInfo, Sink, Summary, Tally, Update
 from mujo_edge.sinks.background import BackgroundWriter
 
@@ -328,7 +328,7 @@ class _Pipeline:
         if own:
             self._session = RunInfo(self._info, own.model, ON_DEVICE, own.label_set, own.labels, own.hop_s)
         self._recognizer: Recognizer | None = None
-        self._clock = GapDetector(self._info.channels, InputSpec().max_gap_s)  # where nothing is recognized
+        self._clock = GapDetector(self._info.channels, DEFAULT_INPUT.max_gap_s)  # where nothing is recognized
         self._began_s = monotonic()
         self._ms = np.empty((LATENCIES, len(STAGES)))
         self._latency: dict[str, Quantiles] | None = None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from math import exp, inf
 
-GUESS_HZ = 50.0
-"""Until something is measured, where the device does not say its rate."""
+from mujo_edge.signal import DEFAULT_INPUT
+
+GUESS_HZ = DEFAULT_INPUT.rate_hz
+"""Assumed rate of a device that does not state it, until it is measured."""
 
 LATE = 0.02
 """Weight of a point above the line beside that of one below. Measured on links of 15 to 100 ms connection interval:

@@ -12,6 +12,7 @@ from math import floor, inf
 import numpy as np
 
 from firmware_bridge.stream import F64, Format, Packet
+from mujo_edge.signal import DEFAULT_INPUT, Resampler
 from mujo_edge.sources.estimators import CLOCK_S, HELD_UP_S, LATE, Line, Period, Streak
 
 JITTER_S = 0.015
@@ -30,8 +31,8 @@ EARLY_S, EARLY = 1.0, 0.05
 """A packet that comes before it can have been sent, by more than this and this share of the time since the last
 one, is of a clock or counter that was set."""
 
-RESTART_S = 0.5
-"""The least by which time goes on when a device started again: more than any bundle bridges."""
+RESTART_S = 2 * DEFAULT_INPUT.max_gap_s
+"""The least step of time when a device restarted; too long to be interpolated, so that it shows as a gap."""
 
 STALL_S = 1.0
 """Samples of unknown number were lost if a packet comes later by more. Less may be a stall, which holds up packets."""
@@ -39,8 +40,8 @@ STALL_S = 1.0
 SLEW = 0.05
 """The most by which repaired time runs faster or slower than the rate, so that it neither jumps nor stands still."""
 
-STEP_S = 200e-6
-"""Times increase by this at least: twice what the clock stage asks."""
+STEP_S = 2 * Resampler.MIN_STEP_S
+"""The least step between new samples; shorter ones would be dropped as repeated."""
 
 
 class Timebase:

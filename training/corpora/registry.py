@@ -34,7 +34,7 @@ from training.corpora import (
     utd_mhad,
     wisdm,
 )
-from training.corpora.base import Corpus, Recording, WindowSet, windows
+from training.corpora.base import TRAIN_HOP, Corpus, Recording, WindowSet, windows
 from training.corpora.files import Tree, cache_root
 
 CORPORA: dict[str, Corpus] = {
@@ -109,7 +109,7 @@ def load(name: str, root: Path | None = None) -> list[Recording]:
     return get(name).load(find(name, root))
 
 
-def load_windows(name: str, root: Path | None = None, hop: int = 75) -> WindowSet:
+def load_windows(name: str, root: Path | None = None, hop: int = TRAIN_HOP) -> WindowSet:
     """Protocol v1's windows of a data set, kept on disk from the second call on.
 
     The cache's key is the SHA-256 of the data, of the code that reads and cuts it, and `hop`.

@@ -15,7 +15,7 @@ from tenacity.stop import StopBaseT
 
 from firmware_bridge.stream import Format
 from mujo_edge.core import Chunk, DeviceError, StreamInfo, UsageError
-from mujo_edge.signal import InputSpec
+from mujo_edge.signal import DEFAULT_INPUT
 from mujo_edge.sources.ble.gatt import Link, LinkError, RefusedError
 from mujo_edge.sources.ble.scan import DiscoveredDevice, adverts, find
 from mujo_edge.sources.live import Assembler, stream_info
@@ -191,7 +191,7 @@ class BleSource:
 def _peculiarities(found: DiscoveredDevice, format: Format, rate_hz: float | None) -> list[str]:
     """What the user should know of how a device streams."""
     notes = []
-    wanted_hz = InputSpec().rate_hz
+    wanted_hz = DEFAULT_INPUT.rate_hz
     if not format.even:
         notes.append(f"{found.name} sends only what changes: at rest nothing comes, and labels need movement")
     if format.rate_hz is not None and rate_hz is not None and abs(format.rate_hz - rate_hz) > 0.5:

@@ -13,7 +13,7 @@ from tenacity.wait import wait_random_exponential
 
 from firmware_bridge.stream import CodecError, Decoder
 from mujo_edge.core import Chunk, DataError, DeviceError, Payload, StreamInfo
-from mujo_edge.signal import InputSpec
+from mujo_edge.signal import DEFAULT_INPUT
 from mujo_edge.sources.connections import PhoneConnection, read_connection, split_connections
 from mujo_edge.sources.live import Assembler, PayloadQueue, stream_info
 
@@ -170,7 +170,7 @@ class PhoneSource:
         if self._began_s is None:
             self._began_s = float(chunk.t_s[0])
         self._counted += len(chunk.t_s) + chunk.lost
-        span_s, wanted_hz = float(chunk.t_s[-1]) - self._began_s, InputSpec().rate_hz
+        span_s, wanted_hz = float(chunk.t_s[-1]) - self._began_s, DEFAULT_INPUT.rate_hz
         if span_s < MEASURED_S:
             return
         self._measured = True

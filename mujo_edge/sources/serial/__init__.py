@@ -18,6 +18,7 @@ from firmware_bridge.serial.lines import Columns, LineDecoder, cells, numbers
 from firmware_bridge.stream import Decoder
 from mujo_edge.core import F64, Chunk, DataError, DeviceError, Payload, StreamInfo, UsageError
 from mujo_edge.recordings import columns as names
+from mujo_edge.signal import DEFAULT_INPUT
 from mujo_edge.sources.connections import SerialConnection, split_connections
 from mujo_edge.sources.live import Assembler, PayloadQueue, stream_info
 from mujo_edge.sources.serial.port import Port
@@ -309,7 +310,7 @@ def _table(raws: Sequence[Payload], width: int) -> tuple[F64, float]:
                 rows.append(row)
                 times.append(raw.received_s)
     rate_hz = (len(rows) - 1) / max(times[-1] - times[0], 0.1) if len(rows) > 1 else 0.0
-    return np.array(rows[1:], np.float64).reshape(-1, width), rate_hz or 50.0
+    return np.array(rows[1:], np.float64).reshape(-1, width), rate_hz or DEFAULT_INPUT.rate_hz
 
 
 def _gave_up(name: str, message: str) -> DeviceError:
