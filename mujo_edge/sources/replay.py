@@ -1,4 +1,7 @@
-"""A recording played back as if it were a device, in real time, faster, or as fast as it goes."""
+"""Recordings played back as if they were devices: in real time, faster, or as fast as possible.
+
+`ReplaySource` plays samples; `RawReplay` decodes the recorded bytes of a live source again.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,10 @@ from mujo_edge.sources.connections import read_connection
 from mujo_edge.sources.live import LIMIT, Assembler, stream_info
 
 CHUNK_S = 0.1
-"""Device time in one chunk when played at a speed: about what a watch puts into one notification."""
+"""Device time of one chunk at a limited speed: about that of a watch's notification."""
 
 LONGEST_WAIT_S = 2.0
-"""A gap in the recording is waited for no longer than this (at speed 1); its times stay as recorded."""
+"""Longest pause for a gap in a recording at speed 1; times stay as recorded."""
 
 BATCH = 256
 """Payloads that are decoded at a time when played as fast as possible."""
@@ -35,8 +38,8 @@ BATCH = 256
 class ReplaySource:
     """A `Source` that plays a recording.
 
-    Chunks come out when their last sample would have been taken, on a schedule that does not drift.
-    Without a speed they come as fast as they are asked for, some thousand samples each.
+    A chunk is emitted when its last sample would have been taken, on a schedule that does not drift.
+    Without a speed, chunks of some thousand samples are emitted as fast as they are consumed.
 
     Args:
         path: a session folder, a CSV (.csv, .csv.gz) or a Parquet file.
@@ -44,8 +47,8 @@ class ReplaySource:
         rate_hz: sample rate of a file without a time column.
 
     Raises:
-        UsageError: no such file, a speed or rate that is not positive, a rate missing or not wanted.
-        DataError: not a recording, or one that cannot be understood; also while it plays.
+        UsageError: no such file, a speed or rate that is not positive, a rate that is missing or superfluous.
+        DataError: not a recording, or one that cannot be read; also while it plays.
     """
 
     def __init__(self, path: str | Path, *, speed: float | None = 1.0, rate_hz: float | None = None) -> None:
@@ -55,17 +58,17 @@ class ReplaySource:
 
     @property
     def info(self) -> StreamInfo:
-        """What the recording says of itself; known before the first sample."""
+        """The recorded stream; known before the first sample."""
         return self.recording.info
 
     @property
     def notes(self) -> list[str]:
-        """What was assumed, left out or found torn; complete once the chunks have ended."""
+        """Assumptions, omissions and damage; complete once the chunks have ended."""
         return self.recording.notes
 
     @property
     def status(self) -> str:
-        """Nothing: a recording is always there."""
+        """Empty: a recording is always there."""
         return ""
 
     async def __aenter__(self) -> Self:
@@ -87,7 +90,7 @@ class ReplaySource:
         with closing(self.recording.chunks(1 << 15)) as chunks:
             for chunk in (part for whole in chunks for part in split(whole)):
                 if len(chunk.t_s) and isfinite(end_s := float(chunk.t_s[-1])):
-                    # Time that steps back, or leaps, is for the clock stage to judge; it must not stop the show.
+                    # Time that steps back or leaps is handled by `mujo_edge.gaps`; it must not stop playback.
                     before_s = float(chunk.t_s[0]) if last_s is None else last_s
                     played_s += min(max(end_s - before_s, 0.0), LONGEST_WAIT_S)
                     last_s = end_s
@@ -96,7 +99,7 @@ class ReplaySource:
 
 
 def split(chunk: Chunk, period_s: float = CHUNK_S) -> list[Chunk]:
-    """`chunk` in parts of `period_s` of device time; every sample and count stays."""
+    """`chunk` in parts of `period_s` of device time, with all its samples and counts."""
     if len(chunk.t_s) < 2:
         return [chunk]
     with np.errstate(over="ignore", invalid="ignore"):
@@ -115,7 +118,7 @@ def split(chunk: Chunk, period_s: float = CHUNK_S) -> list[Chunk]:
 
 
 def shipped_recording() -> Path:
-    """The folder of the real recording that comes with mujo-edge, played when no source is named.
+    """The folder of the recording that comes with mujo-edge, played when no source is named.
 
     Raises `DataError` if the installation lacks it.
     """
@@ -136,15 +139,15 @@ class RawReplay:
         speed: 1 is real time, 8 eight times as fast, None as fast as possible.
 
     Raises:
-        UsageError: no such folder, no bytes were recorded there, or a speed that is not positive.
-        DataError: it is no session, or its bytes cannot be decoded; also while it plays.
+        UsageError: no such folder, no recorded bytes in it, or a speed that is not positive.
+        DataError: not a session folder, or its bytes cannot be decoded; also while it plays.
     """
 
     def __init__(self, path: str | Path, *, speed: float | None = 1.0) -> None:
         _check_speed(speed)
         folder = Path(path)
         if not folder.is_dir():
-            raise UsageError(f"{folder} is no session folder: only there are bytes that can be decoded again")
+            raise UsageError(f"{folder} is not a session folder: only those hold bytes that can be decoded again")
         session = sessions.load(folder)
         self._path = folder / sessions.RAW_FILE
         if not self._path.exists():
@@ -157,12 +160,12 @@ class RawReplay:
         self.notes: list[str] = []
         first = next((decoder for decoder, _ in self._connections() if decoder), None)
         if first is None:
-            raise DataError(f"{self._path} holds no connection that streamed")
+            raise DataError(f"{self._path} holds no connection that sent samples")
         self._info = stream_info(session.info.name, first.format)
 
     @property
     def info(self) -> StreamInfo:
-        """As the live source had it; known before the first sample."""
+        """The stream as the live source described it; known before the first sample."""
         return self._info
 
     async def __aenter__(self) -> Self:
@@ -177,7 +180,7 @@ class RawReplay:
         start_s, played_s = monotonic(), 0.0
         last_s: float | None = None
         self.notes.clear()
-        for decoder, raws in self._connections():
+        for decoder, payloads in self._connections():
             if decoder and assembler:
                 try:
                     assembler.reopen(decoder)
@@ -188,66 +191,66 @@ class RawReplay:
             if assembler is None:
                 continue
             if self.speed is not None:
-                played_s += min(max(raws[-1].received_s - (last_s or raws[-1].received_s), 0.0), LONGEST_WAIT_S)
-                last_s = raws[-1].received_s
+                played_s += min(max(payloads[-1].received_s - (last_s or payloads[-1].received_s), 0.0), LONGEST_WAIT_S)
+                last_s = payloads[-1].received_s
                 await asyncio.sleep(max(0.0, start_s + played_s / self.speed - monotonic()))
             else:
                 await asyncio.sleep(0)
-            for chunk in assembler.chunks(raws):
+            for chunk in assembler.chunks(payloads):
                 yield replace(chunk, received_s=monotonic())
 
     def _connections(self) -> Iterator[tuple[Decoder | None, list[Payload]]]:
-        """Records in order, some at a time; with a decoder where a connection begins with the first of them."""
+        """Payloads in order, in batches; with a decoder where the first of a batch begins a connection."""
         batch = BATCH if self.speed is None else 1
         ready: list[Payload] = []
-        fresh: Decoder | None = None
+        decoder: Decoder | None = None
         opening: _Opening | None = None
         streams = False
-        for line, raw in sessions.load_raw(self._path, self.notes):
-            if raw.kind == "open":
-                self._give_up(opening)
+        for line, payload in sessions.load_raw(self._path, self.notes):
+            if payload.kind == "open":
+                self._check_unopened(opening)
                 if ready:
-                    yield fresh, ready
-                ready, fresh = [], None
+                    yield decoder, ready
+                ready, decoder = [], None
                 opening = _Opening(line)
             if opening:
-                if decoder := opening.add(raw):
-                    ready, fresh, opening, streams = opening.raws, decoder, None, True
-                elif len(opening.raws) > LIMIT:
-                    self._give_up(opening)
+                if made := opening.add(payload):
+                    ready, decoder, opening, streams = opening.payloads, made, None, True
+                elif len(opening.payloads) > LIMIT:
+                    self._check_unopened(opening)
             elif streams:
-                ready.append(raw)
+                ready.append(payload)
             else:
                 raise DataError(f"{self._path}, line {line}: bytes before any connection was opened")
             if len(ready) >= batch:
-                yield fresh, ready
-                ready, fresh = [], None
-        self._give_up(opening)
+                yield decoder, ready
+                ready, decoder = [], None
+        self._check_unopened(opening)
         if ready:
-            yield fresh, ready
+            yield decoder, ready
 
-    def _give_up(self, opening: _Opening | None) -> None:
-        """A connection that had no decoder is an error if it had bytes, else it came to nothing in the live run too."""
-        if opening and any(raw.kind == "data" for raw in opening.raws):
+    def _check_unopened(self, opening: _Opening | None) -> None:
+        """Raise `DataError` for a connection with data but no decoder; one without data failed in the live run too."""
+        if opening and any(payload.kind == "data" for payload in opening.payloads):
             raise DataError(
                 f"{self._path}, line {opening.line}: this connection cannot be decoded: {opening.why[:120]}"
             )
 
 
 class _Opening:
-    """The records of a connection from its first, at `line`, until there are enough for its decoder."""
+    """The payloads of a connection, which begins at `line`, until its decoder is known."""
 
     def __init__(self, line: int) -> None:
         self.line, self.why = line, ""
-        self.raws: list[Payload] = []
+        self.payloads: list[Payload] = []
 
-    def add(self, raw: Payload) -> Decoder | None:
-        """The decoder, once `raw` was the last that it takes."""
-        self.raws.append(raw)
-        if raw.kind in ("open", "reply"):
+    def add(self, payload: Payload) -> Decoder | None:
+        """The decoder, once `payload` completes the replies that it needs."""
+        self.payloads.append(payload)
+        if payload.kind in ("open", "reply"):
             try:
-                replies = [raw.data for raw in self.raws if raw.kind == "reply"]
-                return read_connection(self.raws[0].data).decoder(replies)
+                replies = [payload.data for payload in self.payloads if payload.kind == "reply"]
+                return read_connection(self.payloads[0].data).decoder(replies)
             except CodecError as error:
                 self.why = str(error)
         return None

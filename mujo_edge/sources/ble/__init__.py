@@ -106,7 +106,7 @@ class BleSource:
         while True:
             for chunk in (ready := self._take()):
                 yield chunk
-            if any(raw.kind == "data" for chunk in ready for raw in chunk.raw):
+            if any(payload.kind == "data" for chunk in ready for payload in chunk.raw):
                 self._restart_timeout()
             try:
                 await self._receive()

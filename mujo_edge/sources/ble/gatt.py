@@ -120,7 +120,7 @@ class Link:
             self._closed = True
             self._queue.put(b"", kind="close")
             rest = await self._queue.take()
-            ended = next((index for index, raw in enumerate(rest) if raw.kind == "close"), len(rest))
+            ended = next((index for index, payload in enumerate(rest) if payload.kind == "close"), len(rest))
             self._received += [*rest[:ended], Payload(monotonic(), "close", "", b"")]
         taken, self._received = self._received, []
         return taken
@@ -132,7 +132,7 @@ class Link:
         async with asyncio.timeout(timeout_s):
             received = await self._queue.take()
         self._received += received
-        self._closed = any(raw.kind == "close" for raw in received)
+        self._closed = any(payload.kind == "close" for payload in received)
 
     async def _run(self, script: Script) -> Decoder:
         try:
@@ -184,11 +184,11 @@ class Link:
         until_s = monotonic() + step.timeout_s
         index = 0
         while True:
-            for raw in self._received[index:]:
-                fits = raw.kind == "data" and raw.origin == step.uuid and raw.received_s >= self._written_s
-                if fits and step.matches(raw.data):
-                    self._received[index] = replace(raw, kind="reply")
-                    return raw.data
+            for payload in self._received[index:]:
+                fits = payload.kind == "data" and payload.origin == step.uuid and payload.received_s >= self._written_s
+                if fits and step.matches(payload.data):
+                    self._received[index] = replace(payload, kind="reply")
+                    return payload.data
                 index += 1
             await self._more(max(0.0, until_s - monotonic()))
 

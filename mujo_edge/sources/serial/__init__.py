@@ -139,10 +139,10 @@ class SerialSource:
         assert self._decoder is not None
         assert self._port is not None
         assembler = Assembler(self._decoder)
-        raws, self._waiting = self._waiting, []
+        payloads, self._waiting = self._waiting, []
         opened = False
         while True:
-            for part in split_connections(raws):
+            for part in split_connections(payloads):
                 if part[0].kind == "open":
                     connection = self._connection()
                     part[0] = replace(part[0], data=connection.record())
@@ -156,7 +156,7 @@ class SerialSource:
                     yield chunk
             if isinstance(self._decoder, LineDecoder) and self._decoder.failed:
                 raise _gave_up(self._port.name, self._decoder.failed)
-            raws = await self._queue.take()
+            payloads = await self._queue.take()
 
     def _connection(self) -> SerialConnection:
         """The current connection; the port may have another name than before."""
@@ -172,17 +172,17 @@ class SerialSource:
         while True:
             try:
                 async with asyncio.timeout(0.25):
-                    raws = await self._queue.take()
+                    payloads = await self._queue.take()
             except TimeoutError:
-                raws = []
-            self._waiting += raws
+                payloads = []
+            self._waiting += payloads
             now = monotonic()
-            for raw in raws:
-                if raw.kind == "close":
+            for payload in payloads:
+                if payload.kind == "close":
                     raise DeviceError(f"{name} was unplugged while it was opened. Plug the board in and start again.")
-                if raw.kind == "data":
+                if payload.kind == "data":
                     first_s = now if first_s is None else first_s
-                    detector.feed(raw.data)
+                    detector.feed(payload.data)
             if detector.failed:
                 raise _gave_up(name, detector.failed)
             if found := detector.found:
@@ -203,7 +203,7 @@ class SerialSource:
                 )
 
     def _nonsense(self, name: str) -> DataError:
-        data = b"".join(raw.data for raw in self._waiting if raw.kind == "data")
+        data = b"".join(payload.data for payload in self._waiting if payload.kind == "data")
         line = data.splitlines()[-2].decode("ascii", "replace") if data.count(b"\n") > 1 else ""
         if line.isascii() and line.isprintable() and line:
             return DataError(
@@ -304,15 +304,15 @@ def columns_of(chosen: Sequence[str], table: F64, rate_hz: float, header: str = 
     return columns, layout.notes
 
 
-def _table(raws: Sequence[Payload], width: int) -> tuple[F64, float]:
+def _table(payloads: Sequence[Payload], width: int) -> tuple[F64, float]:
     """(n, width) the complete lines of `width` numbers, and their rate in Hz."""
     lines, rows, times = Splitter(b"\n"), [], []
-    for raw in raws:
-        for line in lines.feed(raw.data) if raw.kind == "data" else ():
+    for payload in payloads:
+        for line in lines.feed(payload.data) if payload.kind == "data" else ():
             row = numbers(line)
             if row and len(row) == width:
                 rows.append(row)
-                times.append(raw.received_s)
+                times.append(payload.received_s)
     rate_hz = (len(rows) - 1) / max(times[-1] - times[0], 0.1) if len(rows) > 1 else 0.0
     return np.array(rows[1:], np.float64).reshape(-1, width), rate_hz or DEFAULT_INPUT.rate_hz
 

@@ -61,7 +61,7 @@ DATA = session.raw_line(Payload(1.0, "data", "", b"\x01\x02"))
         ([LINES[0], '{"received_s":1.0,"kind":"data","origin":""}\n'], "line 2 is damaged: 'hex' is missing"),
         ([LINES[0], '{"received_s":1.0,"kind":"overrun","origin":"","text":"x"}\n'], "line 2 is damaged: an overrun"),
         ([DATA, LINES[0]], "line 1: bytes before any connection"),
-        ([], "no connection that streamed"),
+        ([], "no connection that sent samples"),
         (["\n"], "line 1 is damaged"),
         ([opened(kind="ble", profile="x"), DATA], "line 1: this connection.*no profile is called 'x'; known are"),
         ([opened(kind="ble", profile="polar", rate_hz=None, services=[]), DATA], "line 1: this connection.*no reply"),

@@ -98,9 +98,9 @@ def test_a_session_without_bytes(tmp_path: Path) -> None:
         UsageError, match=r"no bytes to decode \(source: replay of walk.csv\). Leave --decode-again out"
     ):
         RawReplay(tmp_path / "s")
-    with pytest.raises(UsageError, match="no session folder"):
+    with pytest.raises(UsageError, match="not a session folder"):
         RawReplay(tmp_path / "s" / "samples.csv")
-    with pytest.raises(UsageError, match="no session folder"):
+    with pytest.raises(UsageError, match="not a session folder"):
         RawReplay(tmp_path / "nothing")
     with pytest.raises(UsageError, match="positive number or max"):
         RawReplay(tmp_path / "s", speed=0)
