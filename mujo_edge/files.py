@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -44,6 +44,21 @@ def atomic_directory(out: Path, ours: Callable[[Path], bool], what: str) -> Iter
         raise UsageError(f"{out} cannot be written: {error.strerror}; make room or choose another folder") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; that file takes the place of `path` at the end, or is removed after an error.
+
+    Parents of `path` are made. Several processes may write the same file: the last one to finish wins.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def move_into_place(new: Path, out: Path) -> None:
