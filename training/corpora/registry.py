@@ -13,6 +13,7 @@ import numpy as np
 
 import mujo_edge.signal
 from mujo_edge.core import DataError, UsageError
+from mujo_edge.files import atomic_file
 from training.corpora import (
     base,
     dsads,
@@ -136,11 +137,9 @@ def code_digest(corpus: Corpus) -> str:
 
 
 def store(path: Path, data: WindowSet) -> None:
-    """Write under a temporary name, then rename: a killed run leaves nothing half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp.npz")
-    np.savez(temporary, **{field: getattr(data, field) for field in ARRAYS})
-    temporary.replace(path)
+    """Write the windows atomically: a killed run leaves no half-written file at `path`."""
+    with atomic_file(path) as partial, partial.open("wb") as file:
+        np.savez(file, **{field: getattr(data, field) for field in ARRAYS})
 
 
 def data_sha256(names: Iterable[str]) -> dict[str, str]:
