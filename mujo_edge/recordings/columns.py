@@ -15,7 +15,7 @@ import numpy as np
 
 from mujo_edge.core import F64, STANDARD_GRAVITY, DataError
 from mujo_edge.recordings.table import Kind
-from mujo_edge.signal import Resampler
+from mujo_edge.signal import DEFAULT_INPUT, Resampler
 
 Split = tuple[str, str | None]
 """A column's name without punctuation, and its unit's spelling."""
@@ -197,7 +197,7 @@ def find_units(layout: Layout, raw: ColumnData, rate_hz: float | None) -> Layout
         notes.append(note)
     layout = replace(layout, acc_factor=factor)
     if raw.gyro is not None and layout.gyro_factor is None:
-        unit = _gyro_unit(rate_hz or 50.0, acc, raw.gyro)
+        unit = _gyro_unit(rate_hz or DEFAULT_INPUT.rate_hz, acc, raw.gyro)
         layout = replace(layout, gyro_factor=GYROSCOPE_UNITS[unit][0])
         notes.append(f"gyroscope unit found from how far gravity turns: {unit}")
     return replace(layout, notes=tuple(notes))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from mujo_edge.core import DataError, Kind, Payload, StreamInfo
+from mujo_edge.files import atomic_file
 
 SCHEMA_VERSION = 1
 SESSION_FILE = "session.json"
@@ -68,9 +69,8 @@ def save(folder: Path, session: Session) -> None:
     if session.info.names is None:
         del stream["names"]
     text = json.dumps({"schema_version": SCHEMA_VERSION, **rest, "stream": stream}, indent=2)
-    draft = folder / (SESSION_FILE + ".new")
-    draft.write_text(text + "\n", encoding="utf-8")
-    draft.replace(folder / SESSION_FILE)
+    with atomic_file(folder / SESSION_FILE) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def load(folder: Path) -> Session:

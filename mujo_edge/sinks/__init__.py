@@ -34,7 +34,7 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True)
 class Quantiles:
-    """Milliseconds, over the last `mujo_edge.engine.LATENCIES` windows."""
+    """Milliseconds, over the last `mujo_edge.worker.LATENCIES` windows."""
 
     p50: float
     p99: float

@@ -1,25 +1,34 @@
-"""The live screen in a terminal, and a picture of it in a file."""
+"""The live screen in a terminal, of one stream or of several, and a picture of it in a file."""
 
 from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
+from rich.segment import Segment
+from rich.style import Style
 
 from mujo_edge.core import DataError, StreamStats
+from mujo_edge.printable import printable
 from mujo_edge.sinks import RunInfo, Sink, Summary, Tally, Update
 from mujo_edge.sinks.background import BackgroundWriter
-from mujo_edge.sinks.board import render_board
-from mujo_edge.sinks.screen import Screen, advance, describe, render
+from mujo_edge.sinks.screen import WIDEST, Part, Screen, advance, color_of, condition, describe, render, track
 
 REFRESH_S = 0.25
 """The screen is drawn no more often than this."""
 
 PICTURE_COLUMNS = 100
+
+NAME = 20
+LABEL = 26
+ROOMY = 6
+"""Streams that stand apart; more stand close, so that eight fit 24 lines."""
 
 
 class _Watcher:
@@ -172,3 +181,66 @@ class PictureSink(_Watcher):
             self._path.write_text(picture, encoding="utf-8")
         except OSError as error:
             raise DataError(f"cannot write {self._path}: {error.strerror}") from None
+
+
+def render_board(screens: Sequence[Screen]) -> RenderableType:
+    """Two lines a stream: name, label, confidence and timeline; then rate, losses, latency and what it does now."""
+    return _Board(tuple(screens))
+
+
+@dataclass(frozen=True, slots=True)
+class _Board:
+    screens: tuple[Screen, ...]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = min(options.max_width, WIDEST)
+        for line in _board_lines(self.screens, width):
+            yield from (Segment(printable(text), Style.parse(style)) for text, style in line)
+            yield Segment.line()
+
+
+def _board_lines(screens: Sequence[Screen], width: int) -> Iterator[list[Part]]:
+    title = " mujo-edge "
+    elapsed_s = max(screen.tally.elapsed_s for screen in screens)
+    clock = "{:02d}:{:02d} ".format(*divmod(int(elapsed_s), 60))
+    devices = f" {len(screens)} devices"
+    yield [(title, "bold reverse"), (devices, "bold"), (clock.rjust(width - len(title) - len(devices)), "bold")]
+    model = screens[0].session
+    parts = [model.bundle, model.runtime, model.label_set] if model.labels else []
+    parts += [f"records to {screens[0].recording}"] if screens[0].recording else []
+    yield [(" " * len(title) + " " + " · ".join(parts), "dim")]
+    for number, screen in enumerate(screens):
+        if len(screens) <= ROOMY or not number:
+            yield []
+        yield _board_label(screen, width)
+        yield [("   " + _board_counts(screen)[: width - 4], "dim")]
+    yield []
+    yield [(" Ctrl-C ends", "dim")]
+
+
+def _board_label(screen: Screen, width: int) -> list[Part]:
+    name = f" {screen.session.info.name[:NAME]:<{NAME}} "
+    if not screen.session.labels:
+        return [(name, "bold")]
+    title, state = condition(screen)
+    color = color_of(title, screen.session.labels) if state is None else "color(240)"
+    share = f" {screen.prediction.score:>4.0%} " if screen.prediction and state is None else " " * 6
+    return [
+        (name, "bold"),
+        (title.upper()[: LABEL - 2].center(LABEL), f"bold #101010 on {color}"),
+        (share, "bold"),
+        *track(screen, max(0, width - len(name) - LABEL - len(share) - 1)),
+    ]
+
+
+def _board_counts(screen: Screen) -> str:
+    stats, latency = screen.tally.stats, screen.tally.latency
+    fields = ["-" if stats.rate_hz is None else f"{stats.rate_hz:.2f} Hz", f"{stats.samples:,} samples"]
+    counts = {"lost": stats.lost, "corrupt": stats.corrupt, "gaps": stats.gaps, "dropped": stats.dropped_windows}
+    fields += [f"{name} {count}" for name, count in counts.items() if count]
+    fields += ["recognized on the device"] if screen.session.info.names else []
+    fields += [f"p99 {latency['total'].p99:.1f} ms"] if latency else []
+    _, state = condition(screen)
+    if state and (screen.session.labels or screen.idle_s >= 2):
+        fields.insert(0, state)
+    return " · ".join(fields)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fakes import INFO, AxisRuntime, ListSink, ListSource, bundle, chunked, motion
 
-from mujo_edge import engine
+from mujo_edge import engine, worker
 from mujo_edge.core import Chunk, DataError, DeviceError, Payload, StreamInfo, UsageError
 from mujo_edge.engine import Engine
 from mujo_edge.recognizer import Recognizer
@@ -133,7 +133,7 @@ async def test_samples_are_received_while_the_model_loads() -> None:
     run = asyncio.create_task(Engine(source, [], slow_load, live=True).run())
     while source.given < 40:
         await asyncio.sleep(0.001)
-    await asyncio.sleep(engine.STALE_S + 0.1)
+    await asyncio.sleep(worker.STALE_S + 0.1)
     released.set()
     tally = (await run).tally
     assert (tally.predictions, tally.stats.dropped_windows) == (3, 0)

@@ -18,7 +18,7 @@ from rich.table import Column, Table
 
 from mujo_edge.core import DataError, MujoError, UsageError
 from training.corpora import mm_fit, registry
-from training.corpora.base import Corpus, RepetitionSet
+from training.corpora.base import TRAIN_HOP, Corpus, RepetitionSet
 from training.corpora.download import fetch
 from training.corpora.files import locate
 from training.corpora.inspection import Inspection, count_windows, inspect, plot
@@ -113,7 +113,7 @@ def report(found: Inspection) -> None:
 def windows(
     names: Annotated[list[str] | None, typer.Argument(help="Data sets.  [default: all that are here]")] = None,
     data: Root = None,
-    hop: Annotated[int, typer.Option(min=1, help="Samples between windows of 150 at 50 Hz.")] = 75,
+    hop: Annotated[int, typer.Option(min=1, help="Samples between windows of 150 at 50 Hz.")] = TRAIN_HOP,
     out: Annotated[Path | None, typer.Option("--csv", help="Write windows per data set, class and person.")] = None,
 ) -> None:
     """Count protocol v1's windows per class and person."""

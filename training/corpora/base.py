@@ -17,10 +17,13 @@ from typing import Literal
 import numpy as np
 
 from mujo_edge.core import CHANNELS, F32, F64, STANDARD_GRAVITY, DataError
-from mujo_edge.signal import channels_first, resample, segment_windows
+from mujo_edge.signal import DEFAULT_INPUT, channels_first, resample, segment_windows
 from training.corpora.files import Tree, holds, locate
 
-WINDOW, RATE_HZ = 150, 50.0
+WINDOW, RATE_HZ = DEFAULT_INPUT.window, DEFAULT_INPUT.rate_hz
+TRAIN_HOP, LIVE_HOP = WINDOW // 2, DEFAULT_INPUT.hop
+"""Samples between the windows of training, which overlap by half, and between those of live streaming."""
+
 CORE_MOTION_G = -STANDARD_GRAVITY
 """m/s2 of specific force in one g as Core Motion signs it (CMAccelerometerData: face up at rest, z = -1)."""
 BACKGROUND = "background"
@@ -269,7 +272,7 @@ class WindowSet:
         return WindowSet(self.corpus, self.classes, *(a[index] for a in arrays))
 
 
-def windows(recordings: Sequence[Recording], classes: Sequence[str], hop: int = 75) -> WindowSet:
+def windows(recordings: Sequence[Recording], classes: Sequence[str], hop: int = TRAIN_HOP) -> WindowSet:
     """Protocol v1's windows: 50 Hz, 150 samples, inside one recording and one label.
 
     Labels not in `classes` give no windows. A label at 50 Hz is that of the nearest source sample.

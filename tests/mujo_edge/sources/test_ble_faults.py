@@ -122,7 +122,7 @@ async def test_a_device_that_is_gone_before_it_is_connected(
     world = bluetooth("witmotion")
     found = await near(world, "witmotion")
     world.fault("0 refuse 1", "0 disconnect 60")
-    with pytest.raises(DeviceError, match=r"WT901BLE67 \(E0:.*\) is not heard any more\. Bring it near"):
+    with pytest.raises(DeviceError, match=r"WT901BLE67 \(E0:.*\) does not advertise any more\. Bring it near"):
         await BleSource(found).__aenter__()
 
 
@@ -132,7 +132,7 @@ async def test_the_wrong_profile_is_said(bluetooth: StartWorld) -> None:
     with pytest.raises(DeviceError, match=r"it has no characteristic .*--profile right"):
         await BleSource(found).__aenter__()
     assert not world.stats()["witmotion"]["connected"]
-    with pytest.raises(UsageError, match="does not say what it speaks"):
+    with pytest.raises(UsageError, match="no profile recognizes"):
         BleSource(DiscoveredDevice(found.advert, None, found.device))
 
 

@@ -130,7 +130,7 @@ def test_kill_9_loses_no_chunk_that_was_written(tmp_path: Path) -> None:
     code = f"""
 import sys, time, numpy as np
 from mujo_edge.core import Chunk, StreamInfo
-from mujo_edge.sinks.recording import SessionWriter
+from mujo_edge.recordings.writer import SessionWriter
 writer = SessionWriter({str(tmp_path / "s")!r}, StreamInfo("w", ("ax", "ay", "az"), 50.0), source="test")
 for i in range(100_000):
     writer.write(Chunk(np.arange(5 * i, 5 * i + 5) / 50, np.ones((5, 3), np.float32), 0.0))
@@ -293,7 +293,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(replay.time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(replay, "monotonic", clock.monotonic)
     monkeypatch.setattr(replay.asyncio, "sleep", clock.sleep)
     return clock
 

@@ -28,8 +28,7 @@ from firmware_bridge.stream import F32, F64, G
 from mujo_edge.engine import Engine
 from mujo_edge.recordings.session import RAW_FILE, load_raw
 from mujo_edge.sinks.recording import RecordingSink
-from mujo_edge.sources.raw import RawReplay
-from mujo_edge.sources.replay import ReplaySource, shipped_recording
+from mujo_edge.sources.replay import RawReplay, ReplaySource, shipped_recording
 from mujo_edge.sources.serial import SerialSource
 from mujo_edge.sources.serial import port as ports
 
@@ -89,7 +88,7 @@ async def test_at_rest_it_is_one_g(link: Path) -> None:
         t, x = joined(await collect(source, 0.3))
     np.testing.assert_allclose(x, np.tile([0, 0, G], (len(t), 1)), rtol=1e-4)
     assert source.notes == [
-        "lines of 3 numbers are taken for ax ay az",
+        "lines of 3 numbers are taken as ax ay az",
         "accelerometer unit found from |a| at rest, 1: g",
     ]
 
