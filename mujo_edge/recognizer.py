@@ -15,8 +15,10 @@ from mujo_edge.signal import channels_first
 from mujo_edge.windowing import WindowPipeline
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mujo_edge.bundle import ModelBundle
-    from mujo_edge.bundle.manifest import Smoothing
+    from mujo_edge.bundle.labels import LabelSet, Smoothing
 
 BATCH = 256
 """Largest number of windows in one call of the runtime."""
@@ -68,15 +70,15 @@ class Recognizer:
     Args:
         bundle: the model.
         info: the stream; channels are selected by name, and a gyroscope is optional.
-        labels: a label set of the bundle, or names of activities ("squat, push-up, plank"); None for the recording's
-            own set, or else the bundle's default.
+        labels: a label set of the bundle, one of your own or its file, or names of activities ("squat, push-up,
+            plank"); None for the recording's own set, or else the bundle's default.
 
     Raises:
         UsageError: no such label set, or an unknown activity.
         DataError: the stream has no accelerometer, or one without gravity.
     """
 
-    def __init__(self, bundle: ModelBundle, info: StreamInfo, labels: str | None = None) -> None:
+    def __init__(self, bundle: ModelBundle, info: StreamInfo, labels: str | Path | LabelSet | None = None) -> None:
         own = info.labels if info.labels in bundle.label_sets else None
         self.bundle, self.info = bundle, info
         self.labels = bundle.manifest.labels(labels or own)

@@ -223,9 +223,11 @@ def prepare(x: np.ndarray, spec: InputSpec) -> F32:
     x = np.asarray(x, np.float32)
     total = len(spec.channels)
     if x.ndim != 3 or x.shape[1] not in (3, total) or x.shape[2] != spec.window:
+        turned = x.ndim == 3 and x.shape[2] in (3, total) and x.shape[1] == spec.window
         raise DataError(
             f"windows have shape {x.shape}; expected (N, 3, {spec.window}) or (N, {total}, {spec.window}): "
             f"{spec.window / spec.rate_hz:g} s at {spec.rate_hz:g} Hz"
+            + (". Channels come before time: pass x.transpose(0, 2, 1)" if turned else "")
         )
     if not np.isfinite(x).all():
         raise DataError("windows hold values that are not finite; drop or repair those samples first")

@@ -99,7 +99,7 @@ async def scan(timeout_s: float) -> list[DiscoveredDevice]:
 
 async def find(
     device: str | None,
-    profile: str | None,
+    profile: str | Profile | None,
     timeout_s: float = 8.0,
     pick: Callable[[list[DiscoveredDevice]], DiscoveredDevice] | None = None,
 ) -> DiscoveredDevice:
@@ -134,14 +134,14 @@ async def find(
 def choose(
     found: Sequence[DiscoveredDevice],
     device: str | None,
-    profile: str | None,
+    profile: str | Profile | None,
     pick: Callable[[list[DiscoveredDevice]], DiscoveredDevice] | None = None,
 ) -> DiscoveredDevice:
     """The device among `found` (ordered as by `scan`) that the user asked for.
 
     Args:
         device: address, name or a part of the name that only one has, in any case; None for the first recognized one.
-        profile: name of a profile in `PROFILES`; used for the named device, or else restricts the choice.
+        profile: a name in `PROFILES` or a profile of your own; used for the named device, or else restricts the choice.
         pick: chooses if no device is named and several are recognized.
 
     Raises:
@@ -164,8 +164,12 @@ def choose(
     return matches[0]
 
 
-def matching(found: Sequence[DiscoveredDevice], device: str | None, profile: str | None) -> list[DiscoveredDevice]:
+def matching(
+    found: Sequence[DiscoveredDevice], device: str | None, profile: str | Profile | None
+) -> list[DiscoveredDevice]:
     """The devices that match: by address, else by name, else by part of it; see `choose`."""
+    if isinstance(profile, Profile) and device is None:
+        return [replace(one, profile=profile) for one in found if profile.recognize(one.advert)]
     if device is None:
         return [one for one in found if one.profile and profile in (None, one.profile.name)]
     wanted = device.casefold()
@@ -174,7 +178,8 @@ def matching(found: Sequence[DiscoveredDevice], device: str | None, profile: str
         or [one for one in found if one.advert.name.casefold() == wanted]
         or [one for one in found if wanted in one.advert.name.casefold()]
     )
-    return [replace(one, profile=PROFILES[profile]) for one in matches] if profile else matches
+    chosen = PROFILES[profile] if isinstance(profile, str) else profile
+    return [replace(one, profile=chosen) for one in matches] if chosen else matches
 
 
 async def adverts() -> AsyncGenerator[DiscoveredDevice | DeviceError, None]:
@@ -291,13 +296,14 @@ def _best_first(found: Iterable[DiscoveredDevice]) -> list[DiscoveredDevice]:
     return sorted(found, key=rank)
 
 
-def _check_profile(profile: str | None) -> None:
-    if profile is not None and profile not in PROFILES:
+def _check_profile(profile: str | Profile | None) -> None:
+    if isinstance(profile, str) and profile not in PROFILES:
         raise UsageError(f"there is no profile {profile!r}. There are: {', '.join(PROFILES)}")
 
 
-def _nothing(found: Sequence[DiscoveredDevice], device: str | None, profile: str | None) -> str:
-    what = f"device that matches {device!r}" if device else f"{profile or 'supported'} device"
+def _nothing(found: Sequence[DiscoveredDevice], device: str | None, profile: str | Profile | None) -> str:
+    kind = profile.name if isinstance(profile, Profile) else profile or "supported"
+    what = f"device that matches {device!r}" if device else f"{kind} device"
     todo = "Switch it on, bring it near, and close the phone app that it may be connected to"
     if found:
         return f"no {what} is near. {todo}.\nFound: {_listed(found)}"
