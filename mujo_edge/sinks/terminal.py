@@ -21,43 +21,46 @@ from mujo_edge.sinks.background import BackgroundWriter
 from mujo_edge.sinks.screen import WIDEST, Part, Screen, advance, color_of, condition, describe, render, track
 
 REFRESH_S = 0.25
-"""The screen is drawn no more often than this."""
+"""Seconds between frames, at least."""
 
 PICTURE_COLUMNS = 100
+"""Width of the picture in characters."""
 
 NAME = 20
 LABEL = 26
+"""Columns of a name and of a label."""
+
 ROOMY = 6
-"""Streams that stand apart; more stand close, so that eight fit 24 lines."""
+"""Largest number of streams with blank lines between them; without, eight fit 24 lines."""
 
 
 class _Watcher:
-    """Folds updates into the state of a screen."""
+    """Keeps the state of a screen from update to update."""
 
     screen: Screen
 
     def __init__(self, recording: str | None = None) -> None:
         self._recording = recording
-        self._heard_s = 0.0
+        self._received_s = 0.0
 
     def start(self, session: RunInfo) -> None:
-        """The empty screen."""
-        self._heard_s = monotonic()
+        """Set up the empty screen."""
+        self._received_s = monotonic()
         self.screen = Screen(session, Tally(StreamStats(), 0, 0, 0, 0.0, None), recording=self._recording)
 
     def write(self, update: Update) -> None:
-        """The screen after `update`."""
+        """Update the screen."""
         now_s = monotonic()
         if update.chunks:
-            self._heard_s = now_s
-        self.screen = advance(self.screen, update, now_s - self._heard_s)
+            self._received_s = now_s
+        self.screen = advance(self.screen, update, now_s - self._received_s)
 
 
 class TerminalSink(_Watcher):
-    """Shows the live screen, and the summary when it is over. It is drawn when something is new.
+    """Shows the live screen, and finally the summary. A frame is drawn when something has changed.
 
     Args:
-        output: below the console's file. While it is busy with a frame, as a stopped terminal is, others are left out.
+        output: the writer below the console. While it is busy, as on a stopped terminal, frames are skipped.
     """
 
     def __init__(self, console: Console, recording: str | None = None, output: BackgroundWriter | None = None) -> None:
@@ -73,13 +76,13 @@ class TerminalSink(_Watcher):
         self._draw()
 
     def write(self, update: Update) -> None:
-        """Draw again for an event, or after a second without one. Raises as `BackgroundWriter.check` does."""
+        """Redraw for an event, or after a second without one. Raises as `BackgroundWriter.check` does."""
         super().write(update)
         if _due(self._drawn_s, bool(update.events), self._output):
             self._draw()
 
     def finish(self, summary: Summary) -> None:
-        """Back to the terminal's own screen, with the summary on it."""
+        """Return to the terminal's own screen and print the summary."""
         self._live.stop()
         self._console.print(describe(summary, self._recording), markup=False, highlight=False)
 
@@ -89,9 +92,9 @@ class TerminalSink(_Watcher):
 
 
 class TerminalBoard:
-    """Shows several streams on one live screen, and their summaries when the last one is over.
+    """Shows several streams on one live screen, and their summaries when the last one has ended.
 
-    All rows belong to the recognizer's thread. The arguments are those of `TerminalSink`.
+    All methods are called on the recognizer's thread. The arguments are those of `TerminalSink`.
     """
 
     def __init__(self, console: Console, recording: str | None = None, output: BackgroundWriter | None = None) -> None:
@@ -103,24 +106,24 @@ class TerminalBoard:
         self._summaries: list[Summary] = []
 
     def row(self) -> Sink:
-        """The sink of one more stream."""
+        """Add a stream -> its sink."""
         self._rows.append(_Row(self, self._recording))
         return self._rows[-1]
 
     def started(self) -> None:
-        """A row began: the first one switches to the terminal's other screen."""
+        """Note that a row started: the first one switches to the terminal's other screen."""
         if not self._running:
             self._live.start()
         self._running += 1
 
     def changed(self, event: bool) -> None:
-        """Draw again, for an event or after a second without one. Raises as `BackgroundWriter.check` does."""
+        """Redraw for an event, or after a second without one. Raises as `BackgroundWriter.check` does."""
         if _due(self._drawn_s, event, self._output):
             self._drawn_s = monotonic()
             self._live.update(render_board([row.screen for row in self._rows if row.begun]), refresh=True)
 
     def finished(self, summary: Summary) -> None:
-        """A row is over: the last one goes back to the terminal's own screen, with all summaries on it."""
+        """Note that a row ended: the last one returns to the terminal's own screen and prints all summaries."""
         self._summaries.append(summary)
         self._running -= 1
         if not self._running:
@@ -156,14 +159,14 @@ def _due(drawn_s: float, event: bool, output: BackgroundWriter | None) -> bool:
 
 
 class PictureSink(_Watcher):
-    """Writes the last screen as an SVG picture, with no reference to anything outside the file."""
+    """Writes the last screen as an SVG picture without external references."""
 
     def __init__(self, path: Path, recording: str | None = None) -> None:
         super().__init__(recording)
         self._path = path
 
     def start(self, session: RunInfo) -> None:
-        """Raises `DataError` when there is no such folder, rather than at the end."""
+        """Raise `DataError` if there is no such folder, now rather than at the end."""
         super().start(session)
         if not self._path.absolute().parent.is_dir():
             raise DataError(f"cannot write {self._path}: there is no folder {self._path.absolute().parent}")
@@ -175,7 +178,7 @@ class PictureSink(_Watcher):
         )
         console.print(render(self.screen))
         picture = console.export_svg(title="mujo-edge stream", unique_id="mujo-edge")
-        # rich refers to a web font; the viewer's own monospace face does as well.
+        # rich refers to a web font; the viewer's own monospace font will do.
         picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
         try:
             self._path.write_text(picture, encoding="utf-8")
@@ -184,7 +187,7 @@ class PictureSink(_Watcher):
 
 
 def render_board(screens: Sequence[Screen]) -> RenderableType:
-    """Two lines a stream: name, label, confidence and timeline; then rate, losses, latency and what it does now."""
+    """Two lines per stream: name, label, confidence and timeline; then rate, losses, latency and status."""
     return _Board(tuple(screens))
 
 

@@ -283,7 +283,7 @@ def columns_of(chosen: Sequence[str], table: F64, rate_hz: float, header: str = 
     layout = names.understand(chosen, ["number"] * len(chosen))
     t = None if layout.time is None else table[:, layout.time]
     if t is not None and not ((np.diff(t) >= 0).mean() > 0.9 and t[-1] != t[0]):
-        raise DataError(f"column {chosen[layout.time or 0]!r} is no time: it does not increase from line to line.")
+        raise DataError(f"column {chosen[layout.time or 0]!r} is not a time: it does not increase from line to line.")
 
     def pick(indices: tuple[int, ...]) -> F64 | None:
         return table[:, list(indices)] if indices else None

@@ -194,7 +194,7 @@ def stream_with(**changes: object) -> dict[str, object]:
         (stream_with(channels=["ax", "ax"]), "channels"),
         (stream_with(channels=["ax", ["ay"]]), "damaged"),
         (stream_with(channels=["ax", 7]), "damaged"),
-        (stream_with(channels=["ax", "a,y", "az"]), "'a,y' is no name of a channel"),
+        (stream_with(channels=["ax", "a,y", "az"]), "'a,y' is not a valid channel name"),
         (stream_with(rate_hz=0), "rate_hz"),
         (stream_with(rate_hz="50"), "rate_hz"),
         (stream_with(gravity="none"), "gravity"),

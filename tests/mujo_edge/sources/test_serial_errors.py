@@ -151,7 +151,7 @@ async def test_urls_that_lead_nowhere(port: str, error: type[Exception], message
         ({"rate_hz": float("nan")}, "--rate"),
         ({"columns": "ax,ay"}, "--columns: no accelerometer columns"),
         ({"columns": ""}, "--columns: no accelerometer columns"),
-        ({"columns": "user_acceleration_x,user_acceleration_y,user_acceleration_z"}, "--columns: .* gravity taken out"),
+        ({"columns": "user_acceleration_x,user_acceleration_y,user_acceleration_z"}, "--columns: .* without gravity"),
     ],
 )
 def test_a_wrong_call(options: dict[str, Any], message: str) -> None:
