@@ -94,7 +94,7 @@ class CsvTable:
         self._read_head()
 
     def blocks(self, numbers: Sequence[int], text: int | None, size: int) -> Generator[Block, None, None]:
-        """See `Table.blocks`. Raises `DataError` at a row with too few or too many cells, or a cell that is no number."""
+        """See `Table.blocks`. Raises `DataError` at a row with too few or too many cells, or a non-numeric cell."""
         self.notes.clear()
         empty = True
         with closing(self._lines(size)) as blocks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import threading
@@ -73,7 +74,7 @@ async def test_a_file_waits_for_slow_inference_and_loses_nothing() -> None:
 async def test_a_live_source_is_never_held_up_and_stale_windows_are_dropped_and_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine, "STALE_S", 0.02)
+    monkeypatch.setattr(worker, "STALE_S", 0.02)
     source, sink = ListSource(chunked(*motion([0], 60.0), size=25), wait_s=0.001), ListSink()
     summary = await Engine(source, [sink], load(AxisRuntime(takes_s=0.1)), live=True).run()
     stats = summary.tally.stats
@@ -120,6 +121,15 @@ async def test_inference_and_sinks_are_never_on_the_receiving_thread() -> None:
     await Engine(ListSource(chunked(*motion([0], 4.0))), [Here()], slow_load, live=True).run()
     assert len(threads) == 1
     assert threading.get_ident() not in threads
+
+
+async def test_engine_logs_loading_and_end_at_info_level(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "mujo_edge")
+    await Engine(ListSource(chunked(*motion([0], 4.0))), [ListSink()], load(), live=False).run()
+    entered, loaded, ended = [record.message for record in caplog.records if record.levelno == logging.INFO]
+    assert entered.startswith("entered made in ")
+    assert loaded.startswith("loaded the model for made in ")
+    assert ended == "made ended: end, 3 predictions"
 
 
 async def test_samples_are_received_while_the_model_loads() -> None:

@@ -52,7 +52,7 @@ async def test_the_wrong_baud_is_an_error_that_names_others(link: Path, monkeypa
     monkeypatch.setattr(source_module, "NONSENSE_S", 1.0)
     async with Line(Board(motion.sine, "csv"), link, baud=9600) as line:
         with pytest.raises(
-            DataError, match=r"no sense at 115200 baud: [0-9a-f ]{71}\nTry --baud with one of 9600, 57600"
+            DataError, match=r"cannot be decoded at 115200 baud: [0-9a-f ]{71}\nTry --baud with one of 9600, 57600"
         ):
             await SerialSource(line.port).__aenter__()
         async with SerialSource(line.port, baud=9600, columns=NAMED) as source:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -206,8 +207,9 @@ async def test_a_board_may_wait_to_be_asked_and_is_told_the_end(link: Path, monk
 
 
 async def test_a_board_is_known_again_by_its_serial_number(
-    link: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    link: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "mujo_edge")
     monkeypatch.setattr(ports, "POLL_S", 0.05)
     there = [usb(str(link))]
     monkeypatch.setattr(list_ports, "comports", lambda: there)
@@ -224,6 +226,10 @@ async def test_a_board_is_known_again_by_its_serial_number(
             chunks = await reading
     opened = [json.loads(raw.data)["port"] for raw in raws(chunks) if raw.kind == "open"]
     assert opened == [str(link), str(other)]
+    messages = [record.message for record in caplog.records if record.name.startswith("mujo_edge.sources.serial")]
+    assert messages[0] == f"opened {link} at 115200 baud"
+    assert messages[1].startswith(f"Nano 33 BLE at {link} sends SerialFormat(protocol='packet'")
+    assert messages[2:4] == [f"{link} was unplugged", f"opened {other} at 115200 baud"]
 
 
 @asynccontextmanager
