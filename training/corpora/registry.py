@@ -64,7 +64,7 @@ CORPORA: dict[str, Corpus] = {
 }
 PROTOCOL_V1 = ("motionsense", "spar", "utd_mhad", "sp_sw_watch")
 """Data sets of the evaluation protocol; all others are for training."""
-ARRAYS = ("x", "has_gyro", "y", "subject", "placement", "recording")
+ARRAYS = ("x", "has_gyro", "y", "subject", "placement", "recording", "side", "start_s")
 """Fields of a `WindowSet` that the cache holds."""
 
 
