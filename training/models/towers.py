@@ -23,7 +23,7 @@ Layers = tuple[tuple[int, int, int], ...]
 class TowersConfig:
     """(channels, kernel, stride) of every layer of the accelerometer's tower `acc` and of that of both, `gyro`."""
 
-    acc: Layers = ((48, 7, 3), (80, 5, 2), (96, 3, 2), (128, 3, 1))
+    acc: Layers = ((40, 7, 3), (64, 5, 2), (80, 3, 2), (112, 3, 1))
     gyro: Layers = ((32, 7, 3), (48, 5, 2), (64, 3, 2))
 
 
@@ -36,7 +36,7 @@ def tower(inputs: int, layers: Layers) -> nn.Sequential:
 
 
 class Towers(nn.Module):
-    """Some 100,000 parameters as it stands. `widths` are the numbers of features of the two towers, `planes` how many
+    """Some 75,000 parameters as it stands. `widths` are the numbers of features of the two towers, `planes` how many
     of the input the accelerometer's reads."""
 
     def __init__(self, config: TowersConfig = TowersConfig()) -> None:

@@ -204,7 +204,7 @@ def test_int8_features_follow_the_float_ones():
     as_int8 = frozen.network_features(towers, Trial("broad_int8", "spar", 6), data.x)(data.x[:20])
     assert as_int8.shape == as_float.shape == (20, sum(towers.widths))
     assert np.corrcoef(as_float.ravel(), as_int8.ravel())[0, 1] > 0.95
-    assert len(quantize_litert(without_slice(towers), np.zeros((1, 6, 1, 150), np.float32))) < 140_000
+    assert len(quantize_litert(without_slice(towers), np.zeros((1, 6, 1, 150), np.float32))) <= 100_000
 
 
 @pytest.fixture
