@@ -71,11 +71,12 @@ def gains(rows: dict[tuple[str, str], Scores]) -> list[str]:
         best_mean = max(np.mean([other[name] for name in sets]) for other in hand)
         above = [own[name] - max(other[name] for other in hand) for name in sets]
         low, high = interval(above)
+        spread = f" ({low:+.3f} to {high:+.3f})" if len(sets) > 1 else ""
         worst = sets[int(np.argmin(above))]
         lines.append(
             f"- {method}, {head}: {np.mean([own[name] for name in sets]) - best_mean:+.3f} against the best head on "
-            f"hand features in the mean of {len(sets)} sets; against the best for each set {np.mean(above):+.3f} "
-            f"({low:+.3f} to {high:+.3f}), least on {worst} ({min(above):+.3f})"
+            f"hand features in the mean of {len(sets)} sets; against the best for each set {np.mean(above):+.3f}"
+            f"{spread}, least on {worst} ({min(above):+.3f})"
         )
     return [*lines, ""]
 
