@@ -24,7 +24,7 @@ from training.models.student import Student
 from training.recipes.splits import Data
 from training.release import vocabulary as module
 from training.release.bundle import load_checkpoint, save_checkpoint
-from training.release.calibrate import FALSE_UNKNOWN, likelihood, text_prototypes
+from training.release.calibrate import FALSE_UNKNOWN, likelihood
 from training.release.card import model_card
 from training.release.vocabulary import (
     NAMES_FILE,
@@ -33,7 +33,6 @@ from training.release.vocabulary import (
     calibrated,
     first_unseen,
     measured,
-    prototypes,
     read_names,
 )
 
@@ -118,11 +117,6 @@ def test_a_file_that_makes_no_sense(vocabulary: Labels, tmp_path: Path, content:
 def test_a_missing_file_is_told(vocabulary: Labels, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a file of names"):
         read_names(vocabulary, tmp_path / "nowhere.toml")
-
-
-def test_prototypes_are_those_of_the_label_sets(teacher: JointModel, vocabulary: Labels) -> None:
-    many = prototypes(teacher.text, vocabulary.prompts)
-    np.testing.assert_allclose(many, text_prototypes(teacher.text, vocabulary.prompts), atol=1e-5)
 
 
 def test_other_words_are_none_of_the_prompts(vocabulary: Labels, few: Path) -> None:
