@@ -74,7 +74,7 @@ class Evaluation:
     shards: Shards | None = None
 
     @property
-    def trials(self) -> Path:
+    def trials_file(self) -> Path:
         """The file of all scores, one JSON line each."""
         return self.out / "trials.jsonl"
 
