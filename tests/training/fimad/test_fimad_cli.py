@@ -87,7 +87,7 @@ def test_an_interrupted_build_says_how_to_go_on(made, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli.builder, "build", interrupted)
-    assert "stopped; the same command goes on from here" in call("build", "out", code=130)
+    assert "stopped; the same command resumes from here" in call("build", "out", code=130)
 
 
 @pytest.mark.parametrize(
