@@ -121,9 +121,9 @@ def test_no_window_of_a_held_out_recording_is_trained_on(tmp_path, monkeypatch):
         LAYOUTS[name](tmp_path / name)
     monkeypatch.setenv("MUJO_DATA", str(tmp_path))
     data = load_data(Recipe("made", ("spar", *names)))
-    for train, held_out in zip(data.train, data.held_out, strict=True):
-        assert train.corpus == held_out.corpus
-        assert not set(train.recording) & set(held_out.recording)
+    for train, withheld in zip(data.train, data.held_out, strict=True):
+        assert train.corpus == withheld.corpus
+        assert not set(train.recording) & set(withheld.recording)
         assert len(train)
 
 
