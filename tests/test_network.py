@@ -16,7 +16,7 @@ from generated_motion import ROOT
 from watched import Watched, environment, watch
 
 from mujo_edge import telemetry
-from mujo_edge.bundle.manifest import find_bundle
+from mujo_edge.bundle.store import find_bundle
 from mujo_edge.runtimes import RUNTIMES
 
 MUJO = ("-m", "mujo_edge")

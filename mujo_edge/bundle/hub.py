@@ -20,6 +20,7 @@ from mujo_edge.bundle import verify
 from mujo_edge.bundle.manifest import REPAIR, Manifest, read_json, read_manifest
 from mujo_edge.core import DataError, DeviceError, MujoError, UsageError, require_extra
 from mujo_edge.files import atomic_directory
+from mujo_edge.folders import bundle_store
 from mujo_edge.printable import inside
 from mujo_edge.version import __version__
 
@@ -101,17 +102,18 @@ def push(
 
 def pull(
     repo: str,
-    out: Path = Path(),
+    out: Path | None = None,
     revision: str | None = None,
     report: Callable[[str], None] = lambda doing: None,
 ) -> Manifest:
-    """Get a published bundle and check it -> it in `out`/NAME, whole or not there.
+    """Get a published bundle and check it -> it in the user's store, or in `out`/NAME; whole or not there.
 
     Only what its bundle.json names is taken, all from one commit.
 
     Args:
         repo: OWNER/NAME.
-        out: folder of the bundle's folder; a bundle that is there under this name is replaced.
+        out: folder of the bundle's folder; None for the store, where `find_bundle` finds OWNER/NAME. A bundle that is
+            there under this name is replaced.
         revision: branch, tag or commit; None for the main branch.
         report: told what is being done.
 
@@ -124,7 +126,7 @@ def pull(
         MissingExtraError: huggingface_hub is not installed.
     """
     api = _client(repo)
-    folder = out / repo.rpartition("/")[2]
+    folder = bundle_store() / repo if out is None else out / repo.rpartition("/")[2]
     with atomic_directory(folder, lambda path: (path / MANIFEST).is_file(), "model bundle") as partial:
         report(f"asking for {repo}")
         with _explained(repo):

@@ -23,14 +23,13 @@ from mujo_edge.bundle.labels import Label as Label
 from mujo_edge.bundle.labels import LabelSet as LabelSet
 from mujo_edge.bundle.labels import Smoothing as Smoothing
 from mujo_edge.bundle.labels import label_set_table as label_set_table
+from mujo_edge.bundle.store import find_bundle
 from mujo_edge.bundle.vocabulary import ARRAYS_FILE, MISSPELT, NAMES_FILE, Vocabulary, parse_vocabulary
 from mujo_edge.core import CHANNELS, F32, DataError, UsageError
 from mujo_edge.printable import NAME, check_kinds, check_texts, checked, inside, one_of, printable, shown
 from mujo_edge.signal import InputSpec
 
 SCHEMA_VERSION = 1
-DEFAULT_BUNDLE = "mujo-student"
-SHIPPED = Path(__file__).parents[1] / "assets" / "bundles"
 NO_DIGEST = "0" * 64
 MODEL_ENDINGS = (".tflite", ".pte", ".onnx")
 DOCUMENTS = ("training", "metrics")
@@ -179,31 +178,6 @@ class Manifest:
 
     def _model_names(self) -> str:
         return ", ".join(model.file for model in self.models)
-
-
-def shipped_bundles() -> list[str]:
-    """Names of the bundles inside the package."""
-    return sorted(path.parent.name for path in SHIPPED.glob("*/bundle.json"))
-
-
-def find_bundle(path_or_name: str | Path | None = None) -> Path:
-    """The folder of a bundle: a path, the name of a shipped one, None for the default.
-
-    Raises:
-        UsageError: neither a bundle nor the name of one.
-        DataError: a folder without bundle.json, or an installation without its bundle.
-    """
-    if path_or_name is None:
-        if (SHIPPED / DEFAULT_BUNDLE / "bundle.json").is_file():
-            return SHIPPED / DEFAULT_BUNDLE
-        raise DataError(f"no bundle in {SHIPPED}: the installation is incomplete. Install mujo-edge again")
-    for folder in (Path(path_or_name), SHIPPED / path_or_name):
-        if (folder / "bundle.json").is_file():
-            return folder
-    if Path(path_or_name).is_dir():
-        raise DataError(f"{path_or_name} is no model bundle: it has no bundle.json")
-    names = ", ".join(shipped_bundles()) or "none is shipped"
-    raise UsageError(f"no bundle at {path_or_name}; give a folder with a bundle.json, or a shipped one: {names}")
 
 
 def read_manifest(path_or_name: str | Path | None = None) -> Manifest:

@@ -10,7 +10,6 @@ virtual themselves, where KVM is missing or, worse, there and stuck.
 from __future__ import annotations
 
 import gzip
-import os
 import re
 import shlex
 import shutil
@@ -21,6 +20,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
+import platformdirs
 import typer
 
 HERE = Path(__file__).parent
@@ -44,7 +44,7 @@ MODULES = (
     *("ecdh_generic", "cmac", "algif_hash", "algif_skcipher", "uhid", "hci_vhci"),  # Bluetooth
 )
 CPU = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16"  # the least that numpy's wheels take
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mujo-edge" / "vm"
+CACHE = platformdirs.user_cache_path("mujo-edge", appauthor=False) / "vm"
 LIMIT_S = 300.0
 
 

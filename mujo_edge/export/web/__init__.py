@@ -18,9 +18,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mujo_edge.core import MissingExtraError, UsageError
-from mujo_edge.environments import cache_folder
 from mujo_edge.export import Job, Written, contract, models
 from mujo_edge.files import sha256
+from mujo_edge.folders import cache_folder
 
 HOME = Path(__file__).parent
 SOURCES = (
@@ -78,7 +78,7 @@ def build() -> Path:
         work = TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True)
     except OSError as error:
         raise UsageError(
-            f"{folder.parent} cannot be written: {error.strerror}; set XDG_CACHE_HOME to a folder that is yours"
+            f"{folder.parent} cannot be written: {error.strerror}; set MUJO_CACHE to a folder that is yours"
         ) from error
     with work as name:
         copy_sources(Path(name))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -15,6 +14,7 @@ from aiohttp import web
 from mujo_edge.core import DataError, UsageError
 from mujo_edge.export import CONTRACT, SUMS
 from mujo_edge.files import sha256
+from mujo_edge.folders import state_folder
 from mujo_edge.sources.phone.server import PhoneServer, is_loopback, new_token, qr_code
 
 INDEX, WORKER = "index.html", "sw.js"
@@ -68,11 +68,10 @@ def listed(folder: Path) -> dict[str, Path]:
 def kept_token() -> str:
     """The token of this user's addresses: with a new one for every run, what a phone installed would be lost.
 
-    It is in mujo-edge/web-token of $XDG_STATE_HOME, else of ~/.local/state (XDG Base Directory Specification 0.8).
+    It is the file web-token of `state_folder`.
     Raises `UsageError` if it cannot be kept there.
     """
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    path = Path(home) / "mujo-edge" / "web-token"
+    path = state_folder() / "web-token"
     try:
         if path.exists() and re.fullmatch(r"[\w-]{22}", token := path.read_text("utf-8", "replace"), re.ASCII):
             return token
@@ -80,9 +79,7 @@ def kept_token() -> str:
         path.touch(0o600)
         path.write_text(token := new_token(), "utf-8")
     except OSError as error:
-        raise UsageError(
-            f"{path} cannot be kept: {error.strerror}; let XDG_STATE_HOME name a folder that is yours"
-        ) from error
+        raise UsageError(f"{path} cannot be kept: {error.strerror}; make that folder yours") from error
     return token
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from hostile_text import HIDDEN, VISIBLE, replaced, sign, table_of
 
-from mujo_edge.bundle.manifest import find_bundle, read_manifest
+from mujo_edge.bundle.manifest import read_manifest
+from mujo_edge.bundle.store import find_bundle
 from mujo_edge.core import DataError
 
 IDENTIFIERS = (

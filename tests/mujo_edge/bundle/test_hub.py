@@ -20,7 +20,8 @@ from hub_stand_in import Hub, Repo, cut, refused, running_hub
 
 from mujo_edge.bundle import ModelBundle
 from mujo_edge.bundle.hub import pull, push
-from mujo_edge.bundle.manifest import find_bundle, read_manifest, write_manifest
+from mujo_edge.bundle.manifest import read_manifest, write_manifest
+from mujo_edge.bundle.store import find_bundle
 from mujo_edge.core import MissingExtraError
 
 
@@ -67,6 +68,7 @@ async def run(
         "COLUMNS": "100",
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(folder.parent / "hf-home"),
+        "XDG_DATA_HOME": str(folder.parent / "data"),
         "HTTP_PROXY": hub.proxy,
         "HTTPS_PROXY": hub.proxy,
         "NO_PROXY": "127.0.0.1,localhost",
@@ -104,7 +106,7 @@ async def test_what_was_pushed_is_what_is_pulled(hub: Hub, bundle: Path, tmp_pat
     assert repo.files == {**files, "README.md": files["MODEL_CARD.md"], ".gitattributes": b"*.npy filter=lfs\n"}
     assert not repo.private
 
-    done = await run(hub, tmp_path / "b", "pull", "anna/student", token=None)
+    done = await run(hub, tmp_path / "b", "pull", "anna/student", "--out", ".", token=None)
     assert (done.returncode, done.stderr) == (0, "")
     assert "in student; use it with --bundle student" in done.stdout
     assert contents(tmp_path / "b") == {f"student/{name}": content for name, content in files.items()}
@@ -114,10 +116,31 @@ async def test_what_was_pushed_is_what_is_pulled(hub: Hub, bundle: Path, tmp_pat
     assert show.stdout.startswith("mujo-student")
 
 
+async def test_store_is_where_a_pulled_bundle_goes_and_is_found(
+    hub: Hub, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.repos["anna/wrist"] = Repo([("1" * 40, contents(bundle))])
+    missing = await run(hub, tmp_path / "a", "show", "anna/wrist")
+    assert missing.returncode == 2
+    assert "mujo-edge models pull anna/wrist may get it" in missing.stderr
+    done = await run(hub, tmp_path / "a", "pull", "anna/wrist")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "use it with --bundle anna/wrist" in done.stdout
+    folder = tmp_path / "data" / "mujo-edge" / "bundles" / "anna" / "wrist"
+    assert contents(folder) == contents(bundle)
+    assert list((tmp_path / "a").iterdir()) == []
+    listed = await run(hub, tmp_path / "a", "list", "--json")
+    assert {entry["bundle"]: entry["folder"] for entry in json.loads(listed.stdout)}["anna/wrist"] == str(folder)
+    assert "anna/wrist " in (await run(hub, tmp_path / "a", "list")).stdout
+    assert (await run(hub, tmp_path / "a", "show", "anna/wrist")).returncode == 0
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert ModelBundle.load("anna/wrist").manifest.folder == folder
+
+
 async def test_the_client_says_who_it_is_and_nothing_else(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     done = await run(hub, tmp_path / "a", "push", bundle, "anna/wrist")
     assert done.returncode == 0, done.stderr
-    done = await run(hub, tmp_path / "b", "pull", "anna/wrist")
+    done = await run(hub, tmp_path / "b", "pull", "anna/wrist", "--out", ".")
     assert done.returncode == 0, done.stderr
     agents = {request.headers["User-Agent"] for request in hub.seen if request.path.startswith("/api/")}
     assert len(agents) == 1
@@ -155,10 +178,10 @@ async def test_private_is_private(hub: Hub, bundle: Path, tmp_path: Path) -> Non
     assert (await run(hub, tmp_path / "a", "push", bundle, "anna/mine", "--private")).returncode == 0
     assert hub.repos["anna/mine"].private
     for token in (None, "hf_bert"):
-        done = await run(hub, tmp_path / "b", "pull", "anna/mine", token=token)
+        done = await run(hub, tmp_path / "b", "pull", "anna/mine", "--out", ".", token=token)
         assert done.returncode == 2
         assert "hf auth login" in done.stderr
-    assert (await run(hub, tmp_path / "b", "pull", "anna/mine", token="hf_anna_reads")).returncode == 0
+    assert (await run(hub, tmp_path / "b", "pull", "anna/mine", "--out", ".", token="hf_anna_reads")).returncode == 0
 
 
 async def test_a_card_without_front_matter_is_remarked_on(hub: Hub, bundle: Path, tmp_path: Path) -> None:
@@ -233,7 +256,7 @@ async def test_without_network(
     hub: Hub, bundle: Path, tmp_path: Path, command: str, environment: dict[str, str], says: str
 ) -> None:
     """The last one asks the real Hub's name, through a proxy that lets nothing out."""
-    what = ("push", bundle, "anna/wrist") if command == "push" else ("pull", "anna/wrist")
+    what = ("push", bundle, "anna/wrist") if command == "push" else ("pull", "anna/wrist", "--out", ".")
     done = await run(hub, tmp_path / "a", *what, **environment)
     assert (done.returncode, done.stdout) == (3, "")
     assert says in done.stderr
@@ -257,7 +280,7 @@ async def test_strange_answers(hub: Hub, tmp_path: Path, answer: Any, code: int,
         return answer()
 
     hub.spoil = spoil
-    done = await run(hub, tmp_path / "a", "pull", "anna/wrist")
+    done = await run(hub, tmp_path / "a", "pull", "anna/wrist", "--out", ".")
     assert (done.returncode, done.stdout) == (code, "")
     assert says in done.stderr
     assert list((tmp_path / "a").iterdir()) == []
@@ -277,7 +300,7 @@ async def test_what_is_not_there_to_be_pulled(hub: Hub, bundle: Path, tmp_path: 
         (("anna/other",), 4, "it has no bundle.json"),
         (("anna/partly",), 4, "it has no reference.npz"),
     ):
-        done = await run(hub, tmp_path / "a", "pull", *arguments)
+        done = await run(hub, tmp_path / "a", "pull", *arguments, "--out", ".")
         assert (done.returncode, done.stdout) == (code, "")
         assert says in done.stderr
         assert list((tmp_path / "a").iterdir()) == []
@@ -320,7 +343,7 @@ async def test_a_bundle_that_is_not_sound_is_not_kept(hub: Hub, bundle: Path, tm
         (Repo([("6" * 40, contents(rewritten(other)))]), "does not give the reference outputs"),
     ):
         hub.repos["anna/wrist"] = repo
-        done = await run(hub, tmp_path / "a", "pull", "anna/wrist")
+        done = await run(hub, tmp_path / "a", "pull", "anna/wrist", "--out", ".")
         assert (done.returncode, done.stdout) == (4, "")
         assert says in done.stderr
         assert f"{tmp_path}" not in done.stderr
@@ -331,9 +354,9 @@ async def test_a_bundle_that_is_not_sound_is_not_kept(hub: Hub, bundle: Path, tm
 
 async def test_an_older_pull_stays_when_a_newer_one_is_damaged(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     hub.repos["anna/wrist"] = repo = Repo([("7" * 40, contents(bundle))])
-    assert (await run(hub, tmp_path / "a", "pull", "anna/wrist")).returncode == 0
+    assert (await run(hub, tmp_path / "a", "pull", "anna/wrist", "--out", ".")).returncode == 0
     repo.commit({**contents(bundle), "reference.npz": b"nothing"})
-    assert (await run(hub, tmp_path / "a", "pull", "anna/wrist")).returncode == 4
+    assert (await run(hub, tmp_path / "a", "pull", "anna/wrist", "--out", ".")).returncode == 4
     assert contents(tmp_path / "a" / "wrist") == contents(bundle)
 
 
@@ -344,7 +367,7 @@ async def test_a_full_disk_is_told_and_leaves_nothing(hub: Hub, bundle: Path, tm
     limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(limit)
-    done = await run(hub, tmp_path / "a", "pull", "anna/wrist", PYTHONPATH=f"{tmp_path / 'site'}:{ROOT}")
+    done = await run(hub, tmp_path / "a", "pull", "anna/wrist", "--out", ".", PYTHONPATH=f"{tmp_path / 'site'}:{ROOT}")
     assert (done.returncode, done.stdout) == (2, "")
     assert "cannot be written here: File too large" in done.stderr
     assert list((tmp_path / "a").iterdir()) == []
@@ -378,7 +401,7 @@ async def test_a_transfer_that_breaks_half_way_is_made_again(hub: Hub, bundle: P
         return await cut(request)
 
     hub.spoil = spoil
-    done = await run(hub, tmp_path / "a", "pull", "anna/wrist")
+    done = await run(hub, tmp_path / "a", "pull", "anna/wrist", "--out", ".")
     assert (done.returncode, done.stderr) == (0, "")
     assert contents(tmp_path / "a" / "wrist") == contents(bundle)
     assert len([request for request in hub.seen if request.path == broken[0]]) == 2
@@ -391,7 +414,7 @@ async def test_a_transfer_that_breaks_every_time_leaves_nothing(hub: Hub, bundle
         return await cut(request) if "/cdn/" in request.path else None
 
     hub.spoil = spoil
-    done = await run(hub, tmp_path / "a", "pull", "anna/wrist")
+    done = await run(hub, tmp_path / "a", "pull", "anna/wrist", "--out", ".")
     assert (done.returncode, done.stdout) == (3, "")
     assert "went away" in done.stderr
     assert list((tmp_path / "a").iterdir()) == []

@@ -9,7 +9,8 @@ import pytest
 from self_description import constants_are_those_of, json_is_that_of
 
 from mujo_edge.bundle import verify
-from mujo_edge.bundle.manifest import read_manifest, shipped_bundles
+from mujo_edge.bundle.manifest import read_manifest
+from mujo_edge.bundle.store import shipped_bundles
 from mujo_edge.bundle.vocabulary import key
 from mujo_edge.runtimes import open_model
 

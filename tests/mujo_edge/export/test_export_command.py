@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mujo_edge.bundle.manifest import SHIPPED, read_manifest, write_manifest
+from mujo_edge.bundle.manifest import read_manifest, write_manifest
+from mujo_edge.bundle.store import SHIPPED
 from mujo_edge.core import DataError, UsageError
 from mujo_edge.export import CONTRACT, SUMS, export
 from mujo_edge.files import atomic_directory, sha256

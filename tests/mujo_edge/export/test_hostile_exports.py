@@ -19,7 +19,7 @@ from java_reference import JAVA, compiled, java
 from markdown_it import MarkdownIt
 
 from mujo_edge.bundle import ModelBundle
-from mujo_edge.bundle.manifest import find_bundle
+from mujo_edge.bundle.store import find_bundle
 from mujo_edge.core import UNKNOWN, DataError
 from mujo_edge.export import SUMS, TARGETS, Job, export, golden, web, write
 from mujo_edge.export.escape import c_comment, c_identifier, c_string, java_property, markdown

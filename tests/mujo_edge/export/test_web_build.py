@@ -115,5 +115,5 @@ def test_a_cache_that_cannot_be_written_is_named(bin_folder: Path, monkeypatch: 
     program(bin_folder, "npm", "true")
     (bin_folder / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(bin_folder / "file"))
-    with pytest.raises(UsageError, match=r"cannot be written.*set XDG_CACHE_HOME"):
+    with pytest.raises(UsageError, match=r"cannot be written.*set MUJO_CACHE"):
         web.build()

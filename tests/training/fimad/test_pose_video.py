@@ -14,7 +14,7 @@ import pytest
 from watched import watch
 
 from mujo_edge.core import DataError, MissingExtraError
-from mujo_edge.environments import cache_folder
+from mujo_edge.folders import cache_folder
 from training.corpora import data_root
 from training.fimad import pose
 from training.fimad.clip import JOINTS
