@@ -36,7 +36,7 @@
 #endif
 
 #define MUJO_VERSION 1
-#define MUJO_LABELLED 5
+#define MUJO_LABELED 5
 #define MUJO_MAX_SAMPLES 16
 #define MUJO_PACKET_SIZE(samples, channels) (8 + 2 * (samples) * (channels))
 #define MUJO_MAX_PACKET MUJO_PACKET_SIZE(MUJO_MAX_SAMPLES, 6)
@@ -143,7 +143,7 @@ MUJO_API bool mujo_decode(const uint8_t *data, size_t size, mujo_packet *packet)
     uint8_t samples, channels;
     size_t i;
     if (size < MUJO_PACKET_SIZE(1, 3)) return false;
-    if (data[0] >> 5 != MUJO_VERSION && data[0] >> 5 != MUJO_LABELLED) return false;
+    if (data[0] >> 5 != MUJO_VERSION && data[0] >> 5 != MUJO_LABELED) return false;
     samples = (uint8_t)((data[0] & 15) + 1);
     channels = data[0] & 16 ? 6 : 3;
     if (size != (size_t)MUJO_PACKET_SIZE(samples, channels)) return false;
@@ -344,7 +344,7 @@ MUJO_API size_t mujo_encode_gap(uint16_t check, uint16_t number, uint32_t tick, 
 
 /* Samples that mujo_encode or mujo_batch_add made, as those of a board that sends labels as well. */
 MUJO_API void mujo_mark_labeled(uint8_t *packet, size_t size) {
-    packet[0] = (uint8_t)((packet[0] & 31) | MUJO_LABELLED << 5);
+    packet[0] = (uint8_t)((packet[0] & 31) | MUJO_LABELED << 5);
     mujo_closed(packet, size - 2);
 }
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from firmware_bridge.stream import ACC, F32, IMU, CodecError, Format, Packet
 
-VERSION, LABELLED = 1, 5
+VERSION, LABELED = 1, 5
 TICK_HZ = 1e6 / 64
 TICK_BITS = 24
 SEQ_BITS = 16
@@ -51,7 +51,7 @@ def encode(x: F32, seq: int, tick: int, version: int = VERSION) -> bytes:
 
 def decode(payload: bytes) -> list[Packet]:
     """The packet in `payload`. Raises `CodecError`."""
-    if len(payload) < 14 or payload[0] >> 5 not in (VERSION, LABELLED):
+    if len(payload) < 14 or payload[0] >> 5 not in (VERSION, LABELED):
         raise CodecError(f"not samples in a packet of mujo-edge: {payload[:8].hex(' ')}, {len(payload)} bytes")
     n, channels = (payload[0] & 15) + 1, 6 if payload[0] & 16 else 3
     size = 8 + 2 * n * channels

@@ -88,7 +88,7 @@ class Detector:
                 if names := self._names.add(payload):
                     self.found = DetectedFormat("packet", gyroscope=names.gyroscope, names=names)
                 return
-            if payload[:1] and payload[0] >> 5 == packet.LABELLED:
+            if payload[:1] and payload[0] >> 5 == packet.LABELED:
                 return
             self._channels += [each.x.shape[1] for each in packet.decode(payload)]
         except CodecError:

@@ -23,7 +23,7 @@ FIRMWARE = Path(__file__).parents[1] / "firmware"
 PROGRAMS = FIRMWARE / "student" / "batch"
 FILES = ("mujo_network.c", "mujo_model.c")
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Werror", "-pedantic")
-SANITISED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 LOOP = 1_000_000
 """Instructions of the first loop that batch/bare.c times; the second has twice as many."""

@@ -154,7 +154,7 @@ def draw_latency(report: Report, axes: Any) -> None:
     axes.set_yticks(range(len(report.models)), [name(cost) for cost in reversed(report.models)])
     axes.set_xscale("log")
     axes.margins(0.12, 0.08)
-    axes.set_xlabel("microseconds a window: dot p50, line to p99 (green int8, grey fp32)")
+    axes.set_xlabel("microseconds a window: dot p50, line to p99 (green int8, gray fp32)")
 
 
 def draw_curves(report: Report, axes: Any) -> None:

@@ -28,7 +28,7 @@ GENERATED = 200
 TRAPPED = ("-g", "-O1", "-fsanitize=undefined", "-fsanitize-trap=undefined")
 """clang's sanitizer without its runtime, which is a Debian package of its own."""
 
-COMPILERS = [("gcc", "-O2"), ("gcc", "-Os"), ("clang", "-O2"), ("gcc", *student.SANITISED), ("clang", *TRAPPED)]
+COMPILERS = [("gcc", "-O2"), ("gcc", "-Os"), ("clang", "-O2"), ("gcc", *student.SANITIZED), ("clang", *TRAPPED)]
 MACHINES = [
     ["g++", "-x", "c++", "-std=c++11"],
     ["arm-none-eabi-gcc", "-ffreestanding", "-mcpu=cortex-m0plus", "-mthumb"],
@@ -359,4 +359,4 @@ def test_what_a_sanitizer_finds_is_told(sources: Path, windows: Int8, tmp_path: 
     header = broken / "mujo_model.h"
     header.write_text(header.read_text().replace("#define MUJO_ARENA_BYTES ", "#define MUJO_ARENA_BYTES 99 //"))
     with pytest.raises(OSError, match="Sanitizer"):
-        student.host(broken, windows[:1], flags=student.SANITISED)
+        student.host(broken, windows[:1], flags=student.SANITIZED)

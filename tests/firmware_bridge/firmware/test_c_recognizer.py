@@ -21,7 +21,7 @@ from mujo_edge.recordings.reader import open_recording
 from mujo_edge.sources.replay import shipped_recording
 
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Wdouble-promotion", "-Werror"]
-SANITISED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 REASONS = ("missing", "invalid", "clock", "constant")
 HERE = Path(__file__).parent
 MACHINES = {
@@ -62,7 +62,7 @@ def src(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def program(src: Path) -> Path:
     out = src.parent / "recognizer"
     files = sorted(src.glob("*.c"))
-    run(tool("gcc"), *STRICT, "-pedantic", *SANITISED, f"-I{src}", HERE / "recognizer.c", *files, "-o", out)
+    run(tool("gcc"), *STRICT, "-pedantic", *SANITIZED, f"-I{src}", HERE / "recognizer.c", *files, "-o", out)
     return out
 
 

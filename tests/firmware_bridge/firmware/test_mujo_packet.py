@@ -268,7 +268,7 @@ def test_samples_are_marked_as_those_of_a_board_that_recognizes(c: ctypes.CDLL) 
     x = np.ones((2, 6), np.float32)
     out = (ctypes.c_uint8 * 32).from_buffer_copy(packet.encode(x, 7, 9))
     c.mujo_mark_labeled(out, ctypes.c_size_t(32))
-    assert bytes(out) == packet.encode(x, 7, 9, packet.LABELLED)
+    assert bytes(out) == packet.encode(x, 7, 9, packet.LABELED)
     assert (
         decode(c, bytes(out)) == python_decode(bytes(out)) == (7, 9, [200] * 3 + [900] * 3 + [200] * 3 + [900] * 3, 6)
     )

@@ -32,7 +32,7 @@ NAMES = {
 FEW, MANY = NAMES["few"], NAMES["many"]
 LABELS = [bytes.fromhex(case["frame"]) for case in GOLDEN["labels"] if case["names"] == "few"]
 PIECES = [cobs_encode(bytes.fromhex(piece)) for piece in GOLDEN["names"]["few"]["pieces"]]
-SAMPLES = [cobs_encode(packet.encode(np.full((1, 6), 1.0, np.float32), i, 312 * i, packet.LABELLED)) for i in range(3)]
+SAMPLES = [cobs_encode(packet.encode(np.full((1, 6), 1.0, np.float32), i, 312 * i, packet.LABELED)) for i in range(3)]
 
 NAME = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"]), min_size=1, max_size=40)
 

@@ -28,7 +28,7 @@ FLASH, RAM = 80_000, 24_000
 """Goals, of a program with one label set; RAM with the stack."""
 
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Werror", "-pedantic"]
-SANITISED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 
 def tool(name: str) -> str:
@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def selftest(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("build") / "selftest"
     sources = [folder / "selftest.c", *sorted((folder / "src").glob("*.c"))]
-    done = run(tool("gcc"), *STRICT, *SANITISED, f"-I{folder / 'src'}", *sources, "-lm", "-o", out)
+    done = run(tool("gcc"), *STRICT, *SANITIZED, f"-I{folder / 'src'}", *sources, "-lm", "-o", out)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -292,7 +292,7 @@ def test_more_labels_than_a_byte_counts_are_an_error() -> None:
     with pytest.raises(DataError, match="windows in a vote"):
         labels.config(replace(manifest, label_sets={"slow": slow}), 0.03)
     for one, other in (("a-b", "a_b"), ("a", "a-names"), ("a.prototypes", "a")):
-        with pytest.raises(DataError, match="one name in C"):
+        with pytest.raises(DataError, match="the same name in C"):
             labels.header([replace(own, name=one), replace(own, name=other)], own)
 
 

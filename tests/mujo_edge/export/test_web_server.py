@@ -15,7 +15,7 @@ from aiohttp import ClientResponse, ClientSession
 from yarl import URL
 
 from mujo_edge.core import DataError, DeviceError, UsageError
-from mujo_edge.export.web.server import WebServer, kept_token, listed, own_certificate, reach, serve
+from mujo_edge.export.web.server import WebServer, listed, own_certificate, reach, serve, stored_token
 from mujo_edge.files import sha256
 
 FILES = {
@@ -123,22 +123,22 @@ async def test_only_who_has_the_address_comes_in(folder: Path) -> None:
 
 
 def test_the_address_stays(folder: Path, tmp_path: Path) -> None:
-    token = kept_token()
+    token = stored_token()
     file = tmp_path / "state" / "mujo-edge" / "web-token"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert WebServer(folder, None, 1).url == WebServer(folder, None, 1).url == f"http://127.0.0.1:1/{token}/"
     for spoiled in (b"", b"short", b"../../../../../../etc/x", b"\xff" * 22):
         file.write_bytes(spoiled)
-        again = kept_token()
+        again = stored_token()
         assert again != token
-        assert again == kept_token()
+        assert again == stored_token()
 
 
 def test_an_address_that_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "state").write_text("a file")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     with pytest.raises(UsageError, match=r"cannot be kept.*XDG_STATE_HOME"):
-        kept_token()
+        stored_token()
 
 
 async def test_https_with_a_certificate_of_the_run_or_of_the_user(folder: Path, tmp_path: Path) -> None:

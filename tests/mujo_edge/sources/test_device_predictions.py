@@ -69,7 +69,7 @@ def sent(names: DeviceModelInfo = NAMES, n: int = SAMPLES) -> list[Payload]:
             send(t_s, piece)
         if names.samples:
             x = np.full((1, 6), 1 + i % 7, np.float32)
-            send(t_s, packet.encode(x, i, tick(t_s), packet.LABELLED))
+            send(t_s, packet.encode(x, i, tick(t_s), packet.LABELED))
         if i == 250:
             gap = DevicePrediction(reason="invalid", start_tick=tick(4.5) % 2**24)
             send(t_s, labels.encode(gap, names, i, tick(t_s)))
