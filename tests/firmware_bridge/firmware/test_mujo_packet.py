@@ -17,8 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import firmware_bridge
-from firmware_bridge.protocol import packet
-from firmware_bridge.protocol import predictions as labels
+from firmware_bridge.protocol import packet, predictions
 from firmware_bridge.protocol.framing import cobs_decode, cobs_encode
 from firmware_bridge.stream import DEG, CodecError, DeviceModelInfo, DevicePrediction, G
 
@@ -68,7 +67,7 @@ class Batch(ctypes.Structure):
     )
 
 
-class CNames(ctypes.Structure):
+class CDeviceModel(ctypes.Structure):
     _fields_ = (
         ("model", ctypes.c_char_p),
         ("label_set", ctypes.c_char_p),
@@ -80,37 +79,39 @@ class CNames(ctypes.Structure):
     )
 
     @classmethod
-    def of(cls, names: DeviceModelInfo) -> CNames:
-        listed = [label.encode() for label in names.labels]
+    def of(cls, model: DeviceModelInfo) -> CDeviceModel:
+        listed = [label.encode() for label in model.labels]
         return cls(
-            names.model.encode(),
-            names.label_set.encode(),
+            model.model.encode(),
+            model.label_set.encode(),
             (ctypes.c_char_p * len(listed))(*listed),
             len(listed),
-            6 if names.gyroscope else 3,
-            round(names.hop_s * 1000),
-            names.samples,
+            6 if model.gyroscope else 3,
+            round(model.hop_s * 1000),
+            model.samples,
         )
 
 
-def pieces(c: ctypes.CDLL, names: DeviceModelInfo) -> list[bytes]:
-    """`labels.encode_names` in C."""
+def pieces(c: ctypes.CDLL, model: DeviceModelInfo) -> list[bytes]:
+    """`predictions.encode_device_model` in C."""
     out, found = (ctypes.c_uint8 * 107)(), []
-    while size := c.mujo_encode_names(ctypes.byref(CNames.of(names)), len(found), out):
+    while size := c.mujo_encode_device_model(ctypes.byref(CDeviceModel.of(model)), len(found), out):
         found.append(bytes(out[:size]))
     return found
 
 
-def label(c: ctypes.CDLL, told: DevicePrediction, check: int, number: int, tick: int) -> bytes:
-    """`labels.encode` in C."""
+def label(c: ctypes.CDLL, prediction: DevicePrediction, check: int, number: int, tick: int) -> bytes:
+    """`predictions.encode` in C."""
     out = (ctypes.c_uint8 * 16)()
     head = ctypes.c_uint16(check), ctypes.c_uint16(number), ctypes.c_uint32(tick)
-    if told.reason:
-        reason = labels.REASONS.index(told.reason)
-        size = c.mujo_encode_gap(*head, ctypes.c_uint32(told.start_tick), reason, out)
+    if prediction.reason:
+        reason = predictions.REASONS.index(prediction.reason)
+        size = c.mujo_encode_gap(*head, ctypes.c_uint32(prediction.start_tick), reason, out)
     else:
-        took = round(told.inference_s / 64e-6)
-        size = c.mujo_encode_label(*head, told.label, told.raw_label, ctypes.c_float(told.score), took, out)
+        took = round(prediction.inference_s / 64e-6)
+        size = c.mujo_encode_label(
+            *head, prediction.label, prediction.raw_label, ctypes.c_float(prediction.score), took, out
+        )
     return bytes(out[:size])
 
 
@@ -128,14 +129,14 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     library = tmp_path_factory.mktemp("mujo") / "mujo_packet.so"
     compiled(["gcc", *STRICT, "-O1", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library)], EXPORTED)
     loaded = ctypes.CDLL(str(library))
-    sizes = ("mujo_encode", "mujo_cobs_encode", "mujo_batch_add", "mujo_encode_names", "mujo_encode_label")
+    sizes = ("mujo_encode", "mujo_cobs_encode", "mujo_batch_add", "mujo_encode_device_model", "mujo_encode_label")
     for name in (*sizes, "mujo_encode_gap"):
         getattr(loaded, name).restype = ctypes.c_size_t
     for name in ("mujo_decode", "mujo_cobs_decode"):
         getattr(loaded, name).restype = ctypes.c_bool
     for name in ("mujo_acceleration", "mujo_angular_rate", "mujo_from_raw"):
         getattr(loaded, name).restype = ctypes.c_int16
-    loaded.mujo_crc16.restype = loaded.mujo_names_check.restype = ctypes.c_uint16
+    loaded.mujo_crc16.restype = loaded.mujo_device_model_check.restype = ctypes.c_uint16
     for name in ("mujo_acceleration", "mujo_angular_rate"):
         getattr(loaded, name).argtypes = [ctypes.c_float]
     loaded.mujo_tick.restype = ctypes.c_uint32
@@ -226,34 +227,41 @@ def test_what_is_no_packet_is_refused(c: ctypes.CDLL, case: dict[str, Any]) -> N
     assert decode(c, bytes.fromhex(case["payload"])) is None
 
 
-def golden_names(key: str) -> DeviceModelInfo:
-    table = dict(GOLDEN["names"][key])
+def golden_model(key: str) -> DeviceModelInfo:
+    table = dict(GOLDEN["device_models"][key])
     given = {name: table[name] for name in ("model", "label_set", "hop_s", "gyroscope", "samples")}
     return DeviceModelInfo(**given, labels=tuple(table["labels"]))
 
 
 @pytest.mark.parametrize("key", ["few", "many"])
-def test_golden_names(c: ctypes.CDLL, key: str) -> None:
-    assert [piece.hex() for piece in pieces(c, golden_names(key))] == GOLDEN["names"][key]["pieces"]
-    assert c.mujo_names_check(ctypes.byref(CNames.of(golden_names(key)))) == GOLDEN["names"][key]["check"]
+def test_golden_model(c: ctypes.CDLL, key: str) -> None:
+    assert [piece.hex() for piece in pieces(c, golden_model(key))] == GOLDEN["device_models"][key]["pieces"]
+    assert (
+        c.mujo_device_model_check(ctypes.byref(CDeviceModel.of(golden_model(key))))
+        == GOLDEN["device_models"][key]["check"]
+    )
 
 
 @pytest.mark.parametrize("case", GOLDEN["labels"], ids=lambda case: case["name"])
 def test_golden_labels(c: ctypes.CDLL, case: dict[str, Any]) -> None:
-    check = GOLDEN["names"][case["names"]]["check"]
-    assert label(c, DevicePrediction(**case["told"]), check, case["number"], case["tick"]).hex() == case["payload"]
+    check = GOLDEN["device_models"][case["device_model"]]["check"]
+    assert (
+        label(c, DevicePrediction(**case["prediction"]), check, case["number"], case["tick"]).hex() == case["payload"]
+    )
 
 
 def test_any_label_gives_the_bytes_that_python_gives(c: ctypes.CDLL) -> None:
-    names = golden_names("few")
+    model = golden_model("few")
     places, ticks = st.integers(0, 2), st.integers(0, 2**24 - 1)
     found = st.builds(DevicePrediction, places, places, st.integers(0, 65535).map(lambda n: n / 65535), st.floats(0, 9))
-    gaps = st.builds(DevicePrediction, reason=st.sampled_from(labels.REASONS), start_tick=ticks)
+    gaps = st.builds(DevicePrediction, reason=st.sampled_from(predictions.REASONS), start_tick=ticks)
 
     @MANY
     @given(st.one_of(found, gaps), st.integers(0, 65535), ticks)
-    def same(told: DevicePrediction, number: int, tick: int) -> None:
-        assert label(c, told, labels.check_of(names), number, tick) == labels.encode(told, names, number, tick)
+    def same(prediction: DevicePrediction, number: int, tick: int) -> None:
+        assert label(c, prediction, predictions.checksum(model), number, tick) == predictions.encode(
+            prediction, model, number, tick
+        )
 
     same()
 

@@ -200,12 +200,12 @@ def test_names_may_hold_any_character(bundle: ModelBundle, probe: str, classes: 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda text: text.replace("input.hop=25", "input.hop=0"), "makes no sense"),
-        (lambda text: text.replace("input.hop=25", "input.hop=151"), "makes no sense"),
-        (lambda text: text.replace("input.rate_hz=50.0", "input.rate_hz=NaN"), "makes no sense"),
+        (lambda text: text.replace("input.hop=25", "input.hop=0"), "is inconsistent"),
+        (lambda text: text.replace("input.hop=25", "input.hop=151"), "is inconsistent"),
+        (lambda text: text.replace("input.rate_hz=50.0", "input.rate_hz=NaN"), "is inconsistent"),
         (lambda text: text.replace("input.rate_hz=50.0", "input.rate_hz=fast"), 'For input string: "fast"'),
         (lambda text: text.replace("input.clip", "input.clap"), "mujo.properties has no input.clip"),
-        (lambda text: text.replace("default_label_set=", "default_label_set=no"), "makes no sense"),
+        (lambda text: text.replace("default_label_set=", "default_label_set=no"), "is inconsistent"),
         (lambda text: text.replace("schema_version=1", "schema_version=2"), "schema 2, this code reads 1"),
         (lambda text: text.replace(".prototypes.2=", ".prototypes.2=1.0 "), "65 numbers instead of 64"),
         (lambda text: "", "mujo.properties has no schema_version"),

@@ -180,6 +180,6 @@ def test_after_a_model_that_failed_the_stream_begins_anew(pair: Pair) -> None:
     assert done.returncode == 0, done.stderr
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert lines[3] == ["failed", "no memory"]
-    assert lines[4][1].startswith("the model did not give 64 finite values")
+    assert lines[4][1].startswith("the model did not return 64 finite values")
     ends = [float(line[1]) for line in lines if line[0] == "prediction"]
     np.testing.assert_allclose(ends, [2.98, 3.48, 3.98, 10.48, 10.98, 11.48, 11.98])

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from firmware_bridge.protocol import predictions as wire
+from firmware_bridge.protocol import predictions
 from firmware_bridge.protocol.framing import cobs_decode
-from firmware_bridge.protocol.predictions import Gatherer
+from firmware_bridge.protocol.predictions import PieceCollector
 from mujo_edge.bundle.manifest import Label, Manifest, Smoothing, read_manifest
 from mujo_edge.core import DataError
 from mujo_edge.export import SUMS, export
@@ -260,12 +260,12 @@ def test_the_sketch_sends_its_labels(folder: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = run(tmp_path / "sketch").stdout.splitlines()
     payloads = [cobs_decode(bytes.fromhex(line.split()[1])[:-1]) for line in lines]
-    gatherer = Gatherer()
-    found = [gatherer.add(payload) for payload in payloads if payload[0] >> 5 == wire.NAMES]
+    collector = PieceCollector()
+    found = [collector.add(payload) for payload in payloads if payload[0] >> 5 == predictions.DEVICE_MODEL]
     names = next(each for each in found if each)
     manifest = read_manifest()
     assert (names.labels, names.hop_s, names.samples) == (manifest.label_set().names, 0.5, False)
-    told = [wire.decode(payload, names) for payload in payloads if payload[0] >> 5 == wire.LABEL]
+    told = [predictions.decode(payload, names) for payload in payloads if payload[0] >> 5 == predictions.PREDICTION]
     assert [each.tick * 64e-6 for each in told if each.tick] == pytest.approx(np.arange(3, 6, 0.5), abs=0.021)
     assert all(each.prediction and each.prediction.reason is None and each.prediction.score > 0 for each in told)
 

@@ -296,7 +296,7 @@ WRONG = {
     "delete window.DeviceMotionEvent": "has no motion events",
     "DeviceMotionEvent.requestPermission = async () => 'denied'": "was refused",
     "DeviceMotionEvent.requestPermission = async () => { throw new Error('not now') }": "not now",
-    "addEventListener('devicemotion', (event) => event.stopImmediatePropagation())": "No motion events come",
+    "addEventListener('devicemotion', (event) => event.stopImmediatePropagation())": "There are no motion events",
 }
 """Scripts that spoil a browser, and what the page says then."""
 

@@ -290,7 +290,7 @@ async def test_where_litert_does_not_start_onnxruntime_does(artifact: Path, tmp_
 DAMAGE: tuple[tuple[str, Callable[[bytes], bytes | None], str], ...] = (
     ("mujo.json", lambda old: old[:1000], "did not run"),
     ("mujo.json", lambda old: old.replace(b'"schema_version": 1', b'"schema_version": 2'), "schema version 2"),
-    ("golden/slow.windows.f32", lambda old: old[:-4], "slow is not whole"),
+    ("golden/slow.windows.f32", lambda old: old[:-4], "slow is incomplete"),
     ("golden/even.embeddings.f32", lambda old: old[64 * 4 :] + old[: 64 * 4], "FAILED"),
     ("golden/fast.events.csv", lambda old: old.replace(b"prediction,,4.", b"prediction,,4.0"), "FAILED"),
     ("student_int8_float_io.tflite", lambda old: old[:5000], "does not run"),
