@@ -44,7 +44,7 @@ PACKAGES = {name: info.package for name, info in RUNTIMES.items()} | {
 """The distribution behind each Python runtime that this process can load."""
 
 CC = "gcc"
-PACKAGES = {CC: "gcc libc6-dev", "arm-none-eabi-gcc": "gcc-arm-none-eabi", "qemu-system-arm": "qemu-system-arm"}
+DEBIAN_PACKAGES = {CC: "gcc libc6-dev", "arm-none-eabi-gcc": "gcc-arm-none-eabi", "qemu-system-arm": "qemu-system-arm"}
 """Debian packages by program."""
 
 
@@ -52,7 +52,9 @@ def tools(*programs: str) -> str:
     """Version line of each program. Raises `MissingExtraError` where one is not installed."""
     for program in programs:
         if shutil.which(program) is None:
-            raise MissingExtraError(f"{program} is not installed. Install it with: apt install {PACKAGES[program]}")
+            raise MissingExtraError(
+                f"{program} is not installed. Install it with: apt install {DEBIAN_PACKAGES[program]}"
+            )
     runs = [subprocess.run([program, "--version"], capture_output=True, text=True, check=True) for program in programs]
     return ", ".join(run.stdout.splitlines()[0] for run in runs)
 

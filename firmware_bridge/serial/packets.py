@@ -39,7 +39,7 @@ class PacketDecoder:
                 if begun:
                     self.bad, self.why = self.bad + 1, str(error)
         if self._frames.overlong > overlong:
-            self.bad, self.why = self.bad + self._frames.overlong - overlong, "a frame without end"
+            self.bad, self.why = self.bad + self._frames.overlong - overlong, "a frame that is too long"
         return packets
 
     def _decode(self, payload: bytes) -> list[Packet]:

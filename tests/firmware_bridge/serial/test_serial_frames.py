@@ -97,7 +97,7 @@ def test_packets_of_other_channels_and_frames_without_end_are_damage() -> None:
     assert len(decoder.feed(FRAMES[0] + FRAMES[1] + FRAMES[0])) == 2
     assert "channels" in decoder.why
     assert decoder.feed(b"x" * (MAX_FRAME + 1)) == []
-    assert (decoder.bad, decoder.why) == (2, "a frame without end")
+    assert (decoder.bad, decoder.why) == (2, "a frame that is too long")
 
 
 @settings(deadline=None, max_examples=200)

@@ -137,7 +137,7 @@ def test_the_address_stays(folder: Path, tmp_path: Path) -> None:
 def test_an_address_that_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "state").write_text("a file")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    with pytest.raises(UsageError, match=r"cannot be kept.*XDG_STATE_HOME"):
+    with pytest.raises(UsageError, match=r"cannot be written.*XDG_STATE_HOME"):
         stored_token()
 
 
