@@ -51,7 +51,7 @@ def test_19_ms_is_not_50_hz() -> None:
 def test_a_wrong_call() -> None:
     with pytest.raises(ValueError, match="no protocol is called 'morse'; there are csv, wit, packet"):
         Board(rest, "morse")
-    with pytest.raises(ValueError, match="a board knows no fault adapter-off; there are loss, corrupt"):
+    with pytest.raises(ValueError, match="faults that a board does not have: adapter-off; it has loss, corrupt"):
         Line(Board(rest), Path("board"), faults=[parse("1 adapter-off 2")])
 
 

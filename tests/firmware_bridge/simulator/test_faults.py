@@ -22,9 +22,9 @@ def test_a_step_is_a_time_a_kind_an_amount_and_perhaps_a_wearable() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "is no fault"),
-        ("loss 0.1", "is no fault"),
-        ("1 loss 0.1 polar x", "is no fault"),
+        ("", "is not a fault"),
+        ("loss 0.1", "is not a fault"),
+        ("1 loss 0.1 polar x", "is not a fault"),
         ("1 los 0.1", "no fault is called 'los'"),
         ("x loss 0.1", "'x' is no number"),
         ("-1 loss 0.1", "'-1' is no number"),
@@ -33,7 +33,7 @@ def test_a_step_is_a_time_a_kind_an_amount_and_perhaps_a_wearable() -> None:
         ("1 loss inf", "'inf' is no number"),
         ("1 loss 1.1", "share from 0 to 1"),
         ("1 skip 1.5", "whole number"),
-        ("1 adapter-off 3 polar", "befalls everybody"),
+        ("1 adapter-off 3 polar", "affects all wearables"),
     ],
 )
 def test_a_step_that_makes_no_sense_is_refused(line: str, message: str) -> None:

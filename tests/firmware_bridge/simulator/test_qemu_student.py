@@ -139,5 +139,5 @@ def test_the_board_fits(student: Path, tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_export_is_said(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no folder that mujo-edge export --target mcu wrote"):
+    with pytest.raises(FileNotFoundError, match="not an export of mujo-edge export --target mcu"):
         qemu.build(rest, tmp_path, tmp_path)
