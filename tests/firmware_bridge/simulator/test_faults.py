@@ -59,7 +59,7 @@ def test_steps_happen_in_order_of_time_and_again() -> None:
 
 
 def test_every_kind_is_explained() -> None:
-    assert all(kind.help and kind.amount in ("share", "s", "count") for kind in KINDS.values())
+    assert all(kind.help and kind.amount in ("fraction", "s", "count") for kind in KINDS.values())
 
 
 def test_loss_takes_its_share_and_is_the_same_again() -> None:
