@@ -112,7 +112,7 @@ def test_row_is_compared_with_the_runtime_of_the_same_kernels() -> None:
         ({"state": "elsewhere", "note": "no"}, None),
     ],
 )
-def test_gates(changes: dict[str, object], message: str | None) -> None:
+def test_failed_gates_have_messages(changes: dict[str, object], message: str | None) -> None:
     messages = failed_gates(row(**changes), all_tools=False)
     assert len(messages) == (message is not None)
     assert message is None or message in messages[0]

@@ -187,17 +187,17 @@ def python_uncobs(frame: bytes) -> bytes | None:
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=" ".join)
-def test_it_compiles_without_a_warning(machine: list[str], tmp_path: Path) -> None:
+def test_header_compiles_without_warnings(machine: list[str], tmp_path: Path) -> None:
     output = ["-fsyntax-only"] if "--target" in " ".join(machine) else ["-c", "-o", str(tmp_path / "mujo.o")]
     compiled([*machine, *STRICT, *output, "-x", "c", "-"], EXPORTED)
 
 
-def test_it_is_cpp_too() -> None:
+def test_header_compiles_as_cpp() -> None:
     strict = ["-std=c++11", *STRICT[1:]]
     compiled(["g++", *strict, "-fsyntax-only", "-x", "c++", "-"], EXPORTED)
 
 
-def test_the_example_in_the_readme_compiles(tmp_path: Path) -> None:
+def test_readme_example_compiles(tmp_path: Path) -> None:
     readme = (FIRMWARE / "README.md").read_text()
     example = readme.partition("```c\n")[2].partition("```")[0]
     around = "static float ax, ay, az, gx, gy, gz; uint32_t micros(void); void uart_write(const uint8_t *, size_t);"
@@ -223,7 +223,7 @@ def test_golden_packets(c: ctypes.CDLL, case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", GOLDEN["refused"], ids=lambda case: case["name"])
-def test_what_is_no_packet_is_refused(c: ctypes.CDLL, case: dict[str, Any]) -> None:
+def test_invalid_packets_are_rejected(c: ctypes.CDLL, case: dict[str, Any]) -> None:
     assert decode(c, bytes.fromhex(case["payload"])) is None
 
 
@@ -250,7 +250,7 @@ def test_golden_labels(c: ctypes.CDLL, case: dict[str, Any]) -> None:
     )
 
 
-def test_any_label_gives_the_bytes_that_python_gives(c: ctypes.CDLL) -> None:
+def test_any_prediction_encodes_as_in_python(c: ctypes.CDLL) -> None:
     model = golden_model("few")
     places, ticks = st.integers(0, 2), st.integers(0, 2**24 - 1)
     found = st.builds(DevicePrediction, places, places, st.integers(0, 65535).map(lambda n: n / 65535), st.floats(0, 9))
@@ -266,13 +266,13 @@ def test_any_label_gives_the_bytes_that_python_gives(c: ctypes.CDLL) -> None:
     same()
 
 
-def test_scores_that_are_none_are_clipped(c: ctypes.CDLL) -> None:
+def test_scores_out_of_range_are_clipped(c: ctypes.CDLL) -> None:
     for score, sent in ((float("nan"), 0), (-1.0, 0), (2.0, 65535), (float("inf"), 65535)):
         payload = label(c, DevicePrediction(0, 0, score), 0, 0, 0)
         assert int.from_bytes(payload[10:12], "little") == sent
 
 
-def test_samples_are_marked_as_those_of_a_board_that_recognizes(c: ctypes.CDLL) -> None:
+def test_packets_are_marked_as_of_a_board_that_recognizes(c: ctypes.CDLL) -> None:
     x = np.ones((2, 6), np.float32)
     out = (ctypes.c_uint8 * 32).from_buffer_copy(packet.encode(x, 7, 9))
     c.mujo_mark_labeled(out, ctypes.c_size_t(32))
@@ -282,7 +282,7 @@ def test_samples_are_marked_as_those_of_a_board_that_recognizes(c: ctypes.CDLL) 
     )
 
 
-def test_any_samples_give_the_bytes_that_python_gives(c: ctypes.CDLL) -> None:
+def test_any_samples_encode_as_in_python(c: ctypes.CDLL) -> None:
     sizes = st.tuples(st.integers(1, 16), st.sampled_from([3, 6]))
 
     @MANY
@@ -315,7 +315,7 @@ def test_hostile_frames(c: ctypes.CDLL) -> None:
     same()
 
 
-def test_any_bytes_are_framed_as_python_frames_them(c: ctypes.CDLL) -> None:
+def test_any_bytes_are_framed_as_in_python(c: ctypes.CDLL) -> None:
     runs = st.lists(st.one_of(st.binary(max_size=20), st.integers(250, 512).map(lambda n: b"x" * n)), max_size=4)
 
     @MANY
@@ -329,7 +329,7 @@ def test_any_bytes_are_framed_as_python_frames_them(c: ctypes.CDLL) -> None:
     same()
 
 
-def test_the_check_value_of_the_checksum(c: ctypes.CDLL) -> None:
+def test_checksum_has_its_check_value(c: ctypes.CDLL) -> None:
     # CRC-16/IBM-3740 (alias CCITT-FALSE) in the RevEng catalog: check 0x29b1.
     assert c.mujo_crc16(b"123456789", ctypes.c_size_t(9)) == 0x29B1
 
@@ -340,7 +340,7 @@ def test_values_out_of_range_are_clipped(c: ctypes.CDLL) -> None:
     assert c.mujo_angular_rate(-36.5) == -32768
 
 
-def test_registers_of_a_sensor(c: ctypes.CDLL) -> None:
+def test_sensor_registers_are_converted(c: ctypes.CDLL) -> None:
     # MPU-6050 at 4 g and 500 deg/s: 8192 counts a g, 65.5 counts a degree per second.
     per_g, per_dps = (round(factor * 65536) for factor in (G * 200 / 8192, DEG * 900 / 65.5))
     raw = np.arange(-32768, 32768, 7)
@@ -351,7 +351,7 @@ def test_registers_of_a_sensor(c: ctypes.CDLL) -> None:
     assert [c.mujo_from_raw(value, 1 << 20) for value in (32767, -32768, 0)] == [32767, -32768, 0]
 
 
-def test_a_batch_fills_packets_and_its_number_goes_on_over_what_is_skipped(c: ctypes.CDLL) -> None:
+def test_batch_fills_packets_and_counts_skipped_samples(c: ctypes.CDLL) -> None:
     batch, out = Batch(), (ctypes.c_uint8 * 200)()
     c.mujo_batch_init(ctypes.byref(batch), 6, 3)
     packets = []
@@ -375,11 +375,11 @@ def test_a_batch_fills_packets_and_its_number_goes_on_over_what_is_skipped(c: ct
 @pytest.mark.parametrize(
     ("mtu", "channels", "samples"), [(23, 6, 1), (23, 3, 2), (22, 6, 0), (16, 3, 0), (185, 6, 14), (247, 3, 16)]
 )
-def test_samples_that_fit_a_notification(c: ctypes.CDLL, mtu: int, channels: int, samples: int) -> None:
+def test_number_of_samples_per_notification(c: ctypes.CDLL, mtu: int, channels: int, samples: int) -> None:
     assert c.mujo_samples_per_notification(mtu, channels) == samples
 
 
-def test_the_sanitizers_find_nothing(tmp_path: Path) -> None:
+def test_sanitizers_find_no_error(tmp_path: Path) -> None:
     program = tmp_path / "sanitized"
     flags = [*STRICT, "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     compiled(["gcc", *flags, str(HERE / "sanitized.c"), "-o", str(program)])
