@@ -95,7 +95,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a value of a window": (lambda f: spoiled(f, "slow.windows.f32", 5000, 0.5), "slow: window 6 is off by"),
     "no number in a window": (lambda f: spoiled(f, "slow.windows.f32", 5000, np.nan), "slow: window 6 is off by NaN"),
     "an embedding": (lambda f: spoiled(f, "slow.embeddings.f32", 70, 0.9), "slow: event 2: score"),
-    "no stream": (lambda f: (f / "golden" / "cases.csv").write_text("name\n") and None, "no streams"),
+    "no stream": (lambda f: (f / "golden" / "cases.csv").write_text("name\n") and None, "at least one stream"),
     "fewer events": (
         lambda f: (
             (f / "golden" / "even.events.csv").write_text(
