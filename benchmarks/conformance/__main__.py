@@ -1,6 +1,6 @@
 """Accuracy and cost of every file that ships, in every runtime that is available here.
 
-    python -m benchmarks.conformance --json conformance.json
+    python -m benchmarks.conformance --out conformance.json
     python -m benchmarks.conformance --check --windows 100 --rounds 0     only the gates, as in CI
     python -m benchmarks.conformance --docs                               docs/conformance.md and its results.json
 
@@ -49,6 +49,7 @@ from benchmarks.conformance.windows import Windows, evaluation_windows
 from mujo_edge import export
 from mujo_edge.benchmark import machine
 from mujo_edge.bundle.manifest import LoweredFile, Manifest, read_manifest
+from mujo_edge.cli.arguments import run_alone
 from mujo_edge.core import F32, DataError, MissingExtraError, MujoError
 from mujo_edge.files import sha256
 
@@ -293,7 +294,7 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(metavar="RUNTIME", help="Only this runtime; may be repeated.")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result here.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the result here.")] = None,
     docs: Annotated[bool, typer.Option("--docs", help=f"Write {DOCS.name} and its results.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Exit with code 1 if a gate fails.")] = False,
 ) -> None:
@@ -324,4 +325,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_alone(main)

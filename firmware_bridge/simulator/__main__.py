@@ -25,7 +25,12 @@ COMMANDS = {
 
 def main(arguments: list[str]) -> None:
     """Run the command line; missing packages and wrong usage end with a short message and an exit code."""
-    app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+    app = typer.Typer(
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
     app.callback(help="Simulated devices to try mujo-edge without the hardware.")(lambda: None)
     try:
         for name, (module, title) in COMMANDS.items():

@@ -235,7 +235,7 @@ def test_command_exits_with_1_when_a_gate_fails(
 ) -> None:
     monkeypatch.setattr(export, "TARGETS", ("android", "mcu"))
     quick = ("--artifacts", str(artifacts), "--windows", "1", "--rounds", "0", "--only", "LiteRT", "--check")
-    ended = called(*quick, "--json", str(tmp_path / "result.json"))
+    ended = called(*quick, "--out", str(tmp_path / "result.json"))
     assert ended.exit_code == 0, ended.output
     result = read_result(json.loads((tmp_path / "result.json").read_text()))
     assert {row.runtime for row in result.rows} == {"LiteRT"}
