@@ -1,8 +1,8 @@
-"""The types that every part shares, the units law, and errors that say what to do next.
+"""The types that all parts share, the units, and errors that say what to do next.
 
 Units inside mujo-edge: accelerometer in m/s2 *with* gravity, gyroscope in rad/s, time in seconds
-(float64), signals in float32. Only ``firmware_bridge``, ``training.corpora`` and the
-file reader in ``mujo_edge.sources.replay`` know anything else.
+(float64), signals in float32. Only ``firmware_bridge``, ``training.corpora`` and
+``mujo_edge.recordings`` (for files of other apps) convert other units.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ UNKNOWN = "unknown"
 
 
 class MujoError(Exception):
-    """A mistake that the user can mend. The message says what happened and what to do next."""
+    """An error that the user can fix. The message says what happened and what to do next."""
 
     exit_code = 1
 
 
 class UsageError(MujoError):
-    """The call itself is wrong: an option, a name, a combination."""
+    """The call is wrong: an option, a name, a combination."""
 
     exit_code = 2
 
 
 class DeviceError(MujoError):
-    """A device, adapter or port is missing or went away."""
+    """A device, adapter or port is missing or was disconnected."""
 
     exit_code = 3
 
 
 class DataError(MujoError):
-    """A recording, a model bundle or received bytes are not what they should be."""
+    """A recording, a model bundle or received bytes are invalid."""
 
     exit_code = 4
 
@@ -73,11 +73,11 @@ def require_extra(module: str, extra: str) -> ModuleType:
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """What a source says of itself before the first sample.
+    """Description of a stream, known before its first sample.
 
     `rate_hz` is nominal (None: unknown, measured while it runs). `placement` is a body site such as
-    "wrist" or "pocket"; `labels` names the label set that a recording was annotated with, if any. `names` are
-    of a device that recognizes by itself and gives its own predictions, `Chunk.predictions`.
+    "wrist" or "pocket"; `labels` names the label set that a recording was annotated with, if any. `names` describes
+    the model of a device that recognizes by itself and sends its own predictions, `Chunk.predictions`.
     """
 
     name: str
@@ -95,11 +95,11 @@ Kind = Literal["open", "reply", "data", "overrun", "close"]
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """Bytes as they came from a device, kept by a recording so that they can be decoded again.
+    """Bytes as received from a device; a recording keeps them so that they can be decoded again.
 
-    `received_s` is host monotonic time. `kind` is "open" (a connection began; `data` says to what, as JSON), "reply"
-    (to a step of the start of the stream), "data" (goes to the decoder), "overrun" (so many payloads as `data` says,
-    in decimal, had no room here) or "close". `origin` tells characteristics, paths or sockets apart.
+    `received_s` is host monotonic time. `kind` is "open" (a connection began; `data` describes it in JSON), "reply"
+    (to a step of the start script), "data" (for the decoder), "overrun" (payloads were dropped for lack of room;
+    `data` is their number in decimal) or "close". `origin` is the characteristic, path or socket.
     """
 
     received_s: float
@@ -112,8 +112,8 @@ class Payload:
 class Gap:
     """A stretch of device time without usable signal, from the last good sample to the next.
 
-    `reason`: "missing" (no samples came), "invalid" (they were not finite or not possible), "clock"
-    (device time went backwards: it was wrapped or restarted), "constant" (one value repeated for a whole
+    `reason`: "missing" (no samples arrived), "invalid" (values not finite or out of range), "clock"
+    (device time went backwards: it wrapped or restarted), "constant" (one value repeated for a whole
     window: a sensor that sleeps or is stuck).
     """
 
@@ -124,14 +124,14 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Consecutive samples of one source; there may be none of them.
+    """Consecutive samples of one source, n >= 0.
 
     `t_s` (n,) float64 device time in seconds; `x` (n, C) float32 in SI units; `received_s` host
     monotonic time of arrival; `lost` samples known to be lost just before this chunk; `truth` (n,)
-    annotated label of every sample where the source is an annotated recording ("" for none). `corrupt` counts
-    payloads that could not be decoded and `raw` holds all bytes that came, both since the last chunk; `drift_ppm`
+    annotated label of every sample if the source is an annotated recording ("" for none). `corrupt` counts
+    payloads that could not be decoded, `raw` holds all received payloads, both since the last chunk; `drift_ppm`
     is how much faster the device's clock runs than the host's, None if it has none or it is not known yet.
-    `predictions` are those that the device made itself.
+    `predictions` are the device's own.
     """
 
     t_s: F64
@@ -149,8 +149,8 @@ class Chunk:
 class Window:
     """`x` (T, C) float32 at the bundle's rate, ending at device time `end_s`.
 
-    `coverage` is the share of grid points that do not bridge a missing sample. `truth` is the one label
-    that holds over the whole window, None during a transition or without annotation. `received_s` is the
+    `coverage` is the share of grid points that do not bridge a missing sample. `truth` is the
+    annotated label of the whole window, None during a transition or without annotation. `received_s` is the
     arrival of the chunk that completed it; work on that chunk began at `taken_s`, the window was cut at
     `ready_s` (host monotonic).
     """
@@ -180,8 +180,8 @@ class Prediction:
 
     `label` is the smoothed label shown to the user, `score` its probability; `raw_label` is that of
     the window alone. `scores` maps every label (and "unknown") to its smoothed probability;
-    `embedding` is (D,) L2-normalized. One that a device told (`by` "device") has the score of `label` alone, no
-    embedding, and the device's own time for its inference.
+    `embedding` is (D,) L2-normalized. A device's own prediction (`by` "device") has only the score of `label`, no
+    embedding, and the device's own time for inference.
     """
 
     end_s: float
@@ -200,8 +200,8 @@ class StreamStats:
     """Running counts of one stream, shown on the screen and in the summary.
 
     `samples` received, of them `invalid` (not finite, or beyond any sensor's range) and `repeated` (time did
-    not increase); `lost` on the way to us; `corrupt` payloads could not be decoded, or came when too many waited
-    already. `signal_s` is device time covered, without the gaps. `dropped_windows` were stale when their turn came.
+    not increase); `lost` in transit; `corrupt` payloads could not be decoded, or arrived when too many were
+    waiting. `signal_s` is device time covered, without the gaps. `dropped_windows` were stale before inference.
     `drift_ppm` as in `Chunk`.
     """
 
@@ -221,30 +221,30 @@ class StreamStats:
 
 @runtime_checkable
 class Source(Protocol):
-    """Where samples come from. An async context manager that yields chunks until it ends."""
+    """A source of samples: an async context manager whose `chunks` yields them until the stream ends."""
 
     @property
     def info(self) -> StreamInfo:
-        """What is known before the first sample."""
+        """Description of the stream; known before the first sample."""
 
     @property
     def notes(self) -> Sequence[str]:
-        """What the user should know of this source; more may come while it runs."""
+        """Notes for the user; more may be added while the source runs."""
 
     @property
     def status(self) -> str:
-        """What it is doing now if no samples come ("reconnecting, try 2"); empty when all is well."""
+        """Why no samples arrive at the moment ("reconnecting, try 2"); empty while they do."""
 
     async def __aenter__(self) -> Self: ...
     async def __aexit__(self, *exc: object) -> None: ...
 
     def chunks(self) -> AsyncIterator[Chunk]:
-        """Samples as they come. Raises `MujoError` where they cannot be had or understood."""
+        """Samples as they arrive. Raises `MujoError` if they cannot be received or decoded."""
 
 
 @runtime_checkable
 class Runtime(Protocol):
-    """A loaded model file. `run` takes (N, C, 1, T) float32, already prepared, to (N, D) float32."""
+    """A loaded model file. `run` maps prepared input (N, C, 1, T) float32 to embeddings (N, D) float32."""
 
     name: str
     input_shape: tuple[int, ...]

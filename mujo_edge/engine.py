@@ -1,13 +1,14 @@
 """Runs streams: source -> bounded queue -> recognizer -> sinks, with the recognizer on a thread of its own.
 
 Several streams run at once and share that thread. The event loop only receives. When inference falls behind a live
-source, windows older than `STALE_S` are dropped and counted; a file that is played as fast as can be waits instead,
-and loses nothing.
+source, stale windows are dropped and counted; a file played as fast as possible waits instead, and
+loses nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,48 +19,28 @@ from time import monotonic
 
 import numpy as np
 
-from firmware_bridge.stream import DeviceModelInfo
-from mujo_edge.core import (
-    UNKNOWN,
-    Chunk,
-    DataError,
-    Gap,
-    MujoError,
-    Prediction,
-    Source,
-    StreamInfo,
-    StreamStats,
-    Window,
-)
-from mujo_edge.gaps import GapDetector
+from mujo_edge.core import Chunk, MujoError, Source, StreamInfo
 from mujo_edge.recognizer import Recognizer
-from mujo_edge.signal import InputSpec
-from mujo_edge.sinks import STAGES, Ended, Quantiles, RunInfo, Sink, Summary, Tally, Update
+from mujo_edge.sinks import Ended, Sink, Summary
 from mujo_edge.sinks.background import BackgroundWriter
+from mujo_edge.worker import Worker
 
-STALE_S = 1.0
-"""A window that waited longer for its inference is dropped, unless it is the newest."""
+logger = logging.getLogger(__name__)
 
 LIVE_QUEUE = 1024
-"""Chunks that may wait when the source cannot: a minute or more of a watch's notifications."""
+"""Chunks that may wait if the source cannot: a minute or more of a watch's notifications."""
 
 LIVE_RAW = 1 << 16
-"""Payloads kept for a recording of chunks that found the queue full."""
+"""Payloads kept for the recording from chunks that did not fit the queue."""
 
 FILE_QUEUE = 8
-"""Chunks that may wait when the source can: what is worth one batch."""
-
-ON_DEVICE = "on the device"
-"""Stands for the runtime where a device recognizes by itself."""
+"""Chunks that may wait if the source can wait, too: enough for one batch."""
 
 IDLE_S = 1.0
-"""So often are the sinks told that nothing came."""
+"""Seconds between updates of the sinks while no chunks arrive."""
 
 AGAIN_S = 1.0
-"""Further signals that come this soon after the first one change nothing: GNU timeout sends two at once."""
-
-LATENCIES = 4096
-"""Windows over which latency is summed up."""
+"""Seconds after the first signal during which others are ignored: GNU timeout sends two at once."""
 
 
 class Engine:
@@ -68,11 +49,11 @@ class Engine:
     Args:
         source: entered and left by `run`.
         sinks: started once the model is loaded, in order.
-        load: makes the recognizer from what the source says of itself, while the first samples already come in.
-            None: nothing is recognized; samples are counted and passed to the sinks.
+        load: creates the recognizer for a stream, while the first samples already arrive. None: no recognition;
+            samples are counted and passed to the sinks.
         live: False for a source that can wait.
-        duration_s: end after so much device time.
-        force_host: recognize here also what a device recognizes by itself; else its own labels are passed to the sinks.
+        duration_s: end after this much device time.
+        force_host: recognize on the host even if the device recognizes by itself; else its own labels are used.
     """
 
     def __init__(
@@ -91,42 +72,42 @@ class Engine:
         self._stopping = False
 
     async def run(self) -> Summary:
-        """Run until the source ends, Ctrl-C, SIGTERM or the duration; sinks that were started are finished always.
+        """Run until the source ends, Ctrl-C, SIGTERM or the duration; started sinks are always finished.
 
         Raises:
-            MujoError: what the source, the model or a sink met, after the sinks were finished. `DataError` as
-                well when the source came to its end without one prediction.
+            MujoError: an error of the source, the model or a sink, raised after the sinks were finished. `DataError`
+                also if the source ended without one prediction.
         """
         (summary,) = await run_together([self])
         return summary
 
     def stop(self) -> None:
-        """End as Ctrl-C does: what was received is still worked through."""
+        """End as Ctrl-C does: chunks already received are still processed."""
         if self._receiving and not self._stopping:
             self._receiving.cancel()
         self._stopping = True
 
-    async def work(self, worker: ThreadPoolExecutor) -> tuple[Summary, MujoError | None]:
-        """The stream from a source that was entered to sinks that were finished -> summary, and what went wrong."""
+    async def work(self, thread: ThreadPoolExecutor) -> tuple[Summary, MujoError | None]:
+        """Run from the entered source to the finished sinks -> the summary, and the error if there was one."""
         loop = asyncio.get_running_loop()
         inbox: asyncio.Queue[Chunk | None] = asyncio.Queue(LIVE_QUEUE if self._live else FILE_QUEUE)
         ended: Ended = "error"
         failure: MujoError | None = None
         own = self._source.info.names if not self._force_host else None
-        pipeline = _Pipeline(self._source, self._sinks, None if own else self._load, self._live, own)
+        worker = Worker(self._source, self._sinks, None if own else self._load, self._live, own)
         ready = asyncio.Event()
         receiving = asyncio.create_task(self._receive(inbox, ready))
         try:
-            await asyncio.sleep(0)  # canceled before it began, `_receive` would not put its None
+            await asyncio.sleep(0)  # if canceled before it began, `_receive` would not put its None
             self._receiving = receiving
             if self._stopping:
                 receiving.cancel()
-            await loop.run_in_executor(worker, pipeline.start)
+            await loop.run_in_executor(thread, worker.start)
             ready.set()
             more = True
             while more:
                 batch, more = await _next(inbox)
-                await loop.run_in_executor(worker, pipeline.process, batch)
+                await loop.run_in_executor(thread, worker.process, batch)
             ended = await receiving
         except BrokenPipeError:
             ended = "closed"
@@ -137,11 +118,11 @@ class Engine:
             while not inbox.empty():
                 inbox.get_nowait()
             await asyncio.gather(receiving, return_exceptions=True)
-            summary, failure = await loop.run_in_executor(worker, pipeline.finish, ended, failure)
+            summary, failure = await loop.run_in_executor(thread, worker.finish, ended, failure)
         return summary, failure
 
     async def _receive(self, inbox: asyncio.Queue[Chunk | None], ready: asyncio.Event) -> Ended:
-        """Put chunks into `inbox`, and None after the last one; a source that can wait does so until `ready`."""
+        """Put chunks into `inbox`, then None; a source that can wait does so until `ready`."""
         limit_s: float | None = None
         missed: Chunk | None = None
         try:
@@ -178,17 +159,17 @@ async def run_together(
 ) -> list[Summary]:
     """Run several engines at once on one recognizer's thread -> their summaries, in order.
 
-    Sources are entered one after the other, as an adapter connects to one device at a time, and each engine works from
-    then on. They end together: on Ctrl-C, SIGTERM or a hangup, when one has nobody left to write to, or when a source
-    cannot be entered; one that ends by itself leaves the others running.
+    Sources are entered one after the other, as an adapter connects to one device at a time; each engine runs from then
+    on. They end together on Ctrl-C, SIGTERM or a hangup, when the reader of an output is gone, or when a source cannot
+    be entered. If one ends by itself, the others continue.
 
     Args:
-        waiting: shows what the first source does while it is entered; no sink has begun by then.
-        output: where sinks write to; finished after all sinks and sources. A signal does not let it wait any longer.
+        waiting: shows the status of the first source while it is entered, as no sink has started by then.
+        output: the writer of the sinks; finished after all sinks and sources. After a signal it does not wait longer.
 
     Raises:
-        MujoError: what an engine met first, after all sinks were finished.
-        asyncio.CancelledError: a signal came before all sources were entered. Sinks were finished.
+        MujoError: the first error of an engine, raised after all sinks were finished.
+        asyncio.CancelledError: a signal arrived before all sources were entered. Sinks were finished.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     entering = True
@@ -205,19 +186,21 @@ async def run_together(
             task.cancel()
 
     async def work(engine: Engine) -> tuple[Summary, MujoError | None]:
-        result = await engine.work(worker)
+        result = await engine.work(thread)
         if result[0].ended == "closed":
             stop()
         return result
 
-    with _on_signals(loop, interrupt), ThreadPoolExecutor(1, "recognizer") as worker:
+    with _on_signals(loop, interrupt), ThreadPoolExecutor(1, "recognizer") as thread:
         try:
             async with AsyncExitStack() as entered:
                 working: list[asyncio.Task[tuple[Summary, MujoError | None]]] = []
                 try:
                     for engine in engines:
+                        began_s = monotonic()
                         with nullcontext() if working else waiting(engine._source):
                             await entered.enter_async_context(engine._source)
+                        logger.info("entered %s in %.2f s", engine._source.info.name, monotonic() - began_s)
                         working.append(asyncio.create_task(work(engine)))
                     entering = False
                     results = await asyncio.gather(*working)
@@ -227,7 +210,7 @@ async def run_together(
                     raise
         finally:
             if output:
-                await loop.run_in_executor(worker, output.finish)
+                await loop.run_in_executor(thread, output.finish)
     for _, failure in results:
         if failure:
             raise failure
@@ -238,7 +221,7 @@ async def run_together(
 
 
 async def _next(inbox: asyncio.Queue[Chunk | None]) -> tuple[list[Chunk], bool]:
-    """All chunks that wait, none after `IDLE_S` without any; and whether more may come."""
+    """All waiting chunks, or none after `IDLE_S` without any; and whether more may follow."""
     waiting: list[Chunk | None] = []
     with suppress(TimeoutError):
         async with asyncio.timeout(IDLE_S):
@@ -258,7 +241,7 @@ def _before(chunk: Chunk, limit_s: float) -> tuple[Chunk, bool]:
 
 
 def _after(missed: Chunk | None, chunk: Chunk) -> Chunk:
-    """`chunk` with what is to be told of those `missed` before it; of their bytes, no more than `LIVE_RAW` payloads."""
+    """`chunk` with the counts and payloads of those `missed` before it, at most `LIVE_RAW` payloads."""
     if missed is None:
         return chunk
     raw, predictions = (missed.raw + chunk.raw)[:LIVE_RAW], (missed.predictions + chunk.predictions)[:LIVE_RAW]
@@ -268,13 +251,13 @@ def _after(missed: Chunk | None, chunk: Chunk) -> Chunk:
 
 
 def _emptied(chunk: Chunk) -> Chunk:
-    """`chunk` with its samples lost."""
+    """`chunk` with its samples counted as lost."""
     return replace(chunk, t_s=chunk.t_s[:0], x=chunk.x[:0], truth=None, lost=chunk.lost + len(chunk.t_s))
 
 
 @contextmanager
 def _on_signals(loop: asyncio.AbstractEventLoop, interrupt: Callable[[], object]) -> Iterator[None]:
-    """Call `interrupt` on the first Ctrl-C, SIGTERM or hangup; one after `AGAIN_S` does what it did before."""
+    """Call `interrupt` on the first Ctrl-C, SIGTERM or hangup; a signal after `AGAIN_S` has its previous effect."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -300,7 +283,7 @@ def _on_signals(loop: asyncio.AbstractEventLoop, interrupt: Callable[[], object]
             signal.raise_signal(number)
 
     for number in before:
-        # A signal that comes just before the loop waits would not wake it. On Windows it does in any case.
+        # Without a handler of the loop, a signal just before the loop waits would not wake it (except on Windows).
         with suppress(NotImplementedError):
             loop.add_signal_handler(number, lambda: None)
         signal.signal(number, handle)
@@ -308,135 +291,3 @@ def _on_signals(loop: asyncio.AbstractEventLoop, interrupt: Callable[[], object]
         yield
     finally:
         restore()
-
-
-class _Pipeline:
-    """What runs on the recognizer's thread: one call at a time, `start` first and `finish` last."""
-
-    def __init__(
-        self,
-        source: Source,
-        sinks: Sequence[Sink],
-        load: Callable[[StreamInfo], Recognizer] | None,
-        live: bool,
-        own: DeviceModelInfo | None,
-    ) -> None:
-        self._source, self._info, self._sinks, self._load, self._live = source, source.info, sinks, load, live
-        self._started: list[Sink] = []
-        self._own = own
-        self._session = RunInfo(self._info)
-        if own:
-            self._session = RunInfo(self._info, own.model, ON_DEVICE, own.label_set, own.labels, own.hop_s)
-        self._recognizer: Recognizer | None = None
-        self._clock = GapDetector(self._info.channels, InputSpec().max_gap_s)  # where nothing is recognized
-        self._began_s = monotonic()
-        self._ms = np.empty((LATENCIES, len(STAGES)))
-        self._latency: dict[str, Quantiles] | None = None
-        self._predictions = self._judged = self._right = 0
-
-    def start(self) -> None:
-        """Load the model and start the sinks."""
-        if self._load:
-            recognizer = self._recognizer = self._load(self._info)
-            bundle = recognizer.bundle
-            self._session = RunInfo(
-                self._info,
-                f"{bundle.name} {bundle.manifest.version}",
-                bundle.runtime.name,
-                recognizer.labels.name,
-                recognizer.labels.names,
-                bundle.input.hop / bundle.input.rate_hz,
-            )
-        for sink in self._sinks:
-            sink.start(self._session)
-            self._started.append(sink)
-        self._began_s = monotonic()
-
-    def process(self, batch: Sequence[Chunk]) -> None:
-        """Recognize what a batch of chunks completes, and tell the sinks."""
-        events: list[Prediction | Gap]
-        if self._recognizer:
-            pending = [event for chunk in batch for event in self._recognizer.cut(chunk)]
-            events = self._recognizer.classify(self._fresh(pending) if self._live else pending)
-        else:
-            events = [span.gap for chunk in batch for span in self._clock.split(chunk) if span.gap]
-        if self._own:  # what gaps the device saw, it tells
-            stats, unseen = self._clock.stats, len(events)
-            events = [_arrived(event, chunk.received_s) for chunk in batch for event in chunk.predictions]
-            stats.windows += sum(isinstance(event, Prediction) for event in events)
-            stats.gaps += sum(isinstance(event, Gap) for event in events) - unseen
-        self._count([event for event in events if isinstance(event, Prediction)])
-        update = Update(batch, events, self._tally(), self._source.status)
-        for sink in self._started:
-            sink.write(update)
-
-    def finish(self, ended: Ended, failure: MujoError | None) -> tuple[Summary, MujoError | None]:
-        """Finish the sinks that were started -> summary and what went wrong, if anything."""
-        tally = self._tally()
-        if ended == "end" and self._recognizer and not self._predictions:
-            failure = DataError(_why_nothing(tally.stats, self._recognizer.bundle.input))
-        error = str(failure) if failure else None
-        summary = Summary(self._session, tally, "error" if failure else ended, tuple(tally.stats.notes), error)
-        for sink in self._started:
-            try:
-                sink.finish(summary)
-            except BrokenPipeError:
-                pass  # the reader has gone: nothing more can be said to it
-            except MujoError as error:
-                failure = failure or error
-        return summary, failure
-
-    def _fresh(self, events: Sequence[Window | Gap]) -> list[Window | Gap]:
-        """Without the windows that waited too long; kept are the newest, and what came while the model loaded."""
-        oldest_s = monotonic() - STALE_S
-        if self._began_s >= oldest_s:
-            return list(events)
-        newest = next((event for event in reversed(events) if isinstance(event, Window)), None)
-        fresh = [event for event in events if isinstance(event, Gap) or event is newest or event.received_s >= oldest_s]
-        assert self._recognizer
-        self._recognizer.stats.dropped_windows += len(events) - len(fresh)
-        return fresh
-
-    def _count(self, predictions: Sequence[Prediction]) -> None:
-        names = self._session.labels
-        for prediction in predictions:
-            row = self._ms[self._predictions % LATENCIES]
-            row[:] = [getattr(prediction.latency, f"{stage}_ms") for stage in STAGES]
-            self._predictions += 1
-            if prediction.truth is not None:
-                self._judged += 1
-                self._right += prediction.label == (prediction.truth if prediction.truth in names else UNKNOWN)
-        if predictions:
-            rows = self._ms[: min(self._predictions, LATENCIES)]
-            p50, p99 = np.percentile(rows, (50, 99), axis=0).tolist()
-            self._latency = {stage: Quantiles(p50[i], p99[i]) for i, stage in enumerate(STAGES)}
-
-    def _tally(self) -> Tally:
-        stats = self._recognizer.stats if self._recognizer else self._clock.stats
-        elapsed_s = monotonic() - self._began_s
-        stats = replace(stats, notes=[*self._source.notes, *stats.notes])
-        return Tally(stats, self._predictions, self._right, self._judged, elapsed_s, self._latency)
-
-
-def _arrived(event: Prediction | Gap, received_s: float) -> Prediction | Gap:
-    """What a device told, with the time that it waited here."""
-    if isinstance(event, Gap):
-        return event
-    queue_ms, latency = 1e3 * (monotonic() - received_s), event.latency
-    return replace(event, latency=replace(latency, queue_ms=queue_ms, total_ms=queue_ms + latency.total_ms))
-
-
-def _why_nothing(stats: StreamStats, spec: InputSpec) -> str:
-    """One line for a source that came to its end without a prediction."""
-    if stats.windows:
-        reason = "its accelerometer repeats one value"
-    elif stats.invalid > stats.samples / 2:
-        reason = f"{stats.invalid} of its {stats.samples} samples are not finite or beyond any sensor's range"
-    elif stats.repeated > stats.samples / 2:
-        reason = f"time does not increase at {stats.repeated} of its {stats.samples} samples"
-    elif stats.gaps:
-        reason = f"it has {stats.gaps} gaps of more than {spec.max_gap_s:g} s in {stats.samples} samples"
-    else:
-        reason = f"it is {stats.signal_s:.2f} s long"
-    window_s = spec.window / spec.rate_hz
-    return f"nothing could be recognized: {reason}. A window needs {window_s:g} s of moving signal without a gap"

@@ -12,30 +12,30 @@ from mujo_edge.files import atomic_directory
 
 
 def cache_folder() -> Path:
-    """Where what takes long to make is kept: mujo-edge's folder in $XDG_CACHE_HOME or ~/.cache."""
+    """mujo-edge's folder in $XDG_CACHE_HOME or ~/.cache."""
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return home / "mujo-edge"
 
 
 def python_with(name: str, requirements: tuple[str, ...], newest: tuple[int, int], alone: tuple[str, ...] = ()) -> str:
-    """The Python of an environment with `requirements` alone, made with pip where it is not there yet.
+    """The Python executable of an environment that holds only `requirements`, created with pip on first use.
 
-    Several processes may ask at once: one makes it, the others wait.
+    Several processes may call at once: one creates it, the others wait.
 
     Args:
-        name: of its folder in `cache_folder`; says the version of what it holds.
-        requirements: what pip installs, pinned.
-        newest: the last Python that they have wheels for.
-        alone: what is installed without what it asks for, where it asks for more than it uses.
+        name: of its folder in `cache_folder`; includes the version of its content.
+        requirements: pinned requirements for pip.
+        newest: the last version of Python for which they have wheels.
+        alone: pinned requirements installed without their dependencies, if those are not needed.
 
     Raises:
-        MissingExtraError: this Python is too new, or pip cannot get the packages.
-        UsageError: the cache folder cannot be written to.
+        MissingExtraError: this Python is too new, or pip cannot install the packages.
+        UsageError: the cache folder cannot be written.
     """
-    wanted = " and ".join(alone + requirements)
+    packages = " and ".join(alone + requirements)
     if sys.version_info[:2] > newest:
         version = ".".join(map(str, newest))
-        raise MissingExtraError(f"{wanted} has no wheels for Pythons after {version}; run this with python{version}")
+        raise MissingExtraError(f"{packages} has no wheels for Pythons after {version}; run this with python{version}")
     home = cache_folder() / f"{name}-cp{sys.version_info.major}{sys.version_info.minor}"
     python = home / "bin" / "python"
     if python.exists():
@@ -44,7 +44,7 @@ def python_with(name: str, requirements: tuple[str, ...], newest: tuple[int, int
         home.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"{home.parent} cannot be written: {error.strerror}; set XDG_CACHE_HOME to a folder that is yours"
+            f"{home.parent} cannot be written: {error.strerror}; set XDG_CACHE_HOME to a writable folder"
         ) from error
     with require_extra("filelock", "train").FileLock(home.with_name(f".{home.name}.lock")):
         if not python.exists():
@@ -56,13 +56,13 @@ def python_with(name: str, requirements: tuple[str, ...], newest: tuple[int, int
                 for command in commands:
                     done = subprocess.run(command, capture_output=True, text=True, check=False)
                     if done.returncode:
-                        said = last_words(done.stderr)
+                        reason = last_words(done.stderr)
                         raise MissingExtraError(
-                            f"{wanted} cannot be installed in {home} (once, from a package index): {said}"
+                            f"{packages} cannot be installed in {home} (once, from a package index): {reason}"
                         )
     return str(python)
 
 
 def last_words(text: str) -> str:
-    """Of what a process complained, the end: a native library's reason stands in the line before the last."""
-    return " ".join((text.strip() or "it said nothing").splitlines()[-2:])
+    """The last two lines of a process's errors: a native library's reason may be in the line before the last."""
+    return " ".join((text.strip() or "no error message").splitlines()[-2:])

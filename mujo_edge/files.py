@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def atomic_directory(out: Path, ours: Callable[[Path], bool], what: str) -> Iterator[Path]:
-    """A new folder beside `out`, to be filled; it takes the place of `out` at the end, or goes after an error.
+    """A new folder beside `out` to write to; it takes the place of `out` at the end, or is removed after an error.
 
     Args:
-        out: where it should be; parents are made. An empty folder there, or one that is `ours`, is replaced.
-        ours: tells whether a folder is what we once wrote.
-        what: how that is called, for the message.
+        out: the final path; parents are made. An empty folder there, or one that is `ours`, is replaced.
+        ours: whether a folder was written by mujo-edge.
+        what: name of such a folder, for the message.
 
     Raises:
-        UsageError: there is something else at `out`, or it cannot be written to.
+        UsageError: something else exists at `out`, or it cannot be written.
     """
     try:
         if out.exists() and not (out.is_dir() and (ours(out) or not any(out.iterdir()))):
-            raise UsageError(f"{out} exists and is no {what}; choose another folder or empty it first")
+            raise UsageError(f"{out} exists and holds no {what}; choose another folder or empty it first")
         out.parent.mkdir(parents=True, exist_ok=True)
         partial = out.parent / f".{out.name}.{uuid.uuid4().hex[:8]}"
         partial.mkdir()
     except OSError as error:
-        raise UsageError(f"{out} cannot be written: {error.strerror}; choose a folder that is yours") from error
+        raise UsageError(f"{out} cannot be written: {error.strerror}; choose a writable folder") from error
     try:
         yield partial
         move_into_place(partial, out)
@@ -46,8 +46,23 @@ def atomic_directory(out: Path, ours: Callable[[Path], bool], what: str) -> Iter
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; that file takes the place of `path` at the end, or is removed after an error.
+
+    Parents of `path` are made. Several processes may write the same file: the last one to finish wins.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def move_into_place(new: Path, out: Path) -> None:
-    """Rename `new` to `out`, with the folder that was there set aside in between."""
+    """Rename `new` to `out`; the folder that was there is set aside until then."""
     old = new.with_name(new.name + ".old")
     if out.exists():
         out.replace(old)
@@ -61,5 +76,5 @@ def move_into_place(new: Path, out: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal."""
+    """SHA-256 of a file, in hexadecimal."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

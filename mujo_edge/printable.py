@@ -1,4 +1,4 @@
-"""Text from outside, a bundle's above all: what may be accepted, and how anything else is shown on a terminal."""
+"""Validation of text from outside, such as a bundle's, and its safe display on a terminal."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import re
 from dataclasses import fields
 
 HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Characters that do something instead of showing something: C0 and C1 controls, line and paragraph separators,
+"""Characters that act instead of being shown: C0 and C1 controls, line and paragraph separators,
 bidirectional embeddings, overrides and isolates; and lone surrogates, which no encoding can write. Joiners, direction
-marks and the spaces of any script are text."""
+marks and the spaces of any script are allowed."""
 
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._+-]{0,62}[A-Za-z0-9])?")
-"""Names and versions, which become parts of file names, C identifiers and lines of properties files."""
+"""Names and versions, which are used in file names, C identifiers and properties files."""
 
 PLACE = re.compile(r"(?:\w[\w ,.'()+-]{0,63})?")
-"""Words for a place on the body, in any script; "" for none."""
+"""A place on the body, in any script; "" for none."""
 
 PATH = re.compile(r"[\w.+ /-]{1,200}")
-"""A file of a bundle, with `/` between folders; see `inside`."""
+"""Path of a file of a bundle, with `/` between folders; see `inside`."""
 
 LINES = re.compile(r"\r?\n|\t")
 
 KINDS = {"int": int, "float": int | float, "str": str, "tuple[float, ...]": int | float, "tuple[str, ...]": str}
-"""What a field of a dataclass may hold, by its annotation; of a tuple, what its values may be."""
+"""Types of a dataclass field by its annotation; for a tuple, those of its items."""
 
 
 def printable(text: str) -> str:
@@ -31,20 +31,20 @@ def printable(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """A value in an error message: in ASCII, on one line, and not too long."""
+    """A value for an error message: in ASCII, on one line, at most 80 characters."""
     text = ascii(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def inside(path: str) -> bool:
-    """Whether `path` is that of a file in the folder it is relative to, and plain enough for every file system."""
+    """Whether `path` stays in the folder it is relative to and is valid on every file system."""
     return PATH.fullmatch(path) is not None and not {"", ".", ".."} & {*path.split("/")}
 
 
 def checked(what: str, text: object, pattern: re.Pattern[str]) -> str:
-    """`text` if it is what `pattern` describes. Raises `ValueError`."""
+    """`text` if it matches `pattern`. Raises `ValueError` otherwise."""
     if not isinstance(text, str) or not pattern.fullmatch(text):
-        raise ValueError(f"{what} is {shown(text)}; it may hold letters, digits and a few marks between them alone")
+        raise ValueError(f"{what} is {shown(text)}; allowed are letters, digits and a few marks between them")
     return text
 
 
@@ -55,7 +55,7 @@ def one_of(what: str, text: object, choices: tuple[str, ...]) -> None:
 
 
 def check_texts(what: str, tree: object, lines: bool = False) -> None:
-    """Raise `ValueError` where a text or key of a JSON document hides something. `lines`: line ends and tabs do not."""
+    """Raise `ValueError` if a text or key in JSON has hidden characters. `lines`: allow line ends and tabs."""
     waiting = [(what, tree)]
     while waiting:
         what, value = waiting.pop()
@@ -70,12 +70,12 @@ def check_texts(what: str, tree: object, lines: bool = False) -> None:
 
 
 def _check_text(what: str, text: str, lines: bool) -> None:
-    if found := HIDDEN.search(LINES.sub(" ", text) if lines else text):
-        raise ValueError(f"{what} has the hidden character {found[0]!a}: {shown(text)}")
+    if match := HIDDEN.search(LINES.sub(" ", text) if lines else text):
+        raise ValueError(f"{what} has the hidden character {match[0]!a}: {shown(text)}")
 
 
 def check_kinds(what: str, record: object) -> None:
-    """Raise `ValueError` where a field of a dataclass holds another kind of value than its annotation says."""
+    """Raise `ValueError` if a field of a dataclass has another type than its annotation."""
     for field in fields(record):  # type: ignore[arg-type]
         kind, value = KINDS.get(str(field.type)), getattr(record, field.name)
         for part in value if isinstance(value, tuple) else (value,):

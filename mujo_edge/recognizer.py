@@ -15,19 +15,21 @@ from mujo_edge.signal import channels_first
 from mujo_edge.windowing import WindowPipeline
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mujo_edge.bundle import ModelBundle
-    from mujo_edge.bundle.manifest import Smoothing
+    from mujo_edge.bundle.labels import LabelSet, Smoothing
 
 BATCH = 256
-"""Most windows in one call of the runtime."""
+"""Largest number of windows in one call of the runtime."""
 
 
 class Smoother:
     """Smooths the class probabilities (K,) of consecutive windows.
 
-    "hmm": forward filter; a class stays with probability `stay` and else moves to any other alike
-    (Rabiner 1989, eq. 20, normalized at every step). "majority": the share of the last `windows` windows in
-    which a class was the likeliest; the newest counts half more, which breaks ties. "none": as they come.
+    "hmm": forward filter; a class is kept with probability `stay`, or changes to each other one with equal
+    probability (Rabiner 1989, eq. 20, normalized at every step). "majority": the share of the last `windows` windows
+    in which a class was the most probable; the newest weighs 1.5, which breaks ties. "none": unchanged.
     """
 
     def __init__(self, smoothing: Smoothing, classes: int) -> None:
@@ -36,7 +38,7 @@ class Smoother:
         self._belief: F32 | None = None
 
     def reset(self) -> None:
-        """Forget the windows so far: what follows is not continuous with them."""
+        """Forget the windows so far: the next ones are not continuous with them."""
         self._votes.clear()
         self._belief = None
 
@@ -53,7 +55,7 @@ class Smoother:
         return p
 
     def _filter(self, p: F32) -> F32:
-        # No class is ever quite impossible, or the filter could not come back to it.
+        # No class gets probability zero, or the filter could not return to it.
         weight = np.maximum(p, np.float32(1e-6))
         if self._belief is not None:
             stay = np.float32(self._smoothing.stay)
@@ -67,21 +69,21 @@ class Recognizer:
 
     Args:
         bundle: the model.
-        info: the stream; its channels are found by name, and a gyroscope is optional.
-        labels: a label set of the bundle, or names of activities ("squat, push-up, plank"); None takes the recording's
-            own set, else the bundle's default.
+        info: the stream; channels are selected by name, and a gyroscope is optional.
+        labels: a label set of the bundle, one of your own or its file, or names of activities ("squat, push-up,
+            plank"); None for the recording's own set, or else the bundle's default.
 
     Raises:
-        UsageError: no such label set, or a name that the bundle does not know.
+        UsageError: no such label set, or an unknown activity.
         DataError: the stream has no accelerometer, or one without gravity.
     """
 
-    def __init__(self, bundle: ModelBundle, info: StreamInfo, labels: str | None = None) -> None:
+    def __init__(self, bundle: ModelBundle, info: StreamInfo, labels: str | Path | LabelSet | None = None) -> None:
         own = info.labels if info.labels in bundle.label_sets else None
         self.bundle, self.info = bundle, info
         self.labels = bundle.manifest.labels(labels or own)
         self._columns = _columns(info, bundle.input.channels[: self.labels.channels])
-        self._framer = WindowPipeline(
+        self._pipeline = WindowPipeline(
             bundle.input, replace(info, channels=tuple(info.channels[i] for i in self._columns))
         )
         self._smoother = Smoother(self.labels.smoothing, len(self.labels.names))
@@ -95,11 +97,11 @@ class Recognizer:
     @property
     def stats(self) -> StreamStats:
         """Counts so far."""
-        return self._framer.stats
+        return self._pipeline.stats
 
     def reset(self) -> None:
-        """Forget the samples so far, but not the counts: what comes next is not continuous with them."""
-        self._framer.reset()
+        """Forget the samples so far, but not the counts: the next ones are not continuous with them."""
+        self._pipeline.reset()
         self._smoother.reset()
 
     def update(self, chunk: Chunk) -> list[Prediction]:
@@ -107,13 +109,13 @@ class Recognizer:
         return [event for event in self.classify(self.cut(chunk)) if isinstance(event, Prediction)]
 
     def cut(self, chunk: Chunk) -> list[Window | Gap]:
-        """First half of `update`: the windows that `chunk` completes and the gaps that it shows, in order."""
+        """First half of `update`: the windows that `chunk` completes and the gaps in it, in order."""
         if self._columns != list(range(chunk.x.shape[1])):
             chunk = replace(chunk, x=chunk.x[:, self._columns])
-        return self._framer.update(chunk)
+        return self._pipeline.update(chunk)
 
     def classify(self, events: Sequence[Window | Gap]) -> list[Prediction | Gap]:
-        """Second half of `update`: windows become predictions, or a gap where the sensor repeats one value."""
+        """Second half of `update`: windows become predictions, or a gap if the sensor repeats one value."""
         results: list[Prediction | Gap] = []
         for start in range(0, len(events), BATCH):
             results += self._classify(events[start : start + BATCH])
@@ -168,10 +170,10 @@ class Recognizer:
 
 
 def _columns(info: StreamInfo, wanted: tuple[str, ...]) -> list[int]:
-    """Where the channels that the model takes are in the stream: all `wanted`, or the accelerometer alone."""
+    """Columns of the model's channels in the stream: all of `wanted`, or only the accelerometer."""
     if info.gravity == "excluded":
         raise DataError(
-            f"{info.name} gives acceleration with gravity taken out, and the model needs it in. "
+            f"{info.name} gives acceleration without gravity, but the model needs gravity. "
             "Record the raw accelerometer (on a phone often called 'acceleration with g')"
         )
     for names in (wanted, wanted[:3]):

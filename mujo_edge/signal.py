@@ -1,4 +1,4 @@
-"""Pure functions on arrays: resampling, windows, and the one preprocessing of training and live.
+"""Pure functions on arrays: resampling, windows, and the preprocessing that training and live streaming share.
 
 Streams are (n, C), model input is (N, C, 1, T); the transpose happens here and nowhere else.
 """
@@ -11,6 +11,7 @@ from math import ceil, floor
 import numpy as np
 import numpy.typing as npt
 
+from firmware_bridge.merge import BRIDGE_S
 from mujo_edge.core import CHANNELS, F32, F64, DataError
 
 Mask = npt.NDArray[np.bool_]
@@ -18,9 +19,10 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """What the model takes. Kept in `bundle.json`, so that training and live cannot differ.
+    """The model's input, kept in `bundle.json` so that training and live streaming cannot differ.
 
-    `scale` divides each channel (m/s2, rad/s); `clip` bounds the scaled values.
+    `window` and `hop` are samples at `rate_hz`. `scale` divides each channel (m/s2, rad/s); `clip` bounds the scaled
+    values. `max_gap_s` is the longest step between samples that is interpolated; a longer one resets the window.
     """
 
     channels: tuple[str, ...] = CHANNELS
@@ -29,7 +31,14 @@ class InputSpec:
     hop: int = 25
     scale: tuple[float, ...] = (9.80665,) * 3 + (4.0,) * 3
     clip: float = 4.0
-    max_gap_s: float = 0.25
+    max_gap_s: float = BRIDGE_S
+
+
+DEFAULT_INPUT = InputSpec()
+"""The input of the shipped models. Code without a bundle uses it; time constants elsewhere are derived from it."""
+
+SHORTEST = round(0.5 * DEFAULT_INPUT.rate_hz)
+"""Samples of the shortest segment that gives a window (protocol v1)."""
 
 
 def lowpass_kernel(rate_hz: float, to_hz: float) -> F64:
@@ -52,7 +61,7 @@ def fir(x: F64, kernel: F64) -> F64:
     return y
 
 
-def resample(x: np.ndarray, rate_hz: float, to_hz: float = 50.0) -> F64:
+def resample(x: np.ndarray, rate_hz: float, to_hz: float = DEFAULT_INPUT.rate_hz) -> F64:
     """(n, C) at `rate_hz` -> (m, C) at `to_hz`: low-pass if faster, then linear interpolation.
 
     The rule of protocol v1 ("windowed sinc at 0.45 * 50 Hz"); one whole recording at a time.
@@ -101,19 +110,21 @@ class Resampler:
     """`resample` for a stream: samples with device times in, chunk by chunk, samples on a uniform grid out.
 
     Any split into chunks gives the same bits. A clean recording at a constant rate gives the bits of
-    `resample`, except at the end: `resample` pads it with the last value, which a stream cannot know. So what
-    comes from a faster source lags by half a low-pass kernel (80 ms at 50 Hz), and those last points never
-    come. Samples at exactly `to_hz` pass through unchanged. Jitter and missing samples are bridged
-    linearly; a faster source is laid on its own even grid first, so that the low-pass sees even samples.
+    `resample`, except at the end: `resample` pads it with the last value, which a stream cannot know. Output from a
+    faster source therefore lags by half a low-pass kernel (80 ms at 50 Hz), and its last points are never produced.
+    Samples at exactly `to_hz` pass through unchanged. Jitter and missing samples are bridged linearly; a faster
+    source is first interpolated on an even grid at its own rate, so that the low-pass sees even samples.
 
-    Times must increase by at least `MIN_STEP_S`, without long gaps: `mujo_edge.gaps` sees to both.
+    Times must increase by at least `MIN_STEP_S`, without long gaps; `mujo_edge.gaps` ensures both.
     """
 
     MIN_STEP_S = 100e-6
-    SNAP_S = 20e-6
-    """A time this close to a multiple of the interval is that multiple: undoes the rounding of decimal files."""
+    """Smallest step from one sample to the next."""
 
-    def __init__(self, channels: int, rate_hz: float, to_hz: float = 50.0) -> None:
+    SNAP_S = 20e-6
+    """A time this close to a multiple of the interval is taken as that multiple, to undo the rounding of text files."""
+
+    def __init__(self, channels: int, rate_hz: float, to_hz: float = DEFAULT_INPUT.rate_hz) -> None:
         self.rate_hz, self.to_hz = rate_hz, to_hz
         self._start_s: float | None = None
         self._output = _Polyline(channels, rate_hz, to_hz)
@@ -138,7 +149,7 @@ class Resampler:
         return Grid(start_s + k / self.to_hz, y.astype(np.float32), bridged)
 
     def _lowpass(self, kernel: F64, x: F64, bridged: Mask) -> tuple[F64, F64, Mask]:
-        """Even samples, as they come -> (index, values, bridged) of those that the kernel now covers."""
+        """The next even samples -> (index, values, bridged) of those that the kernel now covers."""
         half = len(kernel) // 2
         if self._delayed is not None:
             x, bridged = np.concatenate([self._delayed[0], x]), np.concatenate([self._delayed[1], bridged])
@@ -181,7 +192,9 @@ class _Polyline:
         return k, y, across
 
 
-def segment_windows(x: np.ndarray, window: int = 150, hop: int = 75, shortest: int = 25) -> np.ndarray:
+def segment_windows(
+    x: np.ndarray, window: int = DEFAULT_INPUT.window, hop: int = DEFAULT_INPUT.window // 2, shortest: int = SHORTEST
+) -> np.ndarray:
     """(n, C) of ONE label -> (N, window, C).
 
     A segment of at least `shortest` but less than `window` samples gives one window, center-padded
@@ -197,7 +210,7 @@ def segment_windows(x: np.ndarray, window: int = 150, hop: int = 75, shortest: i
 
 
 def channels_first(windows: np.ndarray) -> np.ndarray:
-    """(N, T, C) windows of a stream -> (N, C, T) model layout: the only transpose in the house."""
+    """(N, T, C) windows of a stream -> (N, C, T) model layout: the only transpose in mujo-edge."""
     return np.ascontiguousarray(np.swapaxes(windows, 1, 2))
 
 
@@ -210,9 +223,11 @@ def prepare(x: np.ndarray, spec: InputSpec) -> F32:
     x = np.asarray(x, np.float32)
     total = len(spec.channels)
     if x.ndim != 3 or x.shape[1] not in (3, total) or x.shape[2] != spec.window:
+        turned = x.ndim == 3 and x.shape[2] in (3, total) and x.shape[1] == spec.window
         raise DataError(
             f"windows have shape {x.shape}; expected (N, 3, {spec.window}) or (N, {total}, {spec.window}): "
             f"{spec.window / spec.rate_hz:g} s at {spec.rate_hz:g} Hz"
+            + (". Channels come before time: pass x.transpose(0, 2, 1)" if turned else "")
         )
     if not np.isfinite(x).all():
         raise DataError("windows hold values that are not finite; drop or repair those samples first")

@@ -1,4 +1,4 @@
-"""From chunks as they come to windows as the model takes them: clock -> resample -> overlapping windows."""
+"""From received chunks to the windows of the model: gap detection -> resampling -> overlapping windows."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from mujo_edge.gaps import GapDetector, Span
 from mujo_edge.signal import Grid, InputSpec, Resampler
 
 MEASURE_S = 1.0
-"""Signal at the start of every even stretch from which its rate is measured, before anything is resampled."""
+"""Seconds of signal after every gap from which the rate is measured before resampling begins."""
 
-BELIEVED = 0.05
-"""A nominal rate stands when the measured one differs by less than this share."""
+RATE_TOLERANCE = 0.05
+"""Share by which the measured rate may differ from a nominal rate that is used instead."""
 
 
 class Truth:
-    """The annotated labels of the last samples, as the times at which they change."""
+    """The annotated labels of the last samples, stored as times of change."""
 
     def __init__(self) -> None:
         self._changes: deque[tuple[float, str]] = deque()
 
     def reset(self) -> None:
-        """Forget what was annotated so far."""
+        """Forget the labels so far."""
         self._changes.clear()
 
     def update(self, t_s: F64, labels: tuple[str, ...] | None) -> None:
-        """Add the labels of samples at `t_s` (n,); "" is a sample without one."""
+        """Add the labels of samples at `t_s` (n,); "" for a sample without a label."""
         for t, label in zip(t_s.tolist(), labels or (), strict=labels is not None):
             if not self._changes or self._changes[-1][1] != label:
                 self._changes.append((t, label))
 
     def over(self, start_s: float, end_s: float, slack_s: float) -> str | None:
-        """The one label from `start_s` to `end_s`, None in a transition. Calls go forward in time."""
+        """The label from `start_s` to `end_s`, None in a transition. Times must not decrease from call to call."""
         changes = self._changes
         while len(changes) > 1 and changes[1][0] <= start_s + slack_s:
             changes.popleft()
@@ -45,25 +45,25 @@ class Truth:
 
 
 class Windower:
-    """Keeps the last samples at the model's rate; gives a window of `spec.window` of them every `spec.hop`."""
+    """Keeps the last samples at the model's rate and cuts a window of `spec.window` of them every `spec.hop`."""
 
     def __init__(self, spec: InputSpec, channels: int) -> None:
         self.truth = Truth()
         self._spec = spec
-        self._held = Grid(np.empty(0), np.empty((0, channels), np.float32), np.empty(0, np.bool_))
+        self._last = Grid(np.empty(0), np.empty((0, channels), np.float32), np.empty(0, np.bool_))
 
     def reset(self) -> None:
-        """Forget the samples so far: what follows is not continuous with them."""
-        held = self._held
-        self._held = Grid(held.t_s[:0], held.x[:0], held.bridged[:0])
+        """Forget the samples so far: the next ones are not continuous with them."""
+        last = self._last
+        self._last = Grid(last.t_s[:0], last.x[:0], last.bridged[:0])
         self.truth.reset()
 
     def update(self, grid: Grid, received_s: float, taken_s: float) -> list[Window]:
-        """Add consecutive samples -> every window that they complete."""
-        spec, held = self._spec, self._held
-        t_s = np.concatenate([held.t_s, grid.t_s])
-        x = np.concatenate([held.x, grid.x])
-        bridged = np.concatenate([held.bridged, grid.bridged])
+        """Add consecutive samples -> the windows that they complete."""
+        spec, last = self._spec, self._last
+        t_s = np.concatenate([last.t_s, grid.t_s])
+        x = np.concatenate([last.x, grid.x])
+        bridged = np.concatenate([last.bridged, grid.bridged])
         starts = range(0, len(t_s) - spec.window + 1, spec.hop)
         windows = []
         for start in starts:
@@ -81,34 +81,34 @@ class Windower:
                 )
             )
         rest = slice(len(starts) * spec.hop, None)
-        self._held = Grid(t_s[rest], x[rest], bridged[rest])
+        self._last = Grid(t_s[rest], x[rest], bridged[rest])
         return windows
 
 
 class WindowPipeline:
-    """Chunks of one source in, windows and gaps out, in order. Any split into chunks gives the same windows."""
+    """Turns the chunks of one source into windows and gaps, in order. Any split into chunks gives the same windows."""
 
     def __init__(self, spec: InputSpec, info: StreamInfo) -> None:
         self._spec, self._info = spec, info
-        self._clock = GapDetector(info.channels, spec.max_gap_s)
+        self._gaps = GapDetector(info.channels, spec.max_gap_s)
         self._windower = Windower(spec, len(info.channels))
         self._resampler: Resampler | None = None
-        self._held: list[Span] = []
+        self._pending: list[Span] = []
 
     @property
     def stats(self) -> StreamStats:
-        """Counts so far, of all that came in."""
-        return self._clock.stats
+        """Counts of all chunks so far."""
+        return self._gaps.stats
 
     def update(self, chunk: Chunk) -> list[Window | Gap]:
-        """Windows that `chunk` completes, and the gaps that it shows."""
+        """The windows that `chunk` completes, and the gaps in it."""
         taken_s = monotonic()
         events: list[Window | Gap] = []
-        for span in self._clock.split(chunk):
+        for span in self._gaps.split(chunk):
             if span.gap:
                 events.append(span.gap)
                 self.reset()
-            t_s, x = self._even(span)
+            t_s, x = self._measured(span)
             if self._resampler and len(t_s):
                 grid = self._resampler.update(t_s, x)
                 events += self._windower.update(grid, chunk.received_s, taken_s)
@@ -116,29 +116,29 @@ class WindowPipeline:
         return events
 
     def reset(self) -> None:
-        """Forget the samples so far: what follows is not continuous with them."""
+        """Forget the samples so far: the next ones are not continuous with them."""
         self._resampler = None
-        self._held.clear()
+        self._pending.clear()
         self._windower.reset()
 
-    def _even(self, span: Span) -> tuple[F64, F32]:
-        """Samples that can be resampled now: none until the rate of this stretch is measured, then all so far."""
+    def _measured(self, span: Span) -> tuple[F64, F32]:
+        """Samples that can be resampled now: none until the rate since the last gap is measured, then all since it."""
         self._windower.truth.update(span.t_s, span.truth)
         if self._resampler:
             return span.t_s, span.x
-        self._held.append(span)
-        if span.t_s[-1] - self._held[0].t_s[0] < MEASURE_S:
+        self._pending.append(span)
+        if span.t_s[-1] - self._pending[0].t_s[0] < MEASURE_S:
             return span.t_s[:0], span.x[:0]
-        t_s = np.concatenate([part.t_s for part in self._held])
-        x = np.concatenate([part.x for part in self._held])
-        self._held.clear()
+        t_s = np.concatenate([part.t_s for part in self._pending])
+        x = np.concatenate([part.x for part in self._pending])
+        self._pending.clear()
         n = int(np.argmax(t_s - t_s[0] >= MEASURE_S))
-        self._resampler = Resampler(x.shape[1], self._settle(n / float(t_s[n] - t_s[0])), self._spec.rate_hz)
+        self._resampler = Resampler(x.shape[1], self._rate_hz(n / float(t_s[n] - t_s[0])), self._spec.rate_hz)
         return t_s, x
 
-    def _settle(self, measured_hz: float) -> float:
-        """The rate to resample from: a nominal one, the source's or the model's, that the measured one bears out."""
+    def _rate_hz(self, measured_hz: float) -> float:
+        """The rate to resample from: the nominal one of source or model if it agrees with the measured, else that."""
         for nominal_hz in (self._info.rate_hz, self._spec.rate_hz):
-            if nominal_hz and abs(measured_hz / nominal_hz - 1) < BELIEVED:
+            if nominal_hz and abs(measured_hz / nominal_hz - 1) < RATE_TOLERANCE:
                 return nominal_hz
         return measured_hz

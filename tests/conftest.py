@@ -130,14 +130,15 @@ def bundle_copy(bundle_folder: Path, tmp_path: Path) -> Path:
 
 
 def cached(request: pytest.FixtureRequest, name: str) -> Path:
-    """A folder in pytest's cache that belongs to the present state of the code that fills it."""
-    sources = [ROOT / "mujo_edge" / f"{part}.py" for part in ("manifest", "labels", "vocabulary", "bundle", "signal")]
-    sources += sorted((ROOT / "mujo_edge" / "runtimes").glob("*.py")) + sorted((ROOT / "training").glob("*.py"))
+    """A folder in pytest's cache for the current version of the code that fills it."""
+    rooms = ("mujo_edge/bundle", "mujo_edge/runtimes", "training/models", "training/learn", "training/release")
+    sources = [path for room in rooms for path in sorted((ROOT / room).glob("*.py"))]
     sources += [
+        ROOT / "mujo_edge" / "signal.py",
         ROOT / "mujo_edge" / "export" / "__init__.py",
         Path(__file__),
         ROOT / "tests" / "generated_motion.py",
-        ROOT / "training" / "templates" / "model_card.md.j2",
+        *sorted((ROOT / "training").rglob("model_card.md.j2")),
     ]
     digest = hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).hexdigest()[:16]
     folder = request.config.cache.mkdir(f"{name}-{digest}")

@@ -36,7 +36,9 @@ def main(
     text.load_state_dict(
         {name.removeprefix("text."): value for name, value in state.items() if name.startswith("text.")}
     )
-    known, found = known_names(text, model, read_vocabulary(), load_data(read_recipe(recipe)), spec)
+    made_with = read_recipe(recipe)
+    labels = read_vocabulary(corpora=made_with.corpora)
+    known, found = known_names(text, model, labels, load_data(made_with), spec)
     made = replace(made, vocabulary=known, metrics={**made.metrics, "names": found})
     save_checkpoint(out, model, spec, calibration, gate, made)
     typer.echo(json.dumps(found, indent=1))

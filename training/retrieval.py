@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from mujo_edge.signal import InputSpec
+from mujo_edge.signal import DEFAULT_INPUT
 from training.evaluation.retrieval import markdown, plot, read_teacher, retrieve
 from training.fimad.shards import corpora_of, read, shards_sha256
 from training.learn.clip_pool import make_clip_pool
@@ -25,7 +25,7 @@ def main(
 ) -> None:
     """Recall at 1 and 5 and median rank of every ordered pair of modalities, beside chance."""
     recipe, model = read_teacher(folder)
-    clips = make_clip_pool(read(shards, recipe.allowed_clips(corpora_of(shards)), split), InputSpec())
+    clips = make_clip_pool(read(shards, recipe.allowed_clips(corpora_of(shards)), split), DEFAULT_INPUT)
     scores = list(retrieve(model, clips, recipe.teacher.modalities))
     out.mkdir(parents=True, exist_ok=True)
     about = {"git_commit": git_commit(), "shards_sha256": shards_sha256(shards), "split": split, "clips": len(clips)}

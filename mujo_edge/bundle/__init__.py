@@ -7,20 +7,22 @@ labels = bundle.classify(windows)  # [("walking", 0.97), ...]
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from mujo_edge.bundle.fit import fit_label_set, fit_prototypes, l2_normalize
+from mujo_edge.bundle.labels import label_table
 from mujo_edge.bundle.manifest import Label, LabelSet, Manifest, ModelFile, Parity, Smoothing, read_manifest
-from mujo_edge.core import F32, DataError, Runtime
+from mujo_edge.core import F32, STANDARD_GRAVITY, DataError, Runtime, UsageError
 from mujo_edge.runtimes import RUNTIMES, choose_runtime, open_model
 from mujo_edge.signal import InputSpec, prepare
 
-__all__ = ["Label", "LabelSet", "ModelBundle", "ModelFile", "Parity", "Smoothing", "fit_prototypes"]
+__all__ = ["Label", "LabelSet", "ModelBundle", "ModelFile", "Parity", "Smoothing", "fit_prototypes", "l2_normalize"]
 
 LEAST_SNR_DB = 20.0
 """Below this a model file does not compute what was trained."""
@@ -42,7 +44,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class ModelBundle:
-    """A checked bundle (`manifest`) whose model is loaded (`runtime`)."""
+    """A model that turns windows of motion into embeddings, with label sets: a checked `manifest`, a loaded `runtime`.
+
+    Windows are float32 arrays (N, 3 or 6, T): acceleration x, y, z in m/s2 *with* gravity (about 9.81 in length at
+    rest), and rad/s if there is a gyroscope; T samples at `input.rate_hz` (150 at 50 Hz, that is 3 s, in the shipped
+    bundle). Axes are those of a watch: x to 3 o'clock, y to 12 o'clock, z out of the display.
+    """
 
     manifest: Manifest
     runtime: Runtime
@@ -66,6 +73,10 @@ class ModelBundle:
         manifest = read_manifest(path_or_name)
         model = manifest.model(info.format)
         return cls(manifest, open_checked(manifest, model, info.name, threads))
+
+    def __repr__(self) -> str:
+        sets = ", ".join(f"{labels.name} ({len(labels.labels)})" for labels in self.label_sets.values())
+        return f"<ModelBundle {self.manifest.id} in {self.runtime.name}; label sets: {sets}>"
 
     @property
     def name(self) -> str:
@@ -96,35 +107,92 @@ class ModelBundle:
         """(N, 3 or 6, T) m/s2 and rad/s -> (N, D) float32, L2-normalized. Raises `DataError` for other shapes."""
         return l2_normalize(self.runtime.run(prepare(np.asarray(x), self.manifest.input)))
 
-    def classify(self, x: npt.ArrayLike, labels: str | None = None) -> list[tuple[str, float]]:
+    def classify(self, x: npt.ArrayLike, labels: str | Path | LabelSet | None = None) -> list[tuple[str, float]]:
         """(N, 3 or 6, T) -> the label and its probability of every window, "unknown" included.
 
-        `labels` names a label set, or activities ("squat, push-up, plank"); None takes the bundle's default. Windows
-        are taken one by one: the recognizer of a stream smooths over time besides.
+        Windows are taken one by one; the recognizer of a stream smooths over time besides.
+
+        Args:
+            x: windows, see the class.
+            labels: a label set of the bundle, names of activities ("squat, push-up, plank"), one of your own or its
+                file; None takes the bundle's default.
+
+        Raises:
+            UsageError: no such label set. DataError: windows of another shape or unit, or a set of another bundle.
         """
         chosen = self.manifest.labels(labels)
-        probabilities = chosen.probabilities(self.embed(x))
+        probabilities = chosen.probabilities(self.embed(in_si_units(x)))
         return [(chosen.names[row.argmax()], float(row.max())) for row in probabilities]
+
+    def fit_labels(
+        self,
+        x: npt.ArrayLike,
+        y: Sequence[str],
+        *,
+        name: str = "own",
+        placement: str = "",
+        smoothing: Smoothing | None = None,
+        groups: Sequence[object] | None = None,
+    ) -> LabelSet:
+        """A label set of your own from labeled windows; no training, a label is the mean direction of its embeddings.
+
+        `LabelSet.save` keeps it in a file; `classify`, `recognize`, `mujo-edge stream --labels FILE` and
+        `mujo-edge export --labels FILE` take it.
+
+        Args:
+            x: windows (N, 3 or 6, T), see the class. A few of each label suffice; twenty are better.
+            y: N labels.
+            name: of the set; letters, digits and "._+-".
+            placement: where the sensor was worn, such as "wrist"; other placements are warned about. "": anywhere.
+            smoothing: over time in a stream; None: as in the shipped sets.
+            groups: N names of the person or session of each window. The temperature and the threshold of "unknown"
+                are then fitted to held-out groups, so that they suit new people; None holds out parts of each label.
+
+        Raises:
+            UsageError: counts that do not match, a label with a single window, a name that cannot be one.
+            DataError: windows of another shape or unit.
+        """
+        windows = in_si_units(x)
+        embeddings, channels = self.embed(windows), windows.shape[1]
+        return fit_label_set(
+            embeddings,
+            y,
+            self.manifest.id,
+            channels,
+            name=name,
+            placement=placement,
+            smoothing=smoothing,
+            groups=groups,
+        )
+
+    def with_labels(self, labels: LabelSet) -> Self:
+        """This bundle with a label set of your own among its `label_sets`.
+
+        Raises `UsageError` if another one has its name, `DataError` if it belongs to another bundle.
+        """
+        labels = self.manifest.label_set(labels)
+        same = self.label_sets.get(labels.name, labels)
+        if label_table(same) != label_table(labels):
+            raise UsageError(f"bundle {self.name} has a label set {labels.name} already; give yours another name")
+        sets = {**self.label_sets, labels.name: labels}
+        return replace(self, manifest=replace(self.manifest, label_sets=sets))
 
     def verify(self) -> list[Check]:
         """Run every model file in every runtime installed for it, see `verify`."""
         return verify(self.manifest)
 
 
-def l2_normalize(embeddings: F32) -> F32:
-    """(N, D) -> rows of length 1; a zero row stays zero."""
-    result: F32 = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12).astype(np.float32)
-    return result
-
-
-def fit_prototypes(embeddings: F32, y: npt.NDArray[np.int64], classes: int) -> F32:
-    """Prototypes of one's own classes from labeled windows: their mean directions.
-
-    (N, D) L2-normalized embeddings with class numbers `y` (N,) -> (L, D) float32, L2-normalized. A class without
-    windows takes the mean of all, which is near to nothing in particular.
-    """
-    means = [embeddings[y == c].mean(0) if (y == c).any() else embeddings.mean(0) for c in range(classes)]
-    return l2_normalize(np.stack(means).astype(np.float32))
+def in_si_units(x: npt.ArrayLike) -> F32:
+    """(N, C, T) windows as float32. Raises `DataError` if the acceleration is about as long as 1 g in units of g."""
+    windows = np.asarray(x, np.float32)
+    if windows.ndim == 3 and windows.shape[1] >= 3 and windows.size:
+        length = float(np.median(np.linalg.norm(windows[:, :3], axis=1)))
+        if 0.8 < length < 1.25:
+            raise DataError(
+                f"the acceleration has a median length of {length:.2f}, as if it were in g; the model takes m/s2 with "
+                f"gravity. Multiply it by {STANDARD_GRAVITY}"
+            )
+    return windows
 
 
 def open_checked(manifest: Manifest, model: ModelFile, runtime: str, threads: int = 1) -> Runtime:

@@ -1,18 +1,28 @@
-"""Labels, and the prototypes that a window's embedding is compared with."""
+"""Labels, the prototypes that a window's embedding is compared with, and the file of a label set of one's own.
+
+A label set is written as JSON in three places, all made here: in `bundle.json` its prototypes are a file of the bundle
+(`label_set_table`), in an export's `mujo.json` they stand beside the names of the labels (`label_table`), and a label
+set's own file (`LabelSet.save`) names the bundle that it was fitted with besides.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
+import numpy.typing as npt
 
-from mujo_edge.core import F32, UNKNOWN
-from mujo_edge.printable import NAME, PLACE, check_kinds, checked, one_of
+from mujo_edge.core import F32, UNKNOWN, DataError, UsageError
+from mujo_edge.printable import NAME, PLACE, check_kinds, check_texts, checked, one_of, printable
 
 Method = Literal["hmm", "majority", "none"]
+
+FILE_SCHEMA = 1
+FILE_KIND = "mujo-edge label set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,28 +40,53 @@ class Smoothing:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A class: the name that the user sees and the sentences whose text embedding it was fitted with."""
+    """A class: the name that the user sees, the sentences whose text embedding it was fitted with, and how many
+    `windows` it was fitted to where those were one's own."""
 
     name: str
-    prompts: tuple[str, ...]
+    prompts: tuple[str, ...] = ()
+    windows: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BundleId:
+    """The bundle in whose embedding space prototypes lie. `reference_sha256` is of its reference outputs, which change
+    whenever the network does."""
+
+    name: str
+    version: str
+    reference_sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
 
 
 @dataclass(frozen=True, slots=True)
 class LabelSet:
-    """Classes for one placement. `prototypes` (L, D) float32, L2-normalized, in the order of `labels`.
+    """Classes for one placement, from a bundle or fitted to windows of your own (`ModelBundle.fit_labels`).
 
-    `placement` is "" for a set made of names, see `Manifest.labels`, and `note` what its user should know then.
+    Attributes:
+        name: letters, digits and "._+-".
+        labels: the classes.
+        prototypes: (L, D) float32, L2-normalized, in the order of `labels`.
+        placement: body site that it was fitted for; "" for any.
+        temperature, unknown_threshold: see `probabilities`.
+        smoothing: how the recognizer steadies labels over time.
+        channels: 3 if it was fitted without a gyroscope, else 6.
+        note: shown to the user of a stream.
+        bundle: whose embedding space the prototypes lie in; None where it is not known.
     """
 
     name: str
     labels: tuple[Label, ...]
-    prototypes: F32
+    prototypes: F32 = field(repr=False)
     placement: str
     temperature: float
     unknown_threshold: float
     smoothing: Smoothing
     channels: int
     note: str = ""
+    bundle: BundleId | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -70,43 +105,154 @@ class LabelSet:
         result: F32 = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
         return result
 
+    def save(self, path: str | Path) -> None:
+        """Write a file that `load`, `recognize` and the option `--labels` take. Its name has to end with .json.
 
-def parse_label_set(folder: Path, name: str, entry: Mapping[str, Any], dim: int) -> LabelSet:
-    """One label set with its prototypes loaded and checked. Raises `KeyError`, `TypeError` or `ValueError`."""
-    checked("a label set's name", name, NAME)
-    labels = tuple(Label(str(label["name"]), tuple(label["prompts"])) for label in entry["labels"])
+        Raises:
+            UsageError: another ending, a path that cannot be written, or a set of unknown origin (`bundle` is None).
+        """
+        path = Path(path)
+        if not is_file(path.name):
+            raise UsageError(f"{path}: give a file name that ends with .json, so that --labels knows it as a file")
+        if self.bundle is None:
+            raise UsageError(f"label set {self.name} does not say which bundle it belongs to; use bundle.fit_labels")
+        table = {
+            "schema_version": FILE_SCHEMA,
+            "kind": FILE_KIND,
+            "bundle": asdict(self.bundle),
+            "name": self.name,
+            "labels": [asdict(label) for label in self.labels],
+            **_settings(self),
+            "note": self.note,
+            "prototypes": _rows(self.prototypes),
+        }
+        lines = [f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
+        try:
+            path.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror}; choose a folder that is yours") from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a file that `save` wrote; whether it suits a bundle is checked when the two are used together.
+
+        Raises:
+            UsageError: there is no such file.
+            DataError: it is not a label set, damaged, or written by a newer mujo-edge.
+        """
+        try:
+            table = json.loads(Path(path).read_bytes().decode())
+            kind, schema = table["kind"], table["schema_version"]
+        except FileNotFoundError as error:
+            raise UsageError(f"there is no file {path}; `LabelSet.save` writes one") from error
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DataError(f"{path} cannot be read as a label set: {printable(str(error))}. Save it again") from error
+        if kind != FILE_KIND:
+            raise DataError(f"{path} is not a label set; `LabelSet.save` writes one")
+        if isinstance(schema, int) and schema > FILE_SCHEMA:
+            raise DataError(
+                f"{path} has schema version {schema}, this mujo-edge reads {FILE_SCHEMA}. "
+                "Upgrade with: pip install -U mujo-edge"
+            )
+        try:
+            check_texts("the label set", table)
+            prototypes = np.array(table["prototypes"], np.float32)
+            owner = BundleId(**table["bundle"])
+            check_kinds("bundle", owner)
+            return cls(**_parsed(table["name"], table, prototypes), note=str(table["note"]), bundle=owner)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = str(error) if isinstance(error, ValueError) else repr(error)
+            raise DataError(f"{path} is damaged: {printable(reason)}. Save the label set again") from error
+
+
+def is_file(wanted: str | Path) -> bool:
+    """Whether `--labels` means a label set's file, and not the name of a set or of activities."""
+    return isinstance(wanted, Path) or wanted.casefold().endswith(".json")
+
+
+def parse_label_set(folder: Path, name: str, entry: Mapping[str, Any], dim: int, bundle: BundleId) -> LabelSet:
+    """A label set of `bundle.json`, with its prototypes from their file in `folder`.
+
+    Raises `KeyError`, `TypeError` or `ValueError` for what makes no sense.
+    """
     prototypes = np.load(folder / entry["prototypes"], allow_pickle=False)
-    if prototypes.shape != (len(labels), dim) or prototypes.dtype != np.float32 or not len(labels):
-        raise ValueError(
-            f"prototypes of {name} are {prototypes.dtype}{prototypes.shape}, not float32{(len(labels), dim)}"
-        )
-    if not np.allclose(np.linalg.norm(prototypes, axis=1), 1, atol=1e-3):  # false for NaN as well
-        raise ValueError(f"prototypes of {name} are not of length 1")
-    if entry["temperature"] <= 0:
-        raise ValueError(f"temperature of {name} is {entry['temperature']}")
-    smoothing = Smoothing(**entry["smoothing"])
-    one_of(f"the smoothing of {name}", smoothing.method, get_args(Method))
-    check_kinds(f"the smoothing of {name}", smoothing)
-    return LabelSet(
-        name=name,
-        labels=labels,
-        prototypes=prototypes,
-        placement=checked(f"the placement of {name}", entry["placement"], PLACE),
-        temperature=float(entry["temperature"]),
-        unknown_threshold=float(entry["unknown_threshold"]),
-        smoothing=smoothing,
-        channels=int(entry["channels"]),
-    )
+    labels = LabelSet(**_parsed(name, entry, prototypes), bundle=bundle)
+    if prototypes.shape[1] != dim:
+        raise ValueError(f"prototypes of {name} have {prototypes.shape[1]} values, not {dim}")
+    return labels
 
 
 def label_set_table(labels: LabelSet) -> dict[str, Any]:
-    """A label set as it stands in `bundle.json`."""
+    """A label set in `bundle.json`."""
     return {
         "prototypes": f"prototypes/{labels.name}.npy",
         "labels": [{"name": label.name, "prompts": list(label.prompts)} for label in labels.labels],
+        **_settings(labels),
+    }
+
+
+def label_table(labels: LabelSet) -> dict[str, Any]:
+    """A label set in `mujo.json`, which apps read."""
+    return {
+        "labels": [label.name for label in labels.labels],
+        **_settings(labels),
+        "prototypes": _rows(labels.prototypes),
+    }
+
+
+def _settings(labels: LabelSet) -> dict[str, Any]:
+    """The part of a label set that is written alike everywhere."""
+    return {
         "placement": labels.placement,
         "temperature": labels.temperature,
         "unknown_threshold": labels.unknown_threshold,
         "smoothing": asdict(labels.smoothing),
         "channels": labels.channels,
     }
+
+
+def _rows(prototypes: F32) -> list[list[float]]:
+    """(L, D) float32 as numbers with the fewest digits that tell them apart as float32."""
+    return [[float(str(value)) for value in row] for row in prototypes]
+
+
+def _parsed(name: object, entry: Mapping[str, Any], prototypes: npt.NDArray[Any]) -> dict[str, Any]:
+    """The fields that every written label set has, checked. Raises `KeyError`, `TypeError` or `ValueError`."""
+    name = checked("a label set's name", name, NAME)
+    labels = tuple(
+        Label(str(label["name"]), tuple(map(str, label["prompts"])), int(label.get("windows", 0)))
+        for label in entry["labels"]
+    )
+    check_names([label.name for label in labels])
+    if prototypes.ndim != 2 or len(prototypes) != len(labels) or prototypes.dtype != np.float32 or not len(labels):
+        raise ValueError(
+            f"prototypes of {name} are {prototypes.dtype}{prototypes.shape}, not float32, one row for each of "
+            f"{len(labels)} labels"
+        )
+    if not np.allclose(np.linalg.norm(prototypes, axis=1), 1, atol=1e-3):  # false for NaN as well
+        raise ValueError(f"prototypes of {name} are not of length 1")
+    temperature, threshold, channels = (entry[key] for key in ("temperature", "unknown_threshold", "channels"))
+    if not 0 < temperature < np.inf:
+        raise ValueError(f"temperature of {name} is {temperature}")
+    smoothing = Smoothing(**entry["smoothing"])
+    one_of(f"the smoothing of {name}", smoothing.method, get_args(Method))
+    check_kinds(f"the smoothing of {name}", smoothing)
+    return {
+        "name": name,
+        "labels": labels,
+        "prototypes": prototypes,
+        "placement": checked(f"the placement of {name}", entry["placement"], PLACE),
+        "temperature": float(temperature),
+        "unknown_threshold": float(threshold),
+        "smoothing": smoothing,
+        "channels": int(channels),
+    }
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise `ValueError` where a name is empty, "unknown" or there twice."""
+    for name in names:
+        if not name.strip() or name == UNKNOWN:
+            raise ValueError(f"{name!r} cannot be a label")
+    if len({*names}) < len(names):
+        raise ValueError("a label is there twice")

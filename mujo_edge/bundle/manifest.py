@@ -11,18 +11,18 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from mujo_edge.bundle.labels import BundleId, is_file, parse_label_set
 from mujo_edge.bundle.labels import Label as Label
 from mujo_edge.bundle.labels import LabelSet as LabelSet
 from mujo_edge.bundle.labels import Smoothing as Smoothing
 from mujo_edge.bundle.labels import label_set_table as label_set_table
-from mujo_edge.bundle.labels import parse_label_set
 from mujo_edge.bundle.vocabulary import ARRAYS_FILE, MISSPELT, NAMES_FILE, Vocabulary, parse_vocabulary
 from mujo_edge.core import CHANNELS, F32, DataError, UsageError
 from mujo_edge.printable import NAME, check_kinds, check_texts, checked, inside, one_of, printable, shown
@@ -108,6 +108,9 @@ class Manifest:
     lowered: tuple[LoweredFile, ...] = ()
     vocabulary: Vocabulary | None = None
 
+    def __repr__(self) -> str:
+        return f"<Manifest of {self.id} in {self.folder}>"
+
     def model(self, runtime: str, precision: str = "int8") -> ModelFile:
         """The model file in `runtime`'s format. Raises `DataError` where the bundle has none."""
         for model in self.models:
@@ -115,26 +118,54 @@ class Manifest:
                 return model
         raise DataError(f"bundle {self.name} has no {precision} model for {runtime}; it has: " + self._model_names())
 
-    def label_set(self, name: str | None = None) -> LabelSet:
-        """The label set called `name`, by default the bundle's own choice. Raises `UsageError`."""
-        name = name or self.default_label_set
+    @property
+    def id(self) -> BundleId:
+        """What the prototypes of a label set belong to."""
+        return BundleId(self.name, self.version, self.files.get(self.reference, ""))
+
+    def label_set(self, wanted: str | Path | LabelSet | None = None) -> LabelSet:
+        """A label set of the bundle by name, one of your own, or the file of one; None: the bundle's default.
+
+        Raises:
+            UsageError: the bundle has none of this name, or there is no such file.
+            DataError: the file is damaged, or the set was fitted with another bundle.
+        """
+        if isinstance(wanted, LabelSet) or (wanted is not None and is_file(wanted)):
+            labels = wanted if isinstance(wanted, LabelSet) else LabelSet.load(wanted)
+            if labels.bundle not in (None, self.id):
+                said = str(labels.bundle) if str(labels.bundle) != str(self.id) else f"another {labels.bundle}"
+                raise DataError(
+                    f"label set {labels.name} was fitted with {said}, and this is {self.id}: their embeddings are not "
+                    "comparable. Fit it again, or use that bundle"
+                )
+            if labels.prototypes.shape[1] != self.embedding_dim:
+                raise DataError(
+                    f"prototypes of label set {labels.name} have {labels.prototypes.shape[1]} values, and {self.id} "
+                    f"gives {self.embedding_dim}. Fit it again"
+                )
+            return labels
+        name = str(wanted or self.default_label_set)
         if name not in self.label_sets:
-            raise UsageError(f"bundle {self.name} has no label set {name!r}; it has: {', '.join(self.label_sets)}")
+            raise UsageError(
+                f"bundle {self.name} has no label set {name!r}; it has: {', '.join(self.label_sets)}; "
+                "the file of a label set ends with .json"
+            )
         return self.label_sets[name]
 
-    def labels(self, wanted: str | None = None) -> LabelSet:
-        """The label set called `wanted`, else one made of these names: "squat, push-up, plank".
+    def labels(self, wanted: str | Path | LabelSet | None = None) -> LabelSet:
+        """As `label_set`; where there is none of this name, one made of names of activities: "squat, push-up, plank".
 
         Raises:
             UsageError: neither; with the nearest names, and what to install for words that are not among them.
+            DataError: as `label_set`.
         """
-        if self.vocabulary is None or wanted is None or wanted in self.label_sets:
+        if self.vocabulary is None or not isinstance(wanted, str) or wanted in self.label_sets or is_file(wanted):
             return self.label_set(wanted)
         words = wanted.split(",")
         if len(words) == 1 and difflib.get_close_matches(wanted, self.label_sets, 1, MISSPELT):
             return self.label_set(wanted)
         try:
-            return self.vocabulary.label_set(words, len(self.input.channels))
+            return replace(self.vocabulary.label_set(words, len(self.input.channels)), bundle=self.id)
         except UsageError as error:
             sets = ", ".join(self.label_sets)
             raise UsageError(
@@ -249,6 +280,7 @@ def parse(folder: Path, table: Mapping[str, Any]) -> Manifest:
         if entry["prototypes"] not in table["files"]:
             raise ValueError(f"prototypes of {shown(name)} are in a file without SHA-256: {shown(entry['prototypes'])}")
     dim = int(table["embedding_dim"])
+    own = BundleId(str(table["name"]), str(table["version"]), str(table["files"].get(table["reference"], "")))
     manifest = Manifest(
         folder=folder,
         name=checked("name", table["name"], NAME),
@@ -257,7 +289,9 @@ def parse(folder: Path, table: Mapping[str, Any]) -> Manifest:
         input=parse_input(table["input"]),
         embedding_dim=dim,
         models=tuple(parse_model(f"models[{n}]", entry) for n, entry in enumerate(table["models"])),
-        label_sets={name: parse_label_set(folder, name, entry, dim) for name, entry in table["label_sets"].items()},
+        label_sets={
+            name: parse_label_set(folder, name, entry, dim, own) for name, entry in table["label_sets"].items()
+        },
         default_label_set=str(table["default_label_set"]),
         reference=a_path("reference", table["reference"]),
         card=a_path("card", table["card"]),

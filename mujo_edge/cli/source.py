@@ -150,7 +150,7 @@ class Choice:
         except ValueError:
             raise UsageError(f"--speed {self.speed}: give a number such as 1 or 8, or max") from None
         if self.again and self.replay is not None:
-            from mujo_edge.sources.raw import RawReplay
+            from mujo_edge.sources.replay import RawReplay
 
             return RawReplay(self.replay, speed=speed)
         path = shipped_recording() if self.replay is None else self.replay

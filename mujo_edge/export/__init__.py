@@ -26,6 +26,7 @@ from string import Template
 from typing import Any
 
 from mujo_edge.bundle import ModelBundle, verify
+from mujo_edge.bundle.labels import label_table
 from mujo_edge.bundle.manifest import LabelSet, Manifest, read_manifest
 from mujo_edge.core import DataError, UsageError
 from mujo_edge.export import golden
@@ -88,7 +89,7 @@ def export(
     target: str,
     bundle: str | Path | None,
     out: Path,
-    labels: str | None = None,
+    labels: str | Path | LabelSet | None = None,
     report: Callable[[str], None] = lambda doing: None,
 ) -> list[Path]:
     """Write `out`/TARGET for one target or "all" -> the folders, each whole or not there.
@@ -97,7 +98,7 @@ def export(
         target: one of `TARGETS`, or "all".
         bundle: a bundle's folder or name; None for the shipped default. Its hashes are checked and its models run.
         out: folder of the folders; what an earlier export left there is replaced.
-        labels: the label set to start with; None for the bundle's default.
+        labels: the label set to start with: a name, one of your own or its file; None for the bundle's default.
         report: told what is being done.
 
     Raises:
@@ -111,7 +112,7 @@ def export(
     manifest = read_manifest(bundle)
     chosen = manifest.label_set(labels)
     verify(manifest)
-    loaded = ModelBundle.load(manifest.folder)
+    loaded = ModelBundle.load(manifest.folder).with_labels(chosen)
     cases = golden.cases(loaded, chosen)
     done = []
     for name in TARGETS if target == "all" else (target,):
@@ -162,19 +163,6 @@ def input_table(spec: InputSpec) -> dict[str, Any]:
         "units": ["m/s2 with gravity" if name[0] == "a" else "rad/s" for name in spec.channels],
         "axes": "right-handed sensor frame; on a watch x to 3 o'clock, y to 12 o'clock, z out of the display; "
         "the axis that points up shows +9.81 m/s2 at rest",
-    }
-
-
-def label_table(labels: LabelSet) -> dict[str, Any]:
-    """A label set in mujo.json. `prototypes` (L, D): float32, written with the digits that tell them apart as such."""
-    return {
-        "labels": [label.name for label in labels.labels],
-        "placement": labels.placement,
-        "channels": labels.channels,
-        "temperature": labels.temperature,
-        "unknown_threshold": labels.unknown_threshold,
-        "smoothing": asdict(labels.smoothing),
-        "prototypes": [[float(str(value)) for value in row] for row in labels.prototypes],
     }
 
 

@@ -112,8 +112,7 @@ def _broken(t_s: F64, x: F32) -> tuple[F64, F32]:
 
 def recognized(bundle: ModelBundle, info: StreamInfo, labels: LabelSet, t_s: F64, x: F32) -> Case:
     """What the recognizer makes of (n, C) samples, as a case called `info.name`."""
-    own = replace(bundle, manifest=replace(bundle.manifest, label_sets={labels.name: labels}))
-    recognizer = Recognizer(own, info, labels.name)
+    recognizer = Recognizer(bundle, info, labels)
     cut = recognizer.cut(Chunk(t_s, x, 0.0))
     events = tuple(recognizer.classify(cut))
     ends = {event.end_s for event in events if isinstance(event, Prediction)}

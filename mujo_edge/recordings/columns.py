@@ -1,7 +1,7 @@
-"""What the columns of a user's file mean: names and units of loggers and phone apps -> SI channels.
+"""Meaning of the columns of a user's file: names and units of loggers and phone apps -> SI channels.
 
-The tables below are the whole of what is accepted; `docs/recordings.md` shows them and a test keeps
-the two equal. A unit that a name does not tell is found from the data, and said so in a note.
+The tables below are all accepted names and units; `docs/recordings.md` shows them and a test keeps the two equal. A
+unit that a name does not state is inferred from the data, with a note.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from mujo_edge.core import F64, STANDARD_GRAVITY, DataError
 from mujo_edge.recordings.table import Kind
-from mujo_edge.signal import Resampler
+from mujo_edge.signal import DEFAULT_INPUT, Resampler
 
 Split = tuple[str, str | None]
 """A column's name without punctuation, and its unit's spelling."""
@@ -56,28 +56,28 @@ TIME_UNITS: Units = {
     "ns": (1e-9, ("ns", "nanos", "nanoseconds")),
 }
 CORE_MOTION = ("accelerometer acceleration", "user acceleration", "user acc", "motion user acceleration")
-"""Names of Apple's Core Motion, which counts gravity the other way round: face up at rest, z = -1 g."""
+"""Names of Apple's Core Motion, where gravity has the opposite sign: face up at rest, z = -1 g."""
 
 SENSOR_LOGGER = "seconds elapsed"
-"""The column by which files of Sensor Logger are known; in g they are Core Motion's, too."""
+"""Column that identifies files of Sensor Logger; those in g are Core Motion's, too."""
 
 TURNED = 0.1
-"""rad from its mean direction that gravity must move to in a sensor's frame before a gyroscope's unit can be told."""
+"""rad by which gravity must turn from its mean direction before a gyroscope's unit can be inferred."""
 
 EVEN_S, EVEN_SHARE = 2 * Resampler.SNAP_S, 0.9
-"""Of even times this share of the steps differs by no more than that from the median one; the others are gaps."""
+"""Times are even if this share of steps differs by at most this from the median; the others are gaps."""
 
 IMPLIED_UNITS = {"g f": "g", "w": "rads", "seconds elapsed": "s"}
-"""Names that always come in one unit: Physics Toolbox's gFx and wx, Sensor Logger's seconds_elapsed."""
+"""Units of names that imply one: Physics Toolbox's gFx and wx, Sensor Logger's seconds_elapsed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which columns hold what; a factor of None is still to be found from the data.
+    """Columns of each quantity; a factor of None is still to be inferred from the data.
 
-    `acc`, `gyro` and `gravity` are columns of x, y, z, the latter two () where there are none; `linear`
+    `acc`, `gyro` and `gravity` are columns of x, y, z, the latter two () if absent; `linear`
     says that `gravity` must be added to `acc`. Factors multiply to m/s2, rad/s and seconds. That of
-    `acc` is negative where it counts gravity downwards: +9.81 m/s2 is on the axis that points up.
+    `acc` is negative if gravity points down in the file; here the axis that points up reads +9.81 m/s2.
     """
 
     acc: tuple[int, ...]
@@ -99,14 +99,14 @@ ACCEPTED = (
     "in m/s2, g or mg; gyroscope gx gy gz, gyro_x, 'Gyroscope x (rad/s)' in rad/s or deg/s; "
     "time t_s, seconds_elapsed, timestamp, time in s, ms, us, ns or ISO 8601; label. See docs/recordings.md."
 )
-"""For error messages; `docs/recordings.md` has it all."""
+"""For error messages; `docs/recordings.md` has the complete list."""
 
 
 def understand(names: Sequence[str], kinds: Sequence[Kind]) -> Layout:
     """Find the columns by their names.
 
-    Raises `DataError`, with what is accepted and what was found, if there is no accelerometer with
-    three axes, or only one whose gravity was taken out.
+    Raises `DataError`, with the accepted and the found names, if there is no accelerometer with three axes, or only
+    one without gravity.
     """
     split = [_split(name) for name in names]
     gravity = _triple(split, GRAVITY, ACCELEROMETER_UNITS)
@@ -119,7 +119,7 @@ def understand(names: Sequence[str], kinds: Sequence[Kind]) -> Layout:
         gravity = None
     if acc is linear and not gravity:
         raise DataError(
-            f"{names[acc.columns[0]]!r} is acceleration with gravity taken out; mujo-edge needs it with gravity.\n"
+            f"{names[acc.columns[0]]!r} is acceleration without gravity; mujo-edge needs it with gravity.\n"
             "Export the raw accelerometer, in phyphox 'Acceleration (with g)'. See docs/recordings.md."
         )
     gyro = _triple(split, GYROSCOPE, GYROSCOPE_UNITS) or _Triple((), None, "")
@@ -146,7 +146,7 @@ def understand(names: Sequence[str], kinds: Sequence[Kind]) -> Layout:
 
 @dataclass(frozen=True, slots=True)
 class _Triple:
-    """Columns of x, y, z, the factor to SI if the unit is known, and the name they were found by."""
+    """Columns of x, y, z, the factor to SI if the unit is known, and the name that matched."""
 
     columns: tuple[int, ...]
     factor: float | None
@@ -155,7 +155,7 @@ class _Triple:
 
 @dataclass(frozen=True, slots=True)
 class ColumnData:
-    """Numbers as they stand in the file: `t` (n,), the others (n, 3); None where there is no such column."""
+    """Numbers in the units of the file: `t` (n,), the others (n, 3); None if there is no such column."""
 
     t: F64 | None
     acc: F64
@@ -164,15 +164,15 @@ class ColumnData:
 
 
 def find_units(layout: Layout, raw: ColumnData, rate_hz: float | None) -> Layout:
-    """Fill in the factors that the names do not tell, and check that gravity is there.
+    """Infer the factors that the names do not state, and check that gravity is included.
 
     Args:
-        layout: what `understand` found.
+        layout: from `understand`.
         raw: the first rows.
-        rate_hz: given by the user where there is no time column.
+        rate_hz: stated by the user if there is no time column.
 
     Raises:
-        DataError: a unit cannot be told from the data, or |a| at rest is not that of gravity.
+        DataError: a unit cannot be inferred, or |a| at rest is not that of gravity.
     """
     notes = list(layout.notes)
     if raw.t is not None:
@@ -183,13 +183,13 @@ def find_units(layout: Layout, raw: ColumnData, rate_hz: float | None) -> Layout
         rate_hz = nominal_rate_hz(raw.t * (layout.time_factor or 1.0))
     acc = raw.acc
     if raw.gravity is not None:
-        # Some call it acceleration and have taken gravity out all the same.
+        # Some apps call it acceleration although gravity is not included.
         layout = replace(layout, linear=layout.linear or _at_rest(acc) < 0.3 * _at_rest(raw.gravity))
         if layout.linear:
             acc = acc + raw.gravity
             notes.append("accelerometer = acceleration without gravity + gravity")
     factor, note = _acc_factor(layout, _at_rest(acc))
-    # Of the systems that give gravity apart, or feed Sensor Logger, only Core Motion counts in g.
+    # Of the systems with a separate gravity, or with Sensor Logger, only Core Motion measures in g.
     if layout.core_motion or ((layout.linear or layout.sensor_logger) and factor == STANDARD_GRAVITY):
         factor = -factor
         notes.append("accelerometer of Apple's Core Motion: sign turned, so that the axis that points up reads +9.81")
@@ -197,36 +197,35 @@ def find_units(layout: Layout, raw: ColumnData, rate_hz: float | None) -> Layout
         notes.append(note)
     layout = replace(layout, acc_factor=factor)
     if raw.gyro is not None and layout.gyro_factor is None:
-        unit = _gyro_unit(rate_hz or 50.0, acc, raw.gyro)
+        unit = _gyro_unit(rate_hz or DEFAULT_INPUT.rate_hz, acc, raw.gyro)
         layout = replace(layout, gyro_factor=GYROSCOPE_UNITS[unit][0])
         notes.append(f"gyroscope unit found from how far gravity turns: {unit}")
     return replace(layout, notes=tuple(notes))
 
 
 def _acc_factor(layout: Layout, rest: float) -> tuple[float, str]:
-    """The factor to m/s2, checked by |a| at rest or found from it, and a note if it was found."""
+    """The factor to m/s2, checked by |a| at rest or inferred from it, and a note if it was inferred."""
     if layout.acc_factor is not None:
         rest_g = rest * layout.acc_factor / STANDARD_GRAVITY
         if 0.5 <= rest_g <= 4.0:
             return layout.acc_factor, ""
-        reason = "gravity was taken out, and mujo-edge needs it" if rest_g < 0.5 else "the unit in the name is wrong"
+        reason = "gravity is not included, but mujo-edge needs it" if rest_g < 0.5 else "the unit in the name is wrong"
         raise DataError(f"|a| at rest is {rest_g:.3g} g by the unit in the column's name; about 1 is right: {reason}.")
-    # Continuous movement takes |a| up to a few g; the ranges still do not touch.
+    # Continuous movement raises |a| to a few g; the ranges still do not overlap.
     for unit, low, high in (("m/s2", 5.0, 40.0), ("g", 0.5, 4.0), ("mg", 500.0, 4000.0)):
         if low <= rest <= high:
             return ACCELEROMETER_UNITS[unit][0], f"accelerometer unit found from |a| at rest, {rest:.3g}: {unit}"
     raise DataError(
-        f"|a| at rest is {rest:.3g}: neither 9.81 m/s2, nor 1 g, nor 1000 mg.\nEither gravity was taken out, which "
+        f"|a| at rest is {rest:.3g}: neither 9.81 m/s2, nor 1 g, nor 1000 mg.\nEither gravity is not included, which "
         "mujo-edge needs (from Sensor Logger give WristMotion.csv or TotalAcceleration.csv), or the unit is another: "
         "convert it, and name it in the columns, e.g. ax_m_s2."
     )
 
 
 def even_rate_hz(t: F64) -> float | None:
-    """`nominal_rate_hz` of even times, None where they jitter by more than decimals do: then it has to be measured.
+    """`nominal_rate_hz` of even times; None if they jitter by more than rounding, so that the rate must be measured.
 
-    Between phones' motion events, for one, lie 16 or 17 ms: of that a median is up to 2 % off, and live nothing but
-    a measured rate is known.
+    Motion events of phones, for example, are 16 or 17 ms apart: the rate of the median step is up to 2 % off.
     """
     steps = np.diff(t[np.isfinite(t)])
     steps = steps[steps > 0]
@@ -235,7 +234,7 @@ def even_rate_hz(t: F64) -> float | None:
 
 
 def nominal_rate_hz(t: F64) -> float | None:
-    """One over the median step forwards of `t` in seconds, to four digits; None where none is."""
+    """Reciprocal of the median positive step of `t` in seconds, to four digits; None if there is none."""
     steps = np.diff(t[np.isfinite(t)])
     steps = steps[steps > 0]
     return float(f"{1 / np.median(steps):.4g}") if len(steps) else None
@@ -257,7 +256,7 @@ def _split(name: str) -> Split:
     """Name and unit: 'Acceleration x (m/s²)' -> ('accelerationx', 'ms2'), 'gx_rad_s' -> ('gx', 'rads')."""
     bracketed = re.fullmatch(r"(.*?)[(\[]([^)\]]*)[)\]]\W*", name, re.DOTALL)
     if bracketed:
-        # The 2 of m/s² is often lost where a logger wrote another code page than it said.
+        # The 2 of m/s² is often lost when a logger wrote another code page than it stated.
         return _squeeze(bracketed[1]), _squeeze(bracketed[2].replace("\ufffd", "2"))
     words = re.split(r"[\W_]+", re.sub("([a-z])([A-Z])", r"\1_\2", name))
     for start in range(max(1, len(words) - 3), len(words)):
@@ -272,7 +271,7 @@ def _factor(units: Units, spelling: str) -> float | None:
 
 
 def _triple(split: Sequence[Split], names: Sequence[str], units: Units) -> _Triple | None:
-    """The first of `names` that has all three axes in one unit."""
+    """The first of `names` with all three axes in one unit."""
     for name in names:
         stem = _squeeze(name)
         pattern = re.compile(f"{stem}([xyz])(?:axis)?|([xyz])(?:axis)?{stem}")
@@ -281,7 +280,7 @@ def _triple(split: Sequence[Split], names: Sequence[str], units: Units) -> _Trip
             match = pattern.fullmatch(base)
             unit = unit or IMPLIED_UNITS.get(name)
             factor = _factor(units, unit) if unit else None
-            # A bare x without a unit is taken for an accelerometer's.
+            # A bare x without a unit is taken as an accelerometer's.
             if match and (factor or (unit is None and (name or units is ACCELEROMETER_UNITS))):
                 found.setdefault((factor, match[1] or match[2]), i)
         for factor, _ in list(found):
@@ -291,7 +290,7 @@ def _triple(split: Sequence[Split], names: Sequence[str], units: Units) -> _Trip
 
 
 def _time(split: Sequence[Split], kinds: Sequence[Kind]) -> tuple[int | None, float | None]:
-    """The time column and its factor: one that names its unit before one that does not, before dates."""
+    """The time column and its factor; one with a unit is preferred to one without, and that to dates."""
     candidates: list[tuple[int, int, int, float | None]] = []
     for rank, name in enumerate(TIME):
         for i, (base, unit) in enumerate(split):
@@ -305,7 +304,7 @@ def _time(split: Sequence[Split], kinds: Sequence[Kind]) -> tuple[int | None, fl
 
 
 def _time_unit(t: F64) -> str:
-    """The unit in which the median step is that of 2 to 2,000 samples a second; the ranges do not overlap."""
+    """The unit in which the median step is that of 2 to 2,000 samples per second; the ranges do not overlap."""
     steps = np.diff(t[np.isfinite(t)])
     step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
     for unit, (factor, _) in TIME_UNITS.items():
@@ -331,11 +330,11 @@ def _at_rest(acc: F64) -> float:
 
 
 def _gyro_unit(rate_hz: float, acc: F64, gyro: F64) -> str:
-    """rad/s or deg/s, by the angle that gravity turns in the sensor frame against the angle that the gyro sums up.
+    """rad/s or deg/s, from the angle by which gravity turns in the sensor frame and the integral of the gyroscope.
 
-    The sum is the larger by 1.2 to 21 times on the trials of MotionSense, SPAR and sp-sw in rad/s, and
-    by 64 to 620 times on those of UTD-MHAD, which are in deg/s. Of a sensor that lies still neither is an angle, but
-    noise and offset; gravity must turn by `TURNED`.
+    The integral is larger by a factor of 1.2 to 21 in the trials of MotionSense, SPAR and sp-sw in rad/s, and of
+    64 to 620 in those of UTD-MHAD, which are in deg/s. For a sensor that lies still both are noise and offset, so
+    gravity must turn by `TURNED`.
     """
     good = np.isfinite(acc).all(1) & np.isfinite(gyro).all(1)
     length = max(3, round(rate_hz / 2))
@@ -351,5 +350,5 @@ def _gyro_unit(rate_hz: float, acc: F64, gyro: F64) -> str:
         if 50 * turned < summed < 1500 * turned:
             return "deg/s"
     raise DataError(
-        "the gyroscope's unit cannot be told from the data. Name it in the columns, e.g. gx_rad_s or gx_deg_s."
+        "the gyroscope's unit cannot be inferred from the data. Name it in the columns, e.g. gx_rad_s or gx_deg_s."
     )

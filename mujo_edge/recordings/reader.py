@@ -23,8 +23,8 @@ _PROBE_ROWS = 8192
 class Recording(Protocol):
     """A recording on disk.
 
-    `info.rate_hz` is nominal: from session.json, else from the time column, None where it jitters. `notes` tells what
-    was assumed, left out or found torn; reading to the end may add to it.
+    `info.rate_hz` is nominal: from session.json, else from the time column, None if it jitters. `notes` lists
+    assumptions, omissions and damage; reading to the end may add to it.
     """
 
     path: Path
@@ -34,9 +34,9 @@ class Recording(Protocol):
     def chunks(self, block_bytes: int = BLOCK_BYTES) -> Generator[Chunk, None, None]:
         """All samples in order, in chunks as large as the blocks; `received_s` is 0.
 
-        A sample before which others are known lost begins a chunk. Numbers that are not finite and
-        times that step back are passed on: counting and flagging them is the live path's work.
-        Raises `DataError` at the first row that cannot be understood.
+        A sample before which others are known to be lost begins a chunk. Numbers that are not finite and
+        times that step back are passed on; `mujo_edge.gaps` counts them.
+        Raises `DataError` at the first row that cannot be read.
         """
         ...
 
@@ -49,11 +49,11 @@ def open_recording(path: Path, rate_hz: float | None = None) -> Recording:
         rate_hz: sample rate of a file that has no time column.
 
     Raises:
-        UsageError: there is no such file; `rate_hz` is missing, not positive, or not wanted.
-        DataError: it is not a recording that can be understood; the message says why.
+        UsageError: no such file; `rate_hz` is missing, not positive, or superfluous.
+        DataError: not a readable recording; the message says why.
     """
     if rate_hz is not None and not (isfinite(rate_hz) and rate_hz > 0):
-        raise UsageError(f"--rate must be a positive number of samples a second, not {rate_hz:g}")
+        raise UsageError(f"--rate must be a positive number of samples per second, not {rate_hz:g}")
     if not path.is_dir():
         return FileRecording(path, rate_hz)
     if rate_hz is not None:
@@ -62,7 +62,7 @@ def open_recording(path: Path, rate_hz: float | None = None) -> Recording:
 
 
 class SessionRecording:
-    """A session folder; `chunks` gives back what was written, bit for bit (see `sources.session`)."""
+    """A session folder; `chunks` restores what was written, bit for bit (see `mujo_edge.recordings.session`)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,7 +82,7 @@ class SessionRecording:
         self._table.kinds = ["number"] * len(self._table.names)
 
     def chunks(self, block_bytes: int = BLOCK_BYTES) -> Generator[Chunk, None, None]:
-        """See `Recording.chunks`. Samples lost after the last one come as an empty chunk."""
+        """See `Recording.chunks`. Samples lost after the last one are counted in an empty last chunk."""
         width = len(self.info.channels)
         count = 0
         with closing(
@@ -98,7 +98,7 @@ class SessionRecording:
                 count += len(t)
         self._note(*self._table.notes)
         if self.session.samples is None:
-            self._note("the recording was never closed; what had been written is all here")
+            self._note("the recording was never closed; all that had been written is here")
         elif count != self.session.samples:
             self._note(f"{self._table.path} holds {count} samples of the {self.session.samples} that were recorded")
         if self.session.lost_at_end:
@@ -110,7 +110,7 @@ class SessionRecording:
 
 
 class FileRecording:
-    """A CSV or Parquet file of the user's own; names and units as `sources.columns` has them.
+    """A CSV or Parquet file of the user; for names and units see `mujo_edge.recordings.columns`.
 
     Time begins at 0 with the first sample.
     """
@@ -118,7 +118,7 @@ class FileRecording:
     def __init__(self, path: Path, rate_hz: float | None = None) -> None:
         self.path = path
         self._table = open_table(path)
-        with _naming(path):
+        with _with_file_name(path):
             layout = understand(self._table.names, self._table.kinds)
             if layout.time is None and rate_hz is None:
                 raise UsageError("there is no time column; give the sample rate with --rate HZ")
@@ -129,7 +129,7 @@ class FileRecording:
         self._columns = [*layout.acc, *layout.gravity, *layout.gyro, *time]
         first = self._first_rows()
         raw = self._raw(first)
-        with _naming(path):
+        with _with_file_name(path):
             self._layout = find_units(layout, raw, rate_hz)
         self._origin = 0.0 if raw.t is None else float(next(iter(raw.t[np.isfinite(raw.t)]), 0.0))
         self._step_s = None if rate_hz is None else 1 / rate_hz
@@ -154,7 +154,7 @@ class FileRecording:
         self.notes += [note for note in self._table.notes if note not in self.notes]
 
     def _first_rows(self) -> F64:
-        """The rows from which units and the nominal rate are found."""
+        """The rows from which units and the nominal rate are inferred."""
         blocks: list[F64] = []
         with closing(self._table.blocks(self._columns, None, BLOCK_BYTES)) as table:
             for block in table:
@@ -164,7 +164,7 @@ class FileRecording:
         return np.concatenate(blocks)
 
     def _raw(self, numbers: F64) -> ColumnData:
-        """The columns that were read, in the order of `_columns`."""
+        """Split rows that were read in the order of `_columns`."""
         layout = self._layout
         at = np.cumsum([3, len(layout.gravity), len(layout.gyro)]).tolist()
         return ColumnData(
@@ -175,7 +175,7 @@ class FileRecording:
         )
 
     def _times(self, raw_t: F64 | None, n: int, before: int) -> F64:
-        """Seconds since the first sample of `n` rows that have `before` rows before them."""
+        """Seconds since the first sample, for `n` rows after `before` others."""
         if raw_t is not None:
             return (raw_t - self._origin) * (self._layout.time_factor or 1.0)
         assert self._step_s is not None
@@ -183,8 +183,8 @@ class FileRecording:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Put the file's name before the message of an error."""
+def _with_file_name(path: Path) -> Iterator[None]:
+    """Prefix error messages with the file's name."""
     try:
         yield
     except (DataError, UsageError) as error:
@@ -192,7 +192,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _cut(t: F64, x: F64, lost: F64, truth: Sequence[str] | None) -> Iterator[Chunk]:
-    """One chunk, or several where samples are known lost in between."""
+    """One chunk, or several where samples are known to be lost in between."""
     with np.errstate(over="ignore"):
         signal = x.astype(np.float32)
     for a, b in pairwise([0, *(np.flatnonzero(lost[1:]) + 1).tolist(), len(t)]):

@@ -1,8 +1,8 @@
 """The session folder: what `mujo-edge record` writes and `--replay` reads back bit for bit.
 
-    session.json   the stream (`StreamInfo`), schema version, when, source, notes; closed counts
+    session.json   the stream (`StreamInfo`), schema version, time, source, notes; counts once it is closed
     samples.csv    t_s, one column per channel named with its unit, lost, and label if annotated
-    raw.ndjson     the bytes of a live source as they came, one JSON object a payload; readers may do without it
+    raw.ndjson     the payloads of a live source, one JSON object each; optional for readers
 
 `docs/recordings.md` describes them for the user.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from mujo_edge.core import DataError, Kind, Payload, StreamInfo
+from mujo_edge.files import atomic_file
 
 SCHEMA_VERSION = 1
 SESSION_FILE = "session.json"
@@ -25,7 +26,7 @@ RAW_FILE = "raw.ndjson"
 
 _MAX_JSON_BYTES = 1 << 20
 _MAX_RAW_BYTES = 1 << 24
-"""Of a line; a payload of ASCII control characters grows sixfold in JSON, and phones push up to 1 MB."""
+"""Limit of a line; a payload of ASCII control characters grows sixfold in JSON, and phones push up to 1 MB."""
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -34,9 +35,9 @@ _KINDS: tuple[Kind, ...] = get_args(Kind)
 class Session:
     """The content of session.json.
 
-    `created` is ISO 8601 UTC; `version` that of the mujo-edge that wrote it; `source` says where the
-    samples came from. `samples` is None until the session is closed, so a killed one can be told
-    from half a file; `lost_at_end` counts samples known lost after the last one.
+    `created` is ISO 8601 UTC; `version` that of the mujo-edge that wrote it; `source` describes the source of the
+    samples. `samples` is None until the session is closed, so that a killed recording can be distinguished from a
+    truncated file; `lost_at_end` counts samples known to be lost after the last one.
     """
 
     info: StreamInfo
@@ -51,30 +52,29 @@ class Session:
 def sample_columns(channels: tuple[str, ...], annotated: bool) -> list[str]:
     """Column names of samples.csv, e.g. t_s, ax_m_s2, ..., gz_rad_s, lost, label.
 
-    Raises `DataError` for a channel whose name could not stand in a table.
+    Raises `DataError` for a channel whose name is not valid in a table.
     """
     for name in channels:
         if not name.isidentifier():
-            raise DataError(f"{name!r} is no name of a channel")
+            raise DataError(f"{name!r} is not a valid channel name")
     unit = {"a": "_m_s2", "g": "_rad_s"}
     named = [name + (unit.get(name[0], "") if name[1:] in ("x", "y", "z") else "") for name in channels]
     return ["t_s", *named, "lost", *(["label"] if annotated else [])]
 
 
 def save(folder: Path, session: Session) -> None:
-    """Write session.json so that a reader sees the old file or the new one, never half of it."""
+    """Write session.json atomically: a reader sees the old file or the new one."""
     stream, rest = asdict(session.info), asdict(session)
     del rest["info"]
     if session.info.names is None:
         del stream["names"]
     text = json.dumps({"schema_version": SCHEMA_VERSION, **rest, "stream": stream}, indent=2)
-    draft = folder / (SESSION_FILE + ".new")
-    draft.write_text(text + "\n", encoding="utf-8")
-    draft.replace(folder / SESSION_FILE)
+    with atomic_file(folder / SESSION_FILE) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
 
 
 def load(folder: Path) -> Session:
-    """Read `folder`/session.json. Raises `DataError` for anything but a session of a known schema."""
+    """Read `folder`/session.json. Raises `DataError` if it is not a session of a known schema."""
     path = folder / SESSION_FILE
     try:
         if path.stat().st_size > _MAX_JSON_BYTES:
@@ -99,16 +99,16 @@ def load(folder: Path) -> Session:
 
 
 def raw_line(raw: Payload) -> str:
-    """The line of raw.ndjson for `raw`; `load_raw` gives it back bit for bit."""
+    """The line of raw.ndjson for `raw`; `load_raw` restores it bit for bit."""
     data = {"text": raw.data.decode("ascii")} if raw.data.isascii() else {"hex": raw.data.hex()}
     about = {"received_s": raw.received_s, "kind": raw.kind, "origin": raw.origin}
     return json.dumps(about | data, separators=(",", ":")) + "\n"
 
 
 def load_raw(path: Path, notes: list[str]) -> Iterator[tuple[int, Payload]]:
-    """The lines of a raw.ndjson with their numbers. A torn last one is left out, and `notes` gains a line.
+    """Line numbers and payloads of a raw.ndjson. An incomplete last line is omitted, with a line in `notes`.
 
-    Raises `DataError`, with the line, for anything else that `raw_line` did not write.
+    Raises `DataError`, with the line number, for any other line that `raw_line` did not write.
     """
     try:
         with path.open("rb") as file:
@@ -133,12 +133,12 @@ def load_raw(path: Path, notes: list[str]) -> Iterator[tuple[int, Payload]]:
 def _raw(table: Mapping[str, Any]) -> Payload:
     received_s, kind, origin = table["received_s"], table["kind"], table["origin"]
     if not (_is(received_s, float, int) and math.isfinite(received_s)):
-        raise TypeError("received_s is no time")
+        raise TypeError("received_s is not a time")
     if kind not in _KINDS or not isinstance(origin, str):
-        raise TypeError(f"{kind!r} is no kind of record")
+        raise TypeError(f"{kind!r} is not a kind of record")
     data = table["text"].encode("ascii") if "text" in table else bytes.fromhex(table["hex"])
     if kind == "overrun" and not data.isdigit():
-        raise ValueError("an overrun is no count")
+        raise ValueError("an overrun is not a count")
     return Payload(float(received_s), kind, origin, data)
 
 
@@ -183,5 +183,5 @@ def _session(raw: Mapping[str, Any]) -> Session:
 
 
 def _is(value: object, *types: type) -> bool:
-    """`isinstance`, for which True is not a number."""
+    """`isinstance`, except that True is not a number."""
     return isinstance(value, types) and not isinstance(value, bool)

@@ -1,7 +1,7 @@
 """Tables of numbers in files, read block by block: CSV (also gzipped) and Parquet.
 
-What the columns mean is not decided here (`mujo_edge.recordings.columns`). Memory is bounded whatever
-the file holds, and whatever is wrong with it becomes a `DataError` that names file and line.
+The meaning of the columns is found by `mujo_edge.recordings.columns`. Memory is bounded for any file, and any
+error in it becomes a `DataError` that names file and line.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ import numpy as np
 from mujo_edge.core import F64, DataError, UsageError, require_extra
 
 MAX_LINE_BYTES = 1 << 20
-"""A longer line is no row of samples; reading stops there."""
+"""Limit of a line; a longer one is an error."""
 
 Kind = Literal["number", "datetime", "text"]
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Consecutive rows: `numbers` (n, k) float64, one column per asked one; `text` (n,) or None.
+    """Consecutive rows: `numbers` (n, k) float64, one column per requested one; `text` (n,) or None.
 
-    `rows` (n,) is the line of each in the file, for messages.
+    `rows` (n,) are their lines in the file, for messages.
     """
 
     numbers: F64
@@ -40,9 +40,9 @@ class Block:
 
 
 class Table(Protocol):
-    """A file of named columns. `kinds` is what the first row holds; date and time count as seconds.
+    """A file of named columns. `kinds` are those of the first row; dates and times become seconds.
 
-    `notes` gains a line when a torn end was dropped.
+    A line is added to `notes` when an incomplete end was dropped.
     """
 
     path: Path
@@ -51,16 +51,16 @@ class Table(Protocol):
     notes: list[str]
 
     def blocks(self, numbers: Sequence[int], text: int | None, size: int) -> Generator[Block, None, None]:
-        """The columns with the indices `numbers`, and `text`, of all rows: about `size` bytes a block."""
+        """All rows of the columns with the indices `numbers` and `text`, in blocks of about `size` bytes."""
         ...
 
 
 def open_table(path: Path) -> Table:
-    """Open a CSV or Parquet file, told apart by content, then by suffix.
+    """Open a CSV or Parquet file, recognized by content, then by suffix.
 
     Raises:
         UsageError: there is no such file.
-        DataError: it is not a readable table; the message says why.
+        DataError: not a readable table; the message says why.
         MissingExtraError: it is Parquet and pyarrow is not installed.
     """
     try:
@@ -80,7 +80,7 @@ def open_table(path: Path) -> Table:
 class CsvTable:
     """A CSV file with a header line; comma, semicolon or tab; decimal point, or comma where it cannot separate.
 
-    With `whole_lines` a last line without a newline is torn, however complete it looks.
+    With `whole_lines` a last line without a newline is dropped even if it looks complete.
     """
 
     def __init__(self, path: Path, *, gzipped: bool = False, whole_lines: bool = False) -> None:
@@ -94,7 +94,7 @@ class CsvTable:
         self._read_head()
 
     def blocks(self, numbers: Sequence[int], text: int | None, size: int) -> Generator[Block, None, None]:
-        """See `Table.blocks`. Raises `DataError` at a row that has too few or too many cells, or words for a number."""
+        """See `Table.blocks`. Raises `DataError` at a row with too few or too many cells, or a non-numeric cell."""
         self.notes.clear()
         empty = True
         with closing(self._lines(size)) as blocks:
@@ -145,7 +145,7 @@ class CsvTable:
         rest, first = b"", 1
         for data in self._bytes(size):
             rest += data
-            # A carriage return at the very end may be half of a line end.
+            # A carriage return at the very end may be the first half of a line end.
             end = max(rest.rfind(b"\n"), rest.rfind(b"\r", 0, len(rest) - 1)) + 1
             lines = _decode(rest[:end]).split("\n")[:-1]
             if len(rest) - end > MAX_LINE_BYTES or any(len(line) > MAX_LINE_BYTES for line in lines):
@@ -160,7 +160,7 @@ class CsvTable:
             yield first, [_decode(rest).rstrip("\n")], rest.endswith(b"\r")
 
     def _bytes(self, size: int) -> Iterator[bytes]:
-        """The (uncompressed) content in pieces of at most `size` bytes; a cut-off gzip stream ends with a note."""
+        """The (uncompressed) content in pieces of at most `size` bytes; a truncated gzip stream adds a note."""
         try:
             with self.path.open("rb") as raw:
                 file: BinaryIO | gzip.GzipFile = gzip.GzipFile(fileobj=raw) if self._gzipped else raw
@@ -176,12 +176,12 @@ class CsvTable:
             raise DataError(f"cannot read {self.path}: {error.strerror or error}") from None
 
     def _rows(self, first: int, lines: list[str], complete: bool) -> tuple[Sequence[int], list[list[str]]]:
-        """Line numbers and cells of the rows of a block, as wide as the header; a torn last line is dropped."""
+        """Line numbers and cells of the rows of a block, as wide as the header; an incomplete last line is dropped."""
         width = len(self.names)
         try:
             rows = list(csv.reader(lines, delimiter=self._delimiter, strict=True))
         except csv.Error:
-            rows = []  # found again below, with its line
+            rows = []  # found again below, with its line number
         if len(rows) == len(lines) and complete and all(len(row) == width for row in rows):
             return range(first, first + len(rows)), rows
         at, rows = [], []
@@ -207,7 +207,7 @@ class CsvTable:
         return np.array([self._row(number, row, columns) for number, row in zip(at, rows, strict=True)], np.float64)
 
     def _row(self, number: int, row: list[str], columns: Sequence[int]) -> list[float]:
-        """One row cell by cell: an empty one is NaN, any other must be a number (or a date and time)."""
+        """One row, cell by cell: an empty cell is NaN, any other must be a number (or a date and time)."""
         values = []
         for i in columns:
             cell = row[i].strip()
@@ -242,7 +242,7 @@ class ParquetTable:
         row = 0
         with self._parser():
             file = self._open()
-            # By name: an index would count the leaves of nested columns.
+            # By name, as an index would count the leaves of nested columns.
             batches = file.iter_batches(max(1, size // (8 * len(wanted))), columns=[self.names[i] for i in wanted])
         with file:
             while True:
@@ -257,12 +257,12 @@ class ParquetTable:
                 row += len(columns[0])
 
     def _open(self) -> Any:
-        # Buffered, so that a column of a row group need not fit into memory.
+        # Buffered, so that a column of a row group need not fit in memory.
         return self._parquet.ParquetFile(self.path, buffer_size=1 << 20)
 
     @contextmanager
     def _parser(self) -> Iterator[None]:
-        """Damaged files make pyarrow raise not only its own errors, but those of Python's decoding, too."""
+        """Turn errors into `DataError`: for damaged files pyarrow raises its own and those of Python's decoding."""
         try:
             yield
         except DataError:
@@ -290,7 +290,7 @@ class ParquetTable:
 
 
 def _decode(data: bytes) -> str:
-    """Text with every line end as a newline; UTF-8, or Latin-1 where it is not (older loggers' degree sign)."""
+    """Text with newlines as line ends; UTF-8, or else Latin-1 (older loggers' degree sign)."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
@@ -306,7 +306,7 @@ def _float(cell: str) -> float | None:
 
 
 def _seconds(cell: str) -> float | None:
-    """Seconds since 1970 of an ISO 8601 date and time; without a zone it counts as UTC."""
+    """Seconds since 1970 of an ISO 8601 date and time, in UTC unless it has a zone."""
     try:
         moment = datetime.fromisoformat(cell.strip())
     except ValueError:

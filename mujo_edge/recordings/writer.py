@@ -16,20 +16,20 @@ from mujo_edge.version import __version__
 
 
 class SessionWriter:
-    """Appends the chunks of one stream to a new session folder, and the bytes that they came from.
+    """Appends the chunks of one stream, and their payloads, to a new session folder.
 
     Every chunk is handed to the operating system before `write` returns, so that killing the process
-    loses nothing that was written and at worst tears the last line, which the reader drops. Only
-    `close` (or leaving the `with` block) makes the session a complete one.
+    loses nothing that was written and at worst leaves an incomplete last line, which the reader drops. Only
+    `close` (or leaving the `with` block) marks the session as complete.
 
     Args:
-        folder: created, with its parents; must not exist or be empty.
+        folder: created, with its parents; must be new or empty.
         info: the stream; written to session.json at once.
-        source: where the samples come from, e.g. "replay walk.csv", for the reader of session.json.
-        notes: what the reader of the recording should know.
+        source: description of the source, e.g. "replay walk.csv".
+        notes: remarks for the reader of the recording.
 
     Raises:
-        UsageError: `folder` holds something already. A session is never overwritten.
+        UsageError: `folder` is not empty. A session is never overwritten.
         DataError: the folder cannot be written (no space, no permission).
     """
 
@@ -52,7 +52,7 @@ class SessionWriter:
             sessions.save(self.folder, self._session)
             self._file = self._open(sessions.SAMPLES_FILE)
         except FileExistsError:
-            raise UsageError(f"{self.folder} exists and is no empty folder. Choose another folder.") from None
+            raise UsageError(f"{self.folder} exists and is not a folder. Choose another folder.") from None
         except OSError as error:
             raise DataError(f"cannot record to {self.folder}: {error.strerror}") from None
 
@@ -65,7 +65,7 @@ class SessionWriter:
         self.close()
 
     def write(self, chunk: Chunk) -> None:
-        """Append one chunk. Raises `DataError` if the disk takes no more or the chunk does not fit the stream."""
+        """Append one chunk. Raises `DataError` if it cannot be written or does not fit the stream."""
         if self._file is None:
             raise DataError(f"the recording {self.folder} is closed")
         if chunk.raw:
@@ -93,7 +93,7 @@ class SessionWriter:
         self.samples += len(chunk.t_s)
 
     def close(self) -> None:
-        """Note in session.json that the recording is complete. Closing twice is allowed."""
+        """Mark the recording as complete in session.json. Closing twice is allowed."""
         if self._file is None:
             return
         for file in filter(None, (self._file, self._raw)):
@@ -107,15 +107,15 @@ class SessionWriter:
 
     def _open(self, name: str) -> BinaryIO:
         try:
-            # Unbuffered: one system call a chunk is cheap, and nothing waits in this process.
+            # Unbuffered: one system call per chunk is cheap, and no data waits in this process.
             return (self.folder / name).open("xb", buffering=0)
         except OSError as error:
             raise DataError(f"cannot record to {self.folder}: {error.strerror}") from None
 
     def _start(self, file: BinaryIO) -> None:
         channels = self._session.info.channels
-        # %r of a float is its shortest exact form. Nine significant digits bring a float32 back exactly,
-        # also by way of float64: they are never near the middle between two float32 numbers.
+        # %r of a float is its shortest exact form. Nine significant digits restore a float32 exactly,
+        # even via float64: they are never near the middle between two float32 numbers.
         self._row = ",".join(["%r", *["%.9g"] * len(channels), "%d", *(["%s"] if self._annotated else [])]) + "\n"
         self._append(file, ",".join(sessions.sample_columns(channels, bool(self._annotated))) + "\n")
 
@@ -127,7 +127,7 @@ class SessionWriter:
                 data = data[file.write(data) :]
         except UnicodeEncodeError as error:
             raise DataError(
-                f"a label holds half a character, which no file can keep: {error.object[error.start]!r}"
+                f"a label has an incomplete character, which cannot be written: {error.object[error.start]!r}"
             ) from None
         except OSError as error:
             with suppress(OSError):
@@ -142,6 +142,6 @@ def _cells(labels: Sequence[str]) -> list[str]:
     cell: dict[str, str] = {}
     for label in set(labels):
         if set(label) & set("\n\r\0"):
-            raise DataError(f"the label {label!r} holds a line break or a NUL; a recording cannot keep that")
+            raise DataError(f"the label {label!r} holds a line break or a NUL, which a recording cannot hold")
         cell[label] = '"' + label.replace('"', '""') + '"' if "," in label or '"' in label else label
     return [cell[label] for label in labels]

@@ -1,7 +1,7 @@
-"""Where results go. A sink is started once, written to after every batch of chunks, and finished with the summary.
+"""Sinks: outputs that are started once, written to after every batch of chunks, and finished with the summary.
 
-All three run on the recognizer's thread, never on the one that receives bytes. A sink may take its time for a file, but
-must not wait for a reader of its output: `mujo_edge.sinks.background` does that.
+All three run on the recognizer's thread, never on the one that receives bytes. A sink may wait for a file, but not for
+the reader of its output: `mujo_edge.sinks.background` does that.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ STAGES = ("queue", "preprocess", "inference", "total")
 """Stages of the live path whose latency is measured, in order; the fields of `Latency` without "_ms"."""
 
 Ended = Literal["end", "duration", "interrupted", "closed", "error"]
-"""Why a session ended: the source was over, the asked duration reached, the user interrupted, the reader of
-our output closed it, an error."""
+"""Why a run ended: the source ended, the duration was reached, the user interrupted it, the reader of the output
+closed it, or an error."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """What runs: the stream, and the model on it. `labels` ends with "unknown"; empty without a model."""
+    """The stream and the model of a run. `labels` ends with "unknown"; it is empty without a model."""
 
     info: StreamInfo
     bundle: str = ""
@@ -34,7 +34,7 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True)
 class Quantiles:
-    """Milliseconds, over the last `mujo_edge.engine.LATENCIES` windows."""
+    """Milliseconds, over the last `mujo_edge.worker.LATENCIES` windows."""
 
     p50: float
     p99: float
@@ -44,9 +44,9 @@ class Quantiles:
 class Tally:
     """The counts of a stream at one moment.
 
-    `right` of `judged` predictions agree with the annotation. Judged are those whose window holds one
-    annotated label throughout; a label outside the label set is rightly called unknown. `elapsed_s` is
-    wall time since the model was loaded. `latency` is by stage, None before a prediction.
+    `right` of `judged` predictions agree with the annotation. Judged are those whose window has one
+    annotated label throughout; for a label outside the label set "unknown" is right. `elapsed_s` is
+    wall time since the model was loaded. `latency` is by stage, None before the first prediction.
     """
 
     stats: StreamStats
@@ -58,20 +58,20 @@ class Tally:
 
     @property
     def accuracy(self) -> float | None:
-        """Share right, None where nothing was judged."""
+        """Share of right predictions, None if none were judged."""
         return self.right / self.judged if self.judged else None
 
     @property
     def speed(self) -> float | None:
-        """Seconds of signal worked through in a second of wall time."""
+        """Seconds of signal processed per second of wall time."""
         return self.stats.signal_s / self.elapsed_s if self.elapsed_s > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What a batch of chunks brought: the chunks themselves, then predictions and gaps in order.
+    """A batch of chunks, and the predictions and gaps that they completed, in order.
 
-    Without chunks it says that the source was silent for a second. `status` is the source's.
+    An update without chunks means that the source was silent for a second. `status` is the source's.
     """
 
     chunks: Sequence[Chunk]
@@ -82,7 +82,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How a session went. `notes` are the source's and the recognizer's; `error` the message if it ended with one."""
+    """The result of a run. `notes` are those of source and recognizer; `error` is the message if it ended with one."""
 
     session: RunInfo
     tally: Tally
@@ -93,13 +93,13 @@ class Summary:
 
 @runtime_checkable
 class Sink(Protocol):
-    """Something that takes results."""
+    """An output of results."""
 
     def start(self, session: RunInfo) -> None:
         """Called once, before the first update. May raise `MujoError`."""
 
     def write(self, update: Update) -> None:
-        """Called after every batch. May raise `MujoError`, or `BrokenPipeError` when nobody reads any more."""
+        """Called after every batch. May raise `MujoError`, or `BrokenPipeError` when the reader is gone."""
 
     def finish(self, summary: Summary) -> None:
-        """Called once if it was started, after an error as well."""
+        """Called once if the sink was started, also after an error."""

@@ -1,4 +1,4 @@
-"""Writing to a terminal or pipe on a thread of its own, so that a reader that does not read holds up nothing else."""
+"""Writing to a terminal or pipe on a thread of its own, so that a slow reader blocks nothing else."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ LIMIT = 16 << 20
 """Bytes that may wait for the reader of a live stream: hours of one stream's predictions."""
 
 LIMIT_OF_A_FILE = 1 << 16
-"""Bytes that may wait where the source can wait, too."""
+"""Bytes that may wait if the source can wait, too."""
 
 GRACE_S = 0.75
-"""After Ctrl-C, the reader has this long to take what still waits."""
+"""Seconds after Ctrl-C for the reader to take the remaining data."""
 
 
 class BackgroundWriter(io.BufferedIOBase):
@@ -82,7 +82,7 @@ class BackgroundWriter(io.BufferedIOBase):
         return not self._queue
 
     def check(self) -> None:
-        """Raises `BrokenPipeError` if nobody reads any more, `DataError` if the stream cannot be written."""
+        """Raise `BrokenPipeError` if the reader is gone, `DataError` if the stream cannot be written."""
         if self._error is None:
             return
         if self._error.errno == errno.EPIPE or (self._isatty and self._error.errno == errno.EIO):
@@ -90,13 +90,13 @@ class BackgroundWriter(io.BufferedIOBase):
         raise DataError(f"cannot write to {self.name}: {self._error.strerror}")
 
     def hurry(self) -> None:
-        """Let no `write` wait any longer, and `finish` no longer than `GRACE_S`. For any thread."""
+        """Stop `write` from waiting, and `finish` from waiting longer than `GRACE_S`. Callable from any thread."""
         with self._changed:
             self._hurried = True
             self._changed.notify_all()
 
     def finish(self, grace_s: float = GRACE_S) -> None:
-        """Wait until all data is written, or for `grace_s` after `hurry`. Half-way only the lines to keep stay."""
+        """Wait until all data is written, at most `grace_s` after `hurry`; after half of it other lines are dropped."""
         with self._changed:
             self._finished = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""One JSON object a line, for programs: predictions and gaps as they come, and a summary at the end.
+"""One JSON object per line, for programs: predictions and gaps as they occur, and a summary at the end.
 
 `ndjson.schema.json` beside this file is the contract; docs/ndjson.md explains it.
 """
@@ -19,7 +19,7 @@ class NdjsonSink:
     """Writes lines to `out`. Lines for which it has no room are dropped, counted, and reported by the summary.
 
     Args:
-        out: where to. named: say in every line which stream it is of, for several streams that share `out`.
+        out: the output. named: add the name of the stream to every line, for several streams that share `out`.
     """
 
     def __init__(self, out: BackgroundWriter, *, named: bool = False) -> None:
@@ -32,7 +32,7 @@ class NdjsonSink:
         self._source = {"source": session.info.name} if self._named else {}
 
     def write(self, update: Update) -> None:
-        """One line an event. Raises `BrokenPipeError` when nobody reads any more, `DataError` if `out` fails."""
+        """Write one line per event. Raises `BrokenPipeError` when the reader is gone, `DataError` if `out` fails."""
         self._out.check()
         if update.events and not self._out.write(
             _lines(*(event_record(event) | self._source for event in update.events))
@@ -40,7 +40,7 @@ class NdjsonSink:
             self._dropped += len(update.events)
 
     def finish(self, summary: Summary) -> None:
-        """The last line. Raises as `write` does."""
+        """Write the last line. Raises as `write` does."""
         self._out.check()
         if self._dropped:
             note = f"the reader of these lines was too slow: {self._dropped} lines were dropped"
@@ -53,7 +53,7 @@ def _lines(*records: Mapping[str, Any]) -> bytes:
 
 
 def event_record(event: Prediction | Gap) -> dict[str, Any]:
-    """A prediction or a gap as it stands in the output."""
+    """The record of a prediction or gap in the output."""
     if isinstance(event, Gap):
         return {
             "type": "gap",
@@ -75,7 +75,7 @@ def event_record(event: Prediction | Gap) -> dict[str, Any]:
 
 
 def summary_record(summary: Summary) -> dict[str, Any]:
-    """The summary as it stands in the output."""
+    """The record of the summary in the output."""
     session, tally, stats = summary.session, summary.tally, summary.tally.stats
     latency = {
         stage: {"p50": round(both.p50, 4), "p99": round(both.p99, 4)} for stage, both in (tally.latency or {}).items()

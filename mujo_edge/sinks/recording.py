@@ -1,4 +1,4 @@
-"""A session folder that grows while the stream runs: the sink behind `mujo-edge record`."""
+"""The sink of `mujo-edge record`: a session folder that grows while the stream runs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from mujo_edge.sinks import RunInfo, Summary, Update
 
 
 class RecordingSink:
-    """The `Sink` that keeps what a source sent in a new session folder; see `SessionWriter`.
+    """A `Sink` that writes the samples and payloads of a source to a new session folder; see `SessionWriter`.
 
     Args:
-        folder: of the session. source: where the samples come from, for session.json.
+        folder: of the session. source: description of the source for session.json.
     """
 
     def __init__(self, folder: str | Path, *, source: str) -> None:
@@ -20,16 +20,16 @@ class RecordingSink:
         self._writer: SessionWriter | None = None
 
     def start(self, session: RunInfo) -> None:
-        """Create the folder. Raises what `SessionWriter` raises."""
+        """Create the folder. Raises as `SessionWriter` does."""
         self._writer = SessionWriter(self._folder, session.info, source=self._source)
 
     def write(self, update: Update) -> None:
-        """Append the chunks. Raises `DataError` if the disk takes no more."""
+        """Append the chunks. Raises `DataError` if they cannot be written."""
         assert self._writer is not None
         for chunk in update.chunks:
             self._writer.write(chunk)
 
     def finish(self, summary: Summary) -> None:
-        """Close the session. Raises `DataError` if session.json cannot be brought up to date."""
+        """Close the session. Raises `DataError` if session.json cannot be written."""
         if self._writer is not None:
             self._writer.close()

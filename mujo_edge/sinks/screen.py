@@ -1,4 +1,4 @@
-"""The live screen as a pure function of its state: 22 lines that fit 80 columns and use up to 120."""
+"""The live screen as a pure function of its state: 22 lines of 80 to 120 columns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mujo_edge.printable import printable
 from mujo_edge.sinks import STAGES, RunInfo, Summary, Tally, Update
 
 SPAN_S = 30.0
-"""Signal that the timeline shows."""
+"""Seconds of signal on the timeline."""
 
 PALETTE = (39, 208, 41, 199, 226, 105, 203, 87, 154, 177, 215, 30)
 """xterm-256 colors of the labels in the order of the label set; further rounds use further `SHADES`."""
@@ -50,9 +50,9 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """What the screen shows. `gap` came after `prediction`; `idle_s` is wall time since the last samples.
+    """State of the screen. `gap` is later than `prediction`; `idle_s` is wall time since the last samples.
 
-    `status` is what the source does meanwhile.
+    `status` is the source's.
     """
 
     session: RunInfo
@@ -89,13 +89,13 @@ def advance(screen: Screen, update: Update, idle_s: float) -> Screen:
 
 
 def render(screen: Screen) -> RenderableType:
-    """The screen as something that rich prints at any width."""
+    """The screen as a renderable that rich prints at any width."""
     return _View(screen)
 
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    # Segments rather than Text and Table: a third of the work, and this is most of what the live path costs.
+    # Segments rather than Text and Table: they take a third of the time, and drawing is most of the live path's cost.
     screen: Screen
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -127,12 +127,12 @@ def _header(screen: Screen, width: int) -> Iterator[list[Part]]:
     source = f" {session.info.name}"[: width - len(name) - len(clock) - 1]
     yield [(name, "bold reverse"), (source, "bold"), (clock.rjust(width - len(name) - len(source)), "bold")]
     model = [session.bundle, session.runtime, session.label_set] if session.labels else []
-    keeps = [f"records to {screen.recording}"] if screen.recording else []
-    yield [(" " * len(name) + " " + " · ".join(model + keeps), "dim")]
+    recording = [f"records to {screen.recording}"] if screen.recording else []
+    yield [(" " * len(name) + " " + " · ".join(model + recording), "dim")]
 
 
 def _now(screen: Screen, width: int) -> Iterator[list[Part]]:
-    """The current label large, with its confidence and the truth; below it the runners-up."""
+    """The current label in large type, with its confidence and the true label; below it the next best labels."""
     prediction, labels = screen.prediction, screen.session.labels
     title, state = condition(screen)
     box = max(34, width // 2 - 6)
@@ -158,7 +158,7 @@ def _now(screen: Screen, width: int) -> Iterator[list[Part]]:
 
 
 def condition(screen: Screen) -> tuple[str, str | None]:
-    """What stands in the large box, and what is the matter if nothing can be said now."""
+    """Text of the large box, and the reason if there is no current prediction."""
     if screen.idle_s >= 2:
         return "no samples", screen.status or f"none for {screen.idle_s:.0f} s"
     if screen.gap:
@@ -210,7 +210,7 @@ def track(screen: Screen, cells: int) -> list[Part]:
 
 
 def _spread(screen: Screen, cells: int) -> list[Mark | None]:
-    """The window that holds at each of `cells` moments of the timeline, None where there was none."""
+    """The window at each of `cells` moments of the timeline, None if there was none."""
     marks, hop_s = screen.marks, screen.session.hop_s
     end_s = marks[-1].end_s if marks else 0.0
     ends = [mark.end_s for mark in marks]
@@ -245,10 +245,10 @@ def _stream(screen: Screen) -> Iterator[list[Part]]:
 
 
 def _fields(*fields: tuple[str, str, bool]) -> list[Part]:
-    """Names and values in a row; a field that should worry the user stands out."""
+    """Names and values in a row; warnings are highlighted."""
     parts: list[Part] = []
-    for name, value, worry in fields:
-        parts += [(f" {name} ", "dim"), (f"{value}  ", "bold yellow" if worry else "")]
+    for name, value, warn in fields:
+        parts += [(f" {name} ", "dim"), (f"{value}  ", "bold yellow" if warn else "")]
     return parts
 
 
@@ -286,13 +286,13 @@ def _cell(label: str | None, labels: tuple[str, ...]) -> Part:
 
 
 def _merged(parts: Iterable[Part]) -> Iterator[Part]:
-    """Neighbors of one style as one part."""
+    """Merge neighboring parts of the same style."""
     for style, run in groupby(parts, key=itemgetter(1)):
         yield "".join(text for text, _ in run), style
 
 
 def describe(summary: Summary, recording: str | None = None) -> str:
-    """The summary as a few lines for people."""
+    """The summary as a few lines of text."""
     session, tally, stats = summary.session, summary.tally, summary.tally.stats
     corrupt = f" · corrupt {stats.corrupt}" if stats.corrupt else ""
     rate = "" if stats.rate_hz is None else f" at {stats.rate_hz:.2f} Hz"

@@ -1,44 +1,46 @@
-"""What a time base measures as it goes: lines through arrivals, the period of a device, lateness that lasts."""
+"""Estimators of a time base: lines through arrivals, the sample period of a device, lasting lateness."""
 
 from __future__ import annotations
 
 from math import exp, inf
 
-GUESS_HZ = 50.0
-"""Until something is measured, where the device does not say its rate."""
+from mujo_edge.signal import DEFAULT_INPUT
+
+GUESS_HZ = DEFAULT_INPUT.rate_hz
+"""Assumed rate of a device that does not state it, until it is measured."""
 
 LATE = 0.02
-"""Weight of a point above the line beside that of one below. Measured on links of 15 to 100 ms connection interval:
-smaller ones follow the edge no better, and take longer to forget a point that is too low."""
+"""Weight of a point above the line, relative to one below. Measured on links of 15 to 100 ms connection interval:
+smaller weights follow the edge no better, and take longer to forget a point that is too low."""
 
 HELD_UP_S = 0.05
-"""A point that is further off weighs less in proportion (Huber 1964): a stall says nothing of the link."""
+"""Distance from the line above which a point weighs less in proportion (Huber 1964), as in a stall."""
 
 GAP_S = 1.0
-"""A gap makes a line forget no more than this, or the next few points alone would give its slope."""
+"""Largest step that makes a line forget; after a longer gap the next few points alone would give its slope."""
 
 CLOCK_S = 600.0
-"""Memory of what two crystals say of each other."""
+"""Memory of the drift between two crystals."""
 
 STREAK_S, STREAK_PACKETS = 0.5, 8
-"""So long and of so many packets is a streak of late ones when it is believed. A stall is made up for sooner."""
+"""Seconds and packets in a row that must be late before time is moved. A stall is over sooner."""
 
 STREAK_SAMPLES, STREAK_LATE_S = 0.75, 0.1
-"""... and late is what comes later by more than so many samples, or so long."""
+"""Samples or seconds, whichever is less, by which a packet counts as late."""
 
 ODD = 32
-"""So many packets in a row that are not as long as the rate has it, and the rate is another."""
+"""Packets in a row with an unexpected duration after which the rate is measured anew."""
 
 
 class Line:
     """y over x by least squares with forgetting; with `late` < 1 it follows the lower edge of the points.
 
-    Asymmetric least squares (Newey & Powell 1987) with weights given once, when a point comes: recursive, O(1). The
+    Asymmetric least squares (Newey & Powell 1987) whose weights are fixed when a point is added: recursive, O(1). The
     sums are central (Welford), so that large x cost no accuracy.
 
     Args:
-        x, y: the first point. slope: first guess, off by about `doubt` at points that spread by `spread`.
-        memory: distance in x after which a point counts 1/e; a gap counts as `GAP_S` of it at most.
+        x, y: the first point. slope: initial estimate, off by about `doubt` for points that spread by `spread`.
+        memory: distance in x after which the weight of a point falls to 1/e; a step counts as `GAP_S` at most.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Line:
         return self._y + self._xy / self._xx * (x - self._x)
 
     def add(self, x: float, y: float) -> None:
-        """A point, at an x that is no smaller than that of the last."""
+        """Add a point at an x not smaller than that of the last one."""
         keep = exp(-min(x - self._last, GAP_S) / self._memory)
         self._last = x
         late = y - self.at(x)
@@ -74,15 +76,15 @@ class Line:
         self._xy = self._xy * keep + before * share * dx * dy
 
     def move(self, x: float, y: float) -> None:
-        """Go on through a point with the same slope, as if the line had only begun there."""
+        """Restart the line at a point, with the same slope."""
         self._x, self._y, self._last, self._weight = x, y, x, 1.0
 
 
 class Period:
-    """Seconds from one sample to the next by the device's own clock, and how many samples a step leaves out.
+    """Sample period by the device's own clock, and the samples missing in a step.
 
-    A step is judged by the nearest whole number of periods. If a late stamp made one too many, the step after it is
-    too short by as much; so many are owed, and the next loss is smaller by them.
+    A step is taken as the nearest whole number of periods. If a late timestamp made it one too many, the step after it
+    is too short by as much; those samples are owed, and the next loss is reduced by them.
     """
 
     def __init__(self, rate_hz: float | None) -> None:
@@ -98,11 +100,11 @@ class Period:
 
     @property
     def s(self) -> float:
-        """The period as far as it is known."""
+        """The current estimate in seconds."""
         return self._nominal_s * self._line.slope
 
     def learn(self, step_s: float, count: int) -> None:
-        """`count` samples took `step_s`."""
+        """Note that `count` samples took `step_s`."""
         self._count += count
         self._t_s += step_s
         x = self._count * self._nominal_s
@@ -112,7 +114,7 @@ class Period:
             self._line.add(x, self._t_s)
 
     def lost(self, step_s: float, n: int) -> int:
-        """Samples missing in a step that brought `n`; learns from it."""
+        """Samples missing in a step that brought `n`; the estimate is updated."""
         if not self._known:
             self._known = True
             self._begin(step_s / n)
@@ -122,7 +124,7 @@ class Period:
         if self._odd > ODD:
             self._begin(step_s / n)
             extra = 0
-        elif self._count < 16 and off < n / 4:  # whole packets get lost; anything less is a rate that is not yet known
+        elif self._count < 16 and off < n / 4:  # whole packets get lost; a smaller deviation is a rate not yet known
             extra = 0
         self._since = 0 if extra else self._since + 1
         if self._since > ODD:
@@ -134,13 +136,13 @@ class Period:
 
 
 class Streak:
-    """Packets in a row that come late: by how much time must jump, once that has lasted."""
+    """Late packets in a row: the amount by which time must jump once they have lasted."""
 
     def __init__(self) -> None:
         self._packets, self._since_s, self._least_s = 0, 0.0, inf
 
     def lasting(self, late_s: float, period_s: float, received_s: float) -> float:
-        """The least lateness in the second half of a streak that is long enough, which ends it; else 0."""
+        """The least lateness in the second half of a streak that is long enough, which then ends; else 0."""
         if late_s <= min(STREAK_SAMPLES * period_s, STREAK_LATE_S):
             self._packets = 0
             return 0.0

@@ -1,60 +1,64 @@
-"""When samples were taken: device clocks that wrap and drift, sample counters, and time of arrival repaired.
+"""Times of samples, from device clocks that wrap and drift, from sample counters, or from repaired times of arrival.
 
-Everything here is O(1) a packet and holds a few numbers. Two facts carry it: a payload can come late but never early,
-and a device's samples are even. So lines are fitted to the lower edge of what arrives.
+Everything here is O(1) per packet and keeps a few numbers. It rests on two facts: a payload can arrive late but never
+early, and a device samples evenly. Lines are therefore fitted to the lower edge of the arrivals.
 """
 
 from __future__ import annotations
 
+import logging
 from itertools import accumulate
 from math import floor, inf
 
 import numpy as np
 
 from firmware_bridge.stream import F64, Format, Packet
+from mujo_edge.signal import DEFAULT_INPUT, Resampler
 from mujo_edge.sources.estimators import CLOCK_S, HELD_UP_S, LATE, Line, Period, Streak
 
+logger = logging.getLogger(__name__)
+
 JITTER_S = 0.015
-"""Spread of arrivals at the usual connection intervals, against which first guesses are weighed."""
+"""Spread of arrivals at the usual connection intervals, for weighing initial estimates."""
 
 REPAIR_S = 10.0
-"""Memory of the arrival-time repair: it follows a sensor whose rate wanders, or samples lost in unknown number."""
+"""Memory of the arrival-time repair: it follows a sensor whose rate wanders, or unknown numbers of lost samples."""
 
 DRIFT_AFTER_S = 50.0
-"""Drift is not told before: by then it is known to some tens of ppm, after two minutes to some ppm."""
+"""Seconds before drift is reported: by then it is known to some tens of ppm, after two minutes to some ppm."""
 
 PAST_S = 2.0
-"""A packet older than the last one by less is a repetition, or was overtaken; by more, the device started again."""
+"""Limit of the age of a packet before the last one: younger is a repetition or out of order, older is a restart."""
 
 EARLY_S, EARLY = 1.0, 0.05
-"""A packet that comes before it can have been sent, by more than this and this share of the time since the last
-one, is of a clock or counter that was set."""
+"""Seconds, plus a share of the time since the last packet: one that arrives earlier than it can have been sent by more
+than this shows that the device's clock or counter was set."""
 
-RESTART_S = 0.5
-"""The least by which time goes on when a device started again: more than any bundle bridges."""
+RESTART_S = 2 * DEFAULT_INPUT.max_gap_s
+"""The least step of time when a device restarted; too long to be interpolated, so that it shows as a gap."""
 
 STALL_S = 1.0
-"""Samples of unknown number were lost if a packet comes later by more. Less may be a stall, which holds up packets."""
+"""Lateness of a packet above which samples were lost, in unknown number. Below it, packets may just be held up."""
 
 SLEW = 0.05
-"""The most by which repaired time runs faster or slower than the rate, so that it neither jumps nor stands still."""
+"""Largest share by which repaired time runs faster or slower than the rate, so that it neither jumps nor stops."""
 
-STEP_S = 200e-6
-"""Times increase by this at least: twice what the clock stage asks."""
+STEP_S = 2 * Resampler.MIN_STEP_S
+"""The least step between new samples; shorter ones would be dropped as repeated."""
 
 
 class Timebase:
-    """Gives the samples of one device their time, over all its connections.
+    """Gives the samples of one device their times, over all its connections.
 
     With a device clock (`tick`, or `t_s` of every sample) times are on its scale, beginning with the host's monotonic
-    time at the first arrival. A batch is spread back from its last sample. Without one, times are the host's: those
-    of arrival, repaired by the lower edge of arrival over the number of the sample; where `Format.even` is False,
-    as they are.
+    time at the first arrival; a batch is spread back from its last sample. Without one, times are the host's: those
+    of arrival, repaired by a line through the lower edge of arrival over sample number; where `Format.even` is
+    False, unchanged.
 
-    Losses come from the counter if there is one, else from the steps of the clock. With neither nobody knows their
-    number; time then jumps where more than about 0.1 s is missing. Samples that came before get the time of the
-    last new one, which the clock stage takes for what it is, a repetition. A device that started again has lost
-    nothing: its time goes on after a gap.
+    Losses are computed from the counter if there is one, else from the steps of the clock. With neither, their number
+    is unknown, and time jumps where more than about 0.1 s is missing. A device that restarted has lost nothing: its
+    time continues after a gap. Repeated samples get the time of the last new one. They are not dropped here, because a
+    recording keeps all samples; `mujo_edge.gaps` drops and counts them, live and in replay alike.
     """
 
     def __init__(self, format: Format) -> None:
@@ -83,26 +87,26 @@ class Timebase:
         return -self._delay.slope / (1 + self._delay.slope) * 1e6
 
     def interrupt(self, format: Format | None = None) -> None:
-        """The connection broke; what comes next follows after a gap, in another format perhaps."""
+        """Note that the connection broke: the next samples follow after a gap, perhaps in another format."""
         self._interrupted = True
         if format is not None and format != self._format:
             self._set(format)
 
     def host_s(self, t_s: float) -> float:
-        """The host's monotonic time at a time that `stamp` gave, later by the quickest way that a sample took."""
+        """The host's monotonic time of a time from `stamp`: later by the shortest delay of a sample."""
         return t_s if self._delay is None else t_s + self._delay.at(t_s)
 
     def at(self, tick: int) -> float:
-        """The time at a reading of the device's clock near to that of the last samples; before any it is -inf."""
+        """The time of a reading of the device's clock near that of the last samples; -inf before any samples."""
         format = self._format
         assert format.tick_hz
         half = 1 << (format.tick_bits - 1)
         return self._last_s + ((tick - self._tick + half) % (2 * half) - half) / format.tick_hz
 
     def stamp(self, packet: Packet, received_s: float) -> tuple[F64, int]:
-        """Times (n,) of the samples of `packet` and the samples known to be lost just before it."""
+        """Times (n,) of the samples of `packet`, and the number of samples known to be lost just before it."""
         if packet.t_s is not None and not np.isfinite(packet.t_s).all():
-            return packet.t_s, 0  # for the clock stage to count
+            return packet.t_s, 0  # `mujo_edge.gaps` counts them as invalid
         if self._last_s == -inf:
             self._began_s = self._received_s = received_s
         self._elapsed_s = max(0.0, received_s - self._received_s)
@@ -116,7 +120,7 @@ class Timebase:
         return np.array(times), lost
 
     def _stamped(self, packet: Packet, own: list[float], received_s: float) -> tuple[list[float], int]:
-        """The device says the time of every sample, and perhaps counts."""
+        """The device states the time of every sample, and perhaps a count."""
         lost, end_s = 0, max(own)
         step_s = 0.0 if self._own_s is None else end_s - self._own_s
         ahead = self._counted(packet, step_s)
@@ -133,12 +137,12 @@ class Timebase:
                         lost += self._period.lost(own_s - self._own_s, 1)
                         self._own_s = own_s
             self._own_s, self._number = end_s, _end(packet)
-            self._heard(end_s, received_s)
+            self._learn_delay(end_s, received_s)
         shifted = (own_s + self._offset_s for own_s in own)
         return list(accumulate(shifted, max, initial=self._last_s))[1:], lost
 
     def _ticked(self, packet: Packet, tick: int, tick_hz: float, received_s: float) -> tuple[list[float], int]:
-        """The device says the time of the last sample of a packet, and perhaps counts."""
+        """The device states the time of the last sample of a packet, and perhaps a count."""
         n = fresh = len(packet.x)
         lost = steps = 0
         if self._own_s is not None:
@@ -159,11 +163,11 @@ class Timebase:
             self._ticks += steps
         self._own_s = self._ticks / tick_hz
         self._tick, self._number = tick, _end(packet)
-        self._heard(self._own_s, received_s)
+        self._learn_delay(self._own_s, received_s)
         return self._batch(self._own_s + self._offset_s, n, fresh, self._period.s), lost
 
     def _arrived(self, packet: Packet, received_s: float) -> tuple[list[float], int]:
-        """The device says no time, but perhaps counts."""
+        """The device states no time, but perhaps a count."""
         n, line = len(packet.x), self._arrival
         if line is None:
             doubt = 0.05 if self._format.rate_hz else 1.0
@@ -173,12 +177,12 @@ class Timebase:
         period_s = self._nominal_s * line.slope
         ahead = self._ahead(packet, self._elapsed_s, period_s)
         counts = ahead is not None
-        again = False
+        restarted = False
         if ahead is not None:
             x = (self._count + ahead) * self._nominal_s
             back_s = 0.0 if self._interrupted else PAST_S
-            again = -ahead * period_s > back_s or line.at(x) - received_s > EARLY_S + EARLY * self._elapsed_s
-        if ahead is None or again:
+            restarted = -ahead * period_s > back_s or line.at(x) - received_s > EARLY_S + EARLY * self._elapsed_s
+        if ahead is None or restarted:
             ahead = n
         if ahead <= 0:
             return [self._last_s] * n, 0
@@ -189,25 +193,26 @@ class Timebase:
         late_s = received_s - line.at(x)
         if not self._format.even:
             return self._batch(received_s, n, fresh, period_s), ahead - fresh
-        if again or (not counts and (self._interrupted or late_s > STALL_S)):
+        if restarted or (not counts and (self._interrupted or late_s > STALL_S)):
             line.move(x, received_s)
-            end_s = max(received_s, self._last_s + RESTART_S + (n - 1) * period_s) if again else received_s
+            end_s = max(received_s, self._last_s + RESTART_S + (n - 1) * period_s) if restarted else received_s
         elif shift_s := self._streak.lasting(late_s, period_s, received_s):
             end_s = line.at(x) + shift_s
+            logger.info("samples arrive %.2f s late: time was moved forward", shift_s)
             line.move(x, end_s)
         else:
             line.add(x, received_s)
-            if late_s < -HELD_UP_S:  # nothing is early, so the line was wrong: what it began with was held up
+            if late_s < -HELD_UP_S:  # nothing is early, so the line was wrong: its first packets were held up
                 line.move(x, received_s)
             end_s = min(line.at(x), self._last_s + (1 + SLEW) * ahead * self._nominal_s * line.slope)
         end_s = max(end_s, self._last_s + (1 - SLEW) * ahead * self._nominal_s * line.slope)
         return self._batch(end_s, n, fresh, period_s), ahead - fresh
 
-    def _heard(self, own_s: float, received_s: float) -> None:
+    def _learn_delay(self, own_s: float, received_s: float) -> None:
         assert self._delay is not None
         t_s = own_s + self._offset_s
         delay_s = received_s - t_s
-        if delay_s < self._delay.at(t_s) - HELD_UP_S:  # nothing is early: what the line rests on was held up
+        if delay_s < self._delay.at(t_s) - HELD_UP_S:  # nothing is early: the packets so far were held up
             if received_s - self._began_s < DRIFT_AFTER_S:
                 self._delay = _delays(t_s, delay_s)
             else:
@@ -215,7 +220,7 @@ class Timebase:
         self._delay.add(t_s, delay_s)
 
     def _ahead(self, packet: Packet, elapsed_s: float, period_s: float) -> int | None:
-        """By how much the number of the last sample is beyond the last packet's; None if the device does not count."""
+        """Samples from the end of the last packet to the end of this one; None if the device does not count."""
         if packet.seq is None or self._format.seq_bits is None:
             return None
         if self._number is None:
@@ -223,22 +228,23 @@ class Timebase:
         return _forward(packet.seq + len(packet.x) - 1 - self._number, self._format.seq_bits, elapsed_s / period_s)
 
     def _counted(self, packet: Packet, step_s: float) -> int | None:
-        """`_ahead`, but None where the counter started again and the clock did not."""
+        """`_ahead`, but None where the counter restarted and the clock did not."""
         ahead = self._ahead(packet, step_s, self._period.s)
         if ahead is not None and step_s > 0 and not 0 < ahead * self._period.s < step_s * (1 + EARLY) + EARLY_S:
             return None
         return ahead
 
     def _restarted(self, step_s: float, received_s: float, past_s: float) -> bool:
-        """Whether a clock was set: it went further back than packets do, or is ahead of what can have arrived."""
+        """Whether the clock was set: it went further back than packets do, or ahead of what can have arrived."""
         assert self._own_s is not None
         ahead_s = self.host_s(self._own_s + step_s + self._offset_s) - received_s
         return step_s < -past_s or ahead_s > EARLY_S + EARLY * self._elapsed_s
 
     def _begin(self, own_s: float, span_s: float, received_s: float) -> None:
-        """`own_s` on the device's clock is now; if it had begun before, that is so much later as the host has it."""
+        """Set the scale: `own_s` on the device's clock is now, or after a restart as much later as on the host."""
         now_s = received_s
         if self._last_s > -inf:
+            logger.info("the device's clock restarted")
             now_s = self._last_s + max(self._elapsed_s, RESTART_S + span_s)
         self._offset_s = now_s - own_s
         if self._delay is None:
@@ -247,21 +253,22 @@ class Timebase:
             self._delay.move(now_s, received_s - now_s)
 
     def _batch(self, end_s: float, n: int, fresh: int, period_s: float) -> list[float]:
-        """Times of `n` samples of which the last `fresh` are new, a period apart if there is room for it."""
+        """Times of `n` samples of which the last `fresh` are new, a period apart if there is room."""
         end_s = max(end_s, self._last_s + fresh * STEP_S)
         step_s = min(period_s, (end_s - self._last_s) / fresh)
         return [self._last_s] * (n - fresh) + [end_s - k * step_s for k in range(fresh - 1, -1, -1)]
 
 
 def _delays(t_s: float, delay_s: float) -> Line:
-    """How long samples are under way, by the device's clock, of which crystals are off by less than a thousandth."""
+    """A line of delay over the device's time; crystals are off by less than a thousandth."""
     return Line(t_s, delay_s, 0.0, 1e-3, JITTER_S, CLOCK_S, LATE)
 
 
 def _forward(step: int, bits: int, expected: float) -> int:
-    """A step of a counter that wraps: the one that is nearest to, or not much more than, what is expected.
+    """The step of a counter that wraps, chosen by the expected step.
 
-    Late news may make it fall short of `expected` by up to 7/8 of the counter's range; it exceeds it by less than 1/8.
+    A late packet may make it fall short of `expected` by up to 7/8 of the counter's range; it exceeds it by less
+    than 1/8.
     """
     size = 1 << bits
     step %= size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import threading
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from fakes import INFO, AxisRuntime, ListSink, ListSource, bundle, chunked, motion
 
-from mujo_edge import engine
+from mujo_edge import engine, worker
 from mujo_edge.core import Chunk, DataError, DeviceError, Payload, StreamInfo, UsageError
 from mujo_edge.engine import Engine
 from mujo_edge.recognizer import Recognizer
@@ -73,7 +74,7 @@ async def test_a_file_waits_for_slow_inference_and_loses_nothing() -> None:
 async def test_a_live_source_is_never_held_up_and_stale_windows_are_dropped_and_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(engine, "STALE_S", 0.02)
+    monkeypatch.setattr(worker, "STALE_S", 0.02)
     source, sink = ListSource(chunked(*motion([0], 60.0), size=25), wait_s=0.001), ListSink()
     summary = await Engine(source, [sink], load(AxisRuntime(takes_s=0.1)), live=True).run()
     stats = summary.tally.stats
@@ -122,6 +123,15 @@ async def test_inference_and_sinks_are_never_on_the_receiving_thread() -> None:
     assert threading.get_ident() not in threads
 
 
+async def test_engine_logs_loading_and_end_at_info_level(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "mujo_edge")
+    await Engine(ListSource(chunked(*motion([0], 4.0))), [ListSink()], load(), live=False).run()
+    entered, loaded, ended = [record.message for record in caplog.records if record.levelno == logging.INFO]
+    assert entered.startswith("entered made in ")
+    assert loaded.startswith("loaded the model for made in ")
+    assert ended == "made ended: end, 3 predictions"
+
+
 async def test_samples_are_received_while_the_model_loads() -> None:
     source = ListSource(chunked(*motion([0], 4.0)))
     released = threading.Event()
@@ -133,7 +143,7 @@ async def test_samples_are_received_while_the_model_loads() -> None:
     run = asyncio.create_task(Engine(source, [], slow_load, live=True).run())
     while source.given < 40:
         await asyncio.sleep(0.001)
-    await asyncio.sleep(engine.STALE_S + 0.1)
+    await asyncio.sleep(worker.STALE_S + 0.1)
     released.set()
     tally = (await run).tally
     assert (tally.predictions, tally.stats.dropped_windows) == (3, 0)

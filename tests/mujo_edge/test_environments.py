@@ -70,5 +70,5 @@ def test_a_python_that_is_too_new_is_told() -> None:
 
 def test_a_cache_that_is_no_folder_is_told(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
-    with pytest.raises(UsageError, match="set XDG_CACHE_HOME to a folder that is yours"):
+    with pytest.raises(UsageError, match="set XDG_CACHE_HOME to a writable folder"):
         python_with("thing", ("thing==1",), (3, 99))

@@ -100,7 +100,7 @@ def test_a_label_set_for_three_channels_leaves_the_gyroscope_out() -> None:
     ("info", "message"),
     [
         (StreamInfo("s", ("gx", "gy", "gz"), 50.0), "has no accelerometer: its channels are gx, gy, gz"),
-        (StreamInfo("s", CHANNELS, 50.0, gravity="excluded"), "gravity taken out"),
+        (StreamInfo("s", CHANNELS, 50.0, gravity="excluded"), "without gravity"),
     ],
 )
 def test_a_stream_that_cannot_do_is_refused(info: StreamInfo, message: str) -> None:

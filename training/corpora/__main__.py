@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Iterator
+from dataclasses import astuple
 from pathlib import Path
 from typing import Annotated
 
@@ -15,14 +17,16 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from mujo_edge.core import DataError, MujoError, UsageError
-from training.corpora import registry
-from training.corpora.base import Corpus
+from training.corpora import mm_fit, registry
+from training.corpora.base import TRAIN_HOP, Corpus, RepetitionSet
 from training.corpora.download import fetch
+from training.corpora.files import locate
 from training.corpora.inspection import Inspection, count_windows, inspect, plot
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 console = Console()
 COLUMNS = ("recordings", "people", "classes", "hours", "rate (Hz)")
+LABELS_ALONE = "mm_fit_labels"
 SHOWN = 20
 """Problems listed in full; more are counted."""
 
@@ -109,7 +113,7 @@ def report(found: Inspection) -> None:
 def windows(
     names: Annotated[list[str] | None, typer.Argument(help="Data sets.  [default: all that are here]")] = None,
     data: Root = None,
-    hop: Annotated[int, typer.Option(min=1, help="Samples between windows of 150 at 50 Hz.")] = 75,
+    hop: Annotated[int, typer.Option(min=1, help="Samples between windows of 150 at 50 Hz.")] = TRAIN_HOP,
     out: Annotated[Path | None, typer.Option("--csv", help="Write windows per data set, class and person.")] = None,
 ) -> None:
     """Count protocol v1's windows per class and person."""
@@ -137,6 +141,47 @@ def show_windows(corpus: Corpus, counts: np.ndarray) -> None:
         spread = [str((row > 0).sum()), f"{row.min()}, {np.median(row):g}, {row.max()}"] if corpus.subjects else []
         table.add_row(label, str(row.sum()), f"{row.sum() / max(total, 1):.1%}", *spread)
     console.print(table)
+
+
+@app.command()
+def sets(
+    names: Annotated[list[str] | None, typer.Argument(help="Data sets.  [default: all that are here]")] = None,
+    data: Root = None,
+    out: Annotated[Path | None, typer.Option("--csv", help="Write every set with its times and repetitions.")] = None,
+) -> None:
+    """List the sets of exercises whose repetitions were counted."""
+    root = data or registry.data_root()
+    here = [*registry.present(root)[0], *([LABELS_ALONE] if locate(root, mm_fit.LABELS) else [])]
+    rows: list[tuple[str, str, str, str, RepetitionSet]] = []
+    for name in names or here:
+        with console.status(f"Reading {escape(name)}"):
+            rows += counted(name, root)
+    table = Table("data set", "sets", "exercises", "repetitions", "per set (min, median, max)", box=SIMPLE_HEAD)
+    for name in dict.fromkeys(row[0] for row in rows):
+        own = [one for corpus, *_, one in rows if corpus == name]
+        counts = [one.repetitions for one in own]
+        spread = f"{min(counts)}, {np.median(counts):g}, {max(counts)}"
+        table.add_row(name, str(len(own)), str(len({one.exercise for one in own})), str(sum(counts)), spread)
+    console.print(table)
+    if out:
+        head = ("data_set", "person", "session", "placement", "start_s", "end_s", "repetitions", "exercise")
+        with out.open("w", newline="") as file:
+            csv.writer(file).writerows([head, *((*row, *astuple(one)) for *row, one in rows)])
+        console.print(f"Wrote {escape(str(out))}")
+
+
+def counted(name: str, root: Path) -> Iterator[tuple[str, str, str, str, RepetitionSet]]:
+    """(data set, person, session, placement, set) of every counted set; MM-Fit's also from its label files alone."""
+    if name != LABELS_ALONE:
+        yield from ((name, r.subject, r.session, r.placement, one) for r in registry.load(name, root) for one in r.sets)
+        return
+    if (path := locate(root, mm_fit.LABELS)) is None:
+        raise DataError(
+            f"MM-Fit's label files were not found under {root}. Set MUJO_DATA to the folder that holds them"
+        )
+    for workout, found in mm_fit.label_sets(path).items():
+        person = str(mm_fit.PARTICIPANTS[int(workout[1:])])
+        yield from ((name, person, workout, "", one) for one in found)
 
 
 @app.command()

@@ -17,10 +17,13 @@ from typing import Literal
 import numpy as np
 
 from mujo_edge.core import CHANNELS, F32, F64, STANDARD_GRAVITY, DataError
-from mujo_edge.signal import channels_first, resample, segment_windows
+from mujo_edge.signal import DEFAULT_INPUT, channels_first, resample, segment_windows
 from training.corpora.files import Tree, holds, locate
 
-WINDOW, RATE_HZ = 150, 50.0
+WINDOW, RATE_HZ = DEFAULT_INPUT.window, DEFAULT_INPUT.rate_hz
+TRAIN_HOP, LIVE_HOP = WINDOW // 2, DEFAULT_INPUT.hop
+"""Samples between the windows of training, which overlap by half, and between those of live streaming."""
+
 CORE_MOTION_G = -STANDARD_GRAVITY
 """m/s2 of specific force in one g as Core Motion signs it (CMAccelerometerData: face up at rest, z = -1)."""
 BACKGROUND = "background"
@@ -198,7 +201,8 @@ class Corpus:
     `marker` matches the files that `read` turns into recordings in SI units, at any depth of a zip or folder;
     files whose `unit` group is equal are read together, others one by one. `files` is how many the publisher has.
     `open_license` is whether the publisher states an open license (`licenses = "permissive"` keeps those).
-    `subjects` is False where the copy names nobody. `locate` finds a copy outside the data folder.
+    `subjects` is False where the copy names nobody. `locate` finds a copy outside the data folder. `signals` matches
+    those of the files that hold signals, where others of them are also published alone.
     """
 
     name: str
@@ -214,14 +218,15 @@ class Corpus:
     files: int | None = None
     subjects: bool = True
     locate: Callable[[], Path | None] = lambda: None
+    signals: str | None = None
 
     def find(self, root: Path) -> Path | None:
         """The archive or folder of this data set under `root`: see `files.locate`."""
-        return locate(root, self.marker)
+        return locate(root, self.signals or self.marker)
 
     def recognizes(self, path: Path) -> bool:
         """Whether `path` holds files of this data set, by name alone."""
-        return holds(path, self.marker)
+        return holds(path, self.signals or self.marker)
 
     def units(self, tree: Tree) -> dict[str, Tree]:
         """The parts of `tree` that can be read on their own, by name."""
@@ -246,7 +251,8 @@ class WindowSet:
     """Labeled windows of one data set.
 
     `x` (N, 6, 150) float32 in m/s2 and rad/s, gyroscope zero where `has_gyro` (N,) is False; `y` (N,) int64
-    into `classes`; `subject` and `placement` (N,) str; `recording` (N,) int64, the recording's number.
+    into `classes`; `subject` and `placement` (N,) str; `recording` (N,) int64, the recording's number; `side` (N,) str,
+    "left", "right" or "" where it is not known; `start_s` (N,) float32, seconds from the recording's first sample.
     """
 
     corpus: str
@@ -257,23 +263,35 @@ class WindowSet:
     subject: np.ndarray
     placement: np.ndarray
     recording: np.ndarray
+    side: np.ndarray
+    start_s: np.ndarray
 
     def __len__(self) -> int:
         return len(self.y)
 
     def select(self, index: np.ndarray) -> WindowSet:
         """Windows at an index or boolean array; classes stay as they are."""
-        arrays = (self.x, self.has_gyro, self.y, self.subject, self.placement, self.recording)
+        arrays = (
+            self.x,
+            self.has_gyro,
+            self.y,
+            self.subject,
+            self.placement,
+            self.recording,
+            self.side,
+            self.start_s,
+        )
         return WindowSet(self.corpus, self.classes, *(a[index] for a in arrays))
 
 
-def windows(recordings: Sequence[Recording], classes: Sequence[str], hop: int = 75) -> WindowSet:
+def windows(recordings: Sequence[Recording], classes: Sequence[str], hop: int = TRAIN_HOP) -> WindowSet:
     """Protocol v1's windows: 50 Hz, 150 samples, inside one recording and one label.
 
     Labels not in `classes` give no windows. A label at 50 Hz is that of the nearest source sample.
     """
     number = {label: i for i, label in enumerate(classes)}
-    parts: list[tuple[np.ndarray, bool, int, str, str, int]] = []
+    parts: list[tuple[np.ndarray, bool, int, str, str, int, str]] = []
+    starts: list[np.ndarray] = []
     for index, recording in enumerate(recordings):
         x = resample(recording.x, recording.rate_hz, RATE_HZ)
         nearest = np.rint(np.arange(len(x)) * recording.rate_hz / RATE_HZ).astype(np.int64)
@@ -281,7 +299,9 @@ def windows(recordings: Sequence[Recording], classes: Sequence[str], hop: int = 
         for label, start, stop in runs(labels):
             if label in number:
                 cut = channels_first(segment_windows(x[start:stop], WINDOW, hop))
-                parts.append((cut, recording.has_gyro, number[label], recording.subject, recording.placement, index))
+                about = (recording.subject, recording.placement, index, recording.side or "")
+                parts.append((cut, recording.has_gyro, number[label], *about))
+                starts.append((start + hop * np.arange(len(cut))) / RATE_HZ)
     x_all = np.zeros((sum(len(p[0]) for p in parts), len(CHANNELS), WINDOW), np.float32)
     end = 0
     for cut, *_ in parts:
@@ -302,4 +322,6 @@ def windows(recordings: Sequence[Recording], classes: Sequence[str], hop: int = 
         column(3, np.str_),
         column(4, np.str_),
         column(5, np.int64),
+        column(6, np.str_),
+        np.concatenate([np.empty(0), *starts]).astype(np.float32),
     )

@@ -11,6 +11,7 @@ import numpy as np
 
 from mujo_edge.core import DataError
 from training.corpora.base import WindowSet
+from training.corpora.registry import CORPORA
 
 LABELS_FILE = Path(__file__).with_name("labels.toml")
 
@@ -41,7 +42,7 @@ class Vocabulary:
         classes = [self.aliases.get(c, c) for c in classes]
         missing = sorted(set(classes) - set(number))
         if missing:
-            raise DataError(f"no prompts for {', '.join(missing)}. Add them to [prompts] in {LABELS_FILE.name}")
+            raise DataError(f"no prompts for {', '.join(missing)}. Add them to [more] in {LABELS_FILE.name}")
         return np.asarray([number[c] for c in classes], np.int64)
 
     def targets(self, data: WindowSet) -> np.ndarray:
@@ -66,16 +67,27 @@ def sentences(name: str, words: object) -> tuple[str, ...]:
     return tuple(words)
 
 
-def read_vocabulary(path: Path = LABELS_FILE) -> Vocabulary:
-    """Read the TOML file. Raises `DataError` if it is not what it should be."""
+def read_vocabulary(path: Path = LABELS_FILE, corpora: Iterable[str] = ()) -> Vocabulary:
+    """Read the TOML file: the labels of [prompts] and, of [more], those that classes of `corpora` need.
+
+    A data set that is added brings its labels only to those who train on it: which prompt is drawn depends on how many
+    labels there are, so that a recipe without it stays the same bit for bit.
+
+    Raises:
+        DataError: the file is not what it should be.
+    """
     try:
         table = tomllib.loads(path.read_text())
-        prompts = {name: sentences(name, words) for name, words in table["prompts"].items()}
+        aliases: dict[str, str] = dict(table["aliases"])
+        wanted = {aliases.get(label, label) for name in corpora for label in CORPORA[name].classes}
+        more = {name: words for name, words in table.get("more", {}).items() if name in wanted}
+        prompts = {name: sentences(name, words) for name, words in {**table["prompts"], **more}.items()}
         sets = tuple(
             LabelSetSpec(name, spec["placement"], tuple(spec["corpora"])) for name, spec in table["sets"].items()
         )
+        chiral = tuple(table["chiral"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} is not a label file ({error}). It needs chiral, [sets], [aliases] and [prompts]"
         ) from None
-    return Vocabulary(tuple(prompts), tuple(prompts.values()), sets, dict(table["aliases"]), tuple(table["chiral"]))
+    return Vocabulary(tuple(prompts), tuple(prompts.values()), sets, aliases, chiral)

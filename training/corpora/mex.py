@@ -22,7 +22,7 @@ from training.corpora.files import Tree, read_csv, stack
 
 EXERCISES = (
     "knee rolling",
-    "bridging",
+    "glute bridge",
     "pelvic tilt",
     "clamshell",
     "repeated extension in lying",

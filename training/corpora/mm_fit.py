@@ -4,18 +4,21 @@ Layout: `wNN/wNN_{sw_l,sw_r,sp_l,sp_r}_{acc,gyr}.npy`, rows of camera frame, tim
 and 210 or 500 Hz (phone), m/s2 with gravity and rad/s as Android gives them; `wNN/wNN_labels.csv`, rows of first
 frame, last frame, repetitions, exercise, and no header. The two sensors of a device are joined on time at 50 Hz,
 the rate that MM-Fit's own evaluation uses. The publisher's notebook maps workouts to people. The ear bud
-(eb_l), whose unit is not documented, and the poses are not read.
+(eb_l), whose unit is not documented, and the poses are not read. The label files are also to be had alone; `label_sets`
+reads them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from mujo_edge.core import F64, DataError
-from training.corpora.base import Corpus, Download, Recording, columns, join
-from training.corpora.files import Tree, read_csv, read_npy
+from training.corpora.base import Corpus, Download, Recording, RepetitionSet, columns, join
+from training.corpora.files import Tree, read_csv, read_npy, stack
 
 EXERCISES = (
     "squats",
@@ -44,6 +47,9 @@ SPLIT = {
 MARKER = (
     r"(?P<unit>w(?P<workout>[01]\d|20))/w\d\d_(?:(?P<device>s[wp])_(?P<side>[lr])_(?P<sensor>acc|gyr)\.npy|labels\.csv)"
 )
+SIGNALS = r"w(?:[01]\d|20)/w\d\d_s[wp]_[lr]_(?:acc|gyr)\.npy"
+LABELS = r"(?P<workout>w[01]\d|w20)/w\d\d_labels\.csv"
+CAMERA_HZ = 30.0
 PLACEMENTS = {"sw": "wrist", "sp": "pocket"}
 RATE_HZ = 50.0
 
@@ -78,7 +84,7 @@ def read(tree: Tree) -> Iterator[Recording]:
                 raise DataError(
                     f"{tree.where(files[device, side, 'acc'])} and its gyroscope file do not overlap in time"
                 )
-            frame = np.interp(t_s, streams[0][:, 1] / 1000, streams[0][:, 0])
+            camera_s = np.interp(t_s, streams[0][:, 1] / 1000, streams[0][:, 0] / CAMERA_HZ)
             yield Recording(
                 corpus="mm_fit",
                 subject=str(PARTICIPANTS[int(workout)]),
@@ -86,24 +92,54 @@ def read(tree: Tree) -> Iterator[Recording]:
                 placement=PLACEMENTS[device],
                 rate_hz=RATE_HZ,
                 x=columns(x),
-                labels=labels_at(frame, sets),
+                labels=labels_at(camera_s, sets),
                 side="left" if side == "l" else "right",
+                sets=placed(sets, camera_s),
             )
 
 
-def exercise_sets(tree: Tree, name: str) -> list[tuple[float, float, str]]:
-    """(first frame, last frame, exercise) of a workout's sets."""
+def exercise_sets(tree: Tree, name: str) -> tuple[RepetitionSet, ...]:
+    """The sets of a workout, times on the clock of its camera, from frame 0 on."""
     header = ("first", "last", "repetitions", "exercise")
-    values = read_csv(tree, name, {"first": float, "last": float, "exercise": str}, header)
-    names = [exercise.replace("_", " ") for exercise in values["exercise"]]
-    return list(zip(values["first"].tolist(), values["last"].tolist(), names, strict=True))
+    values = read_csv(tree, name, {**dict.fromkeys(header[:3], float), "exercise": str}, header)
+    rows = stack(values, header[:3])
+    if (rows[:, 0] < 0).any() or (rows[:, 1] <= rows[:, 0]).any() or (rows[:, 2] < 1).any() or (rows % 1).any():
+        raise DataError(f"{tree.where(name)} has sets without frames or repetitions. Fetch the file again")
+    return tuple(
+        RepetitionSet(first / CAMERA_HZ, last / CAMERA_HZ, int(repetitions), exercise.replace("_", " "))
+        for (first, last, repetitions), exercise in zip(rows.tolist(), values["exercise"], strict=True)
+    )
 
 
-def labels_at(frame: F64, sets: list[tuple[float, float, str]]) -> np.ndarray:
-    """Exercise at every (fractional) camera frame (n,); between sets, "non activity"."""
-    labels = np.full(len(frame), EXERCISES[-1], f"<U{max(map(len, EXERCISES))}")
-    for first, last, exercise in sets:
-        labels[(frame >= first) & (frame <= last)] = exercise
+def label_sets(path: Path) -> dict[str, tuple[RepetitionSet, ...]]:
+    """Sets by workout ("w00") of the label files in a zip or folder, without any signal; times on the camera's clock.
+
+    Raises:
+        DataError: no label file, or one that is not what it should be.
+    """
+    with Tree.open(path) as tree:
+        found = {workout["workout"]: exercise_sets(tree, name) for name, workout in tree.match(LABELS)}
+    if not found:
+        raise DataError(f"{path} holds no label file of MM-Fit (w00/w00_labels.csv). See {CORPUS.home}")
+    return found
+
+
+def placed(sets: Iterable[RepetitionSet], camera_s: F64) -> tuple[RepetitionSet, ...]:
+    """The sets that a recording holds as a whole, on its own clock; `camera_s` (n,) is the camera's at its samples."""
+    own_s = np.arange(len(camera_s)) / RATE_HZ
+    return tuple(
+        replace(one, start_s=float(start_s), end_s=float(end_s))
+        for one in sets
+        if camera_s[0] <= one.start_s and one.end_s <= camera_s[-1]
+        for start_s, end_s in [np.interp([one.start_s, one.end_s], camera_s, own_s)]
+    )
+
+
+def labels_at(t_s: F64, sets: Iterable[RepetitionSet]) -> np.ndarray:
+    """Exercise at every time (n,) of the camera; between sets, "non activity"."""
+    labels = np.full(len(t_s), EXERCISES[-1], f"<U{max(map(len, EXERCISES))}")
+    for one in sets:
+        labels[(t_s >= one.start_s) & (t_s <= one.end_s)] = one.exercise
     return labels
 
 
@@ -118,5 +154,6 @@ CORPUS = Corpus(
     home="https://mmfit.github.io",
     marker=MARKER,
     read=read,
+    signals=SIGNALS,
     download=Download("https://s3.eu-west-2.amazonaws.com/vradu.uk/mm-fit.zip", "mm-fit.zip"),
 )

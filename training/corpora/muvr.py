@@ -2,7 +2,8 @@
 
 Layout: `{session}/*.csv` without a header: x, y, z (g), exercise, intensity, weight (kg), repetitions. The rate is not
 stated; movement tempo fits 50 Hz. Nobody is named and the publisher calls most of it "Jan's collected
-exercises", so the groups are session folders: never report this set as subject-disjoint.
+exercises", so the groups are session folders: never report this set as subject-disjoint. Repetitions are those of the
+whole file, a set with what is before and after it; a quarter of the files has none.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mujo_edge.core import CHANNELS
-from training.corpora.base import CORE_MOTION_G, Corpus, Download, Recording, columns
+from mujo_edge.core import CHANNELS, DataError
+from training.corpora.base import CORE_MOTION_G, Corpus, Download, Recording, RepetitionSet, columns, runs
 from training.corpora.files import Tree, read_csv, stack
 
 EXERCISES = (
@@ -48,23 +49,38 @@ EXERCISES = (
     "twist",
 )
 MARKER = r"(18-09-15-triceps-biceps-lateral|arms|back|chest|core|shoulders)/([\w-]+)\.csv"
+RATE_HZ = 50.0
 COLUMNS = ("x", "y", "z", "exercise", "intensity", "weight", "repetitions")
 
 
 def read(tree: Tree) -> Iterator[Recording]:
     """One recording a set of one exercise; the watches (Pebble, Apple Watch) sign g as Core Motion does."""
     for name, found in tree.match(MARKER):
-        values = read_csv(tree, name, {"x": float, "y": float, "z": float, "exercise": str}, COLUMNS)
+        values = read_csv(tree, name, {**dict.fromkeys("xyz", float), "exercise": str, "repetitions": str}, COLUMNS)
+        labels = np.asarray([exercise.replace("-", " ") for exercise in values["exercise"]])
         yield Recording(
             corpus="muvr",
             subject=found[1],
             session=f"{found[1]}/{found[2]}",
             placement="wrist",
-            rate_hz=50.0,
+            rate_hz=RATE_HZ,
             x=columns(stack(values, "xyz") * CORE_MOTION_G),
-            labels=np.asarray([exercise.replace("-", " ") for exercise in values["exercise"]]),
+            labels=labels,
             channels=CHANNELS[:3],
+            sets=counted(labels, values["repetitions"], tree.where(name)),
         )
+
+
+def counted(labels: np.ndarray, repetitions: np.ndarray, where: str) -> tuple[RepetitionSet, ...]:
+    """The sets whose repetitions were entered; many were not, or as 0. Raises `DataError` for what is no count."""
+    found = []
+    for label, start, stop in runs(labels):
+        entered = set(repetitions[start:stop].tolist())
+        if len(entered) > 1 or not all(count == "" or (count.isascii() and count.isdigit()) for count in entered):
+            raise DataError(f"{where}: {label} has repetitions {sorted(entered)}, not one number. Fetch the file again")
+        if count := int(entered.pop() or 0):
+            found.append(RepetitionSet(start / RATE_HZ, stop / RATE_HZ, count, label))
+    return tuple(found)
 
 
 CORPUS = Corpus(

@@ -13,6 +13,7 @@ import numpy as np
 
 import mujo_edge.signal
 from mujo_edge.core import DataError, UsageError
+from mujo_edge.files import atomic_file
 from training.corpora import (
     base,
     dsads,
@@ -34,7 +35,7 @@ from training.corpora import (
     utd_mhad,
     wisdm,
 )
-from training.corpora.base import Corpus, Recording, WindowSet, windows
+from training.corpora.base import TRAIN_HOP, Corpus, Recording, WindowSet, windows
 from training.corpora.files import Tree, cache_root
 
 CORPORA: dict[str, Corpus] = {
@@ -63,7 +64,7 @@ CORPORA: dict[str, Corpus] = {
 }
 PROTOCOL_V1 = ("motionsense", "spar", "utd_mhad", "sp_sw_watch")
 """Data sets of the evaluation protocol; all others are for training."""
-ARRAYS = ("x", "has_gyro", "y", "subject", "placement", "recording")
+ARRAYS = ("x", "has_gyro", "y", "subject", "placement", "recording", "side", "start_s")
 """Fields of a `WindowSet` that the cache holds."""
 
 
@@ -109,7 +110,7 @@ def load(name: str, root: Path | None = None) -> list[Recording]:
     return get(name).load(find(name, root))
 
 
-def load_windows(name: str, root: Path | None = None, hop: int = 75) -> WindowSet:
+def load_windows(name: str, root: Path | None = None, hop: int = TRAIN_HOP) -> WindowSet:
     """Protocol v1's windows of a data set, kept on disk from the second call on.
 
     The cache's key is the SHA-256 of the data, of the code that reads and cuts it, and `hop`.
@@ -136,11 +137,9 @@ def code_digest(corpus: Corpus) -> str:
 
 
 def store(path: Path, data: WindowSet) -> None:
-    """Write under a temporary name, then rename: a killed run leaves nothing half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.stem}.{os.getpid()}.tmp.npz")
-    np.savez(temporary, **{field: getattr(data, field) for field in ARRAYS})
-    temporary.replace(path)
+    """Write the windows atomically: a killed run leaves no half-written file at `path`."""
+    with atomic_file(path) as partial, partial.open("wb") as file:
+        np.savez(file, **{field: getattr(data, field) for field in ARRAYS})
 
 
 def data_sha256(names: Iterable[str]) -> dict[str, str]:

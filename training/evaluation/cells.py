@@ -13,7 +13,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from mujo_edge.core import F32, DataError
-from mujo_edge.signal import InputSpec, prepare
+from mujo_edge.signal import DEFAULT_INPUT, prepare
 from training.corpora import WindowSet, folds, label_fraction, labels_of_one, load_windows
 
 Row = Literal["random", "mujo", "mujo_plus", "student", "forest", "prompts"]
@@ -93,7 +93,7 @@ def confusion(y: np.ndarray, predicted: np.ndarray, classes: int) -> tuple[tuple
 def prepared(corpus: str, channels: int) -> tuple[WindowSet, F32]:
     """A data set and its windows as model input (N, 6, 1, T), with the gyroscope or without; once a process."""
     data = load_windows(corpus)
-    return data, prepare(data.x[:, :channels], InputSpec())
+    return data, prepare(data.x[:, :channels], DEFAULT_INPUT)
 
 
 def split(data: WindowSet, cell: Cell) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

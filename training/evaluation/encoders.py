@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from mujo_edge.core import UsageError
-from mujo_edge.signal import InputSpec
+from mujo_edge.signal import DEFAULT_INPUT
 from training.corpora import load_windows
 from training.corpora.labels import read_vocabulary
 from training.evaluation.cells import Cell, Row
@@ -155,9 +155,9 @@ def pretrain_encoder(encoder: Encoder, run: Evaluation) -> None:
     was made from."""
     torch.set_num_threads(1)
     path, data_used, config = encoder.path(run.out), encoder.data_used, encoder.config
-    vocabulary = read_vocabulary()
+    vocabulary = read_vocabulary(corpora=run.recipe.corpora)
     pool = (
-        make_pool([load_windows(name) for name in data_used.windows], vocabulary, InputSpec())
+        make_pool([load_windows(name) for name in data_used.windows], vocabulary, DEFAULT_INPUT)
         if data_used.windows
         else None
     )
@@ -178,7 +178,7 @@ def clip_pool(folder: Path, sha256: str, data_used: PretrainingData, modalities:
     """The train clips of a diet in the shards of that digest. Seeds of one diet follow each other in a worker, so the
     last pool is kept."""
     clips = read(folder, data_used.clips, "train", modalities=modalities)
-    return make_clip_pool(clips, InputSpec(), data_used.real_imu)
+    return make_clip_pool(clips, DEFAULT_INPUT, data_used.real_imu)
 
 
 def load_encoder(cell: Cell, run: Evaluation) -> tuple[Student, TextProjection | None]:

@@ -20,14 +20,14 @@ from scipy.signal import welch
 from scipy.spatial.transform import Rotation
 
 from mujo_edge.core import CHANNELS, F32, F64, DataError
-from mujo_edge.signal import InputSpec, prepare
+from mujo_edge.signal import DEFAULT_INPUT, prepare
 from training.corpora import Recording, WindowSet, folds, utd_mhad, windows
 from training.corpora.base import whole
 from training.fimad.clip import IMU_RATE_HZ
 from training.fimad.sources import utd_mhad as skeletons
 from training.fimad.virtual_imu import virtual_imus
 
-SCALE = np.array(InputSpec().scale)
+SCALE = np.array(DEFAULT_INPUT.scale)
 MOST_LAG = 25
 """Samples by which skeleton and sensor are searched to be apart: half a second."""
 BANDS_HZ = ((0.4, 1.0), (1.0, 2.0), (2.0, 4.0), (4.0, 8.0), (8.0, 20.0))
@@ -316,7 +316,7 @@ def fit(trial: Trial, data: WindowSet, turns: dict[str, Rotation], settings: Set
     from training.models.student import Student
 
     torch.manual_seed(settings.seed)
-    spec = InputSpec()
+    spec = DEFAULT_INPUT
     config = FinetuneConfig(least_steps=settings.steps, most_steps=settings.steps)
     model = finetune(
         Student(), prepare(x, spec), y, len(data.classes), config.for_windows(len(y), settings.seed, chiral=True)
@@ -337,7 +337,7 @@ def worn(data: WindowSet, turns: dict[str, Rotation], seed: int) -> tuple[F32, n
     generator = torch.Generator().manual_seed(seed)
     limbs = along_limb(data.placement.tolist()).numpy()
     along = np.stack([turns[str(place)].apply(axis) for place, axis in zip(data.placement, limbs, strict=True)])
-    inputs, axes = torch.from_numpy(prepare(data.x, InputSpec())), torch.from_numpy(along.astype(np.float32))
+    inputs, axes = torch.from_numpy(prepare(data.x, DEFAULT_INPUT)), torch.from_numpy(along.astype(np.float32))
     copies = [sense(inputs, axes, config, generator)[:, :, 0].numpy() for _ in range(COPIES)]
     return (np.concatenate(copies) * SCALE[:, None]).astype(np.float32), np.tile(data.y, COPIES)
 

@@ -25,7 +25,7 @@ def zero_shot(cells: Sequence[Cell], run: Evaluation) -> list[Score]:
     torch.set_num_threads(1)
     cell = cells[0]
     data, x = prepared(cell.corpus, cell.channels)
-    vocabulary = read_vocabulary()
+    vocabulary = read_vocabulary(corpora=(*run.recipe.corpora, cell.corpus))
     labels = vocabulary.index(data.classes)
     if cell.row == "prompts":
         predicted = by_other_labels(cell, run, x, labels, vocabulary)

@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from mujo_edge.core import DataError
+from mujo_edge.files import atomic_file
 from training.corpora.files import natural
 from training.fimad import convert
 from training.fimad.clip import MODALITIES, Source, Task
@@ -122,10 +123,9 @@ def made(folder: Path) -> Path:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write under another name first: what is there is whole, whenever the build is killed."""
-    aside = path.with_suffix(".aside")
-    aside.write_bytes(content)
-    aside.replace(path)
+    """Write the file atomically: a killed build leaves no half-written file at `path`."""
+    with atomic_file(path) as partial:
+        partial.write_bytes(content)
 
 
 def made_before(part: Path) -> dict[str, Any] | None:

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from mujo_edge.core import CHANNELS, DataError
-from mujo_edge.signal import InputSpec, channels_first, prepare
+from mujo_edge.signal import DEFAULT_INPUT, SHORTEST, InputSpec, channels_first, prepare
 from training.fimad.clip import IMU_RATE_HZ, JOINTS, POSE_RATE_HZ, VIDEO_RATE_HZ, Clip
 from training.learn.augment import AugmentConfig, augment
 from training.learn.sensor_noise import SensorConfig, along_limb, sense
 from training.models.sentence_embedding import embed_once
 
-SHORTEST_S = 0.5
-"""A shorter motion or IMU stream is no window; protocol v1's rule (`mujo_edge.signal.segment_windows`)."""
+SHORTEST_S = SHORTEST / DEFAULT_INPUT.rate_hz
+"""A shorter motion or IMU stream gives no window."""
 
 IMU_PER_POSE = int(IMU_RATE_HZ / POSE_RATE_HZ)
 

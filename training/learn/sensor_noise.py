@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mujo_edge.core import STANDARD_GRAVITY
-from mujo_edge.signal import InputSpec
+from mujo_edge.signal import DEFAULT_INPUT
 from training.learn.augment import turns
 
 RANGES_G, RANGES_DPS = (2.0, 4.0, 8.0, 16.0), (250.0, 500.0, 1000.0, 2000.0)
@@ -62,7 +62,7 @@ def sense(x: Tensor, along: Tensor, config: SensorConfig, generator: torch.Gener
 
     `along` (N, 3) is each window's axis along the limb. A gyroscope that was absent (all zero) stays absent.
     """
-    n, spec = len(x), InputSpec()
+    n, spec = len(x), DEFAULT_INPUT
     scale = torch.tensor(spec.scale)[:, None]
 
     def normal(acceleration: float, rate: float, *shape: int) -> Tensor:

@@ -61,9 +61,7 @@ def embed_once(sentences: Sequence[str]) -> Tensor:
         vectors = load_tensors(cached)["vectors"]
     except DataError:  # not there yet, or damaged: it is only a cache
         vectors = embed_text(sentences)
-        own = cached.with_suffix(f".{os.getpid()}.pt")  # another process may be at the same sentences
-        save_tensors(own, {"vectors": vectors})
-        own.replace(cached)
+        save_tensors(cached, {"vectors": vectors})
     return vectors
 
 

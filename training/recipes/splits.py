@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.corpora import CORPORA, WindowSet, load_windows
+from training.corpora.base import LIVE_HOP, TRAIN_HOP
 from training.recipes.recipe import Recipe
 
 RESERVED = {"spar": "10"}
 """The person of the shipped recording: seen by nothing, neither in training nor in calibration."""
-
-TRAIN_HOP, LIVE_HOP = 75, 25
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from training.release.lower import BACKENDS
 from training.release.metadata import ModelMetadata
 from training.release.quantize import float_litert, quantize_executorch, quantize_litert, quantize_onnx
 from training.release.tflite_micro import least_arena, micro_embeddings
+from training.support.tensors import save_tensors
 
 LEAST_WINDOWS = 1000
 LEAST_AGREEMENT = 0.99
@@ -227,9 +228,7 @@ def save_checkpoint(
         "shareable": torch.from_numpy(gate.shareable),
         "release": asdict(release) | {"label_sets": sets, "vocabulary": names},
     }
-    partial = path.with_name(path.name + ".partial")
-    torch.save(content, partial)
-    partial.replace(path)
+    save_tensors(path, content)
 
 
 def load_checkpoint(path: Path) -> tuple[Student, InputSpec, F32, Gate, Release]:

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from mujo_edge.bundle.labels import label_table
 from mujo_edge.bundle.manifest import LabelSet
-from mujo_edge.export import input_table, label_table
+from mujo_edge.export import input_table
 from mujo_edge.signal import InputSpec
 
 

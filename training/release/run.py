@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from mujo_edge.bundle.manifest import Manifest
 from mujo_edge.core import UsageError
-from mujo_edge.signal import InputSpec
+from mujo_edge.signal import DEFAULT_INPUT
 from training.corpora import CORPORA
 from training.corpora.labels import Vocabulary, read_vocabulary
 from training.corpora.registry import data_sha256
@@ -81,8 +81,8 @@ class Run:
         self.recipe = recipe
         self.shards = shards
         self.out = out or Path("runs") / recipe.name
-        self.spec = InputSpec()
-        self.vocabulary: Vocabulary = read_vocabulary()
+        self.spec = DEFAULT_INPUT
+        self.vocabulary: Vocabulary = read_vocabulary(corpora=recipe.corpora)
         self.data: Data = load_data(recipe)
         self.pool: Pool = make_pool(self.data.train, self.vocabulary, self.spec)
         self.clips = recipe.allowed_clips(corpora_of(shards)) if shards else ()

@@ -1,4 +1,4 @@
-"""Tensors on disk, written whole or not at all."""
+"""Tensors in files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import Any
 import torch
 
 from mujo_edge.core import DataError
+from mujo_edge.files import atomic_file
 
 
 def save_tensors(path: Path, content: dict[str, Any]) -> None:
-    """`torch.save` under another name, then rename: a kill leaves nothing half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    torch.save(content, partial)
-    partial.replace(path)
+    """`torch.save`, atomically: a kill leaves no half-written file at `path`."""
+    with atomic_file(path) as partial:
+        torch.save(content, partial)
 
 
 def load_tensors(path: Path) -> dict[str, Any]:
-    """What `save_tensors` wrote. Raises `DataError` for a damaged file."""
+    """The content of a file that `save_tensors` wrote. Raises `DataError` for a damaged file."""
     try:
         content: dict[str, Any] = torch.load(path, weights_only=True)
     except Exception as error:  # a damaged pickle may raise anything

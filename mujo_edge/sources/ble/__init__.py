@@ -1,8 +1,9 @@
-"""A Bluetooth wearable as a source: connected, started by its profile, and fetched back whenever it goes away."""
+"""A Bluetooth wearable as a source: connected, started by its profile, and reconnected whenever it goes away."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -10,35 +11,44 @@ from math import inf
 from time import monotonic
 from typing import Self
 
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, stop_never, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_never,
+    wait_random_exponential,
+)
 from tenacity.stop import StopBaseT
 
 from firmware_bridge.stream import Format
 from mujo_edge.core import Chunk, DeviceError, StreamInfo, UsageError
-from mujo_edge.signal import InputSpec
+from mujo_edge.signal import DEFAULT_INPUT
 from mujo_edge.sources.ble.gatt import Link, LinkError, RefusedError
 from mujo_edge.sources.ble.scan import DiscoveredDevice, adverts, find
 from mujo_edge.sources.live import Assembler, stream_info
 
 __all__ = ["BleSource", "find"]
 
+logger = logging.getLogger(__name__)
+
 FIRST_TRIES = 3
-"""Radios fail now and then: so often is the first connection tried before the user is told."""
+"""Attempts at the first connection before it is an error: radios fail now and then."""
 
 SEEK_S = 8.0
-"""... and so long is the device looked for in between."""
+"""Seconds to scan for the device between those attempts."""
 
 BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
-"""Wait after the n-th connection in a row that failed: random, up to `BACKOFF_S` * 2**(n - 1), and never longer."""
+"""Seconds to wait after n failed connections in a row: random, up to `BACKOFF_S` * 2**(n - 1) or this limit."""
 
 SILENT_S = 8.0
-"""A connected device that sends nothing for so long is dead. The slowest sends a batch every 1.5 s (Polar, 25 Hz), of
-which a bad link may lose some in a row."""
+"""Seconds without data after which a connection counts as dead. The slowest device sends a batch every 1.5 s (Polar,
+25 Hz), and a bad link may lose several in a row."""
 
 
 class BleSource:
-    """A `Source` of one wearable; it ends only by being left.
+    """A `Source` of one wearable; its chunks never end by themselves.
 
     Args:
         found: the device, from `mujo_edge.sources.ble.scan.find`. rate_hz: to ask for; None leaves it to the profile.
@@ -49,27 +59,27 @@ class BleSource:
 
     def __init__(self, found: DiscoveredDevice, *, rate_hz: float | None = None) -> None:
         if found.profile is None:
-            raise UsageError(f"{found} does not say what it speaks. Name it with --profile")
+            raise UsageError(f"no profile recognizes {found}. Choose one with --profile")
         self.status = ""
         self._found, self._profile, self._rate_hz = found, found.profile, rate_hz
         self._link: Link | None = None
         self._assembler: Assembler | None = None
         self._ready: list[Chunk] = []
         self._info = StreamInfo(found.name, found.profile.channels, rate_hz)
-        self._said: list[str] = []
+        self._peculiarities: list[str] = []
         self._returns = 0
-        self._patience_s = self._until_s = inf
+        self._timeout_s = self._until_s = inf
 
     @property
     def info(self) -> StreamInfo:
-        """What the profile promises; once connected, what the device was set to."""
+        """The stream as the profile describes it; once connected, as the device was set up."""
         return self._info
 
     @property
     def notes(self) -> list[str]:
-        """What is special about this device, and how often it went away."""
+        """Peculiarities of this device, and how often it was reconnected."""
         often = "once" if self._returns == 1 else f"{self._returns} times"
-        return [*self._said, f"reconnected {often}"] if self._returns else self._said
+        return [*self._peculiarities, f"reconnected {often}"] if self._returns else self._peculiarities
 
     async def __aenter__(self) -> Self:
         """Connect. Raises `DeviceError` if the device does not stream after `FIRST_TRIES` attempts."""
@@ -78,7 +88,7 @@ class BleSource:
                 with attempt:
                     if attempt.retry_state.attempt_number == 1:
                         await self._open(self._found)
-                    else:  # the system may have forgotten what it heard
+                    else:  # the system may have forgotten the device
                         await self._open(await self._sight(SEEK_S))
         except BaseException as error:
             await self.__aexit__()
@@ -92,17 +102,18 @@ class BleSource:
             await self._link.close()
 
     async def chunks(self) -> AsyncIterator[Chunk]:
-        """Samples as they come. While the device is away none do, and `status` says what is done about it."""
+        """Samples as they arrive. While the device is away there are none, and `status` says what is being done."""
         while True:
             for chunk in (ready := self._take()):
                 yield chunk
-            if any(raw.kind == "data" for chunk in ready for raw in chunk.raw):
-                self._wait_anew()
+            if any(payload.kind == "data" for chunk in ready for payload in chunk.raw):
+                self._restart_timeout()
             try:
                 await self._receive()
                 continue
-            except LinkError:
-                await self._hang_up()
+            except LinkError as error:
+                logger.info("%s: %s", self._found, error)
+                await self._disconnect()
             async for attempt in self._attempts(stop_never, first=False):
                 for chunk in self._take():
                     yield chunk
@@ -113,13 +124,23 @@ class BleSource:
             self._returns += 1
 
     def _attempts(self, stop: StopBaseT, *, first: bool) -> AsyncRetrying:
-        """Attempts to connect, with pauses; a device that refuses is asked again only once it has streamed before."""
+        """Attempts to connect, with pauses. A device that refuses is tried again only if it has streamed before."""
 
         def worth_it(error: BaseException) -> bool:
             return isinstance(error, LinkError) and not (first and isinstance(error, RefusedError))
 
-        wait = wait_random_exponential(multiplier=BACKOFF_S, max=LONGEST_BACKOFF_S)
-        return AsyncRetrying(stop=stop, wait=wait, retry=retry_if_exception(worth_it), reraise=True)
+        def log(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            pause_s = state.next_action.sleep if state.next_action else 0.0
+            logger.info("attempt %d failed: %s; next in %.1f s", state.attempt_number, error, pause_s)
+
+        return AsyncRetrying(
+            stop=stop,
+            wait=wait_random_exponential(multiplier=BACKOFF_S, max=LONGEST_BACKOFF_S),
+            retry=retry_if_exception(worth_it),
+            before_sleep=log,
+            reraise=True,
+        )
 
     async def _open(self, found: DiscoveredDevice) -> None:
         """Connect, and wait for the first samples. Raises `LinkError`."""
@@ -128,20 +149,21 @@ class BleSource:
         if self._assembler is None:
             self._assembler = Assembler(self._link.decoder)
             self._info = stream_info(self._found.name, format)
-            self._said = _peculiarities(self._found, format, self._rate_hz)
+            self._peculiarities = _peculiarities(self._found, format, self._rate_hz)
         else:
             self._assembler.reopen(self._link.decoder)
-        self._patience_s = SILENT_S if format.even else inf
-        self._until_s = monotonic() + self._patience_s
+        logger.info("%s streams %s at %s Hz", self._found, " ".join(format.channels), format.rate_hz)
+        self._timeout_s = SILENT_S if format.even else inf
+        self._until_s = monotonic() + self._timeout_s
         try:
             while format.even and not self._streams(await self._receive()):
                 pass
         except LinkError:
-            await self._hang_up()
+            await self._disconnect()
             raise
 
     async def _sight(self, timeout_s: float | None) -> DiscoveredDevice:
-        """Scan until the device advertises. A computer whose Bluetooth is switched off is asked again and again.
+        """Scan until the device advertises, also past the time that Bluetooth is switched off.
 
         Raises `LinkError` after `timeout_s`.
         """
@@ -155,10 +177,10 @@ class BleSource:
                         return replace(self._found, device=one.device)
                     else:
                         self.status = status
-        raise LinkError(f"{self._found} is not heard any more")
+        raise LinkError(f"{self._found} does not advertise any more")
 
     async def _receive(self) -> list[Chunk]:
-        """What came next, which is `_ready` as well. Raises `LinkError` if the connection is lost or silent."""
+        """The next chunks, also appended to `_ready`. Raises `LinkError` if the connection is lost or silent."""
         assert self._link
         assert self._assembler
         left_s = max(0.0, self._until_s - monotonic())
@@ -166,8 +188,8 @@ class BleSource:
         self._ready += chunks
         return chunks
 
-    async def _hang_up(self) -> None:
-        """Close the connection; what had come and was not taken becomes `_ready`."""
+    async def _disconnect(self) -> None:
+        """Close the connection; chunks of payloads not taken yet are appended to `_ready`."""
         assert self._link
         assert self._assembler
         self._ready += self._assembler.chunks(await self._link.close())
@@ -177,23 +199,23 @@ class BleSource:
         return ready
 
     def _streams(self, chunks: Sequence[Chunk]) -> bool:
-        """Whether there are samples; if so, patience begins anew."""
+        """Whether there are samples; if so, the timeout is restarted."""
         if any(len(chunk.t_s) for chunk in chunks):
-            self._wait_anew()
+            self._restart_timeout()
             return True
         return False
 
-    def _wait_anew(self) -> None:
-        """Patience begins anew, after the time that was spent on what came."""
-        self._until_s = monotonic() + self._patience_s
+    def _restart_timeout(self) -> None:
+        """Restart the timeout for silence, after the time that was spent on the last payloads."""
+        self._until_s = monotonic() + self._timeout_s
 
 
 def _peculiarities(found: DiscoveredDevice, format: Format, rate_hz: float | None) -> list[str]:
-    """What the user should know of how a device streams."""
+    """Notes for the user on how a device streams."""
     notes = []
-    wanted_hz = InputSpec().rate_hz
+    wanted_hz = DEFAULT_INPUT.rate_hz
     if not format.even:
-        notes.append(f"{found.name} sends only what changes: at rest nothing comes, and labels need movement")
+        notes.append(f"{found.name} sends only what changes: no samples at rest, so labels need movement")
     if format.rate_hz is not None and rate_hz is not None and abs(format.rate_hz - rate_hz) > 0.5:
         notes.append(f"{found.name} was asked for {rate_hz:g} Hz and gives {format.rate_hz:g} Hz")
     if format.rate_hz is not None and format.rate_hz < 0.9 * wanted_hz:

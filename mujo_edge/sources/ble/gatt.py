@@ -1,9 +1,9 @@
-"""One Bluetooth connection: made, its start script run, its notifications stamped, and closed for good."""
+"""One Bluetooth connection: connect, run the start script, timestamp notifications, disconnect."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,56 +14,61 @@ from typing import Self
 from bleak import BleakClient
 from bleak.exc import BleakCharacteristicNotFoundError
 
-from firmware_bridge.profiles.base import Expect, Pause, Profile, Read, Request, Script, Step, Subscribe, Write
+from firmware_bridge.profiles.base import Expect, Pause, Profile, Read, Script, Step, Subscribe, Write
 from firmware_bridge.stream import CodecError, Decoder
 from mujo_edge.core import DeviceError, Payload
 from mujo_edge.sources.ble.scan import DiscoveredDevice, reason
+from mujo_edge.sources.connections import BleConnection
 from mujo_edge.sources.live import PayloadQueue
 
+logger = logging.getLogger(__name__)
+
 CONNECT_S = 15.0
-"""Time for a connection with its services; some devices advertise, and so can be connected to, every few seconds."""
+"""Time limit of connecting and discovering services; some devices advertise only every few seconds."""
 
 START_S = 90.0
-"""Time for the steps of a start script; each `Expect` has a limit of its own."""
+"""Time limit of a whole start script; each `Expect` has a limit of its own."""
 
 STOP_S = 1.0
-"""Time for the stop steps, and for the disconnect after them."""
+"""Time limit of the stop steps, and of the disconnect after them."""
 
 
 class LinkError(DeviceError):
-    """The connection could not be made, or was lost. Another time it may be better."""
+    """The connection could not be made, or was lost. Trying again may help."""
 
 
 class RefusedError(LinkError):
-    """The device is there, but does not do what its profile asks."""
+    """The device is connected, but does not do what its profile asks."""
 
 
 class Link:
-    """One connection. Its notifications wait in an inlet of its own, so nothing of an earlier one can come again.
+    """One connection. It has a queue of its own, so that no notification of an earlier connection can appear in it.
 
     Args:
-        found: what to connect to, with its profile. rate_hz: as in `Request`.
+        found: the device to connect to. profile: its profile. rate_hz: as in `Request`.
 
     Attributes:
-        decoder: of what `take` gives; there after `open`.
+        decoder: of the payloads that `take` returns; set by `open`.
     """
 
     decoder: Decoder
 
     def __init__(self, found: DiscoveredDevice, profile: Profile, rate_hz: float | None) -> None:
         self._found, self._profile, self._rate_hz = found, profile, rate_hz
-        self._inlet = PayloadQueue()
-        self._client = BleakClient(found.device, lambda _: self._inlet.put(b"", kind="close"), timeout=CONNECT_S)
-        self._kept: list[Payload] = []
-        self._over = False
-        self._asked_s = monotonic()
+        self._queue = PayloadQueue()
+        self._client = BleakClient(found.device, lambda _: self._queue.put(b"", kind="close"), timeout=CONNECT_S)
+        self._received: list[Payload] = []
+        self._closed = False
+        self._written_s = monotonic()
 
     async def open(self) -> Self:
-        """Connect and run the start script; what came meanwhile is the first that `take` gives.
+        """Connect and run the start script; `take` returns the payloads received meanwhile first.
 
         Raises:
-            LinkError: it could not be done. `RefusedError`: the device does not do what it should.
+            LinkError: no connection. `RefusedError`: the device does not do what its profile asks.
         """
+        began_s = monotonic()
+        logger.info("connecting to %s with the profile %s", self._found, self._profile.name)
         try:
             with _errors(f"cannot connect to {self._found}"):
                 await self._client.connect()
@@ -72,10 +77,14 @@ class Link:
                     for service in self._client.services
                     for uuid in (service.uuid, *(one.uuid for one in service.characteristics))
                 )
-            self._inlet.put(self._opening(services), kind="open")
-            request = Request(self._found.advert, self._rate_hz, services)
+            logger.debug(
+                "connected after %.2f s; %d services and characteristics", monotonic() - began_s, len(services)
+            )
+            connection = BleConnection(self._profile, self._found.advert, self._rate_hz, services)
+            self._queue.put(connection.record(), kind="open")
             async with asyncio.timeout(START_S):
-                self.decoder = await self._run(self._profile.start(request))
+                self.decoder = await self._run(connection.script())
+            logger.debug("started after %.2f s", monotonic() - began_s)
         except TimeoutError:
             await self.close()
             raise LinkError(f"{self._found} did not start within {START_S:g} s") from None
@@ -85,55 +94,58 @@ class Link:
         return self
 
     async def take(self, timeout_s: float | None) -> list[Payload]:
-        """What came since the last call. Raises `LinkError` after the end, `RefusedError` if nothing comes."""
-        if not self._kept:
+        """Payloads since the last call. Raises `LinkError` after the end, `RefusedError` if there are none in time."""
+        if not self._received:
             try:
                 await self._more(timeout_s)
             except TimeoutError:
                 raise RefusedError(f"{self._found} is connected, but sends no samples") from None
-        taken, self._kept = self._kept, []
+        taken, self._received = self._received, []
         return taken
 
     async def close(self) -> list[Payload]:
-        """Stop the stream and disconnect, however that goes -> what was not taken, and that it is closed.
+        """Stop the stream and disconnect, ignoring errors -> the payloads not taken yet, and a last "close".
 
-        A client is disconnected even if the device went away by itself: else its notifications would come twice
+        A client is disconnected even if the device went away by itself: otherwise its notifications would arrive twice
         after the next connect (hbldh/bleak#2002).
         """
-        with suppress(Exception):  # the link is given up: there is nobody left to whom an error would matter
+        with suppress(Exception):  # the connection is given up, so its errors do not matter any more
             async with asyncio.timeout(STOP_S):
                 for step in self._profile.stop if self._client.is_connected else ():
                     await self._client.write_gatt_char(step.uuid, step.data, step.response)
         with suppress(Exception):
             async with asyncio.timeout(STOP_S):
                 await self._client.disconnect()
-        if not self._over:
-            self._over = True
-            self._inlet.put(b"", kind="close")
-            rest = await self._inlet.take()
-            ended = next((place for place, raw in enumerate(rest) if raw.kind == "close"), len(rest))
-            self._kept += [*rest[:ended], Payload(monotonic(), "close", "", b"")]
-        taken, self._kept = self._kept, []
+        if not self._closed:
+            self._closed = True
+            self._queue.put(b"", kind="close")
+            rest = await self._queue.take()
+            ended = next((index for index, payload in enumerate(rest) if payload.kind == "close"), len(rest))
+            self._received += [*rest[:ended], Payload(monotonic(), "close", "", b"")]
+        taken, self._received = self._received, []
         return taken
 
     async def _more(self, timeout_s: float | None) -> None:
-        """Wait until more came, and keep it. Raises `LinkError` after the end, else `TimeoutError`."""
-        if self._over:
+        """Wait for more payloads. Raises `LinkError` after the end, `TimeoutError` if there are none in time."""
+        if self._closed:
             raise LinkError("the connection was lost")
         async with asyncio.timeout(timeout_s):
-            news = await self._inlet.take()
-        self._kept += news
-        self._over = any(raw.kind == "close" for raw in news)
+            received = await self._queue.take()
+        self._received += received
+        self._closed = any(payload.kind == "close" for payload in received)
 
     async def _run(self, script: Script) -> Decoder:
         try:
             step = next(script)
             while True:
+                began_s = monotonic()
                 try:
                     answer = await self._do(step)
                 except TimeoutError as error:
+                    logger.debug("%s: no reply", step)
                     step = script.throw(error)
                 else:
+                    logger.debug("%s: %s after %.3f s", step, answer.hex(" ") or "done", monotonic() - began_s)
                     step = script.send(answer)
         except StopIteration as end:
             decoder: Decoder = end.value
@@ -144,22 +156,22 @@ class Link:
             raise RefusedError(f"{self._found} is connected, but does not answer") from None
 
     async def _do(self, step: Step) -> bytes:
-        """The reply of a step. Raises `TimeoutError` if what an `Expect` waits for does not come, else `LinkError`."""
+        """The reply of a step. Raises `TimeoutError` where an `Expect` gets no reply, else `LinkError`."""
         match step:
             case Subscribe(uuid):
-                # AcquireNotify, BlueZ's other way, loses what its socket cannot take, and nobody is told.
-                with _errors(f"{self._found} does not let itself be subscribed to"):
+                # AcquireNotify, BlueZ's other way, silently loses notifications that do not fit its socket.
+                with _errors(f"{self._found} refuses notifications"):
                     await self._client.start_notify(
-                        uuid, lambda _, data: self._inlet.put(bytes(data), uuid), bluez={"use_start_notify": True}
+                        uuid, lambda _, data: self._queue.put(bytes(data), uuid), bluez={"use_start_notify": True}
                     )
             case Write(uuid, data, response):
-                self._asked_s = monotonic()
-                with _errors(f"{self._found} does not take a command"):
+                self._written_s = monotonic()
+                with _errors(f"{self._found} refuses a command"):
                     await self._client.write_gatt_char(uuid, data, response)
             case Read(uuid):
-                with _errors(f"{self._found} does not let itself be read"):
+                with _errors(f"{self._found} refuses to be read"):
                     value = bytes(await self._client.read_gatt_char(uuid))
-                self._inlet.put(value, uuid, kind="reply")
+                self._queue.put(value, uuid, kind="reply")
                 return value
             case Expect():
                 return await self._expect(step)
@@ -168,36 +180,22 @@ class Link:
         return b""
 
     async def _expect(self, step: Expect) -> bytes:
-        """The answer to a write may be here before the write is done, but not before it was begun."""
+        """The reply to a write may arrive before the write is done, but not before it was begun."""
         until_s = monotonic() + step.timeout_s
-        place = 0
+        index = 0
         while True:
-            for raw in self._kept[place:]:
-                fits = raw.kind == "data" and raw.origin == step.uuid and raw.received_s >= self._asked_s
-                if fits and step.matches(raw.data):
-                    self._kept[place] = replace(raw, kind="reply")
-                    return raw.data
-                place += 1
+            for payload in self._received[index:]:
+                fits = payload.kind == "data" and payload.origin == step.uuid and payload.received_s >= self._written_s
+                if fits and step.matches(payload.data):
+                    self._received[index] = replace(payload, kind="reply")
+                    return payload.data
+                index += 1
             await self._more(max(0.0, until_s - monotonic()))
-
-    def _opening(self, services: frozenset[str]) -> bytes:
-        """What a recording needs to decode the connection again; see `Payload`."""
-        advert = self._found.advert
-        return json.dumps(
-            {
-                "kind": "ble",
-                "profile": self._profile.name,
-                "name": advert.name,
-                "address": advert.address,
-                "rate_hz": self._rate_hz,
-                "services": sorted(services),
-            }
-        ).encode()
 
 
 @contextmanager
 def _errors(what: str) -> Iterator[None]:
-    """bleak's backends let any error of the system through: each becomes a `LinkError`."""
+    """Turn every error into a `LinkError`: bleak's backends pass on those of the system."""
     try:
         yield
     except BleakCharacteristicNotFoundError as error:
@@ -205,5 +203,5 @@ def _errors(what: str) -> Iterator[None]:
     except Exception as error:
         text = reason(error)
         if re.search("insufficient (auth|encrypt)|NotAuthorized", text, re.IGNORECASE):
-            raise RefusedError(f"{what}: it wants to be paired. Pair it in the system's Bluetooth settings") from error
+            raise RefusedError(f"{what}: it must be paired first. Pair it in the system's settings") from error
         raise LinkError(f"{what}: {text}") from error

@@ -1,8 +1,9 @@
-"""Which Bluetooth devices are near, and which of them is meant."""
+"""Scanning for Bluetooth devices, and choosing one by address or name."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
@@ -18,27 +19,30 @@ from firmware_bridge.profiles.base import Advert, Profile
 from mujo_edge.core import DeviceError, UsageError
 from mujo_edge.printable import printable
 
+logger = logging.getLogger(__name__)
+
 ROUND_S = 2.0
-"""A scan is begun anew so often: one that ran while the adapter was switched off and on hears nothing more."""
+"""Seconds after which a scan is restarted: one that ran while the adapter was switched off and on finds nothing."""
 
 RETRY_S = 1.0
-"""Pause after a scan that could not be begun."""
+"""Pause after a scan that could not be started."""
 
 SETTLE_S = 1.5
-"""So long after the first device that may be meant are others waited for; most advertise every second or faster."""
+"""Seconds to wait for other matches after the first; most devices advertise every second or faster."""
 
 UNHEARD = -127
-"""bleak's RSSI of a device of which BlueZ has told something, but heard nothing in this scan."""
+"""bleak's RSSI of a device that BlueZ remembers but has not received in this scan."""
 
 UNMEASURED = 127
 """RSSI that was not measured (Core specification, Vol 4, Part E, 7.7.65.2)."""
 
 LONGEST_NAME = 64
+"""Characters of a name that are kept."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DiscoveredDevice:
-    """A device that advertises; equal if heard again. `profile` is None where none knows it, `device` is bleak's."""
+    """A device that advertises; equal by address. `profile` is None if none recognizes it; `device` is bleak's."""
 
     advert: Advert
     profile: Profile | None
@@ -46,12 +50,12 @@ class DiscoveredDevice:
 
     @property
     def name(self) -> str:
-        """Its name, else its address."""
+        """The device's name, or its address if it has none."""
         return self.advert.name or self.advert.address
 
     @property
     def label(self) -> str:
-        """For a list from which the user picks."""
+        """Text for a list from which the user chooses."""
         signal = "" if self.advert.rssi is None else f", {self.advert.rssi} dBm"
         return f"{self}{signal}, {self.profile.title if self.profile else 'unknown'}"
 
@@ -65,8 +69,8 @@ class DiscoveredDevice:
         return f"{self.advert.name} ({self.advert.address})" if self.advert.name else self.advert.address
 
 
-def found(device: BLEDevice, data: AdvertisementData) -> DiscoveredDevice:
-    """What bleak heard, with the profile recognized. Names are a stranger's text: they lose control characters."""
+def discovered(device: BLEDevice, data: AdvertisementData) -> DiscoveredDevice:
+    """bleak's advertisement, with the profile that recognizes it. Control characters are removed from names."""
     name = data.local_name or device.name or ""
     advert = Advert(
         device.address,
@@ -79,32 +83,36 @@ def found(device: BLEDevice, data: AdvertisementData) -> DiscoveredDevice:
 
 
 async def scan(timeout_s: float) -> list[DiscoveredDevice]:
-    """All devices heard within `timeout_s`, best known first. Raises `DeviceError` if Bluetooth cannot be used."""
-    heard: dict[str, DiscoveredDevice] = {}
+    """All devices that advertise within `timeout_s`: recognized ones first, then by signal strength.
+
+    Raises `DeviceError` if Bluetooth cannot be used.
+    """
+    devices: dict[str, DiscoveredDevice] = {}
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s), aclosing(adverts()) as stream:
             async for one in stream:
                 if isinstance(one, DeviceError):
                     raise one
-                heard[one.advert.address] = _merged(heard.get(one.advert.address), one)
-    return _best_first(heard.values())
+                devices[one.advert.address] = _merged(devices.get(one.advert.address), one)
+    return _best_first(devices.values())
 
 
 async def find(
     device: str | None,
-    profile: str | None,
+    profile: str | Profile | None,
     timeout_s: float = 8.0,
     pick: Callable[[list[DiscoveredDevice]], DiscoveredDevice] | None = None,
 ) -> DiscoveredDevice:
-    """Scan until the device that is meant is heard; see `choose`.
+    """Scan until the device is found, then return it as `choose` does.
 
-    An address is sure at once. A name, or no wish at all, leaves `SETTLE_S` for others that may be meant as well.
+    An address ends the scan at once. With a name, or without `device`, the scan goes on for `SETTLE_S`, as others may
+    match too.
 
     Raises:
-        UsageError, DeviceError: as `choose`, or Bluetooth cannot be used.
+        UsageError, DeviceError: as `choose` does; `DeviceError` also if Bluetooth cannot be used.
     """
-    _known(profile)
-    heard: dict[str, DiscoveredDevice] = {}
+    _check_profile(profile)
+    devices: dict[str, DiscoveredDevice] = {}
     loop = asyncio.get_running_loop()
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s) as limit, aclosing(adverts()) as stream:
@@ -112,65 +120,70 @@ async def find(
             async for one in stream:
                 if isinstance(one, DeviceError):
                     raise one
-                heard[one.advert.address] = _merged(heard.get(one.advert.address), one)
-                meant = matching(list(heard.values()), device, profile)
-                if settled or not meant or any(other.profile is None for other in meant):
+                devices[one.advert.address] = _merged(devices.get(one.advert.address), one)
+                matches = matching(list(devices.values()), device, profile)
+                if settled or not matches or any(other.profile is None for other in matches):
                     continue
-                if device and meant[0].advert.address.casefold() == device.casefold():
+                if device and matches[0].advert.address.casefold() == device.casefold():
                     break
                 settled = True
                 limit.reschedule(min(limit.when() or loop.time(), loop.time() + SETTLE_S))
-    return choose(_best_first(heard.values()), device, profile, pick)
+    return choose(_best_first(devices.values()), device, profile, pick)
 
 
 def choose(
     found: Sequence[DiscoveredDevice],
     device: str | None,
-    profile: str | None,
+    profile: str | Profile | None,
     pick: Callable[[list[DiscoveredDevice]], DiscoveredDevice] | None = None,
 ) -> DiscoveredDevice:
-    """The one of `found` (best known first) that is meant.
+    """The device among `found` (ordered as by `scan`) that the user asked for.
 
     Args:
-        device: address, name or a part of the name that only one has, in any case; None: the best that is known.
-        profile: of `PROFILES`; forced on the device that is named, else only such devices count.
-        pick: asked if no device is named and several are known.
+        device: address, name or a part of the name that only one has, in any case; None for the first recognized one.
+        profile: a name in `PROFILES` or a profile of your own; used for the named device, or else restricts the choice.
+        pick: chooses if no device is named and several are recognized.
 
     Raises:
-        UsageError: several devices match, the profile is not known, or must be given for this device.
+        UsageError: several devices match, there is no such profile, or it must be given for this device.
         DeviceError: no device matches.
     """
-    _known(profile)
-    meant = matching(found, device, profile)
-    if not meant:
+    _check_profile(profile)
+    matches = matching(found, device, profile)
+    if not matches:
         raise DeviceError(_nothing(found, device, profile))
     if device is None:
-        return pick(meant) if pick and len(meant) > 1 else meant[0]
-    if len(meant) > 1:
+        return pick(matches) if pick and len(matches) > 1 else matches[0]
+    if len(matches) > 1:
         raise UsageError(
-            f"several devices match {device!r}: {_listed(meant)}. Give --device more of it, or the address"
+            f"several devices match {device!r}: {_listed(matches)}. Give --device more of it, or the address"
         )
-    if meant[0].profile is None:
+    if matches[0].profile is None:
         names = ", ".join(PROFILES)
-        raise UsageError(f"{meant[0]} does not say what it speaks. Name it with --profile, one of: {names}")
-    return meant[0]
+        raise UsageError(f"no profile recognizes {matches[0]}. Choose one with --profile: {names}")
+    return matches[0]
 
 
-def matching(found: Sequence[DiscoveredDevice], device: str | None, profile: str | None) -> list[DiscoveredDevice]:
-    """Those that may be meant: by address, else by name, else by part of it; see `choose`."""
+def matching(
+    found: Sequence[DiscoveredDevice], device: str | None, profile: str | Profile | None
+) -> list[DiscoveredDevice]:
+    """The devices that match: by address, else by name, else by part of it; see `choose`."""
+    if isinstance(profile, Profile) and device is None:
+        return [replace(one, profile=profile) for one in found if profile.recognize(one.advert)]
     if device is None:
         return [one for one in found if one.profile and profile in (None, one.profile.name)]
     wanted = device.casefold()
-    meant = (
+    matches = (
         [one for one in found if one.advert.address.casefold() == wanted]
         or [one for one in found if one.advert.name.casefold() == wanted]
         or [one for one in found if wanted in one.advert.name.casefold()]
     )
-    return [replace(one, profile=PROFILES[profile]) for one in meant] if profile else meant
+    chosen = PROFILES[profile] if isinstance(profile, str) else profile
+    return [replace(one, profile=chosen) for one in matches] if chosen else matches
 
 
 async def adverts() -> AsyncGenerator[DiscoveredDevice | DeviceError, None]:
-    """What is heard, for as long as one listens; an error each time that a scan could not be begun or broke off."""
+    """Advertisements until the generator is closed, and an error each time that a scan cannot be started or fails."""
     shared = _scans.setdefault(asyncio.get_running_loop(), _Scan())
     queue: asyncio.Queue[DiscoveredDevice | DeviceError] = asyncio.Queue()
     task = shared.join(queue)
@@ -183,9 +196,9 @@ async def adverts() -> AsyncGenerator[DiscoveredDevice | DeviceError, None]:
 
 
 class _Scan:
-    """The scan of a process, for all who listen: BlueZ refuses a second one ("operation already in progress").
+    """One scan per event loop, shared by all listeners: BlueZ refuses a second one ("operation already in progress").
 
-    It ends by being told to, never by being canceled, which could leave it running in BlueZ.
+    It is ended by an event, never by cancellation, which could leave it running in BlueZ.
     """
 
     def __init__(self) -> None:
@@ -194,14 +207,14 @@ class _Scan:
         self._task: asyncio.Task[None] | None = None
 
     def join(self, queue: asyncio.Queue[DiscoveredDevice | DeviceError]) -> asyncio.Task[None]:
-        """Fill `queue` from now on."""
+        """Deliver advertisements to `queue` from now on."""
         self._queues.add(queue)
         if self._task is None:
             self._task = asyncio.create_task(self._run())
         return self._task
 
     def leave(self, queue: asyncio.Queue[DiscoveredDevice | DeviceError]) -> bool:
-        """Fill `queue` no more. Whether it was the last, so that the scan ends."""
+        """Stop delivering to `queue` -> whether it was the last one, so that the scan ends."""
         self._queues.discard(queue)
         if not self._queues:
             self._unwanted.set()
@@ -212,10 +225,12 @@ class _Scan:
             self._unwanted.clear()
             pause_s = 0.0
             try:
-                async with BleakScanner(self._heard):
+                async with BleakScanner(self._on_advertisement):
                     await self._wait(ROUND_S)
             except Exception as error:  # bleak's backends let errors of the system through
-                self._tell(unavailable(error))
+                failure = unavailable(error)
+                logger.info("scan failed: %s; next in %g s", failure, RETRY_S)
+                self._deliver(failure)
                 pause_s = RETRY_S
             await self._wait(pause_s)
         self._task = None
@@ -224,20 +239,20 @@ class _Scan:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._unwanted.wait(), seconds)
 
-    def _heard(self, device: BLEDevice, data: AdvertisementData) -> None:
+    def _on_advertisement(self, device: BLEDevice, data: AdvertisementData) -> None:
         if data.rssi != UNHEARD:
-            self._tell(found(device, data))
+            self._deliver(discovered(device, data))
 
-    def _tell(self, news: DiscoveredDevice | DeviceError) -> None:
+    def _deliver(self, item: DiscoveredDevice | DeviceError) -> None:
         for queue in self._queues:
-            queue.put_nowait(news)
+            queue.put_nowait(item)
 
 
 _scans: WeakKeyDictionary[asyncio.AbstractEventLoop, _Scan] = WeakKeyDictionary()
 
 
 def unavailable(error: Exception) -> DeviceError:
-    """Why a scan could not be begun, and what to do about it."""
+    """Why a scan could not be started, and what to do about it."""
     text = reason(error)
     cause = getattr(getattr(error, "reason", None), "name", "")  # BleakBluetoothNotAvailableError of bleak >= 2
     if cause == "NO_BLUETOOTH" or "No Bluetooth adapters" in text:
@@ -256,14 +271,14 @@ def unavailable(error: Exception) -> DeviceError:
 
 
 def reason(error: BaseException) -> str:
-    """An error of the system in one line: its words, without the numbers beside them."""
+    """An error of the system in one line: its text without the numbers beside it."""
     words = [word for word in error.args if isinstance(word, str)]
     text = ": ".join(words) if words and not isinstance(error, OSError) else str(error)
     return text.partition("\n")[0] or type(error).__name__
 
 
 def _merged(before: DiscoveredDevice | None, one: DiscoveredDevice) -> DiscoveredDevice:
-    """All that a device has said: some systems tell its advertisement and its scan response one by one."""
+    """All that a device has advertised: some systems report its advertisement and scan response one by one."""
     if before is None:
         return one
     old, new = before.advert, one.advert
@@ -273,7 +288,7 @@ def _merged(before: DiscoveredDevice | None, one: DiscoveredDevice) -> Discovere
 
 
 def _best_first(found: Iterable[DiscoveredDevice]) -> list[DiscoveredDevice]:
-    """Known ones first, then the strongest signal."""
+    """Recognized ones first, then by signal strength."""
 
     def rank(one: DiscoveredDevice) -> tuple[bool, int, str]:
         return one.profile is None, -(UNHEARD if one.advert.rssi is None else one.advert.rssi), one.name
@@ -281,17 +296,18 @@ def _best_first(found: Iterable[DiscoveredDevice]) -> list[DiscoveredDevice]:
     return sorted(found, key=rank)
 
 
-def _known(profile: str | None) -> None:
-    if profile is not None and profile not in PROFILES:
+def _check_profile(profile: str | Profile | None) -> None:
+    if isinstance(profile, str) and profile not in PROFILES:
         raise UsageError(f"there is no profile {profile!r}. There are: {', '.join(PROFILES)}")
 
 
-def _nothing(found: Sequence[DiscoveredDevice], device: str | None, profile: str | None) -> str:
-    what = f"device that matches {device!r}" if device else f"{profile or 'known'} device"
+def _nothing(found: Sequence[DiscoveredDevice], device: str | None, profile: str | Profile | None) -> str:
+    kind = profile.name if isinstance(profile, Profile) else profile or "supported"
+    what = f"device that matches {device!r}" if device else f"{kind} device"
     todo = "Switch it on, bring it near, and close the phone app that it may be connected to"
     if found:
-        return f"no {what} is near. {todo}.\nHeard: {_listed(found)}"
-    return f"no {what} is near; nothing at all was heard. {todo}"
+        return f"no {what} is near. {todo}.\nFound: {_listed(found)}"
+    return f"no {what} is near; no device advertises at all. {todo}"
 
 
 def _listed(found: Sequence[DiscoveredDevice]) -> str:

@@ -20,15 +20,15 @@ def phone_source(
     port: int | None = None,
     rate_hz: float | None = None,
 ) -> PhoneSource:
-    """The source of `app`; that of "browser" is a `Sink` as well, which shows the label on the phone.
+    """The source of `app`. That of "browser" is also a `Sink`, which shows the label on the phone.
 
     Args:
-        app: one of `APPS`. url: where the app is; for those that serve on the phone.
-        host, port: where the phone finds this machine; for the others. Loopback unless `host` is given.
-        rate_hz: must be None, as apps are set on the phone.
+        app: one of `APPS`. url: address of the app, for apps that serve on the phone.
+        host, port: address of this machine, for the other apps. Loopback unless `host` is given.
+        rate_hz: must be None, as the rate is set on the phone.
 
     Raises:
-        UsageError: no such app, or an option that is missing or without meaning for it.
+        UsageError: no such app, or an option that is missing or has no meaning for it.
         MissingExtraError: the extra `phone` is not installed.
     """
     if app not in APPS:
@@ -39,7 +39,7 @@ def phone_source(
     if calls and (host is not None or port is not None):
         raise UsageError(f"--host and --port have no meaning with {app}, which serves on the phone. Give --url")
     if not calls and url is not None:
-        raise UsageError(f"--url has no meaning with {app}, which comes to this machine. Give --host and --port")
+        raise UsageError(f"--url has no meaning with {app}, which connects to this machine. Give --host and --port")
     if calls and url is None:
         example = "ws://192.168.1.20:8080" if app == "sensorserver" else "http://192.168.1.20:8080"
         raise UsageError(f"--phone {app} needs the address that the app shows, such as --url {example}")

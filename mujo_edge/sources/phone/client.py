@@ -1,4 +1,4 @@
-"""Apps that serve their samples on the phone, asked from here: SensorServer by WebSocket, phyphox by HTTP."""
+"""Clients of apps that serve samples on the phone: SensorServer by WebSocket, phyphox by HTTP."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from mujo_edge.core import DataError, UsageError
 from mujo_edge.sources.phone.base import Announce, GoneError, PhoneSource, to_stderr
 
 ANSWER_S = 5.0
-"""Time for an answer, and for the first sample."""
+"""Time limit of a response, and of the first sample."""
 
 HEARTBEAT_S = 5.0
-"""So often is a phone asked whether it is still there; after half of it without an answer it is not."""
+"""Seconds between pings; without an answer for half as long the phone counts as gone."""
 
 POLL_S = 0.1
-"""Pause between two questions to phyphox, whose server is slow and answers one at a time."""
+"""Pause between requests to phyphox, whose server is slow and answers one at a time."""
 
 STALL_S = 2.0
-"""If phyphox measures, but has had nothing new for so long, its data were cleared and its time began anew."""
+"""Seconds without new data while phyphox measures, after which its data must have been cleared and its time reset."""
 
 
 class SensorServerSource(PhoneSource):
-    """SensorServer at `url`, ws://PHONE:PORT; a path that names sensors is kept, else its accelerometer and gyroscope.
+    """SensorServer at `url`, ws://PHONE:PORT, with the sensors in its path, else accelerometer and gyroscope.
 
-    Raises `UsageError` for a URL that is none.
+    Raises `UsageError` for an invalid URL.
     """
 
     def __init__(self, url: str, announce: Announce = to_stderr) -> None:
@@ -57,7 +57,7 @@ class SensorServerSource(PhoneSource):
 
     async def _run(self) -> None:
         async with ClientSession(timeout=ClientTimeout(total=None, sock_connect=ANSWER_S)) as http:
-            await self._keep(lambda: self._connect(http))
+            await self._reconnect(lambda: self._connect(http))
 
     async def _connect(self, http: ClientSession) -> None:
         try:
@@ -70,10 +70,10 @@ class SensorServerSource(PhoneSource):
             socket = await http.ws_connect(address, heartbeat=HEARTBEAT_S, max_msg_size=sensorserver.MAX_MESSAGE)
         async with socket:
             if await self._receive(socket, {"app": "sensorserver", "url": self._url, "layout": layout.about()}):
-                self._inlet.put(b"", kind="close")
+                self._queue.put(b"", kind="close")
             elif socket.close_code == sensorserver.NO_SUCH_SENSOR and not self._types and len(self._asked) > 1:
                 self._asked = self._asked[:1]
-                self._said.append("the phone has no gyroscope")
+                self._peculiarities.append("the phone has no gyroscope")
                 await self._connect(http)
             else:
                 why = f": it closed with {socket.close_code}" if socket.close_code else ""
@@ -82,7 +82,7 @@ class SensorServerSource(PhoneSource):
                 )
 
     async def _receive(self, socket: ClientWebSocketResponse, about: dict[str, object]) -> bool:
-        """Take messages until the socket closes -> whether there were any."""
+        """Receive messages until the socket closes -> whether there were any."""
         opened = False
         while True:
             try:
@@ -96,13 +96,13 @@ class SensorServerSource(PhoneSource):
                 self._opened(about, received_s)
                 opened = True
             data = message.data.encode() if message.type == WSMsgType.TEXT else message.data
-            self._inlet.put(data, received_s=received_s)
+            self._queue.put(data, received_s=received_s)
 
 
 class PhyphoxSource(PhoneSource):
     """phyphox at `url`, http://PHONE[:PORT], with an experiment open that has an accelerometer.
 
-    Raises `UsageError` for a URL that is none.
+    Raises `UsageError` for an invalid URL.
     """
 
     def __init__(self, url: str, announce: Announce = to_stderr) -> None:
@@ -111,7 +111,7 @@ class PhyphoxSource(PhoneSource):
 
     async def _run(self) -> None:
         async with ClientSession(timeout=ClientTimeout(total=ANSWER_S)) as http:
-            await self._keep(lambda: self._connect(http))
+            await self._reconnect(lambda: self._connect(http))
 
     async def _connect(self, http: ClientSession) -> None:
         advice = "In phyphox open Acceleration (with g), and allow remote access in its menu"
@@ -132,12 +132,12 @@ class PhyphoxSource(PhoneSource):
                 status = poll.answered(body)
             except (GoneError, CodecError) as error:
                 if opened:
-                    self._inlet.put(b"", kind="close")
+                    self._queue.put(b"", kind="close")
                     return
                 raise GoneError(f"{self._url}: {error}") from None
             received_s = monotonic()
             if session not in (None, status.session):
-                self._inlet.put(b"", kind="close")
+                self._queue.put(b"", kind="close")
                 return  # another experiment was opened
             session = status.session
             if status.new:
@@ -147,19 +147,19 @@ class PhyphoxSource(PhoneSource):
                     )
                     opened = True
                 since_s = received_s
-                self._inlet.put(body, received_s=received_s)
+                self._queue.put(body, received_s=received_s)
             elif received_s - since_s > STALL_S:
                 poll.since_s.clear()
                 since_s = received_s
-            self._doing = "" if status.measuring else "phyphox is paused: press play on the phone"
+            self._state = "" if status.measuring else "phyphox is paused: press play on the phone"
             await asyncio.sleep(POLL_S)
 
     async def _get(self, http: ClientSession, path: str, advice: str) -> bytes:
-        """The answer to a question. Raises `GoneError`."""
+        """The body of a response. Raises `GoneError`."""
         with reached(self._url, advice):
             async with http.get(f"{self._url}{path}", allow_redirects=False) as response:
                 if response.status != 200:
-                    raise GoneError(f"{self._url} answers {response.status}. {advice}")
+                    raise GoneError(f"{self._url} responds with status {response.status}. {advice}")
                 return await _limited(response)
 
 
@@ -168,7 +168,7 @@ async def _limited(response: ClientResponse) -> bytes:
     async for part in response.content.iter_chunked(1 << 16):
         body += part
         if len(body) > phyphox.MAX_BODY:
-            raise GoneError("an answer of phyphox is too long")
+            raise GoneError("a response of phyphox is too long")
     return bytes(body)
 
 
@@ -187,17 +187,17 @@ def checked(url: str, *schemes: str) -> str:
 
 @contextmanager
 def reached(url: str, advice: str) -> Iterator[None]:
-    """What a connection can meet as `GoneError`, with what to do about it."""
+    """Turn the errors of a connection into `GoneError`, with advice."""
     try:
         yield
     except TimeoutError:
-        raise GoneError(f"{url} does not answer. {advice}; is the phone in the same network?") from None
+        raise GoneError(f"{url} does not answer. {advice}; is the phone on the same network?") from None
     except (ClientError, OSError) as error:
         raise GoneError(f"cannot connect to {url}: {_reason(error)}. {advice}") from None
 
 
 def _reason(error: Exception) -> str:
-    """asyncio writes the address into strerror where the system's reason should be."""
+    """The system's reason of an error; asyncio puts the address into strerror instead."""
     cause = error.os_error if isinstance(error, ClientConnectorError) else error
     if isinstance(cause, OSError) and cause.errno is not None and cause.errno in errno.errorcode:
         return os.strerror(cause.errno)

@@ -1,4 +1,4 @@
-"""Sensor Logger's HTTP Push, received here."""
+"""Server for Sensor Logger's HTTP Push."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from mujo_edge.sources.phone.base import Announce, PhoneSource, to_stderr
 from mujo_edge.sources.phone.server import PhoneServer, is_loopback
 
 OWNED_S = 10.0
-"""So long after its last push is the stream kept for a phone; then another may take over."""
-
+"""Seconds after its last push for which the stream belongs to a phone; then another may take over."""
 
 FIRST = 64
-"""Messages by which it must be clear what a phone sends."""
+"""Messages within which the sensors of a phone must be known."""
 
 ADVICE = (
     "In Sensor Logger turn on Accelerometer, Gravity and Gyroscope (and Total Acceleration on Android, or "
@@ -30,7 +29,7 @@ ADVICE = (
 
 
 class UnfitError(web.HTTPClientError):
-    """The status whose text Sensor Logger shows to the person (awesome-sensor-logger, README.md, Setting Up Server)."""
+    """The status whose text Sensor Logger shows to the user (awesome-sensor-logger, README.md, Setting Up Server)."""
 
     status_code = 499
 
@@ -38,19 +37,19 @@ class UnfitError(web.HTTPClientError):
 class SensorLoggerSource(PhoneSource):
     """A server for the pushes of one phone, or of its watch. `host` None binds to loopback.
 
-    Raises `UsageError` for a host that is none; on entering `DeviceError` if it cannot listen, `DataError` if the
+    Raises `UsageError` for an invalid host; on entering `DeviceError` if it cannot listen, `DataError` if the
     first phone sends no gravity.
     """
 
     def __init__(self, host: str | None = None, port: int | None = None, announce: Announce = to_stderr) -> None:
         super().__init__("Sensor Logger", announce)
-        self._doing = "waiting for Sensor Logger to push"
+        self._state = "waiting for Sensor Logger to push"
         self._local = is_loopback(host)
-        self._door = PhoneServer(
+        self._server = PhoneServer(
             host, port, tls=False, max_body=sensor_logger.MAX_MESSAGE, requests_s=30.0, bytes_s=2.0 * (1 << 20)
         )
-        self._door.app.router.add_post("/data", self._pushed)
-        self._door.app.router.add_post("/{token}/data", self._pushed)
+        self._server.app.router.add_post("/data", self._pushed)
+        self._server.app.router.add_post("/{token}/data", self._pushed)
         self._phone: tuple[str, str] | None = None
         self._pushed_s = 0.0
         self._missed = 0
@@ -62,9 +61,9 @@ class SensorLoggerSource(PhoneSource):
 
     @property
     def notes(self) -> list[str]:
-        """See `PhoneSource`; also how many messages never came."""
+        """See `PhoneSource`; also the number of messages that are missing."""
         missing = self._missed + self._missing
-        return [*super().notes, *([f"messages of Sensor Logger that never came: {missing}"] if missing else [])]
+        return [*super().notes, *([f"messages of Sensor Logger that are missing: {missing}"] if missing else [])]
 
     @property
     def _missing(self) -> int:
@@ -76,16 +75,16 @@ class SensorLoggerSource(PhoneSource):
 
     @property
     def url(self) -> str:
-        """What is entered in the app; known once it listens."""
-        return f"{self._door.origin}/{self._door.token}/data"
+        """The URL to enter in the app; known once the server listens."""
+        return f"{self._server.origin}/{self._server.token}/data"
 
     async def _run(self) -> None:
         self._unfit = asyncio.get_running_loop().create_future()
-        async with self._door.open():
+        async with self._server.open():
             reach = (
-                "Only this machine reaches it; for a phone in the same network give --host with this machine's address."
+                "Only this machine reaches it; for a phone on the same network give --host with this machine's address."
                 if self._local
-                else "The address holds a token for this run; what the phone pushes can be read in the network (http)."
+                else "The address holds a token for this run; the data can be read by others on the network (http)."
             )
             self._announce(
                 f"In Sensor Logger, Settings > Data Streaming, enable HTTP Push with this Push URL:\n\n  {self.url}\n\n"
@@ -94,12 +93,12 @@ class SensorLoggerSource(PhoneSource):
             await self._unfit
 
     async def _pushed(self, request: web.Request) -> web.Response:
-        data, received_s = await self._door.body(request), monotonic()
+        data, received_s = await self._server.body(request), monotonic()
         try:
             message = read(data, () if self._streaming else None)
         except CodecError as error:
             if self._streaming:
-                self._inlet.put(data)  # to be counted
+                self._queue.put(data)  # so that it is counted
             raise web.HTTPBadRequest(text=str(error)) from None
         phone = (message.device, message.session)
         if self._phone and phone[0] != self._phone[0] and received_s - self._pushed_s < OWNED_S:
@@ -107,23 +106,23 @@ class SensorLoggerSource(PhoneSource):
         if phone != self._phone:
             message = read(data)
             if phone in self._over or not message.samples:
-                return web.Response(text="received; there is no motion in it, or it is of a recording that is over")
+                return web.Response(text="received, but it holds no motion or belongs to a recording that is over")
             if self._streaming:
-                self._inlet.put(b"", kind="close")
+                self._queue.put(b"", kind="close")
             if self._phone:
                 self._over.append(self._phone)
             self._phone, self._streaming = phone, False
             self._first.clear()
         self._pushed_s = received_s
         if self._streaming:
-            self._inlet.put(data, received_s=received_s)
+            self._queue.put(data, received_s=received_s)
         else:
             self._first.append((received_s, data, message))
             self._survey(ios="CFNetwork" in request.headers.get("User-Agent", ""))
         return web.Response(text="received")
 
     def _survey(self, ios: bool) -> None:
-        """Begin the stream once it is known what the phone sends. Raises 499 with what it should send."""
+        """Begin the stream once the sensors of the phone are known. Raises 499 with advice if they do not suffice."""
         messages = [message for _, _, message in self._first]
         if not enough(messages):
             return
@@ -134,18 +133,18 @@ class SensorLoggerSource(PhoneSource):
             if self._channels == ACC:
                 layout = replace(layout, gyroscope=None)
             if self._channels not in (None, layout.format.channels):
-                raise CodecError("the phone sends no gyroscope, and the one before did")
+                raise CodecError("the phone sends no gyroscope, but the one before did")
         except CodecError as error:
             self._phone = None
-            self._doing = f"a phone was refused: {error}"
+            self._state = f"a phone was refused: {error}"
             if self._unfit and not self._unfit.done() and self._channels is None:
                 self._unfit.set_exception(DataError(f"Sensor Logger: {error}. {ADVICE}"))
             raise UnfitError(text=f"{error}. {ADVICE}", reason="Not Usable") from None
         self._channels = layout.format.channels
-        if note and note not in self._said:
-            self._said.append(note)
+        if note and note not in self._peculiarities:
+            self._peculiarities.append(note)
         about = {"app": "sensor-logger", "device": messages[0].device, "ios": ios, "layout": layout.about()}
         self._opened(about, first[0][0])
         self._streaming = True
         for received_s, data, _ in first:
-            self._inlet.put(data, received_s=received_s)
+            self._queue.put(data, received_s=received_s)

@@ -1,4 +1,4 @@
-"""The server that a phone finds here: bound to loopback unless told otherwise, behind a one-time token and limits."""
+"""The HTTP server for phones: bound to loopback by default, behind a one-time token and rate limits."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from mujo_edge.core import DeviceError, UsageError
 
 LOOPBACK = "127.0.0.1"
 PORT = 8765
+"""Default port."""
 
 BODY_S = 10.0
-"""Time in which the body of a request must have come."""
+"""Time limit of receiving the body of a request."""
 
 VALID = timedelta(days=2)
-"""How long a certificate holds; it is made for one run."""
+"""Validity of a certificate, which is made for one run."""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -40,20 +41,21 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-
+"""Default headers of every response."""
 
 POLICY = "default-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+"""Content security policy, without its connect-src."""
 
 
 class RateLimiter:
-    """So many units a second, and a burst of `seconds` of them."""
+    """Allows `per_s` units per second, and bursts of up to `seconds` as many."""
 
     def __init__(self, per_s: float, seconds: float = 2.0) -> None:
         self._per_s, self._most = per_s, per_s * seconds
         self._left, self._at_s = self._most, monotonic()
 
     def take(self, units: float = 1.0) -> bool:
-        """Whether there is enough left for `units`, which are then used up."""
+        """Whether `units` are available; if so, they are used up."""
         now_s = monotonic()
         self._left = min(self._most, self._left + (now_s - self._at_s) * self._per_s)
         self._at_s = now_s
@@ -64,18 +66,18 @@ class RateLimiter:
 
 
 class PhoneServer:
-    """An aiohttp application behind a token, which is the first part of a path or comes as Authorization.
+    """An aiohttp application behind a token, given as the first part of a path or in the Authorization header.
 
     Args:
-        host, port: to bind to; None is loopback, and `PORT`.
-        tls: serve https, with a certificate made for this run or with this one.
-        max_body: bytes of a request. requests_s, bytes_s: what a phone may send. token: None for a new one.
+        host, port: to bind to; None for loopback and for `PORT`.
+        tls: serve https, with a certificate made for this run (True) or with the given one.
+        max_body: bytes per request. requests_s, bytes_s: limits per second. token: None for a new one.
 
     Attributes:
-        app: to add routes to; a path without token in it asks for the header, and headers that a handler sets stand.
+        app: to add routes to; a path without a token needs the header. Headers set by a handler have precedence.
         token, origin: of this run.
 
-    Raises `UsageError` for a host that is none.
+    Raises `UsageError` for an invalid host.
     """
 
     def __init__(
@@ -99,7 +101,7 @@ class PhoneServer:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port, as the phone sees them."""
+        """Scheme, host and port of the server as seen by the phone."""
         name = f"[{self._name}]" if ":" in self._name else self._name
         return f"{'https' if self._context else 'http'}://{name}:{self._port}"
 
@@ -123,22 +125,22 @@ class PhoneServer:
             await runner.cleanup()
 
     async def body(self, request: web.Request) -> bytes:
-        """What was posted. Raises 408, 413 or 429."""
+        """The body of a request. Raises 408, 413 or 429."""
         if (request.content_length or 0) > self._max_body:
             raise web.HTTPRequestEntityTooLarge(self._max_body, request.content_length or 0)
         try:
             async with asyncio.timeout(BODY_S):
                 data = await request.read()
         except TimeoutError:
-            raise web.HTTPRequestTimeout(text="the body did not come in time") from None
+            raise web.HTTPRequestTimeout(text="the body did not arrive in time") from None
         if not self._bytes.take(len(data)):
             raise web.HTTPTooManyRequests(text="too much data in too short a time")
         return data
 
     def same_origin(self, request: web.Request) -> None:
-        """Raises 403 for a request of another page than ours, which a browser names in Origin."""
+        """Raise 403 for a request from another page, which a browser names in Origin."""
         if request.headers.get("Origin") != f"{request.scheme}://{request.host}":
-            raise web.HTTPForbidden(text="this is open to its own page only")
+            raise web.HTTPForbidden(text="requests of other pages are refused")
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -150,21 +152,21 @@ class PhoneServer:
                 if name in refusal.headers:
                     response.headers[name] = refusal.headers[name]
         if not response.prepared:
-            # Safari took long to count wss: as 'self'.
+            # Older versions of Safari do not count wss: as 'self'.
             own = f"'self' {'wss' if self._context else 'ws'}://{request.host}" if self._known(request) else "'self'"
             for name, value in (*HEADERS.items(), ("Content-Security-Policy", f"{POLICY}; connect-src {own}")):
                 response.headers.setdefault(name, value)
         return response
 
     async def _admitted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """The handler's answer. Raises 400 to 405 or 429 for who should not come in."""
+        """The handler's response. Raises 400 to 405 or 429 for a request that is refused."""
         found = request.match_info
         sent = request.headers.get("Authorization", "").removeprefix("Bearer ").strip() or found.get("token")
         trusted = sent is not None and hmac.compare_digest(sent.encode("utf-8", "replace"), self.token.encode())
         if not (self._requests if trusted else self._strangers).take():
             raise web.HTTPTooManyRequests(text="too many requests", headers={"Retry-After": "1"})
         if not self._known(request):
-            raise web.HTTPBadRequest(text="ask for the address that mujo-edge shows")
+            raise web.HTTPBadRequest(text="use the address that mujo-edge shows")
         if found.http_exception is not None:
             return await handler(request)
         if sent is None:
@@ -174,25 +176,25 @@ class PhoneServer:
         return await handler(request)
 
     def _known(self, request: web.Request) -> bool:
-        """Whether we were asked for by our name or by an address; another name may be an attack by DNS rebinding."""
+        """Whether the host of a request is ours or an address; another name may be an attack by DNS rebinding."""
         name = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdigit() else request.host
         return name.strip("[]") in (self._name, "localhost") or _is_address(name.strip("[]"))
 
 
 def new_token() -> str:
-    """128 random bits, as they may stand in a path."""
+    """128 random bits, encoded for use in a path."""
     return secrets.token_urlsafe(16)
 
 
 def qr_code(url: str) -> str:
-    """For a phone to read off the terminal."""
+    """A QR code of `url` for the terminal."""
     text = io.StringIO()
     segno.make(url, micro=False).terminal(out=text, border=2, compact=True)
     return text.getvalue()
 
 
 def certificate(names: Iterable[str]) -> ssl.SSLContext:
-    """A TLS context for these names, signed by nobody; its key is in a file (0600) only while it is loaded."""
+    """A TLS context with a self-signed certificate for `names`; its key is in a file (0600) only while it is loaded."""
     issued = trustme.CA().issue_cert(*sorted(set(names)), not_after=datetime.now(UTC) + VALID)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -201,7 +203,7 @@ def certificate(names: Iterable[str]) -> ssl.SSLContext:
 
 
 def reachable(host: str) -> str:
-    """The name or address by which others reach a server bound to `host`. Raises `UsageError`."""
+    """The name or address at which others reach a server bound to `host`. Raises `UsageError`."""
     if not host or any(character in host for character in "/@ \t?#"):
         raise UsageError(f"--host {host}: give an address of this machine, such as 192.168.1.10, or 0.0.0.0 for all")
     if not _is_address(host) or not ipaddress.ip_address(host).is_unspecified:

@@ -1,9 +1,9 @@
-"""A board at a serial port: what it speaks is found out, and it may be unplugged and come back."""
+"""A board at a serial port: its format is detected, and it may be unplugged and plugged in again."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from math import isfinite
@@ -13,31 +13,36 @@ from typing import Self
 import numpy as np
 
 from firmware_bridge.protocol.framing import Splitter
-from firmware_bridge.serial import SerialDecoder, SerialFormat
+from firmware_bridge.serial import SerialFormat
 from firmware_bridge.serial.detect import DetectedFormat, Detector
 from firmware_bridge.serial.lines import Columns, LineDecoder, cells, numbers
+from firmware_bridge.stream import Decoder
 from mujo_edge.core import F64, Chunk, DataError, DeviceError, Payload, StreamInfo, UsageError
 from mujo_edge.recordings import columns as names
+from mujo_edge.signal import DEFAULT_INPUT
+from mujo_edge.sources.connections import SerialConnection, split_connections
 from mujo_edge.sources.live import Assembler, PayloadQueue, stream_info
 from mujo_edge.sources.serial.port import Port
 
+logger = logging.getLogger(__name__)
+
 BAUDS = (9600, 57600, 115200, 230400, 460800, 921600)
-"""What boards use, for advice."""
+"""Common bit rates, suggested in error messages."""
 
 SILENCE_S = 6.0
-"""A board that has said nothing for so long after its port was opened is given up; one that resets takes up to 3 s."""
+"""Seconds of silence after opening the port that are an error; a board that resets takes up to 3 s."""
 
 NONSENSE_S = 4.0
-"""Bytes of which nothing could be made for so long are an error at the start, and are told later on."""
+"""Seconds of undecodable bytes that are an error at the start, and shown as the status later."""
 
 PROBE_S, PROBE_ROWS = 2.0, 50
-"""Lines from which units that nobody names are found."""
+"""Seconds and lines needed to infer units that are not stated."""
 
 NAMED_ROWS = 25
-"""Lines by which units that are named are checked."""
+"""Lines needed to check units that are stated."""
 
 PATIENCE_S = 12.0
-"""Units that cannot be told from the lines of so long a time are asked for."""
+"""Seconds of lines after which units that cannot be inferred are an error."""
 
 USUAL = {
     3: ("ax", "ay", "az"),
@@ -47,9 +52,10 @@ USUAL = {
     9: ("ax", "ay", "az", "gx", "gy", "gz", "mx", "my", "mz"),
     10: ("t", "ax", "ay", "az", "gx", "gy", "gz", "mx", "my", "mz"),
 }
-"""What lines of so many numbers hold when nobody says it."""
+"""Assumed columns by the number of values in a line, if neither the user nor the board names them."""
 
 EXAMPLE = "--columns t_ms,ax_g,ay_g,az_g,gx_deg_s,gy_deg_s,gz_deg_s"
+"""Example for error messages."""
 
 
 class SerialSource:
@@ -57,21 +63,21 @@ class SerialSource:
 
     Args:
         port: its name, a pyserial URL (socket://, rfc2217://, ...), or "auto" for the only USB port there is.
-        baud: bits a second.
-        rate_hz: nominal rate of a board without a clock; None leaves it to be measured.
-        columns: names of the values in a line, as `docs/recordings.md` has them, between commas.
+        baud: bits per second.
+        rate_hz: nominal rate of a board without a clock; None to measure it.
+        columns: comma-separated names of the values in a line, as in `docs/recordings.md`.
 
-    Entering raises `DeviceError` if the port cannot be had or stays silent, `DataError` if what comes cannot be
-    understood, `UsageError` if the call is wrong. Afterwards a port that goes away is waited for.
+    Entering raises `DeviceError` if the port cannot be opened or stays silent, `DataError` if its bytes cannot be
+    decoded, `UsageError` if the call is wrong. A port that is unplugged afterwards is waited for.
     """
 
     def __init__(
         self, port: str, *, baud: int = 115200, rate_hz: float | None = None, columns: str | None = None
     ) -> None:
         if baud <= 0:
-            raise UsageError(f"--baud {baud}: give bits a second, such as {BAUDS[2]}")
+            raise UsageError(f"--baud {baud}: give bits per second, such as {BAUDS[2]}")
         if rate_hz is not None and not (isfinite(rate_hz) and rate_hz > 0):
-            raise UsageError(f"--rate must be a positive number of samples a second, not {rate_hz:g}")
+            raise UsageError(f"--rate must be a positive number of samples per second, not {rate_hz:g}")
         self._columns = tuple(name.strip() for name in columns.split(",")) if columns is not None else None
         if self._columns:
             try:
@@ -80,12 +86,12 @@ class SerialSource:
                 raise UsageError(f"--columns: {error}") from None
         self.notes: list[str] = []
         self._asked, self._baud, self._rate_hz = port, baud, rate_hz
-        self._inlet = PayloadQueue()
+        self._queue = PayloadQueue()
         self._port: Port | None = None
-        self._dialect: SerialFormat | None = None
+        self._format: SerialFormat | None = None
         self._info: StreamInfo | None = None
-        self._kept: list[Payload] = []
-        self._decoder: SerialDecoder | None = None
+        self._waiting: list[Payload] = []
+        self._decoder: Decoder | None = None
         self._decoded_s = 0.0
 
     @property
@@ -96,29 +102,30 @@ class SerialSource:
 
     @property
     def status(self) -> str:
-        """What is waited for: the port, its columns, or bytes that make sense."""
+        """What the source waits for: the port, its format, or bytes that can be decoded."""
         if self._port is None:
             return ""
-        if self._port.status or self._dialect is None:
-            return self._port.status or f"finding out what {self._port.name} sends; move the board about"
+        if self._port.status or self._format is None:
+            return self._port.status or f"detecting the format of {self._port.name}; move the board around"
         now = monotonic()
-        if (silent_s := now - self._port.heard_s) > NONSENSE_S / 2:
-            return f"nothing has come from {self._port.name} for {silent_s:.0f} s"
+        if (silent_s := now - self._port.received_s) > NONSENSE_S / 2:
+            return f"nothing from {self._port.name} for {silent_s:.0f} s"
         if now - self._decoded_s > NONSENSE_S and self._decoder:
-            return f"nothing of what {self._port.name} sends can be decoded: {self._decoder.why}"
+            return f"the bytes from {self._port.name} cannot be decoded: {self._decoder.why}"
         return ""
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._port = Port(self._asked, self._baud, loop, self._inlet.put)
+        self._port = Port(self._asked, self._baud, loop, self._queue.put)
         try:
             await self._port.open()
-            self._dialect = await self._listen()
+            self._format = await self._listen()
         except BaseException:
             await self._port.close()
             raise
-        self._port.is_lines = self._dialect.protocol == "csv"
-        self._decoder = self._dialect.decoder()
+        self._port.is_lines = self._format.protocol == "csv"
+        logger.info("%s sends %s", self._port.title, self._format)
+        self._decoder = self._connection().decoder()
         self._info = stream_info(self._port.title, self._decoder.format)
         self._decoded_s = monotonic()
         return self
@@ -128,67 +135,61 @@ class SerialSource:
             await self._port.close()
 
     async def chunks(self) -> AsyncGenerator[Chunk, None]:
-        """Samples until canceled. Raises `DeviceError` when the board says that it gives up."""
+        """Samples until canceled. Raises `DeviceError` when the board reports a failure."""
         assert self._decoder is not None
         assert self._port is not None
         assembler = Assembler(self._decoder)
-        raws, self._kept = self._kept, []
+        payloads, self._waiting = self._waiting, []
         opened = False
         while True:
-            ready: list[Payload] = []
-            for raw in raws:
-                if raw.kind == "open":
-                    raw = replace(raw, data=self._opening())
+            for part in split_connections(payloads):
+                if part[0].kind == "open":
+                    connection = self._connection()
+                    part[0] = replace(part[0], data=connection.record())
                     if opened:
-                        for chunk in assembler.chunks(ready):
-                            yield chunk
-                        ready = []
-                        assert self._dialect is not None
-                        self._decoder = self._dialect.decoder()
+                        self._decoder = connection.decoder()
                         assembler.reopen(self._decoder)
                     opened = True
-                ready.append(raw)
-            for chunk in assembler.chunks(ready):
-                if len(chunk.t_s) or chunk.predictions:
-                    self._decoded_s = monotonic()
-                yield chunk
+                for chunk in assembler.chunks(part):
+                    if len(chunk.t_s) or chunk.predictions:
+                        self._decoded_s = monotonic()
+                    yield chunk
             if isinstance(self._decoder, LineDecoder) and self._decoder.failed:
                 raise _gave_up(self._port.name, self._decoder.failed)
-            raws = await self._inlet.take()
+            payloads = await self._queue.take()
 
-    def _opening(self) -> bytes:
-        """What a recording keeps, so that the bytes that follow can be decoded again."""
-        assert self._dialect is not None
+    def _connection(self) -> SerialConnection:
+        """The current connection; the port may have another name than before."""
+        assert self._format is not None
         assert self._port is not None
-        head = {"kind": "serial", "port": self._port.name, "baud": self._baud}
-        return json.dumps({**head, **self._dialect.dump()}).encode()
+        return SerialConnection(self._port.name, self._baud, self._format)
 
     async def _listen(self) -> SerialFormat:
-        """Wait until it is sure what the port speaks; the bytes up to there are kept for the stream."""
+        """Wait until the format is certain; the payloads received meanwhile stay in `_waiting`."""
         assert self._port is not None
         name, detector = self._port.name, Detector()
         began_s, first_s = monotonic(), None
         while True:
             try:
                 async with asyncio.timeout(0.25):
-                    raws = await self._inlet.take()
+                    payloads = await self._queue.take()
             except TimeoutError:
-                raws = []
-            self._kept += raws
+                payloads = []
+            self._waiting += payloads
             now = monotonic()
-            for raw in raws:
-                if raw.kind == "close":
-                    raise DeviceError(f"{name} went away while it was opened. Plug the board in and start again.")
-                if raw.kind == "data":
+            for payload in payloads:
+                if payload.kind == "close":
+                    raise DeviceError(f"{name} was unplugged while it was opened. Plug the board in and start again.")
+                if payload.kind == "data":
                     first_s = now if first_s is None else first_s
-                    detector.feed(raw.data)
+                    detector.feed(payload.data)
             if detector.failed:
                 raise _gave_up(name, detector.failed)
             if found := detector.found:
                 if found.protocol == "csv":
-                    dialect = self._lines(found, since_s=now - (first_s or now))
-                    if dialect:
-                        return dialect
+                    lines = self._lines(found, since_s=now - (first_s or now))
+                    if lines:
+                        return lines
                 elif self._columns:
                     raise UsageError(f"{name} sends {found.protocol} frames, not lines of numbers: leave --columns out")
                 else:
@@ -202,47 +203,47 @@ class SerialSource:
                 )
 
     def _nonsense(self, name: str) -> DataError:
-        data = b"".join(raw.data for raw in self._kept if raw.kind == "data")
+        data = b"".join(payload.data for payload in self._waiting if payload.kind == "data")
         line = data.splitlines()[-2].decode("ascii", "replace") if data.count(b"\n") > 1 else ""
         if line.isascii() and line.isprintable() and line:
             return DataError(
-                f"{name} sends text, but no even lines of numbers: {line[:60]!r}\n"
-                "Let the board print nothing but numbers with commas between them, one line a sample."
+                f"{name} sends text, but not lines of numbers of equal length: {line[:60]!r}\n"
+                "Let the board print only numbers, separated by commas, one line per sample."
             )
         others = ", ".join(str(baud) for baud in BAUDS if baud != self._baud)
         return DataError(
-            f"{name} sends bytes that make no sense at {self._baud} baud: {data[-24:].hex(' ')}\n"
-            f"Try --baud with one of {others}. Known are lines of numbers, WitMotion's frames, and mujo-edge's packets."
+            f"{name} sends bytes that cannot be decoded at {self._baud} baud: {data[-24:].hex(' ')}\n"
+            f"Try --baud with one of {others}. Supported: lines of numbers, WitMotion's frames, mujo-edge's packets."
         )
 
     def _lines(self, found: DetectedFormat, since_s: float) -> SerialFormat | None:
-        """The columns of lines of numbers, None as long as there are too few of them."""
+        """The format of lines of numbers; None while there are too few of them."""
         assert self._port is not None
-        table, rate_hz = _table(self._kept, found.width)
+        table, rate_hz = _table(self._waiting, found.width)
         chosen, notes = self._names(found)
         layout = names.understand(chosen, ["number"] * found.width)
-        named = None not in (layout.acc_factor, layout.gyro_factor if layout.gyro else 1.0)
+        stated = None not in (layout.acc_factor, layout.gyro_factor if layout.gyro else 1.0)
         patient = since_s > PATIENCE_S
-        enough = len(table) >= NAMED_ROWS if named else len(table) >= PROBE_ROWS and since_s >= PROBE_S
+        enough = len(table) >= NAMED_ROWS if stated else len(table) >= PROBE_ROWS and since_s >= PROBE_S
         if not len(table) or not (enough or patient):
             return None
         try:
-            without = [name if i not in layout.gyro else "" for i, name in enumerate(chosen)]
-            columns, found_out = columns_of(without, table, rate_hz, found.header)
+            acc_only = [name if i not in layout.gyro else "" for i, name in enumerate(chosen)]
+            columns, inferred = columns_of(acc_only, table, rate_hz, found.header)
             if layout.gyro:
                 try:
-                    columns, found_out = columns_of(chosen, table, rate_hz, found.header)
+                    columns, inferred = columns_of(chosen, table, rate_hz, found.header)
                 except DataError:
                     if not patient:
-                        return None  # the accelerometer is right: wait until the board is turned
+                        return None  # the accelerometer is understood: wait until the board is turned
                     raise
         except DataError as error:
             raise DataError(f"{self._port.name}: {error}\nName the columns of its lines: {EXAMPLE}") from None
-        self.notes += [*notes, *found_out]
+        self.notes += [*notes, *inferred]
         return SerialFormat("csv", bool(columns.gyro), self._rate_hz, columns)
 
     def _names(self, found: DetectedFormat) -> tuple[Sequence[str], list[str]]:
-        """Names of the columns, by the user, the board's header or their number; and what to tell the user."""
+        """Names of the columns, from the user, the board's header or their number; and notes for the user."""
         assert self._port is not None
         if self._columns:
             if len(self._columns) != found.width:
@@ -256,34 +257,33 @@ class SerialSource:
             try:
                 names.understand(header, ["number"] * found.width)
             except DataError:
-                notes.append(f"the line {found.header[:60]!r} before the numbers names no columns that are known")
+                notes.append(f"the line {found.header[:60]!r} before the numbers names no known columns")
             else:
-                return header, [f"columns by the board's own header: {found.header[:80]}"]
+                return header, [f"columns from the board's own header: {found.header[:80]}"]
         if found.width not in USUAL:
             raise DataError(
-                f"{self._port.name} sends lines of {found.width} numbers, and does not say what they are.\n"
-                f"Name them: {EXAMPLE}"
+                f"{self._port.name} sends lines of {found.width} numbers without naming them.\nName them: {EXAMPLE}"
             )
         usual = USUAL[found.width]
-        return usual, [*notes, f"lines of {found.width} numbers are taken for {' '.join(usual)}"]
+        return usual, [*notes, f"lines of {found.width} numbers are taken as {' '.join(usual)}"]
 
 
 def columns_of(chosen: Sequence[str], table: F64, rate_hz: float, header: str = "") -> tuple[Columns, tuple[str, ...]]:
-    """Columns and units of lines of numbers, and what the user should know of how they were found.
+    """Columns and units of lines of numbers, and notes for the user on how they were inferred.
 
     Args:
-        chosen: names of the columns, as `sources.columns` understands them.
+        chosen: names of the columns, as `mujo_edge.recordings.columns` understands them.
         table: (n, k) the first lines.
-        rate_hz: at which they came.
-        header: the line to which the names belong, if the board prints one.
+        rate_hz: lines per second.
+        header: the line that names the columns, if the board prints one.
 
     Raises:
-        DataError: no accelerometer, a unit that cannot be told, gravity missing, or a time that does not increase.
+        DataError: no accelerometer, a unit that cannot be inferred, no gravity, or a time that does not increase.
     """
     layout = names.understand(chosen, ["number"] * len(chosen))
     t = None if layout.time is None else table[:, layout.time]
     if t is not None and not ((np.diff(t) >= 0).mean() > 0.9 and t[-1] != t[0]):
-        raise DataError(f"column {chosen[layout.time or 0]!r} is no time: it does not increase from line to line.")
+        raise DataError(f"column {chosen[layout.time or 0]!r} is not a time: it does not increase from line to line.")
 
     def pick(indices: tuple[int, ...]) -> F64 | None:
         return table[:, list(indices)] if indices else None
@@ -304,18 +304,20 @@ def columns_of(chosen: Sequence[str], table: F64, rate_hz: float, header: str = 
     return columns, layout.notes
 
 
-def _table(raws: Sequence[Payload], width: int) -> tuple[F64, float]:
-    """(n, width) the whole lines of `width` numbers, and how many came a second."""
+def _table(payloads: Sequence[Payload], width: int) -> tuple[F64, float]:
+    """(n, width) the complete lines of `width` numbers, and their rate in Hz."""
     lines, rows, times = Splitter(b"\n"), [], []
-    for raw in raws:
-        for line in lines.feed(raw.data) if raw.kind == "data" else ():
+    for payload in payloads:
+        for line in lines.feed(payload.data) if payload.kind == "data" else ():
             row = numbers(line)
             if row and len(row) == width:
                 rows.append(row)
-                times.append(raw.received_s)
+                times.append(payload.received_s)
     rate_hz = (len(rows) - 1) / max(times[-1] - times[0], 0.1) if len(rows) > 1 else 0.0
-    return np.array(rows[1:], np.float64).reshape(-1, width), rate_hz or 50.0
+    return np.array(rows[1:], np.float64).reshape(-1, width), rate_hz or DEFAULT_INPUT.rate_hz
 
 
 def _gave_up(name: str, message: str) -> DeviceError:
-    return DeviceError(f"the board at {name} gives up: {message!r}. Look at its sensor and wiring, and reset it.")
+    return DeviceError(
+        f"the board at {name} reports a failure: {message!r}. Check its sensor and wiring, and reset it."
+    )

@@ -1,9 +1,10 @@
-"""A serial port that is read on a thread of its own, and opened again whenever it comes back."""
+"""A serial port that is read on a thread of its own, and reopened whenever it is plugged in again."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,41 +18,44 @@ from serial.tools import list_ports
 from firmware_bridge.serial.lines import START, STOP
 from mujo_edge.core import DeviceError, UsageError
 
+logger = logging.getLogger(__name__)
+
 READ_S = 0.1
-"""A read without bytes ends after so long, so that the thread can end."""
+"""Timeout of a read, after which the thread checks whether it should end."""
 
 POLL_S = 0.5
-"""A port that went away is looked for so often."""
+"""Seconds between checks whether a port is back."""
 
 ASK_S = 2.0
-"""A board that is silent for so long may wait to be asked."""
+"""Seconds of silence after which a board is asked to start: it may wait for that."""
 
 LARGEST = 4096
-"""Bytes handed over at once: a port that never pauses must not keep them for itself."""
+"""Bytes of the largest payload: a port that never pauses must not fill one without end."""
 
 Put = Callable[[bytes, str, Any, float | None], None]
-"""`PayloadQueue.put`: bytes, origin, kind, when they came."""
+"""`PayloadQueue.put`: bytes, origin, kind, time of arrival."""
 
 
 class Port:
-    """Bytes of a port into an inlet, with `open` before the first and `close` after the last of every connection.
+    """Passes the bytes of a port to a queue, with "open" before the first and "close" after the last of a connection.
 
-    A read asks for what is there, at least one byte: so bytes are stamped as they come, not when a buffer is full.
+    A read asks for the bytes that are there, at least one, so that they are timestamped on arrival and not when a
+    buffer is full.
 
     Args:
-        asked: name, pyserial URL or "auto". baud: bits a second.
-        loop: on which `put` is called.
+        asked: name, pyserial URL or "auto". baud: bits per second.
+        loop: the event loop on which `put` is called.
         put: takes bytes, origin, kind and time of arrival.
 
     Attributes:
-        name: of the port. title: with the name of what is plugged in there. status: "" while it is open.
-        heard_s: when bytes came last. is_lines: whether a silent board may be asked to start.
+        name: of the port. title: name of the port and of the board there. status: "" while it is open.
+        received_s: when the last bytes arrived. is_lines: whether a silent board may be asked to start.
     """
 
     def __init__(self, asked: str, baud: int, loop: asyncio.AbstractEventLoop, put: Put) -> None:
         self.name = self.title = asked
         self.status = ""
-        self.heard_s = monotonic()
+        self.received_s = monotonic()
         self.is_lines = True
         self._baud, self._loop, self._put = baud, loop, put
         self._identity: tuple[int, int, str] | None = None
@@ -60,7 +64,7 @@ class Port:
         self._thread = threading.Thread(target=self._run, name=f"serial {asked}", daemon=True)
 
     async def open(self) -> None:
-        """Open the port and begin to read. Raises `UsageError` or `DeviceError`."""
+        """Open the port and start reading. Raises `UsageError` or `DeviceError`."""
         self._thread.start()
         await self._opened
 
@@ -73,7 +77,7 @@ class Port:
             self._opened.exception()
 
     def _run(self) -> None:
-        """The thread."""
+        """The thread's main function."""
         try:
             self._choose()
             port = open_port(self.name, self._baud)
@@ -82,10 +86,12 @@ class Port:
             return
         self._call(self._settle, None)
         while port is not None:
-            self._tell("open")
+            logger.info("opened %s at %d baud", self.name, self._baud)
+            self._emit("open")
             self.status = ""
             lost = self._read(port)
-            self._tell("close")
+            self._emit("close")
+            logger.info("%s was %s", self.name, "unplugged" if lost else "closed")
             if lost:
                 self.status = f"{self.name} is unplugged, waiting for it"
             port = self._await_return() if lost else None
@@ -99,25 +105,27 @@ class Port:
             self._opened.set_result(None)
 
     def _read(self, port: Any) -> bool:
-        """Read until the end is asked for or the port goes away; whether it went away."""
-        began_s = self.heard_s = monotonic()
-        heard = asked = lost = False
+        """Read until `close` is called or the port is unplugged -> whether it was unplugged."""
+        began_s = self.received_s = monotonic()
+        received = asked = lost = False
         while not self._ending.is_set() and not lost:
             data = bytearray()
-            came_s = monotonic()
+            at_s = monotonic()
             try:
                 data += port.read(max(1, min(port.in_waiting, LARGEST)))
-                came_s = monotonic()
+                at_s = monotonic()
                 while data and len(data) < LARGEST and (more := port.in_waiting):
                     data += port.read(min(more, LARGEST - len(data)))
-                if not heard and not asked and not data and self.is_lines and came_s - began_s > ASK_S:
+                if not received and not asked and not data and self.is_lines and at_s - began_s > ASK_S:
                     asked = True
+                    logger.debug("nothing from %s for %g s: asking the board to start", self.name, ASK_S)
                     port.write(START)
-            except Exception:  # pyserial's many backends raise more than its own SerialException when a port goes away
+            except Exception as error:  # pyserial's backends raise more than SerialException when a port is unplugged
+                logger.debug("%s: %r", self.name, error)
                 lost = True
             if data:
-                heard, self.heard_s = True, came_s
-                self._tell("data", bytes(data), came_s)
+                received, self.received_s = True, at_s
+                self._emit("data", bytes(data), at_s)
         with suppress(Exception):
             if asked and not lost:
                 port.write(STOP)
@@ -126,7 +134,7 @@ class Port:
         return lost
 
     def _await_return(self) -> Any:
-        """The port, open again; None when the end is asked for."""
+        """The port, opened again; None when `close` is called."""
         while not self._ending.wait(POLL_S):
             if self._identity:
                 back = next((info.device for info in list_ports.comports() if _identity(info) == self._identity), None)
@@ -138,7 +146,7 @@ class Port:
         return None
 
     def _choose(self) -> None:
-        """Find the port that was asked for, and what is plugged in there."""
+        """Find the port that was asked for, and the board there."""
         if "://" in self.name:
             return
         infos = list_ports.comports()
@@ -159,8 +167,8 @@ class Port:
                 return
         self.title = self.name
 
-    def _tell(self, kind: str, data: bytes = b"", came_s: float | None = None) -> None:
-        self._call(self._put, data, "", kind, monotonic() if came_s is None else came_s)
+    def _emit(self, kind: str, data: bytes = b"", at_s: float | None = None) -> None:
+        self._call(self._put, data, "", kind, monotonic() if at_s is None else at_s)
 
     def _call(self, function: Callable[..., None], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop was closed before the source was left
@@ -168,7 +176,7 @@ class Port:
 
 
 def open_port(name: str, baud: int) -> Any:
-    """An open port of pyserial's, for ourselves alone. Raises `UsageError` or `DeviceError` with the next step."""
+    """An open pyserial port, for exclusive use. Raises `UsageError` or `DeviceError` with the next step."""
     try:
         return serial.serial_for_url(name, baudrate=baud, timeout=READ_S, exclusive=True)
     except ValueError as error:
@@ -190,7 +198,7 @@ def open_port(name: str, baud: int) -> Any:
         else:
             message = f"cannot open {name}: {reason}"
         raise DeviceError(message) from None
-    except Exception as error:  # a backend of pyserial's that lacks what we ask of it, or met what it did not expect
+    except Exception as error:  # a pyserial backend that lacks a feature, or met an error of its own
         raise DeviceError(f"cannot open {name}: {error!r}") from None
 
 
@@ -200,7 +208,7 @@ def _identity(info: Any) -> tuple[int, int, str] | None:
 
 
 def _group(name: str) -> str:
-    """The group whose members may open a device file; dialout is that of most systems."""
+    """The group whose members may open a device file; on most systems dialout."""
     try:
         return Path(name).group()
     except (OSError, KeyError, NotImplementedError):
@@ -208,6 +216,6 @@ def _group(name: str) -> str:
 
 
 def _listed(infos: Any) -> str:
-    """Ports to choose from, a line each."""
+    """The ports to choose from, one per line."""
     lines = [f"\n  {info.device}  {info.product or info.description or ''}".rstrip() for info in sorted(infos)]
     return ".\nThere are:" + "".join(lines) if lines else "."

@@ -17,8 +17,8 @@ from mujo_edge.core import CHANNELS, UNKNOWN, Latency, Prediction, StreamInfo, S
 from mujo_edge.printable import HIDDEN as HIDDEN_CHARACTER
 from mujo_edge.printable import printable
 from mujo_edge.sinks import RunInfo, Summary, Tally
-from mujo_edge.sinks.board import render_board
 from mujo_edge.sinks.screen import Mark, Screen, describe, render
+from mujo_edge.sinks.terminal import render_board
 
 
 def hidden_in(text: str) -> list[str]:

@@ -75,7 +75,7 @@ def test_an_earlier_export_is_replaced_and_anything_else_is_not(android: Path, t
     other = tmp_path / "else"
     (other / "android").mkdir(parents=True)
     (other / "android" / "mine.txt").write_text("keep")
-    with pytest.raises(UsageError, match="is no export of mujo-edge"):
+    with pytest.raises(UsageError, match="holds no export of mujo-edge"):
         export("android", None, other)
     assert (other / "android" / "mine.txt").read_text() == "keep"
     assert [path.name for path in other.iterdir()] == ["android"]

@@ -92,7 +92,7 @@ def test_every_constant_is_pythons(swift: dict[str, str]) -> None:
     assert number(swift["GapDetector.swift"], r'case "g": return (\S+)') == clock.LIMITS["g"]
     assert number(swift["Resampler.swift"], r"snapS = (\S+)") == Resampler.SNAP_S
     assert number(swift["Recognizer.swift"], r"measureS = (\S+)") == windowing.MEASURE_S
-    assert number(swift["Recognizer.swift"], r"believed = (\S+)") == windowing.BELIEVED
+    assert number(swift["Recognizer.swift"], r"believed = (\S+)") == windowing.RATE_TOLERANCE
     assert number(swift["MotionRecognizer.swift"], r"toSI = -(\S+)") == STANDARD_GRAVITY
 
 

@@ -47,7 +47,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in (tmp_path / "s").iterdir()} == before
     with pytest.raises(UsageError, match="already holds files"):
         SessionWriter(tmp_path, INFO, source="a test")
-    with pytest.raises(UsageError, match="no empty folder"):
+    with pytest.raises(UsageError, match="is not a folder"):
         SessionWriter(tmp_path / "s" / "samples.csv", INFO, source="a test")
     with pytest.raises(DataError, match="cannot record"):
         SessionWriter(tmp_path / "s" / "samples.csv" / "x", INFO, source="a test")

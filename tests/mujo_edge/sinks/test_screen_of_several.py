@@ -13,9 +13,8 @@ from test_terminal import SESSION, TALLY, prediction, watched
 
 from mujo_edge.core import Chunk, StreamInfo
 from mujo_edge.sinks import RunInfo, Summary, Update
-from mujo_edge.sinks.board import render_board
 from mujo_edge.sinks.screen import Screen, advance
-from mujo_edge.sinks.terminal import TerminalBoard
+from mujo_edge.sinks.terminal import TerminalBoard, render_board
 
 
 def named(screen: Screen, name: str) -> Screen:

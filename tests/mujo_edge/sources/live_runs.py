@@ -19,8 +19,9 @@ from firmware_bridge.simulator.motion import sine
 from firmware_bridge.simulator.wearables import WEARABLES
 from mujo_edge.core import Chunk, Payload, StreamInfo
 from mujo_edge.recordings.writer import SessionWriter
+from mujo_edge.sources.connections import read_connection, split_connections
 from mujo_edge.sources.live import Assembler, stream_info
-from mujo_edge.sources.raw import RawReplay, decoder_of
+from mujo_edge.sources.replay import RawReplay
 
 
 def wearable(name: str, seconds: float = 4.0, seed: int = 0) -> list[Payload]:
@@ -92,16 +93,11 @@ RUNS = {**{name: lambda name=name: wearable(name) for name in WEARABLES}, "board
 def play_live(raws: Sequence[Payload], seed: int = 0) -> tuple[StreamInfo, list[Chunk]]:
     """What a live source makes of payloads as they come in, a few at a time."""
     rng = np.random.default_rng(seed)
-    connections: list[list[Payload]] = []
-    for raw in raws:
-        if raw.kind == "open":
-            connections.append([])
-        connections[-1].append(raw)
     assembler: Assembler | None = None
     chunks: list[Chunk] = []
-    for connection in connections:
+    for connection in split_connections(raws):
         replies = [raw.data for raw in connection if raw.kind == "reply"]
-        decoder = decoder_of(json.loads(connection[0].data), replies)
+        decoder = read_connection(connection[0].data).decoder(replies)
         if assembler:
             assembler.reopen(decoder)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 import numpy as np
@@ -60,9 +61,10 @@ async def test_a_bluetooth_that_went_away_is_waited_for(fault: str, status: str,
     assert stream.source.notes == ["reconnected once"]
 
 
-async def test_connects_that_are_refused_are_tried_again(
-    bluetooth: StartWorld, monkeypatch: pytest.MonkeyPatch
+async def test_refused_connections_are_retried_and_logged(
+    bluetooth: StartWorld, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG, "mujo_edge")
     monkeypatch.setattr(ble, "BACKOFF_S", 0.1)
     world = bluetooth("mujo")
     found = await near(world, "mujo")
@@ -73,6 +75,14 @@ async def test_connects_that_are_refused_are_tried_again(
         world.fault("0 refuse 2", "0 disconnect 0.3")
         await stream.comes_back()
     assert "connection lost, looking for it (try 3)" in stream.said
+    ours = [record for record in caplog.records if record.name.startswith("mujo_edge.")]
+    assert max(record.levelno for record in ours) == logging.INFO  # so nothing is printed by default
+    info = "\n".join(record.message for record in ours if record.levelno == logging.INFO)
+    assert info.count("connecting to mujo-edge (E0:") == ble.FIRST_TRIES + 3
+    assert info.count("attempt 1 failed: cannot connect to mujo-edge (E0:") == 2
+    assert info.count(" streams ax ay az gx gy gz at ") == 2
+    assert "the connection was lost" in info
+    assert any(record.message.startswith("connected after ") for record in ours)
     world.fault("0 refuse 100")
     with pytest.raises(DeviceError, match=r"cannot connect to mujo-edge \(E0:.*\): .*\. Bring it near"):
         await BleSource(found).__aenter__()
@@ -122,7 +132,7 @@ async def test_a_device_that_is_gone_before_it_is_connected(
     world = bluetooth("witmotion")
     found = await near(world, "witmotion")
     world.fault("0 refuse 1", "0 disconnect 60")
-    with pytest.raises(DeviceError, match=r"WT901BLE67 \(E0:.*\) is not heard any more\. Bring it near"):
+    with pytest.raises(DeviceError, match=r"WT901BLE67 \(E0:.*\) does not advertise any more\. Bring it near"):
         await BleSource(found).__aenter__()
 
 
@@ -132,7 +142,7 @@ async def test_the_wrong_profile_is_said(bluetooth: StartWorld) -> None:
     with pytest.raises(DeviceError, match=r"it has no characteristic .*--profile right"):
         await BleSource(found).__aenter__()
     assert not world.stats()["witmotion"]["connected"]
-    with pytest.raises(UsageError, match="does not say what it speaks"):
+    with pytest.raises(UsageError, match="no profile recognizes"):
         BleSource(DiscoveredDevice(found.advert, None, found.device))
 
 

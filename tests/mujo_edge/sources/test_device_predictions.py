@@ -26,7 +26,7 @@ from firmware_bridge.protocol.framing import cobs_encode
 from firmware_bridge.serial import SerialFormat
 from firmware_bridge.stream import DeviceModelInfo, DevicePrediction
 from mujo_edge.core import Chunk, DataError, Gap, Payload, Prediction, Source, StreamInfo
-from mujo_edge.engine import ON_DEVICE, Engine
+from mujo_edge.engine import Engine
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.recordings import session
 from mujo_edge.recordings.reader import open_recording
@@ -35,7 +35,8 @@ from mujo_edge.sinks.ndjson import NdjsonSink
 from mujo_edge.sinks.screen import Screen, advance, render
 from mujo_edge.sinks.terminal import render_board
 from mujo_edge.sources.live import Assembler, stream_info
-from mujo_edge.sources.raw import RawReplay
+from mujo_edge.sources.replay import RawReplay
+from mujo_edge.worker import ON_DEVICE
 
 NAMES = DeviceModelInfo("mujo-student 1.0", "physio", (*AXES, "unknown"), 0.5, True, True)
 ALONE = replace(NAMES, samples=False)

@@ -234,10 +234,15 @@ def fails(deed: str, error: Exception) -> Callable[..., None]:
         (refuses, fails("", OSError()), RefusedError, "does not stream: it is in its charger"),
         (plain, fails("connect", TimeoutError()), LinkError, "cannot connect to Made .*: TimeoutError"),
         (plain, fails("connect", BleakError("abort\nby local")), LinkError, "cannot connect to Made .*: abort$"),
-        (plain, fails("subscribe", EOFError()), LinkError, "subscribed to: EOFError"),
+        (plain, fails("subscribe", EOFError()), LinkError, "refuses notifications: EOFError"),
         (plain, fails("subscribe", BleakCharacteristicNotFoundError(DATA)), RefusedError, "characteristic da. Is --pr"),
-        (plain, fails("write", BleakGATTProtocolError(0x80)), LinkError, "take a command: GATT Protocol Error: App"),
-        (plain, fails("write", BleakGATTProtocolError(0x05)), RefusedError, "it wants to be paired. Pair it in the sy"),
+        (plain, fails("write", BleakGATTProtocolError(0x80)), LinkError, "refuses a command: GATT Protocol Error: App"),
+        (
+            plain,
+            fails("write", BleakGATTProtocolError(0x05)),
+            RefusedError,
+            "it must be paired first. Pair it in the sy",
+        ),
     ],
 )
 async def test_what_goes_wrong_is_said_and_the_device_let_go(

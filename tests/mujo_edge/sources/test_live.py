@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from itertools import pairwise
 
 import numpy as np
@@ -112,6 +113,16 @@ def test_a_loss_begins_a_chunk_and_every_byte_is_kept_once() -> None:
     assert [one for chunk in chunks for one in chunk.raw] == raws
     assert [chunk.received_s for chunk in chunks] == [raw(4).received_s, raw(10).received_s, raw(14).received_s]
     np.testing.assert_allclose(chunks[1].x[:, 0], [1.0, 1.1], atol=1e-3)
+
+
+def test_refused_payloads_are_logged_with_the_reason(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "mujo_edge.sources")
+    made = decoder()
+    Assembler(made).chunks([raw(0), Payload(0.3, "data", "data", b"nonsense")])
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("mujo_edge.sources.live", "DEBUG")
+    assert record.message == f"1 payloads refused: {made.why}"
+    assert made.why
 
 
 def test_bytes_without_samples_make_a_chunk_that_holds_them() -> None:

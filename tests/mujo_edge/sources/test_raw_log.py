@@ -21,7 +21,7 @@ from firmware_bridge.serial import SerialFormat
 from mujo_edge.core import CHANNELS, Chunk, DataError, MujoError, Payload, StreamInfo
 from mujo_edge.recordings import session
 from mujo_edge.recordings.writer import SessionWriter
-from mujo_edge.sources.raw import RawReplay
+from mujo_edge.sources.replay import RawReplay
 
 SLOW = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 LINES = [session.raw_line(raw) for raw in board()]
@@ -51,25 +51,25 @@ DATA = session.raw_line(Payload(1.0, "data", "", b"\x01\x02"))
         ([LINES[0], b"\xff\xfe\n"], "line 2 is damaged"),
         ([LINES[0], "[" * 100_000 + "\n"], "line 2 is damaged"),
         ([LINES[0], DATA.replace("received_s", "when")], "line 2 is damaged: 'received_s' is missing"),
-        ([LINES[0], DATA.replace("1.0", '"1"')], "line 2 is damaged: received_s is no time"),
-        ([LINES[0], DATA.replace("1.0", "NaN")], "line 2 is damaged: received_s is no time"),
-        ([LINES[0], DATA.replace("1.0", "true")], "line 2 is damaged: received_s is no time"),
-        ([LINES[0], DATA.replace('"data"', '"date"')], "line 2 is damaged: 'date' is no kind of record"),
+        ([LINES[0], DATA.replace("1.0", '"1"')], "line 2 is damaged: received_s is not a time"),
+        ([LINES[0], DATA.replace("1.0", "NaN")], "line 2 is damaged: received_s is not a time"),
+        ([LINES[0], DATA.replace("1.0", "true")], "line 2 is damaged: received_s is not a time"),
+        ([LINES[0], DATA.replace('"data"', '"date"')], "line 2 is damaged: 'date' is not a kind of record"),
         ([LINES[0], DATA.replace('"origin":""', '"origin":7')], "line 2 is damaged"),
         ([LINES[0], '{"received_s":1.0,"kind":"data","origin":"","hex":"0g"}\n'], "line 2 is damaged: non-hex"),
         ([LINES[0], '{"received_s":1.0,"kind":"data","origin":"","text":"\\u00e4"}\n'], "line 2 is damaged"),
         ([LINES[0], '{"received_s":1.0,"kind":"data","origin":""}\n'], "line 2 is damaged: 'hex' is missing"),
         ([LINES[0], '{"received_s":1.0,"kind":"overrun","origin":"","text":"x"}\n'], "line 2 is damaged: an overrun"),
         ([DATA, LINES[0]], "line 1: bytes before any connection"),
-        ([], "no connection that streamed"),
+        ([], "no connection that sent samples"),
         (["\n"], "line 1 is damaged"),
         ([opened(kind="ble", profile="x"), DATA], "line 1: this connection.*no profile is called 'x'; known are"),
         ([opened(kind="ble", profile="polar", rate_hz=None, services=[]), DATA], "line 1: this connection.*no reply"),
         ([opened(kind="ble", profile="mujo", rate_hz="1", services=[]), DATA], "line 1.*rate_hz or services"),
         ([opened(kind="serial", protocol="csv"), DATA], "line 1: this connection.*serial port"),
         ([opened(kind="phone", app="fax"), DATA], "line 1: this connection cannot be decoded"),
-        ([opened(kind="fax"), DATA], "line 1: this connection.*'fax', which is not known"),
-        ([session.raw_line(Payload(0.0, "open", "", b"[]")), DATA], "line 1: this connection.*is not said"),
+        ([opened(kind="fax"), DATA], "line 1: this connection.*unknown kind of connection: 'fax'"),
+        ([session.raw_line(Payload(0.0, "open", "", b"[]")), DATA], "line 1: this connection.*does not name a device"),
         ([session.raw_line(Payload(0.0, "open", "", b"\xff")), DATA], "line 1: this connection"),
     ],
 )  # fmt: skip
@@ -176,12 +176,12 @@ def test_hostile_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes)
 def test_kill_9_loses_no_byte_that_was_written(tmp_path: Path) -> None:
     code = f"""
 import sys, numpy as np
-from mujo_edge.core import Chunk, Raw, StreamInfo
-from mujo_edge.sinks.recording import SessionWriter
+from mujo_edge.core import Chunk, Payload, StreamInfo
+from mujo_edge.recordings.writer import SessionWriter
 writer = SessionWriter({str(tmp_path / "s")!r}, StreamInfo("w", ("ax", "ay", "az"), 50.0), source="test")
 for i in range(100_000):
     x = np.ones((1, 3), np.float32)
-    writer.write(Chunk(np.array([i / 50]), x, 0.0, raw=(Raw(i / 50, "data", "", bytes([255, i % 256])),)))
+    writer.write(Chunk(np.array([i / 50]), x, 0.0, raw=(Payload(i / 50, "data", "", bytes([255, i % 256])),)))
     print(writer.samples, flush=True)
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -130,7 +130,7 @@ def test_kill_9_loses_no_chunk_that_was_written(tmp_path: Path) -> None:
     code = f"""
 import sys, time, numpy as np
 from mujo_edge.core import Chunk, StreamInfo
-from mujo_edge.sinks.recording import SessionWriter
+from mujo_edge.recordings.writer import SessionWriter
 writer = SessionWriter({str(tmp_path / "s")!r}, StreamInfo("w", ("ax", "ay", "az"), 50.0), source="test")
 for i in range(100_000):
     writer.write(Chunk(np.arange(5 * i, 5 * i + 5) / 50, np.ones((5, 3), np.float32), 0.0))
@@ -194,7 +194,7 @@ def stream_with(**changes: object) -> dict[str, object]:
         (stream_with(channels=["ax", "ax"]), "channels"),
         (stream_with(channels=["ax", ["ay"]]), "damaged"),
         (stream_with(channels=["ax", 7]), "damaged"),
-        (stream_with(channels=["ax", "a,y", "az"]), "'a,y' is no name of a channel"),
+        (stream_with(channels=["ax", "a,y", "az"]), "'a,y' is not a valid channel name"),
         (stream_with(rate_hz=0), "rate_hz"),
         (stream_with(rate_hz="50"), "rate_hz"),
         (stream_with(gravity="none"), "gravity"),
@@ -293,7 +293,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(replay.time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(replay, "monotonic", clock.monotonic)
     monkeypatch.setattr(replay.asyncio, "sleep", clock.sleep)
     return clock
 

@@ -19,7 +19,7 @@ from firmware_bridge.profiles import PROFILES, mujo, witmotion
 from mujo_edge.core import DeviceError, UsageError
 from mujo_edge.printable import printable
 from mujo_edge.sources.ble import scan
-from mujo_edge.sources.ble.scan import DiscoveredDevice, adverts, choose, find, found, matching, unavailable
+from mujo_edge.sources.ble.scan import DiscoveredDevice, adverts, choose, discovered, find, matching, unavailable
 
 Heard = tuple[BLEDevice, AdvertisementData]
 
@@ -34,7 +34,7 @@ def heard(
 
 
 def device(number: int, name: str = "", services: Sequence[str] = (), rssi: int = -60) -> DiscoveredDevice:
-    return found(*heard(f"E0:00:00:00:00:{number:02X}", name, services, rssi))
+    return discovered(*heard(f"E0:00:00:00:00:{number:02X}", name, services, rssi))
 
 
 WATCH = device(1, "WT901BLE67", rssi=-70)
@@ -43,11 +43,11 @@ KETTLE = device(3, "Kettle", rssi=-30)
 
 
 def test_an_advert_is_recognized_and_made_harmless() -> None:
-    one = found(*heard("e0:00:00:00:00:09", "\x1b[31mRed\nDog", [witmotion.SERVICE.upper()], rssi=127))
+    one = discovered(*heard("e0:00:00:00:00:09", "\x1b[31mRed\nDog", [witmotion.SERVICE.upper()], rssi=127))
     assert (one.profile, one.name, one.advert.rssi) == (witmotion.PROFILE, "?[31mRed?Dog", None)
     assert one.label == "?[31mRed?Dog (e0:00:00:00:00:09), WitMotion WT901BLE"
     assert device(4).name == "E0:00:00:00:00:04"
-    assert one == found(*heard("e0:00:00:00:00:09", "other name"))
+    assert one == discovered(*heard("e0:00:00:00:00:09", "other name"))
     assert one != device(4)
 
 
@@ -75,7 +75,7 @@ def test_the_best_known_is_taken_or_the_user_asked() -> None:
 def test_a_profile_is_forced_on_a_named_device() -> None:
     assert choose([BAND, KETTLE], "kettle", "witmotion").profile is witmotion.PROFILE
     assert choose([BAND, KETTLE], "band", "witmotion").profile is witmotion.PROFILE
-    with pytest.raises(UsageError, match=r"Kettle .* does not say what it speaks. Name it with --profile, one of: "):
+    with pytest.raises(UsageError, match=r"no profile recognizes Kettle .*Choose one with --profile: "):
         choose([BAND, KETTLE], "kettle", None)
     with pytest.raises(UsageError, match=r"there is no profile 'nokia'\. There are: "):
         choose([BAND], "band", "nokia")
@@ -84,11 +84,11 @@ def test_a_profile_is_forced_on_a_named_device() -> None:
 @pytest.mark.parametrize(
     ("seen", "wanted", "profile", "message"),
     [
-        ([], None, None, "no known device is near; nothing at all was heard. Switch it on"),
-        ([KETTLE], None, None, "no known device is near. .*\nHeard: Kettle"),
+        ([], None, None, "no supported device is near; no device advertises at all. Switch it on"),
+        ([KETTLE], None, None, "no supported device is near. .*\nFound: Kettle"),
         ([KETTLE, WATCH], None, "mujo", "no mujo device is near"),
-        ([KETTLE], "band", None, "no device that matches 'band' is near. .* close the phone app .*\nHeard: Kettle"),
-        ([device(n, f"D{n}") for n in range(20)], "x", None, r"Heard: D0 \(E0:.*\) and 12 more"),
+        ([KETTLE], "band", None, "no device that matches 'band' is near. .* close the phone app .*\nFound: Kettle"),
+        ([device(n, f"D{n}") for n in range(20)], "x", None, r"Found: D0 \(E0:.*\) and 12 more"),
     ],
 )
 def test_nothing_found_says_what_to_do(
@@ -117,7 +117,7 @@ def test_any_names_are_chosen_from_without_surprise(all_names: list[str], wanted
     assert all(line == printable(line) for line in lines)
 
 
-@given(names.map(lambda name: scan.found(*heard("E0:00:00:00:00:01", name))))
+@given(names.map(lambda name: scan.discovered(*heard("E0:00:00:00:00:01", name))))
 def test_every_name_that_is_shown_chooses_its_device(one: DiscoveredDevice) -> None:
     for wanted in (one.name, one.name.upper(), one.advert.address):
         assert choose([one], wanted, "witmotion") == one

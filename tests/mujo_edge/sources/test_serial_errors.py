@@ -52,7 +52,7 @@ async def test_the_wrong_baud_is_an_error_that_names_others(link: Path, monkeypa
     monkeypatch.setattr(source_module, "NONSENSE_S", 1.0)
     async with Line(Board(motion.sine, "csv"), link, baud=9600) as line:
         with pytest.raises(
-            DataError, match=r"no sense at 115200 baud: [0-9a-f ]{71}\nTry --baud with one of 9600, 57600"
+            DataError, match=r"cannot be decoded at 115200 baud: [0-9a-f ]{71}\nTry --baud with one of 9600, 57600"
         ):
             await SerialSource(line.port).__aenter__()
         async with SerialSource(line.port, baud=9600, columns=NAMED) as source:
@@ -64,7 +64,7 @@ async def test_text_that_is_no_numbers_is_shown(link: Path, monkeypatch: pytest.
     monkeypatch.setattr(source_module, "NONSENSE_S", 0.5)
     async with Line(Board(motion.rest, asked=True), link, boot=b"accel x: 0.1 y: 0.2 z: 9.8\r\n" * 9) as line:
         with pytest.raises(
-            DataError, match=r"no even lines of numbers: 'accel x: 0\.1 y: 0\.2 z: 9\.8'\nLet the board"
+            DataError, match=r"not lines of numbers of equal length: 'accel x: 0\.1 y: 0\.2 z: 9\.8'\nLet the board"
         ):
             await SerialSource(line.port).__aenter__()
 
@@ -77,13 +77,13 @@ async def test_silence_and_nonsense_later_are_told(link: Path, monkeypatch: pyte
         assert source.status == ""
         line.befall("corrupt", 1.0)
         await asyncio.sleep(1.0)
-        assert source.status.startswith(f"nothing of what {line.port} sends can be decoded: ")
+        assert source.status.startswith(f"the bytes from {line.port} cannot be decoded: ")
         line.befall("corrupt", 0.0)
         await asyncio.sleep(0.3)
         assert source.status == ""
         line.board.streaming = False
         await asyncio.sleep(0.5)
-        assert source.status.startswith(f"nothing has come from {line.port} for ")
+        assert source.status.startswith(f"nothing from {line.port} for ")
         reading.cancel()
 
 
@@ -97,7 +97,9 @@ async def test_a_board_that_gives_up_is_an_error(link: Path, when: str) -> None:
                 line.say(b"\r\nERR: lost it\r\n")
                 await collect(source, 5)
 
-        with pytest.raises(DeviceError, match=r"the board at .* gives up: 'ERR: (no IMU|lost it)'. Look at its sensor"):
+        with pytest.raises(
+            DeviceError, match=r"the board at .* reports a failure: 'ERR: (no IMU|lost it)'. Check its sensor"
+        ):
             await listen()
 
 
@@ -149,7 +151,7 @@ async def test_urls_that_lead_nowhere(port: str, error: type[Exception], message
         ({"rate_hz": float("nan")}, "--rate"),
         ({"columns": "ax,ay"}, "--columns: no accelerometer columns"),
         ({"columns": ""}, "--columns: no accelerometer columns"),
-        ({"columns": "user_acceleration_x,user_acceleration_y,user_acceleration_z"}, "--columns: .* gravity taken out"),
+        ({"columns": "user_acceleration_x,user_acceleration_y,user_acceleration_z"}, "--columns: .* without gravity"),
     ],
 )
 def test_a_wrong_call(options: dict[str, Any], message: str) -> None:
@@ -165,9 +167,7 @@ async def test_columns_must_fit_what_comes(link: Path) -> None:
         with pytest.raises(UsageError, match="leave --columns out"):
             await SerialSource(line.port, columns=NAMED).__aenter__()
     async with Line(Board(motion.sine, "csv", columns="ax_g,ay_g,az_g,temp,hum"), link) as line:
-        with pytest.raises(
-            DataError, match=r"lines of 5 numbers, and does not say what they are.\nName them: --columns"
-        ):
+        with pytest.raises(DataError, match=r"lines of 5 numbers without naming them.\nName them: --columns"):
             await SerialSource(line.port).__aenter__()
     async with Line(Board(motion.sine, "csv", columns="ax_mg,ay_mg,az_mg"), link) as line:
         with pytest.raises(DataError, match=r"is 1.06e.03 g by the unit in the column's name"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -28,8 +29,7 @@ from firmware_bridge.stream import F32, F64, G
 from mujo_edge.engine import Engine
 from mujo_edge.recordings.session import RAW_FILE, load_raw
 from mujo_edge.sinks.recording import RecordingSink
-from mujo_edge.sources.raw import RawReplay
-from mujo_edge.sources.replay import ReplaySource, shipped_recording
+from mujo_edge.sources.replay import RawReplay, ReplaySource, shipped_recording
 from mujo_edge.sources.serial import SerialSource
 from mujo_edge.sources.serial import port as ports
 
@@ -89,7 +89,7 @@ async def test_at_rest_it_is_one_g(link: Path) -> None:
         t, x = joined(await collect(source, 0.3))
     np.testing.assert_allclose(x, np.tile([0, 0, G], (len(t), 1)), rtol=1e-4)
     assert source.notes == [
-        "lines of 3 numbers are taken for ax ay az",
+        "lines of 3 numbers are taken as ax ay az",
         "accelerometer unit found from |a| at rest, 1: g",
     ]
 
@@ -207,8 +207,9 @@ async def test_a_board_may_wait_to_be_asked_and_is_told_the_end(link: Path, monk
 
 
 async def test_a_board_is_known_again_by_its_serial_number(
-    link: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    link: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "mujo_edge")
     monkeypatch.setattr(ports, "POLL_S", 0.05)
     there = [usb(str(link))]
     monkeypatch.setattr(list_ports, "comports", lambda: there)
@@ -225,6 +226,10 @@ async def test_a_board_is_known_again_by_its_serial_number(
             chunks = await reading
     opened = [json.loads(raw.data)["port"] for raw in raws(chunks) if raw.kind == "open"]
     assert opened == [str(link), str(other)]
+    messages = [record.message for record in caplog.records if record.name.startswith("mujo_edge.sources.serial")]
+    assert messages[0] == f"opened {link} at 115200 baud"
+    assert messages[1].startswith(f"Nano 33 BLE at {link} sends SerialFormat(protocol='packet'")
+    assert messages[2:4] == [f"{link} was unplugged", f"opened {other} at 115200 baud"]
 
 
 @asynccontextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from itertools import pairwise
 from operator import itemgetter
 
 import numpy as np
@@ -106,3 +108,71 @@ def test_apple_and_android_watches_agree_on_the_sign(real):
     android = np.median(np.concatenate([r.x[r.labels == "walking", 0] for r in walking]))
     assert apple < -8
     assert android < -6
+
+
+def up(recordings: list[Recording], placement: str, side: str | None, label: str) -> np.ndarray:
+    """Median over people of the mean acceleration, in g."""
+    people: dict[str, list[np.ndarray]] = {}
+    for r in recordings:
+        if (r.placement, r.side) == (placement, side) and (r.labels == label).any():
+            people.setdefault(r.subject, []).append(r.x[r.labels == label, :3])
+    return np.median([np.concatenate(x).mean(0) for x in people.values()], 0) / 9.80665
+
+
+def test_axes_of_daily_and_sports_activities_are_those_of_the_body(real):
+    recordings = CORPORA["dsads"].load(real("dsads"))
+    for placement, side, label, axis, least in (
+        ("chest", None, "standing", 1, 0.9),
+        ("chest", None, "lying on back", 2, 0.9),
+        ("chest", None, "lying on right side", 0, 0.85),
+        ("thigh", "right", "standing", 1, 0.95),
+        ("thigh", "left", "standing", 1, 0.95),
+        ("thigh", "right", "sitting", 2, 0.85),
+        ("thigh", "left", "sitting", 2, 0.85),
+        ("thigh", "left", "lying on right side", 0, 0.9),
+        ("wrist", "right", "standing", 0, 0.85),
+    ):
+        assert up(recordings, placement, side, label)[axis] > least, (placement, side, label)
+    assert up(recordings, "wrist", "left", "standing")[0] < -0.85
+
+
+def test_wrists_of_daily_and_sports_activities_agree_with_a_watch(real):
+    """Sitting and walking, the left wrist's gravity is within 30 degrees of sp-sw's watch, also on the left."""
+    recordings, watch = (CORPORA[name].load(real(name)) for name in ("dsads", "sp_sw_watch"))
+    for theirs, ours in (("seated", "sitting"), ("walking", "walking")):
+        a, b = up(watch, "wrist", "left", theirs), up(recordings, "wrist", "left", ours)
+        assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > np.cos(np.deg2rad(30))
+
+
+def test_axes_of_waist_pocket_and_physical_therapy(real):
+    assert up(CORPORA["hapt"].load(real("hapt")), "waist", None, "standing")[1] > 0.95
+    assert up(CORPORA["wisdm_v1"].load(real("wisdm_v1")), "pocket", None, "standing")[1] > 0.9
+    therapy = CORPORA["ptex"].load(real("ptex"))
+    assert up(therapy, "thigh", "right", "seated knee extension")[2] > 0.9
+    assert up(therapy, "thigh", "right", "prone hip extension")[2] < -0.9
+    assert up(therapy, "thigh", "right", "side-lying hip abduction")[0] < -0.9
+
+
+@pytest.mark.parametrize("name", ["hapt", "ptex", "dsads"])
+def test_acceleration_and_angular_rate_share_one_right_handed_frame(name, real):
+    """Gravity turns against the sensor: da/dt = a x w, in 5 s of slow motion."""
+    sums = np.zeros(2)
+    for r in CORPORA[name].load(real(name)):
+        second = round(r.rate_hz)
+        for start in range(0, len(r.x) - 5 * second + 1, 5 * second):
+            x = r.x[start : start + 5 * second].astype(float)
+            if np.linalg.norm(x[:, :3], axis=1).std() > 1:
+                continue
+            smooth = np.stack([np.convolve(column, np.ones(second) / second, "valid") for column in x.T], 1)
+            turning = np.cross(smooth[:, :3], smooth[:, 3:])
+            change = np.gradient(smooth[:, :3], 1 / r.rate_hz, axis=0)
+            sums += (turning * change).sum(), (turning**2).sum()
+    assert sums[0] / sums[1] == pytest.approx(1, abs=0.35)
+
+
+def test_emlearn_files_of_a_thousand_rows_follow_each_other_every_ten_seconds(real):
+    """That is what says 100 Hz."""
+    recordings = CORPORA["emlearn_exercises"].load(real("emlearn_exercises"))
+    times = [datetime.strptime(r.session.split("_")[0], "%Y-%m-%dT%H%M%S") for r in recordings if len(r.x) == 1000]
+    steps = [(b - a).total_seconds() for a, b in pairwise(t for t in times if t.year == 2024)]
+    assert np.isin(steps, (9, 10, 11)).mean() > 0.8

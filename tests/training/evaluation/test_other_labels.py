@@ -46,7 +46,7 @@ def motion(monkeypatch: pytest.MonkeyPatch, vocabulary: Vocabulary) -> None:
 
     for module in (transfer, zero_shot):
         monkeypatch.setattr(module, "prepared", made)
-        monkeypatch.setattr(module, "read_vocabulary", lambda: vocabulary)
+        monkeypatch.setattr(module, "read_vocabulary", lambda **_: vocabulary)
 
 
 def cells(row: str, **changes) -> list[Cell]:

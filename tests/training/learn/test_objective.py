@@ -193,7 +193,9 @@ def make_set(corpus: str, classes: tuple[str, ...], counts: list[int]) -> Window
     n = len(y)
     x = np.random.default_rng(0).normal(size=(n, 6, 150)).astype(np.float32)
     text = np.full(n, "wrist")
-    return WindowSet(corpus, classes, x, np.ones(n, bool), y, text, text, np.arange(n))
+    return WindowSet(
+        corpus, classes, x, np.ones(n, bool), y, text, text, np.arange(n), np.full(n, ""), np.zeros(n, np.float32)
+    )
 
 
 def test_pool_joins_corpora_and_balances_their_classes():

@@ -30,12 +30,13 @@ def windows_of(corpus: str, placements: list[str]) -> WindowSet:
     y = np.tile(np.arange(len(classes)), len(placements))
     n = len(y)
     place = np.repeat(placements, len(classes))
-    return WindowSet(corpus, classes, np.zeros((n, 6, 150), np.float32), np.ones(n, bool), y, place, place, y)
+    x, side, start_s = np.zeros((n, 6, 150), np.float32), np.full(n, ""), np.zeros(n, np.float32)
+    return WindowSet(corpus, classes, x, np.ones(n, bool), y, place, place, y, side, start_s)
 
 
 def test_every_recipe_of_the_house_is_one_of_these():
     written = {path.stem for path in RECIPES.glob("*.toml")}
-    assert written == {*NAMES, "names", "protocol_v1", "transfer"}
+    assert written == {*NAMES, "names", "protocol_v1", "protocol_v2", "transfer"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,15 +48,37 @@ def test_every_class_of_every_corpus_has_words(name):
         assert len(set(index.tolist())) == len(index), f"two classes of {corpus} have one label"
 
 
+@pytest.mark.parametrize("name", sorted(set(CORPORA) - {"myogym"}))
+def test_every_class_of_a_new_data_set_has_words_where_a_recipe_names_it(name):
+    words = read_vocabulary(corpora=[name])
+    index = words.index(CORPORA[name].classes)
+    assert len(set(index.tolist())) == len(index), f"two classes of {name} have one label"
+
+
 @pytest.mark.parametrize("name", ["base", "mujo_plus", "full"])
 def test_a_new_data_set_does_not_change_what_a_recipe_trains_on(name):
-    assert read_recipe(name).corpora == (
+    recipe = read_recipe(name)
+    assert recipe.corpora == (
         *("motionsense", "spar", "utd_mhad", "sp_sw_watch", "sp_sw_phone", "muvr", "metamotion", "mhealth_fragments"),
     )
+    words = read_vocabulary(corpora=recipe.corpora)
+    assert words == read_vocabulary()
+    assert len(words.names) == 85
 
 
-def test_words_are_sentences_and_say_one_label_each():
-    words = read_vocabulary()
+def test_labels_of_new_data_sets_come_after_the_others_and_only_where_they_are_needed():
+    base = read_vocabulary()
+    words = read_vocabulary(corpora=["hapt", "emlearn_exercises"])
+    assert words.names[: len(base.names)] == base.names
+    assert set(words.names[len(base.names) :]) == {
+        *("sit to lie", "lie to sit", "stand to lie", "lie to stand"),
+        *("jumping jack", "lunge", "background"),
+    }
+
+
+@pytest.mark.parametrize("corpora", [(), tuple(CORPORA)], ids=["prompts", "more"])
+def test_words_are_sentences_and_say_one_label_each(corpora):
+    words = read_vocabulary(corpora=corpora)
     assert len(set(words.names)) == len(words.names)
     for prompts in words.prompts:
         assert all(len(prompt.split()) >= 1 and len(prompt) > 3 for prompt in prompts)
@@ -97,7 +120,7 @@ def test_targets_are_the_labels_that_the_user_sees():
 
 
 def test_a_class_without_words_is_named():
-    with pytest.raises(DataError, match=r"no prompts for juggling, yodelling\. Add them to \[prompts\]"):
+    with pytest.raises(DataError, match=r"no prompts for juggling, yodelling\. Add them to \[more\]"):
         read_vocabulary().index(["walking", "yodelling", "juggling"])
 
 
@@ -181,7 +204,7 @@ def test_a_recipe_that_is_none(tmp_path, text, said):
         read_recipe(recipe_file(tmp_path, text))
 
 
-@pytest.mark.parametrize("name", ["labels", "names", "protocol_v1", "transfer"])
+@pytest.mark.parametrize("name", ["names", "protocol_v1", "protocol_v2", "transfer"])
 def test_other_tables_of_the_folder_are_no_recipes(name):
     with pytest.raises(DataError, match="is no recipe"):
         read_recipe(name)

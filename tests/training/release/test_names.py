@@ -15,6 +15,7 @@ from mujo_edge.bundle.manifest import read_manifest
 from mujo_edge.bundle.vocabulary import Vocabulary, key
 from mujo_edge.core import DataError
 from mujo_edge.signal import InputSpec
+from training.corpora import CORPORA
 from training.corpora.labels import Vocabulary as Labels
 from training.corpora.labels import read_vocabulary
 from training.learn.pretrain import JointModel
@@ -52,8 +53,9 @@ def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_the_shipped_names_are_a_thousand_and_each_is_one() -> None:
-    labels = read_vocabulary()
+@pytest.mark.parametrize("corpora", [(), tuple(CORPORA)], ids=["shipped", "every data set"])
+def test_the_shipped_names_are_a_thousand_and_each_is_one(corpora: tuple[str, ...]) -> None:
+    labels = read_vocabulary(corpora=corpora)
     entries = read_names(labels, NAMES_FILE)
     keys = [key(words) for entry in entries for words in (entry.name, *entry.also)]
     assert len(entries) >= 1000
@@ -198,7 +200,7 @@ def test_the_command_adds_names_to_a_release(
     torch.manual_seed(0)
     projection = {f"text.{name}": value for name, value in TextProjection().state_dict().items()}
     torch.save({"state": projection | {"imu.other": torch.zeros(1)}}, tmp_path / "teacher.pt")
-    monkeypatch.setattr(training.names, "read_vocabulary", lambda: vocabulary)
+    monkeypatch.setattr(training.names, "read_vocabulary", lambda **_: vocabulary)
     monkeypatch.setattr(training.names, "load_data", lambda recipe: motion_data)
     training.names.main(checkpoint, tmp_path / "teacher.pt", tmp_path / "named.pt", "tiny")
 

@@ -183,7 +183,7 @@ async def test_the_page_comes_back_by_itself(tmp_path: Path) -> None:
             async with asyncio.timeout(30):
                 while not source.notes:
                     lost.append(await anext(stream))
-            assert source.notes == ["the phone came back once"]
+            assert source.notes == ["the phone reconnected once"]
             await tab.until(f"{TEXT.format('state')} === 'connected'")
         finally:
             await source.__aexit__()

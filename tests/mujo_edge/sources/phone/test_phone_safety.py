@@ -178,7 +178,7 @@ async def test_a_second_phone_waits_until_the_first_has_left(monkeypatch: pytest
         async with asyncio.timeout(10):
             while not source.notes:
                 await anext(stream)
-        assert source.notes == ["the phone came back once"]
+        assert source.notes == ["the phone reconnected once"]
 
 
 async def test_a_new_recording_on_the_same_phone_and_what_comes_late_of_the_old() -> None:
@@ -195,7 +195,7 @@ async def test_a_new_recording_on_the_same_phone_and_what_comes_late_of_the_old(
                     break
         kinds = [raw.kind for chunk in chunks for raw in chunk.raw]
         assert kinds == ["open", "data", "data", "close", "open", "data", "data", "data"]
-        assert source.notes == ["the phone came back once"]
+        assert source.notes == ["the phone reconnected once"]
 
 
 async def test_page_files_and_their_statuses() -> None:
@@ -253,7 +253,7 @@ async def test_what_a_socket_must_not_send() -> None:
     async with served(source) as http:
         socket = await dial(http, source)
         await socket.send_bytes(BATCH)
-        assert await closing(socket) == (browser.BROKEN, "a hello comes first")
+        assert await closing(socket) == (browser.BROKEN, "a hello must come first")
         socket = await dial(http, source)
         await socket.send_str("{}")
         assert await closing(socket) == (browser.BROKEN, "a hello has vendor, gyroscope and agent")
@@ -283,11 +283,11 @@ async def test_one_page_at_a_time() -> None:
         await again.send_str(HELLO)
         assert (await closing(first))[0] == 1001
         await again.close()
-        source._heard_s -= browser.OWNED_S
+        source._received_s -= browser.OWNED_S
         third = await dial(http, source, "third")
         await third.send_str(HELLO.replace("false", "true"))
         await third.send_bytes(BATCH)
-        await until(lambda: source._inlet is not None and source._page == "third")
+        await until(lambda: source._queue is not None and source._page == "third")
         assert source.info.channels == ("ax", "ay", "az")
         await third.close()
 
@@ -367,7 +367,7 @@ async def test_a_redirect_is_not_followed() -> None:
     app = web.Application()
     app.router.add_get("/config", elsewhere)
     async with app_served(app, 0) as port:
-        with pytest.raises(DeviceError, match="answers 302"):
+        with pytest.raises(DeviceError, match="responds with status 302"):
             await collect(PhyphoxSource(f"http://127.0.0.1:{port}"), 1)
 
 

@@ -207,7 +207,7 @@ async def test_messages_out_of_order_and_lost() -> None:
             chunks.append(chunk)
             if len(stand_in.answers) > 22:
                 break
-        assert source.notes == ["messages of Sensor Logger that never came: 1"]
+        assert source.notes == ["messages of Sensor Logger that are missing: 1"]
     t_s, _ = joined(chunks)
     assert (np.diff(t_s) > 0).all()
     assert sum(chunk.lost for chunk in chunks) > 0
@@ -225,7 +225,7 @@ async def test_phones_that_go_and_come_back() -> None:
                 stand_in.due()  # what was sampled meanwhile, nobody hears
             if source.notes and len(chunk.t_s):
                 break
-        assert source.notes == ["the phone came back once"]
+        assert source.notes == ["the phone reconnected once"]
         assert source.status == ""
     assert accounted(chunks, 50.0)
 
@@ -283,7 +283,7 @@ async def test_phyphox_paused_cleared_and_opened_anew() -> None:
         stand_in.session = "another"
         while not source.notes:
             await anext(stream)
-        assert source.notes == ["the phone came back once"]
+        assert source.notes == ["the phone reconnected once"]
 
 
 @pytest.mark.parametrize(
@@ -306,5 +306,5 @@ async def test_something_else_at_the_address() -> None:
         with pytest.raises(DeviceError, match="Invalid response status"):
             await collect(SensorServerSource(url.replace("http", "ws")), 1)
     async with SensorServerPhone(rest).open() as url:
-        with pytest.raises(DeviceError, match="answers 404"):
+        with pytest.raises(DeviceError, match="responds with status 404"):
             await collect(PhyphoxSource(url.replace("ws", "http")), 1)

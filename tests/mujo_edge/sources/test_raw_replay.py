@@ -17,7 +17,7 @@ from mujo_edge.recognizer import Recognizer
 from mujo_edge.recordings import session
 from mujo_edge.recordings.reader import open_recording
 from mujo_edge.recordings.writer import SessionWriter
-from mujo_edge.sources.raw import RawReplay
+from mujo_edge.sources.replay import RawReplay
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -80,8 +80,8 @@ def test_it_keeps_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
 
-    monkeypatch.setattr("mujo_edge.sources.raw.asyncio.sleep", sleep)
-    monkeypatch.setattr("mujo_edge.sources.raw.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("mujo_edge.sources.replay.asyncio.sleep", sleep)
+    monkeypatch.setattr("mujo_edge.sources.replay.monotonic", lambda: 1000.0)
     chunks = play(tmp_path / "s", speed=2.0)
     # 6 s and 6 s of payloads; the 4 s between the connections are waited for no longer than 2.
     assert max(slept) == pytest.approx((6 + 2 + 6) / 2, abs=1.1)
@@ -98,9 +98,9 @@ def test_a_session_without_bytes(tmp_path: Path) -> None:
         UsageError, match=r"no bytes to decode \(source: replay of walk.csv\). Leave --decode-again out"
     ):
         RawReplay(tmp_path / "s")
-    with pytest.raises(UsageError, match="no session folder"):
+    with pytest.raises(UsageError, match="not a session folder"):
         RawReplay(tmp_path / "s" / "samples.csv")
-    with pytest.raises(UsageError, match="no session folder"):
+    with pytest.raises(UsageError, match="not a session folder"):
         RawReplay(tmp_path / "nothing")
     with pytest.raises(UsageError, match="positive number or max"):
         RawReplay(tmp_path / "s", speed=0)
