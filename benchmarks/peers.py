@@ -1,6 +1,6 @@
 """The student's latency beside the peers', in the same LiteRT, in the same run.
 
-    python -m benchmarks.peers --json peers.json
+    python -m benchmarks.peers --out peers.json
 
 CNN-HAR and TinierHAR lead WHAR Arena (arXiv 2606.13194) in accuracy and in efficiency. Both are written
 here from their papers with the sizes that WHAR Arena trains, for three accelerometer axes and six
@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from mujo_edge.benchmark import Timing, machine, time_calls
 from mujo_edge.benchmark.report import rich_table, times
 from mujo_edge.bundle.manifest import read_manifest
+from mujo_edge.cli.arguments import run_alone
 from mujo_edge.core import MujoError
 from mujo_edge.runtimes import RUNTIMES, open_model
 from mujo_edge.runtimes.quiet import without_lines
@@ -183,7 +184,7 @@ def compare(bundle: str | None = None) -> list[Row]:
 
 def main(
     bundle: Annotated[str | None, typer.Option(help="Bundle folder or name; the shipped default if not given.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the result here.")] = None,
 ) -> None:
     """Time the student and its peers in one LiteRT run. Exit code 1 if the student misses a target."""
     try:
@@ -221,4 +222,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_alone(main)

@@ -30,7 +30,7 @@ COMMANDS = {
     "models show": ("models", "show"),
     "models names": ("models", "names", "squat"),
     "models verify": ("models", "verify"),
-    "benchmark": ("benchmark", "--calls", "100", "--html", "out/report.html"),
+    "benchmark": ("benchmark", "--calls", "100", "--out", "out/report.html"),
     "stream by names": ("stream", "--json", "--speed", "max", "--labels", "squat, juggling with oranges"),
     "record": ("record", "out/session", "--json", "--speed", "max"),
     "export android": ("export", "--target", "android", "--out", "out"),

@@ -6,7 +6,7 @@
     python -m benchmarks.bridge memory        half an hour of every wearable in simulated time
 
 The first three need dbus-daemon and bumble (extra `sim`): the wearables run in a process of their own. Each takes
-`--json FILE` and ends with exit code 1 if it misses a target.
+`--out FILE` and ends with exit code 1 if it misses a target.
 """
 
 from __future__ import annotations
@@ -29,15 +29,16 @@ from firmware_bridge.simulator import motion
 from firmware_bridge.simulator.conversation import converse, listen, samples
 from firmware_bridge.simulator.wearables import WEARABLES
 from firmware_bridge.stream import G
+from mujo_edge.cli.arguments import HELP
 from mujo_edge.core import F32, Chunk, Window
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.signal import InputSpec, channels_first
 from mujo_edge.sources.replay import shipped_recording
 from mujo_edge.windowing import WindowPipeline
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__.split("\n", 1)[0])
+app = typer.Typer(context_settings=HELP, no_args_is_help=True, add_completion=False, help=__doc__.split("\n", 1)[0])
 
-Json = Annotated[Path | None, typer.Option("--json", help="Write the result here.")]
+Json = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the result here.")]
 
 MEASURED_S = 12.0
 RATE_TOLERANCE, UNIT_TOLERANCE = 0.02, 0.02

@@ -1,6 +1,6 @@
 """How well samples are timed: arrival repaired where a device has no clock, and the drift of one that has.
 
-    python -m benchmarks.bridge.time --json bridge_time.json
+    python -m benchmarks.bridge.time --out bridge_time.json
 
 Everything is simulated and seeded: a sensor takes samples evenly, 0.5 % faster than it says; each waits for the next
 connection event, comes up to 3 ms after it, and one in 500 is sent again for 50 to 250 ms, which holds up those behind
@@ -22,6 +22,7 @@ import typer
 from firmware_bridge.protocol.packet import SEQ_BITS, TICK_BITS, TICK_HZ
 from firmware_bridge.stream import ACC, F64, Format, Packet
 from mujo_edge.benchmark import machine
+from mujo_edge.cli.arguments import run_alone
 from mujo_edge.sources.estimators import GUESS_HZ
 from mujo_edge.sources.timebase import REPAIR_S, Timebase
 
@@ -181,7 +182,9 @@ def drift_table(rows: Sequence[Drift]) -> str:
     return "\n".join(lines)
 
 
-def main(json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None) -> None:
+def main(
+    json_file: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the result here.")] = None,
+) -> None:
     """Measure both. Exit code 1 if a limit is missed."""
     plain = Trouble("steady")
     repairs = [repair(interval_ms, rate_hz, plain) for interval_ms in INTERVALS_MS for rate_hz in RATES_HZ]
@@ -204,4 +207,4 @@ def main(json_file: Annotated[Path | None, typer.Option("--json", help="Write th
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_alone(main)

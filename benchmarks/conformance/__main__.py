@@ -1,6 +1,6 @@
 """Every file that ships in every runtime that runs here: what it computes, and what it costs.
 
-    python -m benchmarks.conformance --json conformance.json
+    python -m benchmarks.conformance --out conformance.json
     python -m benchmarks.conformance --check --windows 100 --rounds 0     the gates alone, as in CI
     python -m benchmarks.conformance --docs                               docs/conformance.md and its results.json
 
@@ -32,6 +32,7 @@ from benchmarks.conformance.windows import Windows, windows
 from mujo_edge import benchmark as bench
 from mujo_edge import export
 from mujo_edge.bundle.manifest import LoweredFile, Manifest, read_manifest
+from mujo_edge.cli.arguments import run_alone
 from mujo_edge.core import F32, DataError, MissingExtraError, MujoError
 from mujo_edge.files import sha256
 
@@ -270,7 +271,7 @@ def main(
     count: Annotated[int, typer.Option("--windows", min=1, help="How many; the reference windows at least.")] = 1000,
     rounds: Annotated[int, typer.Option(min=0, help="Of timing; 0 for none.")] = 100,
     only: Annotated[list[str] | None, typer.Option(metavar="RUNTIME", help="This one; may be repeated.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result here.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the result here.")] = None,
     docs: Annotated[bool, typer.Option("--docs", help=f"Write {DOCS.name} and its results.")] = False,
     check: Annotated[bool, typer.Option("--check", help="End with exit code 1 if a gate is not passed.")] = False,
 ) -> None:
@@ -301,4 +302,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_alone(main)

@@ -23,7 +23,12 @@ COMMANDS = {
 
 def main(arguments: list[str]) -> None:
     """Run the command line; a package that is missing or a wrong call is two lines and an exit code."""
-    app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+    app = typer.Typer(
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
     app.callback(help="Stand-ins to try mujo-edge with, when the hardware is not at hand.")(lambda: None)
     try:
         for name, (module, title) in COMMANDS.items():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mujo_edge.cli.arguments import Bundle, Json, print_json
+from mujo_edge.cli.arguments import Bundle, BundleOption, Json, print_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -81,7 +81,7 @@ def names(
     words: Annotated[
         str | None, typer.Argument(metavar="[WORDS]", help="Only names that are like these words.")
     ] = None,
-    bundle: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Model bundle; see `models list`.")] = None,
+    bundle: BundleOption = None,
     json: Json = False,
 ) -> None:
     """Activities that a bundle knows by name, for `stream --labels "squat, push-up, plank"`."""

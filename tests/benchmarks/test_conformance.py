@@ -231,7 +231,7 @@ def test_the_command_ends_with_1_when_a_gate_fails(
 ) -> None:
     monkeypatch.setattr(export, "TARGETS", ("android", "mcu"))
     quick = ("--artifacts", str(artifacts), "--windows", "1", "--rounds", "0", "--only", "LiteRT", "--check")
-    ended = called(*quick, "--json", str(tmp_path / "found.json"))
+    ended = called(*quick, "--out", str(tmp_path / "found.json"))
     assert ended.exit_code == 0, ended.output
     found = result(json.loads((tmp_path / "found.json").read_text()))
     assert {one.runtime for one in found.rows} == {"LiteRT"}

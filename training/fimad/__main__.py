@@ -20,6 +20,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mujo_edge.cli.arguments import HELP
 from mujo_edge.core import DataError, UsageError
 from training.corpora.registry import data_root
 from training.evaluation.virtual_imu_report import validate
@@ -32,7 +33,9 @@ from training.support.command import step
 from training.support.engine import engine
 from training.support.provenance import describe
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+app = typer.Typer(
+    context_settings=HELP, help=__doc__, no_args_is_help=True, rich_markup_mode=None, add_completion=False
+)
 console = Console(stderr=True)
 OUT = Path("runs/fimad")
 SHOWN = 5
