@@ -1,4 +1,4 @@
-"""What stands in a bundle's `bundle.json`, read, checked and written in one place.
+"""A bundle's `bundle.json`: reading, validation and writing.
 
 A bundle is a folder. `bundle.json` names every other file with its SHA-256, and carries a digest of
 itself: the SHA-256 of its own text with the 64 digits of "sha256" replaced by zeros. So one flipped
@@ -38,7 +38,7 @@ DOCUMENTS = ("training", "metrics")
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How one model file compares with the fp32 network over `windows` real windows, in its own runtime.
+    """Comparison of a model file in its own runtime with the fp32 network, over `windows` real windows.
 
     All of L2-normalized embeddings: `top1_agreement` share of windows with the same nearest
     prototype, `snr_db` = 10 log10(sum y^2 / sum (y - y')^2), `max_abs_delta` largest difference.
@@ -62,7 +62,7 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class LoweredFile:
-    """A model for a runtime that cannot run where bundles are made: its hash is checked, its outputs are not.
+    """A model for a runtime that is not available where bundles are made: its hash is checked, its outputs are not.
 
     `backend` "coreml" or "cortex_m"; `operators` what the backend must have, by name. `parity` is that of `measured`,
     in words: what of it could be run in Python; None where nothing could.
@@ -78,8 +78,8 @@ class LoweredFile:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`x` (R, 6, T) real windows in m/s2 and rad/s; `y` (R, D) what the fp32 network makes of them, L2-normalized;
-    `member` (R,) the label set that each window belongs to."""
+    """`x` (R, 6, T) real windows in m/s2 and rad/s; `y` (R, D) their embeddings by the fp32 network, L2-normalized;
+    `member` (R,) the label set of each window."""
 
     x: F32
     y: F32
@@ -88,7 +88,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A read and checked bundle, without a runtime. `training` and `metrics` are as the export wrote them."""
+    """A validated bundle, without a runtime. `training` and `metrics` are as written by the export."""
 
     folder: Path
     name: str
@@ -111,7 +111,7 @@ class Manifest:
         return f"<Manifest of {self.id} in {self.folder}>"
 
     def model(self, runtime: str, precision: str = "int8") -> ModelFile:
-        """The model file in `runtime`'s format. Raises `DataError` where the bundle has none."""
+        """The model file in `runtime`'s format. Raises `DataError` if the bundle has none."""
         for model in self.models:
             if (model.runtime, model.precision) == (runtime, precision):
                 return model
@@ -119,7 +119,7 @@ class Manifest:
 
     @property
     def id(self) -> BundleId:
-        """What the prototypes of a label set belong to."""
+        """The embedding space that prototypes of a label set belong to."""
         return BundleId(self.name, self.version, self.files.get(self.reference, ""))
 
     def label_set(self, wanted: str | Path | LabelSet | None = None) -> LabelSet:
@@ -208,7 +208,7 @@ REPAIR = "Download or export the bundle again"
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The table in `path` after its schema version and its own digest were checked. Raises `DataError`."""
+    """The table in `path`, with its schema version and digest checked. Raises `DataError`."""
     try:
         text = path.read_bytes().decode()
         table = json.loads(text)
@@ -247,7 +247,7 @@ def check_file(folder: Path, name: str, digest: str) -> None:
 
 
 def parse(folder: Path, table: Mapping[str, Any]) -> Manifest:
-    """`table` as types. Raises `KeyError`, `TypeError` or `ValueError` for what makes no sense."""
+    """The manifest in `table`. Raises `KeyError`, `TypeError` or `ValueError` for invalid content."""
     for key, part in table.items():
         check_texts(key, part, lines=key in DOCUMENTS)
     for name, entry in table["label_sets"].items():
@@ -312,21 +312,21 @@ def parse_lowered(what: str, entry: Mapping[str, Any]) -> LoweredFile:
 
 
 def a_path(what: str, path: object) -> str:
-    """`path` if it is that of a file that a bundle may have. Raises `ValueError`."""
+    """`path`, if a bundle may have a file there. Raises `ValueError`."""
     if not isinstance(path, str) or not inside(path):
         raise ValueError(f"{what} names the file {shown(path)}, which is not a plain name inside the bundle")
     return path
 
 
 def a_model(what: str, path: object) -> str:
-    """`path` if it is one for a model: exports copy models beside files of their own, which they must not replace."""
+    """`path`, if a model may have it: exports copy models next to their own files, which must not be overwritten."""
     name = PurePosixPath(a_path(what, path))
     one_of(f"the ending of the file of {what}", name.suffix, MODEL_ENDINGS)
     return str(name)
 
 
 def check_card(path: Path) -> None:
-    """Raise `DataError` unless a model card is UTF-8 text in which nothing is hidden."""
+    """Raise `DataError` unless a model card is UTF-8 text without hidden characters."""
     try:
         check_texts(path.name, path.read_bytes().decode(), lines=True)
     except ValueError as error:
@@ -334,7 +334,7 @@ def check_card(path: Path) -> None:
 
 
 def write_manifest(folder: Path, table: Mapping[str, Any]) -> None:
-    """Write `folder/bundle.json` for the files that lie in `folder`, with their hashes and its own digest."""
+    """Write `folder/bundle.json` for the files in `folder`, with their hashes and its own digest."""
     files = {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))

@@ -94,7 +94,7 @@ async def run(
     return done
 
 
-async def test_what_was_pushed_is_what_is_pulled(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_pull_gives_what_was_pushed(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     done = await run(hub, tmp_path / "a", "push", bundle, "anna/student")
     assert (done.returncode, done.stderr) == (0, "")
     files = contents(bundle)
@@ -137,7 +137,7 @@ async def test_store_is_where_a_pulled_bundle_goes_and_is_found(
     assert ModelBundle.load("anna/wrist").manifest.folder == folder
 
 
-async def test_the_client_says_who_it_is_and_nothing_else(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_client_sends_only_its_own_name(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     done = await run(hub, tmp_path / "a", "push", bundle, "anna/wrist")
     assert done.returncode == 0, done.stderr
     done = await run(hub, tmp_path / "b", "pull", "anna/wrist", "--out", ".")
@@ -150,9 +150,7 @@ async def test_the_client_says_who_it_is_and_nothing_else(hub: Hub, bundle: Path
     assert not any("agent-harnesses" in path or "telemetry" in path for path in hub.paths())
 
 
-async def test_the_same_again_makes_no_commit_and_a_new_version_makes_one(
-    hub: Hub, bundle: Path, tmp_path: Path
-) -> None:
+async def test_unchanged_push_makes_no_commit_and_a_new_version_one(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     await run(hub, tmp_path / "a", "push", bundle, "anna/wrist")
     again = await run(hub, tmp_path / "a", "push", bundle, "anna/wrist")
     assert (again.returncode, again.stderr) == (0, "")
@@ -174,7 +172,7 @@ async def test_the_same_again_makes_no_commit_and_a_new_version_makes_one(
     assert [path.name for path in folder.parent.iterdir()] == ["wrist"]
 
 
-async def test_private_is_private(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_private_repository_stays_private(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     assert (await run(hub, tmp_path / "a", "push", bundle, "anna/mine", "--private")).returncode == 0
     assert hub.repos["anna/mine"].private
     for token in (None, "hf_bert"):
@@ -184,7 +182,7 @@ async def test_private_is_private(hub: Hub, bundle: Path, tmp_path: Path) -> Non
     assert (await run(hub, tmp_path / "b", "pull", "anna/mine", "--out", ".", token="hf_anna_reads")).returncode == 0
 
 
-async def test_a_card_without_front_matter_is_remarked_on(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_card_without_front_matter_gives_a_note(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     plain = Path(shutil.copytree(bundle, tmp_path / "plain"))
     (plain / "MODEL_CARD.md").write_text("# Wrist\n")
     done = await run(hub, tmp_path / "a", "push", rewritten(plain), "anna/wrist")
@@ -198,7 +196,7 @@ async def test_a_card_without_front_matter_is_remarked_on(hub: Hub, bundle: Path
     assert len(hub.repos["anna/wrist"].commits) == 2
 
 
-async def test_a_damaged_bundle_is_not_pushed(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_damaged_bundle_is_not_pushed(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     damaged = Path(shutil.copytree(bundle, tmp_path / "damaged"))
     (damaged / "reference.npz").write_bytes(b"nothing")
     done = await run(hub, tmp_path / "a", "push", damaged, "anna/wrist")
@@ -219,7 +217,7 @@ async def test_a_damaged_bundle_is_not_pushed(hub: Hub, bundle: Path, tmp_path: 
         ("a b/c", "hf_anna", 2, "give OWNER/NAME"),
     ],
 )
-async def test_a_push_that_is_not_allowed(
+async def test_forbidden_push_is_an_error(
     hub: Hub, bundle: Path, tmp_path: Path, repo: str, token: str | None, code: int, says: str
 ) -> None:
     hub.repos["anna/wrist"] = Repo([("0" * 40, {})])
@@ -230,7 +228,7 @@ async def test_a_push_that_is_not_allowed(
     assert len(hub.repos["anna/wrist"].commits) == 1
 
 
-async def test_a_connection_that_breaks_while_pushing_leaves_the_old(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_broken_push_leaves_the_old_version(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     async def spoil(request: web.Request) -> web.StreamResponse | None:
         return await cut(request) if "/commit/" in request.path else None
 
@@ -252,7 +250,7 @@ async def test_a_connection_that_breaks_while_pushing_leaves_the_old(hub: Hub, b
         ({"HF_ENDPOINT": "", "NO_PROXY": ""}, "https://huggingface.co cannot be reached"),
     ],
 )
-async def test_without_network(
+async def test_no_network_is_an_error(
     hub: Hub, bundle: Path, tmp_path: Path, command: str, environment: dict[str, str], says: str
 ) -> None:
     """The last one asks the real Hub's name, through a proxy that lets nothing out."""
@@ -275,7 +273,7 @@ async def test_without_network(
         (lambda: refused(404, "RepoNotFound", "Repository not found"), 2, "check the name"),
     ],
 )
-async def test_strange_answers(hub: Hub, tmp_path: Path, answer: Any, code: int, says: str) -> None:
+async def test_unexpected_responses_are_errors(hub: Hub, tmp_path: Path, answer: Any, code: int, says: str) -> None:
     async def spoil(request: web.Request) -> web.StreamResponse | None:
         return answer()
 
@@ -286,7 +284,7 @@ async def test_strange_answers(hub: Hub, tmp_path: Path, answer: Any, code: int,
     assert list((tmp_path / "a").iterdir()) == []
 
 
-async def test_what_is_not_there_to_be_pulled(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_pulling_a_missing_bundle_is_an_error(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     files = contents(bundle)
     hub.repos["anna/wrist"] = Repo([("1" * 40, files)])
     hub.repos["anna/gated"] = Repo([("2" * 40, files)], gated=True)
@@ -306,7 +304,7 @@ async def test_what_is_not_there_to_be_pulled(hub: Hub, bundle: Path, tmp_path: 
         assert list((tmp_path / "a").iterdir()) == []
 
 
-async def test_a_bundle_that_is_not_sound_is_not_kept(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_invalid_bundle_is_not_stored(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     sound = contents(bundle)
 
     def spoilt(name: str, content: bytes) -> Repo:
@@ -352,7 +350,7 @@ async def test_a_bundle_that_is_not_sound_is_not_kept(hub: Hub, bundle: Path, tm
     assert not list(tmp_path.rglob("evil.txt"))
 
 
-async def test_an_older_pull_stays_when_a_newer_one_is_damaged(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_damaged_pull_keeps_the_older_one(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     hub.repos["anna/wrist"] = repo = Repo([("7" * 40, contents(bundle))])
     assert (await run(hub, tmp_path / "a", "pull", "anna/wrist", "--out", ".")).returncode == 0
     repo.commit({**contents(bundle), "reference.npz": b"nothing"})
@@ -360,7 +358,7 @@ async def test_an_older_pull_stays_when_a_newer_one_is_damaged(hub: Hub, bundle:
     assert contents(tmp_path / "a" / "wrist") == contents(bundle)
 
 
-async def test_a_full_disk_is_told_and_leaves_nothing(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_full_disk_is_an_error_and_leaves_nothing(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     """What a process may write is bounded to 64 KB a file, less than the models."""
     hub.repos["anna/wrist"] = Repo([("a" * 40, contents(bundle))])
     limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
@@ -373,7 +371,7 @@ async def test_a_full_disk_is_told_and_leaves_nothing(hub: Hub, bundle: Path, tm
     assert list((tmp_path / "a").iterdir()) == []
 
 
-async def test_something_else_under_the_name_stays(hub: Hub, tmp_path: Path) -> None:
+async def test_other_content_under_the_name_stays(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "a" / "wrist").mkdir(parents=True)
     (tmp_path / "a" / "wrist" / "diary.txt").write_text("mine")
     (tmp_path / "a" / "file").write_text("mine")
@@ -385,7 +383,7 @@ async def test_something_else_under_the_name_stays(hub: Hub, tmp_path: Path) -> 
     assert hub.seen == []
 
 
-async def test_a_transfer_that_breaks_half_way_is_made_again(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_interrupted_transfer_is_retried(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     hub.repos["anna/wrist"] = Repo([("8" * 40, contents(bundle))])
     broken: list[str] = []
 
@@ -407,7 +405,7 @@ async def test_a_transfer_that_breaks_half_way_is_made_again(hub: Hub, bundle: P
     assert len([request for request in hub.seen if request.path == broken[0]]) == 2
 
 
-async def test_a_transfer_that_breaks_every_time_leaves_nothing(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_repeatedly_interrupted_transfer_leaves_nothing(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     hub.repos["anna/wrist"] = Repo([("9" * 40, contents(bundle))])
 
     async def spoil(request: web.Request) -> web.StreamResponse | None:
@@ -420,7 +418,7 @@ async def test_a_transfer_that_breaks_every_time_leaves_nothing(hub: Hub, bundle
     assert list((tmp_path / "a").iterdir()) == []
 
 
-def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     for call in (lambda: push(None, "anna/wrist"), lambda: pull("anna/wrist", tmp_path)):
         with pytest.raises(MissingExtraError, match=r"pip install 'mujo-edge\[hub\]'"):
@@ -428,6 +426,6 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_does_without_the_package() -> None:
+def test_help_works_without_the_package() -> None:
     code = "import sys, mujo_edge.cli; assert not {'huggingface_hub', 'httpx2', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
