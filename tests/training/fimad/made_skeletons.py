@@ -1,4 +1,4 @@
-"""Small data sets of one person's motion, written in the publishers' layouts of skeletons."""
+"""Small data sets of one person's motion in the publishers' layouts of skeletons."""
 
 from __future__ import annotations
 

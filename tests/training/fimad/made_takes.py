@@ -1,4 +1,4 @@
-"""Clips and takes of made motion: a person who squats, in every mixture of modalities."""
+"""Clips and takes of a generated squat in every combination of modalities."""
 
 from __future__ import annotations
 
@@ -66,22 +66,22 @@ def made_clip(number: int, corpus: str = "made") -> Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """An argument of a task that holds a path inside a dataclass, as a cut of a video does."""
+class PathArgument:
+    """A task argument with a path inside a dataclass, like a cut of a video."""
 
     path: Path
 
 
-def read_person(told: Told, person: int) -> Iterator[Take]:
-    """Four takes of one person; a file that says "broken" cannot be read after the first of them, one that says
-    "odd" has a take that is no motion, "bug" raises what no reader should, "die" ends the process."""
-    words = told.path.read_text().split()
-    record = told.path.with_name("calls.log")
+def read_person(argument: PathArgument, person: int) -> Iterator[Take]:
+    """Four takes of one person; a file with "broken" cannot be read after the first of them, one with
+    "odd" has a take without known joints, "bug" raises an unexpected exception, "die" ends the process."""
+    words = argument.path.read_text().split()
+    record = argument.path.with_name("calls.log")
     with record.open("a") as file:
         file.write(f"{person}\n")
     for number in range(4):
         if number == 1 and "broken" in words:
-            raise DataError(f"{told.path} is cut off\nfetch it again")
+            raise DataError(f"{argument.path} is cut off\nfetch it again")
         if number == 1 and "bug" in words:
             raise IndexError("list index out of range")
         if number == 1 and "die" in words:
@@ -102,7 +102,7 @@ def read_person(told: Told, person: int) -> Iterator[Take]:
 
 def made_tasks(folder: Path) -> Iterator[Task]:
     for path in sorted(folder.glob("*.txt"), key=lambda p: int(p.stem)):
-        yield Task(f"person {path.stem}", read_person, (Told(path), int(path.stem)))
+        yield Task(f"person {path.stem}", read_person, (PathArgument(path), int(path.stem)))
 
 
 def made_source(folder: Path, people: int = 6, **words: str) -> Source:

@@ -1,4 +1,4 @@
-"""Videos of a few seconds whose frames tell their time by their grey."""
+"""Short videos whose gray level encodes the time."""
 
 from __future__ import annotations
 

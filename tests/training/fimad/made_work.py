@@ -1,4 +1,4 @@
-"""What workers are given in tests of the engines: they import no more than this."""
+"""Function for workers in tests of the engines, with few imports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real skeletons, where they are: counts, bones, which side is which, and feet that stand on the ground."""
+"""Real skeletons, where present: counts, bone lengths, sides, and feet on the ground."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_bones_have_human_lengths_on_both_sides(some):
             assert right == pytest.approx(left, rel=0.12), (name, joint)
 
 
-def test_left_is_where_up_and_ahead_say(some):
+def test_left_side_agrees_with_up_and_ahead(some):
     name, takes, _ = some
     if name == "penn_action":
         pytest.skip("flat joints have no depth")
@@ -149,7 +149,7 @@ def test_hdm05_kicks_with_the_leg_of_its_name(tasks):
         assert np.ptp(at(take, "left_ankle")[:, 2]) > 0.5 > np.ptp(at(take, "right_ankle")[:, 2])
 
 
-def test_ui_prmd_ankles_stay_in_deep_squats(tasks):
+def test_ui_prmd_ankles_stand_still_in_deep_squats(tasks):
     """What tells that angles are read in the right order: any other moves them by 17 cm."""
     every = tasks("ui_prmd")
     spread = [
