@@ -26,11 +26,11 @@ STANDING = np.array(
         *((-0.1, 0, 0.92), (-0.1, 0.03, 0.5), (-0.1, 0, 0.08), (-0.1, 0.18, 0.02)),
     ]
 )
-"""Joints of somebody who stands and looks along y, meters."""
+"""Joints of a standing person facing along y, meters."""
 
 
 def squats(seconds: float, rate_hz: float, seed: int = 0) -> F32:
-    """(n, 20, 3) meters: all but the feet go down and up, the deeper the higher a joint is; each `seed` differs."""
+    """(n, 20, 3) meters: squats, in which higher joints move more; they differ by `seed`."""
     rng = np.random.default_rng(seed)
     t_s = np.arange(round(seconds * rate_hz)) / rate_hz
     depth = rng.uniform(0.25, 0.4) * (1 - np.cos(2 * np.pi * t_s / rng.uniform(1.5, 3))) / 2
@@ -41,7 +41,7 @@ def squats(seconds: float, rate_hz: float, seed: int = 0) -> F32:
 
 
 def made_clip(number: int, corpus: str = "made") -> Clip:
-    """Clip `number`: modalities come and go with it, every tenth is for validation."""
+    """Clip `number`, which determines its modalities; every tenth clip is in val."""
     rng = np.random.default_rng(number)
     seconds = 2 + number % 4
     pose = squats(seconds, POSE_RATE_HZ, number)
@@ -106,7 +106,7 @@ def made_tasks(folder: Path) -> Iterator[Task]:
 
 
 def made_source(folder: Path, people: int = 6, **words: str) -> Source:
-    """A source of `people` text files; `words` say what is in those of p0, p1 ... instead of "fine"."""
+    """A source of `people` text files; `words` (p0=..., p1=...) replace their content, "fine"."""
     folder.mkdir(exist_ok=True)
     for person in range(people):
         (folder / f"{person}.txt").write_text(words.get(f"p{person}", "fine"))
@@ -114,5 +114,5 @@ def made_source(folder: Path, people: int = 6, **words: str) -> Source:
 
 
 def in_turn(function: Callable[[Any], Any], items: Iterable[Any], jobs: int) -> Iterator[tuple[Any, Any]]:
-    """An engine of the builder without other processes."""
+    """Engine of the builder within this process."""
     return ((item, function(item)) for item in items)

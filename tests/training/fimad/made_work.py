@@ -8,7 +8,7 @@ from mujo_edge.core import MissingExtraError
 
 
 def square(x: int) -> tuple[int, int]:
-    """(x squared, the worker's process); a negative number ends the process, one above 100 is an error."""
+    """(x squared, process id); a negative number ends the process, one above 100 raises an error."""
     if x < 0:
         os._exit(7)
     if x > 100:

@@ -35,7 +35,7 @@ def call(folder: Path, out: Path, **options: Any) -> builder.Progress:
 
 
 def calls(folder: Path) -> Counter[str]:
-    """How often each person was read."""
+    """Number of times that each person was read."""
     log = folder / "calls.log"
     return Counter(log.read_text().split()) if log.exists() else Counter()
 

@@ -20,7 +20,7 @@ TAKE = Take("made/1", "made", "Squats (30 sec)", "p1", ("She bends both knees.",
 
 
 def moving(rate_hz: float, seconds: float = 4.0, wave_hz: float = 1.0) -> tuple[np.ndarray, Motion]:
-    """Joint j swings with `wave_hz` and amplitude 0.1 m while it goes (j, 1, 0.1) m/s."""
+    """Joint j oscillates at `wave_hz` with amplitude 0.1 m while it moves at (j, 1, 0.1) m/s."""
     t_s = np.arange(round(seconds * rate_hz)) / rate_hz
     return t_s, Motion(course(t_s, wave_hz).astype(np.float32), rate_hz)
 

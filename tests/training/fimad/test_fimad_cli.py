@@ -35,7 +35,7 @@ def wide(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Source:
-    """The only source there is, in `tmp_path / "data"`."""
+    """The only source, in `tmp_path / "data"`."""
     source = made_source(tmp_path / "data", 3, p1="broken")
     monkeypatch.setattr(cli, "sources", lambda options=None, manifests=(): {"made": source})
     monkeypatch.setattr(cli, "engine", lambda name: in_turn)
@@ -43,7 +43,7 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Source:
 
 
 def call(*arguments: object, code: int = 0) -> str:
-    """What a command prints, stdout and stderr together."""
+    """Output of a command, stdout and stderr."""
     result = runner.invoke(cli.app, [str(a) for a in arguments])
     assert result.exit_code == code, result.output
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
@@ -51,7 +51,7 @@ def call(*arguments: object, code: int = 0) -> str:
 
 
 def numbers(output: str) -> list[str]:
-    """The row of "made" in the table of numbers; the bar, with its "3/3", is none."""
+    """The row "made" of the table of numbers, not of the progress bar with its "3/3"."""
     lines = [line.split() for line in output.splitlines() if "/" not in line]
     return next(words[1:] for words in lines if words[:1] == ["made"])
 
@@ -195,7 +195,7 @@ def test_an_unwritable_picture_is_an_error(tmp_path):
 
 
 def test_the_skeleton_is_drawn_from_the_front(tmp_path):
-    """Somebody who faces the viewer has the left hand on the picture's right, whatever way the room is turned."""
+    """A person facing the viewer has the left hand on the right of the picture, for any heading."""
     clip = made_clip(2)
     left, right = 6, 10
     for degrees in (0, 90, 200):

@@ -37,7 +37,7 @@ def release(folder: Path, split: Mapping[str, Any], language: Mapping[str, Any] 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A release of four videos and bad ids; of the videos one has chapters inside, one beside it, one is cut."""
+    """A release with malformed ids and four videos: one with chapters inside, one with chapters beside it, two cut."""
     split = {
         "train": [f"{A}___0", f"{A}___1", f"{A}___2", f"{A}___9", "sit-ups_1", f"{A}___1", 7, f"{D}___0"],
         "val": [f"{B}___1", f"{C}___3", f"{C}___4", f"{A}_f303___0", f"{A}___0"],
@@ -123,7 +123,7 @@ def test_chapters_are_the_titles_without_language_data(folder: Path) -> None:
 
 
 def test_release_is_built_to_shards(folder: Path, tmp_path: Path) -> None:
-    """Chapters become clips with the publisher's split; a video that breaks off costs one line of the log."""
+    """Chapters become clips with the publisher's split; a truncated video is one line of the log."""
     whole = write_video(folder / "videos" / f"{D}.mp4", chapters=[("Plank", 0.0, 4.0)])
     (folder / "videos" / f"{C}___3.mp4").write_bytes(whole.read_bytes()[:200])
     (progress,) = build([(source(Options(pose=False)), folder)], tmp_path / "shards")

@@ -27,9 +27,9 @@ ENTRY = {
 }
 
 
-def jpeg(grey: int, size: tuple[int, int] = (40, 30)) -> bytes:
+def jpeg(gray: int, size: tuple[int, int] = (40, 30)) -> bytes:
     file = BytesIO()
-    Image.fromarray(np.full((*size[::-1], 3), grey, np.uint8)).save(file, "JPEG")
+    Image.fromarray(np.full((*size[::-1], 3), gray, np.uint8)).save(file, "JPEG")
     return file.getvalue()
 
 

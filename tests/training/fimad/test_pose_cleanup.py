@@ -31,7 +31,7 @@ LEFT = tuple(i for i in SKELETON if i % 2 and i != 7)
 
 
 def person(n: int, rate_hz: float = RATE_HZ) -> tuple[np.ndarray, np.ndarray]:
-    """Times (n,) and landmarks (n, 33, 3) of somebody who swings arms and legs by turns."""
+    """Times (n,) and landmarks (n, 33, 3) of a person swinging arms and legs alternately."""
     t_s = np.arange(n) / rate_hz
     x = np.zeros((n, 33, 3), np.float32)
     for i, place in SKELETON.items():
@@ -47,7 +47,7 @@ def person(n: int, rate_hz: float = RATE_HZ) -> tuple[np.ndarray, np.ndarray]:
 
 
 def seen(world: np.ndarray, path: np.ndarray) -> np.ndarray:
-    """Rays (n, 33, 2) of landmarks that stand at `path` (n, 3)."""
+    """Rays (n, 33, 2) of landmarks with the hips at `path` (n, 3)."""
     placed = world + path[:, None]
     return (placed[..., :2] / placed[..., 2:]).astype(np.float32)
 

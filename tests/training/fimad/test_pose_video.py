@@ -29,7 +29,7 @@ Film = Callable[..., list[tuple[float, np.ndarray]]]
 
 @pytest.fixture(scope="module")
 def mediapipe() -> Iterator[None]:
-    """Its environment, and an end of its process after these tests."""
+    """Make mediapipe's environment, and end its process after these tests."""
     try:
         process.python()
     except MissingExtraError as error:
@@ -40,7 +40,7 @@ def mediapipe() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def film() -> Film:
-    """Frames of one of gymnai's clips: (name, to, from) -> times from there, and RGB."""
+    """Function that decodes frames of one of gymnai's clips: (time from `start_s`, RGB)."""
 
     def read(
         name: str, stop_s: float, start_s: float = 0.0, rate_hz: float = RATE_HZ
@@ -111,7 +111,7 @@ def test_a_lying_person_stays_lying(mediapipe: None, film: Film) -> None:
 
 
 def test_swapped_legs_of_a_real_clip_are_restored(mediapipe: None, film: Film) -> None:
-    """At 5.1 s MediaPipe begins to call the raised leg of this clip the other one; the legs themselves stay."""
+    """At 5.1 s MediaPipe swaps the legs of this clip, which hardly move."""
     times, world, rays, visibility = pose.detect_landmarks((t, rgb) for t, rgb in film("bicycle_crunch", 6.0))
 
     def steps() -> np.ndarray:
@@ -125,7 +125,7 @@ def test_swapped_legs_of_a_real_clip_are_restored(mediapipe: None, film: Film) -
 
 
 def test_a_cut_in_a_real_video_splits_it(mediapipe: None, film: Film) -> None:
-    """In gymnai's burpee the man squats at one frame and is in a push-up, elsewhere, at the next."""
+    """gymnai's burpee has a cut from a squat to a push-up elsewhere in the image."""
     before, after = pose_of_video(film("burpee", 4.1, 1.7, rate_hz=30.0))
     assert before[0] == pytest.approx(0.0, abs=0.1)
     assert after[0] == pytest.approx(1.2, abs=0.05)

@@ -156,7 +156,7 @@ def test_truncated_shard_is_an_error(tmp_path):
 
 
 def test_damaged_bytes_are_never_read_as_data(tmp_path_factory):
-    """Whatever byte is changed, reading gives the clips as they were or a `DataError`."""
+    """For any changed byte, reading gives the original clips or a `DataError`."""
     folder = tmp_path_factory.mktemp("damaged")
     clips = CLIPS[:6]
     (path,) = write(folder, clips)

@@ -35,7 +35,7 @@ def turn(axis: str, degrees: float) -> np.ndarray:
 
 
 def test_forward_kinematics_equals_a_chain_of_matrices():
-    """The definition with matrices, angle by angle, for random angles of every bone."""
+    """Comparison with products of matrices, for random angles of every bone."""
     skeleton = asf_amc.parse_asf(NOMINAL)
     rng = np.random.default_rng(3)
     degrees = {name: rng.uniform(-60, 60, len(bone.dof)) for name, bone in skeleton.bones.items()}
@@ -100,7 +100,7 @@ def test_bvh_joints_and_up_axis(up: str):
 
 
 def test_bvh_rotates_about_own_axes_in_the_listed_order():
-    """One joint with three turns on a root that moves: offset, then Z, then Y, then X."""
+    """One joint with three rotations on a moving root: offset, then Z, then Y, then X."""
     text = (
         "HIERARCHY\nROOT r\n{\nOFFSET 1 0 0\nCHANNELS 6 Xposition Yposition Zposition Zrotation Yrotation Xrotation\n"
         "JOINT a\n{\nOFFSET 0 2 0\nCHANNELS 3 Zrotation Yrotation Xrotation\nJOINT b\n{\nOFFSET 0 0 3\n"
@@ -203,7 +203,7 @@ def test_damaged_bvh_is_an_error(old: str, new: str):
 
 
 def only_data_errors(read, *arguments: object) -> None:
-    """A result or a `DataError`; any other exception is the test's."""
+    """Call `read`; only a `DataError` may be raised."""
     with suppress(DataError):
         read(*arguments)
 

@@ -42,7 +42,7 @@ def at(take: Take, joint: str) -> np.ndarray:
 
 
 def failures(source: Source, root: Path) -> list[str]:
-    """What tasks that fail say."""
+    """Error messages of the tasks that fail."""
     messages = []
     for task in source.tasks(source.find(root)):
         try:
@@ -82,7 +82,7 @@ def test_takes_have_titles_and_people(name: str, tmp_path: Path):
 
 
 def test_found_as_folder_zip_and_tar(made: tuple[Source, Path], tmp_path: Path):
-    """The same takes from a folder, a zip and a compressed tar, which is unpacked once."""
+    """A folder, a zip and a compressed tar give equal takes."""
     source, root = made
     whole = {key: take.motion for key, take in lenient(source, root).items()}
     (tmp_path / "zip").mkdir()
@@ -116,7 +116,7 @@ def test_no_reader_matches_the_data_of_another(made: tuple[Source, Path]):
 
 @pytest.mark.parametrize("name", ["utd_mhad_skeleton", "hdm05", "mocap6", "cmu_mocap", "ui_prmd"])
 def test_skeletons_are_upright_and_left_is_left(name: str, tmp_path: Path):
-    """z up; the toes point ahead, and the left is where up x ahead is."""
+    """z is up, toes point ahead, and left is up x ahead."""
     LAYOUTS[name](tmp_path / "publisher")
     for take in read(SOURCES[name], tmp_path).values():
         ahead = at(take, "left_foot")[0] - at(take, "left_ankle")[0]
@@ -221,7 +221,7 @@ def test_ui_prmd_elbow_rotation(tmp_path: Path):
 
 
 def test_ui_prmd_rotates_about_fixed_axes_y_x_z():
-    """Waist only: a point ahead goes through turns about y, then x, then z, each written out."""
+    """A point ahead of the waist is rotated about y, then x, then z."""
     positions = np.zeros((2, len(ui_prmd.NAMES), 3))
     angles = np.zeros_like(positions)
     angles[:, 0] = (90, 90, 90)
@@ -268,7 +268,7 @@ def test_penn_action_frames_of_unknown_size_are_16_to_9():
 
 
 def test_truncated_files_are_named(made: tuple[Source, Path]):
-    """Every file cut in half: each task says which file, and nothing else is raised."""
+    """With any file cut in half, the error names it, and no other exception is raised."""
     source, root = made
     for file in (file for file in root.rglob("*") if file.is_file() and file.name not in (*UNREAD, "captions.csv")):
         whole = file.read_bytes()
@@ -314,7 +314,7 @@ def test_truncated_tar_is_named(tmp_path: Path):
 
 
 def test_skeletons_command_compares_sources(tmp_path: Path):
-    """Counts, lengths in cm and a picture, of all sources that are there."""
+    """Counts, lengths in cm and a picture of all sources that are present."""
     for name in ("hdm05", "ui_prmd", "penn_action"):
         LAYOUTS[name](tmp_path / "data" / name)
     side_by_side(tmp_path / "data", tmp_path / "out")

@@ -42,7 +42,7 @@ def test_utd_mhad_shares_people_with_its_corpus() -> None:
 
 
 def test_first_tasks_of_the_real_source(name: str) -> None:
-    """They have names of their own, travel to another process and give clips of their corpus."""
+    """Task ids are unique, tasks can be pickled, and their clips are of the source's corpus."""
     source = sources(Options(tower=None, pose=False))[name]
     path = source.find(data_root())
     if path is None:

@@ -18,7 +18,7 @@ from training.fimad.towers import Tower, load
 
 
 def plain(size: int = 8) -> Tower:
-    """Gives its input back."""
+    """A tower that returns its normalized input."""
     return Tower(size, (0.5,) * 3, (0.5,) * 3, lambda x: x.flatten(1))
 
 
@@ -58,7 +58,7 @@ def test_default_tower() -> None:
 
 
 def test_photos_of_one_exercise_are_nearest_neighbors() -> None:
-    """Among 40 exercises chance is 1 in 40; wrong weights or normalization come nowhere near a half."""
+    """Chance is 1 in 40; wrong weights or normalization stay far below one half."""
     path = data_root() / "free_exercise_db" / "images_192.zip"
     if not path.is_file():
         pytest.skip(f"free_exercise_db is not under {data_root()}: set MUJO_DATA")

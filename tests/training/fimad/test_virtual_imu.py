@@ -27,7 +27,7 @@ STANDING = {
     "left_ankle": (0, 0.1, 0.1),
     "left_foot": (0.15, 0.1, 0.0),
 }
-"""A person who stands upright, looks along x and has the left at +y; meters."""
+"""A standing person facing along x, so the left is at +y; meters."""
 
 Points = dict[str, np.ndarray]
 
@@ -42,7 +42,7 @@ def standing(t: np.ndarray) -> Points:
 
 
 def crouching(t: np.ndarray) -> Points:
-    """The same with elbows at right angles and knees bent by 60 degrees, so that every limb shows its twist."""
+    """The same with elbows at right angles and knees bent by 60 degrees, so that the twist of every limb is defined."""
     points = standing(t)
     for side in ("left", "right"):
         points[f"{side}_wrist"] = points[f"{side}_elbow"] + [0.25, 0, 0]
@@ -61,12 +61,12 @@ def times(seconds: float, rate_hz: float) -> np.ndarray:
 
 
 def move(points: Points, turn: Rotation, way: np.ndarray) -> Points:
-    """The whole body turned about the world's origin and carried along."""
+    """The whole body rotated about the world's origin and translated."""
     return {name: turn.apply(place) + way for name, place in points.items()}
 
 
 def rigid_body(orientation: Callable[[np.ndarray], Rotation], way: Callable[[np.ndarray], np.ndarray], t: np.ndarray):
-    """What each placement of a body that is rigid reads, by central differences of the exact motion."""
+    """Placement -> signal on a rigid body, by central differences of the exact motion."""
     h = 1e-4
     still = crouching(np.zeros(3))
     expected = {}
@@ -139,7 +139,7 @@ def test_forward_acceleration_is_on_the_forward_axis():
 
 
 def test_a_circle_at_constant_speed():
-    """Carried round without being turned: the centripetal acceleration's direction goes round, its size stays."""
+    """Circular translation without rotation: the centripetal acceleration rotates at constant magnitude."""
     t, w, r = times(4, 30), 5.0, 0.4
     way = np.stack([r * np.cos(w * t), r * np.sin(w * t), 0 * t], 1)
     x = virtual_imu(motion(move(standing(t), Rotation.identity(), way), 30), "chest")
@@ -201,7 +201,7 @@ def test_a_swinging_arm_is_a_pendulum(side: str, hertz: float):
 
 
 def kick(t: np.ndarray, side: str) -> Points:
-    """The shank swings back and forth below a knee that stays."""
+    """The shank swings back and forth below a fixed knee."""
     points = standing(t)
     knee = points[f"{side}_knee"]
     bend = Rotation.from_rotvec(np.stack([0 * t, 0.8 * (1 - np.cos(2 * np.pi * t)), 0 * t], 1))
@@ -223,7 +223,7 @@ def test_a_swinging_shank_rotates_about_the_knee(side: str):
 
 
 def gymnastics(t: np.ndarray) -> Points:
-    """Arms and legs bend and swing out of step, the trunk leans and turns."""
+    """Arms and legs bend and swing out of phase, the trunk leans and rotates."""
     points = standing(t)
     for side, phase in (("left", 0.0), ("right", 1.3)):
         for top, rest, axis in (("shoulder", ("elbow", "wrist", "hand"), -1), ("hip", ("knee", "ankle", "foot"), -1)):
@@ -242,7 +242,7 @@ def gymnastics(t: np.ndarray) -> Points:
 
 
 def mirrored(points: Points) -> Points:
-    """The person in a mirror that stands along x."""
+    """The motion mirrored at the plane y = 0, with sides exchanged."""
     swap = {"left": "right", "right": "left"}
     image = {}
     for name, place in points.items():
@@ -252,7 +252,7 @@ def mirrored(points: Points) -> Points:
 
 
 def test_mirrored_motion_equals_the_mirror_augmentation():
-    """What `training.learn.augment.MIRROR` does to one side is what the mirrored person's other side reads."""
+    """`training.learn.augment.MIRROR` applied to one side equals the other side's signal of the mirrored motion."""
     from training.learn.augment import MIRROR
 
     t = times(4, 60)
@@ -303,7 +303,7 @@ def test_a_straight_arm_that_is_raised_sideways_does_not_spin(side: str):
 
 
 def test_unobserved_twist_is_transported_in_parallel():
-    """Seen at the start only, while the segment then goes about: carried without turning about the segment."""
+    """Observed only at the start; then transported with the rotating segment, without rotation about it."""
     t = times(2, 100)
     turn = Rotation.from_rotvec(np.stack([0 * t, 1.0 * t, 0 * t], 1))
     along, across = turn.apply([0.0, 0, 1]), turn.apply([1.0, 0, 0])
@@ -332,7 +332,7 @@ def test_smoothing_keeps_parabolas_and_halves_at_the_cutoff():
 
 
 def test_the_cutoff_follows_the_noise():
-    """The more a skeleton jitters, the lower the cutoff; none is cut off a clean one."""
+    """More jitter gives a lower cutoff; a clean skeleton gets the highest."""
     t, rng = times(10, 60), np.random.default_rng(1)
     clean = np.stack([gymnastics(t)[name] for name in ("left_wrist", "right_knee", "neck")], 1).reshape(len(t), -1)
     chosen = [choose_cutoff(clean + rng.normal(0, sd, clean.shape), 60) for sd in (0, 0.002, 0.02)]
@@ -353,7 +353,7 @@ def test_jitter_above_the_motion_is_smoothed():
 
 
 def test_single_outliers_of_a_tracker_are_suppressed():
-    """One joint is seen 30 cm off in one frame of every second."""
+    """One joint is off by 30 cm in one frame of every second."""
     t = times(6, 30)
     points = gymnastics(t)
     truth = virtual_imu(motion(points, 30), "left_wrist", cutoff_hz=6.0)
@@ -365,7 +365,7 @@ def test_single_outliers_of_a_tracker_are_suppressed():
 
 
 def test_a_lost_limb_has_no_imu():
-    """A wrist that flies 3 m away and back within a tenth of a second is no person's."""
+    """A wrist that moves 3 m away and back within 0.1 s is a tracking error."""
     t = times(3, 30)
     points = gymnastics(t)
     shoulder = points["left_shoulder"]
