@@ -71,7 +71,7 @@ def run_trial(trial: Trial, encoders: Path) -> list[Result]:
     features, heads = features_of(trial, data, encoders)
     results = []
     for name, (scale, head) in heads.items():
-        for fraction in protocol.fractions:
+        for fraction in protocol.fractions if protocol.targets[trial.target].folds else ():
             scores = tuple(by_fold(data, features, scale, head, fraction, protocol))
             results.append(Result(trial, name, f"{fraction:g}", scores))
         for count in protocol.shots:

@@ -30,11 +30,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A data set, or the windows of it from one placement and side ("" for all), that scores are given for."""
+    """A data set, or the windows of it from one placement and side ("" for all), that scores are given for. Without
+    `folds` nothing is learned from some people for others: they do not show the same classes."""
 
     set: str
     placement: str = ""
     side: str = ""
+    folds: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from scipy.spatial.transform import Rotation
 from mujo_edge.core import CHANNELS, F32, F64, DataError
 from mujo_edge.signal import DEFAULT_INPUT, prepare
 from training.corpora import Recording, WindowSet, folds, utd_mhad, windows
-from training.corpora.base import whole
+from training.corpora.base import constant
 from training.fimad.clip import IMU_RATE_HZ
 from training.fimad.sources import utd_mhad as skeletons
 from training.fimad.virtual_imu import virtual_imus
@@ -230,7 +230,7 @@ def window_sets(pairs: Sequence[Pair], name: str, turns: dict[str, Rotation]) ->
     recordings = []
     for number, pair in enumerate(pairs):
         x = pair.real if name == "real" else turned(pair.virtual, turns[pair.placement])
-        labels = whole(pair.action, len(x))
+        labels = constant(pair.action, len(x))
         recordings.append(
             Recording("utd_mhad", pair.subject, str(number), pair.placement, IMU_RATE_HZ, x, labels, channels=CHANNELS)
         )

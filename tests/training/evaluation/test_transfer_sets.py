@@ -242,6 +242,14 @@ def test_hand_features_are_scored_with_every_head_and_share(small):
     assert next(r for r in results if (r.head, r.labels) == ("forest", "1")).macro_f1 > 0.9
 
 
+def test_a_target_without_folds_is_scored_with_windows_of_one_person_alone(small, monkeypatch):
+    protocol = set_groups.read_protocol()
+    alone = replace(protocol, targets={**protocol.targets, "spar": Target("spar", folds=False)})
+    for module in (set_groups, frozen):
+        monkeypatch.setattr(module, "read_protocol", lambda: alone)
+    assert {result.labels for result in frozen.run_trial(Trial("hand", "spar", 3), small)} == {"1 windows"}
+
+
 def test_a_torn_line_is_left_out_and_written_again(small):
     results = [Result(Trial("hand", "spar", 3), "forest", "0.02", (0.5, 0.7))]
     transfer_sets.append(small, results)

@@ -129,9 +129,9 @@ def test_a_class_without_prompts_is_reported():
     [
         ("chiral = [", "is not a label file"),
         ("[sets]\n[aliases]\n", "prompts"),
-        ("chiral = []\n[sets]\n[aliases]\n[prompts]\nwalk = 'walking'\n", "'walk' are no list of sentences"),
-        ("chiral = []\n[sets]\n[aliases]\n[prompts]\nwalk = []\n", "'walk' are no list of sentences"),
-        ("chiral = []\n[sets]\n[aliases]\n[prompts]\nwalk = ['walk', 3]\n", "'walk' are no list of sentences"),
+        ("chiral = []\n[sets]\n[aliases]\n[prompts]\nwalk = 'walking'\n", "'walk' are not a list of sentences"),
+        ("chiral = []\n[sets]\n[aliases]\n[prompts]\nwalk = []\n", "'walk' are not a list of sentences"),
+        ("chiral = []\n[sets]\n[aliases]\n[prompts]\nwalk = ['walk', 3]\n", "'walk' are not a list of sentences"),
         ("chiral = []\nsets = 3\n[aliases]\n[prompts]\n", "is not a label file"),
         ("chiral = []\n[sets.x]\nplacement = 'wrist'\n[aliases]\n[prompts]\n", "corpora"),
         (b"\xff\xfe\x00", "is not a label file"),
