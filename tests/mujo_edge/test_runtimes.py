@@ -61,7 +61,7 @@ def test_numpy_2_is_an_obstacle_for_tflite_runtime(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("content", [b"", b"abc" * 100], ids=["empty", "garbage"])
 @pytest.mark.parametrize("runtime", ["litert", "executorch", "onnx"])
-def test_what_is_no_model_is_a_data_error(runtime: str, content: bytes) -> None:
+def test_file_that_is_not_a_model_is_a_data_error(runtime: str, content: bytes) -> None:
     with pytest.raises(DataError, match="does not accept the model file"):
         open_model(content, runtime)
 

@@ -1,4 +1,4 @@
-"""Labels that a board made itself: their time, how they go through the engine, and what is said of them."""
+"""Predictions of a board's own model: their times, their way through the engine, and their output."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def info(model: DeviceModelInfo) -> StreamInfo:
 
 
 @pytest.mark.parametrize("model", [MODEL, ALONE], ids=["with samples", "alone"])
-def test_labels_stand_on_the_time_of_the_samples(model: DeviceModelInfo) -> None:
+def test_device_predictions_have_times_of_the_samples(model: DeviceModelInfo) -> None:
     chunks = assembled(sent(model), model)
     events = events_of(chunks)
     predictions = [event for event in events if isinstance(event, Prediction)]
@@ -116,7 +116,7 @@ def test_labels_stand_on_the_time_of_the_samples(model: DeviceModelInfo) -> None
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30))
-def test_any_split_gives_the_same(sizes: list[int]) -> None:
+def test_device_predictions_are_equal_for_any_split(sizes: list[int]) -> None:
     raws = sent(n=300)
     assembler, pieces = Assembler(SerialFormat("packet", True, None, None, MODEL).decoder()), []
     at = 0
@@ -129,12 +129,12 @@ def test_any_split_gives_the_same(sizes: list[int]) -> None:
     assert keys == [(type(event), event.end_s) for event in events_of(whole)]
 
 
-def test_labels_before_the_first_sample_have_no_time_and_are_left_out() -> None:
+def test_predictions_before_the_first_sample_are_dropped() -> None:
     raws = [raw for raw in sent() if raw.kind == "data" and len(raw.data) == predictions.PREDICTION_SIZE + 2]
     assert events_of(assembled(raws)) == []
 
 
-def test_damaged_labels_are_counted() -> None:
+def test_damaged_predictions_are_counted_as_corrupt() -> None:
     raws = sent()
     spoilt = [
         replace(raw, data=raw.data[:5] + bytes([raw.data[5] ^ 1 or 2]) + raw.data[6:])
@@ -161,7 +161,7 @@ async def run(
 
 
 @pytest.mark.parametrize("model", [MODEL, ALONE], ids=["with samples", "alone"])
-async def test_no_model_runs_here_and_the_output_says_whose_labels_they_are(model: DeviceModelInfo) -> None:
+async def test_device_predictions_load_no_model_and_are_marked_in_the_output(model: DeviceModelInfo) -> None:
     sink, (*events, summary) = await run(model)
     assert sink.session
     assert (sink.session.bundle, sink.session.runtime, sink.session.labels) == (MODEL.model, ON_DEVICE, MODEL.labels)
@@ -174,13 +174,13 @@ async def test_no_model_runs_here_and_the_output_says_whose_labels_they_are(mode
     assert summary["latency_ms"]["inference"]["p50"] == pytest.approx(12.3, abs=0.04)
 
 
-async def test_a_recording_without_a_model_shows_them_too() -> None:
+async def test_record_without_a_model_shows_device_predictions() -> None:
     _, (*events, summary) = await run(load=None)
     assert len(events) == 12
     assert summary["labels"] == list(MODEL.labels)
 
 
-async def test_who_names_a_label_set_gets_the_model_of_this_computer() -> None:
+async def test_naming_a_label_set_runs_the_model_on_the_host() -> None:
     sink, (*events, summary) = await run(load=lambda about: Recognizer(bundle(), about), force_host=True)
     assert summary["runtime"] == "axis"
     assert all("by" not in event for event in events)
@@ -188,13 +188,13 @@ async def test_who_names_a_label_set_gets_the_model_of_this_computer() -> None:
 
 
 @pytest.mark.parametrize("model", [MODEL, ALONE], ids=["with samples", "alone"])
-async def test_the_duration_counts_from_the_first_that_came(model: DeviceModelInfo) -> None:
+async def test_duration_counts_from_the_first_prediction(model: DeviceModelInfo) -> None:
     _, (*_, summary) = await run(model, duration_s=1.9)
     assert summary["ended"] == "duration"
     assert summary["predictions"] == (0 if model.samples else 5)
 
 
-async def test_a_gap_on_the_line_is_not_one_of_the_device() -> None:
+async def test_gap_in_transit_is_not_counted_as_a_device_gap() -> None:
     lossy = [raw for raw in sent() if not 101.0 < raw.received_s < 101.6]
     _, (*events, summary) = await run(source=ListSource(assembled(lossy), info(MODEL)))
     assert [event["type"] for event in events].count("gap") == summary["gaps"] == 1
@@ -202,7 +202,7 @@ async def test_a_gap_on_the_line_is_not_one_of_the_device() -> None:
     assert summary["predictions"] == 11
 
 
-def test_the_screen_says_that_the_device_recognizes() -> None:
+def test_screen_shows_that_the_device_recognizes() -> None:
     sink = ListSink()
     source = ListSource(assembled(sent()), info(MODEL))
     asyncio.run(Engine(source, [sink], None, live=False).run())
@@ -220,7 +220,7 @@ def test_the_screen_says_that_the_device_recognizes() -> None:
 
 
 @pytest.mark.parametrize("model", [MODEL, ALONE], ids=["with samples", "alone"])
-async def test_a_recording_is_decoded_again_with_its_labels(model: DeviceModelInfo, tmp_path: Path) -> None:
+async def test_raw_replay_restores_device_predictions(model: DeviceModelInfo, tmp_path: Path) -> None:
     raws = sent(model)
     live = assembled(raws, model)
     with SessionWriter(tmp_path / "s", info(model), source="test") as writer:
