@@ -1,4 +1,4 @@
-"""A model whose answers are known: it says which axis of the sensor points up. And sources and sinks to go with it."""
+"""A model with known answers (which axis of the sensor points up), and fake sources and sinks."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def label_set(name: str = "axes", **changes: object) -> LabelSet:
 
 
 def vocabulary() -> Vocabulary:
-    """Three names whose prototypes are the axes; the last one was never trained."""
+    """Three activities whose prototypes are the axes; the last one was never trained."""
     rng = np.random.default_rng(0)
     weight, bias = (rng.normal(size=shape).astype(np.float32) for shape in ((3, TEXT_DIM), (3,)))
     return Vocabulary(NAMES, np.eye(3, dtype=np.float32), weight, bias, 0.05, 0.8)
@@ -152,7 +152,7 @@ def chunked(t_s: np.ndarray, x: F32, truth: Sequence[str] | None = None, size: i
 
 
 class ListSource:
-    """Gives `chunks` one by one, each after `wait_s`; then raises `error`, waits for ever, or ends."""
+    """Yields `chunks` one by one, each after `wait_s`; then raises `error`, waits forever, or ends."""
 
     def __init__(
         self,
@@ -188,7 +188,7 @@ class ListSource:
 
 
 class ListSink:
-    """Keeps all that it is told."""
+    """Keeps all updates and summaries."""
 
     def __init__(self) -> None:
         self.session: RunInfo | None = None

@@ -1,4 +1,4 @@
-"""The types that every part shares, and errors that say what to do next."""
+"""Shared types, errors and their exit codes."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ from mujo_edge.core import (
 )
 
 
-def test_every_error_is_ours_and_has_an_exit_code_of_its_own() -> None:
+def test_every_error_has_its_own_exit_code() -> None:
     kinds = (MujoError, UsageError, DeviceError, DataError, MissingExtraError)
     assert all(issubclass(kind, MujoError) for kind in kinds)
     assert [kind.exit_code for kind in kinds] == [1, 2, 3, 4, 5]
 
 
-def test_an_extra_that_is_there_is_imported() -> None:
+def test_installed_extra_is_imported() -> None:
     assert require_extra("json", "report") is sys.modules["json"]
 
 
 @pytest.mark.parametrize("module", ["no_such_package", "no_such_package.part"])
-def test_an_extra_that_is_missing_names_the_pip_line(module: str) -> None:
+def test_missing_extra_names_the_pip_line(module: str) -> None:
     with pytest.raises(
         MissingExtraError, match=r"no_such_package is not installed.*pip install 'mujo-edge\[parquet\]'"
     ):
         require_extra(module, "parquet")
 
 
-def test_an_extra_that_is_broken_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_extra_is_not_reported_as_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "broken_package.py").write_text("raise ImportError('needs another numpy')")
     with pytest.raises(ImportError, match="another numpy"):
@@ -55,7 +55,7 @@ def test_an_extra_that_is_broken_is_not_called_missing(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("kind", [core.StreamInfo, core.Chunk, core.Window, core.Latency, core.Prediction])
-def test_what_crosses_threads_cannot_be_changed(kind: type) -> None:
+def test_types_that_cross_threads_are_frozen(kind: type) -> None:
     assert is_dataclass(kind)
     value = object.__new__(kind)
     with pytest.raises(FrozenInstanceError):
@@ -63,7 +63,7 @@ def test_what_crosses_threads_cannot_be_changed(kind: type) -> None:
     assert not hasattr(value, "__dict__")
 
 
-def test_what_need_not_be_told() -> None:
+def test_default_values() -> None:
     info = StreamInfo("a watch", CHANNELS, None)
     assert (info.placement, info.gravity, info.labels) == (None, "included", None)
     chunk = Chunk(np.zeros(1), np.zeros((1, 6), np.float32), 0.0)
@@ -76,7 +76,7 @@ def test_two_streams_do_not_share_their_notes() -> None:
     assert other.notes == []
 
 
-def test_a_source_is_told_by_what_it_can_do() -> None:
+def test_sources_are_recognized_structurally() -> None:
     class Watch:
         info = StreamInfo("a watch", CHANNELS, 50.0)
         notes: tuple[str, ...] = ()

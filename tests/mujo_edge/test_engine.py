@@ -26,7 +26,7 @@ def load(runtime: AxisRuntime | None = None) -> Callable[[StreamInfo], Recognize
     return lambda info: Recognizer(bundle(runtime=runtime), info)
 
 
-async def test_a_recording_goes_through_to_every_sink() -> None:
+async def test_engine_passes_results_to_every_sink() -> None:
     recording = motion([0, 1, 2], 6.0)
     source, sinks = ListSource(chunked(*recording)), [ListSink(), ListSink()]
     summary = await Engine(source, sinks, load(), live=False).run()
@@ -47,14 +47,14 @@ async def test_a_recording_goes_through_to_every_sink() -> None:
     assert (source.entered, source.left) == (1, 1)
 
 
-async def test_a_label_outside_the_set_is_rightly_unknown() -> None:
+async def test_label_outside_the_set_counts_unknown_as_right() -> None:
     t_s, x, _ = motion([0], 5.0)
     x[:, :3] = np.random.default_rng(0).normal(5.66, 0.1, (len(x), 3))
     summary = await Engine(ListSource(chunked(t_s, x, ["juggling"] * len(x))), [], load(), live=False).run()
     assert (summary.tally.judged, summary.tally.right) == (5, 5)
 
 
-async def test_a_file_waits_for_slow_inference_and_loses_nothing() -> None:
+async def test_file_source_waits_for_slow_inference() -> None:
     chunks = chunked(*motion([0], 60.0), size=25)
     source, sink = ListSource(chunks), ListSink()
     runtime = AxisRuntime(takes_s=0.005)
@@ -71,7 +71,7 @@ async def test_a_file_waits_for_slow_inference_and_loses_nothing() -> None:
     assert max(ahead) <= engine.FILE_QUEUE + 1
 
 
-async def test_a_live_source_is_never_held_up_and_stale_windows_are_dropped_and_counted(
+async def test_live_source_never_waits_and_stale_windows_are_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(worker, "STALE_S", 0.02)
@@ -86,7 +86,7 @@ async def test_a_live_source_is_never_held_up_and_stale_windows_are_dropped_and_
     assert stats.lost == 0
 
 
-async def test_chunks_that_find_the_queue_full_are_counted_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_chunks_that_do_not_fit_the_queue_are_counted_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "LIVE_QUEUE", 4)
     chunks = chunked(*motion([0], 20.0), size=5)
     chunks = [replace(chunk, corrupt=1, raw=(Payload(0.0, "data", "", b"%d" % i),)) for i, chunk in enumerate(chunks)]
@@ -149,7 +149,7 @@ async def test_samples_are_received_while_the_model_loads() -> None:
     assert (tally.predictions, tally.stats.dropped_windows) == (3, 0)
 
 
-async def test_the_duration_is_counted_in_signal() -> None:
+async def test_duration_is_device_time() -> None:
     sink = ListSink()
     source = ListSource(chunked(*motion([0], 20.0), size=7), endless=True)
     summary = await Engine(source, [sink], load(), live=False, duration_s=4.0).run()
@@ -158,7 +158,7 @@ async def test_the_duration_is_counted_in_signal() -> None:
     assert sum(len(chunk.truth or ()) for update in sink.updates for chunk in update.chunks) == 200
 
 
-async def test_an_error_of_the_source_comes_after_the_results_and_the_summary() -> None:
+async def test_source_error_is_raised_after_results_and_summary() -> None:
     sink = ListSink()
     source = ListSource(chunked(*motion([0], 6.0)), error=DeviceError("the watch went away. Bring it closer"))
     with pytest.raises(DeviceError, match="went away"):
@@ -169,7 +169,7 @@ async def test_an_error_of_the_source_comes_after_the_results_and_the_summary() 
     assert source.left == 1
 
 
-async def test_an_error_of_the_model_starts_no_sink() -> None:
+async def test_model_error_starts_no_sink() -> None:
     def refuse(info: StreamInfo) -> Recognizer:
         raise UsageError("no such label set")
 
@@ -182,7 +182,7 @@ async def test_an_error_of_the_model_starts_no_sink() -> None:
     assert source.left == 1
 
 
-async def test_an_error_of_one_sink_leaves_the_others_finished() -> None:
+async def test_sink_error_still_finishes_the_others() -> None:
     class Full(ListSink):
         def write(self, update: Update) -> None:
             raise DataError("the disk is full")
@@ -193,7 +193,7 @@ async def test_an_error_of_one_sink_leaves_the_others_finished() -> None:
     assert [len(sink.summaries) for sink in (first, last)] == [1, 1]
 
 
-async def test_a_reader_that_went_away_is_a_quiet_end() -> None:
+async def test_closed_reader_ends_the_run_quietly() -> None:
     class Closed(ListSink):
         def write(self, update: Update) -> None:
             raise BrokenPipeError
@@ -210,7 +210,7 @@ async def test_a_reader_that_went_away_is_a_quiet_end() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("live", [True, False])
-async def test_a_signal_ends_with_a_summary_of_all_that_came(number: signal.Signals, live: bool) -> None:
+async def test_signal_ends_the_run_with_a_complete_summary(number: signal.Signals, live: bool) -> None:
     before = signal.getsignal(number)
     source, sink = ListSource(chunked(*motion([0], 6.0)), endless=True), ListSink()
     run = asyncio.create_task(Engine(source, [sink], load(), live=live).run())
@@ -223,7 +223,7 @@ async def test_a_signal_ends_with_a_summary_of_all_that_came(number: signal.Sign
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
-async def test_a_second_signal_at_once_changes_nothing(second: signal.Signals) -> None:
+async def test_immediate_second_signal_is_ignored(second: signal.Signals) -> None:
     class Slow(ListSink):
         def finish(self, summary: Summary) -> None:
             os.kill(os.getpid(), second)
@@ -239,7 +239,7 @@ async def test_a_second_signal_at_once_changes_nothing(second: signal.Signals) -
     assert len(sink.summaries) == 1
 
 
-async def test_a_later_signal_does_what_it_did_before(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_later_signal_has_its_previous_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "AGAIN_S", 0.0)
     got: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: got.append(number))
@@ -263,7 +263,7 @@ async def test_a_later_signal_does_what_it_did_before(monkeypatch: pytest.Monkey
     assert got == [signal.SIGTERM]
 
 
-async def test_silence_is_told_to_the_sinks(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silence_updates_the_sinks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "IDLE_S", 0.01)
     source, sink = ListSource(chunked(*motion([0], 1.0)), endless=True), ListSink()
     run = asyncio.create_task(Engine(source, [sink], load(), duration_s=9).run())
@@ -273,7 +273,7 @@ async def test_silence_is_told_to_the_sinks(monkeypatch: pytest.MonkeyPatch) -> 
     assert (await run).ended == "interrupted"
 
 
-async def test_without_a_model_samples_and_gaps_are_counted() -> None:
+async def test_samples_and_gaps_are_counted_without_a_model() -> None:
     t_s, x, _ = motion([0], 6.0)
     t_s[100:] += 2
     sink = ListSink()
@@ -297,7 +297,7 @@ def still(t_s: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (still, "its accelerometer repeats one value"),
     ],
 )
-async def test_a_source_in_which_nothing_can_be_recognized_is_an_error(
+async def test_source_without_any_prediction_is_an_error(
     spoil: Callable[..., tuple[np.ndarray, np.ndarray]], reason: str
 ) -> None:
     t_s, x, _ = motion([0], 6.0)
@@ -307,7 +307,7 @@ async def test_a_source_in_which_nothing_can_be_recognized_is_an_error(
     assert sink.summaries[0].ended == "error"
 
 
-async def test_an_empty_chunk_only_brings_its_losses() -> None:
+async def test_empty_chunk_only_adds_its_losses() -> None:
     empty = Chunk(np.empty(0), np.empty((0, 6), np.float32), 0.0, lost=3)
     chunks = [empty, *chunked(*motion([0], 4.0)), empty]
     summary = await Engine(ListSource(chunks), [], load(), live=False, duration_s=100).run()

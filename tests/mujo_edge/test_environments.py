@@ -1,4 +1,4 @@
-"""Environments of their own: made once, left out of this one, and gone where pip could not fill them."""
+"""Separate Python environments: created once, isolated, and removed if pip fails."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def wheel(tmp_path: Path) -> str:
-    """A package of one module, as pip takes it (PEP 427), that asks for another one that is nowhere."""
+    """A wheel of one module (PEP 427) that depends on a package that does not exist."""
     path = tmp_path / "lonely-1.0-py3-none-any.whl"
     info = "lonely-1.0.dist-info"
     with zipfile.ZipFile(path, "w") as file:
@@ -38,7 +38,7 @@ def wheel(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_two_who_ask_at_once_get_one_environment(wheel: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_calls_create_one_environment(wheel: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calls, real = [], subprocess.run
 
     def counted(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
@@ -57,18 +57,18 @@ def test_two_who_ask_at_once_get_one_environment(wheel: str, monkeypatch: pytest
     assert real([sys.executable, "-c", "import lonely"], capture_output=True, check=False).returncode != 0
 
 
-def test_an_environment_that_pip_cannot_fill_is_not_left_behind() -> None:
+def test_failed_environment_is_removed() -> None:
     with pytest.raises(MissingExtraError, match=re.escape("tflite-runtime==2.14.0")):
         python_with("tflite", ("tflite-runtime==2.14.0",), (3, 99))
     assert [path for path in cache_folder().iterdir() if path.is_dir()] == []
 
 
-def test_a_python_that_is_too_new_is_told() -> None:
+def test_python_that_is_too_new_is_an_error() -> None:
     with pytest.raises(MissingExtraError, match=r"thing==1 has no wheels for Pythons after 3\.8; .*python3\.8"):
         python_with("thing", ("thing==1",), (3, 8))
 
 
-def test_a_cache_that_is_no_folder_is_told(tmp_path: Path) -> None:
+def test_cache_that_is_not_a_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
     with pytest.raises(UsageError, match="set XDG_CACHE_HOME to a writable folder"):
         python_with("thing", ("thing==1",), (3, 99))

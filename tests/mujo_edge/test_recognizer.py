@@ -20,7 +20,7 @@ def predictions(recognizer: Recognizer, chunks: list[Chunk]) -> list[Prediction]
     return [prediction for chunk in chunks for prediction in recognizer.update(chunk)]
 
 
-def test_it_says_which_axis_points_up() -> None:
+def test_recognizer_tells_which_axis_points_up() -> None:
     recognizer = Recognizer(bundle(), INFO)
     found = predictions(recognizer, chunked(*motion([0, 1, 2], 6.0)))
     assert len(found) == 31
@@ -35,7 +35,7 @@ def test_it_says_which_axis_points_up() -> None:
     assert recognizer.stats.windows == 31
 
 
-def test_what_fits_no_label_is_unknown() -> None:
+def test_window_that_fits_no_label_is_unknown() -> None:
     t_s, x, _ = motion([0], 5.0)
     x[:, :3] = np.random.default_rng(0).normal(5.66, 0.1, (len(x), 3))  # the diagonal: cosine 0.577 to every axis
     found = predictions(Recognizer(bundle(), INFO), chunked(t_s, x))
@@ -43,7 +43,7 @@ def test_what_fits_no_label_is_unknown() -> None:
     assert found[0].score > 0.9
 
 
-def test_many_windows_at_once_and_one_by_one_are_the_same() -> None:
+def test_batched_and_single_windows_give_the_same_predictions() -> None:
     recording = motion([0, 1, 2, 0], 40.0)
     runtime = AxisRuntime()
     one_by_one = predictions(Recognizer(bundle(), INFO), chunked(*recording, size=1))
@@ -55,7 +55,7 @@ def test_many_windows_at_once_and_one_by_one_are_the_same() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e9])
-def test_bad_samples_become_a_gap_and_never_a_prediction(bad: float) -> None:
+def test_invalid_samples_become_a_gap_and_never_a_prediction(bad: float) -> None:
     t_s, x, _ = motion([0], 12.0)
     x[200:260, 1] = bad
     recognizer = Recognizer(bundle(), INFO)
@@ -67,7 +67,7 @@ def test_bad_samples_become_a_gap_and_never_a_prediction(bad: float) -> None:
     assert (recognizer.stats.invalid, recognizer.stats.gaps) == (60, 1)
 
 
-def test_a_sensor_that_repeats_one_value_is_a_gap() -> None:
+def test_constant_signal_is_a_gap() -> None:
     t_s, x, _ = motion([0], 15.0)
     x[200:500] = x[200]
     recognizer = Recognizer(bundle(), INFO)
@@ -81,7 +81,7 @@ def test_a_sensor_that_repeats_one_value_is_a_gap() -> None:
 
 
 @pytest.mark.parametrize("channels", [CHANNELS[:3], ("gz", "az", "ay", "ax"), ("mx", *CHANNELS, "my")])
-def test_channels_are_found_by_name(channels: tuple[str, ...]) -> None:
+def test_channels_are_selected_by_name(channels: tuple[str, ...]) -> None:
     t_s, x, truth = motion([1], 4.0)
     columns = [x[:, CHANNELS.index(name)] if name in CHANNELS else np.full(len(x), np.nan) for name in channels]
     info = replace(INFO, channels=channels)
@@ -89,7 +89,7 @@ def test_channels_are_found_by_name(channels: tuple[str, ...]) -> None:
     assert [prediction.label for prediction in found] == ["y up"] * 3
 
 
-def test_a_label_set_for_three_channels_leaves_the_gyroscope_out() -> None:
+def test_label_set_for_three_channels_ignores_the_gyroscope() -> None:
     t_s, x, truth = motion([2], 4.0)
     x[:, 3:] = np.nan
     recognizer = Recognizer(bundle(label_set(channels=3)), INFO)
@@ -103,12 +103,12 @@ def test_a_label_set_for_three_channels_leaves_the_gyroscope_out() -> None:
         (StreamInfo("s", CHANNELS, 50.0, gravity="excluded"), "without gravity"),
     ],
 )
-def test_a_stream_that_cannot_do_is_refused(info: StreamInfo, message: str) -> None:
+def test_unusable_stream_is_rejected(info: StreamInfo, message: str) -> None:
     with pytest.raises(DataError, match=message):
         Recognizer(bundle(), info)
 
 
-def test_the_label_set_is_the_asked_one_else_the_recordings_else_the_default() -> None:
+def test_label_set_is_the_requested_else_the_recordings_else_the_default() -> None:
     model = bundle(label_set("first"), label_set("second"), label_set("third"))
     recorded = replace(INFO, labels="second")
     assert Recognizer(model, INFO).labels.name == "first"
@@ -119,7 +119,7 @@ def test_the_label_set_is_the_asked_one_else_the_recordings_else_the_default() -
         Recognizer(model, INFO, "fourth")
 
 
-def test_another_placement_is_noted() -> None:
+def test_different_placement_is_noted() -> None:
     recognizer = Recognizer(bundle(), replace(INFO, placement="pocket"))
     assert recognizer.stats.notes == ["worn at the pocket, but axes was trained at the wrist"]
 
@@ -147,13 +147,13 @@ def p(*values: float) -> np.ndarray:
     return np.array(values, np.float32)
 
 
-def test_the_filter_keeps_a_label_against_one_odd_window_and_gives_way_to_several() -> None:
+def test_hmm_filter_resists_one_odd_window_but_follows_several() -> None:
     smoother = Smoother(Smoothing("hmm", stay=0.95), 3)
     a, b = p(0.8, 0.15, 0.05), p(0.2, 0.75, 0.05)
     assert [int(smoother.update(x).argmax()) for x in (a, a, a, b, a, b, b, b, b)] == [0, 0, 0, 0, 0, 0, 0, 1, 1]
 
 
-def test_the_filter_is_rabiners_forward_recursion() -> None:
+def test_hmm_filter_is_rabiners_forward_recursion() -> None:
     stay = 0.9
     transition = np.full((3, 3), (1 - stay) / 2)
     np.fill_diagonal(transition, stay)
@@ -165,7 +165,7 @@ def test_the_filter_is_rabiners_forward_recursion() -> None:
         np.testing.assert_allclose(smoother.update(row), alpha, rtol=1e-4)
 
 
-def test_the_filter_comes_back_from_certainty() -> None:
+def test_hmm_filter_recovers_from_certainty() -> None:
     smoother = Smoother(Smoothing("hmm", stay=0.99), 2)
     for _ in range(1000):
         smoother.update(p(1, 0))
@@ -173,7 +173,7 @@ def test_the_filter_comes_back_from_certainty() -> None:
     assert steps[-1] == 1
 
 
-def test_majority_is_over_the_last_windows_and_the_newest_breaks_a_tie() -> None:
+def test_majority_counts_the_last_windows_and_the_newest_breaks_ties() -> None:
     smoother = Smoother(Smoothing("majority", windows=3), 3)
     a, b, c = p(1, 0, 0), p(0, 1, 0), p(0, 0, 1)
     assert [int(smoother.update(x).argmax()) for x in (a, b, b, a, c)] == [0, 1, 1, 1, 2]

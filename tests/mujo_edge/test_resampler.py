@@ -34,7 +34,7 @@ def same(a: Grid, b: Grid) -> bool:
     missing=st.sampled_from([0.0, 0.1]),
     data=st.data(),
 )
-def test_any_split_gives_the_same_bits(
+def test_resampler_keeps_bits_for_any_chunking(
     rate_hz: float, seed: int, n: int, jitter: float, missing: float, data: st.DataObject
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -48,7 +48,7 @@ def test_any_split_gives_the_same_bits(
 
 @pytest.mark.parametrize("rate_hz", RATES)
 @pytest.mark.parametrize("start_s", [0.0, 1.7e9])
-def test_a_clean_recording_gives_the_bits_of_resample(rate_hz: float, start_s: float) -> None:
+def test_resampler_equals_resample_on_a_clean_recording(rate_hz: float, start_s: float) -> None:
     x = np.random.default_rng(1).normal(0, 9, (2001, 6)).astype(np.float32)
     grid = run(start_s + np.arange(len(x)) / rate_hz, x, rate_hz, list(range(0, len(x), 7)))
     whole = resample(x, rate_hz).astype(np.float32)
@@ -59,17 +59,17 @@ def test_a_clean_recording_gives_the_bits_of_resample(rate_hz: float, start_s: f
     assert not grid.bridged.any()
 
 
-def test_samples_at_the_models_rate_pass_through_at_once() -> None:
+def test_samples_at_the_model_rate_pass_through_at_once() -> None:
     x = np.random.default_rng(2).normal(size=(50, 3)).astype(np.float32)
     x[3] = -0.0
     resampler = Resampler(3, 50.0)
     for i in range(50):
-        # Times as a decimal file has them.
+        # Times rounded as in a text file.
         grid = resampler.update(np.array([round(100 + i * 0.02, 6)]), x[i : i + 1])
         assert grid.x.tobytes() == x[i].tobytes()
 
 
-def test_a_missing_sample_is_bridged_and_flagged() -> None:
+def test_missing_sample_is_bridged_and_flagged() -> None:
     t_s = np.arange(100) / 50
     x = np.stack([t_s, 2 * t_s, -t_s], 1).astype(np.float32)
     kept = np.arange(100) != 40
@@ -86,7 +86,7 @@ def test_jitter_does_not_move_the_signal() -> None:
     np.testing.assert_allclose(grid.x[20:, 0], np.sin(2 * np.pi * 2 * grid.t_s[20:]), atol=0.02)
 
 
-def test_a_tone_above_half_the_rate_is_taken_out() -> None:
+def test_tone_above_half_the_rate_is_removed() -> None:
     t_s = np.arange(2000) / 200
     loud = np.sin(2 * np.pi * 70 * t_s)[:, None].astype(np.float32)
     grid = run(t_s, loud, 200.0, [])
@@ -94,7 +94,7 @@ def test_a_tone_above_half_the_rate_is_taken_out() -> None:
 
 
 @given(st.lists(st.floats(0, 99), min_size=1, max_size=50))
-def test_interpolate_is_numpys(at: list[float]) -> None:
+def test_interpolate_equals_numpy(at: list[float]) -> None:
     rng = np.random.default_rng(4)
     u, x = np.arange(100.0) + rng.uniform(-0.3, 0.3, 100), rng.normal(size=(100, 2))
     expected = np.stack([np.interp(at, u, column) for column in x.T], 1)

@@ -27,7 +27,7 @@ def test_every_installed_runtime_has_a_version() -> None:
     assert all(versions[name] for name in ("litert", "executorch", "onnx"))
 
 
-def test_a_runtime_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_runtime_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
     absent = replace(RUNTIMES["onnx"], package="no-such-package", imports="no_such_package.api")
     assert (absent.version, absent.obstacle) == (None, "no-such-package is not installed")
     monkeypatch.setitem(RUNTIMES, "onnx", absent)
@@ -53,7 +53,7 @@ def test_numpy_2_is_an_obstacle_for_tflite_runtime(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("content", [b"", b"abc" * 100], ids=["empty", "garbage"])
 @pytest.mark.parametrize("runtime", ["litert", "executorch", "onnx"])
-def test_what_is_no_model_is_a_data_error(runtime: str, content: bytes) -> None:
+def test_file_that_is_not_a_model_is_a_data_error(runtime: str, content: bytes) -> None:
     with pytest.raises(DataError, match="does not accept the model file"):
         open_model(content, runtime)
 

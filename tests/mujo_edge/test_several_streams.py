@@ -1,4 +1,4 @@
-"""Several streams at once: one recognizer's thread, an end for each, one end for all."""
+"""Several streams at once: a shared thread, separate ends, and a common end."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def load(info: StreamInfo) -> Recognizer:
     return Recognizer(BUNDLE, info)
 
 
-async def test_each_stream_is_recognized_for_itself() -> None:
+async def test_streams_are_recognized_independently() -> None:
     sinks = [ListSink() for _ in range(3)]
     sources = [ListSource(chunked(*motion([axis], 6.0)), replace(INFO, name=f"watch {axis}")) for axis in range(3)]
     pairs = zip(sources, sinks, strict=True)
@@ -36,7 +36,7 @@ async def test_each_stream_is_recognized_for_itself() -> None:
     assert [len(sink.predictions) for sink in sinks] == [7, 7, 7]
 
 
-async def test_they_share_one_thread() -> None:
+async def test_streams_share_one_thread() -> None:
     threads: set[int] = set()
 
     class Here(ListSink):
@@ -68,7 +68,7 @@ async def test_sources_are_entered_one_after_the_other() -> None:
     assert [source.left for source in sources] == [1, 1, 1]
 
 
-async def test_one_that_fails_leaves_the_others_running_and_is_told_at_the_end() -> None:
+async def test_failed_stream_leaves_the_others_running_and_is_raised_at_the_end() -> None:
     gone = ListSource(chunked(*motion([0], 4.0)), error=DeviceError("the watch went away"))
     stays, sink = ListSource(chunked(*motion([1], 8.0)), wait_s=0.001), ListSink()
     with pytest.raises(DeviceError, match="went away"):
@@ -76,7 +76,7 @@ async def test_one_that_fails_leaves_the_others_running_and_is_told_at_the_end()
     assert (len(sink.predictions), sink.summaries[0].ended) == (11, "end")
 
 
-async def test_one_that_cannot_be_entered_leaves_those_before_it() -> None:
+async def test_source_that_cannot_be_entered_finishes_the_earlier_ones() -> None:
     class Missing(ListSource):
         async def __aenter__(self) -> Missing:
             raise DeviceError("no such watch")
@@ -87,7 +87,7 @@ async def test_one_that_cannot_be_entered_leaves_those_before_it() -> None:
     assert (first.entered, first.left) == (1, 1)
 
 
-async def test_ctrl_c_ends_all() -> None:
+async def test_ctrl_c_ends_all_streams() -> None:
     sinks = [ListSink(), ListSink()]
     engines = [Engine(ListSource(chunked(*motion([0], 4.0)), endless=True), [sink], load) for sink in sinks]
     run = asyncio.create_task(run_together(engines))
@@ -97,7 +97,7 @@ async def test_ctrl_c_ends_all() -> None:
     assert [summary.ended for summary in await run] == ["interrupted", "interrupted"]
 
 
-async def test_a_reader_that_went_away_ends_all() -> None:
+async def test_closed_reader_ends_all_streams() -> None:
     class Closed(ListSink):
         def write(self, update: Update) -> None:
             raise BrokenPipeError
@@ -123,7 +123,7 @@ async def test_the_status_of_a_source_reaches_the_sinks(monkeypatch: pytest.Monk
     await run
 
 
-async def test_only_the_first_source_is_waited_for_in_sight() -> None:
+async def test_status_is_shown_only_while_the_first_source_is_entered() -> None:
     shown: list[str] = []
 
     @contextmanager
@@ -137,7 +137,7 @@ async def test_only_the_first_source_is_waited_for_in_sight() -> None:
     assert shown == ["waiting for left", "it is there"]
 
 
-async def test_one_that_cannot_be_entered_ends_those_that_never_would() -> None:
+async def test_source_that_cannot_be_entered_ends_endless_streams() -> None:
     class Missing(ListSource):
         async def __aenter__(self) -> Missing:
             raise DeviceError("no such watch")
@@ -150,7 +150,7 @@ async def test_one_that_cannot_be_entered_ends_those_that_never_would() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-async def test_a_signal_while_another_is_entered_finishes_those_before_it(number: signal.Signals) -> None:
+async def test_signal_while_entering_finishes_the_earlier_streams(number: signal.Signals) -> None:
     class Far(ListSource):
         async def __aenter__(self) -> Far:
             await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""The pure functions of the one preprocessing; equal to protocol v1 where that is at hand."""
+"""The pure functions of preprocessing; equal to protocol v1 where it is available."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def signal(n: int, channels: int = 3, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
 @pytest.mark.parametrize("n", [1, 2, 3, 149, 1000])
-def test_resampling_is_that_of_the_protocol(protocol: ModuleType, rate_hz: float, n: int) -> None:
+def test_resample_follows_the_protocol(protocol: ModuleType, rate_hz: float, n: int) -> None:
     x = signal(n)
     np.testing.assert_allclose(resample(x, rate_hz), protocol.resample(x, rate_hz), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("n", [0, 1, 24, 25, 26, 99, 149, 150, 151, 224, 225, 226, 1000])
-def test_windows_are_those_of_the_protocol_to_the_bit(protocol: ModuleType, n: int) -> None:
+def test_windows_equal_the_protocol_bit_for_bit(protocol: ModuleType, n: int) -> None:
     x = signal(n).astype(np.float32)
     ours, theirs = channels_first(segment_windows(x)), protocol.windows(x)
     assert len(ours) == len(theirs)
@@ -51,12 +51,12 @@ def test_windows_are_those_of_the_protocol_to_the_bit(protocol: ModuleType, n: i
         np.testing.assert_array_equal(a, b)
 
 
-def test_the_input_is_the_protocols(protocol: ModuleType) -> None:
+def test_default_input_follows_the_protocol(protocol: ModuleType) -> None:
     assert (SPEC.rate_hz, SPEC.window) == (protocol.RATE_HZ, protocol.WINDOW)
 
 
 @pytest.mark.parametrize("rate_hz", [rate for rate in RATES_HZ if rate > 50])
-def test_the_low_pass_keeps_movement_and_takes_what_would_fold(rate_hz: float) -> None:
+def test_low_pass_keeps_movement_and_prevents_aliasing(rate_hz: float) -> None:
     kernel = lowpass_kernel(rate_hz, 50.0)
     assert len(kernel) % 2 == 1
     np.testing.assert_allclose(kernel, kernel[::-1], atol=1e-15)
@@ -75,7 +75,7 @@ def test_the_low_pass_keeps_movement_and_takes_what_would_fold(rate_hz: float) -
     kernel=hnp.arrays(np.float64, st.integers(1, 9), elements=st.floats(-1, 1)),
     cuts=st.lists(st.integers(0, 60), max_size=4),
 )
-def test_fir_is_a_convolution_whose_bits_do_not_depend_on_the_split(
+def test_fir_is_a_convolution_with_bits_independent_of_the_split(
     x: np.ndarray, kernel: np.ndarray, cuts: list[int]
 ) -> None:
     taps = len(kernel)
@@ -98,26 +98,26 @@ def test_resampling_keeps_length_and_level(rate_hz: float, n: int, level: float)
 
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
-def test_a_slow_sine_comes_out_as_itself(rate_hz: float) -> None:
+def test_slow_sine_is_preserved(rate_hz: float) -> None:
     t = np.arange(0, 20, 1 / rate_hz)
     y = resample(np.sin(2 * np.pi * t)[:, None], rate_hz)[:, 0]
     truth = np.sin(2 * np.pi * np.arange(len(y)) / 50)
     np.testing.assert_allclose(y[10:-10], truth[10:-10], atol=0.5 / rate_hz + 0.02)
 
 
-def test_what_would_fold_is_gone() -> None:
+def test_aliases_are_removed() -> None:
     t = np.arange(0, 20, 1 / 200)
     y = resample(np.sin(2 * np.pi * 45 * t)[:, None], 200.0)
     assert np.abs(y[10:-10]).max() < 0.03
 
 
-def test_the_models_own_rate_passes_through_unchanged() -> None:
+def test_model_rate_passes_through_unchanged() -> None:
     x = signal(77).astype(np.float32)
     np.testing.assert_array_equal(resample(x, 50.0), x.astype(np.float64))
 
 
 @pytest.mark.parametrize("rate_hz", [25.0, 50.0, 100.0])
-def test_nothing_comes_of_nothing(rate_hz: float) -> None:
+def test_empty_input_gives_empty_output(rate_hz: float) -> None:
     assert resample(np.empty((0, 6), np.float32), rate_hz).shape == (0, 6)
 
 
@@ -127,7 +127,7 @@ def test_nothing_comes_of_nothing(rate_hz: float) -> None:
     at=st.lists(st.floats(-10, 500), min_size=1, max_size=40),
     seed=st.integers(0, 1000),
 )
-def test_interpolation_is_numpys_and_exact_on_the_samples(steps: list[float], at: list[float], seed: int) -> None:
+def test_interpolate_equals_numpy_and_is_exact_on_samples(steps: list[float], at: list[float], seed: int) -> None:
     u = np.cumsum(steps)
     x = signal(len(u), 2, seed)
     points = np.array(sorted(at))
@@ -186,7 +186,7 @@ def test_prepare_scales_clips_and_fills(x: np.ndarray) -> None:
 
 @slow
 @given(x=windows_of(6))
-def test_prepare_gives_a_window_the_same_bits_in_any_company(x: np.ndarray) -> None:
+def test_prepare_is_independent_of_the_batch(x: np.ndarray) -> None:
     y = prepare(x, SPEC)
     for i in range(len(x)):
         np.testing.assert_array_equal(prepare(x[i : i + 1], SPEC)[0], y[i])
@@ -194,13 +194,13 @@ def test_prepare_gives_a_window_the_same_bits_in_any_company(x: np.ndarray) -> N
     np.testing.assert_array_equal(prepare(np.asfortranarray(x), SPEC), y)
 
 
-def test_without_gyroscope_it_is_still() -> None:
+def test_missing_gyroscope_is_zero() -> None:
     x = np.zeros((2, 6, 150), np.float32)
     x[:, :3] = signal(150, 3).T
     np.testing.assert_array_equal(prepare(x[:, :3], SPEC), prepare(x, SPEC))
 
 
-def test_one_g_is_one() -> None:
+def test_one_g_is_scaled_to_one() -> None:
     x = np.full((1, 3, 150), 9.80665, np.float32)
     np.testing.assert_array_equal(prepare(x, SPEC)[0, :3], 1)
 
@@ -216,7 +216,7 @@ def test_prepare_follows_its_spec() -> None:
 @pytest.mark.parametrize(
     "shape", [(6, 150), (1, 6, 149), (1, 6, 151), (1, 4, 150), (1, 150, 6), (1, 0, 150), (1, 6, 1, 150), ()]
 )
-def test_a_wrong_shape_is_named_with_the_right_one(shape: tuple[int, ...]) -> None:
+def test_shape_error_names_the_expected_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match=r"expected \(N, 3, 150\) or \(N, 6, 150\): 3 s at 50 Hz") as caught:
         prepare(np.zeros(shape, np.float32), SPEC)
     assert str(shape) in str(caught.value)
@@ -224,7 +224,7 @@ def test_a_wrong_shape_is_named_with_the_right_one(shape: tuple[int, ...]) -> No
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("place", [(0, 0, 0), (1, 2, 149), (1, 5, 75)])
-def test_a_number_that_is_not_finite_is_refused(bad: float, place: tuple[int, int, int]) -> None:
+def test_values_that_are_not_finite_are_rejected(bad: float, place: tuple[int, int, int]) -> None:
     x = np.zeros((2, 6, 150), np.float32)
     x[place] = bad
     with pytest.raises(DataError, match="not finite"):
@@ -232,7 +232,7 @@ def test_a_number_that_is_not_finite_is_refused(bad: float, place: tuple[int, in
 
 
 @pytest.mark.parametrize("function", [lambda x: resample(x, 100.0), segment_windows], ids=["resample", "windows"])
-def test_inputs_are_left_alone(function: Callable[[np.ndarray], np.ndarray]) -> None:
+def test_inputs_are_not_modified(function: Callable[[np.ndarray], np.ndarray]) -> None:
     x = signal(300)
     before = x.copy()
     function(x)

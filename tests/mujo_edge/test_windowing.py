@@ -16,25 +16,25 @@ from mujo_edge.windowing import Truth, WindowPipeline
 
 
 def frame(chunks: list[Chunk], info: StreamInfo = INFO) -> tuple[list[Window], list[Gap], WindowPipeline]:
-    framer = WindowPipeline(SPEC, info)
-    events = [event for chunk in chunks for event in framer.update(chunk)]
+    pipeline = WindowPipeline(SPEC, info)
+    events = [event for chunk in chunks for event in pipeline.update(chunk)]
     return (
         [event for event in events if isinstance(event, Window)],
         [event for event in events if isinstance(event, Gap)],
-        framer,
+        pipeline,
     )
 
 
 @pytest.mark.parametrize("size", [1, 7, 100, 100_000])
 def test_windows_of_a_recording_are_those_of_training(size: int) -> None:
     t_s, x, _ = motion([0, 1, 2], 7.0)
-    windows, gaps, framer = frame(chunked(t_s, x, size=size))
+    windows, gaps, pipeline = frame(chunked(t_s, x, size=size))
     expected = segment_windows(x, SPEC.window, SPEC.hop)
     assert np.stack([window.x for window in windows]).tobytes() == expected.tobytes()
     assert [window.end_s for window in windows] == [pytest.approx(2.98 + 0.5 * i) for i in range(len(expected))]
     assert all(window.coverage == 1 for window in windows)
     assert not gaps
-    assert framer.stats.windows == len(expected)
+    assert pipeline.stats.windows == len(expected)
 
 
 def test_windows_of_a_faster_recording_are_those_of_training() -> None:
@@ -47,7 +47,7 @@ def test_windows_of_a_faster_recording_are_those_of_training() -> None:
 
 @given(st.lists(st.integers(0, 1000), max_size=20), st.sampled_from([None, 50.0, 100.0]))
 @settings(deadline=None, max_examples=30)
-def test_any_split_gives_the_same_windows(cuts: list[int], nominal_hz: float | None) -> None:
+def test_windows_are_equal_for_any_chunking(cuts: list[int], nominal_hz: float | None) -> None:
     t_s, x, truth = motion([0, 1], 5.0, rate_hz=100)
     x[300:340] = np.nan
     t_s[700:] += 4
@@ -98,7 +98,7 @@ def test_samples_without_a_label_have_no_truth() -> None:
     assert [window.truth for window in windows] == [None] * 3
 
 
-def test_truth_after_a_gap_is_that_of_the_new_stretch() -> None:
+def test_truth_after_a_gap_ignores_labels_before_it() -> None:
     truth = Truth()
     truth.update(np.array([0.0, 1.0]), ("a", "b"))
     truth.reset()
@@ -107,29 +107,29 @@ def test_truth_after_a_gap_is_that_of_the_new_stretch() -> None:
 
 
 @pytest.mark.parametrize(("rate_hz", "nominal_hz"), [(52.63, 50.0), (50.2, None), (25.0, 50.0), (104.0, None)])
-def test_the_rate_is_measured_not_believed(rate_hz: float, nominal_hz: float | None) -> None:
+def test_measured_rate_overrides_a_wrong_nominal_rate(rate_hz: float, nominal_hz: float | None) -> None:
     t_s, x, _ = motion([0], 20.0, rate_hz=rate_hz)
     tone = np.sin(2 * np.pi * 1.0 * t_s).astype(np.float32)
     x[:] = tone[:, None]
-    windows, _, framer = frame(chunked(t_s, x), StreamInfo("made", INFO.channels, nominal_hz))
-    assert framer.stats.rate_hz == pytest.approx(rate_hz, rel=1e-3)
+    windows, _, pipeline = frame(chunked(t_s, x), StreamInfo("made", INFO.channels, nominal_hz))
+    assert pipeline.stats.rate_hz == pytest.approx(rate_hz, rel=1e-3)
     for window in windows[1:]:
         at_s = window.end_s - np.arange(149, -1, -1) / 50
         np.testing.assert_allclose(window.x[:, 0], np.sin(2 * np.pi * at_s), atol=0.03)
 
 
-def test_a_second_that_rounding_made_is_one() -> None:
+def test_rounding_at_the_end_of_the_measured_second_is_handled() -> None:
     start_s, end_s = -0.061, 0.939  # their difference rounds to 1.0, the first plus 1.0 to more than the second
     t_s = np.append(np.linspace(start_s, end_s, 50, endpoint=False), end_s)
     x = np.random.default_rng(0).normal(0, 1, (51, 6)).astype(np.float32)
-    framer = WindowPipeline(SPEC, StreamInfo("odd", INFO.channels, None))
-    assert not framer.update(Chunk(t_s, x, 0.0))
-    assert framer.stats.samples == 51
+    pipeline = WindowPipeline(SPEC, StreamInfo("odd", INFO.channels, None))
+    assert not pipeline.update(Chunk(t_s, x, 0.0))
+    assert pipeline.stats.samples == 51
 
 
 def test_reset_forgets_the_samples() -> None:
     t_s, x, _ = motion([0], 4.0)
-    framer = WindowPipeline(SPEC, INFO)
-    framer.update(Chunk(t_s[:140], x[:140], 0.0))
-    framer.reset()
-    assert framer.update(Chunk(t_s[140:], x[140:], 0.0)) == []
+    pipeline = WindowPipeline(SPEC, INFO)
+    pipeline.update(Chunk(t_s[:140], x[:140], 0.0))
+    pipeline.reset()
+    assert pipeline.update(Chunk(t_s[140:], x[140:], 0.0)) == []

@@ -1,4 +1,4 @@
-"""Exports of loggers and phone apps, read through to SI units."""
+"""Exports of loggers and phone apps, converted to SI units."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def motion(n: int = 500) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class App:
-    """How an app names its columns, and what stands in each, from seconds and SI samples."""
+    """Column names of an app, and the content of each column from seconds and SI samples."""
 
     name: str
     header: str
@@ -122,7 +122,7 @@ APPS = [
 
 
 @pytest.mark.parametrize("app", APPS, ids=lambda app: app.name)
-def test_the_exports_of_known_apps_become_si(app: App, tmp_path: Path) -> None:
+def test_exports_of_known_apps_are_converted_to_si(app: App, tmp_path: Path) -> None:
     t, x = motion()
     rows = [app.delimiter.join(str(cell(a, b)) for cell in app.cells) for a, b in zip(t, x, strict=True)]
     path = tmp_path / "export.csv"
@@ -144,7 +144,7 @@ def read(path: Path, header: str, rows: np.ndarray, rate_hz: float | None = None
 
 
 @pytest.mark.parametrize(("scale", "unit"), [(1, "m/s2"), (G, "g"), (G / 1000, "mg")])
-def test_the_accelerometers_unit_is_found_and_said(tmp_path: Path, scale: float, unit: str) -> None:
+def test_accelerometer_unit_is_inferred_with_a_note(tmp_path: Path, scale: float, unit: str) -> None:
     t, x = motion()
     notes, got = read(tmp_path / "a.csv", "t_s,ax,ay,az", np.column_stack([t, x[:, :3] / scale]))
     assert any(re.search(rf"accelerometer unit .*: {unit}$", note) for note in notes)
@@ -152,7 +152,7 @@ def test_the_accelerometers_unit_is_found_and_said(tmp_path: Path, scale: float,
 
 
 @pytest.mark.parametrize(("scale", "unit"), [(1, "rad/s"), (pi / 180, "deg/s")])
-def test_the_gyroscopes_unit_is_found_and_said(tmp_path: Path, scale: float, unit: str) -> None:
+def test_gyroscope_unit_is_inferred_with_a_note(tmp_path: Path, scale: float, unit: str) -> None:
     t, x = motion()
     rows = np.column_stack([t, x[:, :3], x[:, 3:] / scale])
     notes, got = read(tmp_path / "a.csv", "t_s,ax,ay,az,gx,gy,gz", rows)
@@ -160,7 +160,7 @@ def test_the_gyroscopes_unit_is_found_and_said(tmp_path: Path, scale: float, uni
     np.testing.assert_allclose(got, x, atol=1e-5)
 
 
-def test_a_gyroscope_whose_unit_cannot_be_told_is_an_error(tmp_path: Path) -> None:
+def test_gyroscope_unit_that_cannot_be_inferred_is_an_error(tmp_path: Path) -> None:
     t, x = motion()
     x[:, 3:] = 0
     with pytest.raises(DataError, match="gx_rad_s or gx_deg_s"):
@@ -171,7 +171,7 @@ def test_a_gyroscope_whose_unit_cannot_be_told_is_an_error(tmp_path: Path) -> No
     ("rate_hz", "rounded_s", "found"),
     [(50, 1e-3, 50), (100, 1e-6, 100), (60, 1e-6, 60), (60, 1e-4, None), (60, 1e-3, None), (52, 1e-3, None)],
 )
-def test_a_rate_is_known_from_even_times_only(rate_hz: float, rounded_s: float, found: float | None) -> None:
+def test_nominal_rate_needs_even_times(rate_hz: float, rounded_s: float, found: float | None) -> None:
     t = np.round(np.arange(500) / rate_hz / rounded_s) * rounded_s
     gaps = np.delete(t, [5, 6, 7, 90, 200, 201, 202, 203])
     for times in (t, gaps, np.append(gaps, [np.nan, gaps[-1]])):
@@ -181,7 +181,7 @@ def test_a_rate_is_known_from_even_times_only(rate_hz: float, rounded_s: float, 
 
 
 @pytest.mark.parametrize(("factor", "unit"), [(1, "s"), (1e3, "ms"), (1e6, "us"), (1e9, "ns")])
-def test_the_time_unit_is_found_from_the_steps(tmp_path: Path, factor: float, unit: str) -> None:
+def test_time_unit_is_inferred_from_the_steps(tmp_path: Path, factor: float, unit: str) -> None:
     t, x = motion()
     path = tmp_path / "a.csv"
     np.savetxt(path, np.column_stack([t * factor, x[:, :3]]), delimiter=",", header="timestamp,ax,ay,az", comments="")
@@ -208,7 +208,7 @@ def test_the_time_unit_is_found_from_the_steps(tmp_path: Path, factor: float, un
         ("0.1,0.2,0.3,9.8", 1.0, "no accelerometer"),
     ],
 )  # fmt: skip
-def test_columns_that_cannot_be_used_are_an_error(tmp_path: Path, header: str, scale: float, message: str) -> None:
+def test_unusable_columns_are_an_error(tmp_path: Path, header: str, scale: float, message: str) -> None:
     t, x = motion()
     with pytest.raises(DataError, match=message) as caught:
         read(tmp_path / "a.csv", header, np.column_stack([t, x[:, :3] * scale]))
@@ -216,7 +216,7 @@ def test_columns_that_cannot_be_used_are_an_error(tmp_path: Path, header: str, s
     assert str(caught.value).count("\n") <= 1
 
 
-def test_the_rate_is_asked_for_where_there_is_no_time_and_only_there(tmp_path: Path) -> None:
+def test_rate_option_is_required_exactly_without_a_time_column(tmp_path: Path) -> None:
     t, x = motion()
     with pytest.raises(UsageError, match="--rate HZ"):
         read(tmp_path / "a.csv", "ax,ay,az", x[:, :3])
@@ -228,14 +228,14 @@ def test_the_rate_is_asked_for_where_there_is_no_time_and_only_there(tmp_path: P
             read(tmp_path / "a.csv", "ax,ay,az", x[:, :3], rate_hz)
 
 
-def test_a_time_step_of_no_sensor_is_an_error(tmp_path: Path) -> None:
+def test_implausible_time_step_is_an_error(tmp_path: Path) -> None:
     _, x = motion()
     for step in (0.0, 1e20):
         with pytest.raises(DataError, match="time column steps"):
             read(tmp_path / "a.csv", "time,ax,ay,az", np.column_stack([np.arange(len(x)) * step, x[:, :3]]))
 
 
-def test_what_is_not_used_is_said(tmp_path: Path) -> None:
+def test_unused_columns_are_noted(tmp_path: Path) -> None:
     t, x = motion()
     notes, _ = read(tmp_path / "a.csv", "t_s,ax_m_s2,ay_m_s2,az_m_s2,heart_rate", np.column_stack([t, x[:, :4]]))
     assert notes == ["columns not used: 'heart_rate'"]
@@ -272,7 +272,7 @@ def corpus(folder: str) -> zipfile.ZipFile:
         ("metamotion_barbell", r"A-bench-heavy.*Accelerometer.*csv", None, 3),
     ],
 )
-def test_files_as_their_publishers_give_them(
+def test_published_files_are_read(
     tmp_path: Path, folder: str, pattern: str, rate_hz: float | None, channels: int
 ) -> None:
     archive = corpus(folder)

@@ -1,4 +1,4 @@
-"""docs/recordings.md shows the very tables that the code reads by."""
+"""docs/recordings.md shows the tables that the code uses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "recordings.md"
 
 
 def table() -> str:
-    """The table of the page. A failing test shows it: paste it between the two marks."""
+    """The table of the page. A failing test prints it; paste it between the two marks."""
 
     def names(*families: tuple[str, ...]) -> str:
         shown = [f"`{name.replace(' ', '_')}`" if name else "the axis alone" for family in families for name in family]
@@ -34,13 +34,13 @@ def table() -> str:
     return "\n".join([*lines, *(f"| {' | '.join(row)} |".replace("|  |", "| |") for row in rows)])
 
 
-def test_the_page_shows_the_tables_of_the_code() -> None:
+def test_documentation_shows_the_tables_of_the_code() -> None:
     found = re.search("<!-- columns -->\n(.*?)\n<!-- end -->", PAGE.read_text(), re.DOTALL)
     assert found is not None
     assert found[1] == table()
 
 
 @pytest.mark.parametrize("name", columns.CORE_MOTION)
-def test_names_of_core_motion_are_told(name: str) -> None:
+def test_documentation_marks_names_of_core_motion(name: str) -> None:
     text = " ".join(PAGE.read_text().split())
     assert f"`{name.replace(' ', '_')}`" in text.split("Apple's Core Motion")[1]

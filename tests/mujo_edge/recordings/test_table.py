@@ -1,4 +1,4 @@
-"""Files of every kind of badness: each an error that names the place, or a note; never anything else."""
+"""Damaged and unusual files: each gives an error that names the place, or a note."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read(path: Path, content: str | bytes, block_bytes: int = 1 << 16) -> tuple[
 
 
 def refusal(path: Path, content: bytes, block_bytes: int = 1 << 16) -> str:
-    """Why the file is refused, "" if it is read; anything but a `MujoError` is the test's failure."""
+    """The message if the file is rejected, "" if it is read; any error but a `MujoError` fails the test."""
     try:
         read(path, content, block_bytes)
     except MujoError as error:
@@ -43,7 +43,7 @@ def samples(chunks: list[Chunk]) -> int:
     return sum(len(chunk.t_s) for chunk in chunks)
 
 
-def test_a_good_file(tmp_path: Path) -> None:
+def test_valid_file_is_read(tmp_path: Path) -> None:
     recording, chunks = read(tmp_path / "a.csv", GOOD)
     assert samples(chunks) == 200
     assert recording.notes == []
@@ -53,7 +53,7 @@ def test_a_good_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [1, 7, 64, 1000, 1 << 20])
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("packed", [False, True])
-def test_blocks_and_line_ends_make_no_difference(tmp_path: Path, size: int, newline: str, packed: bool) -> None:
+def test_block_size_and_line_ends_make_no_difference(tmp_path: Path, size: int, newline: str, packed: bool) -> None:
     content = GOOD.replace("\n", newline).encode()
     _, chunks = read(tmp_path / "a.csv", gzip.compress(content) if packed else content, size)
     expected = read(tmp_path / "b.csv", GOOD)[1][0]
@@ -82,7 +82,7 @@ def test_blocks_and_line_ends_make_no_difference(tmp_path: Path, size: int, newl
         "quotes",
     ],
 )
-def test_habits_of_other_programs(tmp_path: Path, content: str) -> None:
+def test_dialects_of_other_programs_are_read(tmp_path: Path, content: str) -> None:
     recording, chunks = read(tmp_path / "a.csv", content)
     assert samples(chunks) == 200
     assert recording.notes == []
@@ -111,7 +111,7 @@ def test_habits_of_other_programs(tmp_path: Path, content: str) -> None:
         (GOOD.encode("utf-16"), "binary data"),
     ],
 )
-def test_what_is_wrong_is_said_in_two_lines(tmp_path: Path, content: str | bytes, message: str) -> None:
+def test_errors_are_at_most_two_lines(tmp_path: Path, content: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         read(tmp_path / "a.csv", content)
     assert str(tmp_path / "a.csv") in str(caught.value)
@@ -119,7 +119,7 @@ def test_what_is_wrong_is_said_in_two_lines(tmp_path: Path, content: str | bytes
     assert len(str(caught.value)) < 1000
 
 
-def test_what_came_before_a_bad_row_is_read(tmp_path: Path) -> None:
+def test_rows_before_a_bad_row_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(HEADER + "".join(ROWS * 100) + "1,2\n")
     chunks = open_recording(path).chunks(1 << 14)
@@ -130,7 +130,7 @@ def test_what_came_before_a_bad_row_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", range(1, len(ROWS[-1])))
-def test_a_torn_last_line_is_left_out_and_said(tmp_path: Path, cut: int) -> None:
+def test_incomplete_last_line_is_dropped_with_a_note(tmp_path: Path, cut: int) -> None:
     recording, chunks = read(tmp_path / "a.csv", GOOD[:-cut])
     complete = GOOD[:-cut].rsplit("\n", 1)[1].count(",") == 4
     assert samples(chunks) == 199 + complete
@@ -138,14 +138,14 @@ def test_a_torn_last_line_is_left_out_and_said(tmp_path: Path, cut: int) -> None
     assert complete or "line 201: the last line is torn" in recording.notes[0]
 
 
-def test_a_gzip_that_was_cut_off_gives_what_it_holds(tmp_path: Path) -> None:
+def test_truncated_gzip_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     packed = gzip.compress(GOOD.encode())
     recording, chunks = read(tmp_path / "a.csv.gz", packed[: len(packed) // 2])
     assert 0 < samples(chunks) < 200
     assert any("cut off" in note for note in recording.notes)
 
 
-def test_empty_cells_and_words_for_no_number_are_passed_on_as_nan(tmp_path: Path) -> None:
+def test_empty_cells_and_nan_words_are_read_as_nan(tmp_path: Path) -> None:
     rows = ["0.00,,0,9.81,a\n", "0.02,NaN,0,9.81,a\n", "0.04,inf,0,9.81,a\n", "0.06,-1e999,0,9.81,a\n", ",1,0,9.81,\n"]
     _, chunks = read(tmp_path / "a.csv", HEADER + "".join(rows) + "".join(ROWS[5:]))
     np.testing.assert_array_equal(chunks[0].x[:5, 0], np.float32([np.nan, np.nan, np.inf, -np.inf, 1]))
@@ -161,7 +161,7 @@ def test_repeated_rows_and_time_that_steps_back_are_passed_on(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("start", ["", GOOD])
-def test_a_line_of_2_gb_ends_early_in_little_memory(tmp_path: Path, start: str) -> None:
+def test_endless_line_is_rejected_in_little_memory(tmp_path: Path, start: str) -> None:
     path = tmp_path / "a.csv"
     path.write_text(start)
     with path.open("r+b") as file:
@@ -175,7 +175,7 @@ def test_a_line_of_2_gb_ends_early_in_little_memory(tmp_path: Path, start: str) 
         tracemalloc.stop()
 
 
-def test_a_gzip_bomb_ends_early(tmp_path: Path) -> None:
+def test_gzip_bomb_is_rejected_early(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="longer than 1 MB"):
         read(tmp_path / "a.csv.gz", gzip.compress(b"1" * (64 << 20)))
 
@@ -193,7 +193,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
 
 @SLOW
 @given(content=st.binary(max_size=4000), suffix=st.sampled_from([".csv", ".csv.gz", ".parquet"]))
-def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes, suffix: str) -> None:
+def test_arbitrary_bytes_are_read_or_rejected(tmp_path: Path, content: bytes, suffix: str) -> None:
     assert refusal(tmp_path / f"a{suffix}", content).count("\n") <= 1
 
 
@@ -210,7 +210,7 @@ def mutate(content: bytes, edits: list[Edit]) -> bytes:
 
 @SLOW
 @given(edits=EDITS, packed=st.booleans())
-def test_a_damaged_csv_is_read_or_refused(tmp_path: Path, edits: list[Edit], packed: bool) -> None:
+def test_damaged_csv_is_read_or_rejected(tmp_path: Path, edits: list[Edit], packed: bool) -> None:
     content = gzip.compress(GOOD.encode(), mtime=0) if packed else GOOD.encode()
     assert refusal(tmp_path / "a.csv", mutate(content, edits), 1000).count("\n") <= 1
 
@@ -259,7 +259,7 @@ def whole(content: bytes) -> bytes:
         (whole, columns_of() | {"accX": [[1.0]] * 2000}, "'accX' holds list"),
     ],
 )
-def test_parquet_that_cannot_be_used(
+def test_unusable_parquet_is_an_error(
     tmp_path: Path, change: Callable[[bytes], bytes], columns: dict[str, object], message: str
 ) -> None:
     content = change(parquet(tmp_path / "a.parquet", columns))
@@ -270,12 +270,12 @@ def test_parquet_that_cannot_be_used(
 
 @SLOW
 @given(edits=EDITS)
-def test_a_damaged_parquet_is_read_or_refused(tmp_path: Path, edits: list[Edit]) -> None:
+def test_damaged_parquet_is_read_or_rejected(tmp_path: Path, edits: list[Edit]) -> None:
     content = parquet(tmp_path / "a.parquet", columns_of(200))
     assert refusal(tmp_path / "a.parquet", mutate(content, edits)).count("\n") <= 1
 
 
-def test_places_that_are_no_files(tmp_path: Path) -> None:
+def test_paths_that_are_not_files_are_errors(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no file"):
         open_recording(tmp_path / "nowhere.csv")
     with pytest.raises(DataError, match=r"no session\.json"):

@@ -1,4 +1,4 @@
-"""The recording sink: what it refuses, and what it leaves behind when it cannot go on."""
+"""The recording sink: rejected input, and the files left after an error."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def chunk(n: int = 5, start: int = 0, **changes: Any) -> Chunk:
     return Chunk(np.arange(start, start + n) / 50, np.ones((n, 3), np.float32), 0.0, **changes)
 
 
-def test_the_sink_records_what_the_engine_hands_it(tmp_path: Path) -> None:
+def test_recording_sink_writes_all_chunks(tmp_path: Path) -> None:
     sink: Sink = RecordingSink(tmp_path / "deep" / "s", source="a test")
     session = RunInfo(INFO)
     sink.start(session)
@@ -33,12 +33,12 @@ def test_the_sink_records_what_the_engine_hands_it(tmp_path: Path) -> None:
     assert [(len(c.t_s), c.lost) for c in chunks] == [(5, 0), (3, 2)]
 
 
-def test_a_sink_that_never_started_can_be_finished(tmp_path: Path) -> None:
+def test_sink_that_never_started_can_be_finished(tmp_path: Path) -> None:
     RecordingSink(tmp_path / "s", source="a test").finish(Summary(RunInfo(INFO), TALLY, "error"))
     assert not (tmp_path / "s").exists()
 
 
-def test_nothing_is_overwritten(tmp_path: Path) -> None:
+def test_existing_files_are_never_overwritten(tmp_path: Path) -> None:
     with SessionWriter(tmp_path / "s", INFO, source="a test") as writer:
         writer.write(chunk())
     before = {path: path.read_bytes() for path in (tmp_path / "s").iterdir()}
@@ -55,7 +55,7 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     SessionWriter(tmp_path / "empty", INFO, source="a test").close()
 
 
-def test_the_stream_is_known_from_the_first_moment(tmp_path: Path) -> None:
+def test_session_json_is_written_at_once(tmp_path: Path) -> None:
     writer = SessionWriter(tmp_path / "s", INFO, source="a test")
     writer.write(chunk())
     recording = open_recording(tmp_path / "s")
@@ -74,7 +74,7 @@ def test_the_stream_is_known_from_the_first_moment(tmp_path: Path) -> None:
         (chunk(truth=("a",) * 5), "annotated"),
     ],
 )
-def test_a_chunk_that_does_not_fit_leaves_the_rest_sound(tmp_path: Path, bad: Chunk, message: str) -> None:
+def test_chunk_of_another_shape_is_rejected_and_the_rest_kept(tmp_path: Path, bad: Chunk, message: str) -> None:
     with SessionWriter(tmp_path / "s", INFO, source="a test") as writer:
         writer.write(chunk())
         with pytest.raises(DataError, match=message):
@@ -84,7 +84,7 @@ def test_a_chunk_that_does_not_fit_leaves_the_rest_sound(tmp_path: Path, bad: Ch
 
 
 @pytest.mark.parametrize("label", ["a\nb", "a\rb", "a\0b", "\ud800"])
-def test_a_label_that_no_row_can_hold_is_refused_whole(tmp_path: Path, label: str) -> None:
+def test_label_with_a_line_break_rejects_the_whole_chunk(tmp_path: Path, label: str) -> None:
     with SessionWriter(tmp_path / "s", INFO, source="a test") as writer:
         writer.write(chunk(truth=("fine",) * 5))
         with pytest.raises(DataError, match="label"):
@@ -92,7 +92,7 @@ def test_a_label_that_no_row_can_hold_is_refused_whole(tmp_path: Path, label: st
     assert sum(len(c.t_s) for c in open_recording(tmp_path / "s").chunks()) == 5
 
 
-def test_chunks_without_annotation_in_an_annotated_recording(tmp_path: Path) -> None:
+def test_unannotated_chunks_in_an_annotated_recording_get_empty_labels(tmp_path: Path) -> None:
     with SessionWriter(tmp_path / "s", INFO, source="a test") as writer:
         writer.write(chunk(2, truth=("a", "b")))
         writer.write(chunk(2, 2))
@@ -100,7 +100,7 @@ def test_chunks_without_annotation_in_an_annotated_recording(tmp_path: Path) -> 
 
 
 class Full:
-    """A file on a disk that takes `room` bytes more."""
+    """A file on a disk with `room` bytes left."""
 
     def __init__(self, file: Any, room: int) -> None:
         self._file, self._room = file, room
@@ -117,7 +117,7 @@ class Full:
         return getattr(self._file, name)
 
 
-def test_a_full_disk_keeps_what_was_recorded(tmp_path: Path) -> None:
+def test_full_disk_keeps_recorded_samples(tmp_path: Path) -> None:
     with SessionWriter(tmp_path / "s", INFO, source="a test") as writer:
         writer.write(chunk(50))
         writer._file = Full(writer._file, 250)  # type: ignore[assignment]
@@ -128,7 +128,7 @@ def test_a_full_disk_keeps_what_was_recorded(tmp_path: Path) -> None:
     assert recording.notes == []
 
 
-def test_channels_need_names(tmp_path: Path) -> None:
+def test_invalid_channel_names_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no name of a channel"):
         SessionWriter(tmp_path / "s", StreamInfo("w", ("a x",), None), source="a test")
     assert not (tmp_path / "s").exists()

@@ -1,4 +1,4 @@
-"""The writer behind standard output: readers that stall, read slowly, leave, or come back."""
+"""The writer behind standard output: readers that stall, read slowly, disappear, or resume."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def pipe() -> Iterator[Pipe]:
     yield made
     os.set_blocking(made.reading, False)
     try:
-        while os.read(made.reading, 1 << 20):  # lets a writer go that is left behind
+        while os.read(made.reading, 1 << 20):  # releases a writer thread that is left behind
             sleep(0.01)
     except BlockingIOError:
         pass
@@ -71,9 +71,7 @@ def test_all_data_is_written_in_order(pipe: Pipe) -> None:
     assert (writer.dropped, writer.idle) == (0, True)
 
 
-def test_a_full_pipe_blocks_nobody_and_lines_beyond_the_limit_are_counted(
-    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_pipe_blocks_nothing_and_dropped_lines_are_counted(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "LIMIT", 10_000)
     filled = pipe.fill()
     writer = BackgroundWriter(pipe.writing)
@@ -87,7 +85,7 @@ def test_a_full_pipe_blocks_nobody_and_lines_beyond_the_limit_are_counted(
     assert pipe.read(10_005) == 10 * LINE + b"last\n"
 
 
-def test_after_a_signal_a_stalled_reader_is_waited_for_no_longer_than_the_grace(pipe: Pipe) -> None:
+def test_stalled_reader_gets_only_the_grace_period_after_a_signal(pipe: Pipe) -> None:
     pipe.fill()
     writer = BackgroundWriter(pipe.writing)
     for _ in range(4):
@@ -100,7 +98,7 @@ def test_after_a_signal_a_stalled_reader_is_waited_for_no_longer_than_the_grace(
     assert writer.dropped == 5
 
 
-def test_a_reader_that_wakes_up_within_the_grace_gets_the_last_line(pipe: Pipe) -> None:
+def test_reader_that_resumes_within_the_grace_period_gets_the_last_line(pipe: Pipe) -> None:
     filled = pipe.fill()
     writer = BackgroundWriter(pipe.writing)
     writer.write(LINE)
@@ -113,7 +111,7 @@ def test_a_reader_that_wakes_up_within_the_grace_gets_the_last_line(pipe: Pipe) 
     assert writer.dropped == 1
 
 
-def test_a_source_that_can_wait_does_so_until_there_is_room(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_waits_for_room_if_the_source_can_wait(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "LIMIT_OF_A_FILE", 2_000)
     filled = pipe.fill()
     writer = BackgroundWriter(pipe.writing, wait=True)
@@ -129,7 +127,7 @@ def test_a_source_that_can_wait_does_so_until_there_is_room(pipe: Pipe, monkeypa
     writer.finish()
 
 
-def test_hurry_lets_go_of_a_write_that_waits(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hurry_releases_a_waiting_write(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "LIMIT_OF_A_FILE", 2_000)
     pipe.fill()
     writer = BackgroundWriter(pipe.writing, wait=True)
@@ -139,7 +137,7 @@ def test_hurry_lets_go_of_a_write_that_waits(pipe: Pipe, monkeypatch: pytest.Mon
     writer.finish(grace_s=0.0)
 
 
-def test_a_reader_that_left_is_found_out(pipe: Pipe) -> None:
+def test_closed_reader_is_a_broken_pipe(pipe: Pipe) -> None:
     reading = os.dup(pipe.reading)
     os.close(pipe.reading)
     os.close(reading)
@@ -155,7 +153,7 @@ def test_a_reader_that_left_is_found_out(pipe: Pipe) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_a_full_disk_is_an_error_that_says_so() -> None:
+def test_full_disk_is_a_data_error() -> None:
     with Path("/dev/full").open("w") as full:
         writer = BackgroundWriter(full)
         writer.write(LINE)
@@ -164,7 +162,7 @@ def test_a_full_disk_is_an_error_that_says_so() -> None:
             writer.check()
 
 
-def test_a_pipe_that_someone_made_non_blocking_loses_nothing(pipe: Pipe) -> None:
+def test_non_blocking_pipe_loses_nothing(pipe: Pipe) -> None:
     filled = pipe.fill()
     os.set_blocking(pipe.writing.fileno(), False)
     writer = BackgroundWriter(pipe.writing)
@@ -186,7 +184,7 @@ def test_text_has_the_encoding_of_the_stream() -> None:
     assert (text.encoding, text.isatty()) == ("ascii", False)
 
 
-def test_errors_of_a_closed_terminal_are_a_reader_that_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_terminal_is_a_broken_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     class Gone(io.BytesIO):
         def isatty(self) -> bool:
             return True

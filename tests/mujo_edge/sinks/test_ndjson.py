@@ -85,7 +85,7 @@ def test_every_summary_fits_the_schema(ended: Any) -> None:
     assert (record["speed"], record["accuracy"], record["rate_hz"], record["notes"]) == (None, None, None, ["note"])
 
 
-def test_the_schema_is_a_schema_and_refuses_other_lines() -> None:
+def test_schema_is_valid_and_rejects_other_lines() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     good = event_record(Gap(0.0, 1.0, "missing"))
     for bad in ({**good, "reason": "odd"}, {**good, "more": 1}, {"type": "gap"}, [], {**good, "end_s": "1"}):
@@ -103,7 +103,7 @@ def test_the_page_names_every_field_and_shows_valid_lines() -> None:
         VALID.validate(example)
 
 
-async def test_lines_of_several_streams_say_which_one_they_are_of() -> None:
+async def test_lines_of_several_streams_name_their_source() -> None:
     out = Output()
     infos = [replace(INFO, name=name) for name in ("left", "right")]
     engines = [
@@ -124,7 +124,7 @@ async def test_lines_of_several_streams_say_which_one_they_are_of() -> None:
     }
 
 
-async def test_a_reader_that_is_too_slow_is_told_how_many_lines_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_summary_counts_lines_dropped_for_a_slow_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mujo_edge.sinks.background.LIMIT", 0)
     out = Output()
     source = ListSource(chunked(*motion([0], 6.0)))

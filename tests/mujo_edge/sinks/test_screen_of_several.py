@@ -46,12 +46,12 @@ def test_the_board(width: int, snapshot: SnapshotAssertion) -> None:
     assert shown == snapshot
 
 
-def test_eight_devices_stand_on_two_dozen_lines_and_narrow_terminals_hold() -> None:
+def test_board_of_eight_fits_24_lines_and_narrow_terminals() -> None:
     assert len(text(SCREENS[:1] * 8, 80).splitlines()) <= 24
     assert max(map(len, text(SCREENS, 60).splitlines())) <= 80
 
 
-def test_the_live_board_shows_every_row_and_then_every_summary() -> None:
+def test_live_board_shows_every_row_and_then_every_summary() -> None:
     console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system="256", legacy_windows=False)
     board = TerminalBoard(console, "walks")
     rows = [board.row(), board.row()]

@@ -103,7 +103,7 @@ def test_the_screen_uses_a_wide_terminal(width: int, snapshot: SnapshotAssertion
 
 @pytest.mark.parametrize("width", [10, 40, 79])
 @pytest.mark.parametrize("name", SCREENS)
-def test_the_screen_stands_in_a_narrow_terminal(name: str, width: int) -> None:
+def test_the_screen_fits_a_narrow_terminal(name: str, width: int) -> None:
     shown = text(SCREENS[name], width)
     assert max(map(len, shown.splitlines())) <= max(width, 1)
 
@@ -112,7 +112,7 @@ def test_every_label_has_its_color(snapshot: SnapshotAssertion) -> None:
     assert text(SCREENS["recognized"], color=True) == snapshot
 
 
-def test_thirty_labels_can_be_told_apart() -> None:
+def test_thirty_labels_are_distinguishable() -> None:
     labels = (*(f"exercise {i}" for i in range(30)), UNKNOWN)
     session = replace(SESSION, labels=labels)
     marks = tuple(Mark(i / 2, label, None) for i, label in enumerate(labels))
@@ -121,7 +121,7 @@ def test_thirty_labels_can_be_told_apart() -> None:
     assert len(set(cells.split("\x1b[0m"))) > 30
 
 
-def test_the_timeline_ends_now_and_holds_thirty_seconds() -> None:
+def test_timeline_shows_the_last_thirty_seconds() -> None:
     screen = SCREENS["recognized"]
     assert screen.marks[-1].end_s - screen.marks[0].end_s == 29.5
     line = text(screen).splitlines()[10]
@@ -130,13 +130,13 @@ def test_the_timeline_ends_now_and_holds_thirty_seconds() -> None:
     assert "    " in line[13:].rstrip()  # the gap
 
 
-def test_the_summary_in_words(snapshot: SnapshotAssertion) -> None:
+def test_summary_as_text(snapshot: SnapshotAssertion) -> None:
     notes = ("time unit found from the steps: ms", "word " * 100)
     assert describe(Summary(SESSION, TALLY, "interrupted", notes), "walks/monday") == snapshot
     assert describe(Summary(RunInfo(INFO), EMPTY, "end")) == snapshot
 
 
-def test_the_sink_draws_on_the_other_screen_and_leaves_the_summary() -> None:
+def test_sink_draws_on_the_alternate_screen_and_leaves_the_summary() -> None:
     out = io.StringIO()
     sink = TerminalSink(Console(file=out, width=80, height=24, force_terminal=True, color_system="256"))
     sink.start(SESSION)
@@ -149,7 +149,7 @@ def test_the_sink_draws_on_the_other_screen_and_leaves_the_summary() -> None:
     assert out.getvalue().rfind("\x1b[?25h") > out.getvalue().rfind("\x1b[?25l")  # the cursor is back
 
 
-def test_the_sink_draws_no_more_often_than_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sink_limits_its_frame_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("mujo_edge.sinks.terminal.monotonic", lambda: now[0])
     sink = TerminalSink(Console(file=io.StringIO(), width=80, height=24, force_terminal=True))
@@ -163,7 +163,7 @@ def test_the_sink_draws_no_more_often_than_it_says(monkeypatch: pytest.MonkeyPat
     assert draws == pytest.approx([100.0, 100.26, 100.52, 100.78, 101.78], abs=0.03)
 
 
-def test_the_picture_is_an_svg_that_needs_nothing_else(tmp_path: Path) -> None:
+def test_picture_is_a_self_contained_svg(tmp_path: Path) -> None:
     path = tmp_path / "screen.svg"
     sink = PictureSink(path)
     sink.start(SESSION)

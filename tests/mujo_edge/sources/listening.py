@@ -1,4 +1,4 @@
-"""A Bluetooth source that is listened to in the background, for the tests of it."""
+"""A Bluetooth source that is read in the background, for tests."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ PATIENCE_S = 30.0
 
 @dataclass
 class Stream:
-    """A source that is listened to in the background, and what it gave."""
+    """A source that is read in the background, and its output."""
 
     found: DiscoveredDevice
     rate_hz: float | None = None
     slow_s: float = 0.0
     chunks: list[Chunk] = field(default_factory=list)
-    said: list[str] = field(default_factory=list)
+    statuses: list[str] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
         self.source = BleSource(self.found, rate_hz=self.rate_hz)
@@ -51,12 +51,12 @@ class Stream:
 
     async def _watch(self) -> None:
         while True:
-            if [self.source.status] != self.said[-1:]:
-                self.said.append(self.source.status)
+            if [self.source.status] != self.statuses[-1:]:
+                self.statuses.append(self.source.status)
             await asyncio.sleep(0.01)
 
     async def until(self, condition: Callable[[], object]) -> None:
-        """Wait for something that has to happen."""
+        """Wait until a condition holds. Raises `TimeoutError`."""
         async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 assert not self._tasks[0].done()
@@ -91,7 +91,7 @@ class Stream:
 
 
 def numbers(stream: Stream) -> list[int]:
-    """The sample numbers in what came of mujo-edge's own service, as they came; damaged packets have none."""
+    """Sample numbers in payloads of mujo-edge's own service, in order of arrival; damaged packets have none."""
     found: list[int] = []
     for data in stream.data:
         with suppress(CodecError):
@@ -102,5 +102,5 @@ def numbers(stream: Stream) -> list[int]:
 
 
 async def near(world: RemoteWorld, name: str, profile: str | None = None) -> DiscoveredDevice:
-    """That wearable, found by its address."""
+    """A wearable, found by its address."""
     return await find(world.stats()[name]["address"], profile, PATIENCE_S)

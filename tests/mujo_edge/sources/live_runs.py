@@ -1,4 +1,4 @@
-"""Live runs of every kind of source without radio, port or network: their bytes, and what is made of them."""
+"""Live runs of every kind of source without radio, port or network: their payloads and chunks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mujo_edge.sources.replay import RawReplay
 
 
 def wearable(name: str, seconds: float = 4.0, seed: int = 0) -> list[Payload]:
-    """A stand-in that is connected to twice. One payload in ten is lost, one in twenty is damaged."""
+    """A simulated wearable over two connections. One payload in ten is lost, one in twenty damaged."""
     rng = np.random.default_rng(seed)
     device = WEARABLES[name](sine)
     profile = PROFILES[device.profile]
@@ -62,7 +62,7 @@ def wearable(name: str, seconds: float = 4.0, seed: int = 0) -> list[Payload]:
 
 
 def board() -> list[Payload]:
-    """Our own packets over a serial line, in pieces that do not care for frames; twice."""
+    """mujo-edge's own packets over a serial line, split at random, over two connections."""
     raws, number = [], 0
     for start_s in (10.0, 20.0):
         opened = {"kind": "serial", "port": "/dev/x", "baud": 115200, **SerialFormat("packet", True, 50.0).dump()}
@@ -91,7 +91,7 @@ RUNS = {**{name: lambda name=name: wearable(name) for name in WEARABLES}, "board
 
 
 def play_live(raws: Sequence[Payload], seed: int = 0) -> tuple[StreamInfo, list[Chunk]]:
-    """What a live source makes of payloads as they come in, a few at a time."""
+    """The chunks of a live source for payloads that arrive a few at a time."""
     rng = np.random.default_rng(seed)
     assembler: Assembler | None = None
     chunks: list[Chunk] = []
@@ -118,7 +118,7 @@ def record(folder: Path, raws: Sequence[Payload]) -> list[Chunk]:
 
 
 def joined(chunks: Sequence[Chunk]) -> tuple[object, ...]:
-    """Bits of all samples, losses by the number of the sample that they precede, and all else that is counted."""
+    """Bits of all samples, losses by the number of the sample that they precede, other counts, and payloads."""
     at, lost = 0, dict[int, int]()
     for chunk in chunks:
         lost[at] = lost.get(at, 0) + chunk.lost

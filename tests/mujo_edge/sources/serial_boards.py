@@ -1,4 +1,4 @@
-"""What the tests of the serial source share."""
+"""Helpers of the tests of the serial source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMED = "ax_m_s2,ay_m_s2,az_m_s2,gx_deg_s,gy_deg_s,gz_deg_s"
 
 
 async def collect(source: SerialSource, seconds: float) -> list[Chunk]:
-    """The chunks of so long a time."""
+    """The chunks of some seconds of wall time."""
     chunks = []
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -28,7 +28,7 @@ async def collect(source: SerialSource, seconds: float) -> list[Chunk]:
 
 
 async def signal(source: SerialSource, seconds: float) -> list[Chunk]:
-    """The chunks of so long a signal, with what came while the source was entered."""
+    """The chunks of some seconds of signal, with those received while the source was entered."""
     chunks: list[Chunk] = []
     async with asyncio.timeout(20), aclosing(source.chunks()) as coming:
         async for chunk in coming:

@@ -32,8 +32,8 @@ LISTEN_S = {"rest": 1.5, "sine": 3.0}
 
 
 @dataclass
-class Heard:
-    """One wearable that was listened to. `early` samples came before all were connected, when the radio was busy."""
+class Run:
+    """The stream of one wearable. `early` samples arrived before all were connected, while the radio was busy."""
 
     found: DiscoveredDevice
     stream: Stream
@@ -43,13 +43,13 @@ class Heard:
     early: int
 
 
-def listen(motion: str) -> Iterator[dict[str, Heard]]:
+def listen(motion: str) -> Iterator[dict[str, Run]]:
     """All wearables at once, from a scan on."""
     with RemoteWorld(*WEARABLES, options=("--motion", motion)) as world, pytest.MonkeyPatch.context() as patch:
         patch.setenv("DBUS_SYSTEM_BUS_ADDRESS", world.address)
         names = dict(zip((one["address"] for one in world.stats().values()), WEARABLES, strict=True))
 
-        async def run() -> dict[str, Heard]:
+        async def run() -> dict[str, Run]:
             found = {names[one.advert.address]: one for one in await scan.scan(2.0)}
             assert sorted(found) == sorted(WEARABLES)
             streams = {name: Stream(one) for name, one in found.items()}
@@ -61,7 +61,7 @@ def listen(motion: str) -> Iterator[dict[str, Heard]]:
                 counts = {names[one["address"]]: one for one in world.stats().values()}
                 await asyncio.sleep(0.2)
             return {
-                name: Heard(found[name], stream, stream.source.info, format_of(stream), counts[name], early[name])
+                name: Run(found[name], stream, stream.source.info, format_of(stream), counts[name], early[name])
                 for name, stream in streams.items()
             }
 
@@ -74,53 +74,53 @@ def format_of(stream: Stream) -> Format:
 
 
 @pytest.fixture(scope="module")
-def still() -> Iterator[dict[str, Heard]]:
+def still() -> Iterator[dict[str, Run]]:
     yield from listen("rest")
 
 
 @pytest.fixture(scope="module")
-def swinging() -> Iterator[dict[str, Heard]]:
+def swinging() -> Iterator[dict[str, Run]]:
     yield from listen("sine")
 
 
 @pytest.mark.parametrize("name", WEARABLES)
-def test_at_rest_every_wearable_shows_one_g(name: str, still: dict[str, Heard]) -> None:
-    heard = still[name]
-    x = heard.stream.x[settled(heard.stream.x)]
-    assert heard.found.profile is PROFILES[WEARABLES[name].profile]
-    assert heard.info.channels == heard.format.channels
-    if heard.format.even:
-        assert len(x) >= 0.5 * LISTEN_S["rest"] * (heard.format.rate_hz or 8)
+def test_every_wearable_reads_one_g_at_rest(name: str, still: dict[str, Run]) -> None:
+    run = still[name]
+    x = run.stream.x[settled(run.stream.x)]
+    assert run.found.profile is PROFILES[WEARABLES[name].profile]
+    assert run.info.channels == run.format.channels
+    if run.format.even:
+        assert len(x) >= 0.5 * LISTEN_S["rest"] * (run.format.rate_hz or 8)
     np.testing.assert_allclose(np.linalg.norm(x[:, :3], axis=1), G, rtol=0.01)
     np.testing.assert_allclose(x[:, 3:], 0, atol=0.02)
 
 
 @pytest.mark.parametrize("name", WEARABLES)
-def test_a_sine_comes_with_its_rate_and_size(name: str, swinging: dict[str, Heard]) -> None:
-    heard = swinging[name]
-    rows = settled(heard.stream.x)
-    t_s, x = heard.stream.t_s[rows][heard.early :], heard.stream.x[rows][heard.early :]
-    rate_hz = heard.format.rate_hz
+def test_every_wearable_reproduces_a_sine(name: str, swinging: dict[str, Run]) -> None:
+    run = swinging[name]
+    rows = settled(run.stream.x)
+    t_s, x = run.stream.t_s[rows][run.early :], run.stream.x[rows][run.early :]
+    rate_hz = run.format.rate_hz
     assert np.all(np.diff(t_s) > 0)
     assert len(t_s) >= 0.6 * LISTEN_S["sine"] * (rate_hz or 8)
     np.testing.assert_allclose(x[:, 1:3], [[0, G]] * len(x), atol=0.1)
     assert np.all(np.abs(x[:, 0]) < 0.52 * G)
     if rate_hz is not None and rate_hz < 3:
         return  # too slow to show a sine of 1 Hz
-    if rate_hz is not None and heard.format.even:
-        tolerance = 0.02 if heard.format.tick_hz else 0.1
+    if rate_hz is not None and run.format.even:
+        tolerance = 0.02 if run.format.tick_hz else 0.1
         assert (len(t_s) - 1) / (t_s[-1] - t_s[0]) == pytest.approx(rate_hz, rel=tolerance)
     frequency_hz, size = sine_of(t_s, x[:, 0])
     assert frequency_hz == pytest.approx(1.0, abs=0.05)
     assert size == pytest.approx(0.5 * G, rel=0.04)
-    if heard.info.channels == IMU:
+    if run.info.channels == IMU:
         frequency_hz, size = sine_of(t_s, x[:, 5])
         assert frequency_hz == pytest.approx(1.0, abs=0.05)
         assert size == pytest.approx(1.0, rel=0.04)
 
 
 def settled(x: F32) -> np.ndarray:
-    """The rows that are whole. A gyroscope that comes apart begins later: the first rows lack it, but no others."""
+    """Rows without NaN. A gyroscope sent separately begins later: only the first rows lack it."""
     whole = np.isfinite(x).all(axis=1)
     begun = int(np.argmax(whole))
     assert begun < 10
@@ -140,30 +140,30 @@ def sine_of(t_s: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("name", WEARABLES)
-def test_nothing_is_lost_and_the_log_gives_the_same_again(name: str, swinging: dict[str, Heard]) -> None:
+def test_nothing_is_lost_and_recorded_bytes_decode_to_the_same(name: str, swinging: dict[str, Run]) -> None:
     stream = swinging[name].stream
     assert sum(chunk.lost + chunk.corrupt for chunk in stream.chunks) == 0
     assert len(stream.data) >= swinging[name].counts["sent"]
     opening, *raws = stream.raws
-    said = json.loads(opening.data)
-    assert (opening.kind, said["kind"], said["profile"]) == ("open", "ble", WEARABLES[name].profile)
-    request = Request(Advert(said["address"], said["name"]), said["rate_hz"], frozenset(said["services"]))
+    record = json.loads(opening.data)
+    assert (opening.kind, record["kind"], record["profile"]) == ("open", "ble", WEARABLES[name].profile)
+    request = Request(Advert(record["address"], record["name"]), record["rate_hz"], frozenset(record["services"]))
     replies = [raw.data for raw in raws if raw.kind == "reply"]
-    decoder = rehearse(PROFILES[said["profile"]].start(request), replies)
+    decoder = rehearse(PROFILES[record["profile"]].start(request), replies)
     packets = [packet for raw in raws if raw.kind == "data" for packet in decoder.feed(raw.data, raw.origin)]
     np.testing.assert_array_equal(np.concatenate([packet.x for packet in packets]), stream.x)
     assert swinging[name].stream.source.notes == stream.source.notes
 
 
-def test_what_is_special_about_a_device_is_said(swinging: dict[str, Heard]) -> None:
-    for heard in swinging.values():
-        notes = " ".join(heard.stream.source.notes)
-        slow = heard.format.rate_hz is not None and heard.format.rate_hz < 45
+def test_peculiarities_of_a_device_are_noted(swinging: dict[str, Run]) -> None:
+    for run in swinging.values():
+        notes = " ".join(run.stream.source.notes)
+        slow = run.format.rate_hz is not None and run.format.rate_hz < 45
         assert ("models are made for 50 Hz" in notes) == slow
-        assert ("sends only what changes" in notes) == (not heard.format.even)
+        assert ("sends only what changes" in notes) == (not run.format.even)
 
 
-async def test_from_the_scan_to_labels_also_after_a_return(bluetooth: StartWorld) -> None:
+async def test_labels_from_scan_to_reconnect(bluetooth: StartWorld) -> None:
     world = bluetooth("polar-h10", "witmotion", "mujo")
     sinks = {name: ListSink() for name in world.stats()}
     engines = [
@@ -192,7 +192,7 @@ async def test_from_the_scan_to_labels_also_after_a_return(bluetooth: StartWorld
         assert {prediction.label for prediction in sink.predictions} == {"z up"}
 
 
-async def test_a_rate_that_is_asked_for(bluetooth: StartWorld) -> None:
+async def test_requested_rate_is_set(bluetooth: StartWorld) -> None:
     world = bluetooth("witmotion")
     async with Stream(await near(world, "witmotion"), rate_hz=110.0) as stream:
         await stream.until(lambda: len(stream.x) > 150)

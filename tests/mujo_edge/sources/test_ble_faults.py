@@ -1,4 +1,4 @@
-"""A Bluetooth source with real bleak when the radio, the device or the computer does not do what it should."""
+"""A Bluetooth source with real bleak, under faults of radio, device and computer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mujo_edge.sources.ble.scan import DiscoveredDevice, find
 __all__ = ["bluetooth"]
 
 
-async def test_a_device_that_went_away_is_fetched_back(bluetooth: StartWorld) -> None:
+async def test_lost_device_is_reconnected(bluetooth: StartWorld) -> None:
     world = bluetooth("mujo")
     async with Stream(await near(world, "mujo")) as stream:
         for times in (1, 2):
@@ -31,13 +31,13 @@ async def test_a_device_that_went_away_is_fetched_back(bluetooth: StartWorld) ->
             assert stream.source.notes[0] == {1: "reconnected once", 2: "reconnected 2 times"}[times]
         sent = world.stats()["mujo"]["sent"]
         await asyncio.sleep(0.2)
-    assert "connection lost, looking for it (try 1)" in stream.said
+    assert "connection lost, looking for it (try 1)" in stream.statuses
     got = numbers(stream)
     assert got == sorted(set(got)), "a notification was taken twice, or out of order"
     assert np.all(np.diff(stream.t_s) > 0)
     kinds = [kind for kind in stream.kinds if kind in ("open", "close")]
     assert kinds == ["open", "close", "open", "close", "open"]
-    assert len(stream.data) >= sent - 12  # some were on the air when the link went, twice
+    assert len(stream.data) >= sent - 12  # some were in transit when the link broke, twice
     assert len(stream.x) + sum(chunk.lost for chunk in stream.chunks) == got[-1] - got[0] + 1
 
 
@@ -48,14 +48,14 @@ async def test_a_device_that_went_away_is_fetched_back(bluetooth: StartWorld) ->
         ("0 bus-death 1", "connection lost; bluetoothd does not run"),
     ],
 )
-async def test_a_bluetooth_that_went_away_is_waited_for(fault: str, status: str, bluetooth: StartWorld) -> None:
+async def test_switched_off_bluetooth_is_waited_for(fault: str, status: str, bluetooth: StartWorld) -> None:
     world = bluetooth("mujo")
     async with Stream(await near(world, "mujo")) as stream:
         await stream.until(lambda: len(stream.x) > 20)
         world.fault(fault)
         await stream.comes_back()
         assert stream.source.status == ""
-    assert status in stream.said
+    assert status in stream.statuses
     got = numbers(stream)
     assert got == sorted(set(got))
     assert stream.source.notes == ["reconnected once"]
@@ -71,10 +71,10 @@ async def test_refused_connections_are_retried_and_logged(
     world.fault(f"0 refuse {ble.FIRST_TRIES - 1}")
     async with Stream(found) as stream:
         await stream.until(lambda: len(stream.x) > 20)
-        assert stream.said == [""]
+        assert stream.statuses == [""]
         world.fault("0 refuse 2", "0 disconnect 0.3")
         await stream.comes_back()
-    assert "connection lost, looking for it (try 3)" in stream.said
+    assert "connection lost, looking for it (try 3)" in stream.statuses
     ours = [record for record in caplog.records if record.name.startswith("mujo_edge.")]
     assert max(record.levelno for record in ours) == logging.INFO  # so nothing is printed by default
     info = "\n".join(record.message for record in ours if record.levelno == logging.INFO)
@@ -88,7 +88,7 @@ async def test_refused_connections_are_retried_and_logged(
         await BleSource(found).__aenter__()
 
 
-async def test_a_silent_device_is_connected_anew(bluetooth: StartWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silent_device_is_reconnected(bluetooth: StartWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ble, "SILENT_S", 1.0)
     world = bluetooth("mujo")
     async with Stream(await near(world, "mujo")) as stream:
@@ -100,7 +100,9 @@ async def test_a_silent_device_is_connected_anew(bluetooth: StartWorld, monkeypa
     assert max(np.diff(got)) > 40
 
 
-async def test_a_device_that_connects_but_sends_nothing(bluetooth: StartWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_connected_device_without_samples_is_an_error(
+    bluetooth: StartWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ble, "SILENT_S", 1.0)
     world = bluetooth("witmotion")
     found = await near(world, "witmotion")
@@ -110,7 +112,7 @@ async def test_a_device_that_connects_but_sends_nothing(bluetooth: StartWorld, m
     assert not world.stats()["witmotion"]["connected"]
 
 
-async def test_leaving_while_it_connects_lets_the_device_go(bluetooth: StartWorld) -> None:
+async def test_cancel_during_connect_disconnects_the_device(bluetooth: StartWorld) -> None:
     world = bluetooth("witmotion")
     found = await near(world, "witmotion")
     world.fault("0 loss 1")  # so that it waits for the first sample
@@ -124,7 +126,7 @@ async def test_leaving_while_it_connects_lets_the_device_go(bluetooth: StartWorl
     assert not world.stats()["witmotion"]["connected"]
 
 
-async def test_a_device_that_is_gone_before_it_is_connected(
+async def test_device_gone_before_the_connect_is_an_error(
     bluetooth: StartWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ble, "SEEK_S", 0.5)
@@ -136,7 +138,7 @@ async def test_a_device_that_is_gone_before_it_is_connected(
         await BleSource(found).__aenter__()
 
 
-async def test_the_wrong_profile_is_said(bluetooth: StartWorld) -> None:
+async def test_wrong_profile_is_reported(bluetooth: StartWorld) -> None:
     world = bluetooth("witmotion")
     found = await near(world, "witmotion", "mujo")
     with pytest.raises(DeviceError, match=r"it has no characteristic .*--profile right"):
@@ -146,7 +148,7 @@ async def test_the_wrong_profile_is_said(bluetooth: StartWorld) -> None:
         BleSource(DiscoveredDevice(found.advert, None, found.device))
 
 
-async def test_bursts_and_a_slow_listener_lose_nothing(bluetooth: StartWorld) -> None:
+async def test_bursts_and_a_slow_consumer_lose_nothing(bluetooth: StartWorld) -> None:
     world = bluetooth("mujo", options=("--fault", "0 interval 0.1"))
     async with Stream(await near(world, "mujo"), slow_s=0.05) as stream:
         await stream.until(lambda: len(stream.x) > 40)
@@ -172,7 +174,7 @@ async def test_lost_and_damaged_packets_are_counted_exactly(bluetooth: StartWorl
     assert len(stream.x) + sum(chunk.lost for chunk in stream.chunks) == got[-1] - got[0] + 1
 
 
-async def test_two_that_went_away_are_fetched_back_by_one_scan(bluetooth: StartWorld) -> None:
+async def test_two_lost_devices_are_reconnected_by_one_scan(bluetooth: StartWorld) -> None:
     world = bluetooth("mujo", "witmotion")
     async with Stream(await near(world, "mujo")) as one, Stream(await near(world, "witmotion")) as other:
         await other.until(lambda: len(other.x) > 20)
@@ -182,11 +184,11 @@ async def test_two_that_went_away_are_fetched_back_by_one_scan(bluetooth: StartW
         await asyncio.sleep(0.2)
     for stream, name in ((one, "mujo"), (other, "witmotion")):
         assert stream.source.notes == ["reconnected once"]
-        assert len(stream.data) - sent[name] < 20  # the last 0.2 s; twice what came after the return would be more
+        assert len(stream.data) - sent[name] < 20  # the last 0.2 s; repeated notifications would be more
 
 
 @pytest.mark.parametrize("fault", [None, "0 disconnect 60", "0 adapter-off 60", "0 bus-death 60"])
-async def test_leaving_never_takes_long(fault: str | None, bluetooth: StartWorld) -> None:
+async def test_exit_is_quick_in_every_state(fault: str | None, bluetooth: StartWorld) -> None:
     world = bluetooth("witmotion")
     async with Stream(await near(world, "witmotion")) as stream:
         if fault:
@@ -198,7 +200,7 @@ async def test_leaving_never_takes_long(fault: str | None, bluetooth: StartWorld
     assert not world.stats()["witmotion"]["connected"]
 
 
-async def test_without_bluetooth_the_next_step_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_error_without_bluetooth_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere/bus")
     with pytest.raises(DeviceError, match="bluetoothd does not run"):
         await find(None, None, PATIENCE_S)

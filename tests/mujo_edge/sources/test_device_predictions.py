@@ -1,4 +1,4 @@
-"""Labels that a board made itself: their time, how they go through the engine, and what is said of them."""
+"""Predictions of a board's own model: their times, their way through the engine, and their output."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def tick(seconds: float) -> int:
 
 
 def sent(names: DeviceModelInfo = NAMES, n: int = SAMPLES) -> list[Payload]:
-    """What a board at 50 Hz sends: a label every half second from 2.98 s on, and a gap at 5 s."""
+    """Output of a board at 50 Hz: a label every half second from 2.98 s on, and a gap at 5 s."""
     raws = [
         Payload(
             99.9,
@@ -93,7 +93,7 @@ def info(names: DeviceModelInfo) -> StreamInfo:
 
 
 @pytest.mark.parametrize("names", [NAMES, ALONE], ids=["with samples", "alone"])
-def test_labels_stand_on_the_time_of_the_samples(names: DeviceModelInfo) -> None:
+def test_device_predictions_have_times_of_the_samples(names: DeviceModelInfo) -> None:
     chunks = assembled(sent(names), names)
     events = told(chunks)
     predictions = [event for event in events if isinstance(event, Prediction)]
@@ -117,7 +117,7 @@ def test_labels_stand_on_the_time_of_the_samples(names: DeviceModelInfo) -> None
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=30))
-def test_any_split_gives_the_same(sizes: list[int]) -> None:
+def test_device_predictions_are_equal_for_any_split(sizes: list[int]) -> None:
     raws = sent(n=300)
     assembler, pieces = Assembler(SerialFormat("packet", True, None, None, NAMES).decoder()), []
     at = 0
@@ -130,12 +130,12 @@ def test_any_split_gives_the_same(sizes: list[int]) -> None:
     assert keys == [(type(event), event.end_s) for event in told(whole)]
 
 
-def test_labels_before_the_first_sample_have_no_time_and_are_left_out() -> None:
+def test_predictions_before_the_first_sample_are_dropped() -> None:
     raws = [raw for raw in sent() if raw.kind == "data" and len(raw.data) == labels.LABEL_SIZE + 2]
     assert told(assembled(raws)) == []
 
 
-def test_damaged_labels_are_counted() -> None:
+def test_damaged_predictions_are_counted_as_corrupt() -> None:
     raws = sent()
     spoilt = [
         replace(raw, data=raw.data[:5] + bytes([raw.data[5] ^ 1 or 2]) + raw.data[6:])
@@ -162,7 +162,7 @@ async def run(
 
 
 @pytest.mark.parametrize("names", [NAMES, ALONE], ids=["with samples", "alone"])
-async def test_no_model_runs_here_and_the_output_says_whose_labels_they_are(names: DeviceModelInfo) -> None:
+async def test_device_predictions_load_no_model_and_are_marked_in_the_output(names: DeviceModelInfo) -> None:
     sink, (*events, summary) = await run(names)
     assert sink.session
     assert (sink.session.bundle, sink.session.runtime, sink.session.labels) == (NAMES.model, ON_DEVICE, NAMES.labels)
@@ -175,13 +175,13 @@ async def test_no_model_runs_here_and_the_output_says_whose_labels_they_are(name
     assert summary["latency_ms"]["inference"]["p50"] == pytest.approx(12.3, abs=0.04)
 
 
-async def test_a_recording_without_a_model_shows_them_too() -> None:
+async def test_record_without_a_model_shows_device_predictions() -> None:
     _, (*events, summary) = await run(load=None)
     assert len(events) == 12
     assert summary["labels"] == list(NAMES.labels)
 
 
-async def test_who_names_a_label_set_gets_the_model_of_this_computer() -> None:
+async def test_naming_a_label_set_runs_the_model_on_the_host() -> None:
     sink, (*events, summary) = await run(load=lambda about: Recognizer(bundle(), about), force_host=True)
     assert summary["runtime"] == "axis"
     assert all("by" not in event for event in events)
@@ -189,13 +189,13 @@ async def test_who_names_a_label_set_gets_the_model_of_this_computer() -> None:
 
 
 @pytest.mark.parametrize("names", [NAMES, ALONE], ids=["with samples", "alone"])
-async def test_the_duration_counts_from_the_first_that_came(names: DeviceModelInfo) -> None:
+async def test_duration_counts_from_the_first_prediction(names: DeviceModelInfo) -> None:
     _, (*_, summary) = await run(names, duration_s=1.9)
     assert summary["ended"] == "duration"
     assert summary["predictions"] == (0 if names.samples else 5)
 
 
-async def test_a_gap_on_the_line_is_not_one_of_the_device() -> None:
+async def test_gap_in_transit_is_not_counted_as_a_device_gap() -> None:
     lossy = [raw for raw in sent() if not 101.0 < raw.received_s < 101.6]
     _, (*events, summary) = await run(source=ListSource(assembled(lossy), info(NAMES)))
     assert [event["type"] for event in events].count("gap") == summary["gaps"] == 1
@@ -203,7 +203,7 @@ async def test_a_gap_on_the_line_is_not_one_of_the_device() -> None:
     assert summary["predictions"] == 11
 
 
-def test_the_screen_says_that_the_device_recognizes() -> None:
+def test_screen_shows_that_the_device_recognizes() -> None:
     sink = ListSink()
     source = ListSource(assembled(sent()), info(NAMES))
     asyncio.run(Engine(source, [sink], None, live=False).run())
@@ -221,7 +221,7 @@ def test_the_screen_says_that_the_device_recognizes() -> None:
 
 
 @pytest.mark.parametrize("names", [NAMES, ALONE], ids=["with samples", "alone"])
-async def test_a_recording_is_decoded_again_with_its_labels(names: DeviceModelInfo, tmp_path: Path) -> None:
+async def test_raw_replay_restores_device_predictions(names: DeviceModelInfo, tmp_path: Path) -> None:
     raws = sent(names)
     live = assembled(raws, names)
     with SessionWriter(tmp_path / "s", info(names), source="test") as writer:

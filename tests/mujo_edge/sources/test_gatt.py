@@ -1,4 +1,4 @@
-"""One connection, with a client that does what it is told: the start script is driven, nothing that came is lost."""
+"""One connection with a scripted client: the start script is run, and no payload is lost."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ CONTROL, DATA = "c0", "da"
 
 
 class Service:
-    """What bleak found on connecting."""
+    """Services as bleak finds them on connecting."""
 
     uuid = "5E"
     characteristics: ClassVar[list[Any]] = [type("Characteristic", (), {"uuid": uuid}) for uuid in ("C0", "DA")]
 
 
 class Client:
-    """Bleak's client as far as a link uses it. `act(client, deed, uuid, data)` is called for every deed."""
+    """A fake of bleak's client. `act(client, deed, uuid, data)` is called for every action."""
 
     def __init__(self, device: BLEDevice, gone: Callable[[Client], None], timeout: float) -> None:
         self.act: Callable[[Client, str, str, bytes], Any] = device.details
@@ -101,7 +101,7 @@ def profile(start: Callable[[Request], Script], *stop: Write) -> Profile:
 
 @pytest.fixture
 def link(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Link]:
-    """A link to a device that acts as told."""
+    """A link to a device whose actions are scripted."""
     monkeypatch.setattr(gatt, "BleakClient", Client)
     monkeypatch.setattr(gatt, "STOP_S", 0.1)
 
@@ -117,7 +117,7 @@ def client(link: Link) -> Client:
 
 
 def script(request: Request) -> Script:
-    """Every kind of step."""
+    """A start script with every kind of step."""
     assert request == Request(Advert("E0:00:00:00:00:01", "Made"), 25.0, frozenset({"5e", "c0", "da"}))
     yield Subscribe(CONTROL)
     yield Subscribe(DATA)
@@ -134,7 +134,7 @@ def script(request: Request) -> Script:
 
 
 def act(client: Client, deed: str, uuid: str, data: bytes) -> bytes:
-    """Streams from the first; answers the first write before it is done, and the second one later."""
+    """Streams from the start; replies to the first write before it is done, and to the second one later."""
     if (deed, uuid) == ("subscribe", DATA):
         client.notify(DATA, b"d0", b"d1")
     if data == b"\x01":
@@ -146,7 +146,7 @@ def act(client: Client, deed: str, uuid: str, data: bytes) -> bytes:
     return b"read"
 
 
-async def test_the_whole_conversation_is_kept_in_order(link: Callable[..., Link]) -> None:
+async def test_all_payloads_of_the_start_are_kept_in_order(link: Callable[..., Link]) -> None:
     one = await link(profile(script), act).open()
     raws = await one.take(1.0)
     client(one).notify(DATA, b"d4", b"d5")
@@ -179,7 +179,7 @@ async def test_the_whole_conversation_is_kept_in_order(link: Callable[..., Link]
     rehearse(script(request), [raw.data for raw in raws if raw.kind == "reply"])
 
 
-async def test_an_answer_from_before_the_question_is_none(link: Callable[..., Link]) -> None:
+async def test_reply_from_before_the_write_does_not_count(link: Callable[..., Link]) -> None:
     def asks_twice(request: Request) -> Script:
         yield Subscribe(CONTROL)
         for _ in range(2):
@@ -195,7 +195,7 @@ async def test_an_answer_from_before_the_question_is_none(link: Callable[..., Li
         await link(profile(asks_twice), once).open()
 
 
-async def test_a_script_may_go_on_without_an_answer(link: Callable[..., Link]) -> None:
+async def test_script_may_continue_without_a_reply(link: Callable[..., Link]) -> None:
     def patient(request: Request) -> Script:
         yield Subscribe(CONTROL)
         try:
@@ -245,7 +245,7 @@ def fails(deed: str, error: Exception) -> Callable[..., None]:
         ),
     ],
 )
-async def test_what_goes_wrong_is_said_and_the_device_let_go(
+async def test_errors_are_reported_and_the_device_disconnected(
     script: Callable[[Request], Script],
     act: Callable[..., None],
     kind: type[Exception],
@@ -260,7 +260,7 @@ async def test_what_goes_wrong_is_said_and_the_device_let_go(
     assert not client(one).is_connected
 
 
-async def test_a_device_that_goes_while_it_is_started(link: Callable[..., Link]) -> None:
+async def test_disconnect_during_the_start_script(link: Callable[..., Link]) -> None:
     def waits(request: Request) -> Script:
         yield Subscribe(CONTROL)
         yield Expect(CONTROL, timeout_s=60)
@@ -275,7 +275,7 @@ async def test_a_device_that_goes_while_it_is_started(link: Callable[..., Link])
     assert not isinstance(caught.value, RefusedError)
 
 
-async def test_a_device_that_goes_as_soon_as_it_is_connected(link: Callable[..., Link]) -> None:
+async def test_disconnect_right_after_the_connect(link: Callable[..., Link]) -> None:
     def goes(client: Client, deed: str, uuid: str, data: bytes) -> None:
         client.vanish()
 
@@ -283,7 +283,7 @@ async def test_a_device_that_goes_as_soon_as_it_is_connected(link: Callable[...,
         await link(profile(plain), goes).open()
 
 
-async def test_a_start_without_end_has_one(link: Callable[..., Link], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_endless_start_script_times_out(link: Callable[..., Link], monkeypatch: pytest.MonkeyPatch) -> None:
     def endless(request: Request) -> Script:
         while True:
             yield Pause(0.01)
@@ -293,7 +293,7 @@ async def test_a_start_without_end_has_one(link: Callable[..., Link], monkeypatc
         await link(profile(endless)).open()
 
 
-async def test_what_came_before_the_end_is_taken_before_it(link: Callable[..., Link]) -> None:
+async def test_payloads_before_the_close_are_returned_first(link: Callable[..., Link]) -> None:
     one = await link(profile(plain)).open()
     await one.take(1.0)
     client(one).notify(DATA, b"d0", b"d1")
@@ -305,7 +305,7 @@ async def test_what_came_before_the_end_is_taken_before_it(link: Callable[..., L
     assert client(one).deeds[-1] == "disconnect"  # after it went by itself, too: hbldh/bleak#2002
 
 
-async def test_silence_is_an_error_and_what_came_in_the_last_moment_is_not_lost(link: Callable[..., Link]) -> None:
+async def test_silence_is_an_error_and_late_payloads_are_not_lost(link: Callable[..., Link]) -> None:
     def last_word(client: Client, deed: str, uuid: str, data: bytes) -> None:
         if deed == "disconnect":
             client.notify(DATA, b"last")
@@ -319,7 +319,7 @@ async def test_silence_is_an_error_and_what_came_in_the_last_moment_is_not_lost(
     assert await one.close() == []
 
 
-async def test_the_stream_is_stopped_but_not_waited_for_for_ever(link: Callable[..., Link]) -> None:
+async def test_close_stops_the_stream_within_a_time_limit(link: Callable[..., Link]) -> None:
     def stuck(client: Client, deed: str, uuid: str, data: bytes) -> Any:
         return asyncio.sleep(60) if data == b"stop" or deed == "disconnect" else None
 
@@ -329,7 +329,7 @@ async def test_the_stream_is_stopped_but_not_waited_for_for_ever(link: Callable[
     assert client(one).deeds[-2:] == [f"write c0 {b'stop'.hex()}", "disconnect"]
 
 
-async def test_a_canceled_start_lets_the_device_go(link: Callable[..., Link]) -> None:
+async def test_canceled_start_disconnects_the_device(link: Callable[..., Link]) -> None:
     def waits(request: Request) -> Script:
         yield Pause(60)
         return decoder()

@@ -1,4 +1,4 @@
-"""What waits is bounded and what had no room is told; payloads become chunks, over any split and connection."""
+"""The payload queue is bounded and reports overruns; payloads become chunks over any split and connection."""
 
 from __future__ import annotations
 
@@ -42,62 +42,62 @@ def samples(chunks: list[Chunk]) -> tuple[bytes, bytes, list[tuple[int, int]], i
     return t.tobytes(), x.tobytes(), lost, sum(chunk.corrupt for chunk in chunks)
 
 
-async def test_an_inlet_gives_all_that_waits_in_order() -> None:
-    inlet = PayloadQueue()
-    taking = asyncio.create_task(inlet.take())
+async def test_queue_returns_waiting_payloads_in_order() -> None:
+    queue = PayloadQueue()
+    taking = asyncio.create_task(queue.take())
     await asyncio.sleep(0)
     assert not taking.done()
     changing = bytearray(b"b")
-    inlet.put(b"a", kind="open", received_s=1.0)
-    inlet.put(changing, "x", received_s=2.0)
+    queue.put(b"a", kind="open", received_s=1.0)
+    queue.put(changing, "x", received_s=2.0)
     changing[0] = 0
     assert await taking == [Payload(1.0, "open", "", b"a"), Payload(2.0, "data", "x", b"b")]
-    inlet.put(b"c")
-    (third,) = await inlet.take()
+    queue.put(b"c")
+    (third,) = await queue.take()
     assert third.received_s > 2.0
 
 
-async def test_what_has_no_room_is_told_and_connections_still_end(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_full_queue_reports_overruns_but_keeps_close(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "LIMIT", 5)
-    inlet = PayloadQueue()
+    queue = PayloadQueue()
     for k in range(8):
-        inlet.put(payload(2 * k), "data", received_s=float(k))
-    inlet.put(b"", kind="close", received_s=9.0)
-    inlet.put(b"late", received_s=9.5)
-    taken = await inlet.take()
+        queue.put(payload(2 * k), "data", received_s=float(k))
+    queue.put(b"", kind="close", received_s=9.0)
+    queue.put(b"late", received_s=9.5)
+    taken = await queue.take()
     assert [one.kind for one in taken] == ["data"] * 5 + ["overrun", "close", "overrun"]
     assert [one.data for one in taken if one.kind == "overrun"] == [b"3", b"1"]
-    inlet.put(b"next")
-    assert [one.data for one in await inlet.take()] == [b"next"]
+    queue.put(b"next")
+    assert [one.data for one in await queue.take()] == [b"next"]
 
 
-async def test_an_inlet_holds_no_more_bytes_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_queue_limits_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "LIMIT_BYTES", 1000)
-    inlet = PayloadQueue()
+    queue = PayloadQueue()
     for _ in range(30):
-        inlet.put(bytes(300))
-    taken = await inlet.take()
+        queue.put(bytes(300))
+    taken = await queue.take()
     assert sum(len(one.data) for one in taken if one.kind == "data") == 900
     assert taken[-1].data == b"27"
-    inlet.put(bytes(300))
-    assert len(await inlet.take()) == 1
+    queue.put(bytes(300))
+    assert len(await queue.take()) == 1
 
 
-async def test_what_had_no_room_is_lost_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_overruns_are_counted_as_lost_and_corrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "LIMIT", 10)
-    inlet, assembler, clock = PayloadQueue(), Assembler(decoder()), GapDetector(ACC, 0.25)
+    queue, assembler, clock = PayloadQueue(), Assembler(decoder()), GapDetector(ACC, 0.25)
     chunks = []
     for k in range(25):
-        inlet.put(payload(2 * k), "data", received_s=2 * k / 50)
+        queue.put(payload(2 * k), "data", received_s=2 * k / 50)
         if k in (19, 24):
-            chunks += assembler.chunks(await inlet.take())
+            chunks += assembler.chunks(await queue.take())
     for chunk in chunks:
         clock.split(chunk)
     stats = clock.stats
     assert (stats.samples, stats.lost, stats.corrupt) == (30, 20, 10)
 
 
-def test_a_loss_begins_a_chunk_and_every_byte_is_kept_once() -> None:
+def test_loss_starts_a_new_chunk_and_every_payload_is_kept_once() -> None:
     damaged = payload(12)[:-1] + b"?"
     raws = [
         Payload(0.0, "open", "", b"{}"),
@@ -125,7 +125,7 @@ def test_refused_payloads_are_logged_with_the_reason(caplog: pytest.LogCaptureFi
     assert made.why
 
 
-def test_bytes_without_samples_make_a_chunk_that_holds_them() -> None:
+def test_payloads_without_samples_make_an_empty_chunk() -> None:
     assembler = Assembler(decoder())
     (chunk,) = assembler.chunks([Payload(1.0, "open", "", b"{}"), Payload(2.0, "data", "data", b"nonsense")])
     assert (chunk.t_s.shape, chunk.x.shape, chunk.corrupt, chunk.received_s) == ((0,), (0, 3), 1, 2.0)
@@ -137,7 +137,7 @@ def test_bytes_without_samples_make_a_chunk_that_holds_them() -> None:
     damaged=st.sets(st.integers(1, 29)),
     cuts=st.lists(st.integers(0, 30), max_size=8),
 )
-def test_any_split_into_calls_gives_the_same(lost: set[int], damaged: set[int], cuts: list[int]) -> None:
+def test_assembler_is_independent_of_the_split_into_calls(lost: set[int], damaged: set[int], cuts: list[int]) -> None:
     raws = [raw(2 * k) for k in range(30) if k not in lost]
     raws = [Payload(one.received_s, "data", "data", b"?") if i in damaged else one for i, one in enumerate(raws)]
     pieces = Assembler(decoder())
@@ -149,7 +149,7 @@ def test_any_split_into_calls_gives_the_same(lost: set[int], damaged: set[int], 
     assert sum(len(chunk.t_s) + chunk.lost for chunk in whole) <= 60
 
 
-def test_a_connection_that_comes_back_goes_on_with_its_count() -> None:
+def test_sample_count_continues_after_a_reconnect() -> None:
     assembler = Assembler(decoder())
     before = assembler.chunks([raw(0), raw(2)])
     assembler.reopen(decoder())
@@ -158,7 +158,7 @@ def test_a_connection_that_comes_back_goes_on_with_its_count() -> None:
     assert after[0].t_s[0] - before[0].t_s[-1] == pytest.approx(97 / 50, abs=1e-4)
 
 
-def test_a_connection_that_comes_back_at_another_rate() -> None:
+def test_rate_may_change_after_a_reconnect() -> None:
     assembler = Assembler(PayloadDecoder(Format(ACC, 50.0), {"": lambda data: [Packet(np.zeros((5, 3), np.float32))]}))
     for k in range(100):
         assembler.chunks([Payload(k / 10, "data", "", b"")])
@@ -168,25 +168,25 @@ def test_a_connection_that_comes_back_at_another_rate() -> None:
 
 
 @pytest.mark.parametrize("format", [Format(IMU, 50.0), Format(ACC, 50.0, gravity="excluded")])
-def test_another_device_is_not_gone_on_with(format: Format) -> None:
+def test_reconnect_with_other_channels_is_an_error(format: Format) -> None:
     with pytest.raises(DeviceError, match="Start again"):
         Assembler(decoder()).reopen(PayloadDecoder(format, {}))
 
 
-def test_a_decoder_that_counted_before_is_not_charged_for_it() -> None:
+def test_earlier_errors_of_a_decoder_are_not_counted() -> None:
     used = decoder()
     used.feed(b"nonsense", "data")
     (chunk,) = Assembler(used).chunks([raw(0)])
     assert chunk.corrupt == 0
 
 
-def test_the_stream_is_what_the_format_says() -> None:
+def test_stream_info_follows_the_format() -> None:
     info = stream_info("a watch", Format(IMU, 52.0, gravity="excluded", placement="wrist"))
     assert (info.name, info.channels, info.rate_hz) == ("a watch", IMU, 52.0)
     assert (info.gravity, info.placement, info.labels) == ("excluded", "wrist", None)
 
 
-def test_what_the_decoder_holds_when_a_connection_closes_comes_out_and_may_be_invalid() -> None:
+def test_decoder_is_flushed_when_a_connection_closes() -> None:
     held = [Packet(np.full((2, 3), np.nan, np.float32), seq=2, tick=round(3 / 50 * packet.TICK_HZ))]
     made = PayloadDecoder(packet.format_of(False, 50.0), {"data": packet.decode}, rest=lambda: held)
     chunks = Assembler(made).chunks([Payload(1.0, "data", "data", payload(0)), Payload(1.1, "close", "", b"")])

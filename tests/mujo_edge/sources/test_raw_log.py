@@ -73,7 +73,9 @@ DATA = session.raw_line(Payload(1.0, "data", "", b"\x01\x02"))
         ([session.raw_line(Payload(0.0, "open", "", b"\xff")), DATA], "line 1: this connection"),
     ],
 )  # fmt: skip
-def test_a_log_that_cannot_be_used(tmp_path: Path, lines: list[str | bytes], message: str) -> None:
+def test_invalid_log_is_a_data_error_that_names_the_line(
+    tmp_path: Path, lines: list[str | bytes], message: str
+) -> None:
     folder = written(tmp_path / "s", lines)
     with pytest.raises(DataError, match=message) as caught:
         play(folder)
@@ -90,21 +92,21 @@ def test_other_channels_after_a_reconnect_are_an_error(tmp_path: Path) -> None:
         play(folder)
 
 
-def test_an_attempt_that_came_to_nothing_is_passed_over(tmp_path: Path) -> None:
+def test_connection_without_data_is_skipped(tmp_path: Path) -> None:
     attempt = opened(kind="ble", profile="polar", rate_hz=None, services=[])
     closed = session.raw_line(Payload(3.0, "close", "", b""))
     plain, with_it = written(tmp_path / "a", LINES), written(tmp_path / "b", [attempt, closed, *LINES, attempt])
     assert joined(play(with_it))[:4] == joined(play(plain))[:4]
 
 
-def test_a_line_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_overlong_line_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_MAX_RAW_BYTES", 4096)
     with pytest.raises(DataError, match="line 2: longer than"):
         play(written(tmp_path / "s", [LINES[0], "x" * 5000]))
 
 
 @pytest.mark.parametrize("cut", [1, 2, 30, 100])
-def test_a_torn_last_line_is_left_out_and_said_so(tmp_path: Path, cut: int) -> None:
+def test_incomplete_last_line_is_dropped_with_a_note(tmp_path: Path, cut: int) -> None:
     folder = written(tmp_path / "s", ["".join(LINES)[:-cut]])
     source = RawReplay(folder, speed=None)
 
@@ -140,10 +142,10 @@ def test_records_are_read_back_bit_for_bit(
 
 @settings(SLOW, max_examples=200)
 @given(name=st.sampled_from(sorted(RUNS)), line=st.integers(0, 9), at=st.integers(0), bit=st.integers(0, 7))
-def test_a_flipped_bit_is_refused_or_read(
+def test_flipped_bit_is_a_clean_error_or_still_read(
     tmp_path_factory: pytest.TempPathFactory, name: str, line: int, at: int, bit: int
 ) -> None:
-    """In the first lines, which say what the connection was opened to, and what the device answered."""
+    """In the first lines: the record of the connection and the replies of the device."""
     if name not in FIRST:
         FIRST[name] = [session.raw_line(raw).encode() for raw in RUNS[name]()[:60]]
     lines: list[str | bytes] = [*FIRST[name]]
@@ -163,7 +165,9 @@ FIRST: dict[str, list[bytes]] = {}
 
 @SLOW
 @given(st.binary(max_size=300))
-def test_hostile_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+def test_arbitrary_bytes_are_a_clean_error_or_still_read(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
     folder = written(tmp_path_factory.mktemp("session") / "s", [LINES[0], content])
     message = session.RAW_FILE
     try:
@@ -197,7 +201,7 @@ for i in range(100_000):
 
 
 class Full:
-    """A file on a disk that takes `room` bytes more."""
+    """A file on a disk with `room` bytes left."""
 
     def __init__(self, file: Any, room: int) -> None:
         self._file, self._room = file, room
@@ -214,7 +218,7 @@ class Full:
         return getattr(self._file, name)
 
 
-def test_a_full_disk_tears_no_line(tmp_path: Path) -> None:
+def test_full_disk_leaves_no_partial_line(tmp_path: Path) -> None:
     chunk = Chunk(np.zeros(0), np.zeros((0, 3), np.float32), 0.0, raw=(Payload(1.0, "data", "", b"\xff" * 50),))
     with SessionWriter(tmp_path / "s", StreamInfo("w", CHANNELS[:3], None), source="a test") as writer:
         writer.write(chunk)

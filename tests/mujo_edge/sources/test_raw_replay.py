@@ -1,4 +1,4 @@
-"""A live run of every kind of source, recorded, and its bytes decoded again: the same, bit for bit."""
+"""A live run of every kind of source, recorded and decoded again: equal bit for bit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mujo_edge.sources.replay import RawReplay
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_what_is_decoded_again_is_what_was_live(tmp_path: Path, name: str) -> None:
+def test_raw_replay_equals_the_live_run_bit_for_bit(tmp_path: Path, name: str) -> None:
     raws = RUNS[name]()
     chunks = record(tmp_path / "s", raws)
     assert sum(len(chunk.t_s) for chunk in chunks) > 5
@@ -39,14 +39,14 @@ def test_what_is_decoded_again_is_what_was_live(tmp_path: Path, name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["mujo", "board", "phone", "polar-h10"])
-def test_the_samples_of_a_live_run_keep_losses_and_gaps(tmp_path: Path, name: str) -> None:
+def test_recorded_samples_keep_losses_and_gaps(tmp_path: Path, name: str) -> None:
     chunks = record(tmp_path / "s", RUNS[name]())
     assert sum(chunk.lost for chunk in chunks) > 0
     replayed = [replace(chunk, corrupt=0, raw=()) for chunk in chunks]
     assert joined(list(open_recording(tmp_path / "s").chunks())) == joined(replayed)
 
 
-def test_predictions_are_those_of_the_live_run(tmp_path: Path) -> None:
+def test_predictions_of_both_replays_equal_the_live_run(tmp_path: Path) -> None:
     """From the samples and from the bytes, over a reconnect."""
     raws = wearable("mujo", seconds=12.0)
     chunks = record(tmp_path / "s", raws)
@@ -63,7 +63,7 @@ def test_predictions_are_those_of_the_live_run(tmp_path: Path) -> None:
     assert labels(play(tmp_path / "s")) == live
 
 
-def test_a_better_decoder_makes_more_of_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raw_replay_uses_the_current_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = packet.decode
     with monkeypatch.context() as patch:
         patch.setattr(packet, "decode", lambda data: [replace(one, x=one.x * 2) for one in right(data)])
@@ -73,7 +73,7 @@ def test_a_better_decoder_makes_more_of_the_same_bytes(tmp_path: Path, monkeypat
     assert (2 * x).tobytes() == twice.tobytes()
 
 
-def test_it_keeps_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_raw_replay_keeps_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record(tmp_path / "s", board())
     slept: list[float] = []
 
@@ -83,14 +83,14 @@ def test_it_keeps_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mujo_edge.sources.replay.asyncio.sleep", sleep)
     monkeypatch.setattr("mujo_edge.sources.replay.monotonic", lambda: 1000.0)
     chunks = play(tmp_path / "s", speed=2.0)
-    # 6 s and 6 s of payloads; the 4 s between the connections are waited for no longer than 2.
+    # 6 s and 6 s of payloads; of the 4 s between the connections only 2 are waited for.
     assert max(slept) == pytest.approx((6 + 2 + 6) / 2, abs=1.1)
     assert slept == sorted(slept)
     assert {chunk.received_s for chunk in chunks} == {1000.0}
     assert joined(chunks) == joined(play(tmp_path / "s"))
 
 
-def test_a_session_without_bytes(tmp_path: Path) -> None:
+def test_session_without_raw_bytes_is_a_usage_error(tmp_path: Path) -> None:
     with SessionWriter(tmp_path / "s", StreamInfo("w", CHANNELS[:3], 50.0), source="replay of walk.csv") as writer:
         writer.write(Chunk(np.arange(5) / 50, np.ones((5, 3), np.float32), 0.0))
     assert not (tmp_path / "s" / session.RAW_FILE).exists()

@@ -1,4 +1,4 @@
-"""Session folders written and read back bit for bit, and playing at a speed."""
+"""Session folders written and read back bit for bit, and played at a speed."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def streams(draw: st.DrawFn) -> tuple[StreamInfo, list[Chunk]]:
 
 @SLOW
 @given(stream=streams(), block=st.sampled_from([20, 300, 1 << 16]))
-def test_what_is_recorded_is_read_back_bit_for_bit(
+def test_recording_is_read_back_bit_for_bit(
     tmp_path_factory: pytest.TempPathFactory, stream: tuple[StreamInfo, list[Chunk]], block: int
 ) -> None:
     info, chunks = stream
@@ -95,8 +95,8 @@ def test_what_is_recorded_is_read_back_bit_for_bit(
     assert recording.notes == []
 
 
-def test_every_float32_of_a_kind_survives(tmp_path: Path) -> None:
-    """A spread of all exponents and mantissas, the values that nine digits are tightest for among them."""
+def test_every_class_of_float32_survives(tmp_path: Path) -> None:
+    """A spread of exponents and mantissas, including the values for which nine digits barely suffice."""
     rng = np.random.default_rng(1)
     bits = np.concatenate([rng.integers(0, 1 << 32, 200_000, np.uint32), np.arange(1 << 15, dtype=np.uint32)])
     x = bits[: len(bits) // 6 * 6].view(np.float32).reshape(-1, 6)
@@ -106,7 +106,7 @@ def test_every_float32_of_a_kind_survives(tmp_path: Path) -> None:
     assert joined(list(open_recording(folder).chunks())) == joined([Chunk(t, x, 0.0)])
 
 
-def test_the_files_describe_themselves(tmp_path: Path) -> None:
+def test_session_files_have_the_documented_content(tmp_path: Path) -> None:
     folder = write(tmp_path / "s", [chunk(2, truth="sit, still"), chunk(1, 2, lost=3, truth="walk")])
     lines = (folder / "samples.csv").read_text().splitlines()
     assert lines[0] == "t_s,ax_m_s2,ay_m_s2,az_m_s2,gx_rad_s,gy_rad_s,gz_rad_s,lost,label"
@@ -119,7 +119,7 @@ def test_the_files_describe_themselves(tmp_path: Path) -> None:
     assert (about["source"], about["notes"], about["samples"]) == ("a test", ["made up"], 3)
 
 
-def test_a_recording_of_a_replay_equals_it(tmp_path: Path) -> None:
+def test_recording_of_a_replay_equals_the_original(tmp_path: Path) -> None:
     first = write(tmp_path / "a", [chunk(40, 0, 2, "x"), chunk(5, 40, 0, "y"), chunk(9, 45, 7, "")])
     recording = open_recording(first)
     second = write(tmp_path / "b", list(recording.chunks(100)), recording.info)
@@ -151,7 +151,7 @@ for i in range(100_000):
 
 
 @pytest.mark.parametrize("cut", [1, 2, 30, 60, 61, 62, 300])
-def test_half_a_session_is_read_and_said_so(tmp_path: Path, cut: int) -> None:
+def test_truncated_session_is_read_with_a_note(tmp_path: Path, cut: int) -> None:
     folder = write(tmp_path / "s", [chunk(100)])
     content = (folder / "samples.csv").read_bytes()
     (folder / "samples.csv").write_bytes(content[:-cut])
@@ -202,7 +202,7 @@ def stream_with(**changes: object) -> dict[str, object]:
         (stream_with(channels=["ax", "ay", "az", "gx"]), "by session.json"),
     ],
 )
-def test_a_session_json_that_cannot_be_used(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+def test_invalid_session_json_is_a_data_error(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     folder = write(tmp_path / "s", [chunk(3, channels=3)], replace(INFO, channels=CHANNELS[:3]))
     (folder / "session.json").write_text(json.dumps(good_json()))
     assert open_recording(folder).info.name == "w"
@@ -217,7 +217,7 @@ def test_a_session_json_that_cannot_be_used(tmp_path: Path, changes: dict[str, o
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"7", b"\xff\xfe", b"[" * 100_000, b"\0" * (1 << 20) + b"  "])
-def test_a_session_json_that_is_none(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_session_json_is_a_data_error(tmp_path: Path, content: bytes) -> None:
     folder = write(tmp_path / "s", [chunk(3)])
     (folder / "session.json").write_bytes(content)
     with pytest.raises(DataError, match=r"session\.json") as caught:
@@ -238,7 +238,9 @@ def test_a_session_json_that_is_none(tmp_path: Path, content: bytes) -> None:
         ("0.0,", "2026-01-01T00:00:00,", "line 2: '2026-01-01T00:00:00' in column 't_s' is not a number"),
     ],
 )
-def test_samples_that_do_not_fit(tmp_path: Path, old: str, new: str, message: str) -> None:
+def test_samples_that_do_not_fit_session_json_are_a_data_error(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
     folder = write(tmp_path / "s", [chunk(3, truth="walk")])
     text = (folder / "samples.csv").read_text()
     (folder / "samples.csv").write_text(text.replace(old, new, 1))
@@ -246,7 +248,7 @@ def test_samples_that_do_not_fit(tmp_path: Path, old: str, new: str, message: st
         list(open_recording(folder).chunks())
 
 
-def test_a_session_without_samples(tmp_path: Path) -> None:
+def test_session_without_samples_is_a_data_error(tmp_path: Path) -> None:
     folder = write(tmp_path / "s", [])
     with pytest.raises(DataError, match=r"samples\.csv is empty"):
         open_recording(folder)
@@ -259,7 +261,7 @@ def test_a_session_without_samples(tmp_path: Path) -> None:
 
 @SLOW
 @given(which=st.sampled_from(["session.json", "samples.csv"]), at=st.integers(0), bit=st.integers(0, 7))
-def test_a_flipped_bit_is_refused_or_read(
+def test_flipped_bit_is_a_clean_error_or_still_read(
     tmp_path_factory: pytest.TempPathFactory, which: str, at: int, bit: int
 ) -> None:
     folder = write(tmp_path_factory.mktemp("session") / "s", [chunk(20, truth="walk"), chunk(5, 20, 3, "sit")])
@@ -307,7 +309,7 @@ def play(path: Path, speed: float | None) -> list[Chunk]:
 
 
 @pytest.mark.parametrize("speed", [0.5, 1.0, 8.0])
-def test_playing_keeps_pace_without_drift(tmp_path: Path, clock: Clock, speed: float) -> None:
+def test_replay_keeps_pace_without_drift(tmp_path: Path, clock: Clock, speed: float) -> None:
     folder = write(tmp_path / "s", [chunk(3000)])
     chunks = play(folder, speed)
     assert max(len(c.t_s) for c in chunks) <= 6
@@ -317,7 +319,7 @@ def test_playing_keeps_pace_without_drift(tmp_path: Path, clock: Clock, speed: f
     assert joined(chunks) == joined(list(open_recording(folder).chunks()))
 
 
-def test_without_a_speed_chunks_are_large_and_nothing_waits(tmp_path: Path, clock: Clock) -> None:
+def test_replay_without_speed_yields_large_chunks_at_once(tmp_path: Path, clock: Clock) -> None:
     folder = write(tmp_path / "s", [chunk(20_000, truth="walk")])
     chunks = play(folder, None)
     assert len(chunks) < 20
@@ -326,7 +328,7 @@ def test_without_a_speed_chunks_are_large_and_nothing_waits(tmp_path: Path, cloc
     assert joined(chunks) == joined(list(open_recording(folder).chunks()))
 
 
-def test_leaps_of_time_are_not_waited_out(tmp_path: Path, clock: Clock) -> None:
+def test_replay_does_not_wait_for_leaps_of_time(tmp_path: Path, clock: Clock) -> None:
     t = np.array([0, 0.02, 3600, 3600.02, np.nan, 1e300, 5, 5.02, np.inf, -np.inf, 5.04])
     folder = write(tmp_path / "s", [Chunk(t, np.ones((len(t), 6), np.float32), 0.0)])
     chunks = play(folder, 1.0)
@@ -335,7 +337,7 @@ def test_leaps_of_time_are_not_waited_out(tmp_path: Path, clock: Clock) -> None:
     assert sum(clock.slept_s) < 3 * replay.LONGEST_WAIT_S
 
 
-def test_split_keeps_everything() -> None:
+def test_split_keeps_all_samples_and_counts() -> None:
     whole = replace(chunk(100, truth="walk"), lost=4)
     parts = split(whole)
     assert joined(parts) == joined([whole])
@@ -351,12 +353,12 @@ def test_a_replay_is_a_source(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("speed", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_speed_that_is_none(tmp_path: Path, speed: float) -> None:
+def test_invalid_speed_is_a_usage_error(tmp_path: Path, speed: float) -> None:
     with pytest.raises(UsageError, match="speed must be a positive number"):
         ReplaySource(tmp_path, speed=speed)
 
 
-def test_the_shipped_recording() -> None:
+def test_shipped_recording_is_complete() -> None:
     recording = open_recording(shipped_recording())
     chunks = list(recording.chunks())
     t, x = np.concatenate([c.t_s for c in chunks]), np.concatenate([c.x for c in chunks])
@@ -376,7 +378,7 @@ def test_the_shipped_recording() -> None:
     assert "Redistribution and use in source and binary forms" in license
 
 
-def test_an_installation_without_its_recording(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_installation_without_its_recording_is_a_data_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(replay, "files", lambda package: tmp_path)
     with pytest.raises(DataError, match="Install mujo-edge again"):
         shipped_recording()

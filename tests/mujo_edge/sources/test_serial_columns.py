@@ -1,4 +1,4 @@
-"""What lines of numbers mean: by name, by the board's header, or by their number and what they hold."""
+"""Meaning of lines of numbers: by name, by the board's header, or by their count and values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def turning(seconds: float = 4.0, rate_hz: float = 50.0) -> tuple[F64, F64]:
 @pytest.mark.parametrize("acc_factor", [1.0, G, G / 1000])
 @pytest.mark.parametrize("gyro_factor", [1.0, DEG])
 @pytest.mark.parametrize("width", [6, 9])
-def test_units_are_found(acc_factor: float, gyro_factor: float, width: int) -> None:
+def test_units_are_inferred(acc_factor: float, gyro_factor: float, width: int) -> None:
     acc, gyro = turning()
     table = np.concatenate([acc / acc_factor, gyro / gyro_factor, np.full((len(acc), width - 6), 40.0)], 1)
     columns, notes = columns_of(USUAL[width], table, 50.0)
@@ -36,21 +36,21 @@ def test_units_are_found(acc_factor: float, gyro_factor: float, width: int) -> N
 
 
 @pytest.mark.parametrize(("unit", "step"), [(1.0, 0.02), (1e-3, 20.0), (1e-6, 20_000.0), (1e-9, 2e7)])
-def test_time_comes_first_where_there_is_one_column_more(unit: float, step: float) -> None:
+def test_extra_first_column_is_time(unit: float, step: float) -> None:
     acc, gyro = turning()
     t = 1e5 * step + np.arange(len(acc)) * step
     columns, _ = columns_of(USUAL[7], np.column_stack([t, acc, gyro]), 50.0)
     assert (columns.time, columns.time_factor, columns.acc, columns.gyro) == (0, unit, (1, 2, 3), (4, 5, 6))
 
 
-def test_a_first_column_that_does_not_increase_is_no_time() -> None:
+def test_first_column_that_does_not_increase_is_rejected_as_time() -> None:
     acc, _ = turning()
     for first in (RNG.normal(25, 1, len(acc)), np.full(len(acc), 25.0), np.arange(len(acc))[::-1]):
         with pytest.raises(DataError, match="column 't' is not a time"):
             columns_of(USUAL[4], np.column_stack([first, acc]), 50.0)
 
 
-def test_a_clock_that_wraps_among_the_first_lines_is_time() -> None:
+def test_clock_that_wraps_in_the_first_lines_is_accepted_as_time() -> None:
     acc, _ = turning()
     micros = (2**32 - 1_000_000 + np.arange(len(acc)) * 20_000) % 2**32
     columns, _ = columns_of(USUAL[4], np.column_stack([micros, acc]), 50.0)
@@ -58,15 +58,15 @@ def test_a_clock_that_wraps_among_the_first_lines_is_time() -> None:
 
 
 @pytest.mark.parametrize("offset", [0.0, 0.01, 0.1, 1.0, 5.0])
-def test_nothing_is_said_of_a_gyroscope_that_lies_still(offset: float) -> None:
+def test_gyroscope_unit_is_not_inferred_at_rest(offset: float) -> None:
     # An offset of 6 deg/s is a hundred times what the noise of an accelerometer seems to turn.
     acc = np.tile([0, 0, G], (200, 1)) + RNG.normal(0, 0.02, (200, 3))
     gyro = offset + RNG.normal(0, 0.005, (200, 3))
-    with pytest.raises(DataError, match="the gyroscope's unit cannot be told"):
+    with pytest.raises(DataError, match="the gyroscope's unit cannot be inferred"):
         columns_of(USUAL[6], np.concatenate([acc, gyro], 1), 50.0)
 
 
-def test_what_is_no_acceleration_with_gravity_is_refused() -> None:
+def test_acceleration_without_gravity_is_rejected() -> None:
     acc, _ = turning()
     for factor, message in ((16384 / G, "neither 9.81"), (0.01, "neither 9.81")):
         with pytest.raises(DataError, match=message):
@@ -75,19 +75,19 @@ def test_what_is_no_acceleration_with_gravity_is_refused() -> None:
         columns_of(("ax_m_s2", "ay_m_s2", "az_m_s2"), RNG.normal(0, 0.3, acc.shape), 50.0)
 
 
-def test_names_say_it_as_in_a_file() -> None:
+def test_column_names_have_the_meaning_of_file_columns() -> None:
     acc, gyro = turning()
     names = ("label", "gyrZ (dps)", "gyrY (dps)", "gyrX (dps)", "accZ [g]", "accY [g]", "accX [g]", "millis_ms")
     table = np.column_stack([np.zeros(len(acc)), (gyro / DEG)[:, ::-1], (acc / G)[:, ::-1], np.arange(len(acc)) * 20.0])
     columns, _ = columns_of(names, table, 50.0)
-    assert (columns.acc, columns.gyro, columns.time) == ((6, 5, 4), (3, 2, 1), None)  # millis is no name of a time
+    assert (columns.acc, columns.gyro, columns.time) == ((6, 5, 4), (3, 2, 1), None)  # millis is not a name of a time
     decoder = LineDecoder(columns)
     rows = "".join(",".join(f"{value:.5f}" for value in row) + "\n" for row in table)
     got = np.concatenate([packet.x for packet in decoder.feed(rows.encode())])
     np.testing.assert_allclose(got, np.concatenate([acc, gyro], 1)[1:], atol=1e-3)
 
 
-def test_gravity_of_its_own_is_added() -> None:
+def test_separate_gravity_is_added() -> None:
     acc, _ = turning()
     gravity = np.tile([0, 0, G], (len(acc), 1))
     names = tuple(f"{kind}_{axis}" for kind in ("linear_acceleration", "gravity") for axis in "xyz")

@@ -1,4 +1,4 @@
-"""What the serial source says when something is wrong: with the call, the port, the board or its bytes."""
+"""Errors of the serial source: wrong calls, ports, boards and bytes."""
 
 from __future__ import annotations
 
@@ -26,13 +26,11 @@ def link(tmp_path: Path) -> Path:
     return tmp_path / "board"
 
 
-async def test_the_unit_of_a_gyroscope_that_lies_still_is_asked_for(
-    link: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_unit_of_a_resting_gyroscope_must_be_stated(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_module, "PATIENCE_S", 2.5)
     async with Line(Board(motion.rest, "csv"), link) as line:
         with pytest.raises(
-            DataError, match=r"unit cannot be told.*\nName the columns of its lines: --columns t_ms,ax_g"
+            DataError, match=r"unit cannot be inferred.*\nName the columns of its lines: --columns t_ms,ax_g"
         ):
             await SerialSource(line.port).__aenter__()
         async with SerialSource(line.port, columns=NAMED) as source:
@@ -40,7 +38,7 @@ async def test_the_unit_of_a_gyroscope_that_lies_still_is_asked_for(
 
 
 async def test_silence_is_an_error_with_a_next_step(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(port_module, "ASK_S", float("inf"))  # on a busy machine the board would be asked to begin
+    monkeypatch.setattr(port_module, "ASK_S", float("inf"))  # on a busy machine the board would be asked to start
     monkeypatch.setattr(source_module, "SILENCE_S", 0.5)
     board = Board(motion.sine, asked=True)
     async with Line(board, link) as line:
@@ -48,7 +46,7 @@ async def test_silence_is_an_error_with_a_next_step(link: Path, monkeypatch: pyt
             await SerialSource(line.port).__aenter__()
 
 
-async def test_the_wrong_baud_is_an_error_that_names_others(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_wrong_baud_error_suggests_others(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_module, "NONSENSE_S", 1.0)
     async with Line(Board(motion.sine, "csv"), link, baud=9600) as line:
         with pytest.raises(
@@ -59,8 +57,8 @@ async def test_the_wrong_baud_is_an_error_that_names_others(link: Path, monkeypa
             assert len(joined(await collect(source, 0.3))[0])
 
 
-async def test_text_that_is_no_numbers_is_shown(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(port_module, "ASK_S", float("inf"))  # on a busy machine the board would be asked to begin
+async def test_text_without_numbers_is_quoted_in_the_error(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(port_module, "ASK_S", float("inf"))  # on a busy machine the board would be asked to start
     monkeypatch.setattr(source_module, "NONSENSE_S", 0.5)
     async with Line(Board(motion.rest, asked=True), link, boot=b"accel x: 0.1 y: 0.2 z: 9.8\r\n" * 9) as line:
         with pytest.raises(
@@ -69,7 +67,7 @@ async def test_text_that_is_no_numbers_is_shown(link: Path, monkeypatch: pytest.
             await SerialSource(line.port).__aenter__()
 
 
-async def test_silence_and_nonsense_later_are_told(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_later_silence_and_garbage_show_in_the_status(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(source_module, "NONSENSE_S", 0.6)
     async with Line(Board(motion.sine, "packet"), link) as line, SerialSource(line.port) as source:
         reading = asyncio.create_task(collect(source, 3.0))
@@ -88,7 +86,7 @@ async def test_silence_and_nonsense_later_are_told(link: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("when", ["at once", "later"])
-async def test_a_board_that_gives_up_is_an_error(link: Path, when: str) -> None:
+async def test_failure_reported_by_the_board_is_an_error(link: Path, when: str) -> None:
     board = Board(motion.sine, "csv", columns="ax_g,ay_g,az_g")
     async with Line(board, link, boot=b"Started\r\nERR: no IMU\r\n" if when == "at once" else b"") as line:
 
@@ -103,13 +101,13 @@ async def test_a_board_that_gives_up_is_an_error(link: Path, when: str) -> None:
             await listen()
 
 
-async def test_a_port_that_is_in_use(link: Path) -> None:
+async def test_busy_port_is_a_device_error(link: Path) -> None:
     async with Line(Board(motion.sine), link) as line, SerialSource(line.port):
         with pytest.raises(DeviceError, match="in use by another program"):
             await SerialSource(line.port).__aenter__()
 
 
-async def test_a_port_that_is_not_there(tmp_path: Path) -> None:
+async def test_missing_port_is_a_device_error(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r"there is no port .*/nothing. Plug the board in"):
         await SerialSource(str(tmp_path / "nothing")).__aenter__()
     (tmp_path / "file").write_text("1,2,3")
@@ -118,7 +116,9 @@ async def test_a_port_that_is_not_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
-async def test_a_port_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+async def test_port_without_permission_names_the_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise serial.SerialException(number, "could not open port")
 
@@ -138,7 +138,7 @@ async def test_a_port_without_permission(tmp_path: Path, monkeypatch: pytest.Mon
         ("carrier-pigeon://coop", UsageError, "protocol 'carrier-pigeon' not known"),
     ],
 )
-async def test_urls_that_lead_nowhere(port: str, error: type[Exception], message: str) -> None:
+async def test_unreachable_urls_are_errors(port: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         await SerialSource(port).__aenter__()
 
@@ -154,12 +154,12 @@ async def test_urls_that_lead_nowhere(port: str, error: type[Exception], message
         ({"columns": "user_acceleration_x,user_acceleration_y,user_acceleration_z"}, "--columns: .* without gravity"),
     ],
 )
-def test_a_wrong_call(options: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_usage_errors(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         SerialSource("/dev/ttyACM0", **options)
 
 
-async def test_columns_must_fit_what_comes(link: Path) -> None:
+async def test_columns_must_fit_the_lines(link: Path) -> None:
     async with Line(Board(motion.sine, "csv"), link) as line:
         with pytest.raises(UsageError, match="lines of 6 numbers; --columns names 3"):
             await SerialSource(line.port, columns="ax_g,ay_g,az_g").__aenter__()
@@ -174,7 +174,7 @@ async def test_columns_must_fit_what_comes(link: Path) -> None:
             await SerialSource(line.port, columns="ax_g,ay_g,az_g").__aenter__()
 
 
-async def test_auto_takes_the_only_board(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_auto_chooses_the_only_board(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uart = usb("/dev/ttyS0", None, vid=None, product=None)
     there: list[Any] = [uart]
     monkeypatch.setattr(list_ports, "comports", lambda: there)

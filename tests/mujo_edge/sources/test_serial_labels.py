@@ -19,7 +19,7 @@ from mujo_edge.sources.replay import ReplaySource, shipped_recording
 from mujo_edge.sources.serial import SerialSource
 
 FIRST = 700
-"""Sample of the recording with which the board begins: 8 s before one exercise ends and the next one begins."""
+"""First sample of the recording that the board sends: 8 s before one exercise ends and the next begins."""
 
 SECONDS = 14.0
 
@@ -31,7 +31,7 @@ SECONDS = 14.0
         ("csv", {"columns": "ax_g,ay_g,az_g,gx_deg_s,gy_deg_s,gz_deg_s", "header": True}),
     ],
 )
-async def test_the_labels_are_those_of_a_replay(tmp_path: Path, protocol: str, options: dict[str, Any]) -> None:
+async def test_live_labels_equal_those_of_a_replay(tmp_path: Path, protocol: str, options: dict[str, Any]) -> None:
     folder = shipped_recording()
     labels = ReplaySource(folder).info.labels
 

@@ -66,7 +66,7 @@ def is_a_1_hz_sine_with_gravity(t: F64, x: F32, rate_hz: float, rel: float = 0.0
         ("csv", None, {"columns": "t_us,ax_g,ay_g,az_g,gx_deg_s,gy_deg_s,gz_deg_s,temp", "header": True}, 50.0),
     ],
 )
-async def test_what_a_board_sends_is_found_out(
+async def test_format_of_a_board_is_detected(
     link: Path, protocol: str, names: str | None, options: dict[str, Any], rate_hz: float
 ) -> None:
     board = Board(motion.sine, protocol, **options)
@@ -81,7 +81,7 @@ async def test_what_a_board_sends_is_found_out(
         assert sum(chunk.corrupt + chunk.lost for chunk in chunks) == 0
 
 
-async def test_at_rest_it_is_one_g(link: Path) -> None:
+async def test_acceleration_at_rest_is_one_g(link: Path) -> None:
     async with (
         Line(Board(motion.rest, "csv", columns="ax_g,ay_g,az_g"), link) as line,
         SerialSource(line.port) as source,
@@ -94,7 +94,7 @@ async def test_at_rest_it_is_one_g(link: Path) -> None:
     ]
 
 
-async def test_the_gyroscopes_unit_is_found_once_the_board_is_moved(link: Path, recording: motion.Motion) -> None:
+async def test_gyroscope_unit_is_inferred_once_the_board_moves(link: Path, recording: motion.Motion) -> None:
     async with Line(Board(recording, "csv"), link, resets=True) as line, SerialSource(line.port) as source:
         _, x = joined(await collect(source, 0.5))
     assert "gyroscope unit found from how far gravity turns: deg/s" in source.notes
@@ -102,7 +102,7 @@ async def test_the_gyroscopes_unit_is_found_once_the_board_is_moved(link: Path, 
 
 
 @pytest.mark.parametrize(("protocol", "names"), [("packet", None), ("csv", NAMED), ("wit", None)])
-async def test_what_was_kept_decodes_to_the_same_samples(
+async def test_recorded_bytes_decode_to_the_same_samples(
     link: Path, tmp_path: Path, protocol: str, names: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ports, "POLL_S", 0.05)
@@ -129,7 +129,7 @@ async def test_what_was_kept_decodes_to_the_same_samples(
 
 
 @pytest.mark.parametrize("fault", ["loss", "corrupt"])
-async def test_delivered_and_lost_are_what_was_sent(link: Path, fault: str) -> None:
+async def test_delivered_plus_lost_equals_sent(link: Path, fault: str) -> None:
     board = Board(numbered, "packet", rate_hz=400.0, channels=3, batch=4, first=65_000)
     faults = [parse(f"0.5 {fault} 0.01")]
     async with Line(board, link, faults=faults, seed=1) as line, SerialSource(line.port) as source:
@@ -157,7 +157,7 @@ def numbered(t_s: F64) -> F32:
     return x
 
 
-async def test_a_board_that_is_unplugged_is_waited_for(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unplugged_board_is_waited_for(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "POLL_S", 0.05)
     async with Line(Board(motion.sine, "packet"), link) as line, SerialSource(line.port) as source:
         reading = asyncio.create_task(collect(source, 3.0))
@@ -172,12 +172,12 @@ async def test_a_board_that_is_unplugged_is_waited_for(link: Path, monkeypatch: 
     t, _ = joined(chunks)
     assert said == {f"{line.port} is unplugged, waiting for it"}
     assert [raw.kind for raw in raws(chunks) if raw.kind != "data"] == ["open", "close", "open", "close", "open"]
-    assert (np.diff(t) > 0.01).all()  # nothing twice
+    assert (np.diff(t) > 0.01).all()  # nothing is repeated
     assert sum(len(chunk.x) + chunk.lost for chunk in chunks) == pytest.approx((t[-1] - t[0]) * 50 + 1, abs=1)
     assert sum(chunk.lost for chunk in chunks) == pytest.approx(2 * 0.4 * 50, abs=12)
 
 
-async def test_a_board_that_starts_again_when_it_is_plugged_in(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_board_that_restarts_when_plugged_in_continues(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "POLL_S", 0.05)
     board = Board(motion.sine, "csv", columns="t_us,ax_g,ay_g,az_g", header=True)
     async with (
@@ -194,7 +194,9 @@ async def test_a_board_that_starts_again_when_it_is_plugged_in(link: Path, monke
     assert sum(chunk.corrupt for chunk in chunks) == 0
 
 
-async def test_a_board_may_wait_to_be_asked_and_is_told_the_end(link: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_silent_board_is_asked_to_start_and_stopped_at_the_end(
+    link: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ports, "ASK_S", 0.3)
     board = Board(motion.sine, "csv", columns="ax_g,ay_g,az_g", asked=True)
     async with Line(board, link) as line:
@@ -206,7 +208,7 @@ async def test_a_board_may_wait_to_be_asked_and_is_told_the_end(link: Path, monk
                 await asyncio.sleep(0.01)
 
 
-async def test_a_board_is_known_again_by_its_serial_number(
+async def test_board_is_recognized_by_its_usb_serial_number(
     link: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "mujo_edge")
@@ -217,7 +219,7 @@ async def test_a_board_is_known_again_by_its_serial_number(
         reading = asyncio.create_task(collect(source, 3.0))
         await asyncio.sleep(0.3)
         there[:] = [usb(str(link), "other")]
-        line.unplug()  # another board comes at the same name, and is not taken
+        line.unplug()  # another board appears at the same name, and is ignored
         await asyncio.sleep(0.4)
         assert "unplugged" in source.status
         other = tmp_path / "elsewhere"
@@ -234,7 +236,7 @@ async def test_a_board_is_known_again_by_its_serial_number(
 
 @asynccontextmanager
 async def tcp(board: Board) -> AsyncIterator[tuple[str, list[asyncio.Event]]]:
-    """What a board sends, served over TCP: its address, and an event for every connection that breaks it."""
+    """The bytes of a board, served over TCP: its address, and for every connection an event that breaks it."""
     ends: list[asyncio.Event] = []
     serving: list[asyncio.Task[None] | None] = []
 
@@ -257,7 +259,7 @@ async def tcp(board: Board) -> AsyncIterator[tuple[str, list[asyncio.Event]]]:
         await asyncio.gather(*filter(None, serving))
 
 
-async def test_over_tcp_and_after_a_break(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_source_reads_tcp_and_reconnects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "POLL_S", 0.05)
     async with tcp(Board(motion.sine, "packet", batch=2)) as (url, ends), SerialSource(url) as source:
         reading = asyncio.create_task(collect(source, 3.5))
@@ -282,7 +284,7 @@ def rfc2217(board: Board) -> Iterator[str]:
             manager = serial.rfc2217.PortManager(wire, SimpleNamespace(write=connection.sendall))
             connection.settimeout(0.005)
             board.power(monotonic())
-            with closing(connection), suppress(ConnectionError):  # the other side may leave first
+            with closing(connection), suppress(ConnectionError):  # the other side may disconnect first
                 while not ended.is_set():
                     with suppress(TimeoutError):
                         b"".join(manager.filter(connection.recv(1024)))
@@ -296,14 +298,14 @@ def rfc2217(board: Board) -> Iterator[str]:
         serving.join()
 
 
-async def test_over_rfc_2217() -> None:
+async def test_source_reads_rfc_2217() -> None:
     with rfc2217(Board(motion.sine, "wit")) as url:
         async with SerialSource(url) as source:
             chunks = await signal(source, 2.2)
-    is_a_1_hz_sine_with_gravity(*joined(chunks), 50.0, rel=0.06)  # what came while it was opened comes at once
+    is_a_1_hz_sine_with_gravity(*joined(chunks), 50.0, rel=0.06)  # bytes received while it was opened arrive at once
 
 
-async def test_leaving_closes_the_port_and_ends_the_thread(link: Path) -> None:
+async def test_exit_closes_the_port_and_ends_the_thread(link: Path) -> None:
     before = threading.active_count()
     async with Line(Board(motion.sine), link) as line:
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""Times of samples against when a simulated device took them, and losses against what it sent."""
+"""Times of samples compared with those of a simulated device, and losses with the samples it sent."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MANY = settings(max_examples=150, deadline=None)
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Samples number `k` at host time k / rate_hz, `batch` in a packet, by a clock that runs `drift_ppm` fast."""
+    """Takes sample `k` at host time k / rate_hz, `batch` in a packet, with a clock that runs `drift_ppm` fast."""
 
     rate_hz: float = 50.0
     batch: int = 1
@@ -93,7 +93,7 @@ def devices(draw: st.DrawFn) -> Device:
 
 @st.composite
 def journeys(draw: st.DrawFn) -> list[tuple[bool, int]]:
-    """What happens to the packets in turn: (they arrive, so many). The first and last ones arrive."""
+    """Runs of packets: (whether they arrive, how many). The first and last ones arrive."""
     lengths = draw(st.lists(st.integers(1, 40), min_size=1, max_size=8))
     return [(True, draw(st.integers(30, 60))), *((i % 2 == 1, n) for i, n in enumerate(lengths)), (True, 20)]
 
@@ -107,7 +107,7 @@ def arrived(journey: list[tuple[bool, int]]) -> list[int]:
 @pytest.mark.parametrize("fields", ["seq", "tick", "seq tick", "t_s", "seq t_s"])
 @MANY
 @given(device=devices(), journey=journeys(), seed=st.integers(0, 99), breaks=st.booleans())
-def test_delivered_and_lost_are_what_was_sent(
+def test_delivered_plus_lost_equals_sent(
     fields: str, device: Device, journey: list[tuple[bool, int]], seed: int, breaks: bool
 ) -> None:
     numbers = arrived(journey)
@@ -136,7 +136,7 @@ def test_delivered_and_lost_are_what_was_sent(
 
 @MANY
 @given(device=devices(), fields=st.sampled_from(["seq", "tick", "seq tick"]), waits_s=st.floats(1, 20_000))
-def test_an_outage_longer_than_any_wrap(device: Device, fields: str, waits_s: float) -> None:
+def test_outage_longer_than_any_counter_wrap_is_measured(device: Device, fields: str, waits_s: float) -> None:
     device = replace(device, tick_hz=ours.TICK_HZ, tick_bits=24)
     if fields == "seq":
         waits_s = min(waits_s, 2000.0)  # beyond it the rate that a minute of arrivals gave is not good enough
@@ -157,7 +157,7 @@ def test_an_outage_longer_than_any_wrap(device: Device, fields: str, waits_s: fl
 @pytest.mark.parametrize("fields", ["", "seq", "tick", "seq tick", "t_s"])
 @MANY
 @given(data=st.data(), batch=st.sampled_from([1, 3, 10]), calls=st.integers(1, 7))
-def test_time_goes_forward_whatever_comes(fields: str, data: st.DataObject, batch: int, calls: int) -> None:
+def test_time_never_decreases_for_any_packets(fields: str, data: st.DataObject, batch: int, calls: int) -> None:
     """Packets of any number and stamp, in bursts and after pauses and breaks: time never steps back."""
     device = Device(batch=batch, tick_bits=24, seq_bits=12)
     timebase, last_s, at_s = Timebase(device.format(fields)), -np.inf, 100.0
@@ -175,8 +175,8 @@ def test_time_goes_forward_whatever_comes(fields: str, data: st.DataObject, batc
 
 
 @pytest.mark.parametrize("fields", ["seq", "tick", "seq tick", "t_s"])
-def test_what_comes_twice_or_was_overtaken_is_repeated(fields: str) -> None:
-    """In all, the samples that are good and those that are lost are those that were sent."""
+def test_repeated_and_out_of_order_packets_get_repeated_times(fields: str) -> None:
+    """Valid and lost samples together are the samples sent."""
     device = Device(batch=2)
     order = [*range(50), 48, 49, 50, 49, 51, 55, 54, 53, 52, 56, 57, 57, 58]
     received_s = np.maximum.accumulate([device.host_s(2 * k + 1) for k in order]) + 0.01
@@ -192,7 +192,7 @@ def test_what_comes_twice_or_was_overtaken_is_repeated(fields: str) -> None:
     np.testing.assert_array_equal(np.concatenate(good), [i for i in range(118) if not 104 <= i < 110])
 
 
-def test_a_packet_of_which_half_came_before() -> None:
+def test_partly_repeated_packet_stamps_only_its_new_samples() -> None:
     device = Device()
     timebase = Timebase(device.format("seq tick"))
     stamped(timebase, [device.packet(k, "seq tick") for k in range(10)], np.arange(10) / 50)
@@ -205,10 +205,8 @@ def test_a_packet_of_which_half_came_before() -> None:
 @pytest.mark.parametrize("fields", ["seq", "tick", "seq tick", "t_s"])
 @pytest.mark.parametrize("breaks", [False, True])
 @pytest.mark.parametrize(("first_seq", "first_tick"), [(0, 0), (40_000, 500_000_000), (64_000, 1_000_000_000)])
-def test_a_device_that_starts_again_has_lost_nothing(
-    fields: str, breaks: bool, first_seq: int, first_tick: int
-) -> None:
-    """Also where its counter or clock was about to wrap, so that it seems to have gone ahead."""
+def test_device_restart_counts_no_losses(fields: str, breaks: bool, first_seq: int, first_tick: int) -> None:
+    """Also when its counter or clock was about to wrap, so that it seems to have gone ahead."""
     first = Device(first_seq=first_seq, first_tick=first_tick, tick_bits=30)
     again = Device(tick_bits=30)
     timebase = Timebase(first.format(fields))
@@ -223,7 +221,7 @@ def test_a_device_that_starts_again_has_lost_nothing(
 
 
 @pytest.mark.parametrize("fields", ["seq", "tick", "seq tick", "t_s"])
-def test_a_restart_at_once_is_a_gap_all_the_same(fields: str) -> None:
+def test_immediate_restart_leaves_a_gap(fields: str) -> None:
     device = Device()
     timebase, clock = Timebase(device.format(fields)), GapDetector(ACC, 0.25)
     for i, k in enumerate([*range(500), *range(100)]):
@@ -234,8 +232,8 @@ def test_a_restart_at_once_is_a_gap_all_the_same(fields: str) -> None:
 
 
 @pytest.mark.parametrize("fields", ["seq", "tick", "seq tick"])
-def test_a_device_that_starts_again_soon_after_it_did(fields: str) -> None:
-    """Nothing is repeated over a new connection, so what seems to be is new."""
+def test_second_restart_soon_after_the_first(fields: str) -> None:
+    """A new connection repeats nothing, so samples that seem repeated are new."""
     device = Device()
     timebase = Timebase(device.format(fields))
     t_s, _ = stamped(timebase, [device.packet(k, fields) for k in range(50)], np.arange(50) / 50)
@@ -246,7 +244,7 @@ def test_a_device_that_starts_again_soon_after_it_did(fields: str) -> None:
     np.testing.assert_allclose(np.diff(later_s), 0.02, atol=1e-3)
 
 
-def test_a_stall_is_no_lap_of_a_small_counter() -> None:
+def test_stall_is_not_taken_for_a_wrap_of_a_small_counter() -> None:
     device = Device(seq_bits=8)
     received_s = link(np.arange(3000) / 50, 0.045, 0, [(30, 4.0)])
     _, lost = stamped(Timebase(device.format("seq")), [device.packet(k, "seq") for k in range(3000)], received_s)
@@ -254,8 +252,8 @@ def test_a_stall_is_no_lap_of_a_small_counter() -> None:
 
 
 @pytest.mark.parametrize("first_seq", [0, 59_000])
-def test_a_counter_that_starts_again_while_the_clock_goes_on(first_seq: int) -> None:
-    """Firmware that counts from 0 on every subscription: the clock tells what is missing."""
+def test_counter_restart_without_clock_restart(first_seq: int) -> None:
+    """Firmware that counts from 0 on every subscription: losses follow from the clock."""
     device = Device(first_seq=first_seq)
     timebase = Timebase(device.format("seq tick"))
     stamped(timebase, [device.packet(k, "seq tick") for k in range(1000)], np.arange(1000) / 50)
@@ -266,7 +264,7 @@ def test_a_counter_that_starts_again_while_the_clock_goes_on(first_seq: int) -> 
     np.testing.assert_allclose(t_s * 50, np.arange(1500, 1600), atol=1e-3)
 
 
-def test_a_device_that_pauses_has_lost_nothing() -> None:
+def test_device_pause_counts_no_losses() -> None:
     device = Device()
     timebase = Timebase(device.format("seq tick"))
     stamped(timebase, [device.packet(k, "seq tick") for k in range(1000)], np.arange(1000) / 50)
@@ -280,7 +278,7 @@ def test_a_device_that_pauses_has_lost_nothing() -> None:
 @pytest.mark.parametrize("interval_s", [0.015, 0.03, 0.045])
 @pytest.mark.parametrize("ppm", [-200.0, 200.0])
 @pytest.mark.parametrize("fields", ["tick", "t_s"])
-def test_drift_is_found(interval_s: float, ppm: float, fields: str) -> None:
+def test_drift_is_estimated(interval_s: float, ppm: float, fields: str) -> None:
     device = Device(drift_ppm=ppm, tick_hz=ours.TICK_HZ, tick_bits=24)
     received_s = 5 + link(np.arange(6000) / 50, interval_s, 3, [(30, 0.5)])
     timebase = Timebase(device.format(fields))
@@ -292,7 +290,7 @@ def test_drift_is_found(interval_s: float, ppm: float, fields: str) -> None:
     assert -0.005 < late.min() < late.max() < 0.015
 
 
-def test_no_clock_has_no_drift() -> None:
+def test_drift_is_none_without_a_device_clock() -> None:
     timebase = Timebase(Device().format("seq"))
     stamped(timebase, [Device().packet(k, "seq") for k in range(3000)], np.arange(3000) / 50)
     assert timebase.drift_ppm is None
@@ -308,7 +306,7 @@ def repaired(
     lost: tuple[float, float] = (0, 0),
     fields: str = "",
 ) -> tuple[F64, F64]:
-    """(taken, given) time of every sample of 90 s that only arrival tells, without those taken in `lost` seconds."""
+    """(true, stamped) time of every sample of 90 s without a device clock, except those taken in `lost` seconds."""
     device = Device(rate_hz=rate_hz, batch=batch)
     count = int(90 * rate_hz) // batch
     received_s = link(np.array([device.host_s((k + 1) * batch - 1) for k in range(count)]), interval_s, 4, stalls)
@@ -322,7 +320,7 @@ def repaired(
 @pytest.mark.parametrize("rate_hz", [12.5, 25.0, 50.0, 100.0])
 @pytest.mark.parametrize("told", [1.0, 0.95, 1.05, None])
 @pytest.mark.parametrize("stalls", [[], [(30, 0.5), (60, 0.5)]])
-def test_arrival_is_repaired(rate_hz: float, told: float | None, stalls: list[tuple[float, float]]) -> None:
+def test_arrival_jitter_is_repaired(rate_hz: float, told: float | None, stalls: list[tuple[float, float]]) -> None:
     taken, t_s = repaired(rate_hz, told and told * rate_hz, stalls=stalls)
     late = (t_s - taken)[taken > REPAIR_S]
     assert abs(late.mean()) < 0.015
@@ -330,7 +328,7 @@ def test_arrival_is_repaired(rate_hz: float, told: float | None, stalls: list[tu
 
 
 @pytest.mark.parametrize("batch", [5, 10, 25])
-def test_batches_are_repaired(batch: int) -> None:
+def test_arrival_of_batches_is_repaired(batch: int) -> None:
     taken, t_s = repaired(50.0, 50.0, batch)
     late = (t_s - taken)[taken > REPAIR_S]
     assert abs(late.mean()) < 0.015
@@ -338,7 +336,7 @@ def test_batches_are_repaired(batch: int) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 5])
-def test_after_a_burst_of_losses_time_jumps(batch: int) -> None:
+def test_time_jumps_after_a_burst_of_losses(batch: int) -> None:
     taken, t_s = repaired(50.0, 50.0, batch, lost=(60, 62))
     after = int(np.searchsorted(taken, 62))
     assert t_s[after] - t_s[after - 1] == pytest.approx(2.0, abs=0.07)
@@ -347,29 +345,29 @@ def test_after_a_burst_of_losses_time_jumps(batch: int) -> None:
     assert late.std() < 0.006
 
 
-def test_after_a_short_burst_of_losses_time_jumps_within_a_second() -> None:
+def test_time_jumps_within_a_second_after_a_short_burst_of_losses() -> None:
     taken, t_s = repaired(50.0, 50.0, lost=(60, 60.5))
     late = t_s - taken
     assert np.abs(late[(taken > REPAIR_S) & (taken < 60)]).max() < 0.03
     assert np.abs(late[taken > 61.5]).max() < 0.03
 
 
-def test_a_counter_holds_time_over_a_stall_and_a_loss_alike() -> None:
+def test_counter_keeps_time_through_stalls_and_losses() -> None:
     taken, t_s = repaired(50.0, 50.0, stalls=[(30, 3.0)], lost=(60, 62), fields="seq")
     late = (t_s - taken)[taken > REPAIR_S]
     assert abs(late.mean()) < 0.015
     assert np.abs(late - late.mean()).max() < 0.025
 
 
-def test_after_a_long_stall_time_comes_back_without_a_step() -> None:
-    """Nobody can tell it from a loss when it ends, so time is ahead, and then slower by 5 %."""
+def test_time_returns_without_a_step_after_a_long_stall() -> None:
+    """At its end it cannot be distinguished from a loss, so time is ahead, and then slower by 5 %."""
     taken, t_s = repaired(50.0, 50.0, stalls=[(20, 2.0)])
     steps = np.diff(t_s[taken > 22.1])
     assert 0.02 * 0.93 < steps.min() < steps.max() < 0.02 * 1.07
     assert np.abs((t_s - taken)[-50:]).max() < 0.03
 
 
-def test_a_new_connection_begins_at_its_arrival() -> None:
+def test_new_connection_starts_at_its_arrival() -> None:
     timebase = Timebase(Format(ACC, 50.0))
     x = np.zeros((2, 3), np.float32)
     for i in range(200):
@@ -380,7 +378,7 @@ def test_a_new_connection_begins_at_its_arrival() -> None:
     np.testing.assert_allclose(t_s, [8.28, 8.3], atol=1e-3)
 
 
-def test_a_device_that_sends_what_changed_keeps_its_arrival() -> None:
+def test_uneven_device_keeps_times_of_arrival() -> None:
     timebase = Timebase(Format(ACC, 10.0, even=False))
     x = np.zeros((1, 3), np.float32)
     received_s = [3.0, 3.1, 3.15, 9.0, 9.02]
@@ -392,7 +390,7 @@ def test_a_device_that_sends_what_changed_keeps_its_arrival() -> None:
     np.testing.assert_allclose(t_s, received_s)
 
 
-def test_a_new_format_after_a_break() -> None:
+def test_format_may_change_after_a_reconnect() -> None:
     timebase = Timebase(Device().format("seq tick"))
     stamped(timebase, [Device().packet(k, "seq tick") for k in range(100)], np.arange(100) / 50)
     faster = Device(rate_hz=100.0, tick_hz=1e3, tick_bits=16)
@@ -402,7 +400,7 @@ def test_a_new_format_after_a_break() -> None:
     np.testing.assert_allclose(t_s, 5 + np.arange(100) / 100, atol=0.05)
 
 
-def test_times_that_are_not_finite_are_for_the_clock_stage() -> None:
+def test_times_that_are_not_finite_are_passed_on() -> None:
     timebase = Timebase(Format(ACC, 50.0))
     times = np.array([np.nan, 1.0])
     t_s, lost = timebase.stamp(Packet(np.zeros((2, 3), np.float32), t_s=times), 1.0)
@@ -410,8 +408,8 @@ def test_times_that_are_not_finite_are_for_the_clock_stage() -> None:
     assert timebase.stamp(Packet(np.zeros((1, 3), np.float32), t_s=np.array([1.0])), 2.0)[0].tolist() == [2.0]
 
 
-def test_a_rate_that_is_not_what_it_was_said_to_be() -> None:
-    """Asked for 50 Hz, it sends 25: what seems lost is so only until that is beyond doubt."""
+def test_wrong_nominal_rate_is_corrected() -> None:
+    """Asked for 50 Hz, the device sends 25: samples count as lost only until the rate is certain."""
     period = Period(50.0)
     assert sum(period.lost(1 / 25, 1) for _ in range(100)) < 40
     assert period.s == pytest.approx(1 / 25)
@@ -420,7 +418,7 @@ def test_a_rate_that_is_not_what_it_was_said_to_be() -> None:
     assert period.lost(5 / 100, 1) == 4
 
 
-def test_a_late_stamp_is_no_loss_in_the_long_run() -> None:
+def test_late_timestamp_causes_no_lasting_loss() -> None:
     period = Period(50.0)
     for _ in range(100):
         period.lost(1 / 50, 1)
@@ -435,7 +433,7 @@ def test_a_late_stamp_is_no_loss_in_the_long_run() -> None:
     ]
 
 
-def test_an_unknown_rate_is_measured_before_anything_is_called_lost() -> None:
+def test_unknown_rate_is_measured_before_losses_are_counted() -> None:
     period = Period(None)
     assert [period.lost(1 / 104, 1) for _ in range(50)] == [0] * 50
     assert period.lost(3 / 104, 1) == 2

@@ -1,4 +1,4 @@
-"""The commands, as a person calls them."""
+"""The commands with phones, run as a user does."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def result(process: asyncio.subprocess.Process) -> tuple[int | None, str, 
 
 
 async def shown(process: asyncio.subprocess.Process) -> tuple[str, str]:
-    """The URL on stderr, and all before it."""
+    """The URL on stderr, and the text before it."""
     assert process.stderr
     said = ""
     async with asyncio.timeout(60):
@@ -52,7 +52,7 @@ async def test_record_a_phone_and_decode_it_again(tmp_path: Path) -> None:
     assert runs[0] == runs[1][: len(runs[0])]  # the bytes may hold some samples after the four seconds
 
 
-async def test_ctrl_c_while_no_phone_is_there() -> None:
+async def test_ctrl_c_while_waiting_for_a_phone() -> None:
     process = await call("mujo_edge", "stream", "--phone", "browser", "--port", "0")
     url, said = await shown(process)
     assert url.startswith("http://127.0.0.1:")
@@ -63,7 +63,7 @@ async def test_ctrl_c_while_no_phone_is_there() -> None:
     assert (out, "Traceback" in said) == ("", False)
 
 
-async def test_a_stand_in_and_the_command() -> None:
+async def test_command_streams_from_a_simulated_phone() -> None:
     process = await call("mujo_edge", "stream", "--phone", "browser", "--port", "0", "--duration", "4")
     url, _ = await shown(process)
     stand_in = await call("firmware_bridge.simulator", "phone", "browser", "--url", url)
@@ -83,7 +83,7 @@ async def test_a_stand_in_and_the_command() -> None:
         (("phone", "phyphox", "--motion", "nowhere"), "nowhere"),
     ],
 )
-async def test_a_stand_in_that_is_called_wrongly(arguments: tuple[str, ...], said: str) -> None:
+async def test_simulated_phone_rejects_invalid_arguments(arguments: tuple[str, ...], said: str) -> None:
     code, _, error = await result(await call("firmware_bridge.simulator", *arguments))
     assert code == 2
     assert said in error

@@ -32,7 +32,7 @@ WebSocket = class extends EventTarget {
   }
 };
 """
-"""As on iOS, which lets none through to a certificate that nobody vouches for (WebKit bug 145819)."""
+"""WebSocket blocked as on iOS, which does not allow one with a self-signed certificate (WebKit bug 145819)."""
 
 TEXT = "document.getElementById('{}').textContent"
 
@@ -42,7 +42,7 @@ async def feel(tab: Tab, kind: str, x: float, y: float, z: float) -> None:
 
 
 async def sine(tab: Tab, began_s: float) -> None:
-    """`simulator.motion.sine`, now."""
+    """The current value of `simulator.motion.sine`."""
     phase = 2 * np.pi * (monotonic() - began_s)
     await feel(tab, "accelerometer", 0.5 * G * float(np.sin(phase)), 0, G)
     await feel(tab, "gyroscope", 0, 0, float(np.cos(phase)))
@@ -77,7 +77,7 @@ def announced(text: str) -> None:
 
 
 @pytest.mark.parametrize("blocked", [False, True], ids=["websocket", "posts"])
-async def test_motion_comes_in_si_units_and_the_label_goes_back(tmp_path: Path, blocked: bool) -> None:
+async def test_page_sends_si_units_and_shows_the_label(tmp_path: Path, blocked: bool) -> None:
     source, sink = BrowserSource("0.0.0.0", 0, announced), ListSink()
     engine = Engine(source, [sink, source], lambda info: Recognizer(bundle(), info, None))
     running = asyncio.create_task(engine.run())
@@ -117,7 +117,7 @@ async def test_motion_comes_in_si_units_and_the_label_goes_back(tmp_path: Path, 
     assert fit[2] == pytest.approx([0, 0, G, 0, 0, 0], abs=0.3)
 
 
-async def test_the_page_fits_a_small_phone_and_has_names(tmp_path: Path) -> None:
+async def test_page_fits_a_small_phone_and_is_accessible(tmp_path: Path) -> None:
     source = BrowserSource(port=0, announce=announced)
     entering = asyncio.create_task(source.__aenter__())
     try:
@@ -155,7 +155,7 @@ async def test_the_page_fits_a_small_phone_and_has_names(tmp_path: Path) -> None
         ("addEventListener('devicemotion', (event) => event.stopImmediatePropagation())", "No motion events come"),
     ],
 )
-async def test_what_is_wrong_is_said(tmp_path: Path, before: str, said: str) -> None:
+async def test_page_shows_what_is_wrong(tmp_path: Path, before: str, said: str) -> None:
     source = BrowserSource(port=0, announce=announced)
     entering = asyncio.create_task(source.__aenter__())
     try:
@@ -168,7 +168,7 @@ async def test_what_is_wrong_is_said(tmp_path: Path, before: str, said: str) -> 
         await asyncio.gather(entering, return_exceptions=True)
 
 
-async def test_the_page_comes_back_by_itself(tmp_path: Path) -> None:
+async def test_page_reconnects_by_itself(tmp_path: Path) -> None:
     source = BrowserSource(port=0, announce=announced)
     entering = asyncio.create_task(source.__aenter__())
     async with opened(source, tmp_path) as tab:

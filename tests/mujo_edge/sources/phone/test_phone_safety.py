@@ -1,4 +1,4 @@
-"""What the server for phones lets in, what it refuses and with which status, and that nothing goes elsewhere."""
+"""The server for phones: accepted requests, rejected ones and their statuses, and no traffic to other hosts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def push_body(number: int = 0, device: str = "one", samples: int = 20, session: 
 
 @asynccontextmanager
 async def served(source: Any) -> AsyncIterator[ClientSession]:
-    """The source waits for its phone; a client that has nothing to do with it."""
+    """A source that waits for its phone, and an unrelated client."""
     entering = asyncio.create_task(source.__aenter__())
     try:
         await until(lambda: not source.url.split("/")[2].endswith(":0") or entering.done())
@@ -60,7 +60,7 @@ def root(source: Any) -> str:
     return "/".join(source.url.split("/")[:3])
 
 
-async def test_it_listens_on_loopback_only_unless_told_otherwise() -> None:
+async def test_server_listens_on_loopback_by_default() -> None:
     there = server.reachable("0.0.0.0")
     source = SensorLoggerSource(port=0, announce=quiet)
     async with served(source) as http:
@@ -84,7 +84,7 @@ async def test_it_listens_on_loopback_only_unless_told_otherwise() -> None:
         ("POST", "/{token}/data", 400),
     ],
 )
-async def test_push_receiver_refuses_with_a_status(method: str, path: str, status: int) -> None:
+async def test_push_server_rejects_with_a_status(method: str, path: str, status: int) -> None:
     source = SensorLoggerSource(port=0, announce=quiet)
     async with served(source) as http:
         url = root(source) + path.format(token=source.url.split("/")[3])
@@ -119,7 +119,7 @@ async def test_the_token_may_come_as_authorization_and_is_compared_in_constant_t
     assert compared == [token.encode(), token.encode(), b"x"]
 
 
-async def test_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rate_and_size_limits_are_enforced(monkeypatch: pytest.MonkeyPatch) -> None:
     source = SensorLoggerSource(port=0, announce=quiet)
     async with served(source) as http:
         async with http.post(source.url, data=io.BytesIO(bytes(3 << 20))) as answer:
@@ -129,7 +129,7 @@ async def test_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
             for _ in range(80):
                 yield bytes(1 << 16)
 
-        async with http.post(source.url, data=chunks()) as answer:  # of a length that is not said before
+        async with http.post(source.url, data=chunks()) as answer:  # without a Content-Length
             assert answer.status == 413
         statuses = []
         for i in range(80):
@@ -137,7 +137,7 @@ async def test_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
                 statuses.append(answer.status)
         assert set(statuses) == {200, 429}
         async with http.get(f"{root(source)}/nothing") as answer:
-            assert answer.status == 404  # strangers do not use up what the phone may send
+            assert answer.status == 404  # strangers do not use up the phone's limit
         strangers = [(await http.get(f"{root(source)}/nothing")).status for _ in range(30)]
         assert set(strangers) == {404, 429}
         await asyncio.sleep(0.2)
@@ -153,7 +153,7 @@ async def test_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         writer.close()
 
 
-async def test_a_name_that_is_not_ours_is_refused() -> None:
+async def test_foreign_host_name_is_rejected() -> None:
     source = BrowserSource(port=0, announce=quiet)
     async with served(source) as http:
         for host, status in (("evil.example", 400), ("evil.example:80", 400), ("localhost", 200), ("127.0.0.1", 200)):
@@ -161,7 +161,7 @@ async def test_a_name_that_is_not_ours_is_refused() -> None:
                 assert answer.status == status
 
 
-async def test_a_second_phone_waits_until_the_first_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_second_phone_waits_until_the_first_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(push, "OWNED_S", 0.5)
     source = SensorLoggerSource(port=0, announce=quiet)
     async with served(source) as http:
@@ -181,7 +181,7 @@ async def test_a_second_phone_waits_until_the_first_has_left(monkeypatch: pytest
         assert source.notes == ["the phone reconnected once"]
 
 
-async def test_a_new_recording_on_the_same_phone_and_what_comes_late_of_the_old() -> None:
+async def test_new_recording_on_the_same_phone_ignores_late_messages_of_the_old() -> None:
     source = SensorLoggerSource(port=0, announce=quiet)
     async with served(source) as http:
         for number, session in ((0, "s"), (1, "s"), (5, "t"), (2, "s"), (6, "t"), (7, "t")):
@@ -233,7 +233,7 @@ async def closing(socket: ClientWebSocketResponse) -> tuple[int, str]:
     return int(socket.close_code or 0), str(message.extra or "")
 
 
-async def test_the_socket_is_open_to_its_own_page_only() -> None:
+async def test_socket_rejects_other_origins() -> None:
     source = BrowserSource(port=0, announce=quiet)
     async with served(source) as http:
         for origin in ("https://evil.example", "null", root(source).replace("http", "https"), ""):
@@ -248,7 +248,7 @@ async def test_the_socket_is_open_to_its_own_page_only() -> None:
             assert answer.status == 403
 
 
-async def test_what_a_socket_must_not_send() -> None:
+async def test_invalid_socket_messages_close_it() -> None:
     source = BrowserSource(port=0, announce=quiet)
     async with served(source) as http:
         socket = await dial(http, source)
@@ -267,7 +267,7 @@ async def test_what_a_socket_must_not_send() -> None:
         assert await closing(socket) == (browser.TOO_MUCH, "too many messages in too short a time")
 
 
-async def test_one_page_at_a_time() -> None:
+async def test_only_one_page_streams_at_a_time() -> None:
     source = BrowserSource(port=0, announce=quiet)
     async with served(source) as http:
         first = await dial(http, source, "first")
@@ -292,7 +292,7 @@ async def test_one_page_at_a_time() -> None:
         await third.close()
 
 
-async def test_posts_take_the_place_of_a_socket() -> None:
+async def test_posts_replace_a_socket() -> None:
     source = BrowserSource(port=0, announce=quiet)
     async with served(source) as http:
         url, headers = f"{source.url}samples?page=a", {"Origin": root(source)}
@@ -346,7 +346,7 @@ sys.addaudithook(watch)
 
 
 @pytest.mark.parametrize("app", APPS)
-async def test_nothing_is_sent_to_any_other_host(app: str) -> None:
+async def test_no_request_goes_to_another_host(app: str) -> None:
     WATCHED.clear()
     WATCHING[0] = True
     try:
@@ -360,7 +360,7 @@ async def test_nothing_is_sent_to_any_other_host(app: str) -> None:
     assert all(ipaddress.ip_address(host).is_loopback for host in hosts)
 
 
-async def test_a_redirect_is_not_followed() -> None:
+async def test_redirect_is_not_followed() -> None:
     async def elsewhere(_: web.Request) -> web.Response:
         raise web.HTTPFound("http://192.0.2.1/config")
 
@@ -371,7 +371,7 @@ async def test_a_redirect_is_not_followed() -> None:
             await collect(PhyphoxSource(f"http://127.0.0.1:{port}"), 1)
 
 
-async def test_a_port_that_is_taken() -> None:
+async def test_busy_port_is_a_device_error() -> None:
     source = SensorLoggerSource(port=0, announce=quiet)
     async with served(source):
         port = int(root(source).rpartition(":")[2])
@@ -394,12 +394,12 @@ async def test_a_port_that_is_taken() -> None:
         ("browser", {"rate_hz": 50}, "set in the app"),
     ],
 )
-def test_wrong_calls(app: str, options: dict[str, Any], said: str) -> None:
+def test_invalid_arguments_are_usage_errors(app: str, options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         phone_source(app, **options)
 
 
-def test_a_missing_extra_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "segno", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'mujo-edge\[phone\]'"):
         phone_source("browser")

@@ -1,4 +1,4 @@
-"""Every app's stand-in, through its source and the engine: rate, units, label."""
+"""Every simulated app through its source and the engine: rate, units, label."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def until(true: Callable[[], object], timeout_s: float = 20.0) -> None:
 
 
 async def again(run: Callable[[], Awaitable[None]]) -> None:
-    """Until the server of the source is there."""
+    """Wait until the server of the source listens."""
     while True:
         try:
             return await run()
@@ -51,7 +51,7 @@ async def again(run: Callable[[], Awaitable[None]]) -> None:
 
 @asynccontextmanager
 async def phone(app: str, motion: Motion, **options: Any) -> AsyncIterator[tuple[PhoneSource, Any]]:
-    """The source of an app and its stand-in, which streams to it."""
+    """The source of an app, and a simulated app that streams to it."""
     stand_in: Any
     if app == "sensorserver":
         stand_in = SensorServerPhone(motion, **options)
@@ -95,7 +95,7 @@ def joined(chunks: list[Chunk]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("app", APPS)
-async def test_one_g_at_rest_at_its_rate(app: str) -> None:
+async def test_phone_reads_one_g_at_rest_at_its_rate(app: str) -> None:
     async with phone(app, rest) as (source, _):
         info, chunks = await collect(source, 1.5)
     t_s, x = joined(chunks)
@@ -152,13 +152,13 @@ async def test_a_sine_is_recognized_and_decoded_again(app: str) -> None:
         ("browser", {"ios": True}),
     ],
 )
-async def test_every_way_of_counting_gives_the_same(app: str, options: dict[str, Any]) -> None:
+async def test_all_ways_of_counting_agree(app: str, options: dict[str, Any]) -> None:
     async with phone(app, rest, **options) as (source, _):
         _, chunks = await collect(source, 0.5)
     np.testing.assert_allclose(np.median(joined(chunks)[1], 0), [0, 0, G, 0, 0, 0], atol=1e-5)
 
 
-async def test_a_phone_without_gyroscope_gives_three_channels() -> None:
+async def test_phone_without_gyroscope_has_three_channels() -> None:
     async with phone("sensorserver", rest, gyroscope=False) as (source, _):
         info, chunks = await collect(source, 0.5)
         assert source.notes == ["the phone has no gyroscope"]
@@ -166,7 +166,7 @@ async def test_a_phone_without_gyroscope_gives_three_channels() -> None:
     np.testing.assert_allclose(joined(chunks)[1][-1], [0, 0, G])
 
 
-async def test_a_rate_that_is_too_low_is_said() -> None:
+async def test_low_rate_is_noted() -> None:
     # SensorServer's default is the "normal" 200 ms of Android.
     async with phone("sensorserver", rest, rate_hz=5.0) as (source, _):
         await collect(source, 3.6)
@@ -184,7 +184,7 @@ async def test_a_rate_that_is_too_low_is_said() -> None:
         ("phyphox", {"sensors": ("linear_acceleration",)}, "without gravity.*Acceleration \\(with g\\)"),
     ],
 )
-async def test_a_phone_without_gravity_is_refused_with_the_reason(
+async def test_phone_without_gravity_is_rejected_with_the_reason(
     app: str, options: dict[str, Any], reason: str
 ) -> None:
     async with phone(app, rest, **options) as (source, stand_in):
@@ -195,7 +195,7 @@ async def test_a_phone_without_gravity_is_refused_with_the_reason(
         assert "turn on" in stand_in.answers[-1][1]
 
 
-async def test_messages_out_of_order_and_lost() -> None:
+async def test_messages_out_of_order_are_sorted_and_lost_ones_counted() -> None:
     def order(number: int) -> list[int]:
         """8 before 7, 12 never."""
         return {7: [], 8: [8, 7], 12: []}.get(number, [number])
@@ -214,7 +214,7 @@ async def test_messages_out_of_order_and_lost() -> None:
     assert accounted(chunks, 100.0)
 
 
-async def test_phones_that_go_and_come_back() -> None:
+async def test_phones_reconnect() -> None:
     chunks: list[Chunk] = []
     async with phone("sensorserver", rest) as (source, stand_in), asyncio.timeout(30), source:
         async for chunk in source.chunks():
@@ -222,7 +222,7 @@ async def test_phones_that_go_and_come_back() -> None:
             if len(chunks) == 20:
                 await stand_in.drop()
                 await until(lambda: not stand_in.sockets)
-                stand_in.due()  # what was sampled meanwhile, nobody hears
+                stand_in.due()  # samples taken meanwhile are lost
             if source.notes and len(chunk.t_s):
                 break
         assert source.notes == ["the phone reconnected once"]
@@ -230,7 +230,7 @@ async def test_phones_that_go_and_come_back() -> None:
     assert accounted(chunks, 50.0)
 
 
-async def test_a_browser_that_goes_and_comes_back() -> None:
+async def test_browser_reconnects() -> None:
     source, stand_in, chunks = BrowserSource(port=0, announce=quiet), BrowserPhone(rest), list[Chunk]()
 
     async def stream() -> None:
@@ -268,7 +268,7 @@ def accounted(chunks: list[Chunk], rate_hz: float) -> bool:
     return len(t_s) + sum(chunk.lost for chunk in chunks) == taken
 
 
-async def test_phyphox_paused_cleared_and_opened_anew() -> None:
+async def test_phyphox_may_be_paused_cleared_and_reopened() -> None:
     async with phone("phyphox", rest) as (source, stand_in), asyncio.timeout(30), source:
         stream = source.chunks()
         stand_in.measuring = False
@@ -296,12 +296,12 @@ async def test_phyphox_paused_cleared_and_opened_anew() -> None:
         (PhyphoxSource("127.0.0.1:9"), "cannot connect to http://127.0.0.1:9: Connection refused. In phyphox open"),
     ],
 )
-async def test_a_phone_that_is_not_there(source: PhoneSource, advice: str) -> None:
+async def test_unreachable_phone_is_a_device_error(source: PhoneSource, advice: str) -> None:
     with pytest.raises(DeviceError, match=advice):
         await collect(source, 1)
 
 
-async def test_something_else_at_the_address() -> None:
+async def test_another_server_at_the_address_is_an_error() -> None:
     async with PhyphoxPhone(rest).open() as url:
         with pytest.raises(DeviceError, match="Invalid response status"):
             await collect(SensorServerSource(url.replace("http", "ws")), 1)
