@@ -124,7 +124,7 @@ def test_displayed_name_always_chooses_its_device(one: DiscoveredDevice) -> None
 
 
 class Air:
-    """A fake of bleak's scanner: advertisements on the `air` and their times. It counts total and simultaneous scans."""
+    """A fake of bleak's scanner: times and advertisements on the `air`. It counts total and simultaneous scans."""
 
     air: ClassVar[list[tuple[float, Advertisement]]] = []
     failures: ClassVar[list[Exception]] = []
