@@ -1,1 +1,1 @@
-"""Where samples come from: each module has a `Source` (see `mujo_edge.core`)."""
+"""Sources of samples: each module or room has a `Source` (see `mujo_edge.core`)."""

@@ -81,7 +81,7 @@ class Timebase:
 
     @property
     def drift_ppm(self) -> float | None:
-        """How much faster the device's clock runs than the host's; None without one, or before it is known."""
+        """Parts per million by which the device's clock is fast; None without a clock, or before it is known."""
         if self._delay is None or self._received_s - self._began_s < DRIFT_AFTER_S:
             return None
         return -self._delay.slope / (1 + self._delay.slope) * 1e6

@@ -102,7 +102,7 @@ class SerialSource:
 
     @property
     def status(self) -> str:
-        """What the source waits for: the port, its format, or bytes that can be decoded."""
+        """Reason for waiting: the port, its format, or bytes that can be decoded."""
         if self._port is None:
             return ""
         if self._port.status or self._format is None:
@@ -198,7 +198,7 @@ class SerialSource:
                 raise self._nonsense(name)
             elif first_s is None and now - began_s > SILENCE_S:
                 raise DeviceError(
-                    f"nothing comes from {name} at {self._baud} baud. Is the board powered, its sketch running, and "
+                    f"no bytes from {name} at {self._baud} baud. Is the board powered, its sketch running, and "
                     "this the right port? Try another --baud."
                 )
 

@@ -74,8 +74,8 @@ def sent(names: DeviceModelInfo = NAMES, n: int = SAMPLES) -> list[Payload]:
             gap = DevicePrediction(reason="invalid", start_tick=tick(4.5) % 2**24)
             send(t_s, labels.encode(gap, names, i, tick(t_s)))
         elif i >= 149 and (i - 149) % 25 == 0:
-            told = DevicePrediction(i // 25 % 4, i // 50 % 4, 0.5 + i / 1000, 0.0123)
-            send(t_s + 0.001, labels.encode(told, names, i, tick(t_s)))
+            prediction = DevicePrediction(i // 25 % 4, i // 50 % 4, 0.5 + i / 1000, 0.0123)
+            send(t_s + 0.001, labels.encode(prediction, names, i, tick(t_s)))
     return raws
 
 
@@ -84,7 +84,7 @@ def assembled(raws: Sequence[Payload], names: DeviceModelInfo = NAMES, size: int
     return [chunk for i in range(0, len(raws), size) for chunk in assembler.chunks(raws[i : i + size])]
 
 
-def told(chunks: Sequence[Chunk]) -> list[Prediction | Gap]:
+def events_of(chunks: Sequence[Chunk]) -> list[Prediction | Gap]:
     return [event for chunk in chunks for event in chunk.predictions]
 
 
@@ -95,7 +95,7 @@ def info(names: DeviceModelInfo) -> StreamInfo:
 @pytest.mark.parametrize("names", [NAMES, ALONE], ids=["with samples", "alone"])
 def test_device_predictions_have_times_of_the_samples(names: DeviceModelInfo) -> None:
     chunks = assembled(sent(names), names)
-    events = told(chunks)
+    events = events_of(chunks)
     predictions = [event for event in events if isinstance(event, Prediction)]
     (gap,) = (event for event in events if isinstance(event, Gap))
     assert [event.by for event in predictions] == ["device"] * 11
@@ -126,13 +126,13 @@ def test_device_predictions_are_equal_for_any_split(sizes: list[int]) -> None:
             pieces += assembler.chunks(raws[at : at + size])
             at += size
     whole = assembled(raws, size=len(raws))
-    keys = [(type(event), event.end_s) for event in told(pieces)]
-    assert keys == [(type(event), event.end_s) for event in told(whole)]
+    keys = [(type(event), event.end_s) for event in events_of(pieces)]
+    assert keys == [(type(event), event.end_s) for event in events_of(whole)]
 
 
 def test_predictions_before_the_first_sample_are_dropped() -> None:
     raws = [raw for raw in sent() if raw.kind == "data" and len(raw.data) == labels.LABEL_SIZE + 2]
-    assert told(assembled(raws)) == []
+    assert events_of(assembled(raws)) == []
 
 
 def test_damaged_predictions_are_counted_as_corrupt() -> None:
@@ -144,7 +144,7 @@ def test_damaged_predictions_are_counted_as_corrupt() -> None:
         for raw in raws
     ]
     chunks = assembled(spoilt)
-    assert told(chunks) == []
+    assert events_of(chunks) == []
     assert sum(chunk.corrupt for chunk in chunks) == 12
 
 
@@ -234,8 +234,8 @@ async def test_raw_replay_restores_device_predictions(names: DeviceModelInfo, tm
     replayed = RawReplay(tmp_path / "s", speed=None)
     assert replayed.info.names == names
     again = [chunk async for chunk in replayed.chunks()]
-    assert [(e.end_s, getattr(e, "label", "")) for e in told(again)] == [
-        (e.end_s, getattr(e, "label", "")) for e in told(live)
+    assert [(e.end_s, getattr(e, "label", "")) for e in events_of(again)] == [
+        (e.end_s, getattr(e, "label", "")) for e in events_of(live)
     ]
     _, (*events, summary) = await run(names, source=RawReplay(tmp_path / "s", speed=None))
     assert (len(events), summary["runtime"]) == (12, ON_DEVICE)

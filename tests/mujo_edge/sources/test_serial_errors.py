@@ -42,7 +42,7 @@ async def test_silence_is_an_error_with_a_next_step(link: Path, monkeypatch: pyt
     monkeypatch.setattr(source_module, "SILENCE_S", 0.5)
     board = Board(motion.sine, asked=True)
     async with Line(board, link) as line:
-        with pytest.raises(DeviceError, match=r"nothing comes from .* at 115200 baud. Is the board powered"):
+        with pytest.raises(DeviceError, match=r"no bytes from .* at 115200 baud. Is the board powered"):
             await SerialSource(line.port).__aenter__()
 
 

@@ -61,7 +61,7 @@ class Device:
 
 def link(taken_s: F64, interval_s: float, seed: int, stalls: Sequence[tuple[float, float]] = ()) -> F64:
     """Arrival of what was ready at `taken_s`: at the next connection event, up to 3 ms late; nothing comes in a stall
-    (from, for so long), then all at once."""
+    (start, duration), then all at once."""
     rng = np.random.default_rng(seed)
     arrival = (np.floor(taken_s / interval_s) + 1) * interval_s + rng.uniform(0, 0.003, len(taken_s))
     for begin_s, lasts_s in stalls:
@@ -318,10 +318,10 @@ def repaired(
 
 
 @pytest.mark.parametrize("rate_hz", [12.5, 25.0, 50.0, 100.0])
-@pytest.mark.parametrize("told", [1.0, 0.95, 1.05, None])
+@pytest.mark.parametrize("stated", [1.0, 0.95, 1.05, None])
 @pytest.mark.parametrize("stalls", [[], [(30, 0.5), (60, 0.5)]])
-def test_arrival_jitter_is_repaired(rate_hz: float, told: float | None, stalls: list[tuple[float, float]]) -> None:
-    taken, t_s = repaired(rate_hz, told and told * rate_hz, stalls=stalls)
+def test_arrival_jitter_is_repaired(rate_hz: float, stated: float | None, stalls: list[tuple[float, float]]) -> None:
+    taken, t_s = repaired(rate_hz, stated and stated * rate_hz, stalls=stalls)
     late = (t_s - taken)[taken > REPAIR_S]
     assert abs(late.mean()) < 0.015
     assert late.std() < 0.006
