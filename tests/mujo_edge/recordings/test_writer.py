@@ -129,6 +129,6 @@ def test_full_disk_keeps_recorded_samples(tmp_path: Path) -> None:
 
 
 def test_invalid_channel_names_are_rejected(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no name of a channel"):
+    with pytest.raises(DataError, match="not a valid channel name"):
         SessionWriter(tmp_path / "s", StreamInfo("w", ("a x",), None), source="a test")
     assert not (tmp_path / "s").exists()
