@@ -31,9 +31,9 @@ FLAGS = (
 
 
 class Tab:
-    """One page. `call` is a DevTools command, `run` JavaScript.
+    """One page. `call` sends a DevTools command, `run` executes JavaScript.
 
-    `errors` is what its console and scripts complained, `urls` what it and its workers asked for, both as they happen.
+    `errors` are the errors of its console and scripts, `urls` the requests of the page and its workers so far.
     """
 
     def __init__(self, socket: ClientWebSocketResponse, process_group: int) -> None:
@@ -48,7 +48,7 @@ class Tab:
         self._offline = False
 
     async def listen(self) -> None:
-        """Read what Chromium sends, until it ends: answers go to their commands, events into the lists."""
+        """Receive messages until Chromium ends: responses go to their commands, events to the lists."""
         async for message in self._socket:
             answer = message.json()
             if "id" in answer:
@@ -78,8 +78,8 @@ class Tab:
             self._workers.discard(params["sessionId"])
 
     async def _watch(self, session: str | None) -> None:
-        """Be told what the page or one of its workers asks for, and cut it off if so wanted. A new worker is held until
-        it is let go, and answers nothing before, so all is sent at once; it may have ended already."""
+        """Monitor the requests of the page or of a worker, offline if set. A new worker is paused and does not respond
+        before it is released, so all commands are sent at once; it may have ended already."""
         speed = {"offline": self._offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
         await asyncio.gather(
             self._send("Network.enable", {}, session),
@@ -99,19 +99,19 @@ class Tab:
         return dict(answer["result"])
 
     async def start(self) -> None:
-        """Turn on the events that are listened to, those of workers and service workers included."""
+        """Enable the events of the page, its workers and its service workers."""
         for domain in ("Page", "Runtime", "Log"):
             await self.call(f"{domain}.enable")
         await self.call("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=True, flatten=True)
         await self._watch(None)
 
     async def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """A DevTools command -> its result. Raises `RuntimeError` where Chromium refuses it."""
+        """Send a DevTools command -> its result. Raises `RuntimeError` if Chromium rejects it."""
         async with asyncio.timeout(120):
             return await self._send(method, params)
 
     async def run(self, script: str) -> Any:
-        """JavaScript -> its value, awaited if it is a promise. Raises `RuntimeError` where it throws."""
+        """Run JavaScript -> its value, awaited if it is a promise. Raises `RuntimeError` if it throws."""
         answer = await self.call(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, userGesture=True
         )
@@ -120,7 +120,7 @@ class Tab:
         return answer["result"].get("value")
 
     async def until(self, script: str, timeout_s: float = 20.0) -> Any:
-        """Wait until JavaScript gives something true -> it."""
+        """Wait until JavaScript evaluates to a true value -> that value."""
         async with asyncio.timeout(timeout_s):
             while not (value := await self.run(script)):
                 await asyncio.sleep(0.05)
@@ -138,22 +138,22 @@ class Tab:
         await self.until("document.readyState === 'complete' && !window.before")
 
     async def offline(self, offline: bool) -> None:
-        """Take the network from the page and its workers, or give it back."""
+        """Disable or enable the network of the page and its workers."""
         self._offline = offline
         for session in (None, *self._workers):
             await self._watch(session)
 
     async def downloads(self, folder: Path) -> None:
-        """From now on, what the page offers for download is saved in `folder` under its own name."""
+        """Save further downloads of the page in `folder` under their own names."""
         await self.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder.resolve()))
 
     async def accessible(self) -> list[tuple[str, str]]:
-        """(role, name) of every node that assistive technology is told of."""
+        """(role, name) of every node that assistive technology sees."""
         nodes = (await self.call("Accessibility.getFullAXTree"))["nodes"]
         return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
 
     def memory_mb(self) -> float:
-        """What all of Chromium's processes hold, shared pages counted once (Linux: Pss of proc_pid_smaps(5))."""
+        """Memory of all Chromium processes, with shared pages counted once (Linux: Pss of proc_pid_smaps(5))."""
         total_kb = 0
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):  # another process, which may end meanwhile
@@ -162,13 +162,13 @@ class Tab:
         return total_kb / 1024
 
     async def picture(self, path: Path) -> None:
-        """What one sees, as PNG."""
+        """Save a screenshot as PNG."""
         path.write_bytes(base64.b64decode((await self.call("Page.captureScreenshot"))["data"]))
 
 
 @asynccontextmanager
 async def browser(folder: Path, *flags: str) -> AsyncIterator[Tab]:
-    """Start Chromium with a profile in `folder` and further `flags`, and end it."""
+    """Context with a running Chromium that has its profile in `folder` and further `flags`."""
     assert PATH is not None
     process = await asyncio.create_subprocess_exec(
         PATH, *FLAGS, *flags, f"--user-data-dir={folder}", "about:blank",

@@ -1,10 +1,10 @@
-"""The student's latency beside the peers', in the same LiteRT, in the same run.
+"""Latency of the student compared with its peers, in the same LiteRT and the same run.
 
-    python -m benchmarks.peers --json peers.json
+    python -m benchmarks.peers --out peers.json
 
-CNN-HAR and TinierHAR lead WHAR Arena (arXiv 2606.13194) in accuracy and in efficiency. Both are written
-here from their papers with the sizes that WHAR Arena trains, for three accelerometer axes and six
-classes: 39,566 and 4,981 parameters. Their weights are random, which costs the same time.
+CNN-HAR and TinierHAR lead WHAR Arena (arXiv 2606.13194) in accuracy and in efficiency. Both are implemented here from
+their papers with the sizes in WHAR Arena, for three accelerometer axes and six classes: 39,566 and 4,981 parameters.
+Their weights are random, which does not affect the time.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from torch import Tensor, nn
 from mujo_edge.benchmark import Timing, machine, time_calls
 from mujo_edge.benchmark.report import rich_table, times
 from mujo_edge.bundle.manifest import read_manifest
+from mujo_edge.cli.arguments import run_alone
 from mujo_edge.core import MujoError
 from mujo_edge.runtimes import RUNTIMES, open_model
 from mujo_edge.runtimes.quiet import without_lines
 
 AXES, WINDOW, CLASSES = 3, 150, 6
 TARGETS = {"CNN-HAR": 1 / 5, "TinierHAR": 1 / 2}
-"""The student's p50 may be at most so much of the peer's."""
+"""Largest allowed ratio of the student's p50 to the peer's."""
 
 ROUNDS, CALLS = 60, 50
 HEADINGS = ("network", "parameters", "bytes", "p50", "p90", "p99", "max", "ratio", "limit")
@@ -43,9 +44,9 @@ HEADINGS = ("network", "parameters", "bytes", "p50", "p90", "p99", "max", "ratio
 class CrossMapNorm(nn.Module):
     """Local response normalization over five maps, alpha 1e-4, beta 0.75, k 1 (Krizhevsky et al. 2012, section 3.3).
 
-    Written with slices and square roots, d^-0.75 = rsqrt(d) sqrt(rsqrt(d)): of the forms that LiteRT runs in one
-    XNNPACK partition the fastest (73 us for the whole network; 115 with a banded convolution, 207 with average
-    pooling; torch's own layer converts to nine partitions and 847 us).
+    Implemented with slices and square roots, d^-0.75 = rsqrt(d) sqrt(rsqrt(d)), the fastest of the forms that LiteRT
+    runs in one XNNPACK partition (73 us for the whole network; 115 with a banded convolution, 207 with average pooling;
+    torch's own layer converts to nine partitions and 847 us).
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,7 +83,7 @@ class CnnHar(nn.Module):
 
 
 class TinierBlock(nn.Module):
-    """Depthwise-separable temporal convolution beside a shortcut, both halved in time where `halve`."""
+    """Depthwise-separable temporal convolution with a shortcut, both halved in time if `halve`."""
 
     def __init__(self, inputs: int, outputs: int, halve: bool) -> None:
         super().__init__()
@@ -129,7 +130,7 @@ PEERS = {"CNN-HAR": CnnHar, "TinierHAR": TinierHar}
 
 
 def exported(model: nn.Module) -> bytes:
-    """The float32 .tflite of a peer, input (1, axes, 1, T)."""
+    """The float32 .tflite file of a peer, with input (1, axes, 1, T)."""
     native = without_lines(b"I0000 ", b"WARNING: All log messages", b"Failed to load ", b"W")
     with redirect_stdout(StringIO()), native, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -150,7 +151,7 @@ class Row:
 
 
 def interleaved(models: Mapping[str, bytes], inputs: Mapping[str, np.ndarray]) -> dict[str, Timing]:
-    """Time all models in turns of `CALLS` calls after a tenth of that to warm up: none has the quiet minute alone."""
+    """Time all models in turns of `CALLS` calls after a tenth of that as warm-up, so that load affects all alike."""
     opened = {name: open_model(content, "litert") for name, content in models.items()}
     times: dict[str, list[int]] = {name: [] for name in opened}
     for _ in range(ROUNDS):
@@ -162,7 +163,7 @@ def interleaved(models: Mapping[str, bytes], inputs: Mapping[str, np.ndarray]) -
 
 
 def compare(bundle: str | None = None) -> list[Row]:
-    """The student of a bundle, int8 and fp32, and the peers."""
+    """Time the student of a bundle, int8 and fp32, and the peers."""
     manifest = read_manifest(bundle)
     rng = np.random.default_rng(0)
     own = rng.standard_normal((1, len(manifest.input.channels), 1, manifest.input.window), np.float32)
@@ -183,7 +184,7 @@ def compare(bundle: str | None = None) -> list[Row]:
 
 def main(
     bundle: Annotated[str | None, typer.Option(help="Bundle folder or name; the shipped default if not given.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the result here.")] = None,
 ) -> None:
     """Time the student and its peers in one LiteRT run. Exit code 1 if the student misses a target."""
     try:
@@ -204,7 +205,7 @@ def main(
         )
         for row in rows
     ]
-    title = "One window in LiteRT, one thread: microseconds; the student's p50 as a share of each, and the most allowed"
+    title = "One window in LiteRT, one thread: microseconds; ratio of the student's p50 to each, and its limit"
     Console().print(rich_table(title, HEADINGS, cells))
     if json_file:
         content = {
@@ -221,4 +222,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_alone(main)

@@ -1,5 +1,5 @@
-"""What talks to hardware: sans-IO codecs of device families, and the stand-ins that speak them.
+"""Sans-IO codecs of device families, firmware, and simulated devices.
 
-Codecs need numpy only. They take bytes as they came and give samples in SI units; nothing here opens a port,
-a socket or a radio but `firmware_bridge.simulator`.
+Codecs need only numpy. They decode received bytes into samples in SI units; only `firmware_bridge.simulator` opens
+ports, sockets or radios.
 """

@@ -1,4 +1,4 @@
-"""Sensors that a device sends apart, each with times of its own, into the rows of one stream."""
+"""Merging of sensors that a device sends separately, each with its own times, into the rows of one stream."""
 
 from __future__ import annotations
 
@@ -10,46 +10,48 @@ import numpy as np
 
 from firmware_bridge.stream import F32, F64, CodecError, Packet
 
-BRIDGE_S = 0.25
-"""Neighbors further apart are not interpolated between: the step beyond which the clock stage sees a gap as well."""
+MAX_STEP_S = 0.25
+"""Longest step in seconds to interpolate across; gap detection reports longer ones as gaps, too."""
 
 WAIT_S = 5.0
-"""How long a row waits for the other sensors: longer than a batch of any device, its way over the air and one retry.
+"""Seconds that a row waits for the other sensors: longer than a batch of any device with its transmission and one
+retry.
 
-Long waiting costs nothing, as a row without its other half is of no use to anybody.
+A long wait costs nothing, as a row without the other sensors is of no use.
 """
 
-LIMIT = 4096
-"""Rows that are held of each sensor at most, whatever their times say."""
+MAX_PENDING = 4096
+"""Most samples that are buffered per sensor, regardless of their times."""
 
 UNKNOWN = np.full(3, np.nan, np.float32)
+"""The value of a sensor where it is not known."""
 
 
 class Merger:
-    """Interpolates named three-axis streams, `others`, linearly at the times of a `master`.
+    """Interpolates three-axis streams, `others`, linearly at the times of a `master` stream.
 
-    A row goes out once every other stream has reached its time; its channels are those of the master, then those of
-    the others as named. Channels are NaN where another stream has no samples on both sides within `bridge_s`, which
-    the clock stage counts as invalid; the row itself is never lost. A row waits for `wait_s` of the master's time at
-    most, and as long as no stream is fed later than that, any order and split of arrival gives the same rows.
+    A row is emitted once every other stream has reached its time; its channels are those of the master, then those of
+    the others in the given order. Channels are NaN, which gap detection counts as invalid, where another stream lacks
+    samples on both sides less than `max_step_s` apart; the row itself is never lost. A row waits for at most `wait_s`
+    of the master's time. If no stream is later than that, any order and split of arrival gives the same rows.
 
-    Within a stream, samples come in order of time. Those of another stream that step back are dropped, or, if by more
-    than `wait_s`, begin it anew: its clock was set. All streams share one clock.
+    The samples of a stream arrive in order of time. In another stream, a sample with an earlier time is dropped, or
+    restarts that stream if it is earlier by more than `wait_s`: its clock was set. All streams share one clock.
     """
 
     def __init__(
-        self, master: str, others: Sequence[str], *, bridge_s: float = BRIDGE_S, wait_s: float = WAIT_S
+        self, master: str, others: Sequence[str], *, max_step_s: float = MAX_STEP_S, wait_s: float = WAIT_S
     ) -> None:
-        self._master, self._bridge_s, self._wait_s = master, bridge_s, wait_s
+        self._master, self._wait_s = master, wait_s
         self._rows: deque[tuple[float, F32]] = deque()
-        self._lanes = {name: _Lane(bridge_s, wait_s) for name in others}
+        self._streams = {name: _Stream(max_step_s, wait_s) for name in others}
         self._newest_s = 0.0
 
     def feed(self, name: str, t_s: F64, xyz: F32) -> list[Packet]:
-        """Samples `xyz` (n, 3) of stream `name` taken at `t_s` (n,), in seconds -> one packet of the rows (k, 3 + 3 *
-        others) that they complete, with their times, or none.
+        """Add samples `xyz` (n, 3) of stream `name`, taken at `t_s` (n,) seconds -> a packet of the rows (k, 3 + 3 *
+        others) that they complete, with their times; none if there are no such rows.
 
-        Raises `CodecError` for times that are not finite, `KeyError` for a stream that was not named.
+        Raises `CodecError` for times that are not finite, `KeyError` for an unknown stream.
         """
         if not np.isfinite(t_s).all():
             raise CodecError(f"a sample of {name} has no time")
@@ -57,34 +59,34 @@ class Merger:
             self._rows.extend(zip(t_s.tolist(), xyz, strict=True))
             self._newest_s = float(t_s[-1]) if len(t_s) else self._newest_s
         else:
-            self._lanes[name].add(t_s, xyz)
-        return self._rows_out(self._ready)
+            self._streams[name].add(t_s, xyz)
+        return self._emit(self._ready)
 
     def finish(self) -> list[Packet]:
-        """The rows that still wait, as nothing more will come."""
-        return self._rows_out(lambda _: True)
+        """The pending rows, at the end of the connection."""
+        return self._emit(lambda _: True)
 
-    def _rows_out(self, ready: Callable[[float], bool]) -> list[Packet]:
+    def _emit(self, ready: Callable[[float], bool]) -> list[Packet]:
         times: list[float] = []
         rows: list[F32] = []
         while self._rows and ready(self._rows[0][0]):
             time_s, row = self._rows.popleft()
             times.append(time_s)
-            rows.append(np.concatenate([row, *(lane.at(time_s) for lane in self._lanes.values())]))
+            rows.append(np.concatenate([row, *(stream.at(time_s) for stream in self._streams.values())]))
         return [Packet(np.stack(rows).astype(np.float32), t_s=np.array(times))] if rows else []
 
     def _ready(self, time_s: float) -> bool:
-        late = abs(self._newest_s - time_s) > self._wait_s or len(self._rows) > LIMIT
-        return late or all(lane.reaches(time_s) for lane in self._lanes.values())
+        late = abs(self._newest_s - time_s) > self._wait_s or len(self._rows) > MAX_PENDING
+        return late or all(stream.reaches(time_s) for stream in self._streams.values())
 
 
-class _Lane:
-    """The samples of one stream that rows may still need."""
+class _Stream:
+    """The samples of one other stream that rows may still need."""
 
-    def __init__(self, bridge_s: float, wait_s: float) -> None:
-        self._bridge_s, self._wait_s = bridge_s, wait_s
-        self._times: deque[float] = deque(maxlen=LIMIT)
-        self._values: deque[F32] = deque(maxlen=LIMIT)
+    def __init__(self, max_step_s: float, wait_s: float) -> None:
+        self._max_step_s, self._wait_s = max_step_s, wait_s
+        self._times: deque[float] = deque(maxlen=MAX_PENDING)
+        self._values: deque[F32] = deque(maxlen=MAX_PENDING)
 
     def add(self, t_s: F64, xyz: F32) -> None:
         for time_s, value in zip(t_s.tolist(), xyz, strict=True):
@@ -98,14 +100,14 @@ class _Lane:
             self._values.append(value)
 
     def reaches(self, time_s: float) -> bool:
-        """Whether no sample that is still to come can change the value at a time."""
+        """Whether the value at a time is final: later samples cannot change it."""
         times = self._times
-        if not times or times[0] - time_s > self._wait_s:  # this clock is yet to be set
+        if not times or times[0] - time_s > self._wait_s:  # its clock is not set yet
             return False
         return times[-1] >= time_s
 
     def at(self, time_s: float) -> F32:
-        """The value at a time, NaN if it is not known; what lies before that time's neighbors is let go."""
+        """The value at a time, `UNKNOWN` if it is not known; drops the samples before that time's neighbors."""
         if not self.reaches(time_s):
             return UNKNOWN
         after = bisect_left(self._times, time_s)
@@ -117,6 +119,6 @@ class _Lane:
         if after_s == time_s:
             return value
         before_s, before = self._times[0], self._values[0]
-        if after == 0 or after_s - before_s > self._bridge_s:
+        if after == 0 or after_s - before_s > self._max_step_s:
             return UNKNOWN
         return before + (value - before) * np.float32((time_s - before_s) / (after_s - before_s))

@@ -1,4 +1,4 @@
-"""What a decoder gives: samples in SI units, and what the device itself says of their time and number."""
+"""Types of decoders and their output: samples in SI units, with the device's own time stamps and sample numbers."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ ACC = ("ax", "ay", "az")
 IMU = (*ACC, "gx", "gy", "gz")
 
 MAX_VALUE = 512
-"""Bytes of the longest attribute value, and so of a notification (Core specification, Vol 3, Part F, 3.2.9)."""
+"""Longest attribute value in bytes, which bounds a notification (Core specification, Vol 3, Part F, 3.2.9)."""
 
 
 class CodecError(Exception):
-    """Bytes that are not what the protocol says. The message says what was expected.
+    """Bytes that violate the protocol. The message says what was expected.
 
-    `packets` are right all the same: what these bytes hold as well, or had to come before it was known to be right.
+    `packets` are valid nevertheless: further samples in these bytes, or earlier ones that had waited for confirmation.
     """
 
     def __init__(self, message: str, packets: Sequence[Packet] = ()) -> None:
@@ -38,8 +38,11 @@ class CodecError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DeviceModelInfo:
-    """What a device that recognizes by itself says of that, before all: `labels` end with "unknown", a label comes
-    every `hop_s`; whether it has a gyroscope, and whether its samples come as well."""
+    """The model on a device that recognizes by itself.
+
+    `labels` end with "unknown"; there is a label every `hop_s` seconds. `gyroscope` says whether the model uses one,
+    `samples` whether the device also sends its samples.
+    """
 
     model: str
     label_set: str
@@ -50,13 +53,16 @@ class DeviceModelInfo:
 
 
 Reason = Literal["missing", "invalid", "clock", "constant"]
-"""Why there is no signal: no samples came, they were impossible, the clock went back, one value was repeated."""
+"""Reason of a gap: no samples, samples out of range, a clock that went backwards, one value repeated."""
 
 
 @dataclass(frozen=True, slots=True)
 class DevicePrediction:
-    """What a device recognized by itself. With a `reason` it is a gap since `start_tick`; else a label, smoothed, with
-    its probability, `raw_label` of the window alone (places in `DeviceModelInfo.labels`), and how long that took."""
+    """A prediction made on the device: a gap since `start_tick` if there is a `reason`, else a label.
+
+    `label` is smoothed, with the probability `score`; `raw_label` is that of the window alone. Both are indices into
+    `DeviceModelInfo.labels`.
+    """
 
     label: int = 0
     raw_label: int = 0
@@ -68,13 +74,16 @@ class DevicePrediction:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What the packets of one connection hold.
+    """The format of one connection's packets.
 
-    `channels` is `ACC` or `IMU`; m/s2 with gravity (+9.81 on the axis that points up at rest) unless `gravity` is
-    "excluded", rad/s; axes of a watch: x to 3 o'clock, y to 12 o'clock, z out of the display. `rate_hz` is nominal
-    (None: not known before it is measured). `tick_hz` and `tick_bits` describe a device clock that stamps packets,
-    `seq_bits` a counter of samples; both wrap. `even` is False for a device that sends only what changed. `names` are
-    of a device that recognizes by itself.
+    Attributes:
+        channels: `ACC` or `IMU`: m/s2 with gravity (+9.81 on the axis that points up at rest) unless `gravity` is
+            "excluded", and rad/s; axes of a watch: x to 3 o'clock, y to 12 o'clock, z out of the display.
+        rate_hz: nominal rate, None if it is not known before it is measured.
+        tick_hz, tick_bits: the device clock that stamps packets; it wraps.
+        seq_bits: width of the sample counter, which wraps.
+        even: False for a device that sends only changes.
+        device_model: the model of a device that recognizes by itself.
     """
 
     channels: tuple[str, ...]
@@ -85,16 +94,16 @@ class Format:
     gravity: Literal["included", "excluded"] = "included"
     placement: str | None = None
     even: bool = True
-    names: DeviceModelInfo | None = None
+    device_model: DeviceModelInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """Consecutive samples `x` (n, C) float32, n >= 1, as one payload brought them; or none of them, and what the device
-    `prediction` of those up to number `seq`, over a window or gap that ended at `tick`.
+    """Consecutive samples `x` (n, C) float32, n >= 1, of one payload; or no samples, and a `prediction`.
 
     `seq` is the device's number of the FIRST sample and `tick` its clock at the LAST one, both as sent, so they wrap.
-    `t_s` (n,) stands instead of `tick` where the device stamps every sample: seconds that do not wrap.
+    `t_s` (n,) replaces `tick` where the device stamps every sample: seconds that do not wrap. With a `prediction`,
+    `seq` is the number of the last sample used, and `tick` the clock at the end of its window or gap.
     """
 
     x: F32
@@ -105,11 +114,11 @@ class Packet:
 
 
 class Decoder(Protocol):
-    """The bytes of one connection in, packets out.
+    """Decodes the bytes of one connection into packets.
 
-    `bad` counts payloads or frames that could not be decoded; `why` says what was wrong with the last one. `feed`
-    never raises, whatever comes, holds no more than a bounded rest of what it was fed, and for a byte stream gives
-    the same packets however the stream is split. `origin` tells characteristics, paths or sockets apart.
+    `bad` counts payloads or frames that could not be decoded; `why` is the reason of the last one. `feed` never raises,
+    whatever the bytes are, buffers a bounded number of bytes, and for a byte stream gives the same packets for any
+    split. `origin` identifies the characteristic, path or socket.
     """
 
     format: Format
@@ -120,18 +129,18 @@ class Decoder(Protocol):
         """Packets that `data` completes."""
 
     def finish(self) -> list[Packet]:
-        """What it still holds and can be used, now that the connection has ended."""
+        """Packets from what is still buffered, after the connection has ended."""
 
 
 class PayloadDecoder:
-    """A `Decoder` where every payload stands for itself, as notifications do.
+    """A `Decoder` of self-contained payloads, such as notifications.
 
     Args:
-        format: what the packets hold.
-        routes: origin -> function of the payload that gives packets or raises `CodecError`. Payloads of any other
-            origin are not data and are passed over.
-        limit: bytes of one payload that are looked at; a longer one is damage or an attack.
-        rest: what the routes hold back until more comes, once nothing will.
+        format: the format of the packets.
+        routes: origin -> function of the payload that returns packets or raises `CodecError`. Payloads of any other
+            origin are ignored.
+        limit: longest payload in bytes; a longer one is damage or an attack.
+        rest: returns the packets that the routes hold back, at the end of the connection.
     """
 
     def __init__(
@@ -162,14 +171,14 @@ class PayloadDecoder:
         return list(self._rest())
 
 
-def axes(turned: str) -> F32:
-    """(3, 3) matrix that takes a sensor's axes to those of the watch: `axes("-y x z")` makes x' = -y, y' = x, z' = z.
+def axes(mapping: str) -> F32:
+    """(3, 3) matrix from a sensor's axes to those of the watch: `axes("-y x z")` makes x' = -y, y' = x, z' = z.
 
     Use as `xyz @ axes("...").T`. Raises `ValueError` for anything but a signed permutation.
     """
     rows = np.zeros((3, 3), np.float32)
-    for row, name in zip(rows, turned.split(), strict=True):
+    for row, name in zip(rows, mapping.split(), strict=True):
         row["xyz".index(name[-1])] = {"": 1, "-": -1}[name[:-1]]
     if abs(round(float(np.linalg.det(rows)))) != 1:
-        raise ValueError(f"{turned!r} uses an axis twice")
+        raise ValueError(f"{mapping!r} uses an axis twice")
     return rows

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, overload
 
+from mujo_edge import logs
 from mujo_edge.bundle import LabelSet, ModelBundle
 from mujo_edge.core import Chunk, Gap, Prediction, Source, StreamInfo
 from mujo_edge.engine import Engine
@@ -171,6 +172,7 @@ def recognize(
         DeviceError: the device is missing or went away for good.
         DataError: the recording or the bundle is damaged, or nothing in the recording could be recognized.
     """
+    logs.show_as_environment_says()
     if live is None:
         live = getattr(source, "speed", 1.0) is not None
     model: list[ModelBundle] = [bundle] if isinstance(bundle, ModelBundle) else []

@@ -76,8 +76,8 @@ class StreamInfo:
     """Description of a stream, known before its first sample.
 
     `rate_hz` is nominal (None: unknown, measured while it runs). `placement` is a body site such as
-    "wrist" or "pocket"; `labels` names the label set that a recording was annotated with, if any. `names` describes
-    the model of a device that recognizes by itself and sends its own predictions, `Chunk.predictions`.
+    "wrist" or "pocket"; `labels` names the label set that a recording was annotated with, if any. `device_model`
+    describes the model of a device that recognizes by itself and sends its own predictions, `Chunk.predictions`.
     """
 
     name: str
@@ -86,7 +86,7 @@ class StreamInfo:
     placement: str | None = None
     gravity: Literal["included", "excluded"] = "included"
     labels: str | None = None
-    names: DeviceModelInfo | None = None
+    device_model: DeviceModelInfo | None = None
 
 
 Kind = Literal["open", "reply", "data", "overrun", "close"]

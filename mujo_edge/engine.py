@@ -93,7 +93,7 @@ class Engine:
         inbox: asyncio.Queue[Chunk | None] = asyncio.Queue(LIVE_QUEUE if self._live else FILE_QUEUE)
         ended: Ended = "error"
         failure: MujoError | None = None
-        own = self._source.info.names if not self._force_host else None
+        own = self._source.info.device_model if not self._force_host else None
         worker = Worker(self._source, self._sinks, None if own else self._load, self._live, own)
         ready = asyncio.Event()
         receiving = asyncio.create_task(self._receive(inbox, ready))

@@ -9,12 +9,10 @@ from pathlib import Path
 
 from mujo_edge.core import MissingExtraError, UsageError, require_extra
 from mujo_edge.files import atomic_directory
+from mujo_edge.folders import cache_folder
 
-
-def cache_folder() -> Path:
-    """mujo-edge's folder in $XDG_CACHE_HOME or ~/.cache."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return home / "mujo-edge"
+PYTHON = Path("Scripts", "python.exe") if os.name == "nt" else Path("bin", "python")
+"""The interpreter in a virtual environment (venv's own layout)."""
 
 
 def python_with(name: str, requirements: tuple[str, ...], newest: tuple[int, int], alone: tuple[str, ...] = ()) -> str:
@@ -37,19 +35,19 @@ def python_with(name: str, requirements: tuple[str, ...], newest: tuple[int, int
         version = ".".join(map(str, newest))
         raise MissingExtraError(f"{packages} has no wheels for Pythons after {version}; run this with python{version}")
     home = cache_folder() / f"{name}-cp{sys.version_info.major}{sys.version_info.minor}"
-    python = home / "bin" / "python"
+    python = home / PYTHON
     if python.exists():
         return str(python)
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"{home.parent} cannot be written: {error.strerror}; set XDG_CACHE_HOME to a writable folder"
+            f"{home.parent} cannot be written: {error.strerror}; set MUJO_CACHE to a writable folder"
         ) from error
     with require_extra("filelock", "train").FileLock(home.with_name(f".{home.name}.lock")):
         if not python.exists():
             with atomic_directory(home, lambda path: (path / "pyvenv.cfg").exists(), "Python environment") as partial:
-                pip = [str(partial / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+                pip = [str(partial / PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
                 commands = [[sys.executable, "-m", "venv", str(partial)]]
                 commands += [[*pip, *requirements]] if requirements else []
                 commands += [[*pip, "--no-deps", *alone]] if alone else []

@@ -11,7 +11,7 @@ from math import ceil, floor
 import numpy as np
 import numpy.typing as npt
 
-from firmware_bridge.merge import BRIDGE_S
+from firmware_bridge.merge import MAX_STEP_S
 from mujo_edge.core import CHANNELS, F32, F64, DataError
 
 Mask = npt.NDArray[np.bool_]
@@ -31,7 +31,7 @@ class InputSpec:
     hop: int = 25
     scale: tuple[float, ...] = (9.80665,) * 3 + (4.0,) * 3
     clip: float = 4.0
-    max_gap_s: float = BRIDGE_S
+    max_gap_s: float = MAX_STEP_S
 
 
 DEFAULT_INPUT = InputSpec()

@@ -16,7 +16,7 @@ from generated_motion import ROOT
 from watched import Watched, environment, watch
 
 from mujo_edge import telemetry
-from mujo_edge.bundle.manifest import find_bundle
+from mujo_edge.bundle.store import find_bundle
 from mujo_edge.runtimes import RUNTIMES
 
 MUJO = ("-m", "mujo_edge")
@@ -30,7 +30,7 @@ COMMANDS = {
     "models show": ("models", "show"),
     "models names": ("models", "names", "squat"),
     "models verify": ("models", "verify"),
-    "benchmark": ("benchmark", "--calls", "100", "--html", "out/report.html"),
+    "benchmark": ("benchmark", "--calls", "100", "--out", "out/report.html"),
     "stream by names": ("stream", "--json", "--speed", "max", "--labels", "squat, juggling with oranges"),
     "record": ("record", "out/session", "--json", "--speed", "max"),
     "export android": ("export", "--target", "android", "--out", "out"),

@@ -14,6 +14,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from mujo_edge.cli.arguments import run_alone
 from mujo_edge.core import CHANNELS, Chunk, DataError, MujoError, StreamInfo, UsageError
 from mujo_edge.recordings.writer import SessionWriter
 from training.corpora import registry
@@ -90,4 +91,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_alone(main)

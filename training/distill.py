@@ -10,7 +10,7 @@ from training.support.command import OutOption, RecipeOption, ShardsOption, run
 
 
 def main(recipe: RecipeOption = "base", out: OutOption = None, shards: ShardsOption = None) -> None:
-    """Distil the student of a recipe from its teacher, which is pretrained first where it is missing."""
+    """Distill the student of a recipe from its teacher, which is pretrained first if it is missing."""
     this = Run(read_recipe(recipe), out, shards)
     this.student(this.teacher())
     typer.echo(f"student: {this.out / 'student.pt'}")

@@ -18,14 +18,14 @@ from training.support.command import run
 
 
 def main(
-    checkpoint: Annotated[Path, typer.Argument(help="What training wrote: network, label sets, windows, provenance.")],
+    checkpoint: Annotated[Path, typer.Argument(help="release.pt of a run.")],
     out: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
     results: Annotated[
-        Path | None, typer.Option(help="Folder of training.evaluate with the scores of this network, for the card.")
+        Path | None, typer.Option(help="Folder of training.evaluate with scores of this network, for the model card.")
     ] = None,
     version: Annotated[str | None, typer.Option(help="Version of the bundle, by default the checkpoint's.")] = None,
 ) -> None:
-    """Quantize a trained student for every runtime, judge every file and write a bundle."""
+    """Quantize a trained student for every runtime, check every file and write a bundle."""
     model, spec, calibration, gate, release = load_checkpoint(checkpoint)
     release = replace(release, version=version or release.version)
     if results:

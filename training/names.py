@@ -1,4 +1,4 @@
-"""Add the vocabulary, names known by their words alone, to a trained release.
+"""Add the vocabulary (names without training data, known by their text only) to a trained release.
 
 python -m training.names runs/base/release.pt runs/base/teacher.pt --recipe base --out runs/base/named.pt
 """
@@ -21,27 +21,27 @@ from training.support.command import run
 
 
 def main(
-    release: Annotated[Path, typer.Argument(help="What training wrote for the export, release.pt.")],
-    teacher: Annotated[Path, typer.Argument(help="The teacher whose text projection the student was distilled from.")],
-    out: Annotated[Path, typer.Option(help="The release with names.")],
+    release: Annotated[Path, typer.Argument(help="release.pt of a run.")],
+    teacher: Annotated[Path, typer.Argument(help="teacher.pt of the same run.")],
+    out: Annotated[Path, typer.Option(help="The new release file.")],
     recipe: Annotated[str, typer.Option(help="The recipe of the run.")] = "base",
 ) -> None:
-    """Add names that are known by their words to a trained release."""
+    """Add the vocabulary to a trained release, and print how well held-out windows find its names."""
     from training.release.bundle import load_checkpoint, save_checkpoint
     from training.support.tensors import load_tensors
 
-    model, spec, calibration, gate, made = load_checkpoint(release)
+    model, spec, calibration, gate, contents = load_checkpoint(release)
     state = load_tensors(teacher)["state"]
     text = TextProjection(model.config.embedding)
     text.load_state_dict(
         {name.removeprefix("text."): value for name, value in state.items() if name.startswith("text.")}
     )
-    made_with = read_recipe(recipe)
-    labels = read_vocabulary(corpora=made_with.corpora)
-    known, found = known_names(text, model, labels, load_data(made_with), spec)
-    made = replace(made, vocabulary=known, metrics={**made.metrics, "names": found})
-    save_checkpoint(out, model, spec, calibration, gate, made)
-    typer.echo(json.dumps(found, indent=1))
+    trained_with = read_recipe(recipe)
+    labels = read_vocabulary(corpora=trained_with.corpora)
+    known, metrics = known_names(text, model, labels, load_data(trained_with), spec)
+    contents = replace(contents, vocabulary=known, metrics={**contents.metrics, "names": metrics})
+    save_checkpoint(out, model, spec, calibration, gate, contents)
+    typer.echo(json.dumps(metrics, indent=1))
 
 
 if __name__ == "__main__":

@@ -11,14 +11,14 @@ import typer
 
 from mujo_edge.sources.replay import shipped_recording
 from training.recipes.recipe import read_recipe
-from training.release.checks import beside_teacher, recording_accuracy
+from training.release.checks import recording_accuracy, teacher_comparison
 from training.release.lower import left_out
 from training.release.run import Run
 from training.support.command import OutOption, RecipeOption, ShardsOption, run
 
 
 def listed(metrics: Mapping[str, float]) -> str:
-    """Names and values on one line."""
+    """Metrics on one line."""
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
@@ -26,9 +26,9 @@ def main(
     recipe: RecipeOption = "base",
     out: OutOption = None,
     shards: ShardsOption = None,
-    bundle: Annotated[Path | None, typer.Option(help="where the bundle goes, OUT/mujo-student by default")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="folder of the bundle  [default: OUT/mujo-student]")] = None,
 ) -> None:
-    """Real recordings to a bundle: pretrain, distil, calibrate, quantize, export, judge."""
+    """Train and export a bundle: pretrain, distill, calibrate, quantize, export, evaluate."""
     this = Run(read_recipe(recipe), out, shards)
     teacher = this.teacher()
     student = this.student(teacher)
@@ -43,9 +43,9 @@ def main(
         typer.echo(
             f"{name}: " + ", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in metrics.items())
         )
-    beside = beside_teacher(this, teacher, target)
-    (this.out / "beside-teacher.json").write_text(json.dumps(beside, indent=1) + "\n")
-    typer.echo(f"int8 student's macro-F1 as a share of the teacher's: {listed(beside)}")
+    comparison = teacher_comparison(this, teacher, target)
+    (this.out / "teacher-comparison.json").write_text(json.dumps(comparison, indent=1) + "\n")
+    typer.echo(f"int8 student's macro-F1 divided by the teacher's: {listed(comparison)}")
     if "physio-wrist" in manifest.label_sets:
         demo = recording_accuracy(target, shipped_recording())
         (this.out / "recording.json").write_text(json.dumps(demo, indent=1) + "\n")

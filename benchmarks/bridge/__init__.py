@@ -1,1 +1,1 @@
-"""How the live path copes with load, faults, long runs and repaired clocks: `python -m benchmarks.bridge`."""
+"""Benchmarks of the live path under load, faults, long runs and repaired clocks: `python -m benchmarks.bridge`."""

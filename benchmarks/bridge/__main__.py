@@ -1,12 +1,12 @@
-"""The bridge measured: unmodified bleak against virtual wearables, with and without faults.
+"""Benchmarks of the bridge: unmodified bleak with virtual wearables, with and without faults.
 
     python -m benchmarks.bridge profiles      scan -> label for every wearable; rate and units
-    python -m benchmarks.bridge faults        samples sent = delivered + lost, labels unchanged; a quarter of an hour
+    python -m benchmarks.bridge faults        samples sent = delivered + lost, labels unchanged; takes 15 minutes
     python -m benchmarks.bridge load          eight wearables on one core
     python -m benchmarks.bridge memory        half an hour of every wearable in simulated time
 
-The first three need dbus-daemon and bumble (extra `sim`): the wearables run in a process of their own. Each takes
-`--json FILE` and ends with exit code 1 if it misses a target.
+The first three need dbus-daemon and bumble (extra `sim`): the wearables run in a separate process. Each command takes
+`--out FILE`, and exits with code 1 if it misses a target.
 """
 
 from __future__ import annotations
@@ -29,44 +29,45 @@ from firmware_bridge.simulator import motion
 from firmware_bridge.simulator.conversation import converse, listen, samples
 from firmware_bridge.simulator.wearables import WEARABLES
 from firmware_bridge.stream import G
+from mujo_edge.cli.arguments import HELP
 from mujo_edge.core import F32, Chunk, Window
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.signal import InputSpec, channels_first
 from mujo_edge.sources.replay import shipped_recording
 from mujo_edge.windowing import WindowPipeline
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__.split("\n", 1)[0])
+app = typer.Typer(context_settings=HELP, no_args_is_help=True, add_completion=False, help=__doc__.split("\n", 1)[0])
 
-Json = Annotated[Path | None, typer.Option("--json", help="Write the result here.")]
+Json = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the result here.")]
 
 MEASURED_S = 12.0
 RATE_TOLERANCE, UNIT_TOLERANCE = 0.02, 0.02
 SINE_HZ, SINE_M_S2 = 1.0, 0.5 * G
 
 NUMBERED = ("banglejs", "dot", "metamotion", "movesense", "mujo", "polar-h10", "polar-verity")
-"""Wearables whose packets are numbered or timed: there every sample is accounted for."""
+"""Wearables whose packets are numbered or timed, so that every sample is accounted for."""
 
 RESTARTED = ("banglejs",)
-"""Their program ends with the connection, and its counter with it: what it had not sent then, nobody knows."""
+"""Wearables whose program ends with the connection, and its counter with it: unsent samples are unknown then."""
 
 SAME = 1e-3
-"""m/s2 and rad/s by which a sample may differ from itself: far less than one count."""
+"""Tolerance in m/s2 and rad/s for the same sample: far less than one count."""
 
 WAITING = {"polar-verity": 36}
-"""Rows that may wait for the gyroscope in the moment in which a run is cut off: a frame of the accelerometer."""
+"""Most rows that may be waiting for the gyroscope at the end of a run: a frame of the accelerometer."""
 
 SLOWEST_HZ = 4.0
-"""Fewer samples a second make a gap of every step, and cannot show a sine of 1 Hz: no label is expected."""
+"""Rate below which every step is a gap, and a sine of 1 Hz is not resolved: no label is expected."""
 
 P99_LIMIT_MS = 20.0
 RSS_LIMIT_MB = 5.0
 RETURN_LIMIT_S = 3.0 + 3.0
-"""Of the first label after a device came back: three seconds, and one window."""
+"""Limit of the time to the first label after a device returned: three seconds, and one window."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Rows of the fault table: what goes wrong, what ends it, for how long, to whom, in what world."""
+    """A row of the fault table: the faults, their end, the duration, the simulator's options, and the wearables."""
 
     name: str
     faults: tuple[str, ...] = ()
@@ -97,7 +98,7 @@ TRIALS = (
 
 @app.command()
 def profiles(json_file: Json = None) -> None:
-    """Every wearable from scan to label, at rest and with a sine of 1 Hz and 0.5 g."""
+    """Measure every wearable from scan to label, at rest and with a sine of 1 Hz and 0.5 g."""
     runs: dict[str, dict[str, Run]] = {}
     for name in ("rest", "sine"):
         with world(("all",), "--motion", name) as remote:
@@ -109,21 +110,21 @@ def profiles(json_file: Json = None) -> None:
 
 @app.command()
 def faults(
-    only: Annotated[str | None, typer.Option(help="Trials whose name holds this.")] = None,
-    wearable: Annotated[list[str] | None, typer.Option(help="Which; else all that number or time.")] = None,
+    only: Annotated[str | None, typer.Option(help="Only trials whose name contains this.")] = None,
+    wearable: Annotated[list[str] | None, typer.Option(help="Only this wearable; may be repeated.")] = None,
     json_file: Json = None,
 ) -> None:
-    """What is sent is delivered or known to be lost, and labels on the undamaged parts are those without faults."""
+    """Check that samples are delivered or counted as lost, and that undamaged windows keep their labels."""
     recording = str(shipped_recording())
     names = wearable or [*NUMBERED, "witmotion"]
     rows: list[dict[str, Any]] = []
     for trial in TRIALS:
         if only and only not in trial.name:
             continue
-        worn = trial.wearables or tuple(names)
-        with world(worn, "--motion", recording, *trial.options) as remote:
+        wearables = trial.wearables or tuple(names)
+        with world(wearables, "--motion", recording, *trial.options) as remote:
             runs = asyncio.run(watch(remote, trial.seconds, trial.faults, trial.end))
-        rows += [_fault_row(trial, name, run) for name, run in zip(worn, runs.values(), strict=True)]
+        rows += [_fault_row(trial, name, run) for name, run in zip(wearables, runs.values(), strict=True)]
         show(f"Fault: {trial.name}", rows[-len(runs) :], None)
     show("Every fault and wearable", rows, json_file)
     show("Faults, over the wearables that number or time their packets", _by_fault(rows), None)
@@ -133,16 +134,16 @@ def faults(
 
 @app.command()
 def load(
-    seconds: Annotated[float, typer.Option(help="How long.")] = 60.0,
+    seconds: Annotated[float, typer.Option(help="Duration.")] = 60.0,
     json_file: Json = None,
 ) -> None:
-    """Eight wearables at 50 Hz, one sample a notification, with the client on one core."""
+    """Measure eight wearables at 50 Hz, one sample per notification, with the client on one core."""
     with world(("witmotion",) * 8, "--motion", str(shipped_recording()), "--rate", "50") as remote:
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        before_s, began_s = time.process_time(), time.monotonic()
+        cpu_s, wall_s = time.process_time(), time.monotonic()
         runs = asyncio.run(watch(remote, seconds))
-        share = (time.process_time() - before_s) / (time.monotonic() - began_s)
+        utilization = (time.process_time() - cpu_s) / (time.monotonic() - wall_s)
     totals = np.array([event.latency.total_ms for run in runs.values() for _, event in run.predictions])
     dropped = sum(run.summary.tally.stats.dropped_windows for run in runs.values() if run.summary)
     p50, p99 = np.percentile(totals, (50, 99))
@@ -154,7 +155,7 @@ def load(
         "dropped windows": dropped,
         "p50 ms": round(float(p50), 2),
         "p99 ms": round(float(p99), 2),
-        "share of one core": round(share, 3),
+        "share of one core": round(utilization, 3),
     }
     show("Eight wearables at 50 Hz on one core: notification to prediction", [row], json_file)
     _end(bool(p99 < P99_LIMIT_MS) and dropped == 0)
@@ -162,10 +163,10 @@ def load(
 
 @app.command()
 def memory(
-    minutes: Annotated[float, typer.Option(help="Simulated.")] = HALF_HOUR_MIN,
+    minutes: Annotated[float, typer.Option(help="Simulated minutes.")] = HALF_HOUR_MIN,
     json_file: Json = None,
 ) -> None:
-    """Resident memory over half an hour of every wearable at once, with losses and disconnects, in simulated time."""
+    """Measure resident memory over half an hour of all wearables at once, with losses and disconnects."""
     rows = half_hour(minutes)
     show("Resident memory, every wearable at once, 10 % loss, a disconnect every 15 s", rows, json_file)
     _end(rows[-1]["grown MB"] <= RSS_LIMIT_MB)
@@ -174,13 +175,13 @@ def memory(
 def _profile_row(name: str, rest: Run, sine: Run) -> dict[str, Any]:
     assert sine.info
     assert sine.summary
-    still, moved = joined(rest.x), joined(sine.x)
-    gravity = float(np.median(np.linalg.norm(still[:, :3], axis=1))) if len(still) else float("nan")
-    amplitude, frequency_hz = _sine(joined(sine.t_s), moved)
+    at_rest, moving = joined(rest.x), joined(sine.x)
+    gravity = float(np.median(np.linalg.norm(at_rest[:, :3], axis=1))) if len(at_rest) else float("nan")
+    amplitude, frequency_hz = _sine(joined(sine.t_s), moving)
     stats = sine.summary.tally.stats
     sent_hz = float(sine.sent["rate_hz"])
     rate_hz = stats.rate_hz or float("nan")
-    sparse = name == "infinitime"  # sends only what changes, so its rate is not its sensor's
+    sparse = name == "infinitime"  # sends only changes, so its rate is not that of its sensor
     slow = sent_hz < SLOWEST_HZ
     right = {
         "rate": slow or sparse or abs(rate_hz / sent_hz - 1) < RATE_TOLERANCE,
@@ -199,7 +200,7 @@ def _profile_row(name: str, rest: Run, sine: Run) -> dict[str, Any]:
         "|a| at rest": round(gravity, 3),
         "sine m/s2": round(amplitude, 3),
         "sine Hz": round(frequency_hz, 3),
-        "wrong": ", ".join(what for what, is_right in right.items() if not is_right),
+        "wrong": ", ".join(check for check, is_right in right.items() if not is_right),
         "right": all(right.values()),
     }
 
@@ -240,7 +241,7 @@ def _fault_row(trial: Trial, name: str, run: Run) -> dict[str, Any]:
 
 
 def _label_after_return_s(trial: Trial, run: Run) -> float | None:
-    """The longest that the first label took after a device was within reach again, None where none went away."""
+    """Longest time from a device's return into range to the first label, None without a disconnect."""
     words = trial.faults[0].split() if trial.faults else []
     if "disconnect" not in words:
         return None
@@ -254,22 +255,22 @@ def _label_after_return_s(trial: Trial, run: Run) -> float | None:
 
 
 def _by_fault(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Sums over the wearables of which every sample is accounted for, a row a fault."""
+    """Sums over the wearables whose samples are all accounted for, one row per fault."""
     sums: list[dict[str, Any]] = []
     for fault in dict.fromkeys(row["fault"] for row in rows):
-        judged = [row for row in rows if row["fault"] == fault and row["exact"] is not None]
+        counted = [row for row in rows if row["fault"] == fault and row["exact"] is not None]
         counts = ("sent", "delivered", "lost", "corrupt", "twice", "gaps", "undamaged windows", "same labels")
-        exact = {"wearables": len(judged), "exact": sum(row["exact"] for row in judged)}
-        sums.append({"fault": fault} | exact | {key: sum(row[key] for row in judged) for key in counts})
+        exact = {"wearables": len(counted), "exact": sum(row["exact"] for row in counted)}
+        sums.append({"fault": fault} | exact | {key: sum(row[key] for row in counted) for key in counts})
     return sums
 
 
 def _same_labels(name: str, run: Run) -> list[bool]:
-    """For each undamaged window, whether its own label is that of the same window when nothing is lost.
+    """For each undamaged window, whether its label equals that of the same window without losses.
 
-    Sample k is the same in every run, so the stream without losses comes from the same wearable without a radio.
-    Gaps are kept, as they begin windows anew. Damaged is a window with a sample that is missing, that waited for a
-    gyroscope in vain, or that a protocol without checksum let through with other bytes than were sent.
+    Sample k is the same in every run, so the stream without losses is taken from the same wearable without a radio.
+    Gaps are preserved, as they restart windows. A window is damaged if one of its samples is missing, lacks the
+    gyroscope, or was corrupted undetected by a protocol without checksum.
     """
     recognizer = run.recognizer
     assert recognizer
@@ -279,12 +280,12 @@ def _same_labels(name: str, run: Run) -> list[bool]:
     x = samples(listen(talk, twin, run.expected / rate_hz + 5))
     assert twin.begun is not None
     t_s, first = np.unique(joined(run.t_s), return_index=True)
-    came = joined(run.x)[first]
+    received = joined(run.x)[first]
     numbers = np.rint((t_s - t_s[0]) * rate_hz).astype(int) + begun
     own = x[np.clip(numbers - twin.begun, 0, len(x) - 1)]
-    changed_s = t_s[(np.abs(came - own) > SAME).any(1)]
-    sound = np.isfinite(came).all(1)
-    t_s, numbers = t_s[sound], numbers[sound]
+    changed_s = t_s[(np.abs(received - own) > SAME).any(1)]
+    finite = np.isfinite(received).all(1)
+    t_s, numbers = t_s[finite], numbers[finite]
     clean = WindowPipeline(spec, recognizer.info)
     windows: dict[int, Window] = {}
     for part in np.split(np.arange(len(numbers)), np.flatnonzero(np.diff(t_s) > spec.max_gap_s) + 1):
@@ -302,12 +303,12 @@ def _same_labels(name: str, run: Run) -> list[bool]:
     ]
     if not pairs:
         return []
-    came, real = (_labels(recognizer, np.stack(side)) for side in zip(*pairs, strict=True))
-    return [one == other for one, other in zip(came, real, strict=True)]
+    labels, expected = (_labels(recognizer, np.stack(side)) for side in zip(*pairs, strict=True))
+    return [label == other for label, other in zip(labels, expected, strict=True)]
 
 
 def _within(times_s: np.ndarray, window: Window, spec: InputSpec) -> bool:
-    """Whether one of the times, which ascend, is in a window or next to it."""
+    """Whether one of the ascending times is in a window or next to it."""
     start_s = window.end_s - (spec.window + 1) / spec.rate_hz
     after = np.searchsorted(times_s, start_s)
     return after < len(times_s) and bool(times_s[after] <= window.end_s + 1 / spec.rate_hz)

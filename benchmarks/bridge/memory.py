@@ -1,4 +1,4 @@
-"""Half an hour of every wearable in simulated time: everything between a notification and the sinks but bleak."""
+"""Half an hour of every wearable in simulated time, through everything from notification to sinks except bleak."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ LOSS = 0.1
 BREAK_EVERY_S, AWAY_S = 15.0, 1.0
 NOTE_S = 2.0
 WARM_MIN = 2.0
-"""Memory is compared with that after so long: by then every buffer has been full once."""
+"""Simulated minutes after which memory is compared: every buffer has been full once by then."""
 
 
 class SimulatedSource:
-    """A `Source` that runs a virtual wearable in simulated time, as fast as it is asked for; `LOSS` is lost."""
+    """A `Source` that runs a virtual wearable in simulated time, as fast as possible, with a fraction `LOSS` lost."""
 
     def __init__(self, wearable: Wearable, minutes: float, rss: list[tuple[float, float]] | None) -> None:
         self.notes: list[str] = []
@@ -54,20 +54,20 @@ class SimulatedSource:
         return None
 
     async def chunks(self) -> AsyncIterator[Chunk]:
-        """Chunks of `STEP_S` until the time is over."""
-        broken_s = self._now_s
+        """Chunks of `STEP_S` until the end of the run."""
+        connected_s = self._now_s
         noted_s = -np.inf
         while self._now_s < self._end_s:
             self._now_s += STEP_S
-            if self._now_s - broken_s > BREAK_EVERY_S:
+            if self._now_s - connected_s > BREAK_EVERY_S:
                 self._reconnect()
-                broken_s = self._now_s
-            raws = [
+                connected_s = self._now_s
+            payloads = [
                 Payload(self._now_s, "data", uuid, payload)
                 for uuid, payload in self._wearable.due(self._now_s)
                 if self._random.random() >= LOSS
             ]
-            for chunk in self._assembler.chunks(raws):
+            for chunk in self._assembler.chunks(payloads):
                 yield chunk
             over = self._now_s >= self._end_s
             if self._rss is not None and (over or self._now_s - noted_s >= NOTE_S):
@@ -83,15 +83,15 @@ class SimulatedSource:
 
 
 def half_hour(minutes: float) -> list[dict[str, Any]]:
-    """Resident memory at some moments of the run, and how much it grew since `WARM_MIN`."""
-    felt = motion.recording(shipped_recording())
+    """Resident memory at several times of the run, and its growth since `WARM_MIN`."""
+    played = motion.recording(shipped_recording())
     rss: list[tuple[float, float]] = []
     bundle = ModelBundle.load()
     with tempfile.TemporaryDirectory() as folder:
         engines = []
-        worn = {name: wearable for name, wearable in WEARABLES.items() if wearable.rate_hz >= 10}
-        for number, (name, wearable) in enumerate(worn.items()):
-            source = SimulatedSource(wearable(felt), minutes, None if number else rss)
+        fast = {name: wearable for name, wearable in WEARABLES.items() if wearable.rate_hz >= 10}
+        for number, (name, wearable) in enumerate(fast.items()):
+            source = SimulatedSource(wearable(played), minutes, None if number else rss)
             sinks = [RecordingSink(Path(folder) / name, source="simulator")]
             engines.append(Engine(source, sinks, lambda info: Recognizer(bundle, info), live=False))
         summaries = asyncio.run(run_together(engines))
@@ -112,8 +112,8 @@ def half_hour(minutes: float) -> list[dict[str, Any]]:
 
 
 def resident_mb() -> float:
-    """Resident memory of this process now."""
+    """Resident memory of this process in MB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
-    raise OSError("/proc/self/status does not tell the resident memory")
+    raise OSError("/proc/self/status has no VmRSS")

@@ -1,4 +1,4 @@
-"""What the measurements of `benchmarks.bridge` share: a world in another process, and streams that are watched."""
+"""Shared by the measurements of `benchmarks.bridge`: a simulated world in another process, and monitored streams."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from mujo_edge.sources.ble import BleSource, find
 from mujo_edge.sources.ble.scan import DiscoveredDevice
 
 SETTLE_S = 3.0
-"""Without faults at the end of a run, so that the last sample is sure to arrive; then the sensors say no more."""
+"""Seconds without faults at the end of a run, so that the last sample arrives before the sensors are silenced."""
 
 SILENCE = "0 skip 1000000"
 
 
-class Keeping(Recognizer):
-    """A recognizer that keeps the windows it cut, in order; `chunks` are those that came."""
+class RecordingRecognizer(Recognizer):
+    """A recognizer that also records its windows, in order."""
 
     def __init__(self, bundle: ModelBundle, info: StreamInfo) -> None:
         super().__init__(bundle, info)
@@ -47,7 +47,7 @@ class Keeping(Recognizer):
 
 @dataclass(slots=True)
 class Run:
-    """One stream, watched to its end. Times of arrival are seconds since its source was opened."""
+    """The record of one stream. Times of arrival are seconds since its source was opened."""
 
     name: str
     opened_s: float = 0.0
@@ -59,7 +59,7 @@ class Run:
     predictions: list[tuple[float, Prediction]] = field(default_factory=list)
     lost: int = 0
     summary: Summary | None = None
-    recognizer: Keeping | None = None
+    recognizer: RecordingRecognizer | None = None
     notes: Sequence[str] = ()
     sent: dict[str, Any] = field(default_factory=dict)
 
@@ -68,7 +68,7 @@ class Run:
         self.info = session.info
 
     def write(self, update: Update) -> None:
-        """Keep what came."""
+        """Record an update."""
         now_s = monotonic() - self.opened_s
         for chunk in update.chunks:
             self.lost += chunk.lost
@@ -79,24 +79,24 @@ class Run:
         self.predictions += [(now_s, event) for event in update.events if isinstance(event, Prediction)]
 
     def finish(self, summary: Summary) -> None:
-        """Keep the counts."""
+        """Record the summary."""
         self.summary, self.notes = summary, summary.notes
 
     @property
     def delivered(self) -> int:
-        """Samples that came, without those that came twice."""
+        """Number of samples that arrived, without repeated ones."""
         assert self.summary
         return self.summary.tally.stats.samples - self.summary.tally.stats.repeated
 
     @property
     def expected(self) -> int:
-        """Samples that the sensor took from the first to the last one that it sent."""
+        """Number of samples that the sensor took, from the first to the last sent one."""
         return int(self.sent["ended"] - self.sent["begun"])
 
 
 @contextmanager
 def world(names: Sequence[str], *options: str) -> Iterator[RemoteWorld]:
-    """Virtual wearables that are this machine's Bluetooth meanwhile."""
+    """Context in which virtual wearables replace this machine's Bluetooth."""
     with RemoteWorld(*names, options=options) as remote:
         before = os.environ.get("DBUS_SYSTEM_BUS_ADDRESS")
         os.environ["DBUS_SYSTEM_BUS_ADDRESS"] = remote.address
@@ -118,7 +118,7 @@ async def watch(
 ) -> dict[str, Run]:
     """Stream from every wearable of a world for `seconds`, with `faults`, and for `SETTLE_S` after them.
 
-    `end` are the faults' opposites ("0 loss 0"). The runs are by the wearable's name in the world.
+    `end` are the steps that end the faults ("0 loss 0"). The runs are by the wearable's name in the world.
     """
     runs: dict[str, Run] = {}
     engines: list[Engine] = []
@@ -145,7 +145,7 @@ async def watch(
 
 
 class _Timed(BleSource):
-    """A source that notes how long it took to connect."""
+    """A source that records its connection time."""
 
     def __init__(self, found: DiscoveredDevice, rate_hz: float | None, run: Run) -> None:
         super().__init__(found, rate_hz=rate_hz)
@@ -160,14 +160,14 @@ class _Timed(BleSource):
 
 def _loader(bundle: ModelBundle, run: Run) -> Callable[[StreamInfo], Recognizer]:
     def load(info: StreamInfo) -> Recognizer:
-        run.recognizer = Keeping(bundle, info)
+        run.recognizer = RecordingRecognizer(bundle, info)
         return run.recognizer
 
     return load
 
 
 def show(title: str, rows: Sequence[dict[str, Any]], path: Path | None) -> None:
-    """Print rows as a Markdown table, and write them with the machine they were measured on to `path`."""
+    """Print rows as a Markdown table, and write them to `path` with a description of the machine."""
     headings = list(dict.fromkeys(key for row in rows for key in row))
     print(f"\n{title} ({datetime.now(UTC):%Y-%m-%d})\n")
     print("| " + " | ".join(headings) + " |\n|" + "---|" * len(headings))
@@ -179,5 +179,5 @@ def show(title: str, rows: Sequence[dict[str, Any]], path: Path | None) -> None:
 
 
 def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """All parts as one array."""
+    """Concatenation of all parts."""
     return np.concatenate(list(parts)) if parts else np.empty(0)

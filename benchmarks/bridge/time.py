@@ -1,10 +1,10 @@
-"""How well samples are timed: arrival repaired where a device has no clock, and the drift of one that has.
+"""Accuracy of sample times: repaired arrival times of a device without clock, and drift estimates of one with a clock.
 
-    python -m benchmarks.bridge.time --json bridge_time.json
+    python -m benchmarks.bridge.time --out bridge_time.json
 
-Everything is simulated and seeded: a sensor takes samples evenly, 0.5 % faster than it says; each waits for the next
-connection event, comes up to 3 ms after it, and one in 500 is sent again for 50 to 250 ms, which holds up those behind
-it. Lag is the time given to a sample minus the time at which it was taken.
+Everything is simulated and seeded: a sensor samples evenly, 0.5 % faster than its nominal rate; each packet waits for
+the next connection event, arrives up to 3 ms after it, and one in 500 is retransmitted for 50 to 250 ms, which delays
+those behind it. Lag is the time assigned to a sample minus the time at which it was taken.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import typer
 from firmware_bridge.protocol.packet import SEQ_BITS, TICK_BITS, TICK_HZ
 from firmware_bridge.stream import ACC, F64, Format, Packet
 from mujo_edge.benchmark import machine
+from mujo_edge.cli.arguments import run_alone
 from mujo_edge.sources.estimators import GUESS_HZ
 from mujo_edge.sources.timebase import REPAIR_S, Timebase
 
@@ -34,17 +35,18 @@ FAST = 1.005
 JITTER_S, RESENT, RESENT_S = 0.003, 1 / 500, (0.05, 0.25)
 
 LIMIT_MS, SD_LIMIT_MS, LAG_LIMIT_MS = 45, 6.0, 15.0
-"""At this connection interval the repaired jitter and the mean lag must stay below."""
+"""Up to this connection interval, limits of the repaired jitter's standard deviation and of the mean lag."""
 
 DRIFT_PPM, DRIFT_AT_S, DRIFT_LIMIT_PPM = 200.0, (60, 120, 300), 15.0
-"""What a device's clock is off by, when the estimate is read, and by how much it may be off after two minutes."""
+"""Drift of a device's clock, times at which the estimate is read, and its largest error after two minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What else a link or a device does: `told` is the nominal rate as a share of the true one, None if not known.
+    """Irregularities of a link or a device.
 
-    `scattered` is the share of packets lost one by one, which nobody can see who does not know their number.
+    `stated` is the nominal rate as a fraction of the true one, None if unknown. `scattered` is the fraction of packets
+    that are lost individually, which is undetectable without packet numbers.
     """
 
     name: str
@@ -58,9 +60,9 @@ class Trouble:
 TROUBLES = (
     Trouble("500 ms stalls", stalls=((40.0, 0.5), (80.0, 0.5))),
     Trouble("2 s lost", lost=(60.0, 62.0)),
-    Trouble("rate told 5 % low", stated=0.95),
-    Trouble("rate told 5 % high", stated=1.05),
-    Trouble("rate not told", stated=None),
+    Trouble("rate stated 5 % low", stated=0.95),
+    Trouble("rate stated 5 % high", stated=1.05),
+    Trouble("rate not stated", stated=None),
     Trouble("batches of 10", batch=10),
     Trouble("10 % lost", scattered=0.1),
     Trouble("30 % lost", scattered=0.3),
@@ -83,9 +85,9 @@ class Repair:
 
     @property
     def missed(self) -> bool:
-        """Whether a limit holds for it, and it does not keep it."""
-        bound = self.interval_ms <= LIMIT_MS and not self.scattered
-        return bound and (self.sd_ms >= SD_LIMIT_MS or abs(self.lag_ms) >= LAG_LIMIT_MS)
+        """Whether it exceeds a limit that applies to it."""
+        limited = self.interval_ms <= LIMIT_MS and not self.scattered
+        return limited and (self.sd_ms >= SD_LIMIT_MS or abs(self.lag_ms) >= LAG_LIMIT_MS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,32 +101,32 @@ class Drift:
 
 
 def link(taken_s: F64, interval_s: float, rng: np.random.Generator, stalls: Sequence[tuple[float, float]] = ()) -> F64:
-    """Arrival (n,) of packets that are ready at `taken_s` (n,), in order. A stall is (from, for so long)."""
+    """Arrival times (n,) of packets that are ready at `taken_s` (n,), in order. A stall is (start, duration)."""
     phase_s = rng.uniform(0, interval_s)
     arrival = (np.floor((taken_s - phase_s) / interval_s) + 1) * interval_s + phase_s
     arrival += rng.uniform(0, JITTER_S, len(taken_s))
     arrival += (rng.random(len(taken_s)) < RESENT) * rng.uniform(*RESENT_S, len(taken_s))
     for begin_s, lasts_s in stalls:
-        held = (arrival >= begin_s) & (arrival < begin_s + lasts_s)
-        arrival[held] = begin_s + lasts_s
+        stalled = (arrival >= begin_s) & (arrival < begin_s + lasts_s)
+        arrival[stalled] = begin_s + lasts_s
     return np.asarray(np.maximum.accumulate(arrival))
 
 
 def repair(interval_ms: int, rate_hz: float, trouble: Trouble) -> Repair:
-    """Time samples that carry neither clock nor number."""
+    """Measure the lag of samples without device time or number."""
     raw, repaired = [], []
     for seed in SEEDS:
         numbers = np.arange(int(SECONDS * rate_hz)).reshape(-1, trouble.batch)
         taken = numbers / (rate_hz * FAST)
         received = link(taken[:, -1], interval_ms / 1e3, np.random.default_rng(seed), trouble.stalls)
-        there = (taken[:, 0] < trouble.lost[0]) | (taken[:, 0] >= trouble.lost[1])
-        there &= np.random.default_rng([seed, 1]).random(len(there)) >= trouble.scattered
+        arrived = (taken[:, 0] < trouble.lost[0]) | (taken[:, 0] >= trouble.lost[1])
+        arrived &= np.random.default_rng([seed, 1]).random(len(arrived)) >= trouble.scattered
         timebase = Timebase(Format(ACC, trouble.stated and trouble.stated * rate_hz))
         packet = Packet(np.zeros((trouble.batch, 3), np.float32))
-        given = np.stack([timebase.stamp(packet, at_s)[0] for at_s in received[there].tolist()])
-        settled = taken[there][:, -1] > REPAIR_S
-        raw.append((received[there] - taken[there][:, -1])[settled])
-        repaired.append((given - taken[there])[settled].ravel())
+        stamps = np.stack([timebase.stamp(packet, at_s)[0] for at_s in received[arrived].tolist()])
+        settled = taken[arrived][:, -1] > REPAIR_S
+        raw.append((received[arrived] - taken[arrived][:, -1])[settled])
+        repaired.append((stamps - taken[arrived])[settled].ravel())
     before, after = 1e3 * np.concatenate(raw), 1e3 * np.concatenate(repaired)
     return Repair(
         interval_ms,
@@ -137,7 +139,7 @@ def repair(interval_ms: int, rate_hz: float, trouble: Trouble) -> Repair:
 
 
 def drift(interval_ms: int) -> list[Drift]:
-    """Packets of our own format at `GUESS_HZ`, by a clock that runs `DRIFT_PPM` fast."""
+    """Measure the drift estimate for mujo-edge's own packets at `GUESS_HZ`, from a clock that runs `DRIFT_PPM` fast."""
     errors = np.empty((len(SEEDS), len(DRIFT_AT_S)))
     for row, seed in enumerate(SEEDS):
         taken = np.arange(int(DRIFT_AT_S[-1] * GUESS_HZ)) / GUESS_HZ
@@ -145,11 +147,11 @@ def drift(interval_ms: int) -> list[Drift]:
         ticks = np.rint(taken * (1 + DRIFT_PPM * 1e-6) * TICK_HZ).astype(int) % (1 << TICK_BITS)
         timebase = Timebase(Format(ACC, GUESS_HZ, TICK_HZ, TICK_BITS, SEQ_BITS))
         x = np.zeros((1, 3), np.float32)
-        found = []
+        estimates = []
         for number, (tick, at_s) in enumerate(zip(ticks.tolist(), received.tolist(), strict=True)):
             timebase.stamp(Packet(x, seq=number % (1 << SEQ_BITS), tick=tick), at_s)
-            found.append(timebase.drift_ppm)
-        errors[row] = [(found[int(at_s * GUESS_HZ) - 1] or 0.0) - DRIFT_PPM for at_s in DRIFT_AT_S]
+            estimates.append(timebase.drift_ppm)
+        errors[row] = [(estimates[int(at_s * GUESS_HZ) - 1] or 0.0) - DRIFT_PPM for at_s in DRIFT_AT_S]
     rms, most = np.sqrt((errors**2).mean(0)), np.abs(errors).max(0)
     return [
         Drift(interval_ms, at_s, round(float(r), 1), round(float(m), 1))
@@ -158,7 +160,7 @@ def drift(interval_ms: int) -> list[Drift]:
 
 
 def repair_table(rows: Sequence[Repair]) -> str:
-    """Markdown."""
+    """A Markdown table of repaired arrival times."""
     lines = [
         "| interval | rate | link | raw lag | raw sd | lag | sd | most |",
         "|--:|--:|---|--:|--:|--:|--:|--:|",
@@ -172,7 +174,7 @@ def repair_table(rows: Sequence[Repair]) -> str:
 
 
 def drift_table(rows: Sequence[Drift]) -> str:
-    """Markdown: a row a connection interval, a column a time, rms and greatest error."""
+    """A Markdown table with a row per connection interval and a column per time: rms and greatest error."""
     head = " | ".join(f"after {at_s} s" for at_s in DRIFT_AT_S)
     lines = [f"| interval | {head} |", "|--:|" + "--:|" * len(DRIFT_AT_S)]
     for interval_ms in INTERVALS_MS:
@@ -181,8 +183,10 @@ def drift_table(rows: Sequence[Drift]) -> str:
     return "\n".join(lines)
 
 
-def main(json_file: Annotated[Path | None, typer.Option("--json", help="Write the result here.")] = None) -> None:
-    """Measure both. Exit code 1 if a limit is missed."""
+def main(
+    json_file: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write the result here.")] = None,
+) -> None:
+    """Measure repaired arrival times and drift estimates. Exit code 1 if a limit is exceeded."""
     plain = Trouble("steady")
     repairs = [repair(interval_ms, rate_hz, plain) for interval_ms in INTERVALS_MS for rate_hz in RATES_HZ]
     repairs += [repair(LIMIT_MS, 50.0, trouble) for trouble in TROUBLES]
@@ -204,4 +208,4 @@ def main(json_file: Annotated[Path | None, typer.Option("--json", help="Write th
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_alone(main)

@@ -1,4 +1,4 @@
-"""The windows that every artifact is judged on, and how its embeddings compare with the truth."""
+"""The windows that every artifact is evaluated on, and the comparison of its embeddings with the fp32 network's."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from mujo_edge.sources.replay import shipped_recording
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How (N, D) embeddings compare, as they come from the model, with those of another runtime of the same network.
+    """Agreement of (N, D) raw embeddings with those of another runtime of the same network.
 
-    `equal` is the share of windows in which all values are the same int8 (that is, within `SAME` of a step), `max_lsb`
-    the largest difference in steps of the int8 file's output, `max_delta` that of the embeddings of length 1.
+    `equal` is the fraction of windows whose int8 values are all the same (that is, within `SAME` of a step), `max_lsb`
+    the largest difference in steps of the int8 file's output, `max_delta` that of the L2-normalized embeddings.
     """
 
     equal: float
@@ -31,22 +31,26 @@ class Agreement:
 
 
 SAME = 1e-3
-"""Of a step: runtimes round the way from int8 to float32 differently."""
+"""Fraction of an int8 step that counts as no difference: runtimes dequantize with different rounding."""
 
 CLEAR = 0.02
-"""Below this lead of the nearest prototype over the next one, in cosine, the fp32 network itself is undecided.
-It is over three times what int8 at an SNR of 27 dB makes of a difference of two cosines,
+"""Lead of the nearest prototype over the next one, in cosine, below which the fp32 network itself is undecided.
+
+It is over three times the error of a difference of two cosines that int8 makes at an SNR of 27 dB,
 10 ** (-27 / 20) / sqrt(64) = 0.0056.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """`x` (N, 6, 1, T) prepared; `y` (N, D) the fp32 network's embeddings of length 1; `member` (N,) label set of each.
+    """Windows with the fp32 network's embeddings.
 
-    The truth of the first `references` comes with the bundle, that of the others is what the bundle's fp32 file gives
-    in LiteRT. `int8` (N, D) is what its int8 file gives there, as it
-    comes, and `lsb` the step of its output.
+    Attributes:
+        x: (N, 6, 1, T) prepared windows.
+        y: (N, D) L2-normalized embeddings of the fp32 network. Those of the first `references` windows come with the
+            bundle, the others from the bundle's fp32 file in LiteRT.
+        member: (N,) label set of each window.
+        int8: (N, D) raw embeddings of the bundle's int8 file in LiteRT; `lsb` is the step of its output.
     """
 
     x: F32
@@ -57,18 +61,19 @@ class Windows:
     lsb: float
     label_sets: Mapping[str, LabelSet]
 
-    def parity(self, found: F32) -> Parity:
-        """(n, D) embeddings of the first n windows, as a model gives them, against the fp32 network."""
-        n = len(found)
-        return compare(self.y[:n], l2_normalize(found), self.label_sets, self.member[:n])
+    def parity(self, embeddings: F32) -> Parity:
+        """(n, D) raw embeddings of the first n windows, compared with the fp32 network's."""
+        n = len(embeddings)
+        return compare(self.y[:n], l2_normalize(embeddings), self.label_sets, self.member[:n])
 
-    def clear_top1(self, found: F32) -> float:
-        """The share of windows with the fp32 network's label, of those in which it leads by `CLEAR`."""
-        clear = np.flatnonzero(self.leads()[: len(found)] >= CLEAR)
-        return compare(self.y[clear], l2_normalize(found)[clear], self.label_sets, self.member[clear]).top1_agreement
+    def clear_top1(self, embeddings: F32) -> float:
+        """Top-1 agreement with the fp32 network over the windows in which its label leads by at least `CLEAR`."""
+        clear = np.flatnonzero(self.leads()[: len(embeddings)] >= CLEAR)
+        unit = l2_normalize(embeddings)[clear]
+        return compare(self.y[clear], unit, self.label_sets, self.member[clear]).top1_agreement
 
     def leads(self) -> F32:
-        """(N,) how far the fp32 network's nearest prototype is ahead of the next one."""
+        """(N,) lead of the fp32 network's nearest prototype over the next one, in cosine."""
         leads = np.empty(len(self.y), np.float32)
         for name, labels in self.label_sets.items():
             own = self.member == name
@@ -76,22 +81,22 @@ class Windows:
             leads[own] = cosine[:, -1] - cosine[:, -2]
         return leads
 
-    def agreement(self, found: F32, other: F32 | None = None) -> Agreement:
-        """The same against `other`, by default the int8 file in LiteRT."""
-        n = len(found)
+    def agreement(self, embeddings: F32, other: F32 | None = None) -> Agreement:
+        """(n, D) raw embeddings of the first n windows, compared with `other`, by default the int8 file in LiteRT."""
+        n = len(embeddings)
         other = (self.int8 if other is None else other)[:n]
-        steps = np.abs(found - other) / self.lsb
+        steps = np.abs(embeddings - other) / self.lsb
         return Agreement(
             equal=float((steps < SAME).all(1).mean()),
             max_lsb=float(steps.max()),
-            max_delta=float(np.abs(l2_normalize(found) - l2_normalize(other)).max()),
+            max_delta=float(np.abs(l2_normalize(embeddings) - l2_normalize(other)).max()),
         )
 
 
-def windows(manifest: Manifest, count: int, channels: int = 6) -> Windows:
-    """The reference windows, then more of the shipped recording at even distances: `count` in all.
+def evaluation_windows(manifest: Manifest, count: int, channels: int = 6) -> Windows:
+    """`count` windows (at least the reference windows): those first, then evenly spaced ones of the shipped recording.
 
-    With `channels` 3 all of them without gyroscope, and without a truth that comes with the bundle.
+    With `channels` 3 none has gyroscope data, and all fp32 embeddings come from the fp32 file.
     """
     from ai_edge_litert.interpreter import Interpreter
 
@@ -103,13 +108,13 @@ def windows(manifest: Manifest, count: int, channels: int = 6) -> Windows:
         for precision in ("fp32", "int8")
     }
     fp32, int8 = (open_model(files[precision], "litert").run(x) for precision in ("fp32", "int8"))
-    y, known = l2_normalize(fp32), len(reference.x) if channels == len(manifest.input.channels) else 0
-    y[:known] = reference.y[:known]
+    y, references = l2_normalize(fp32), len(reference.x) if channels == len(manifest.input.channels) else 0
+    y[:references] = reference.y[:references]
     return Windows(
         x=x,
         y=y,
         member=np.concatenate([reference.member, np.full(len(more), labels)]),
-        references=known,
+        references=references,
         int8=int8,
         lsb=float(Interpreter(model_content=files["int8"]).get_output_details()[0]["quantization"][0]),
         label_sets=manifest.label_sets,
@@ -117,9 +122,9 @@ def windows(manifest: Manifest, count: int, channels: int = 6) -> Windows:
 
 
 def recorded(window: int, count: int) -> tuple[F32, str]:
-    """(count, 6, window) of the shipped recording in m/s2 and rad/s, and the label set that it belongs to.
+    """(count, 6, window) of the shipped recording in m/s2 and rad/s, and its label set.
 
-    Its rate is the model's, so nothing is resampled.
+    The recording has the model's rate, so nothing is resampled.
     """
     recording = open_recording(shipped_recording())
     stream = np.concatenate([chunk.x for chunk in recording.chunks()])

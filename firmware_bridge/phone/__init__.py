@@ -1,4 +1,4 @@
-"""Phones that send what they feel, through an app or through our own page. One module each."""
+"""Decoders for phones that send their sensors' samples, through an app or mujo-edge's own page; one module each."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from firmware_bridge.stream import CodecError, Decoder
 
 
 def decoder(about: Mapping[str, object]) -> Decoder:
-    """The decoder of a connection, from what the transcript says at its opening: `app` and what that app needs.
+    """The decoder of a connection, from the "open" record of its transcript: `app` and the settings of that app.
 
-    Raises `CodecError` for what is not such a transcript.
+    Raises `CodecError` for an invalid record.
     """
     app = about.get("app")
     if app == "browser":
@@ -31,6 +31,6 @@ def decoder(about: Mapping[str, object]) -> Decoder:
         buffers = about.get("buffers")
         if not isinstance(buffers, dict) or not layout.streams <= buffers.keys():
             raise CodecError("the transcript does not say which buffers phyphox has")
-        found = {sensor: tuple(str(name) for name in listed(names)) for sensor, names in buffers.items()}
-        return Phyphox(layout, {sensor: (n[0], n[1], n[2], n[3]) for sensor, n in found.items() if len(n) == 4})
-    raise CodecError(f"the transcript is of no phone app that is known: {app!r}"[:120])
+        named = {sensor: tuple(str(name) for name in listed(names)) for sensor, names in buffers.items()}
+        return Phyphox(layout, {sensor: (n[0], n[1], n[2], n[3]) for sensor, n in named.items() if len(n) == 4})
+    raise CodecError(f"the transcript is of an unknown phone app: {app!r}"[:120])

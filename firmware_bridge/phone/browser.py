@@ -1,4 +1,4 @@
-"""Our own page in a phone's browser: DeviceMotionEvent, in small binary messages.
+"""mujo-edge's own page in a phone's browser: DeviceMotionEvent in small binary messages.
 
     hello: JSON {"vendor": navigator.vendor, "gyroscope": true, "agent": navigator.userAgent}
     batch, little-endian:
@@ -9,13 +9,13 @@
                 8      per sample: f64 event.timeStamp in ms, f32 x y z of accelerationIncludingGravity in m/s2
                        [, f32 alpha beta gamma of rotationRate in deg/s]
 
-What the browser has not measured is NaN. timeStamp counts from the opening of the page (High Resolution Time).
+Values that the browser does not provide are NaN. timeStamp counts from the opening of the page (High Resolution Time).
 
-Sign: W3C DeviceOrientation has +9.8 on the axis that points up, as Android has it. WebKit, which is every browser of
-iOS, passes on Core Motion's opposite sign (WebCoreMotionManager.mm: userAcceleration + gravity, times 9.80665); it is
-known by navigator.vendor, "Apple Computer, Inc.", and turned. The axes of rotationRate are alpha = x, beta = y,
-gamma = z in all engines (DeviceMotionEventPump.cc, nsDeviceSensors.cpp, WebCoreMotionManager.mm), and since 2018 in
-W3C's text (w3c/deviceorientation#43), whatever older pages say. They do not turn with the screen.
+Sign: W3C DeviceOrientation has +9.8 on the axis that points up, as Android. WebKit, the engine of all browsers on iOS,
+reports Core Motion's opposite sign (WebCoreMotionManager.mm: userAcceleration + gravity, times 9.80665); it is detected
+by navigator.vendor, "Apple Computer, Inc.", and inverted. The axes of rotationRate are alpha = x, beta = y, gamma = z
+in all engines (DeviceMotionEventPump.cc, nsDeviceSensors.cpp, WebCoreMotionManager.mm), and since 2018 in the
+specification (w3c/deviceorientation#43), whatever older pages say. The axes do not rotate with the screen.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MAX_HELLO = 2048
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What the page says of its browser."""
+    """The page's description of its browser."""
 
     vendor: str
     gyroscope: bool
@@ -44,12 +44,12 @@ class Hello:
 
     @property
     def core_motion(self) -> bool:
-        """Whether gravity is counted downwards."""
+        """Whether acceleration has Core Motion's sign, opposite to that of W3C."""
         return self.vendor.startswith("Apple")
 
     @property
     def format(self) -> Format:
-        """Of the batches."""
+        """The format of the batches."""
         return Format(IMU if self.gyroscope else ACC, None, seq_bits=SEQ_BITS)
 
 
@@ -65,7 +65,7 @@ def hello(data: bytes) -> Hello:
 
 
 def encode(rows: np.ndarray, seq: int) -> bytes:
-    """Samples (n, 4 or 7) of time in ms and what the browser gives -> batch, as the page makes it."""
+    """The batch of samples (n, 4 or 7): time in ms, then the browser's values; as the page encodes it."""
     n, width = rows.shape
     body = np.zeros(n, _dtype(width == 7))
     body["t"], body["x"] = rows[:, 0], rows[:, 1:]

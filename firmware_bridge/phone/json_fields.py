@@ -1,4 +1,4 @@
-"""JSON from a phone, read with suspicion."""
+"""Validation of JSON from a phone."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, NoReturn
 from firmware_bridge.stream import CodecError
 
 LARGEST = 1e20
-"""No time in nanoseconds and no reading of a sensor comes near."""
+"""Bound of numbers: far beyond any time in nanoseconds and any sensor reading."""
 
 XYZ = ("x", "y", "z")
 
 
 def parse(data: bytes) -> dict[str, Any]:
-    """The JSON object in `data`. Raises `CodecError`, for NaN and Infinity as well, which JSON does not have."""
+    """The JSON object in `data`. Raises `CodecError`, also for NaN and Infinity, which JSON does not allow."""
     try:
         value = json.loads(data.decode("utf-8"), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
@@ -25,14 +25,14 @@ def parse(data: bytes) -> dict[str, Any]:
 
 
 def number(value: object) -> float:
-    """A finite number. Raises `CodecError`."""
+    """`value` as a float, if it is a finite number. Raises `CodecError`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
         raise CodecError(f"a number was expected, not {_brief(value)}")
     return float(value)
 
 
 def triple(values: object, keys: tuple[str, str, str] = XYZ) -> tuple[float, float, float]:
-    """The three numbers that an object has at `keys`. Raises `CodecError`."""
+    """The three numbers of an object at `keys`. Raises `CodecError`."""
     if not isinstance(values, dict):
         raise CodecError(f"an object with {', '.join(keys)} was expected, not {_brief(values)}")
     x, y, z = (number(values.get(key)) for key in keys)
@@ -40,7 +40,7 @@ def triple(values: object, keys: tuple[str, str, str] = XYZ) -> tuple[float, flo
 
 
 def listed(value: object) -> list[Any]:
-    """A list. Raises `CodecError`."""
+    """`value`, if it is a list. Raises `CodecError`."""
     if not isinstance(value, list):
         raise CodecError(f"a list was expected, not {_brief(value)}")
     return value

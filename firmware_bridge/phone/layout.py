@@ -1,4 +1,5 @@
-"""Which of a phone's streams make the rows of ours, and how: gravity added where it comes apart, sensors merged."""
+"""Layouts: the streams of a phone that make up the rows, with gravity added where it is separate, and sensors
+merged."""
 
 from __future__ import annotations
 
@@ -14,10 +15,10 @@ from firmware_bridge.stream import ACC, F32, F64, IMU, CodecError, Format, Packe
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Streams by the phone's own names for them.
+    """The streams in use, by the phone's own names.
 
-    `gravity` is added to `acceleration` where that lacks it. Both times `factor` are m/s2 with +9.81 on the axis that
-    points up: it is negative where a phone counts the other way round. The gyroscope is in rad/s.
+    `gravity` is added to an `acceleration` without it. Both times `factor` are m/s2 with +9.81 on the axis that points
+    up: `factor` is negative for a phone with the opposite sign. The gyroscope is in rad/s.
     """
 
     acceleration: str
@@ -28,7 +29,7 @@ class Layout:
 
     @property
     def streams(self) -> frozenset[str]:
-        """All that are needed."""
+        """Names of all streams in use."""
         return frozenset(name for name in (self.acceleration, self.gravity, self.gyroscope) if name)
 
     @property
@@ -37,12 +38,12 @@ class Layout:
         return Format(IMU if self.gyroscope else ACC, None, placement=self.placement)
 
     def about(self) -> dict[str, object]:
-        """The layout as it stands in a transcript."""
+        """The layout as a JSON object, for a transcript."""
         return asdict(self)
 
     @classmethod
     def of(cls, about: Mapping[str, object]) -> Layout:
-        """The layout that `about` gave. Raises `CodecError`."""
+        """The layout in an object of `about`. Raises `CodecError`."""
         names = [about.get(name) for name in ("acceleration", "gravity", "gyroscope", "placement")]
         if not isinstance(names[0], str) or not all(isinstance(name, str | None) for name in names):
             raise CodecError("the transcript does not say which streams the phone sent")
@@ -51,26 +52,26 @@ class Layout:
 
 
 def choose(streams: Collection[str], whole: Collection[str], linear: str, gravity: str, gyroscope: str) -> Layout:
-    """The best layout that `streams` allow.
+    """The best layout for the available `streams`.
 
     Args:
-        whole: accelerations with gravity, the preferred first. linear: acceleration without.
+        whole: accelerations with gravity, in order of preference. linear: acceleration without gravity.
 
-    Raises `CodecError` with the reason where there is no acceleration with gravity.
+    Raises `CodecError` with the reason if there is no acceleration with gravity.
     """
-    turning = gyroscope if gyroscope in streams else None
+    rotation = gyroscope if gyroscope in streams else None
     best = next((name for name in whole if name in streams), None)
     if best is not None:
-        return Layout(best, gyroscope=turning)
+        return Layout(best, gyroscope=rotation)
     if linear not in streams:
         raise CodecError("the phone sends no acceleration")
     if gravity not in streams:
-        raise CodecError("the phone sends acceleration without gravity, and gravity not apart either")
-    return Layout(linear, gravity, turning)
+        raise CodecError("the phone sends acceleration without gravity, and no separate gravity")
+    return Layout(linear, gravity, rotation)
 
 
 class Joiner:
-    """Samples of the streams of a layout into packets of its format."""
+    """Joins samples of the streams of a layout into packets of its format."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -78,7 +79,7 @@ class Joiner:
         self._merger = Merger(layout.acceleration, self._others)
 
     def feed(self, name: str, t_s: F64, xyz: F32) -> list[Packet]:
-        """Samples `xyz` (n, 3) of one of its streams, taken at `t_s` (n,) -> the rows they complete."""
+        """Add samples `xyz` (n, 3) of one of the streams, taken at `t_s` (n,) -> the rows that they complete."""
         if not len(t_s):
             return []
         if self._others:
@@ -86,7 +87,7 @@ class Joiner:
         return [Packet((xyz * self._layout.factor).astype(np.float32), t_s=t_s)]
 
     def finish(self) -> list[Packet]:
-        """The rows that still wait for another stream."""
+        """The pending rows, at the end of the connection."""
         return [self._row(packet) for packet in self._merger.finish()]
 
     def _row(self, packet: Packet) -> Packet:

@@ -4,13 +4,14 @@ Format: phyphox-docs, docs/remote-interface/openapi.yaml (https://phyphox.org/wi
 
     GET /config           {"inputs": [{"source": "accelerometer", "outputs": [{"x": "accX"}, ..., {"t": "acc_time"}]}]}
     GET /control?cmd=start                                     {"result": true}
-    GET /get?acc_time=3.5&accX=3.5%7Cacc_time&...              what is newer than 3.5 s
+    GET /get?acc_time=3.5&accX=3.5%7Cacc_time&...              values newer than 3.5 s
         {"buffer": {"accX": {"size": 0, "updateMode": "partial", "buffer": [0.1, null, ...]}, ...},
          "status": {"session": "a1b2c3", "measuring": true, "timedRun": false, "countDown": 0}}
 
 Times are seconds of experiment time, without pauses. Values have eight digits; null is NaN. Units are m/s2 and rad/s.
-`accelerometer` has gravity ("Acceleration (with g)"), `linear_acceleration` has not and `gravity` may come apart. The
-axes are Android's on both systems: phyphox turns Core Motion's sign itself (ExperimentSensorInput.swift, kG = -9.81).
+`accelerometer` includes gravity ("Acceleration (with g)"), `linear_acceleration` does not, and `gravity` may be
+separate. The axes are Android's on both systems: phyphox inverts Core Motion's sign (ExperimentSensorInput.swift, kG =
+-9.81).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from firmware_bridge.phone.layout import Joiner, Layout, choose
 from firmware_bridge.stream import F64, CodecError, Packet, PayloadDecoder
 
 MAX_BODY = 4 << 20
-"""Bytes of one answer: some 50,000 samples of two sensors, after a long silence."""
+"""Longest response in bytes: some 50,000 samples of two sensors, after a long pause."""
 
 AXES = ("t", "x", "y", "z")
 Buffers = Mapping[str, tuple[str, str, str, str]]
@@ -35,7 +36,7 @@ Buffers = Mapping[str, tuple[str, str, str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Of an answer: which session of the app it is from, whether it measures, and whether samples came."""
+    """State in a response: the app's session, whether it measures, and whether there are new samples."""
 
     session: str
     measuring: bool
@@ -43,12 +44,12 @@ class Status:
 
 
 def experiment(config: bytes) -> tuple[str, Buffers]:
-    """Title and buffers of the experiment that is open, from the answer to /config. Raises `CodecError`."""
+    """Title and buffers of the open experiment, from the response to /config. Raises `CodecError`."""
     about = parse(config)
     buffers: dict[str, tuple[str, str, str, str]] = {}
     for source in listed(about.get("inputs")):
         if not isinstance(source, dict) or not isinstance(source.get("outputs", []), list):
-            raise CodecError("an input of the experiment is not what phyphox describes")
+            raise CodecError("an input of the experiment is not in phyphox's format")
         outputs: dict[str, object] = {}
         for output in source.get("outputs", []):
             outputs |= output if isinstance(output, dict) else {}
@@ -59,14 +60,14 @@ def experiment(config: bytes) -> tuple[str, Buffers]:
 
 
 def layout_of(buffers: Buffers) -> Layout:
-    """What the experiment's sensors make. Raises `CodecError` where gravity is not among them."""
+    """The layout for the experiment's sensors. Raises `CodecError` if they lack gravity."""
     return choose(buffers, ("accelerometer",), "linear_acceleration", "gravity", "gyroscope")
 
 
 class Poll:
-    """What to ask next: at first for the newest sample, then for all that are newer than those that came.
+    """The requests to /get: first for the newest sample, then for all that are newer than those received.
 
-    `since_s` is the time of the newest sample of each sensor; cleared, it asks for the newest sample again.
+    `since_s` is the time of the newest sample of each sensor; when cleared, the newest sample is requested again.
     """
 
     def __init__(self, buffers: Buffers) -> None:
@@ -98,7 +99,7 @@ class Poll:
 
 
 class Phyphox(PayloadDecoder):
-    """Decoder of answers to /get."""
+    """Decoder of responses to /get."""
 
     def __init__(self, layout: Layout, buffers: Buffers) -> None:
         super().__init__(layout.format, {"": self._decode}, MAX_BODY, lambda: self._joiner.finish())
@@ -110,12 +111,12 @@ class Phyphox(PayloadDecoder):
         answer = parse(body).get("buffer")
         if not isinstance(answer, dict):
             raise CodecError("an answer of phyphox has no buffers")
-        found = {sensor: _rows(answer, names) for sensor, names in self._buffers.items()}
-        if any(len(rows) and rows[-1, 0] < self._last_s.get(sensor, -np.inf) for sensor, rows in found.items()):
-            self._last_s.clear()  # its data were cleared: time began anew
+        received = {sensor: _rows(answer, names) for sensor, names in self._buffers.items()}
+        if any(len(rows) and rows[-1, 0] < self._last_s.get(sensor, -np.inf) for sensor, rows in received.items()):
+            self._last_s.clear()  # the experiment's data were cleared, and its time restarted
             self._joiner = Joiner(self._layout)
         packets: list[Packet] = []
-        for sensor, rows in found.items():
+        for sensor, rows in received.items():
             rows = rows[rows[:, 0] > self._last_s.get(sensor, -np.inf)]
             if len(rows):
                 self._last_s[sensor] = float(rows[-1, 0])
@@ -124,7 +125,7 @@ class Phyphox(PayloadDecoder):
 
 
 def _rows(answer: Mapping[str, object], names: tuple[str, str, str, str]) -> F64:
-    """(n, 4) time and axes of one sensor, as many as all its buffers have, without those that have no value."""
+    """(n, 4) time and axes of one sensor, as many as its shortest buffer has, without rows that lack a value."""
     columns: list[list[float]] = []
     for name in names:
         buffer = answer.get(name)

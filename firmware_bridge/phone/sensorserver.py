@@ -1,4 +1,4 @@
-"""SensorServer (Umer Farooq; Android): a message of JSON for every sample over a WebSocket that the phone serves.
+"""SensorServer (Umer Farooq; Android): one JSON message per sample, over a WebSocket that the phone serves.
 
 Format: https://github.com/umer0586/SensorServer, README.md and SensorWebSocketServer.kt.
 
@@ -7,9 +7,9 @@ Format: https://github.com/umer0586/SensorServer, README.md and SensorWebSocketS
     ws://PHONE:8080/sensors/connect?types=["android.sensor.accelerometer","android.sensor.gyroscope"]
     {"values": [...], "timestamp": ..., "accuracy": 3, "type": "android.sensor.gyroscope"}
 
-`timestamp` is SensorEvent.timestamp: nanoseconds since the phone was started, on one clock for all sensors. Units and
-axes are Android's (developer.android.com, Motion sensors): m/s2 with gravity, +9.81 on the axis that points up, rad/s.
-A sensor that the phone lacks closes the socket with code 4001.
+`timestamp` is SensorEvent.timestamp: nanoseconds since the phone's boot, on one clock for all sensors. Units and axes
+are Android's (developer.android.com, Motion sensors): m/s2 with gravity, +9.81 on the axis that points up, rad/s. If
+the phone lacks a requested sensor, it closes the socket with code 4001.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ MAX_MESSAGE = 4096
 
 
 def path(types: tuple[str, ...]) -> str:
-    """Path and query that ask for these sensors; several come over one socket."""
+    """Path and query of a request for these sensors; several share one socket."""
     if len(types) == 1:
         return f"/sensor/connect?type={quote(types[0])}"
     return f"/sensors/connect?types={quote(json.dumps(types, separators=(',', ':')), safe='')}"
 
 
 def types_of(url: str) -> tuple[str, ...]:
-    """The sensors that a URL asks for, none if it names only the phone. Raises `CodecError`."""
+    """The sensors that a URL requests, none if it has only the phone's address. Raises `CodecError`."""
     query = parse_qs(urlsplit(url).query)
     if "type" in query:
         return (query["type"][0].lower(),)
@@ -53,7 +53,7 @@ def types_of(url: str) -> tuple[str, ...]:
 
 
 def layout_of(types: tuple[str, ...]) -> Layout:
-    """What the samples of these sensors make. Raises `CodecError` where gravity is not among them."""
+    """The layout for these sensors. Raises `CodecError` if they lack gravity."""
     whole = (ACCELEROMETER, f"{ACCELEROMETER}_uncalibrated")
     return choose(types, whole, f"{SENSOR}linear_acceleration", f"{SENSOR}gravity", GYROSCOPE)
 
@@ -71,7 +71,7 @@ class SensorServer(PayloadDecoder):
         message = parse(data)
         stream = message.get("type", self._only)
         if not isinstance(stream, str) or stream not in self._streams:
-            raise CodecError("a sample of a sensor that was not asked for")
+            raise CodecError("a sample of a sensor that was not requested")
         values = [number(value) for value in listed(message.get("values"))[:3]]
         if len(values) < 3:
             raise CodecError(f"a sample of {len(values)} values")

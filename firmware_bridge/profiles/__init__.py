@@ -1,4 +1,4 @@
-"""The families of Bluetooth wearables that mujo-edge knows, one module each."""
+"""Profiles of the supported families of Bluetooth wearables, one module each."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ PROFILES: dict[str, Profile] = {
     module.PROFILE.name: module.PROFILE
     for module in (banglejs, dot, metamotion, movesense, mujo, polar, witmotion, infinitime, microbit, thingy52)
 }
-"""By the name that `--profile` takes; the order is that in which an advertisement is tried."""
+"""Profiles by the name for `--profile`, in the order in which advertisements are matched."""
 
 
 def recognize(advert: Advert) -> Profile | None:
-    """The profile of an advertising device, None for one that no profile knows."""
+    """The profile of an advertising device, None if no profile matches."""
     return next((profile for profile in PROFILES.values() if profile.recognize(advert)), None)

@@ -1,23 +1,23 @@
-"""Bangle.js 1 and 2 (Espruino), in two ways.
+"""Bangle.js 1 and 2 (Espruino), by two methods.
 
-1. A script (`firmware/banglejs/mujo.js`) is uploaded over the Nordic UART service, where the watch has its console,
-   and runs until the link ends. It keeps nothing on the watch and needs no app. It sends lines of text; all else on
-   the console is passed over. Such a line is `~`, base64 of the bytes below, newline:
+1. A script (`firmware/banglejs/mujo.js`) is uploaded over the Nordic UART service, which is the watch's console, and
+   runs until the link ends. It stores nothing on the watch and needs no app. It sends lines of text; other console
+   output is ignored. Such a line is `~`, base64 of the bytes below, newline:
 
-       offset  0     u32 LE   CRC-32 (zlib) of all that follows
+       offset  0     u32 LE   CRC-32 (zlib) of the following bytes
                4     u32 LE   number of the first sample
-               8     u32 LE   ms since the script began, at the last sample
+               8     u32 LE   ms since the script started, at the last sample
                12    int16 LE x y z of 1 to 8 samples; 4096 = 1 g, +-8 g
 
-   A number is given to every sample that the watch's interpreter saw. What the chip overwrote while the watch was busy
-   (drawing takes tens of ms) has none, but shows as time.
+   The number counts samples that the watch's interpreter saw. Samples that the chip overwrote while the watch was busy
+   (drawing takes tens of ms) are not numbered, but show in the time.
 
 2. The app `btadv` offers the characteristic of the micro:bit, once a second and without the console (BangleApps,
    apps/btadv/app.ts: 1/1000 g as int16 LE since version 0.04; earlier ones sent whole g). That is too slow for most
    activities, so it is used only where there is no console.
 
-Console: Espruino, README_Protocol.md and espruino.com/Interfacing: Ctrl-C (3) breaks off what runs or clears the line,
-DLE (16) at the start of a line turns the echo off for it. Registers of the KX023 and what a range of 8 g does:
+Console: Espruino, README_Protocol.md and espruino.com/Interfacing: Ctrl-C (3) interrupts the running code or clears the
+line, DLE (16) at the start of a line turns off its echo. Registers of the KX023 and the effect of a range of 8 g:
 libs/banglejs/jswrap_bangle.c; BangleApps, apps/accelrec/app.js. Axes: (0, 0, -1) with the display up, (0, -1, 0) with
 12 o'clock up, (-1, 0, 0) with 9 o'clock up (forum.espruino.com/conversations/371973), so x, -y, -z.
 """
@@ -53,16 +53,16 @@ BASE = "-b5a3-f393-e0a9-e50e24dcca9e"
 SERVICE, RX, TX = (f"6e40000{n}{BASE}" for n in (1, 2, 3))
 
 RATES = {12.5: 1, 25.0: 2, 50.0: 4, 100.0: 8}
-"""Hz, and samples in a line: one line every 80 ms."""
+"""Rate in Hz -> samples per line: one line every 80 ms."""
 
 COUNTS_PER_G = 4096
 AXES = axes("x -y -z")
 
 WRITE_BYTES = 20
-"""What fits the smallest ATT MTU."""
+"""Bytes per write, which fit the smallest ATT MTU."""
 
 CHUNK = 96
-"""Characters of the script in one command: with the rest of it, less than the watch buffers, so no flow control."""
+"""Characters of the script per command: a whole command fits the watch's buffer, so that no flow control is needed."""
 
 TRIES = 3
 ANSWER_S = 3.0
@@ -70,14 +70,14 @@ BTADV_HZ = 1.0
 
 
 def script() -> str:
-    """The script as it is uploaded: without comments and indentation, on one line."""
+    """The script for upload: without comments and indentation, on one line."""
     text = files("firmware_bridge").joinpath("firmware/banglejs/mujo.js").read_text("ascii")
     lines = (line.strip() for line in text.splitlines())
     return "".join(line for line in lines if not line.startswith("//"))
 
 
 def decode_line(text: bytes) -> Packet:
-    """The packet in what stands between `~` and the end of the line. Raises `CodecError`."""
+    """The packet in the text between `~` and the end of the line. Raises `CodecError`."""
     try:
         payload = b64decode(text, validate=True)
     except Base64Error:
@@ -93,7 +93,7 @@ def decode_line(text: bytes) -> Packet:
 
 
 class ConsoleDecoder:
-    """The lines of the script out of a console on which anything else may be said too. See `Decoder`."""
+    """A `Decoder` of the script's lines, among any other console output."""
 
     def __init__(self, rate_hz: float) -> None:
         self.format = Format(ACC, rate_hz, tick_hz=1000, tick_bits=32, seq_bits=32, placement="wrist")
@@ -101,7 +101,7 @@ class ConsoleDecoder:
         self._lines = Splitter(b"\n", limit=1024)
 
     def feed(self, data: bytes, origin: str = "") -> list[Packet]:
-        """See `Decoder`. A line whose end was lost stands before the next one's `~`."""
+        """See `Decoder`. A line whose end was lost is followed directly by the next one's `~`."""
         packets: list[Packet] = []
         if origin != TX:
             return packets
@@ -114,20 +114,20 @@ class ConsoleDecoder:
         return packets
 
     def finish(self) -> list[Packet]:
-        """Nothing: the rest of a frame is of no use."""
+        """Nothing: an incomplete line is of no use."""
         return []
 
 
 def recognize(advert: Advert) -> bool:
-    """Its name, to which it adds the end of its address. Many others have the Nordic UART service too."""
+    """By its name, which ends with part of its address; many other devices have the Nordic UART service too."""
     return advert.name.startswith("Bangle.js")
 
 
 def start(request: Request) -> Script:
-    """Upload the script and call it; or subscribe to what `btadv` offers."""
+    """Upload the script and call it; or subscribe to the characteristic of `btadv`."""
     if request.services and RX not in request.services:
         if microbit.DATA not in request.services:
-            raise CodecError("it has no console: close the app that runs, or set Settings > Bluetooth > Programmable")
+            raise CodecError("it has no console: close the running app, or set Settings > Bluetooth > Programmable")
         yield Subscribe(microbit.DATA)
         format = Format(ACC, BTADV_HZ, placement="wrist")
         return PayloadDecoder(format, {microbit.DATA: lambda value: microbit.read_values(value, 1000, AXES)})
@@ -147,19 +147,19 @@ def start(request: Request) -> Script:
 
 
 def _run(command: str, question: str, answer: object) -> Generator[Step, bytes, None]:
-    """Have a command executed until `question` is answered as it must be. A command can be repeated without harm.
+    """Execute a command, repeatedly if needed, until evaluating `question` gives `answer`; commands are idempotent.
 
-    Raises `CodecError` if it never is.
+    Raises `CodecError` if it never does.
     """
     line = f'\x10{command}{";" if command else ""}print("mujo "+({question})+";")\n'.encode()
     for _ in range(TRIES):
         for at in range(0, len(line), WRITE_BYTES):
             yield Write(RX, line[at : at + WRITE_BYTES], response=False)
-        heard = bytearray()
+        output = bytearray()
 
-        def answers(said: bytes, heard: bytearray = heard) -> bool:
-            heard.extend(said)
-            return f"mujo {answer};".encode() in heard
+        def answers(data: bytes, output: bytearray = output) -> bool:
+            output.extend(data)
+            return f"mujo {answer};".encode() in output
 
         try:
             yield Expect(TX, answers, ANSWER_S)
@@ -168,9 +168,9 @@ def _run(command: str, question: str, answer: object) -> Generator[Step, bytes, 
             yield Pause(0.1)
         else:
             return
-    said = bytes(heard[-60:]).decode("ascii", "replace").strip()
+    tail = bytes(output[-60:]).decode("ascii", "replace").strip()
     raise CodecError(
-        f"its console does not answer {question}, it said {said!r}. "
+        f"its console does not answer {question}; its output was {tail!r}. "
         "Turn on Settings > Bluetooth > Programmable on the watch, or restart it"
     )
 

@@ -1,7 +1,7 @@
-"""How a family of devices is found, started and stopped, without doing any of it.
+"""Sans-IO description of a family of devices: how to recognize, start and stop them.
 
-A profile's `start` is a generator, so that one driver (bleak), one stand-in and a recorded transcript can all run it:
-it yields steps and is sent the reply of each.
+A profile's `start` is a generator that yields steps and receives the reply to each, so that bleak, a simulated device
+and a recorded transcript can all drive it:
 
     def start(request):
         yield Subscribe(DATA)
@@ -24,7 +24,7 @@ SIG_BASE = "-0000-1000-8000-00805f9b34fb"
 
 @dataclass(frozen=True, slots=True)
 class Advert:
-    """What a device says while it advertises. `services` are lower-case 128-bit UUIDs; `manufacturer` by company id."""
+    """An advertisement. `services` are lower-case 128-bit UUIDs; `manufacturer` is data by company id."""
 
     address: str
     name: str = ""
@@ -35,7 +35,7 @@ class Advert:
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Ask for notifications (or indications) of a characteristic. The reply is b""."""
+    """Subscribe to notifications (or indications) of a characteristic. The reply is b""."""
 
     uuid: str
 
@@ -58,9 +58,9 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """Wait for a notification of a characteristic that `matches`. The reply is it; others go to the decoder later.
+    """Wait for a notification of a characteristic that `matches`; it is the reply. Others go to the decoder later.
 
-    When none comes within `timeout_s`, `TimeoutError` is thrown into the generator.
+    If there is none within `timeout_s`, `TimeoutError` is thrown into the generator.
     """
 
     uuid: str
@@ -70,21 +70,21 @@ class Expect:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Give the device time. The reply is b""."""
+    """Wait for the device. The reply is b""."""
 
     seconds: float
 
 
 Step = Subscribe | Write | Read | Expect | Pause
 Script = Generator[Step, bytes, Decoder]
-"""Steps until the device streams, then what decodes it. Raises `CodecError` where the device refuses."""
+"""Steps until the device streams; returns its decoder. Raises `CodecError` if the device refuses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a device: `rate_hz` None leaves the choice to the profile (nearest to 50 Hz from above).
+    """A request to stream: `rate_hz` None leaves the choice to the profile (50 Hz or the next higher rate).
 
-    `advert` is what it advertised, `services` the UUIDs of the services and characteristics that it was found to have.
+    `advert` is the device's advertisement, `services` are the UUIDs of its services and characteristics.
     """
 
     advert: Advert
@@ -97,9 +97,9 @@ class Profile:
     """A family of devices that speak one protocol.
 
     Attributes:
-        name: for `--profile`. title: for people. source: where the byte layout is published (URL).
-        channels: the most it gives. rates_hz: what can be asked for; empty if it cannot be chosen.
-        clock: what time its packets carry, for people ("none", "64-bit ns", ...).
+        name: value of `--profile`. title: name for display. source: URL of the published byte layout.
+        channels: all channels that it can provide. rates_hz: supported rates; empty if the rate cannot be chosen.
+        clock: description of its packets' time stamps ("none", "64-bit ns", ...).
         recognize: whether an advertisement is of this family.
         start: steps until it streams. stop: steps that end the stream, tried before an orderly disconnect.
     """
@@ -116,28 +116,28 @@ class Profile:
 
 
 def nearest_rate(rates_hz: tuple[float, ...], wanted_hz: float | None) -> float:
-    """The offered rate nearest to what was wanted; else 50 Hz or the next above, or the fastest."""
+    """The offered rate nearest to the requested one; without a request 50 Hz or the next higher, else the highest."""
     if wanted_hz is not None:
         return min(rates_hz, key=lambda rate: (abs(rate - wanted_hz), rate))
     return min((rate for rate in rates_hz if rate >= 50), default=max(rates_hz))
 
 
 def rehearse(script: Script, replies: Iterable[bytes]) -> Decoder:
-    """The decoder at the end of a script whose `Read` and `Expect` steps are answered by `replies`, in order.
+    """Run a script with recorded `replies` to its `Read` and `Expect` steps, in order -> its decoder.
 
-    Raises `CodecError` where the replies run out, are not what is expected, or are refused.
+    Raises `CodecError` if replies are missing, do not match, or the script rejects one.
     """
-    waiting = iter(replies)
+    remaining = iter(replies)
     answer = b""
     step: Step = next(script)
     while True:
         if isinstance(step, Read | Expect):
             try:
-                answer = next(waiting)
+                answer = next(remaining)
             except StopIteration:
                 raise CodecError(f"no reply is left for {step}") from None
             if isinstance(step, Expect) and not step.matches(answer):
-                raise CodecError(f"not the reply that was expected: {answer[:16].hex(' ')}")
+                raise CodecError(f"an unexpected reply: {answer[:16].hex(' ')}")
         else:
             answer = b""
         try:

@@ -2,12 +2,12 @@
 
 Source: Movella, "Movella DOT BLE Services Specification" (XD0506P), sections 2.2, 3.1, 3.3 and 3.5. All little-endian.
 
-    0x1002  device control, 32 bytes: bit mask of what a write sets (0x10: output rate), ... u16 output rate at 24, ...
-    0x2001  control: 01, 1 start or 0 stop, payload mode; reads as what it does now
-    0x2003  one sample a notification, filled up with zeros to 40 bytes:
+    0x1002  device control, 32 bytes: bit mask of the fields to set (0x10: output rate), ... u16 output rate at 24, ...
+    0x2001  control: 01, 1 start or 0 stop, payload mode; reads as the current state
+    0x2003  one sample per notification, padded with zeros to 40 bytes:
             u32 us, float32 acceleration x y z in m/s2, float32 angular rate x y z in deg/s
 
-The rate cannot be changed while it measures. The axes are published as a picture only and are left as they come.
+The rate cannot be changed during a measurement. The axes are published only as a picture, so they are not converted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MODE = 21
 START, STOP = bytes([1, 1, MODE]), bytes([1, 0, MODE])
 
 RATES = (1.0, 4.0, 10.0, 12.0, 15.0, 20.0, 30.0, 60.0)
-"""120 Hz is for recording inside the sensor only."""
+"""Rates in Hz; 120 Hz is only for recording inside the sensor."""
 
 SET_RATE = 0x10
 RATE_AT = 24
@@ -46,12 +46,12 @@ def decode(payload: bytes) -> list[Packet]:
 
 
 def recognize(advert: Advert) -> bool:
-    """The company and its old and new names; the owner may give another name."""
+    """By the company id, or its old and new default names, which the owner may change."""
     return COMPANY in advert.manufacturer or advert.name.casefold() in ("movella dot", "xsens dot")
 
 
 def start(request: Request) -> Script:
-    """Stop what a broken connection may have left running, set the rate and start."""
+    """Stop a measurement that a lost connection may have left running, set the rate and start."""
     rate_hz = nearest_rate(RATES, request.rate_hz)
     state = yield Read(CONTROL)
     if state[1:2] == b"\x01":
@@ -64,7 +64,7 @@ def start(request: Request) -> Script:
         yield Write(DEVICE, bytes([SET_RATE]) + device[1:RATE_AT] + rate + device[RATE_AT + 2 :])
         device = yield Read(DEVICE)
         if device[RATE_AT : RATE_AT + 2] != rate:
-            raise CodecError(f"the DOT does not take {rate_hz:g} Hz: is it recording or synchronized?")
+            raise CodecError(f"the DOT does not accept {rate_hz:g} Hz: is it recording or synchronized?")
     yield Subscribe(MEDIUM)
     yield Write(CONTROL, START)
     state = yield Read(CONTROL)

@@ -1,15 +1,15 @@
-"""PineTime with InfiniTime: the motion service, up to 10 samples a second, and only when a value changed.
+"""PineTime with InfiniTime: the motion service, up to 10 samples a second, sent only when a value changes.
 
 Layout: InfiniTime, doc/MotionService.md and src/components/ble/MotionService.cpp; only on change:
 src/components/motion/MotionController.cpp, Update; the 10 Hz of the system task: SystemTask.cpp.
 
-    motion  00030002   notify: int16 LE x, y, z; 1024 = 1 g in every version (src/drivers/Bma421.cpp; the talk that
-                       kept it so is InfiniTime#1950), +-2 g
+    motion  00030002   notify: int16 LE x, y, z; 1024 = 1 g in every version (src/drivers/Bma421.cpp; discussed in
+                       InfiniTime#1950), +-2 g
 
-All three read minus the specific force along 3 o'clock, 12 o'clock and out of the display: flat with the display up
-the chip's z is -1036 and its y goes to -795 with the left side down (wasp-os#185, measured), Bma421.cpp swaps x and
-y, and MotionController.cpp waits for y to fall when the wrist is raised. There is no counter and no clock; a still
-watch may fall silent, so a pause is no loss. A rate of 10 Hz shows slow movement only.
+All three are the negative specific force along 3 o'clock, 12 o'clock and out of the display: flat with the display up
+the chip's z is -1036, and its y is -795 with the left side down (wasp-os#185, measured), Bma421.cpp swaps x and y, and
+MotionController.cpp waits for y to fall when the wrist is raised. There is no counter and no clock; a still watch may
+send nothing, so a pause is no loss. A rate of 10 Hz captures only slow movement.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def decode(payload: bytes) -> list[Packet]:
 
 
 def recognize(advert: Advert) -> bool:
-    """Its name; the motion service is not advertised."""
+    """By its name; the motion service is not advertised."""
     return advert.name in ("InfiniTime", "Pinetime-JF") or SERVICE in advert.services
 
 
 def start(request: Request) -> Script:
-    """Subscribe: there is nothing to choose."""
+    """Subscribe; there are no settings."""
     yield Subscribe(MOTION)
     return PayloadDecoder(Format(ACC, RATE_HZ, placement="wrist", even=False), {MOTION: decode})
 

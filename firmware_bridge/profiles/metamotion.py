@@ -1,21 +1,20 @@
 """MbientLab's MetaMotion boards (R, RL, C, S) with their BMI160 or BMI270.
 
 Source: mbientlab/MetaWear-SDK-Cpp: accelerometer_bosch.cpp, gyro_bosch.cpp, dataprocessor_config.h, metawearboard.cpp,
-and its tests, whose bytes these are. A command is module, register, bytes; a read is answered as module,
-0x80 | register, bytes.
+and the bytes in its tests. A command is module, register, bytes; the reply to a read is module, 0x80 | register, bytes.
 
-    mm 80                 what is it? answered by mm 80 type revision; without a type there is no such module
+    mm 80                 read the module; reply mm 80 type revision, without a type if there is no such module
     03 03 rate range      accelerometer: rate and range; 13 03: gyroscope
-    09 02 source type ..  add a processor; answered by 09 02 id
-    09 03 id data         what a processor puts out
+    09 02 source type ..  add a processor; reply 09 02 id
+    09 03 id data         output of a processor
 
-Firmware since data processor revision 3 can join what its sensors measure: a buffer (0F) keeps the last rotation, a
-fuser (1B) adds it to each acceleration, and an accounter (11) puts the clock before both, in ticks of 48 / 32768 s:
+Firmware since data processor revision 3 can merge its sensors: a buffer (0F) keeps the last rotation, a fuser (1B) adds
+it to each acceleration, and an accounter (11) prepends the clock, in ticks of 48 / 32768 s:
 
     09 03 id  u32 LE tick  int16 LE ax ay az, 2048 = 1 g  int16 LE gx gy gz, 16.4 = 1 deg/s
 
-Older firmware, or a board without gyroscope, sends three accelerations at a time without any clock: 03 1C (BMI160) or
-03 05 (BMI270). The axes are published as pictures only and are left as they come.
+Older firmware, or a board without gyroscope, sends three accelerations per notification without a clock: 03 1C (BMI160)
+or 03 05 (BMI270). The axes are published only as pictures, so they are not converted.
 """
 
 from __future__ import annotations
@@ -49,14 +48,14 @@ FUSE_REVISION = 3
 TICK_HZ = 32768 / 48
 
 RATES = {25.0: 6, 50.0: 7, 100.0: 8}
-"""Code of a rate, for both sensors and both chips. 100 Hz is what the connection carries."""
+"""Rate in Hz -> its code, for both sensors and both chips. The connection supports up to 100 Hz."""
 
 CONFIG = {BMI160: (0x20, 0x0C), BMI270: (0xA0, 0x03)}
-"""Of the accelerometer, by chip: the filter to be added to the code of the rate, and the code of 16 g."""
+"""Accelerometer settings by chip: the filter bits to add to the code of the rate, and the code of 16 g."""
 
 ROTATION = {BMI160: 0x05, BMI270: 0x04}
 PACKED = {BMI160: 0x1C, BMI270: 0x05}
-"""Registers of one rotation, and of three accelerations, by chip."""
+"""Registers of one rotation and of three accelerations, by chip."""
 
 UNIT = np.array([G / 2048] * 3 + [DEG / 16.4] * 3)
 
@@ -67,22 +66,22 @@ SILENCE = (
     bytes([GYROSCOPE, 0x02, 0x00, 0x01]),
     bytes([PROCESSOR, 0x08]),
 )
-"""Stop both sensors and remove all processors; a board goes on for ever otherwise, and remembers them."""
+"""Commands that stop both sensors and remove all processors, which otherwise persist after the connection."""
 
 
 def recognize(advert: Advert) -> bool:
-    """Its service, or the names that it has had."""
+    """By its service, or its default names."""
     return SERVICE in advert.services or advert.name.startswith(("MetaWear", "MetaMotion"))
 
 
 def start(request: Request) -> Script:
-    """See what it is, silence it, set both sensors up, join them, and start."""
+    """Identify the board, stop it, configure and merge both sensors, and start."""
     rate_hz = nearest_rate(tuple(RATES), request.rate_hz)
     yield Subscribe(NOTIFY)
     accelerometer = yield from _module(ACCELEROMETER)
     chip = accelerometer[0] if accelerometer else None
     if chip not in CONFIG:
-        raise CodecError(f"this board has no BMI160 or BMI270 accelerometer but type {chip}")
+        raise CodecError(f"this board's accelerometer has type {chip}; supported are BMI160 and BMI270")
     gyroscope = yield from _module(GYROSCOPE)
     processor = yield from _module(PROCESSOR)
     for command in SILENCE:
@@ -125,7 +124,7 @@ def _command(data: bytes) -> Write:
 
 
 def _module(module: int) -> Generator[Step, bytes, bytes]:
-    """Type and revision of a module, none if the board does not have it."""
+    """Type and revision of a module; empty if the board lacks it."""
     yield _command(bytes([module, 0x80]))
     answer = yield Expect(NOTIFY, lambda reply: reply[:2] == bytes([module, 0x80]))
     return answer[2:]
@@ -136,12 +135,12 @@ def _add(processor: bytes) -> Generator[Step, bytes, int]:
     yield _command(bytes([PROCESSOR, 0x02]) + processor)
     answer = yield Expect(NOTIFY, lambda reply: reply[:2] == bytes([PROCESSOR, 0x02]))
     if len(answer) != 3:
-        raise CodecError(f"the MetaMotion adds no processor: {answer.hex(' ')}")
+        raise CodecError(f"the MetaMotion does not add a processor: {answer.hex(' ')}")
     return answer[2]
 
 
 def _sample(*sensors: int) -> Generator[Step, bytes, None]:
-    """Let sensors measure."""
+    """Start sensors."""
     for sensor in sensors:
         yield _command(bytes([sensor, 0x02, 0x01, 0x00]))
     for sensor in sensors:

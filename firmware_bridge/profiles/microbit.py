@@ -1,17 +1,17 @@
-"""BBC micro:bit with the Bluetooth accelerometer service in its program.
+"""BBC micro:bit with a program that includes the Bluetooth accelerometer service.
 
 Service: Lancaster University, "Bluetooth Accelerometer Service" and "micro:bit Bluetooth profile specification" 1.11;
 values, rates and signs: microbit-dal, source/bluetooth/MicroBitAccelerometerService.cpp, source/drivers/MMA8653.cpp,
 LSM303Accelerometer.cpp, CoordinateSystem.cpp.
 
     data    e95dca4b   notify: int16 LE x, y, z; 1024 = 1 g (called milli-g; the drivers scale +-2 g to +-2048)
-    period  e95dfb24   u16 LE, ms; a period that the chip has not becomes the next longer one, and can be read back
+    period  e95dfb24   u16 LE, ms; an unsupported period becomes the next longer one, and can be read back
 
 Axes of the board with the logo up and the LEDs toward the viewer: x reads +1 g with the right edge down, y with the
 logo up, z with the LEDs down (MicroBitAccelerometer.cpp, instantaneousPosture: TILT_RIGHT, TILT_UP, FACE_DOWN), so
 specific force to the right, to the logo and out of the LEDs is -x, y, -z. There is no counter and no clock, and
-notifications come in bursts (microbit-dal#300, #355). A program that does not say "No pairing required" has the
-micro:bit paired first. The range is +-2 g unless the program says otherwise.
+notifications come in bursts (microbit-dal#300, #355). Unless the program is set to "No pairing required", the micro:bit
+must be paired first. The range is +-2 g unless the program sets another one.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ BASE = "-251d-470a-a062-fa1922dfa9a8"
 SERVICE, DATA, PERIOD = f"e95d0753{BASE}", f"e95dca4b{BASE}", f"e95dfb24{BASE}"
 
 RATES = (12.5, 25.0, 50.0, 100.0)
-"""Periods of 80, 40, 20 and 10 ms; 20 and 10 ms are what all three boards have."""
+"""Rates in Hz, periods of 80, 40, 20 and 10 ms; all three boards support 20 and 10 ms."""
 
 AXES = axes("-x y -z")
 
 
-def read_values(payload: bytes, counts_per_g: float, turn: F32) -> list[Packet]:
-    """One sample of three int16 LE. Raises `CodecError`."""
+def read_values(payload: bytes, counts_per_g: float, to_watch: F32) -> list[Packet]:
+    """One sample of three int16 LE, rotated by the (3, 3) matrix `to_watch`. Raises `CodecError`."""
     if len(payload) != 6:
         raise CodecError(f"three int16 are 6 bytes, not {len(payload)}: {payload[:8].hex(' ')}")
     g = np.frombuffer(payload, "<i2") / counts_per_g
-    return [Packet((g * G).astype(np.float32)[None] @ turn.T)]
+    return [Packet((g * G).astype(np.float32)[None] @ to_watch.T)]
 
 
 def decode(payload: bytes) -> list[Packet]:
@@ -54,12 +54,12 @@ def decode(payload: bytes) -> list[Packet]:
 
 
 def recognize(advert: Advert) -> bool:
-    """Its name, or the service for a program that advertises it."""
+    """By its name, or by the service if the program advertises it."""
     return advert.name.startswith("BBC micro:bit") or SERVICE in advert.services
 
 
 def start(request: Request) -> Script:
-    """Ask for a period, see which it took, subscribe."""
+    """Set a period, read back the effective one, subscribe."""
     wanted_hz = nearest_rate(RATES, request.rate_hz)
     yield Write(PERIOD, round(1000 / wanted_hz).to_bytes(2, "little"))
     yield Pause(0.1)

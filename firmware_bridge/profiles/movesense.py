@@ -3,16 +3,15 @@
 Source: Movesense, "GATT SensorData Protocol specification"; the sample gatt_sensordata_app and meas/imu.yaml of
 movesense-device-lib.
 
-    01 ref path           subscribe; answered by 01 ref u16 status (as in HTTP), which old firmware leaves out
+    01 ref path           subscribe; reply 01 ref u16 status (as in HTTP), which old firmware omits
     02 ref                unsubscribe
-    02 ref data           what was subscribed to; 03 ref data is the rest of it where it exceeds the MTU
+    02 ref data           data of the subscription; 03 ref data is its remainder if it exceeds the MTU
     data                  u32 LE ms at the FIRST sample, float32 LE x y z of all accelerations, then of all rates
 
-There are rate / 13 samples in one, as seen at 13 and 52 Hz (captures in sensein/movesense-py) and at 104 Hz (the
-Python client of gatt_sensordata_app). Angular rates are in deg/s. Accelerations are in m/s2 by imu.yaml and the
-captures, but in g or mg by other clients: so the unit is that in which the median of half a second is nearest to 1 g,
-and so long nothing is passed on.
-The axes are not published in words and are left as they come.
+A measurement has rate / 13 samples, as seen at 13 and 52 Hz (captures in sensein/movesense-py) and at 104 Hz (the
+Python client of gatt_sensordata_app). Angular rates are in deg/s. Accelerations are in m/s2 according to imu.yaml and
+the captures, but in g or mg according to other clients: therefore samples are held back for half a second, and the unit
+is that in which their median length is nearest to 1 g. The axes are not documented, so they are not converted.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ ANSWER, DATA, REST = 1, 2, 3
 REF = 99
 
 RATES = (13.0, 26.0, 52.0, 104.0)
-"""Faster ones do not fit into two notifications."""
+"""Rates in Hz; measurements at higher ones do not fit into two notifications."""
 
 UNITS = {"m/s2": 1.0, "g": G, "mg": G / 1000}
 
 
 def recognize(advert: Advert) -> bool:
-    """The name that all of them have, or the service."""
+    """By the common prefix of their names, or the service."""
     return SERVICE in advert.services or advert.name.startswith("Movesense ")
 
 
@@ -51,9 +50,9 @@ def start(request: Request) -> Script:
     stream = Stream(rate_hz)
     reply = yield Expect(NOTIFY, lambda reply: reply[:2] in (bytes([ANSWER, REF]), bytes([DATA, REF])))
     if reply[0] == ANSWER:
-        status = int.from_bytes(reply[2:4], "big" if reply[2:3] == b"\x01" else "little")  # 507 comes as 01 FB
+        status = int.from_bytes(reply[2:4], "big" if reply[2:3] == b"\x01" else "little")  # 507 is sent as 01 FB
         if not 200 <= status < 300:
-            raise CodecError(f"the Movesense refuses to send its sensors at {rate_hz:g} Hz: status {status}")
+            raise CodecError(f"the Movesense refuses to stream at {rate_hz:g} Hz: status {status}")
     else:
         stream.early = reply
     format = Format(IMU, rate_hz, tick_hz=1000, tick_bits=32)
@@ -61,14 +60,14 @@ def start(request: Request) -> Script:
 
 
 class Stream:
-    """Notifications of one subscription to packets. `early` is one that came before."""
+    """Decodes the notifications of one subscription. `early` is one that arrived during the subscription."""
 
     def __init__(self, rate_hz: float) -> None:
         self.early = b""
         self.unit: str | None = None
         self._rate_hz, self._rows = rate_hz, round(rate_hz / 13)
         self._part = b""
-        self._held: list[Packet] = []
+        self._pending: list[Packet] = []
 
     def decode(self, payload: bytes) -> list[Packet]:
         """Packets that a notification completes. Raises `CodecError`."""
@@ -79,11 +78,11 @@ class Stream:
             raise CodecError(f"not a Movesense notification of subscription {REF}: {payload[:8].hex(' ')}")
         if payload[0] == ANSWER:
             return []
-        before, self._part = self._part, b""  # if this is no rest, that of the last was lost, as the clock will tell
+        before, self._part = self._part, b""  # a part without remainder is lost; the clock shows the loss
         if payload[0] == DATA:
             before = b""
         elif not before:
-            raise CodecError("the rest of a Movesense measurement came without its beginning")
+            raise CodecError("the remainder of a Movesense measurement without its beginning")
         data, size = before + payload[2:], 4 + 24 * self._rows
         if payload[0] == DATA and len(data) < size:
             self._part = data
@@ -93,10 +92,10 @@ class Stream:
         first_ms = int.from_bytes(data[:4], "little")
         last_ms = first_ms + round((self._rows - 1) * 1000 / self._rate_hz)
         x = np.frombuffer(data, "<f4", offset=4).reshape(2, self._rows, 3).swapaxes(0, 1).reshape(-1, 6)
-        self._held.append(Packet(x.astype(np.float32), tick=last_ms % 2**32))
-        if self.unit is None and len(self._held) * self._rows < self._rate_hz / 2:
+        self._pending.append(Packet(x.astype(np.float32), tick=last_ms % 2**32))
+        if self.unit is None and len(self._pending) * self._rows < self._rate_hz / 2:
             return []
-        packets, self._held = self._held, []
+        packets, self._pending = self._pending, []
         if self.unit is None:
             self.unit = nearest_unit(np.concatenate([packet.x[:, :3] for packet in packets]))
         scale = np.array([UNITS[self.unit]] * 3 + [DEG] * 3)
@@ -105,7 +104,7 @@ class Stream:
 
 
 def nearest_unit(acceleration: F32) -> str:
-    """The one of `UNITS` in which the median length of `acceleration` (n, 3) is nearest to 1 g, as a ratio."""
+    """The key of `UNITS` with which the median length of `acceleration` (n, 3) is nearest to 1 g, as a ratio."""
     lengths = np.linalg.norm(acceleration.astype(np.float64), axis=1)
     lengths = lengths[np.isfinite(lengths) & (lengths > 0)]
     median = float(np.median(lengths)) if len(lengths) else G

@@ -1,28 +1,28 @@
-"""mujo-edge's own service: what our firmware offers over Bluetooth (`firmware/mujo_packet.h` and the sketches).
+"""mujo-edge's own Bluetooth service, of its firmware (`firmware/mujo_packet.h` and the sketches).
 
     service  096b0001-6fd0-408f-8523-f279d89c073f, in the advertisement
-    data     096b0002-...   notify: exactly one packet of `firmware_bridge.protocol.packet` a notification
-    config   096b0003-...   read: what the sensor is and does; write: the rate that is wanted
+    data     096b0002-...   notify: exactly one packet of `firmware_bridge.protocol.packet` per notification
+    config   096b0003-...   read: channels, placement and rates; write: the requested rate
 
-Config as it is read, little endian, at most 19 bytes, so that it fits the smallest ATT MTU:
+Config when read, little endian, at most 19 bytes, which fit the smallest ATT MTU:
 
     offset  0     u8       version of this layout: 1
             1     u8       channels: 3 (accelerometer) or 6 (accelerometer, gyroscope)
-            2     u8       where it is worn, an index into `PLACEMENTS`; 0 if that is not said
-            3     u16      rate now, in 1/10 Hz
-            5     u8       k, how many rates it supports: 1 to 6
-            6     u16 * k  the rates it supports, in 1/10 Hz, ascending
-            6+2k           anything more is for later versions and is passed over
+            2     u8       placement, an index into `PLACEMENTS`; 0 if unknown
+            3     u16      current rate, in 1/10 Hz
+            5     u8       k, number of supported rates: 1 to 6
+            6     u16 * k  supported rates, in 1/10 Hz, ascending
+            6+2k           reserved for later versions; ignored
 
-    01 06 01 08 02 03 04 01 08 02 10 04    six channels at the wrist, 52 Hz now, 26, 52 or 104 Hz can be had
+    01 06 01 08 02 03 04 01 08 02 10 04    six channels at the wrist, currently 52 Hz; supports 26, 52 and 104 Hz
 
-Config as it is written: u16 LE, the rate in 1/10 Hz. `08 02` asks for 52 Hz. A firmware that does not support that
-rate keeps the one it has (it need not answer with an error: not every stack can), so the client reads config again
-and believes what it says.
+Config when written: u16 LE, the rate in 1/10 Hz; `08 02` requests 52 Hz. Firmware that does not support that rate keeps
+the current one (it need not report an error, which not every stack can), so the client reads config again and uses the
+rate in it.
 
-The sensor streams while notifications of data are on. It sends axes of the watch (x to 3 o'clock, y to 12 o'clock,
-z out of the display) in m/s2 with gravity and rad/s. Its sample number and its clock go on while nobody is connected,
-and over a change of rate; they start at anything. A packet has as many samples as fit the MTU, or fewer.
+The sensor streams while notifications of data are on. It sends the axes of a watch (x to 3 o'clock, y to 12 o'clock,
+z out of the display) in m/s2 with gravity and rad/s. Its sample number and its clock continue without a connection and
+across changes of the rate; they may start at any value. A packet has at most as many samples as fit the MTU.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PLACEMENTS = (None, "wrist", "forearm", "arm", "chest", "waist", "pocket", "thig
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What a sensor says of itself. `placement` is one of `PLACEMENTS`."""
+    """Content of the config characteristic. `placement` is one of `PLACEMENTS`."""
 
     channels: int
     placement: str | None
@@ -64,12 +64,12 @@ class Config:
 
     @classmethod
     def decode(cls, value: bytes) -> Config:
-        """Read the value of the config characteristic. Raises `CodecError`."""
+        """Decode the value of the config characteristic. Raises `CodecError`."""
         if len(value) < 8 or value[0] != VERSION:
             raise CodecError(f"not a mujo-edge config of version {VERSION}: {value.hex(' ')}")
         _, channels, placement, rate, k = struct.unpack_from("<BBBHB", value)
         if channels not in (3, 6) or not 1 <= k <= MAX_RATES or len(value) < 6 + 2 * k or rate == 0:
-            raise CodecError(f"a mujo-edge config that makes no sense: {value.hex(' ')}")
+            raise CodecError(f"an invalid mujo-edge config: {value.hex(' ')}")
         rates = struct.unpack_from(f"<{k}H", value, 6)
         if 0 in rates:
             raise CodecError(f"a mujo-edge config with a rate of zero: {value.hex(' ')}")
@@ -78,17 +78,17 @@ class Config:
 
 
 def encode_rate(rate_hz: float) -> bytes:
-    """What is written to config."""
+    """The value to write to config for a rate."""
     return struct.pack("<H", round(rate_hz * 10))
 
 
 def recognize(advert: Advert) -> bool:
-    """Its service."""
+    """By its service."""
     return SERVICE in advert.services
 
 
 def start(request: Request) -> Script:
-    """Read what it supports, ask for a rate, see which it took, subscribe."""
+    """Read the supported rates, request one, read back the effective one, subscribe."""
     offered = Config.decode((yield Read(CONFIG)))
     wanted_hz = nearest_rate(offered.rates_hz, request.rate_hz)
     yield Write(CONFIG, encode_rate(wanted_hz))
@@ -98,7 +98,7 @@ def start(request: Request) -> Script:
     def decode(payload: bytes) -> list[Packet]:
         packets = packet.decode(payload)
         if packets[0].x.shape[1] != config.channels:
-            raise CodecError(f"a packet of {packets[0].x.shape[1]} channels, where config says {config.channels}")
+            raise CodecError(f"a packet of {packets[0].x.shape[1]} channels, not {config.channels} as in config")
         return packets
 
     format = packet.format_of(config.channels == 6, config.rate_hz, config.placement)
@@ -110,7 +110,7 @@ PROFILE = Profile(
     title="mujo-edge firmware",
     source="firmware_bridge/profiles/mujo.py",
     channels=IMU,
-    rates_hz=(26.0, 52.0, 104.0),  # of our sketches; config says what the device at hand supports
+    rates_hz=(26.0, 52.0, 104.0),  # of the sketches here; a device's config has its own
     clock="24-bit, 64 us, and a 16-bit sample number",
     recognize=recognize,
     start=start,

@@ -3,15 +3,15 @@
 Source: Polar, "Polar Measurement Data Specification for 3rd Party" and "SdkModeExplained" (polarofficial/polar-ble-sdk,
 technical_documentation), and PmdSetting, PmdControlPointResponse, PmdMeasurementType of the same SDK.
 
-    01 type               what can be set, 04 type: in SDK mode as well
+    01 type               read the possible settings; 04 type: those of SDK mode
     02 type [settings]    start; 02 09 turns SDK mode on
     03 type               stop
-    answer                F0 command type status more [settings]
+    reply                 F0 command type status more [settings]
     setting               u8 kind, u8 number, values: 0 rate in Hz, 1 resolution in bits, 2 range in g or deg/s (u16),
                           3 range in thousandths (u32), 4 channels (u8), 5 unit of one count (float32)
 
-The axes are not published in words, so they are left as they come. Every frame has the device's time of its last
-sample. Samples of a gyroscope come in frames of their own and are interpolated at the times of the accelerometer.
+The axes are not documented, so they are not converted. Every frame has the device's time of its last sample. Gyroscope
+samples have frames of their own, and are interpolated at the times of the accelerometer.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ SDK_MODE = 9
 RATE, RESOLUTION, RANGE, RANGE_MILLI, CHANNELS, FACTOR = range(6)
 SIZES = {RATE: 2, RESOLUTION: 2, RANGE: 2, RANGE_MILLI: 4, CHANNELS: 1, FACTOR: 4}
 
-COMMANDS = {SETTINGS: "tell about", SDK_SETTINGS: "tell about", START: "start", STOP: "stop"}
+COMMANDS = {SETTINGS: "describe", SDK_SETTINGS: "describe", START: "start", STOP: "stop"}
 KINDS = {ACC: "its accelerometer", GYRO: "its gyroscope", SDK_MODE: "SDK mode"}
 
 ALREADY = 6
@@ -63,31 +63,32 @@ STATUS = (
     "it does not have that range",
     "the connection's MTU is too small (232 is needed)",
     "the number of channels is wrong",
-    "it is in a state in which it cannot",
+    "it is not possible in its current state",
     "it is in its charger: take it out",
     "its memory is full",
 )
 
-PATIENCE_S = 30.0
-"""Straps have been seen to take 25 to 30 s for the first answer (polar-ble-sdk issues 414 and 569)."""
+REPLY_TIMEOUT_S = 30.0
+"""Seconds to wait for a reply: the first one of a strap can take 25 to 30 s (polar-ble-sdk issues 414 and 569)."""
 
 WAIT_S = 3.0
-"""How long accelerations wait for the gyroscope: two of its frames of 71 samples (polar-ble-sdk issue 317) at 52 Hz.
+"""Seconds that accelerations wait for the gyroscope: two of its frames of 71 samples (polar-ble-sdk issue 317) at 52
+Hz.
 
-Not longer, or a gyroscope that stopped would look like a device that stopped.
+With a longer wait, a gyroscope that stopped would look like a device that stopped.
 """
 
-LONGEST = 512
-"""Bytes of settings that are read at most."""
+MAX_SETTINGS = 512
+"""Most bytes of settings in a reply."""
 
 
 def recognize(advert: Advert) -> bool:
-    """The names of the devices that have an accelerometer, or the service."""
+    """By the names of devices with an accelerometer, or the service."""
     return SERVICE in advert.services or advert.name.startswith(("Polar H10", "Polar Sense", "Polar OH1"))
 
 
 def start(request: Request) -> Script:
-    """Ask what there is, turn SDK mode on where only it has the rate, and start the sensors at one rate."""
+    """Read the settings, turn SDK mode on if only that has the rate, and start the sensors at one rate."""
     yield Subscribe(CONTROL)
     yield Subscribe(DATA)
     features = yield Read(CONTROL)
@@ -111,9 +112,9 @@ def start(request: Request) -> Script:
     settings = parse_settings((yield from _ask(SETTINGS, GYRO)))
     gyro_hz = nearest_rate(_rates(settings), rate_hz)
     units |= yield from _begin(GYRO, settings, gyro_hz)
-    turns = replace(frames, rate_hz=gyro_hz)
+    rotations = replace(frames, rate_hz=gyro_hz)
     merger = Merger(str(ACC), (str(GYRO),), wait_s=WAIT_S)
-    route = _both(frames, turns, units, merger)
+    route = _both(frames, rotations, units, merger)
     return PayloadDecoder(Format(IMU, rate_hz, placement=placement), {DATA: route}, rest=merger.finish)
 
 
@@ -133,7 +134,7 @@ def parse_settings(data: bytes) -> dict[int, tuple[int, ...]]:
 
 
 def pack_settings(chosen: Mapping[int, int]) -> bytes:
-    """Settings with one value each."""
+    """Encode settings with one value each."""
     return b"".join(bytes([kind, 1]) + value.to_bytes(SIZES[kind], "little") for kind, value in chosen.items())
 
 
@@ -145,20 +146,20 @@ def _rates(settings: Mapping[int, tuple[int, ...]]) -> tuple[float, ...]:
 
 
 def _converse(command: int, kind: int, rest: bytes = b"") -> Generator[Step, bytes, tuple[int, bytes]]:
-    """Send a command -> status and the settings in its answer, which may come in parts. Raises `CodecError`."""
+    """Send a command -> status and settings of the reply, which may have several parts. Raises `CodecError`."""
     yield Write(CONTROL, bytes([command, kind]) + rest)
     head = bytes([0xF0, command, kind])
     settings = b""
-    while len(settings) <= LONGEST:
-        answer = yield Expect(CONTROL, lambda reply: reply[:3] == head and len(reply) > 3, PATIENCE_S)
+    while len(settings) <= MAX_SETTINGS:
+        answer = yield Expect(CONTROL, lambda reply: reply[:3] == head and len(reply) > 3, REPLY_TIMEOUT_S)
         settings += answer[5:]
         if answer[3] or len(answer) < 5 or not answer[4]:
             return answer[3], settings
-    raise CodecError("the Polar device does not come to the end of its answer")
+    raise CodecError("the Polar device's reply does not end")
 
 
 def _ask(command: int, kind: int, rest: bytes = b"", accept: int = 0) -> Generator[Step, bytes, bytes]:
-    """Send a command -> the settings in its answer. Raises `CodecError` if it is refused, but for status `accept`."""
+    """Send a command -> the settings in the reply. Raises `CodecError` if it is refused with a status but `accept`."""
     status, settings = yield from _converse(command, kind, rest)
     if status not in (0, accept):
         why = STATUS[status] if status < len(STATUS) else f"status {status}"
@@ -169,11 +170,11 @@ def _ask(command: int, kind: int, rest: bytes = b"", accept: int = 0) -> Generat
 def _begin(
     kind: int, settings: Mapping[int, tuple[int, ...]], rate_hz: float
 ) -> Generator[Step, bytes, dict[int, float]]:
-    """Start a measurement at a rate, with the widest range -> {kind: unit of one count} if the device tells it."""
+    """Start a measurement at a rate, with the widest range -> {kind: unit of one count}, if the device states it."""
     chosen = pack_settings({k: max(values) for k, values in settings.items() if k != FACTOR} | {RATE: int(rate_hz)})
     status, answer = yield from _converse(START, kind, chosen)
     if status:
-        if status == ALREADY:  # a connection that broke may have left it so, at another rate
+        if status == ALREADY:  # left running by a lost connection, maybe at another rate
             yield from _ask(STOP, kind)
         answer = yield from _ask(START, kind, chosen)
     factors = parse_settings(answer).get(FACTOR)
@@ -181,28 +182,28 @@ def _begin(
         return {}
     (factor,) = struct.unpack("<f", factors[0].to_bytes(4, "little"))
     if not 1e-9 < factor < 1e9:
-        raise CodecError(f"{factor:g} can not be the unit of a Polar device")
+        raise CodecError(f"{factor:g} is no plausible unit of a Polar device")
     return {kind: factor}
 
 
 def _accelerometer(units: Mapping[int, float]) -> Callable[[bytes], list[Packet]]:
-    """Decodes the frames of a device without gyroscope."""
+    """A decoder of the frames of a device without gyroscope."""
 
     def route(frame: bytes) -> list[Packet]:
         kind, stamp, xyz = decode(frame, units)
         if kind != ACC:
-            raise CodecError(f"a Polar frame of measurement {kind}, which was not asked for")
+            raise CodecError(f"a Polar frame of measurement {kind}, which was not requested")
         return [Packet(xyz, tick=stamp)]
 
     return route
 
 
 def _both(
-    accelerations: Format, turns: Format, units: Mapping[int, float], merger: Merger
+    accelerations: Format, rotations: Format, units: Mapping[int, float], merger: Merger
 ) -> Callable[[bytes], list[Packet]]:
-    """Decodes the frames of a device with gyroscope."""
-    checks = {ACC: TimestampFilter(accelerations), GYRO: TimestampFilter(turns)}
-    stamps = {ACC: Stamps(accelerations.rate_hz or 0.0), GYRO: Stamps(turns.rate_hz or 0.0)}
+    """A decoder of the frames of a device with gyroscope."""
+    checks = {ACC: TimestampFilter(accelerations), GYRO: TimestampFilter(rotations)}
+    stamps = {ACC: Stamps(accelerations.rate_hz or 0.0), GYRO: Stamps(rotations.rate_hz or 0.0)}
 
     def route(frame: bytes) -> list[Packet]:
         kind, stamp, xyz = decode(frame, units)

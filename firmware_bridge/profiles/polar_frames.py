@@ -1,4 +1,4 @@
-"""Data frames of Polar's measurement service (PMD): bytes to samples, and the times of the samples.
+"""Data frames of Polar's measurement service (PMD): decoding of samples and their times.
 
     offset  0     measurement: 2 acceleration, 5 gyroscope (low six bits)
             1     u64 LE  ns since 2000-01-01 at the LAST sample
@@ -6,7 +6,7 @@
             10    samples
 
 Layout: Polar, "Polar Measurement Data Specification for 3rd Party" and "online_measurement" in
-polarofficial/polar-ble-sdk, technical_documentation; what they leave out (frame type 0x81, float deltas) from AccData,
+polarofficial/polar-ble-sdk, technical_documentation; undocumented parts (frame type 0x81, float deltas) from AccData,
 GyrData and BlePMDClient of the same SDK and their tests.
 """
 
@@ -28,7 +28,7 @@ I64 = npt.NDArray[np.int64]
 def decode(frame: bytes, units: Mapping[int, float]) -> tuple[int, int, F32]:
     """A frame -> measurement, stamp in ns, and samples (n, 3), n >= 1, in m/s2 or rad/s.
 
-    `units`: of measurements where the device told the unit of one count, g or deg/s, when it was started.
+    `units`: measurement -> unit of one count in g or deg/s, where the device stated it at the start.
     Raises `CodecError`.
     """
     if len(frame) <= HEAD:
@@ -39,26 +39,26 @@ def decode(frame: bytes, units: Mapping[int, float]) -> tuple[int, int, F32]:
             samples, unit = _raw(body, version + 1), G / 1000
         case 2, True, 0:
             if ACC not in units:
-                raise CodecError("a Polar frame counts in a unit that the device did not tell")
+                raise CodecError("a Polar frame needs a unit that the device did not state")
             samples, unit = _deltas(body, 2), units[ACC] * G
         case 2, True, 1:
             samples, unit = _deltas(body, 2), units.get(ACC, 1.0) * G / 1000
         case 5, True, 0:
             samples, unit = _deltas(body, 2), units.get(GYRO, 1.0) * DEG
         case 5, True, 1:
-            bits = _deltas(body, 4) & 0xFFFFFFFF  # the differences are between the bits of floats
+            bits = _deltas(body, 4) & 0xFFFFFFFF  # the differences are of the floats' bits
             samples, unit = bits.astype(np.uint32).view(np.float32), units.get(GYRO, 1.0) * DEG
         case _:
-            raise CodecError(f"a Polar frame of measurement {kind} and type 0x{frame[9]:02x} is not known")
+            raise CodecError(f"a Polar frame of measurement {kind} and type 0x{frame[9]:02x} is unknown")
     with np.errstate(all="ignore"):  # floats may hold anything
         return kind, int.from_bytes(frame[1:9], "little"), (samples * np.float64(unit)).astype(np.float32)
 
 
 class Stamps:
-    """Times of the samples of one measurement, of which only the last of a frame is stamped.
+    """Times of the samples of one measurement, where only the last one of a frame is stamped.
 
-    The others are spread back evenly, by the interval between frames that follow each other, which is seldom that of
-    the nominal `rate_hz`.
+    The others are spaced evenly before it, by the interval measured between consecutive frames, which usually differs
+    from that of the nominal `rate_hz`.
     """
 
     def __init__(self, rate_hz: float) -> None:

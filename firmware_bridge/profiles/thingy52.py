@@ -1,4 +1,4 @@
-"""Nordic Thingy:52: the raw data of its motion service, one notification a sample.
+"""Nordic Thingy:52: the raw data of its motion service, one sample per notification.
 
 Layout: Nordic-Thingy52-FW 2.2, documentation "Firmware architecture" (motion service), include/ble_services/ble_tms.h,
 source/modules/m_motion.c, source/drivers/drv_motion.c.
@@ -8,11 +8,10 @@ source/modules/m_motion.c, source/drivers/drv_motion.c.
     config  ef680401   9 bytes: u16 LE step counter interval ms, temperature interval ms, compass interval ms,
                        motion frequency Hz (5 to 200); u8 wake on motion
 
-Config lies in flash, so it is written only where the frequency differs, with the other fields as they were read.
-The accelerometer alone is inverted ("positive when axis is aligned with g (down)", drv_motion.c), the gyroscope is
-not. On a table z reads +0.99 g (DevZone question 47415), so z points down there. The display of the watch frame is
-the side that is up then, and x is kept: Nordic publishes no mark for x and y on the case. There is no counter and no
-clock.
+Config is stored in flash, so it is written only if the frequency differs, with the other fields unchanged. Only the
+accelerometer is inverted ("positive when axis is aligned with g (down)", drv_motion.c), not the gyroscope. On a table z
+reads +0.99 g (DevZone question 47415), so z points down there. The upper side is taken as the display of the watch
+frame, with x unchanged: Nordic publishes no mark for x and y on the case. There is no counter and no clock.
 """
 
 from __future__ import annotations
@@ -42,12 +41,12 @@ def decode(payload: bytes) -> list[Packet]:
 
 
 def recognize(advert: Advert) -> bool:
-    """Its configuration service, which it advertises."""
+    """By its advertised configuration service, or its default name."""
     return ADVERTISED in advert.services or advert.name == "Thingy"
 
 
 def start(request: Request) -> Script:
-    """Set the frequency if it is another, see which it took, subscribe."""
+    """Set the frequency if it differs, read back the effective one, subscribe."""
     rate_hz = nearest_rate(RATES, request.rate_hz)
     config = yield Read(CONFIG)
     if frequency(config) != rate_hz:

@@ -1,4 +1,4 @@
-"""WitMotion's Bluetooth Low Energy sensors (WT901BLE67, WT901BLE68, WT9011DCL): packets of 20 bytes, one a sample.
+"""WitMotion's Bluetooth Low Energy sensors (WT901BLE67, WT901BLE68, WT9011DCL): packets of 20 bytes, one per sample.
 
 Layout and commands: WitMotion, "Bluetooth 5.0 communication protocol" (`PROFILE.source`), WT901BLECL manual, chapter 6;
 WITMOTION/WitBluetooth_BWT901BLE5_0, device_model.py.
@@ -8,14 +8,14 @@ WITMOTION/WitBluetooth_BWT901BLE5_0, device_model.py.
             8     wx wy wz     int16 LE, 32768 = 2000 deg/s
             14    roll pitch yaw, not used
 
-A notification has one of them, or on newer sensors as many as fit (160 bytes seen on a WT901BLE68). 55 71 is the
-answer to a register that another program read, and is passed over. With 1 in register 0x96 the same 55 61 stands
-before displacement and speed, so it is set to 0; what is set is not saved, and lasts until the sensor is switched off.
-A command needs "unlock" within the 10 s before it. The vibration sensors WTVB01 have the same service and other
-packets of 28 to 40 bytes, and are refused.
+A notification has one packet, or on newer sensors as many as fit (160 bytes seen on a WT901BLE68). 55 71 is the reply
+to a register that another program read, and is ignored. With 1 in register 0x96, packets 55 61 hold displacement and
+speed, so it is set to 0; settings are not saved, and last until the sensor is switched off. A command needs "unlock" at
+most 10 s before it. The vibration sensors WTVB01 have the same service but other packets, of 28 to 40 bytes, and are
+rejected.
 
-Axes are those printed on the case, x y z right-handed with z up when it lies flat; how it is worn decides what they
-are to a watch, so they are left. There is no counter and no clock: time is that of arrival.
+Axes are those printed on the case, x y z right-handed with z up when it lies flat; their relation to a watch's axes
+depends on the mounting, so they are not converted. There is no counter and no clock: the time of arrival is used.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ UNLOCK_KEY = 0xB588
 
 
 def command(register: int, value: int) -> bytes:
-    """The write of a register."""
+    """The bytes of a command that writes a register."""
     return b"\xff\xaa" + bytes([register]) + value.to_bytes(2, "little")
 
 
@@ -56,14 +56,14 @@ def decode(payload: bytes) -> list[Packet]:
 
 
 def recognize(advert: Advert) -> bool:
-    """Its service, or one of the names that it has had."""
+    """By its service, or its default names; not the vibration sensors."""
     if advert.name.startswith("WTVB"):
         return False
     return SERVICE in advert.services or advert.name.startswith(("WT901", "BWT901BLE"))
 
 
 def start(request: Request) -> Script:
-    """Set what it sends and how often, then subscribe; it streams whenever somebody listens."""
+    """Set the content and rate of its packets, then subscribe; it streams to any subscriber."""
     rate_hz = nearest_rate(tuple(RATES), request.rate_hz)
     for register, value in ((UNLOCK, UNLOCK_KEY), (CONTENT, 0), (RATE, RATES[rate_hz])):
         yield Write(WRITE, command(register, value), response=False)

@@ -1,1 +1,1 @@
-"""Our own wire format: packets, framing, and predictions that a device makes itself."""
+"""mujo-edge's own wire format: packets of samples, framing, and predictions that a device makes itself."""

@@ -1,4 +1,4 @@
-"""Byte streams into frames: COBS frames between zero bytes, and lines of text. Any split gives the same frames."""
+"""Framing of byte streams: COBS frames between zero bytes, and lines of text. Any split gives the same frames."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from cobs import cobs
 from firmware_bridge.stream import CodecError
 
 MAX_FRAME = 4096
-"""Bytes that may come without a delimiter; what is longer is passed over up to the next one."""
+"""Longest frame in bytes; a longer one is skipped."""
 
 
 class Splitter:
     """Splits a byte stream at a delimiter byte.
 
-    `overlong` counts frames that exceeded `limit` bytes and were left out. The first frame may begin in the middle,
-    as a port is opened at any time; it is for the codec to refuse it.
+    `overlong` counts frames that exceeded `limit` bytes and were skipped. The first frame may be incomplete, as a port
+    is opened at any time; the codec has to reject it.
     """
 
     def __init__(self, delimiter: bytes, limit: int = MAX_FRAME) -> None:
@@ -24,7 +24,7 @@ class Splitter:
         self._skipping = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The frames that `data` completes, without their delimiters; empty frames are left out."""
+        """The frames that `data` completes, without their delimiters and without empty frames."""
         frames: list[bytes] = []
         *ended, rest = data.split(self._delimiter)
         for part in ended:
@@ -55,5 +55,5 @@ def cobs_decode(frame: bytes) -> bytes:
 
 
 def cobs_encode(payload: bytes) -> bytes:
-    """Frame of `payload`, with the zero byte that ends it."""
+    """COBS frame of `payload`, with its zero byte."""
     return bytes(cobs.encode(payload)) + b"\0"

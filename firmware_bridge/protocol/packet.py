@@ -1,14 +1,14 @@
 """The packet of mujo-edge's own firmware, over serial and Bluetooth. `firmware/mujo_packet.h` is its C twin.
 
-    offset  0      head: version << 5 | gyroscope << 4 | samples - 1      1 to 16 samples; version 1, or 5 of a board
-                   that recognizes by itself, and so sends the packets of `firmware_bridge.protocol.predictions` as well
+    offset  0      head: version << 5 | gyroscope << 4 | samples - 1      1 to 16 samples; version 1, or 5 for a board
+                   that recognizes on the device, and also sends the packets of `firmware_bridge.protocol.predictions`
             1      u16 LE  number of the first sample, modulo 2**16
             3      u24 LE  clock at the last sample in 64 us, modulo 2**24 (micros() >> 6; wraps every 17.9 min)
             6      int16 LE per sample: ax ay az [gx gy gz], acceleration in 1/200 m/s2, angular rate in 1/900 rad/s
-            end    u16 LE  CRC-16/CCITT-FALSE of all before
+            end    u16 LE  CRC-16/CCITT-FALSE of all bytes before
 
-One six-axis sample, or two without gyroscope, make 20 bytes: what fits the smallest ATT MTU. On a serial line a
-packet is COBS-encoded and ends with a zero byte; see `firmware_bridge.protocol.framing`.
+One six-axis sample, or two without gyroscope, make 20 bytes, which fit the smallest ATT MTU. On a serial line a packet
+is COBS-encoded and ends with a zero byte; see `firmware_bridge.protocol.framing`.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import numpy as np
 
 from firmware_bridge.stream import ACC, F32, IMU, CodecError, Format, Packet
 
-VERSION, LABELLED = 1, 5
+VERSION, LABELED = 1, 5
 TICK_HZ = 1e6 / 64
 TICK_BITS = 24
 SEQ_BITS = 16
 MAX_SAMPLES = 16
 
 UNIT = np.array([1 / 200] * 3 + [1 / 900] * 3)
-"""m/s2 and rad/s in one count: +-163 m/s2 and +-36 rad/s."""
+"""m/s2 and rad/s per count; the range is +-163 m/s2 and +-36 rad/s."""
 
 
 def format_of(gyroscope: bool, rate_hz: float | None, placement: str | None = None) -> Format:
@@ -35,7 +35,7 @@ def format_of(gyroscope: bool, rate_hz: float | None, placement: str | None = No
 
 
 def encode(x: F32, seq: int, tick: int, version: int = VERSION) -> bytes:
-    """Samples `x` (n, 3 or 6) in m/s2 and rad/s -> packet; what is out of range is clipped.
+    """The packet of samples `x` (n, 3 or 6) in m/s2 and rad/s; values out of range are clipped.
 
     Raises `ValueError` for more than `MAX_SAMPLES` samples, none, or other channels.
     """
@@ -50,8 +50,8 @@ def encode(x: F32, seq: int, tick: int, version: int = VERSION) -> bytes:
 
 
 def decode(payload: bytes) -> list[Packet]:
-    """The packet in `payload`. Raises `CodecError`."""
-    if len(payload) < 14 or payload[0] >> 5 not in (VERSION, LABELLED):
+    """The samples in `payload`, as one packet. Raises `CodecError`."""
+    if len(payload) < 14 or payload[0] >> 5 not in (VERSION, LABELED):
         raise CodecError(f"not samples in a packet of mujo-edge: {payload[:8].hex(' ')}, {len(payload)} bytes")
     n, channels = (payload[0] & 15) + 1, 6 if payload[0] & 16 else 3
     size = 8 + 2 * n * channels

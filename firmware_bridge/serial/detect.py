@@ -1,11 +1,10 @@
-"""What a port speaks, told from the first bytes that come."""
+"""Detection of a serial port's protocol from its first bytes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from firmware_bridge.protocol import packet
-from firmware_bridge.protocol import predictions as labels
+from firmware_bridge.protocol import packet, predictions
 from firmware_bridge.protocol.framing import Splitter, cobs_decode
 from firmware_bridge.serial import witmotion
 from firmware_bridge.serial.lines import cells, failure, numbers
@@ -13,33 +12,38 @@ from firmware_bridge.serial.witmotion import Frames
 from firmware_bridge.stream import CodecError, DeviceModelInfo
 
 LIMIT = 1 << 16
-"""Bytes after which nothing is looked for any more."""
+"""Bytes after which detection gives up."""
 
 PACKETS, FRAMES, LINES = 2, 4, 5
-"""Proofs asked for: packets with a right checksum of 16 bits, WitMotion's accelerations with one of 8, even lines."""
+"""Required evidence: packets with a 16-bit checksum, WitMotion frames with one of 8 bits, lines of equal length."""
 
 
 @dataclass(frozen=True, slots=True)
 class DetectedFormat:
-    """`protocol` is "csv", "wit" or "packet".
+    """A detected protocol.
 
-    `gyroscope` tells whether the latter two have one; of "csv", `width` is the number of values in a line and `header`
-    the line of as many words before the first, "" if there was none. `names` are of a board that sends "packet" and
-    recognizes by itself: it is not found before they are complete.
+    Attributes:
+        protocol: "csv", "wit" or "packet".
+        gyroscope: whether "wit" or "packet" has one.
+        width: number of values in a line of "csv".
+        header: the line of as many words before the first line of numbers, "" if there was none.
+        device_model: the model of a "packet" board that recognizes on the device; such a board is detected only once
+            the description is complete.
     """
 
     protocol: str
     gyroscope: bool = False
     width: int = 0
     header: str = ""
-    names: DeviceModelInfo | None = None
+    device_model: DeviceModelInfo | None = None
 
 
 class Detector:
-    """Looks at a byte stream until `found`. Any split of the bytes finds the same; memory is bounded.
+    """Detects the protocol of a byte stream. Any split of the bytes gives the same result; memory is bounded.
 
     Attributes:
-        found: None until enough was seen. seen: bytes looked at. failed: see `lines.failure`.
+        found: the result, None while there is not enough evidence. seen: number of bytes examined.
+        failed: see `lines.failure`.
     """
 
     def __init__(self) -> None:
@@ -47,13 +51,13 @@ class Detector:
         self.seen = 0
         self.failed = ""
         self._lines, self._packets, self._frames = Splitter(b"\n"), Splitter(b"\0"), Frames()
-        self._header, self._width, self._rows = "", 0, -1  # the first line may be half a one
+        self._header, self._width, self._rows = "", 0, -1  # the first line may be incomplete
         self._channels: list[int] = []
-        self._names = labels.Gatherer()
+        self._description = predictions.PieceCollector()
         self._accelerations, self._gyroscope = 0, False
 
     def feed(self, data: bytes) -> None:
-        """Look at more bytes; by one at a time, so that it does not matter how they were cut."""
+        """Examine more bytes, one at a time, so that the split does not matter."""
         for byte in data[: LIMIT - self.seen]:
             if self.found:
                 return
@@ -77,18 +81,18 @@ class Detector:
             self._width, self._rows = len(row), min(self._rows, 0)
         self._rows += 1
         if self._rows == LINES:
-            names = cells(self._header.encode())
-            named = len(names) == self._width and self._header.isprintable() and not any(map(numbers, names))
-            self.found = DetectedFormat("csv", width=self._width, header=self._header if named else "")
+            words = cells(self._header.encode())
+            is_header = len(words) == self._width and self._header.isprintable() and not any(map(numbers, words))
+            self.found = DetectedFormat("csv", width=self._width, header=self._header if is_header else "")
 
     def _packet(self, frame: bytes) -> None:
         try:
             payload = cobs_decode(frame)
-            if payload[:1] and payload[0] >> 5 == labels.NAMES:
-                if names := self._names.add(payload):
-                    self.found = DetectedFormat("packet", gyroscope=names.gyroscope, names=names)
+            if payload[:1] and payload[0] >> 5 == predictions.DEVICE_MODEL:
+                if model := self._description.add(payload):
+                    self.found = DetectedFormat("packet", gyroscope=model.gyroscope, device_model=model)
                 return
-            if payload[:1] and payload[0] >> 5 == packet.LABELLED:
+            if payload[:1] and payload[0] >> 5 == packet.LABELED:
                 return
             self._channels += [each.x.shape[1] for each in packet.decode(payload)]
         except CodecError:

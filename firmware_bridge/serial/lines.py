@@ -1,8 +1,8 @@
-"""Lines of numbers, one a sample: the convention of Edge Impulse's data forwarder, which most sketches follow anyway.
+"""Lines of numbers, one per sample: the convention of Edge Impulse's data forwarder, which most sketches follow.
 
-From edge-impulse-cli, README-data-forwarder.md and cli/data-forwarder.ts: 115200 baud, values between commas, tabs or
-blanks; a line that begins with ERR (or <ERR) says that the board gives up; a board may wait for `START`. Nothing in it
-says what the columns are, in which unit, or at which rate.
+From edge-impulse-cli, README-data-forwarder.md and cli/data-forwarder.ts: 115200 baud, values separated by commas, tabs
+or blanks; a line that begins with ERR (or <ERR) reports that the board gives up; a board may wait for `START`. The
+convention does not define the columns, their units or the rate.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from firmware_bridge.protocol.framing import Splitter
 from firmware_bridge.stream import ACC, IMU, CodecError, Format, Packet
 
 START, STOP = b"AT+STARTDATAFWD\r\n", b"AT+STOPDATAFWD\r\n"
-"""What a board that waits to be asked is asked with, and told at the end."""
+"""Commands that start and stop a board which waits for them."""
 
 WRAP = 2.0**32
-"""Where millis() and micros() of Arduino begin again, in their own unit."""
+"""Period of Arduino's millis() and micros(), in their own unit."""
 
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?nan|[+-]?inf", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which of the `count` values of a line hold what; factors multiply to m/s2, rad/s and seconds.
+    """Meaning of the `count` values of a line; factors convert to m/s2, rad/s and seconds.
 
-    `acc`, `gravity` and `gyro` are indices of x, y, z; the latter two () where there are none. `gravity`, in the unit
-    of `acc`, is added to it. `header` is the line that names the columns, "" if there is none.
+    `acc`, `gravity` and `gyro` are the indices of x, y, z; the latter two are () if absent. `gravity`, in the unit of
+    `acc`, is added to it. `header` is the line that names the columns, "" if there is none.
     """
 
     count: int
@@ -49,23 +49,23 @@ def cells(line: bytes) -> list[bytes]:
 
 
 def numbers(line: bytes) -> list[float] | None:
-    """The values of a line, None where one is no number; a board whose sensor did not answer may print nan."""
+    """The values of a line, None if one is no number; nan is one, as boards print it when the sensor fails."""
     values = cells(line)
     return [float(value) for value in values] if values and all(map(_NUMBER.fullmatch, values)) else None
 
 
 def failure(line: bytes) -> str:
-    """What a board says that gives up, "" for any other line."""
+    """The message of a board that gives up, "" for any other line."""
     text = line.strip()
     return text[:200].decode("ascii", "replace") if text.upper().startswith((b"ERR", b"<ERR")) else ""
 
 
 class LineDecoder:
-    """A `Decoder` of lines. What comes before the first line end is passed over, as it may be half a line; and what a
-    board says while it starts, before the first line of numbers, is no damage.
+    """A `Decoder` of lines. The first line is skipped, as it may be incomplete; text that a board prints while it
+    starts, before the first line of numbers, does not count as damage.
 
     Attributes:
-        failed: what the board said when it gave up, "" while it has not.
+        failed: the message of a board that gave up, "" otherwise.
     """
 
     def __init__(self, columns: Columns, rate_hz: float | None = None) -> None:
@@ -93,11 +93,11 @@ class LineDecoder:
             else:
                 self._counts = True
         if self._lines.overlong > overlong:
-            self.bad, self.why = self.bad + self._lines.overlong - overlong, "a line without end"
+            self.bad, self.why = self.bad + self._lines.overlong - overlong, "a line that is too long"
         return packets
 
     def finish(self) -> list[Packet]:
-        """Nothing: the rest of a frame is of no use."""
+        """Nothing: an incomplete line is of no use."""
         return []
 
     def _packet(self, line: bytes) -> Packet:
@@ -116,9 +116,9 @@ class LineDecoder:
         return Packet(signal, t_s=np.array([self._seconds(values[columns.time])]))
 
     def _seconds(self, value: float) -> float:
-        """Time that goes on where a counter of 32 bits began again."""
+        """Time in seconds, continued where a 32-bit counter wraps."""
         if not abs(value) < 1e300:
-            raise CodecError(f"the time {value} of a line is no time")
+            raise CodecError(f"a line has an invalid time: {value}")
         if self._columns.time_factor in (1e-3, 1e-6) and value < self._time - WRAP / 2:
             self._wrapped += WRAP
         self._time = value

@@ -1,4 +1,4 @@
-"""WitMotion's sensors with a cable (WT901, WT901C, HWT905, JY901): frames of 11 bytes, one a kind of value.
+"""WitMotion's wired sensors (WT901, WT901C, HWT905, JY901): frames of 11 bytes, one per kind of value.
 
 Layout: WitMotion, "WT901 Datasheet v20-0702", 5.1 (and docs.wit-motion.com, HWT905-TTL, Protocol):
 
@@ -6,10 +6,10 @@ Layout: WitMotion, "WT901 Datasheet v20-0702", 5.1 (and docs.wit-motion.com, HWT
             1     50 time, 51 acceleration, 52 angular rate, 53 angle, 54 magnetic field, ... 5f
             2     x y z      int16 LE: 51 is 32768 = 16 g, 52 is 32768 = 2000 deg/s
             8     int16 LE temperature or other
-            10    sum of all before, modulo 256
+            10    sum of all bytes before, modulo 256
 
-A round of output has every kind once, in ascending order; 51 to 54 unless set otherwise, at 9600 baud unless set
-otherwise. There is no counter.
+Each output cycle has every configured kind once, in ascending order; by default 51 to 54, at 9600 baud. There is no
+counter.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Frames:
         self._lost = True  # a port is opened in the middle of a frame
 
     def feed(self, data: bytes) -> list[bytes]:
-        """The frames that `data` completes, and b"" for a stretch of bytes between them that is none."""
+        """The frames that `data` completes, and b"" for each stretch of other bytes between them."""
         frames: list[bytes] = []
         rest = self._rest
         rest += data
@@ -54,7 +54,7 @@ class Frames:
 class WitMotionDecoder:
     """A `Decoder` of such frames: acceleration, and the angular rate that follows it if there is a gyroscope.
 
-    `bad` counts stretches of damaged bytes, and frames whose other half was among them.
+    `bad` counts stretches of damaged bytes, and frames whose counterpart was lost.
     """
 
     def __init__(self, gyroscope: bool, rate_hz: float | None = None) -> None:
@@ -88,7 +88,7 @@ class WitMotionDecoder:
         return packets
 
     def finish(self) -> list[Packet]:
-        """Nothing: the rest of a frame is of no use."""
+        """Nothing: an incomplete frame is of no use."""
         return []
 
 

@@ -1,1 +1,1 @@
-"""Stand-ins for wearables, phones and boards, for tests and for makers without the hardware."""
+"""Simulated wearables, phones and boards, for tests and for developers without the hardware."""

@@ -1,7 +1,6 @@
-"""`python -m firmware_bridge.simulator`: stand-ins to try mujo-edge with, when the hardware is not at hand.
+"""`python -m firmware_bridge.simulator`: simulated devices to try mujo-edge without the hardware.
 
-A stand-in is a module with a function `command`. Only the one that is called is imported: each needs packages of its
-own.
+Each is a module with a function `command`. Only the called one is imported, as each needs different packages.
 """
 
 from __future__ import annotations
@@ -12,19 +11,27 @@ from importlib import import_module
 import typer
 
 COMMANDS = {
-    "ble": ("firmware_bridge.simulator.ble", "Virtual Bluetooth wearables behind a stand-in for BlueZ."),
+    "ble": ("firmware_bridge.simulator.ble", "Virtual Bluetooth wearables with a simulated BlueZ."),
     "board": ("firmware_bridge.simulator.board", "A board at a serial port that is a pseudo-terminal."),
-    "phone": ("firmware_bridge.simulator.phone", "A phone with Sensor Logger, SensorServer, phyphox or our page open."),
+    "phone": (
+        "firmware_bridge.simulator.phone",
+        "A phone with Sensor Logger, SensorServer, phyphox or mujo-edge's page.",
+    ),
     "qemu": ("firmware_bridge.simulator.qemu", "A Cortex-M4 board in QEMU; its C firmware streams over a serial port."),
     "vm": ("firmware_bridge.simulator.vm", "A virtual machine with a kernel's own Bluetooth and the real bluetoothd."),
 }
-"""Name of a command -> its module and what it is."""
+"""Name of a command -> its module and title."""
 
 
 def main(arguments: list[str]) -> None:
-    """Run the command line; a package that is missing or a wrong call is two lines and an exit code."""
-    app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
-    app.callback(help="Stand-ins to try mujo-edge with, when the hardware is not at hand.")(lambda: None)
+    """Run the command line; missing packages and wrong usage end with a short message and an exit code."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(help="Simulated devices to try mujo-edge without the hardware.")(lambda: None)
     try:
         for name, (module, title) in COMMANDS.items():
             called = arguments[:1] == [name]
@@ -42,7 +49,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _listed() -> None:
-    """Stands in the list of commands for one that is not called."""
+    """Placeholder for a command that is only listed."""
 
 
 def _end(message: str, code: int) -> None:

@@ -1,4 +1,4 @@
-"""The command `ble`: wearables on a virtual radio, for as long as it runs."""
+"""The command `ble`: wearables on a virtual radio, while it runs."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ if TYPE_CHECKING:
     from firmware_bridge.simulator.world import World
 
 BUS = Path(f"/tmp/mujo-edge-sim-{os.getuid()}/bus") if sys.platform != "win32" else Path()
-"""Where a client finds it unless it is told otherwise: the same after every start, so that a page can name it."""
+"""Default socket of the D-Bus: the same for every run, so that docs can name it."""
 
 REFRESH_HZ = 4
 
 
 def command(
     wearable: Annotated[list[str] | None, typer.Option(help="A wearable, or all. Repeat it for several.")] = None,
-    motion: Annotated[str, typer.Option(help="rest, sine, or a session folder that is played in a circle.")] = "sine",
-    rate: Annotated[float | None, typer.Option(help="Samples a second, until a client sets another.")] = None,
-    drift_ppm: Annotated[float, typer.Option(help="How much too fast the wearables' clocks run.")] = 0.0,
-    first: Annotated[int, typer.Option(min=0, help="Number of the first sample: near a wrap, to see it.")] = 0,
+    motion: Annotated[str, typer.Option(help="rest, sine, or a session folder that is played in a loop.")] = "sine",
+    rate: Annotated[float | None, typer.Option(help="Samples per second, until a client sets another rate.")] = None,
+    drift_ppm: Annotated[float, typer.Option(help="How fast the wearables' clocks run, in ppm.")] = 0.0,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first sample, for example just before a wrap.")] = 0,
     fault: Annotated[list[str] | None, typer.Option(help='"SECONDS KIND AMOUNT [WEARABLE]", as "10 loss 0.1".')] = None,
-    faults: Annotated[Path | None, typer.Option(help="A file of faults, one a line.")] = None,
-    seed: Annotated[int, typer.Option(help="Of what the faults leave to chance.")] = 0,
-    bus: Annotated[Path, typer.Option(help="Socket of the D-Bus that is made.")] = BUS,
+    faults: Annotated[Path | None, typer.Option(help="A file of faults, one per line.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of random faults.")] = 0,
+    bus: Annotated[Path, typer.Option(help="Socket of the D-Bus to create.")] = BUS,
     vhci: Annotated[bool, typer.Option("--vhci", help="Use this kernel's Bluetooth and bluetoothd; as root.")] = False,
-    run: Annotated[str | None, typer.Option(help="A command to run against it; it ends when that does.")] = None,
-    control: Annotated[bool, typer.Option("--control", help="Take faults and give counts as JSON lines.")] = False,
+    run: Annotated[str | None, typer.Option(help="A command to run against it; the simulator ends with it.")] = None,
+    control: Annotated[bool, typer.Option("--control", help="Read faults and write counts as JSON lines.")] = False,
 ) -> None:
-    """Virtual Bluetooth wearables behind a stand-in for BlueZ: any Bluetooth client of this machine can find them.
+    """Virtual Bluetooth wearables with a simulated BlueZ, for any Bluetooth client of this machine.
 
-    Kinds of faults: loss, corrupt (shares); burst, stall, delay, interval, slow, disconnect, adapter-off, bus-death
+    Kinds of faults: loss, corrupt (fractions); burst, stall, delay, interval, slow, disconnect, adapter-off, bus-death
     (seconds); skip, refuse (counts). "SECONDS/EVERY" repeats one.
     """
     if sys.platform != "linux":
-        raise OSError("this takes the place of BlueZ, which only Linux has.\nRun it there; a virtual machine will do")
+        raise OSError("this simulates BlueZ, which only Linux has.\nRun it on Linux, for example in a virtual machine")
     from firmware_bridge.simulator.faults import parse, script
     from firmware_bridge.simulator.motion import named
 
@@ -70,7 +70,7 @@ def command(
 def _wearables(
     names: list[str], motion: Motion, rate_hz: float | None, drift_ppm: float, first: int
 ) -> Iterator[tuple[str, Wearable]]:
-    """Under the names that faults are aimed with: a second "polar-h10" is "polar-h10-2"."""
+    """Wearables by the names that faults refer to: a second "polar-h10" is "polar-h10-2"."""
     from firmware_bridge.simulator.wearables import WEARABLES
 
     worn = Counter[str]()
@@ -88,7 +88,7 @@ async def _main(make: Callable[[], World], bus: Path | None, run: str | None, co
     from firmware_bridge.simulator.remote import serve
 
     if bus is not None and await _answers(bus):
-        raise ValueError(f"a simulator runs at {bus} already.\nEnd it, or give this one another place with --bus")
+        raise ValueError(f"a simulator already runs at {bus}.\nEnd it, or choose another socket with --bus")
     stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -110,7 +110,7 @@ async def _main(make: Callable[[], World], bus: Path | None, run: str | None, co
 
 
 async def _answers(bus: Path) -> bool:
-    """Whether somebody listens at `bus` now."""
+    """Whether a process listens at `bus`."""
     try:
         _, writer = await asyncio.open_unix_connection(bus)
     except OSError:
@@ -121,7 +121,7 @@ async def _answers(bus: Path) -> bool:
 
 
 async def _run(command: str, address: str) -> int:
-    """The command's exit code."""
+    """Run a shell command on the simulated bus -> its exit code."""
     process = await asyncio.create_subprocess_shell(command, env=os.environ | {"DBUS_SYSTEM_BUS_ADDRESS": address})
     try:
         return await process.wait()

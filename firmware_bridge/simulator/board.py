@@ -1,6 +1,6 @@
-"""A board at a serial port that is a pseudo-terminal.
+"""A simulated board at a pseudo-terminal.
 
-python -m firmware_bridge.simulator board --protocol csv      says the port for mujo-edge stream --serial PORT
+python -m firmware_bridge.simulator board --protocol csv      prints the port for mujo-edge stream --serial PORT
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ from firmware_bridge.simulator.wearable import Motion, Wearable
 from firmware_bridge.stream import DEG, F32, F64, IMU, G
 
 COLUMNS = ",".join(f"{axis}_m_s2" if axis[0] == "a" else f"{axis}_deg_s" for axis in IMU)
-"""What most sketches print, in this order and these units; they do not say so."""
+"""Columns that most sketches print, usually without a header."""
 
 UNITS = {"m_s2": 1.0, "g": G, "mg": G / 1000, "rad_s": 1.0, "deg_s": DEG, "s": 1.0, "ms": 1e-3, "us": 1e-6}
 
 FAULTS = ("loss", "corrupt", "burst", "stall", "disconnect")
-"""Those of `simulator.faults` that befall a line; shares are of bytes."""
+"""Kinds of `simulator.faults` that apply to a serial line; fractions are of bytes."""
 
 BOOT = b"\x00\xf8\xff\x80ets Jun  8 2016 00:22:57\r\n\r\nrst:0x1 (POWERON_RESET),boot:0x13\r\nStarted\r\n"
-"""What an ESP32 says when it starts, and the noise before it."""
+"""Boot messages of an ESP32, after line noise."""
 
 PORT = Path(f"/tmp/mujo-edge-sim-{os.getuid()}/board")
-"""Where the port is unless it is told otherwise: the same after every start, so that a page can name it."""
+"""Default name of the port: the same for every run, so that docs can name it."""
 
 TICK_S = 0.01
-"""The longest that a step of the line takes."""
+"""Longest time between two steps of the line, in seconds."""
 
 
 class Board(Wearable):
     """The board's firmware.
 
     Args:
-        protocol: "csv", "wit" or "packet". rate_hz: 1000 / 19 is that of the data forwarder's sketch for "50 Hz".
-        columns: of "csv": t, ax to gz with a unit, as `COLUMNS`; anything else is printed as 0.
-        header: whether "csv" begins with a line of names. batch: samples in a packet. channels: 3 or 6.
-        asked: whether it is silent until it is told `START`.
+        protocol: "csv", "wit" or "packet". rate_hz: the data forwarder's sketch has 1000 / 19 Hz instead of 50.
+        columns: columns of "csv": t, ax to gz with a unit, as in `COLUMNS`; others are printed as 0.
+        header: whether "csv" begins with a line of names. batch: samples per packet. channels: 3 or 6.
+        asked: whether it waits for `START`.
     """
 
     profile = "serial"
@@ -86,13 +86,13 @@ class Board(Wearable):
         self._encode, self._columns, self._channels = encoders[protocol], [*map(_column, columns.split(","))], channels
 
     def power(self, now_s: float) -> None:
-        """Begin from the first sample, as when it was plugged in."""
+        """Restart from the first sample, as when it is plugged in."""
         self.taken = self._start
         self._restart(now_s)
         self.streaming = not self.asked
 
-    def hear(self, data: bytes, now_s: float) -> None:
-        """What the other side sent."""
+    def receive(self, data: bytes, now_s: float) -> None:
+        """Handle bytes from the other side."""
         if START in data:
             self.begin(now_s)
         elif STOP in data:
@@ -122,17 +122,17 @@ class Board(Wearable):
 
 
 class Line:
-    """A pseudo-terminal with a board at its other end, for as long as the context lasts.
+    """A context manager for a pseudo-terminal with a board at its other end.
 
     Args:
-        board: what sends. link: name of the port; it stays when the board is unplugged and comes back.
-        baud: another one makes nonsense of what is read.
-        boot: sent whenever somebody opens the port, before all else.
-        resets: whether the board starts again when the port is opened, as those do that take their power from it.
-        faults: when what goes wrong; `FAULTS`. seed: of what they leave to chance.
+        board: the sender. link: name of the port; it is the same after the board is unplugged and plugged in again.
+        baud: the board's speed; a reader at another one gets random bytes.
+        boot: sent first whenever the port is opened.
+        resets: whether the board restarts when the port is opened, as boards that are powered by it.
+        faults: scheduled faults of the kinds `FAULTS`. seed: of random faults.
 
     Attributes:
-        damaged: bytes that were lost or changed. unheard: bytes that were sent while nobody listened.
+        damaged: bytes that were lost or changed. unheard: bytes that were sent while the port was not open.
     """
 
     def __init__(
@@ -147,18 +147,20 @@ class Line:
         seed: int = 0,
     ) -> None:
         if other := {fault.kind for fault in faults} - {*FAULTS}:
-            raise ValueError(f"a board knows no fault {', '.join(sorted(other))}; there are {', '.join(FAULTS)}")
+            raise ValueError(
+                f"faults that a board does not have: {', '.join(sorted(other))}; it has {', '.join(FAULTS)}"
+            )
         self.board, self.port = board, str(link)
         self.damaged = self.unheard = 0
         self._link, self._baud, self._boot, self._resets = link, baud, boot, resets
         self._faults = in_time(faults)
         self._next = next(self._faults, None)
         self._chance = np.random.default_rng(seed)
-        self._shares = {"loss": 0.0, "corrupt": 0.0}
+        self._fractions = {"loss": 0.0, "corrupt": 0.0}
         self._until = {"burst": 0.0, "stall": 0.0, "disconnect": 0.0}
-        self._held = b""
+        self._pending = b""
         self._master = -1
-        self._listened = False
+        self._is_open = False
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -175,7 +177,7 @@ class Line:
         self.unplug()
 
     def plug(self) -> None:
-        """Make the port, if there is none."""
+        """Create the port, unless it exists."""
         if self._master >= 0:
             return
         self._master, slave = os.openpty()
@@ -185,27 +187,27 @@ class Line:
         new = self._link.with_name(f"{self._link.name}.{os.getpid()}")
         new.symlink_to(os.ttyname(slave))
         new.replace(self._link)
-        os.close(slave)  # from now on the kernel tells whether somebody has the port open
+        os.close(slave)  # from now on the kernel reports whether the port is open
 
     def unplug(self) -> None:
-        """Take the port away; who has it open gets an error."""
+        """Remove the port; readers get an error."""
         if self._master >= 0:
             self._link.unlink(missing_ok=True)
             os.close(self._master)
-            self._master, self._listened = -1, False
+            self._master, self._is_open = -1, False
 
     def befall(self, kind: str, amount: float) -> None:
-        """A fault, now: one of `FAULTS`."""
-        if kind in self._shares:
-            self._shares[kind] = amount
+        """Apply a fault of `FAULTS` now."""
+        if kind in self._fractions:
+            self._fractions[kind] = amount
             return
         self._until[kind] = monotonic() + amount
         if kind == "disconnect":
             self.unplug()
 
     def say(self, data: bytes) -> None:
-        """Send something besides, before the next sample."""
-        self._held += data
+        """Send further bytes before the next sample."""
+        self._pending += data
 
     async def _run(self) -> None:
         while True:
@@ -221,53 +223,54 @@ class Line:
             await asyncio.sleep(min(max(wait_s, 0.001), TICK_S))
 
     def _listen(self, now_s: float) -> None:
-        """Notice who opens the port, and what is said."""
+        """Detect that the port is opened, and receive bytes."""
         if self._master < 0:
             return
         events = select.poll()
         events.register(self._master, select.POLLIN)
         state = events.poll(0)
-        listened = not (state and state[0][1] & select.POLLHUP)
-        if listened and not self._listened:
+        is_open = not (state and state[0][1] & select.POLLHUP)
+        if is_open and not self._is_open:
             if self._resets:
                 self.board.power(now_s)
-            self._listened = True
+            self._is_open = True
             self._send(self._boot + self.board.greeting, now_s)
-        self._listened = listened
+        self._is_open = is_open
         if state and state[0][1] & select.POLLIN:
             with suppress(OSError):
-                self.board.hear(os.read(self._master, 4096), now_s)
+                self.board.receive(os.read(self._master, 4096), now_s)
 
     def _send(self, data: bytes, now_s: float) -> None:
-        data, self._held = self._held + data, b""
+        data, self._pending = self._pending + data, b""
         if not data:
             return
-        if not self._listened:
+        if not self._is_open:
             self.unheard += len(data)
         elif now_s < self._until["stall"]:
-            self._held = data
+            self._pending = data
         elif now_s < self._until["burst"]:
             self.damaged += len(data)
         else:
             data = self._damage(data)
             with suppress(BlockingIOError):
                 data = data[os.write(self._master, data) :]
-            self.damaged += len(data)  # the buffer is full: a serial port loses what is not read in time
+            self.damaged += len(data)  # the buffer is full: a serial port loses bytes that are not read in time
 
     def _damage(self, data: bytes) -> bytes:
-        """What arrives of `data`."""
+        """The bytes of `data` that arrive."""
         if termios.tcgetattr(self._master)[5] != getattr(termios, f"B{self._baud}"):
             return self._chance.bytes(len(data))
         arrived = np.frombuffer(data, np.uint8)
-        arrived = arrived[self._chance.random(len(arrived)) >= self._shares["loss"]].copy()
-        spoilt = self._chance.random(len(arrived)) < self._shares["corrupt"]
-        arrived[spoilt] ^= self._chance.integers(1, 256, int(spoilt.sum()), np.uint8)
-        self.damaged += len(data) - len(arrived) + int(spoilt.sum())
+        arrived = arrived[self._chance.random(len(arrived)) >= self._fractions["loss"]].copy()
+        corrupted = self._chance.random(len(arrived)) < self._fractions["corrupt"]
+        arrived[corrupted] ^= self._chance.integers(1, 256, int(corrupted.sum()), np.uint8)
+        self.damaged += len(data) - len(arrived) + int(corrupted.sum())
         return arrived.tobytes()
 
 
 def _column(name: str) -> tuple[int, float]:
-    """Index of the axis, -1 for time, and the factor of the unit; 0 for what the board does not have."""
+    """Index of the axis (-1 for time) and factor of the unit; an unknown column has an infinite factor, and prints as
+    0."""
     axis, _, unit = name.strip().partition("_")
     if axis == "t":
         return -1, UNITS[unit]
@@ -280,20 +283,23 @@ def _frame(kind: int, values: np.ndarray) -> bytes:
 
 
 def command(
-    protocol: Annotated[str, typer.Option(help="csv (lines of numbers), wit (WitMotion) or packet (our own).")] = "csv",
-    motion: Annotated[str, typer.Option(help="rest, sine, or a session folder that is played in a circle.")] = "sine",
-    rate: Annotated[float, typer.Option(help="Samples a second; 52.63 is what the usual sketch makes of 50.")] = 50.0,
-    columns: Annotated[str, typer.Option(help="What the lines hold, for example t_us,ax_g,ay_g,az_g.")] = COLUMNS,
-    header: Annotated[bool, typer.Option("--header", help="Begin with a line of their names.")] = False,
-    baud: Annotated[int, typer.Option(help="At another one it is not understood.")] = 115200,
-    drift_ppm: Annotated[float, typer.Option(help="How much too fast its clock runs.")] = 0.0,
+    protocol: Annotated[
+        str, typer.Option(help="csv (lines of numbers), wit (WitMotion) or packet (mujo-edge's own).")
+    ] = "csv",
+    motion: Annotated[str, typer.Option(help="rest, sine, or a session folder that is played in a loop.")] = "sine",
+    rate: Annotated[float, typer.Option(help="Samples per second; the usual sketch for 50 has 52.63.")] = 50.0,
+    columns: Annotated[str, typer.Option(help="Columns of the lines, for example t_us,ax_g,ay_g,az_g.")] = COLUMNS,
+    header: Annotated[bool, typer.Option("--header", help="Begin with a line of column names.")] = False,
+    baud: Annotated[int, typer.Option(help="Speed of the board; at another one, readers get random bytes.")] = 115200,
+    drift_ppm: Annotated[float, typer.Option(help="How fast its clock runs, in ppm.")] = 0.0,
     fault: Annotated[list[str] | None, typer.Option(help='"SECONDS KIND AMOUNT", as "10 disconnect 3".')] = None,
-    seed: Annotated[int, typer.Option(help="Of what the faults leave to chance.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of random faults.")] = 0,
     port: Annotated[Path, typer.Option(help="The port's name.")] = PORT,
 ) -> None:
     """A board at a serial port, until Ctrl-C.
 
-    Kinds of faults: loss, corrupt (shares of bytes); burst, stall, disconnect (seconds). "SECONDS/EVERY" repeats one.
+    Kinds of faults: loss, corrupt (fractions of bytes); burst, stall, disconnect (seconds). "SECONDS/EVERY" repeats
+    one.
     """
     board = Board(named(motion), protocol, rate_hz=rate, columns=columns, header=header, drift_ppm=drift_ppm)
     line = Line(board, port, baud=baud, boot=BOOT, faults=[parse(text) for text in fault or ()], seed=seed)

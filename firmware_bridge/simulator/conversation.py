@@ -1,4 +1,4 @@
-"""A profile and a virtual wearable talk to each other without a radio: what a driver does, in simulated time."""
+"""Runs a profile against a virtual wearable without a radio, as a driver would, in simulated time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ADDRESS = "00:00:00:00:00:01"
 
 @dataclass(slots=True)
 class Conversation:
-    """What was said until the device streamed. `waiting` are notifications that no step expected."""
+    """A finished start script with its steps and replies. `waiting` are notifications that no step expected."""
 
     decoder: Decoder
     now_s: float
@@ -26,7 +26,7 @@ class Conversation:
 
 
 def advert(wearable: Wearable) -> Advert:
-    """What the wearable advertises."""
+    """The wearable's advertisement."""
     return Advert(ADDRESS, wearable.name, frozenset(wearable.advertised), wearable.manufacturer)
 
 
@@ -63,19 +63,19 @@ def converse(profile: Profile, wearable: Wearable, rate_hz: float | None = None,
                 now_s += seconds
                 waiting += wearable.due(now_s)
             case Expect(uuid, matches, timeout_s):
-                found = _await(waiting, uuid, matches)
-                if found is None:
+                reply = _take(waiting, uuid, matches)
+                if reply is None:
                     now_s += timeout_s
                     waiting += wearable.due(now_s)
-                    found = _await(waiting, uuid, matches)
-                if found is None:
+                    reply = _take(waiting, uuid, matches)
+                if reply is None:
                     timed_out = True
                 else:
-                    answer = found
-                    replies.append(found)
+                    answer = reply
+                    replies.append(reply)
 
 
-def _await(waiting: list[tuple[str, bytes]], uuid: str, matches: Callable[[bytes], bool]) -> bytes | None:
+def _take(waiting: list[tuple[str, bytes]], uuid: str, matches: Callable[[bytes], bool]) -> bytes | None:
     for i, (origin, payload) in enumerate(waiting):
         if origin == uuid and matches(payload):
             del waiting[i]
@@ -84,7 +84,7 @@ def _await(waiting: list[tuple[str, bytes]], uuid: str, matches: Callable[[bytes
 
 
 def listen(talk: Conversation, wearable: Wearable, seconds: float) -> list[Packet]:
-    """What the decoder makes of `seconds` more of the stream, in steps of 20 ms."""
+    """Packets that are decoded in `seconds` more of the stream, in steps of 20 ms."""
     packets = [packet for uuid, payload in talk.waiting for packet in talk.decoder.feed(payload, uuid)]
     talk.waiting.clear()
     for now_s in talk.now_s + np.arange(1, round(seconds * 50) + 1) / 50:
@@ -95,10 +95,10 @@ def listen(talk: Conversation, wearable: Wearable, seconds: float) -> list[Packe
 
 
 def samples(packets: list[Packet]) -> F32:
-    """All samples (n, C)."""
+    """All samples of packets (n, C)."""
     return np.concatenate([packet.x for packet in packets])
 
 
 def stop(profile: Profile, wearable: Wearable, now_s: float) -> list[tuple[str, bytes]]:
-    """Run the steps that end the stream; the notifications that answer them."""
+    """Run the steps that end the stream -> the notifications in reply."""
     return [answer for step in profile.stop for answer in wearable.write(step.uuid, step.data, now_s)]

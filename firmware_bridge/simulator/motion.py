@@ -1,4 +1,4 @@
-"""What a stand-in's sensor feels: rest, a sine, or a recording that is played in a circle."""
+"""Motions of simulated sensors: rest, a sine, or a recording in a loop."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def sine(t_s: F64) -> F32:
 
 
 def recording(folder: Path) -> Motion:
-    """The motion in a session folder of mujo-edge, from its start and again from there when it ends.
+    """The motion in a session folder of mujo-edge, played in a loop.
 
-    A recording without gyroscope turns at 0 rad/s. Raises `OSError` or, if it is no session, `ValueError`.
+    Without gyroscope in the recording, its channels are 0 rad/s. Raises `OSError`, or `ValueError` if it is no session.
     """
     with (folder / "samples.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if len(rows) < 2 or not {"t_s", *COLUMNS[:3]} <= rows[0].keys():
-        raise ValueError(f"{folder} is no session folder of mujo-edge with an accelerometer")
+        raise ValueError(f"{folder} is not a session folder of mujo-edge with an accelerometer")
     t = np.array([float(row["t_s"]) for row in rows])
     table = np.array([[float(row.get(name) or 0) for name in COLUMNS] for row in rows])
     t -= t[0]

@@ -1,4 +1,4 @@
-"""A `Wearable` on the radio: it advertises, is found to have services, answers, and notifies what falls due."""
+"""A `Wearable` on the virtual radio: advertising, services, replies, and notifications when they are due."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from firmware_bridge.simulator.radio import Carriage, Radio, VirtualController
 from firmware_bridge.simulator.tasks import Tasks
 
 ADVERT_BYTES = 31
-"""Of an advertisement, and of a scan response (Core specification, Vol 6, Part B, 2.3.1)."""
+"""Most bytes of an advertisement, and of a scan response (Core specification, Vol 6, Part B, 2.3.1)."""
 
 ADVERTISING_MS = 100
 
@@ -37,12 +37,12 @@ def virtual_device(radio: Radio, name: str, address: str) -> tuple[Device, Virtu
 
 
 def air_uuid(text: str) -> UUID:
-    """In 16 bits if it is one of the Bluetooth SIG, as devices have it on the air."""
+    """A UUID as it is sent over the air: in 16 bits if it is one of the Bluetooth SIG."""
     return UUID(text[4:8] if text.startswith("0000") and text.endswith(SIG_BASE) else text)
 
 
 def advertisement(wearable: model.Wearable) -> tuple[bytes, bytes]:
-    """What it advertises and what it answers a scan request: services and manufacturer first, the name where it fits.
+    """Advertisement and scan response: services and manufacturer first, the name where it fits.
 
     Raises `ValueError` if that is more than 31 bytes each.
     """
@@ -73,9 +73,9 @@ class Peripheral:
     """One wearable on the radio.
 
     Attributes:
-        wearable: what it is. carriage: what the radio does to its packets, and counts of them.
-        skip: notifications that the device still leaves out; skipped: those that it left out so far.
-        ended: number after the last sample that it did not leave out.
+        wearable: the simulated device. carriage: faults of its radio link, and packet counts.
+        skip: number of notifications that the device will omit; skipped: number that it omitted so far.
+        ended: number after the last sample that was not omitted.
     """
 
     def __init__(self, radio: Radio, wearable: model.Wearable, address: str, carriage: Carriage) -> None:
@@ -114,7 +114,7 @@ class Peripheral:
         await self._device.power_off()
 
     async def disconnect(self, away_s: float = 0.0) -> None:
-        """End the connection from the device's side and be out of reach for `away_s`."""
+        """End the connection from the device's side, and be out of range for `away_s`."""
         if self._away is not None:
             self._away.cancel()
         self._away = asyncio.get_running_loop().call_later(away_s, self._return) if away_s else None
@@ -179,7 +179,7 @@ class Peripheral:
         self._wake.set()
 
     async def _notify(self) -> None:
-        """Send answers at once and samples when they fall due, for as long as it is switched on."""
+        """Send replies immediately and samples when they are due, while it is switched on."""
         loop = asyncio.get_running_loop()
         while True:
             next_s = self.wearable.next_s()

@@ -1,4 +1,4 @@
-"""Phones without a phone, for `python -m firmware_bridge.simulator phone APP`: each app's end of its protocol."""
+"""Simulated phones for `python -m firmware_bridge.simulator phone APP`: each app's end of its protocol."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from firmware_bridge.simulator.wearable import Motion
 from firmware_bridge.stream import DEG, F32, F64, G
 
 UP = np.array([0, 0, G])
-"""Gravity apart, as a phone that lies display up estimates it: the rest of a motion is its own."""
+"""Gravity as estimated by a phone that lies display up; the rest of the acceleration counts as linear."""
 
 
 class Phone:
-    """Its sensors sample `motion` at `rate_hz` from the first call of `due` on. `taken` counts samples."""
+    """A phone whose sensors sample `motion` at `rate_hz` from the first call of `due`. `taken` counts samples."""
 
     def __init__(self, motion: Motion, rate_hz: float) -> None:
         self.taken = 0
@@ -35,7 +35,7 @@ class Phone:
         self._motion, self._began_s = motion, 0.0
 
     def due(self) -> tuple[F64, F32]:
-        """Times (n,) since the first sample, in s, and samples (n, 6) that were taken since the last call."""
+        """Samples since the last call: times (n,) in seconds since the first sample, and values (n, 6)."""
         if not self.taken:
             self._began_s = monotonic()
         numbers = np.arange(self.taken, floor((monotonic() - self._began_s) * self.rate_hz) + 1)
@@ -48,8 +48,8 @@ class SensorLoggerPhone(Phone):
     """Sensor Logger with HTTP Push: a message of all sensors every `batch_s`.
 
     Args:
-        ios: an iPhone: Core Motion's sign. sensors: which are turned on, `wrist motion` for a watch.
-        order: numbers of messages -> the order in which they arrive, and which never do.
+        ios: whether it is an iPhone, with Core Motion's sign. sensors: enabled sensors, `wrist motion` for a watch.
+        order: number of the newest message -> numbers of the messages that arrive now; others never arrive.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class SensorLoggerPhone(Phone):
         self._ids = {"sessionId": secrets.token_hex(8), "deviceId": secrets.token_hex(8)}
 
     def message(self, number: int, began_ns: int) -> dict[str, Any]:
-        """The readings that are due, sensor after sensor."""
+        """A message with the readings since the last one, sensor by sensor."""
         t_s, x = self.due()
         streams: dict[str, dict[str, F64 | F32]] = {
             "accelerometer": {"": (x[:, :3] - UP) * self._sign},
@@ -92,7 +92,7 @@ class SensorLoggerPhone(Phone):
         return {"messageId": number, **self._ids, "payload": payload}
 
     async def run(self, url: str) -> None:
-        """Push until the receiver refuses. Raises `PermissionError` with what it answers, which the app shows."""
+        """Push until the receiver refuses. Raises `PermissionError` with its response, which the app displays."""
         async with ClientSession(headers={"User-Agent": self._agent}) as http:
             began_ns, made = time_ns(), dict[int, dict[str, Any]]()
             for number in range(1 << 32):
@@ -106,7 +106,7 @@ class SensorLoggerPhone(Phone):
 
 
 class SensorServerPhone(Phone):
-    """SensorServer: a WebSocket server with an accelerometer and perhaps a gyroscope."""
+    """SensorServer: a WebSocket server with an accelerometer and optionally a gyroscope."""
 
     def __init__(self, motion: Motion, rate_hz: float = 50.0, *, gyroscope: bool = True) -> None:
         super().__init__(motion, rate_hz)
@@ -174,7 +174,7 @@ class PhyphoxPhone(Phone):
         self.clear()
 
     def clear(self) -> None:
-        """Forget the data; experiment time begins anew."""
+        """Clear the data, which restarts experiment time."""
         self.taken = 0
         self._buffers = {f"{self.NAMES[name]}{axis}": [] for name in self._sensors for axis in ("X", "Y", "Z", "_time")}
 
@@ -198,7 +198,7 @@ class PhyphoxPhone(Phone):
             for name in self._sensors
         ]
         buffers = [{"name": name, "size": 0} for name in self._buffers]
-        about = {"crc32": "0", "title": "Stand-in", "localTitle": "Stand-in", "category": "", "localCategory": ""}
+        about = {"crc32": "0", "title": "Simulator", "localTitle": "Simulator", "category": "", "localCategory": ""}
         return web.json_response({**about, "buffers": buffers, "inputs": inputs, "export": []})
 
     async def _control(self, request: web.Request) -> web.Response:
@@ -230,19 +230,19 @@ class PhyphoxPhone(Phone):
             self._buffers[f"{self.NAMES[name]}_time"] += t_s.tolist()
 
     def _buffer(self, name: str, asked: str) -> dict[str, Any]:
-        """As RemoteServer.java has it: eight digits, and a threshold that is moved up by the last of them."""
+        """A buffer as in RemoteServer.java: eight digits, and a threshold that is increased in the last one."""
         values = self._buffers[name]
         if not asked:
             return {"size": 0, "updateMode": "single", "buffer": _digits(values[-1:]) or [None]}
         after, _, other = asked.partition("|")
-        least = float(after)
-        least += 10 ** floor(log10(abs(least) / 1e7)) if least else 0.0
-        newer = [value for value, at in zip(values, self._buffers[other or name], strict=True) if at > least]
+        threshold = float(after)
+        threshold += 10 ** floor(log10(abs(threshold) / 1e7)) if threshold else 0.0
+        newer = [value for value, at in zip(values, self._buffers[other or name], strict=True) if at > threshold]
         return {"size": 0, "updateMode": "partial", "buffer": _digits(newer)}
 
 
 class BrowserPhone(Phone):
-    """A browser with our page open. `labels` is what came back; `show` is told every label."""
+    """A browser with mujo-edge's page. `labels` are the received messages; `show` is called with every label."""
 
     def __init__(
         self,
@@ -260,11 +260,11 @@ class BrowserPhone(Phone):
         self._sign, self._vendor = (-1, "Apple Computer, Inc.") if ios else (1, "Google Inc.")
 
     def hello(self) -> str:
-        """What the page says first."""
-        return json.dumps({"vendor": self._vendor, "gyroscope": True, "agent": "stand-in"})
+        """The page's first message."""
+        return json.dumps({"vendor": self._vendor, "gyroscope": True, "agent": "simulator"})
 
     def batches(self) -> list[bytes]:
-        """The batches that are due."""
+        """Batches of the samples since the last call."""
         first = self.taken
         t_s, x = self.due()
         rows = np.concatenate([t_s[:, None] * 1e3, x[:, :3] * self._sign, x[:, 3:] / DEG], 1)
@@ -322,10 +322,12 @@ async def served(app: web.Application, port: int) -> AsyncIterator[int]:
 
 def command(
     app: Annotated[str, typer.Argument(help="sensor-logger, sensorserver, phyphox or browser.")],
-    url: Annotated[str | None, typer.Option(help="What mujo-edge shows: for sensor-logger and browser.")] = None,
-    port: Annotated[int, typer.Option(help="To serve on: for sensorserver and phyphox.")] = 8080,
-    motion: Annotated[str, typer.Option(help="rest, sine, or a session folder that is played in a circle.")] = "sine",
-    rate: Annotated[float, typer.Option(metavar="HZ", min=1, max=400, help="Samples a second.")] = 60.0,
+    url: Annotated[
+        str | None, typer.Option(help="Address that mujo-edge shows, for sensor-logger and browser.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port to serve on, for sensorserver and phyphox.")] = 8080,
+    motion: Annotated[str, typer.Option(help="rest, sine, or a session folder that is played in a loop.")] = "sine",
+    rate: Annotated[float, typer.Option(metavar="HZ", min=1, max=400, help="Samples per second.")] = 60.0,
 ) -> None:
     """A phone that speaks the protocol of an app, until it is stopped."""
     if app not in ("sensor-logger", "sensorserver", "phyphox", "browser"):
@@ -333,10 +335,10 @@ def command(
     if app in ("sensor-logger", "browser") and url is None:
         raise ValueError(f"{app} needs an address.\nGive --url, as `mujo-edge stream --phone {app}` shows it")
     with suppress(KeyboardInterrupt):
-        asyncio.run(_stand_in(app, url or "", port, named(motion), rate))
+        asyncio.run(_simulate(app, url or "", port, named(motion), rate))
 
 
-async def _stand_in(app: str, url: str, port: int, motion: Motion, rate_hz: float) -> None:
+async def _simulate(app: str, url: str, port: int, motion: Motion, rate_hz: float) -> None:
     if app == "sensor-logger":
         await SensorLoggerPhone(motion, rate_hz).run(url)
     elif app == "browser":

@@ -1,10 +1,10 @@
 """A Cortex-M4 board in QEMU: real C firmware on a serial port, without the board.
 
-    python -m firmware_bridge.simulator qemu --motion sine      says the port for mujo-edge stream --serial PORT
+    python -m firmware_bridge.simulator qemu --motion sine      prints the port for mujo-edge stream --serial PORT
 
-It runs `firmware/qemu`, which streams: the first minute of the motion is compiled in, and played in a circle. With
-`--student DIR/mcu`, a folder that `mujo-edge export --target mcu` wrote, it runs `firmware/student/qemu`, which
-recognizes: this process is its sensor, and sends it samples at a second port of the board.
+It runs `firmware/qemu`, which streams: the first minute of the motion is compiled in, and played in a loop. With
+`--student DIR/mcu`, an export of `mujo-edge export --target mcu`, it runs `firmware/student/qemu`, which recognizes:
+this process is its sensor, and sends samples to a second port of the board.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from firmware_bridge.simulator.wearable import Motion
 
 FIRMWARE = Path(__file__).parents[1] / "firmware"
 DEBIAN = {"arm-none-eabi-gcc": "gcc-arm-none-eabi", "make": "make", "qemu-system-arm": "qemu-system-arm"}
-"""Program -> the Debian package that has it."""
+"""Program -> its Debian package."""
 
 RATE_HZ = 50
-"""Rows a second of the table that is compiled in; the board samples at this rate until told another."""
+"""Rows per second of the compiled-in table, and the board's initial sampling rate."""
 
 SECONDS = 60
 
 
 def missing() -> list[str]:
-    """Debian packages that have to be installed before a board can run."""
+    """Missing Debian packages that the board needs."""
     return [package for program, package in DEBIAN.items() if shutil.which(program) is None]
 
 
 def table(motion: Motion) -> str:
-    """motion.h: `SECONDS` of a motion in the packet's counts. The firmware's first sample is row 1."""
+    """motion.h with `SECONDS` of a motion in packet counts. The firmware's first sample is row 1."""
     x = motion(np.arange(SECONDS * RATE_HZ) / RATE_HZ)
     counts = np.clip(np.rint(x / packet.UNIT), -32768, 32767).astype(int)
     rows = ",\n".join("    {" + ", ".join(map(str, row)) + "}" for row in counts.tolist())
@@ -59,7 +59,7 @@ def table(motion: Motion) -> str:
 
 
 def sample(motion: Motion, number: int) -> bytes:
-    """The packet of a sample as the sensor of a student's board sends it; its clock began with sample 0."""
+    """The packet of a sample from the sensor of a student's board, whose clock starts with sample 0."""
     t_s = number / RATE_HZ
     return packet.encode(motion(np.array([t_s])), number, round(t_s * packet.TICK_HZ))
 
@@ -68,7 +68,7 @@ def build(motion: Motion, folder: Path, student: Path | None = None, forward: bo
     """The board's program in `folder`. Raises `FileNotFoundError` if a tool is missing, `OSError` if it fails.
 
     Args:
-        student: an exported folder, for a board that recognizes. forward: whether it sends the samples as well.
+        student: an exported folder, for a board that recognizes. forward: whether it also sends the samples.
     """
     if packages := missing():
         raise FileNotFoundError(
@@ -76,12 +76,12 @@ def build(motion: Motion, folder: Path, student: Path | None = None, forward: bo
         )
     if student:
         if not (student / "src" / "mujo.h").is_file():
-            raise FileNotFoundError(f"{student} is no folder that mujo-edge export --target mcu wrote")
-        source, given = "student/qemu", [f"SRC={(student / 'src').resolve()}", f"FORWARD={forward:d}"]
+            raise FileNotFoundError(f"{student} is not an export of mujo-edge export --target mcu")
+        source, variables = "student/qemu", [f"SRC={(student / 'src').resolve()}", f"FORWARD={forward:d}"]
     else:
         (folder / "motion.h").write_text(table(motion))
-        source, given = "qemu", []
-    call = ["make", "-C", str(FIRMWARE / source), f"BUILD={folder}", *given]
+        source, variables = "qemu", []
+    call = ["make", "-C", str(FIRMWARE / source), f"BUILD={folder}", *variables]
     done = subprocess.run(call, capture_output=True, text=True)
     if done.returncode:
         raise OSError(f"The board's firmware cannot be built:\n{done.stderr.strip()}")
@@ -90,13 +90,13 @@ def build(motion: Motion, folder: Path, student: Path | None = None, forward: bo
 
 @contextmanager
 def sensor(motion: Motion, wire: socket.socket) -> Iterator[None]:
-    """Sends samples of a motion from its start, at their time, for as long as the context lasts."""
+    """Context in which samples of a motion are sent from its start, in real time."""
     ended = threading.Event()
 
     def feed() -> None:
-        began_s = monotonic()
+        start_s = monotonic()
         for number in count():
-            if ended.wait(max(0.0, began_s + number / RATE_HZ - monotonic())):
+            if ended.wait(max(0.0, start_s + number / RATE_HZ - monotonic())):
                 return
             try:
                 wire.sendall(cobs_encode(sample(motion, number)))
@@ -115,9 +115,9 @@ def sensor(motion: Motion, wire: socket.socket) -> Iterator[None]:
 
 @contextmanager
 def board(motion: Motion, tcp: bool = False, student: Path | None = None, forward: bool = True) -> Iterator[str]:
-    """A board that runs, as the port it is at: a pty such as /dev/pts/3, or with `tcp` socket://127.0.0.1:PORT.
+    """Context with a running board; its port is a pty such as /dev/pts/3, or with `tcp` socket://127.0.0.1:PORT.
 
-    Nothing is heard of what it sends while nobody has the port open. Raises as `build`, with its arguments.
+    Output is lost while the port is not open. The other arguments and errors are those of `build`.
     """
     ours, theirs = socket.socketpair()
     with tempfile.TemporaryDirectory(prefix="mujo-edge-") as folder, socket.socket() as listener, ours, theirs:
@@ -141,10 +141,10 @@ def board(motion: Motion, tcp: bool = False, student: Path | None = None, forwar
         assert machine.stdout is not None
         try:
             if not tcp:
-                said = machine.stdout.readline()
-                redirected = re.search(r"redirected to (\S+)", said)
+                output = machine.stdout.readline()
+                redirected = re.search(r"redirected to (\S+)", output)
                 if redirected is None:
-                    raise OSError(f"QEMU does not start:\n{said}{machine.stdout.read()}".strip())
+                    raise OSError(f"QEMU does not start:\n{output}{machine.stdout.read()}".strip())
                 port = redirected[1]
             with sensor(motion, ours) if student else nullcontext():
                 yield port
@@ -155,17 +155,17 @@ def board(motion: Motion, tcp: bool = False, student: Path | None = None, forwar
 
 
 def command(
-    motion: Annotated[str, typer.Option(help="rest, sine, or a session folder that is played in a circle.")] = "sine",
+    motion: Annotated[str, typer.Option(help="rest, sine, or a session folder that is played in a loop.")] = "sine",
     tcp: Annotated[bool, typer.Option("--tcp", help="Serve a socket:// port instead of a pty.")] = False,
     student: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Recognize: what mujo-edge export --target mcu wrote.")
+        Path | None, typer.Option(metavar="DIR", help="Recognize on the board; DIR is an export of --target mcu.")
     ] = None,
     labels_only: Annotated[bool, typer.Option("--labels-only", help="Send no samples with the labels.")] = False,
 ) -> None:
     """A Cortex-M4 board in QEMU; its C firmware streams over a serial port, or recognizes, until Ctrl-C."""
     with board(named(motion), tcp, student, not labels_only) as port:
         typer.echo(f"The board is at {port}. In another terminal: mujo-edge stream --serial {port}")
-        # Blocked only now: QEMU would inherit it and could not be ended.
+        # Blocked only now, as QEMU would inherit the mask and could not be ended.
         ends = {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD}
         signal.pthread_sigmask(signal.SIG_BLOCK, ends)
         signal.sigwait(ends)

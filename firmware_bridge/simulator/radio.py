@@ -1,4 +1,4 @@
-"""The air between virtual Bluetooth controllers: bumble's in-process link, with what radio and devices do to it."""
+"""The link between virtual Bluetooth controllers: bumble's in-process link, with faults of radio and devices."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ ATT, NOTIFICATION = 4, 0x1B
 """L2CAP channel of ATT, and ATT_HANDLE_VALUE_NTF (Core specification, Vol 3, Part A, 2.1 and Part F, 3.4.7.1)."""
 
 FADING_DB = 2
-"""What is heard comes now stronger, now weaker. Where it did not, BlueZ would not say again that it is heard."""
+"""Largest random change of the signal strength. With a constant one, BlueZ would not report a device again."""
 
 
 @dataclass(slots=True)
 class Carriage:
-    """How one device is heard (about `rssi_dbm`), and how its packets reach the central.
+    """The radio link of one device: its signal strength (about `rssi_dbm`), and faults of its packets.
 
-    `loss` and `corruption` are shares of the notifications that hold samples, all of which are lost until
-    `deaf_until_s`. (What answers a write is spared: a radio repeats until it is heard, and what is lost is what piles
-    up in a device.) Nothing arrives before `stalled_until_s`; `delay_s` is added to every notification and `answer_s`
-    to every other packet; with `interval_s` packets come only at connection events, that far apart. Counts: of
-    notifications `sent` with samples, and of them those `lost` and `corrupted`.
+    `loss` and `corruption` are fractions of the notifications with samples, all of which are lost until `deaf_until_s`.
+    (Replies to writes are never lost: a radio retransmits until success, and losses happen when samples pile up in a
+    device.) Nothing arrives before `stalled_until_s`; `delay_s` is added to every notification and `answer_s` to every
+    other packet; with `interval_s`, packets arrive only at connection events, that far apart. Counts: notifications
+    with samples that were `sent`, and of these `lost` and `corrupted`.
     """
 
     random: Random
@@ -46,7 +46,7 @@ class Carriage:
     corrupted: int = 0
 
     def survive(self, payload: bytes, now_s: float) -> bytes | None:
-        """What becomes of a notification with samples; None if it is lost."""
+        """The payload that arrives of a notification with samples; None if it is lost."""
         self.sent += 1
         if now_s < self.deaf_until_s or self.random.random() < self.loss:
             self.lost += 1
@@ -58,19 +58,19 @@ class Carriage:
         return payload
 
     def due_s(self, pdu: bytes, now_s: float) -> float:
-        """When an L2CAP packet that is sent now arrives."""
+        """Time at which an L2CAP packet that is sent now arrives."""
         notification = pdu[2] == ATT and pdu[4] == NOTIFICATION
         due_s = max(now_s + (self.delay_s if notification else self.answer_s), self.stalled_until_s)
         return due_s + (-due_s % self.interval_s if self.interval_s else 0)
 
 
 class Radio(LocalLink):  # type: ignore[misc]
-    """Carries the packets of every controller, those of `carriages` with their faults and never out of order."""
+    """Transmits the packets of all controllers in order, with the faults of `carriages`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.carriages: dict[Controller, Carriage] = {}
-        self._held: dict[Controller, deque[tuple[float, Callable[[], None]]]] = {}
+        self._pending: dict[Controller, deque[tuple[float, Callable[[], None]]]] = {}
 
     def send_acl_data(self, sender: Controller, destination: hci.Address, transport: Any, data: bytes) -> None:
         """See `LocalLink`."""
@@ -81,36 +81,36 @@ class Radio(LocalLink):  # type: ignore[misc]
         def deliver() -> None:
             self._deliver(sender, destination, data)
 
-        held = self._held.setdefault(sender, deque())
-        if due_s <= now_s and not held:
+        pending = self._pending.setdefault(sender, deque())
+        if due_s <= now_s and not pending:
             deliver()
         else:
-            held.append((due_s, deliver))
-            if len(held) == 1:
+            pending.append((due_s, deliver))
+            if len(pending) == 1:
                 self._wait(sender)
 
     def send_ll_control_pdu(self, sender_address: hci.Address, receiver_address: hci.Address, packet: Any) -> None:
-        """What was under way when a link ends never arrives; nor does the word of it at one that is gone as well."""
+        """When a link ends, drop its pending packets, and the message itself if the other end is gone as well."""
         ends = (self.find_le_controller(sender_address), self.find_le_controller(receiver_address))
         if isinstance(packet, ll.TerminateInd):
             for end in ends:
-                self._held.pop(end, None)
+                self._pending.pop(end, None)
         if None not in ends:
             super().send_ll_control_pdu(sender_address, receiver_address, packet)
 
     def _wait(self, sender: Controller) -> None:
-        asyncio.get_running_loop().call_at(self._held[sender][0][0], self._release, sender)
+        asyncio.get_running_loop().call_at(self._pending[sender][0][0], self._release, sender)
 
     def _release(self, sender: Controller) -> None:
-        held = self._held.get(sender, deque())
+        pending = self._pending.get(sender, deque())
         now_s = asyncio.get_running_loop().time()
-        while held and held[0][0] <= now_s:
-            held.popleft()[1]()
-        if held:
+        while pending and pending[0][0] <= now_s:
+            pending.popleft()[1]()
+        if pending:
             self._wait(sender)
 
     def _deliver(self, sender: Controller, destination: hci.Address, data: bytes) -> None:
-        """As `LocalLink`, but from the address that the connection was made with: hosts change theirs."""
+        """As `LocalLink`, but from the address with which the connection was made, as hosts change theirs."""
         receiver = self.find_le_controller(destination)
         links = sender.le_connections.values()
         source = next((link.self_address for link in links if link.peer_address == destination), None)
@@ -124,7 +124,7 @@ def _arrive(receiver: Controller, source: hci.Address, data: bytes) -> None:
 
 
 class VirtualController(Controller):  # type: ignore[misc]
-    """bumble's controller without what hosts trip over, and with scan responses and canceled connects."""
+    """bumble's controller without features that confuse hosts, and with scan responses and canceled connects."""
 
     pending_le_connection: Any = None
 
@@ -134,13 +134,13 @@ class VirtualController(Controller):  # type: ignore[misc]
         self.le_features &= ~(hci.LeFeatureMask.LE_EXTENDED_ADVERTISING | hci.LeFeatureMask.LL_PRIVACY)
 
     def send_hci_packet(self, packet: Any) -> None:
-        """Reports of advertisements get the advertiser's strength and its scan response."""
+        """Add the advertiser's signal strength and its scan response to advertising reports."""
         if isinstance(packet, hci.HCI_LE_Advertising_Report_Event):
-            packet = hci.HCI_LE_Advertising_Report_Event([self._heard(report) for report in packet.reports])
+            packet = hci.HCI_LE_Advertising_Report_Event([self._received(report) for report in packet.reports])
         super().send_hci_packet(packet)
 
     def on_hci_le_create_connection_cancel_command(self, command: Any) -> Any:
-        """bumble goes on waiting for the device; a controller gives up and says so."""
+        """Report the end of a canceled connect, which bumble's controller does not."""
         pending, self.pending_le_connection = self.pending_le_connection, None
         if pending is not None:
             self.send_hci_packet(
@@ -158,7 +158,7 @@ class VirtualController(Controller):  # type: ignore[misc]
             )
         return super().on_hci_le_create_connection_cancel_command(command)
 
-    def _heard(self, report: Any) -> Any:
+    def _received(self, report: Any) -> Any:
         sender = self.link.find_le_controller(report.address)
         data, carriage = report.data, self.link.carriages.get(sender)
         if report.event_type == hci.HCI_LE_Advertising_Report_Event.EventType.SCAN_RSP:

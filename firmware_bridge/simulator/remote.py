@@ -1,8 +1,8 @@
-"""A world in a process of its own, so that a client under test or in a benchmark has its event loop to itself.
+"""A world in a separate process, so that a client under test or in a benchmark has its own event loop.
 
-The process is `python -m firmware_bridge.simulator ble --control`. It writes one JSON object a line: {"address": ...}
-when the world is ready, then the answer to every line that it reads, which is {"faults": ["0 loss 0.1", ...]} or {}:
-the wearables' counts as {"wearables": ...}, or {"error": ...}. It ends when its standard input does.
+The process is `python -m firmware_bridge.simulator ble --control`. It writes one JSON object per line: {"address": ...}
+when the world is ready, then a reply to every line that it reads. A line is {"faults": ["0 loss 0.1", ...]} or {}, the
+reply has the wearables' counts as {"wearables": ...}, or {"error": ...}. The process ends with its standard input.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from typing import Any, Self
 from firmware_bridge.simulator.faults import parse
 from firmware_bridge.simulator.world import World
 
-PATIENCE_S = 10.0
+EXIT_TIMEOUT_S = 10.0
 
 
 async def serve(world: World) -> None:
-    """Obey standard input until it ends."""
+    """Handle requests on standard input until it ends."""
     print(json.dumps({"address": world.address}), flush=True)
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
@@ -41,13 +41,13 @@ async def serve(world: World) -> None:
 
 
 class RemoteWorld:
-    """Starts the process and talks to it; a context manager that ends it whatever happens.
+    """Context manager that starts the process, communicates with it and always ends it.
 
     Args:
-        wearables: names of `WEARABLES`, one a device. options: more of the `ble` command, such as "--rate", "25".
+        wearables: names of `WEARABLES`, one per device. options: further options of `ble`, such as "--rate", "25".
 
     Attributes:
-        address: value of DBUS_SYSTEM_BUS_ADDRESS that leads there.
+        address: value of DBUS_SYSTEM_BUS_ADDRESS for clients.
     """
 
     address: str
@@ -56,7 +56,7 @@ class RemoteWorld:
         self._arguments = [*(word for name in wearables for word in ("--wearable", name)), *options]
 
     def __enter__(self) -> Self:
-        """Raises `RuntimeError` if it does not start; it says why on standard error."""
+        """Raises `RuntimeError` if it does not start; the reason is on standard error."""
         self._folder = tempfile.TemporaryDirectory(prefix="mujo-edge-")
         bus = Path(self._folder.name) / "bus"
         self._process = subprocess.Popen(
@@ -81,7 +81,7 @@ class RemoteWorld:
         with suppress(BrokenPipeError):
             self._process.stdin.close()
         try:
-            self._process.wait(PATIENCE_S)
+            self._process.wait(EXIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             pass
         finally:
@@ -92,7 +92,8 @@ class RemoteWorld:
             self._folder.cleanup()
 
     def fault(self, *steps: str) -> dict[str, Any]:
-        """Let faults happen ("0 loss 0.1": at once), and give the counts. Raises `ValueError` for what is no fault."""
+        """Schedule faults ("0 loss 0.1": immediately) -> counts by wearable. Raises `ValueError` for an invalid
+        fault."""
         return self._ask({"faults": steps})
 
     def stats(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The exported C student on this machine and on a Cortex-M in QEMU: whole batches, bit for bit, with what they cost.
+"""The exported C student on this machine and on a Cortex-M in QEMU: results and costs of whole batches of windows.
 
-`sources` is a folder with mujo_network.{c,h} and mujo_model.{c,h}, as `mujo-edge export --target mcu` writes it.
+`sources` is a folder with mujo_network.{c,h} and mujo_model.{c,h}, from `mujo-edge export --target mcu`.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ FIRMWARE = Path(__file__).parents[1] / "firmware"
 PROGRAMS = FIRMWARE / "student" / "batch"
 FILES = ("mujo_network.c", "mujo_model.c")
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Werror", "-pedantic")
-SANITISED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 LOOP = 1_000_000
 """Instructions of the first loop that batch/bare.c times; the second has twice as many."""
 
 INSTRUCTIONS_PER_TICK = 40 / 64
-"""25 MHz counter, 64 ns an instruction with -icount shift=6."""
+"""Ratio of a 25 MHz counter to instructions of 64 ns (-icount shift=6)."""
 
 PSRAM = 0x21000000
-LONGEST_S = 300
+TIMEOUT_S = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a Cortex-M made of N windows.
+    """Result of N windows on a Cortex-M.
 
-    `embeddings` (N, D); `instructions` (N,) of each window; `layers` (L,) instructions of each layer in the first
-    window; `stack_bytes` of a run, its caller's not among them.
+    `embeddings` (N, D); `instructions` (N,) for each window; `layers` (L,) instructions of each layer for the first
+    window; `stack_bytes` of a run, without its caller's.
     """
 
     embeddings: Int8
@@ -51,8 +51,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Bytes of sections, as arm-none-eabi-size has them: `text` and `rodata` lie in flash, `data` in both, `bss` in
-    RAM."""
+    """Bytes of sections from arm-none-eabi-size: `text` and `rodata` are in flash, `data` in both, `bss` in RAM."""
 
     text: int
     rodata: int
@@ -61,7 +60,7 @@ class Sizes:
 
 
 def number(sources: Path, name: str) -> int:
-    """A number in mujo_model.h, such as MUJO_EMBEDDING."""
+    """A numeric constant of mujo_model.h, such as MUJO_EMBEDDING."""
     found = re.search(rf"#define {name} \(?(-?\d+)\)?$", (sources / "mujo_model.h").read_text(), re.M)
     if found is None:
         raise OSError(f"{sources / 'mujo_model.h'} does not define {name}; export again")
@@ -69,11 +68,11 @@ def number(sources: Path, name: str) -> int:
 
 
 def host(sources: Path, windows: Int8, cc: str = "gcc", flags: Sequence[str] = ("-O2",)) -> Int8:
-    """(N, T, C) int8 windows -> (N, D), by a program that `cc` compiles here with all warnings as errors.
+    """(N, T, C) int8 windows -> (N, D) embeddings, by a program that `cc` compiles here with warnings as errors.
 
     Raises:
         FileNotFoundError: `cc` is not installed.
-        OSError: it does not compile, or ends with an error, which a sanitizer makes of what it finds.
+        OSError: it does not compile, or fails, for example by a sanitizer.
     """
     dim = number(sources, "MUJO_EMBEDDING")
     with tempfile.TemporaryDirectory(prefix="mujo-edge-") as folder:
@@ -86,11 +85,12 @@ def host(sources: Path, windows: Int8, cc: str = "gcc", flags: Sequence[str] = (
 def cortex_m(sources: Path, windows: Int8, cpu: str = "cortex-m4", flags: Sequence[str] = ("-O2",)) -> Batch:
     """(N, T, C) int8 windows on QEMU's mps2-an386, a Cortex-M4; code for a smaller `cpu` runs there too.
 
-    An instruction is one that QEMU executes, counted by its virtual clock; proven on a loop of known length.
+    Instructions are those that QEMU executes, counted by its virtual clock, which is verified with a loop of known
+    length.
 
     Raises:
         FileNotFoundError: arm-none-eabi-gcc or qemu-system-arm is not installed.
-        OSError: it does not compile or does not end, or the clock does not count as it should.
+        OSError: it does not compile or does not end, or the instruction count is wrong.
     """
     dim, layers = number(sources, "MUJO_EMBEDDING"), number(sources, "MUJO_LAYERS")
     with tempfile.TemporaryDirectory(prefix="mujo-edge-") as name:
@@ -109,8 +109,8 @@ def cortex_m(sources: Path, windows: Int8, cpu: str = "cortex-m4", flags: Sequen
         machine += ["-icount", "shift=6,sleep=off", "-semihosting", "-serial", f"file:{answer}"]
         machine += ["-device", f"loader,file={batch},addr={PSRAM:#x},force-raw=on", "-kernel", str(program)]
         _run(machine)
-        said = answer.read_bytes()
-    head, rest = said[: 4 * (3 + layers)], said[4 * (3 + layers) :]
+        output = answer.read_bytes()
+    head, rest = output[: 4 * (3 + layers)], output[4 * (3 + layers) :]
     numbers = np.frombuffer(head, "<u4").astype(np.int64)
     rows = np.frombuffer(rest, np.dtype([("ticks", "<u4"), ("embedding", np.int8, (dim,))]))
     if len(rows) != len(windows):
@@ -122,13 +122,13 @@ def cortex_m(sources: Path, windows: Int8, cpu: str = "cortex-m4", flags: Sequen
 
 
 def sizes(sources: Path, cpu: str = "cortex-m4", flags: Sequence[str] = ("-O2",)) -> Sizes:
-    """Of all C files in `sources`, compiled for `cpu`. Raises as `cortex_m`."""
+    """Section sizes of all C files in `sources`, compiled for `cpu`. Raises as `cortex_m`."""
     with tempfile.TemporaryDirectory(prefix="mujo-edge-") as name:
         total = dict.fromkeys(("text", "rodata", "data", "bss"), 0)
         for file in sorted(sources.glob("*.c")):
             done = Path(name) / f"{file.stem}.o"
-            _run([_found("arm-none-eabi-gcc"), *_target(cpu), *STRICT, *flags, "-c", file, "-o", done])
-            table = _run([_found("arm-none-eabi-size"), "-A", done]).decode()
+            _run([_which("arm-none-eabi-gcc"), *_target(cpu), *STRICT, *flags, "-c", file, "-o", done])
+            table = _run([_which("arm-none-eabi-size"), "-A", done]).decode()
             for section, size in re.findall(r"^\.(text|rodata|data|bss)\S*\s+(\d+)", table, re.M):
                 total[section] += int(size)
     return Sizes(**total)
@@ -144,24 +144,24 @@ def _instructions(ticks: npt.NDArray[np.integer]) -> Int64:
 
 
 def _compile(command: Sequence[str | Path], sources: Path, program: Path, *last: str) -> None:
-    compiler = _found(str(command[0]))
+    compiler = _which(str(command[0]))
     _run([compiler, *command[1:], f"-I{sources}", *(sources / file for file in FILES), *last, "-o", program])
 
 
-def _found(program: str) -> str:
+def _which(program: str) -> str:
     path = shutil.which(program)
     if path is None:
         raise FileNotFoundError(f"{program} is not installed")
     return path
 
 
-def _run(command: Sequence[str | Path], given: bytes = b"") -> bytes:
+def _run(command: Sequence[str | Path], stdin: bytes = b"") -> bytes:
     try:
         done = subprocess.run(
-            [_found(str(command[0])), *command[1:]], input=given, capture_output=True, timeout=LONGEST_S
+            [_which(str(command[0])), *command[1:]], input=stdin, capture_output=True, timeout=TIMEOUT_S
         )
     except subprocess.TimeoutExpired as error:
-        raise OSError(f"{command[0]} did not end in {LONGEST_S} s") from error
+        raise OSError(f"{command[0]} did not end in {TIMEOUT_S} s") from error
     if done.returncode:
         raise OSError(f"{Path(command[0]).name} failed:\n{done.stderr.decode(errors='replace').strip()}")
     return done.stdout

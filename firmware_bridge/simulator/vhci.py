@@ -1,4 +1,4 @@
-"""Wearables behind this machine's own kernel and bluetoothd: a virtual adapter through /dev/vhci. Linux, as root."""
+"""Wearables for this machine's own kernel and bluetoothd: a virtual adapter through /dev/vhci. Linux, as root."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ DEVICE = Path("/dev/vhci")
 SYSTEM_BUS = Path("/run/dbus/system_bus_socket")
 
 ADDRESS = "00:1B:DC:00:00:01"
-"""A public one: without, the kernel makes itself a random one and changes it, which bumble's link does not follow."""
+"""A public address: otherwise the kernel uses changing random ones, which bumble's link does not support."""
 
-PATIENCE_S = 30.0
+TIMEOUT_S = 30.0
 
 
 class KernelWorld(World):
-    """As `World`, with the next free adapter of this machine in place of the stand-in for BlueZ.
+    """A `World` with this machine's next free adapter and BlueZ itself instead of the simulated one.
 
-    The fault "bus-death" takes the adapter away, as when it is unplugged; "refuse" is not there.
+    The fault "bus-death" removes the adapter, as when it is unplugged; "refuse" is not supported.
     """
 
     def __init__(self, wearables: Mapping[str, Wearable], *, seed: int = 0, faults: Iterable[Fault] = ()) -> None:
@@ -39,7 +39,7 @@ class KernelWorld(World):
         """As `World.run`. Raises `ValueError` for "refuse" too."""
         steps = tuple(faults)
         if any(fault.kind == "refuse" for fault in steps):
-            raise ValueError("the kernel's own adapter cannot be told to refuse connections; leave that fault out")
+            raise ValueError("the kernel's own adapter cannot refuse connections; leave that fault out")
         await super().run(steps)
 
     async def _apply_to_all(self, kind: str, amount: float) -> None:
@@ -54,7 +54,7 @@ class KernelWorld(World):
         await self._power(True)
 
     async def _start_service(self) -> None:
-        """Plug an adapter in and switch it on. Raises `OSError` if that cannot be done."""
+        """Plug in an adapter and switch it on. Raises `OSError` if that fails."""
         async with AsyncExitStack() as stack:
             if not DEVICE.exists():
                 raise FileNotFoundError(f"{DEVICE} is missing.\nLoad it: sudo modprobe hci_vhci")
@@ -65,7 +65,7 @@ class KernelWorld(World):
             controller.host = transport.sink
             transport.source.set_packet_sink(controller)
             stack.callback(self._radio.remove_controller, controller)
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(TIMEOUT_S):
                 while not (new := adapters() - known):
                     await asyncio.sleep(0.1)
             (self._name,) = new
@@ -76,19 +76,19 @@ class KernelWorld(World):
         await self._adapter.aclose()
 
     async def _power(self, on: bool) -> None:
-        """Set the adapter's property, as soon as bluetoothd knows it. Raises `OSError`."""
+        """Set the adapter's property, once bluetoothd knows the adapter. Raises `OSError`."""
         bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                while said := await self._refusal(bus, on):
+            async with asyncio.timeout(TIMEOUT_S):
+                while reason := await self._refusal(bus, on):
                     await asyncio.sleep(0.2)
         except TimeoutError:
-            raise OSError(f"bluetoothd does not switch {self._name} on or off: {said}.\nDoes it run?") from None
+            raise OSError(f"bluetoothd does not switch {self._name} on or off: {reason}.\nIs it running?") from None
         finally:
             bus.disconnect()
 
     async def _refusal(self, bus: MessageBus, on: bool) -> str:
-        """Try to set the property -> why that failed, empty if it did not."""
+        """Try to set the property -> the error, empty on success."""
         request = Message(
             destination="org.bluez",
             path=f"/org/bluez/{self._name}",
@@ -102,5 +102,5 @@ class KernelWorld(World):
 
 
 def adapters() -> set[str]:
-    """Names of the kernel's Bluetooth adapters, as hci0."""
+    """Names of the kernel's Bluetooth adapters, such as hci0."""
     return {path.name for path in Path("/sys/class/bluetooth").glob("hci*") if ":" not in path.name}

@@ -1,4 +1,4 @@
-"""The device's end of a Bluetooth protocol without a radio: services, replies, notifications as they fall due."""
+"""The device's end of a Bluetooth protocol without a radio: services, replies, and notifications when they are due."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from firmware_bridge.stream import F32, F64
 Motion = Callable[[F64], F32]
 """Times (n,) in seconds -> (n, 6): m/s2 with gravity and rad/s in the axes of a watch."""
 
-LONGEST_SILENCE_S = 0.5
-"""Samples that are late by more were never due: the process slept, not the sensor."""
+MAX_LATENESS_S = 0.5
+"""Samples that are later than this are shifted in time: the process was suspended, not the sensor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Characteristic:
-    """A characteristic and what may be done with it."""
+    """A characteristic with its properties."""
 
     uuid: str
     read: bool = False
@@ -37,7 +37,7 @@ class Service:
 
 
 class AttributeRefusedError(Exception):
-    """A read or write is answered with the ATT error `code` (Core specification, Vol 3, Part F, 3.4.1.1)."""
+    """The ATT error `code` to reply to a read or write with (Core specification, Vol 3, Part F, 3.4.1.1)."""
 
     def __init__(self, code: int = 0x80) -> None:
         super().__init__(f"ATT error 0x{code:02x}")
@@ -45,17 +45,18 @@ class AttributeRefusedError(Exception):
 
 
 class Wearable:
-    """A virtual wearable. Subclasses set the class attributes, answer `write` and `read`, and `encode` samples.
+    """A virtual wearable. Subclasses set the class attributes and implement `write`, `read` and `encode`.
 
-    The sensor samples `motion` from `connect` on, at `rate_hz` by a clock that runs `drift_ppm` fast; it goes on while
-    nobody is connected. While it streams, `due` gives the notifications of whole batches of `batch` samples.
+    The sensor samples `motion` from the first `connect` on, at `rate_hz` by a clock that runs `drift_ppm` fast, and
+    continues without a connection. While it streams, `due` returns the notifications of complete batches of `batch`
+    samples.
 
     Attributes:
-        name, advertised, manufacturer: of the advertisement. services: what is found on connecting.
-        streams_on: the characteristic that streams while somebody is subscribed to it, "" where it takes a command.
-        mtu: the largest ATT packet that it agrees to; a notification holds 3 bytes less.
-        taken: number of the next sample; `notified`: samples put into notifications so far; `begun`: number of
-            the first of them, None before it.
+        name, advertised, manufacturer: content of the advertisement. services: its GATT services.
+        streams_on: the characteristic that streams while subscribed, "" if a command starts the stream.
+        mtu: largest supported ATT packet; a notification holds 3 bytes less.
+        taken: number of the next sample. notified: number of samples in notifications so far.
+        begun: number of the first notified sample, None before that.
     """
 
     profile: str
@@ -79,13 +80,13 @@ class Wearable:
         self._first = first
 
     def connect(self, now_s: float) -> None:
-        """A central connected; the sensor's clock starts with the first one."""
+        """A central connected; the sensor's clock starts with the first connection."""
         if self._began_s is None:
             self._restart(now_s)
         self._skip(now_s)
 
     def disconnect(self, now_s: float) -> None:
-        """The central went away: subscriptions and the stream end."""
+        """The central disconnected: subscriptions and the stream end."""
         self.subscribed.clear()
         self.streaming = False
 
@@ -98,7 +99,7 @@ class Wearable:
             self.streaming = False
 
     def write(self, uuid: str, data: bytes, now_s: float) -> list[tuple[str, bytes]]:
-        """A write -> notifications that answer it at once. Raises `AttributeRefusedError`."""
+        """Handle a write -> notifications in reply. Raises `AttributeRefusedError`."""
         raise AttributeRefusedError(0x03)
 
     def read(self, uuid: str) -> bytes:
@@ -106,7 +107,8 @@ class Wearable:
         raise AttributeRefusedError(0x02)
 
     def encode(self, x: F32, first: int, t_s: F64) -> list[tuple[str, bytes]]:
-        """One batch: samples `x` (batch, 6) from number `first` on, taken at `t_s` (batch,) by the device's clock."""
+        """Notifications of a batch `x` (batch, 6), numbered from `first`, taken at `t_s` (batch,) of the device's
+        clock."""
         raise AssertionError(f"{type(self).__name__} does not encode")
 
     def set_rate(self, rate_hz: float, now_s: float) -> None:
@@ -116,12 +118,12 @@ class Wearable:
             self._restart(now_s)
 
     def begin(self, now_s: float) -> None:
-        """Stream from now on."""
+        """Start to stream."""
         self._skip(now_s)
         self.streaming = True
 
     def next_s(self) -> float | None:
-        """When the next batch falls due, None while nothing streams."""
+        """Time at which the next batch is due, None while it does not stream."""
         if not self.streaming or self._began_s is None:
             return None
         return self._time(self.taken + self.batch - 1)
@@ -131,7 +133,7 @@ class Wearable:
         notifications: list[tuple[str, bytes]] = []
         while (next_s := self.next_s()) is not None and next_s <= now_s:
             assert self._began_s is not None
-            if now_s - next_s > LONGEST_SILENCE_S:
+            if now_s - next_s > MAX_LATENESS_S:
                 self._began_s += now_s - next_s
             numbers = np.arange(self.taken, self.taken + self.batch)
             device_s = numbers / self.rate_hz
@@ -150,7 +152,7 @@ class Wearable:
         self._began_s, self._first = now_s, self.taken
 
     def _skip(self, now_s: float) -> None:
-        """Pass over the samples that were taken while nobody listened."""
+        """Skip the samples that were taken while it did not stream."""
         assert self._began_s is not None
         elapsed = floor((now_s - self._began_s) * self.rate_hz * self._drift)
         self.taken = max(self.taken, self._first + elapsed)

@@ -1,4 +1,4 @@
-"""A whole Bluetooth world: a private D-Bus, bluetoothd's stand-in with an adapter, and wearables on the air."""
+"""A complete Bluetooth simulation: a private D-Bus, a simulated bluetoothd with an adapter, and wearables."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from firmware_bridge.simulator.wearable import Wearable
 CENTRAL = "C0:00:00:00:00:01"
 
 PR_SET_PDEATHSIG = 1
-"""Of Linux's prctl(2): a signal for the child when its parent dies."""
+"""Option of Linux's prctl(2): a signal for the child when its parent dies."""
 
 BUS_CONFIG = """\
 <!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
@@ -41,16 +41,16 @@ BUS_CONFIG = """\
 
 
 class World:
-    """Wearables within reach of one adapter on a bus of its own.
+    """Wearables in range of one adapter on a private bus.
 
     Args:
-        wearables: what is near, by the names that faults are aimed with; the later, the weaker it is heard.
-        bus: path of the socket. Its folder is made, for this user only.
-        seed: of what the faults leave to chance.
-        faults: from when the world starts; `run` adds to them.
+        wearables: wearables by the names that faults refer to; later ones have a weaker signal.
+        bus: path of the socket. Its folder is created, for this user only.
+        seed: seed of random faults.
+        faults: faults timed from the start; `run` adds further ones.
 
     Attributes:
-        address: value of DBUS_SYSTEM_BUS_ADDRESS that leads here.
+        address: value of DBUS_SYSTEM_BUS_ADDRESS for clients.
         peripherals: the wearables on the radio, by name.
     """
 
@@ -72,7 +72,7 @@ class World:
         self._bluez: Bluez | None = None
 
     async def __aenter__(self) -> Self:
-        """Start it all. Raises `OSError` if dbus-daemon is missing or the bus cannot be made."""
+        """Start everything. Raises `OSError` if dbus-daemon is missing or the bus cannot be created."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._stop_service)
             await self._start_service()
@@ -88,9 +88,9 @@ class World:
         await self._stack.aclose()
 
     async def run(self, faults: Iterable[Fault]) -> None:
-        """Let faults happen, their times counted from now; those at 0 have happened when this returns.
+        """Schedule faults, with times relative to now; those at 0 are in effect when this returns.
 
-        Raises `ValueError` for a wearable that is not there.
+        Raises `ValueError` for an unknown wearable.
         """
         steps = tuple(faults)
         for fault in steps:
@@ -104,9 +104,9 @@ class World:
     def stats(self) -> dict[str, Any]:
         """Counts so far, by wearable.
 
-        Samples `taken` by its sensor and `notified`, and the numbers of the first one notified (`begun`) and after the
-        last one that the device did not leave out (`ended`); notifications `sent`, of them `lost` and `corrupted` on
-        the air, and `skipped` before that; whether it is `connected` and `streaming`, and at what `rate_hz` it samples.
+        Samples `taken` by its sensor and `notified`, and the numbers of the first notified one (`begun`) and after the
+        last one that the device did not omit (`ended`); notifications `sent`, of these `lost` and `corrupted` on the
+        radio, and `skipped` by the device; whether it is `connected` and `streaming`, and its sampling rate `rate_hz`.
         """
         return {
             name: {
@@ -129,9 +129,9 @@ class World:
 
     async def _play(self, faults: Sequence[Fault]) -> None:
         loop = asyncio.get_running_loop()
-        began_s = loop.time()
+        start_s = loop.time()
         for fault in in_time(faults):
-            await asyncio.sleep(began_s + fault.at_s - loop.time())
+            await asyncio.sleep(start_s + fault.at_s - loop.time())
             await self._apply(fault)
 
     async def _apply(self, fault: Fault) -> None:
@@ -163,7 +163,7 @@ class World:
         await self._start_service()
 
     async def _start_service(self) -> None:
-        """dbus-daemon, then the stand-in on it."""
+        """Start dbus-daemon, then the simulated bluetoothd on it."""
         if self._daemon is not None:
             return
         self._daemon = await _dbus_daemon(self._bus)
@@ -172,7 +172,7 @@ class World:
         await self._bluez.start()
 
     async def _stop_service(self) -> None:
-        """Kill the daemon; the stand-in goes with it, and every link."""
+        """Kill the daemon, and stop the simulated bluetoothd with every link."""
         daemon, self._daemon = self._daemon, None
         bluez, self._bluez = self._bluez, None
         if daemon is not None:
@@ -213,7 +213,7 @@ async def _dbus_daemon(bus: Path) -> asyncio.subprocess.Process:
         raise OSError("dbus-daemon is not installed.\nInstall it with: sudo apt install dbus")
     bus.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if bus.parent.stat().st_uid != os.getuid():
-        raise PermissionError(f"{bus.parent} belongs to somebody else")
+        raise PermissionError(f"{bus.parent} belongs to another user")
     config = bus.with_suffix(".conf")
     config.write_text(BUS_CONFIG.format(path=escape(str(bus))), encoding="utf-8")
     log = bus.with_suffix(".log")
@@ -224,9 +224,7 @@ async def _dbus_daemon(bus: Path) -> asyncio.subprocess.Process:
             *arguments,
             stdout=asyncio.subprocess.PIPE,
             stderr=file,
-            preexec_fn=lambda: prctl(
-                PR_SET_PDEATHSIG, signal.SIGKILL
-            ),  # or it would outlive a simulator that is killed
+            preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # else it would outlive a killed simulator
         )
     assert daemon.stdout is not None
     if not await daemon.stdout.readline():

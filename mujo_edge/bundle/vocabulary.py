@@ -25,19 +25,19 @@ from mujo_edge.printable import check_texts
 NAMES_FILE, ARRAYS_FILE = "vocabulary/names.json", "vocabulary/arrays.npz"
 
 TEXT_DIM = 384
-"""Values of a MiniLM sentence embedding."""
+"""Dimension of a MiniLM sentence embedding."""
 
 NEAR = 0.7
-"""Names less alike than this (difflib's ratio) are not suggested."""
+"""Smallest similarity (difflib's ratio) of suggested names."""
 
 MISSPELT = 0.8
-"""Words more like a name than this were perhaps meant to be it."""
+"""Similarity above which a word is probably a misspelled name."""
 
 NEVER = -1.0
 """A threshold that every window reaches."""
 
 SHOWN = 5
-"""Names in one line of a note or an error."""
+"""Most names in one line of a note or an error."""
 
 EXAMPLE = '"squat, push-up, plank"'
 ARTICLES = frozenset({"a", "an", "the"})
@@ -45,7 +45,7 @@ ARTICLES = frozenset({"a", "an", "the"})
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """An activity: its name and other ways to say it. `trained`: the student saw windows of it under this name."""
+    """An activity: its name and alternative names. `trained`: the student was trained on windows of this name."""
 
     name: str
     also: tuple[str, ...] = ()
@@ -70,7 +70,7 @@ class Vocabulary:
 
     @cached_property
     def rows(self) -> Mapping[str, int]:
-        """`key` of every name and of every other way to say it -> the row of its prototype."""
+        """`key` of every name and alternative name -> row of its prototype."""
         return {key(words): row for row, name in enumerate(self.names) for words in (name.name, *name.also)}
 
     def label_set(self, words: Sequence[str], channels: int) -> LabelSet:
@@ -113,7 +113,7 @@ class Vocabulary:
         )
 
     def near(self, words: str, most: int = SHOWN) -> list[Name]:
-        """Names that contain `words`, the shortest first; then those that are written like it, the most alike first."""
+        """Names that contain `words`, the shortest first; then similarly spelled ones, the most similar first."""
         within = sorted((k for k in self.rows if key(words) in k), key=len)
         alike = difflib.get_close_matches(key(words), self.rows, most, NEAR)
         rows = dict.fromkeys(self.rows[k] for k in (*within, *alike))
@@ -138,7 +138,7 @@ class Vocabulary:
             taken[same] = word
 
     def _meant(self, word: str) -> str:
-        """The name that a word was perhaps meant to be, for the user's eyes."""
+        """A hint with the name that a word may be a misspelling of."""
         alike = difflib.get_close_matches(key(word), self.rows, 1, MISSPELT)
         return f" (or {self.names[self.rows[alike[0]]].name}?)" if alike else ""
 
@@ -154,7 +154,7 @@ class Vocabulary:
 
 
 def key(words: str) -> str:
-    """What two ways to write one name have in common: "Push-Up", "push ups" and "pushups" are "pushup".
+    """The key that spellings of a name share: "Push-Up", "push ups" and "pushups" give "pushup".
 
     Case, accents, everything between words, articles and plurals do not count.
     """
@@ -164,7 +164,7 @@ def key(words: str) -> str:
 
 
 def singular(word: str) -> str:
-    """An English word without its plural, as far as names of activities need it; the same for both in any case."""
+    """An English word in the singular, as far as names of activities need it; singular and plural give the same."""
     if len(word) <= 2 or word.endswith("ss"):
         return word
     for ending, instead in (("flyes", "fly"), ("flye", "fly"), ("ies", "y")):

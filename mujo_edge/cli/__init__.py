@@ -10,10 +10,12 @@ from typing import Annotated
 
 import typer
 
+from mujo_edge import logs
 from mujo_edge.cli import benchmark, devices, doctor, export, models, serve, stream, streams
+from mujo_edge.cli.arguments import HELP, Verbose
 from mujo_edge.version import __version__
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, context_settings=HELP)
 app.command()(stream.stream)
 app.command()(stream.record)
 app.command()(devices.devices)
@@ -33,6 +35,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+    verbose: Verbose = 0,
 ) -> None:
     """Recognize activities from a live IMU stream, on this machine (MuJo, not MuJoCo).
 
@@ -44,6 +47,7 @@ def main() -> None:
     """Run the command line; a `MujoError` becomes its message and exit code."""
     streams.open_missing()
     try:
+        logs.show_as_environment_says()
         with streams.checked_stdout():
             app(prog_name="mujo-edge")
     except Exception as error:

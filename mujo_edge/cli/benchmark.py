@@ -7,15 +7,22 @@ from typing import Annotated
 
 import typer
 
-from mujo_edge.cli.arguments import Bundle
+from mujo_edge.cli.arguments import Bundle, Json, print_json
+
+Out = Annotated[
+    list[Path] | None,
+    typer.Option("--out", metavar="FILE", help="Also write the result: .json, or .html for one self-contained page."),
+]
 
 
 def benchmark(
     bundle: Bundle = None,
-    threads: Annotated[int, typer.Option(min=1, help="Measure with so many threads besides one.")] = 1,
+    threads: Annotated[
+        int, typer.Option(min=1, envvar="MUJO_EDGE_THREADS", help="Measure with so many threads besides one.")
+    ] = 1,
     calls: Annotated[int, typer.Option(min=100, help="Timed windows a model.")] = 2000,
-    json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")] = None,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write one self-contained page.")] = None,
+    json: Json = False,
+    out: Out = None,
 ) -> None:
     """Measure every model of a bundle in every installed runtime, and the whole live path."""
     import json as codec
@@ -27,22 +34,25 @@ def benchmark(
     from mujo_edge.benchmark import report
     from mujo_edge.core import UsageError, require_extra
 
-    for out in (json, html):
-        if out and not out.parent.is_dir():
-            raise UsageError(f"{out} cannot be written: there is no folder {out.parent}")
-    if html:
-        for module in ("jinja2", "matplotlib"):  # before the minutes that the measurement takes
-            require_extra(module, "report")
+    for path in out or ():
+        if path.suffix not in (".json", ".html"):
+            raise UsageError(f"--out {path}: give a file that ends with .json or .html")
+        if not path.parent.is_dir():
+            raise UsageError(f"{path} cannot be written: there is no folder {path.parent}")
+        if path.suffix == ".html":
+            for module in ("jinja2", "matplotlib"):  # before the minutes that the measurement takes
+                require_extra(module, "report")
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=1.0)
         result = bench.run(
             bundle, threads, calls, lambda what, share: bar.update(task, description=what, completed=share)
         )
-    Console().print(*report.terminal(result), sep="\n")
     if json:
-        _write(json, codec.dumps(result.table(), indent=1) + "\n")
-    if html:
-        _write(html, report.html(result))
+        print_json(result.table())
+    else:
+        Console().print(*report.terminal(result), sep="\n")
+    for path in out or ():
+        _write(path, report.html(result) if path.suffix == ".html" else codec.dumps(result.table(), indent=1) + "\n")
 
 
 def _write(path: Path, text: str) -> None:

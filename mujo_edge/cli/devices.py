@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mujo_edge.cli.arguments import Json, Verbose, print_json
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -16,7 +18,8 @@ SCHEMA_VERSION = 1
 
 def devices(
     timeout: Annotated[float, typer.Option(metavar="S", min=0.1, max=600, help="Listen for so long.")] = 5.0,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+    json: Json = False,
+    verbose: Verbose = 0,
 ) -> None:
     """List the Bluetooth devices that are near, those that mujo-edge knows first, and the serial ports."""
     import asyncio
@@ -36,15 +39,13 @@ def devices(
             failure = error
     ports = serial_ports()
     if json:
-        from json import dumps
-
         content = {
             "schema_version": SCHEMA_VERSION,
             "bluetooth_error": str(failure) if failure else None,
             "devices": [_summary(one) for one in found],
             "serial_ports": ports,
         }
-        print(dumps(content, indent=1, ensure_ascii=False))
+        print_json(content)
     else:
         Console().print(*_tables(found, ports, ready=failure is None), sep="\n")
     if failure:

@@ -7,14 +7,21 @@ from typing import Annotated
 
 import typer
 
+from mujo_edge.cli.arguments import BundleOption
+
 
 def export(
     target: Annotated[str, typer.Option(metavar="web|android|ios|mcu|all", help="What the folder is for.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the folder goes, under the target's name.")],
-    bundle: Annotated[
-        str | None, typer.Option(metavar="NAME|PATH", help="A shipped bundle or a bundle's folder.")
+    bundle: BundleOption = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            envvar="MUJO_EDGE_LABELS",
+            help="Label set to start with, or the file (.json) of one of your own.",
+        ),
     ] = None,
-    labels: Annotated[str | None, typer.Option(metavar="NAME", help="Label set to start with.")] = None,
 ) -> None:
     """Write a folder for an app, a web page or a microcontroller: model, labels, code, golden vectors, README."""
     from rich.console import Console

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mujo_edge.cli.arguments import Bundle, Json, print_json
+from mujo_edge.cli.arguments import Bundle, BundleOption, Json, print_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,16 +19,17 @@ models = typer.Typer(no_args_is_help=True, help="Model bundles: list, show, veri
 
 @models.command("list")
 def list_models(json: Json = False) -> None:
-    """Bundles that came with mujo-edge."""
-    from mujo_edge.bundle.manifest import DEFAULT_BUNDLE, read_manifest, shipped_bundles
+    """Bundles that came with mujo-edge, and those that were pulled."""
+    from mujo_edge.bundle.manifest import read_manifest
+    from mujo_edge.bundle.store import DEFAULT_BUNDLE, pulled_bundles, shipped_bundles
 
-    manifests = [read_manifest(name) for name in shipped_bundles()]
+    manifests = {name: read_manifest(name) for name in [*shipped_bundles(), *pulled_bundles()]}
     if json:
-        print_json([_summary(manifest) for manifest in manifests])
+        print_json([{"bundle": name} | _summary(manifest) for name, manifest in manifests.items()])
         return
-    for manifest in manifests:
-        mark = " (default)" if manifest.folder.name == DEFAULT_BUNDLE else ""
-        print(f"{manifest.name} {manifest.version}{mark}: {', '.join(manifest.label_sets)}")
+    for name, manifest in manifests.items():
+        mark = " (default)" if name == DEFAULT_BUNDLE else ""
+        print(f"{name} {manifest.version}{mark}: {', '.join(manifest.label_sets)}")
         print(f"  {', '.join(model.file for model in manifest.models)} in {manifest.folder}")
 
 
@@ -81,7 +82,7 @@ def names(
     words: Annotated[
         str | None, typer.Argument(metavar="[WORDS]", help="Only names that are like these words.")
     ] = None,
-    bundle: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Model bundle; see `models list`.")] = None,
+    bundle: BundleOption = None,
     json: Json = False,
 ) -> None:
     """Activities that a bundle knows by name, for `stream --labels "squat, push-up, plank"`."""
@@ -169,7 +170,10 @@ def push(
 @models.command()
 def pull(
     repo: Repository,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the folder goes, under the bundle's NAME.")] = Path(),
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Make the folder NAME here, not in the store of --bundle OWNER/NAME."),
+    ] = None,
     revision: Annotated[str | None, typer.Option(metavar="R", help="Branch, tag or commit instead of main.")] = None,
 ) -> None:
     """Get a published bundle from the Hub and check it."""
@@ -179,7 +183,8 @@ def pull(
 
     with Console(stderr=True).status("") as status:
         manifest = run(repo, out, revision, lambda doing: status.update(doing))
-    print(f"{manifest.name} {manifest.version} in {manifest.folder}; use it with --bundle {manifest.folder}")
+    name = repo if out is None else manifest.folder
+    print(f"{manifest.name} {manifest.version} in {manifest.folder}; use it with --bundle {name}")
 
 
 def _summary(manifest: Manifest) -> dict[str, Any]:

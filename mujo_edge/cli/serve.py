@@ -10,7 +10,6 @@ import typer
 
 
 def serve(
-    web: Annotated[bool, typer.Option("--web", help="The web app, which recognizes on the phone itself.")] = False,
     folder: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="What `export --target web` wrote; if left out, a new one.")
     ] = None,
@@ -24,15 +23,13 @@ def serve(
     ] = None,
     key: Annotated[Path | None, typer.Option(metavar="PEM", help="Its private key.")] = None,
 ) -> None:
-    """Serve the web app over https, with a QR code, until Ctrl-C."""
+    """Serve the web app, which recognizes on the phone itself, over https and with a QR code, until Ctrl-C."""
     import asyncio
     from contextlib import suppress
     from tempfile import TemporaryDirectory
 
     from mujo_edge.core import UsageError, require_extra
 
-    if not web:
-        raise UsageError("say what to serve: mujo-edge serve --web [DIR]")
     if (certificate is None) != (key is None):
         raise UsageError("--certificate and --key go together: give both")
     for module in ("aiohttp", "segno", "trustme"):

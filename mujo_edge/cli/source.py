@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from functools import partial
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -14,62 +16,58 @@ if TYPE_CHECKING:
     from mujo_edge.core import Source
     from mujo_edge.sources.ble.scan import DiscoveredDevice
 
-SOURCE = "Source"
-
-_option = partial(typer.Option, rich_help_panel=SOURCE)
-
-Replay = Annotated[
-    Path | None,
-    _option("--replay", metavar="FILE|FOLDER", help="Recording to play: session folder, CSV or Parquet."),
-]
-Speed = Annotated[str, _option(help="Of a replay: 1 is real time, 8 eight times as fast, max as fast as possible.")]
-Again = Annotated[
-    bool, _option("--decode-again", help="Replay the bytes that a device sent, not what was made of them then.")
-]
-Ble = Annotated[bool, _option("--ble", help="A Bluetooth wearable: the best known one near; see `devices`.")]
-Device = Annotated[
-    list[str] | None,
-    _option("--device", metavar="NAME|ADDRESS", help="Which wearable; again for several at once. Implies --ble."),
-]
-Profile = Annotated[
-    str | None, _option(metavar="NAME", help="Protocol of the wearable, if it is not recognized. Implies --ble.")
-]
-Serial = Annotated[
-    str | None, _option("--serial", metavar="PORT|auto", help="A board at a serial port or pyserial URL.")
-]
-Baud = Annotated[int, _option(help="Of the serial port.")]
-Columns = Annotated[
-    str | None, _option(metavar="NAMES", help="Columns of a board that prints numbers: ax_g,ay_g,az_g ...")
-]
-Phone = Annotated[
-    str | None, _option(metavar="APP", help="browser, sensor-logger, sensorserver or phyphox; see docs/phones.md.")
-]
-Url = Annotated[str | None, _option(help="Where the phone's sensorserver (ws://) or phyphox (http://) is.")]
-Host = Annotated[str | None, _option(help="Address on which the phone finds this machine; loopback only if not given.")]
-Port = Annotated[int | None, _option(min=0, max=65535, help="Port for the phone to find this machine at.")]
-Rate = Annotated[
-    float | None, _option(metavar="HZ", help="Asked of a device; or of a file or board without a time column.")
-]
+_option = partial(typer.Option, rich_help_panel="Source")
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """The options above, as they were given."""
+class SourceOptions:
+    """The options that say where samples come from, declared once for every command that takes them."""
 
-    replay: Path | None
-    speed: str
-    again: bool
-    ble: bool
-    device: list[str] | None
-    profile: str | None
-    serial: str | None
-    baud: int
-    columns: str | None
-    phone: str | None
-    url: str | None
-    host: str | None
-    port: int | None
-    rate_hz: float | None
+    ble: Annotated[bool, _option("--ble", help="A Bluetooth wearable: the best known one near; see `devices`.")] = False
+    device: Annotated[
+        list[str] | None,
+        _option("--device", metavar="NAME|ADDRESS", help="Which wearable; again for several at once. Implies --ble."),
+    ] = None
+    profile: Annotated[
+        str | None,
+        _option("--profile", metavar="NAME", help="Protocol of the wearable, if not recognized. Implies --ble."),
+    ] = None
+    serial: Annotated[
+        str | None, _option("--serial", metavar="PORT|auto", help="A board at a serial port or pyserial URL.")
+    ] = None
+    baud: Annotated[int, _option("--baud", envvar="MUJO_EDGE_BAUD", help="Of the serial port.")] = 115200
+    columns: Annotated[
+        str | None,
+        _option("--columns", metavar="NAMES", help="Columns of a board that prints numbers: ax_g,ay_g,az_g ..."),
+    ] = None
+    phone: Annotated[
+        str | None,
+        _option("--phone", metavar="APP", help="browser, sensor-logger, sensorserver or phyphox; see docs/phones.md."),
+    ] = None
+    url: Annotated[
+        str | None, _option("--url", help="Where the phone's sensorserver (ws://) or phyphox (http://) is.")
+    ] = None
+    host: Annotated[
+        str | None,
+        _option("--host", help="Address on which the phone finds this machine; loopback only if not given."),
+    ] = None
+    port: Annotated[
+        int | None, _option("--port", min=0, max=65535, help="Port for the phone to find this machine at.")
+    ] = None
+    replay: Annotated[
+        Path | None,
+        _option("--replay", metavar="FILE|FOLDER", help="Recording to play: session folder, CSV or Parquet."),
+    ] = None
+    speed: Annotated[
+        str, _option("--speed", help="Of a replay: 1 is real time, 8 eight times as fast, max as fast as possible.")
+    ] = "1"
+    decode_again: Annotated[
+        bool, _option("--decode-again", help="Replay the bytes that a device sent, not what was made of them then.")
+    ] = False
+    rate: Annotated[
+        float | None,
+        _option("--rate", metavar="HZ", help="Asked of a device; or of a file or board without a time column."),
+    ] = None
 
     def check(self) -> None:
         """Raises `UsageError` for options that contradict each other."""
@@ -87,7 +85,7 @@ class Choice:
         source = given[0] if given else "the recording that comes with mujo-edge"
         belongs = {
             "--speed": (self.speed != "1", (None, "--replay")),
-            "--decode-again": (self.again, ("--replay",)),
+            "--decode-again": (self.decode_again, ("--replay",)),
             "--columns": (self.columns is not None, ("--serial",)),
             "--url": (self.url is not None, ("--phone",)),
             "--host": (self.host is not None, ("--phone",)),
@@ -96,8 +94,8 @@ class Choice:
         for name, (is_given, sources) in belongs.items():
             if is_given and (given[0] if given else None) not in sources:
                 raise UsageError(f"{name} has no meaning with {source}")
-        if self.rate_hz is not None and not 0 < self.rate_hz < 1e5:
-            raise UsageError(f"--rate {self.rate_hz:g}: give a positive number of samples a second")
+        if self.rate is not None and not 0 < self.rate < 1e5:
+            raise UsageError(f"--rate {self.rate:g}: give a positive number of samples a second")
 
     @property
     def bluetooth(self) -> bool:
@@ -134,11 +132,11 @@ class Choice:
         if self.serial is not None:
             from mujo_edge.sources.serial import SerialSource
 
-            return [SerialSource(self.serial, baud=self.baud, rate_hz=self.rate_hz, columns=self.columns)]
+            return [SerialSource(self.serial, baud=self.baud, rate_hz=self.rate, columns=self.columns)]
         if self.phone is not None:
             from mujo_edge.sources.phone import phone_source
 
-            return [phone_source(self.phone, url=self.url, host=self.host, port=self.port, rate_hz=self.rate_hz)]
+            return [phone_source(self.phone, url=self.url, host=self.host, port=self.port, rate_hz=self.rate)]
         return [self._recording()]
 
     def _recording(self) -> Source:
@@ -149,12 +147,12 @@ class Choice:
             speed = None if self.speed == "max" else float(self.speed)
         except ValueError:
             raise UsageError(f"--speed {self.speed}: give a number such as 1 or 8, or max") from None
-        if self.again and self.replay is not None:
+        if self.decode_again and self.replay is not None:
             from mujo_edge.sources.replay import RawReplay
 
             return RawReplay(self.replay, speed=speed)
         path = shipped_recording() if self.replay is None else self.replay
-        return ReplaySource(path, speed=speed, rate_hz=self.rate_hz)
+        return ReplaySource(path, speed=speed, rate_hz=self.rate)
 
     async def _wearables(self) -> list[Source]:
         from mujo_edge.core import UsageError
@@ -169,7 +167,28 @@ class Choice:
             if one in found:
                 raise UsageError(f"--device {device} is the same wearable as one before it")
             found.append(one)
-        return [BleSource(one, rate_hz=self.rate_hz) for one in found]
+        return [BleSource(one, rate_hz=self.rate) for one in found]
+
+
+def takes_source(command: Callable[..., None]) -> Callable[..., None]:
+    """`command(..., source=SourceOptions(...))` as a command line with the options of `SourceOptions`."""
+    hints = get_type_hints(SourceOptions, include_extras=True)
+    own = [one for one in signature(command, eval_str=True).parameters.values() if one.name != "source"]
+    shared = [Parameter(one.name, Parameter.KEYWORD_ONLY, default=one.default) for one in fields(SourceOptions)]
+    names = {one.name for one in shared}
+    keywords = [
+        *(one.replace(annotation=hints[one.name]) for one in shared),
+        *(one.replace(kind=Parameter.KEYWORD_ONLY) for one in own),
+    ]
+
+    def run(**given: Any) -> None:
+        source = SourceOptions(**{name: given.pop(name) for name in names})
+        command(**given, source=source)
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = Signature(keywords)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in keywords}
+    return run
 
 
 def _ask(found: list[DiscoveredDevice]) -> DiscoveredDevice:

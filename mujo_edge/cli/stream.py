@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mujo_edge.cli import source as option
-from mujo_edge.cli.source import Choice
+from mujo_edge.cli.arguments import BundleOption, Verbose
+from mujo_edge.cli.source import SourceOptions, takes_source
 from mujo_edge.cli.streams import say
 
 if TYPE_CHECKING:
@@ -26,27 +26,22 @@ Duration = Annotated[float | None, typer.Option(metavar="S", min=0, help="Stop a
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line; the default when stdout is no terminal.")]
 
 
+@takes_source
 def stream(
-    ble: option.Ble = False,
-    device: option.Device = None,
-    profile: option.Profile = None,
-    serial: option.Serial = None,
-    baud: option.Baud = 115200,
-    columns: option.Columns = None,
-    phone: option.Phone = None,
-    url: option.Url = None,
-    host: option.Host = None,
-    port: option.Port = None,
-    replay: option.Replay = None,
-    speed: option.Speed = "1",
-    again: option.Again = False,
-    rate: option.Rate = None,
+    source: SourceOptions,
     labels: Annotated[
-        str | None, typer.Option(metavar="NAME|A,B,...", help='Label set, or names of activities: "squat,plank".')
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE|A,B,...",
+            envvar="MUJO_EDGE_LABELS",
+            help='Label set, file of one (.json), or names of activities: "squat,plank".',
+        ),
     ] = None,
-    bundle: Annotated[str | None, typer.Option(metavar="NAME|PATH", help="Model bundle; see `models list`.")] = None,
-    runtime: Annotated[str, typer.Option(help="auto, litert, tflite-runtime, executorch or onnx.")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
+    bundle: BundleOption = None,
+    runtime: Annotated[
+        str, typer.Option(envvar="MUJO_EDGE_RUNTIME", help="auto, litert, tflite-runtime, executorch or onnx.")
+    ] = "auto",
+    threads: Annotated[int, typer.Option(min=1, envvar="MUJO_EDGE_THREADS", help="Threads of the runtime.")] = 1,
     duration: Duration = None,
     record_to: Annotated[
         Path | None, typer.Option("--record", metavar="FOLDER", help="Keep the samples as well, as `record` does.")
@@ -55,14 +50,12 @@ def stream(
         Path | None, typer.Option(metavar="FILE", help="Write the last screen as an SVG picture.")
     ] = None,
     json: Json = False,
+    verbose: Verbose = 0,
 ) -> None:
     """Recognize what a stream shows, live.
 
     Without a source it plays the real recording that comes with mujo-edge, in real time.
     """
-    choice = Choice(
-        replay, speed, again, ble, device, profile, serial, baud, columns, phone, url, host, port, rate
-    )  # fmt: skip
     model: list[ModelBundle] = []
 
     def load(info: StreamInfo) -> Recognizer:
@@ -73,40 +66,26 @@ def stream(
             model.append(ModelBundle.load(bundle, runtime, threads))
         return Recognizer(model[0], info, labels)
 
-    _run(choice, load, json, record_to, duration, screenshot, force_host=bool(bundle or labels))
+    _run(source, load, json, record_to, duration, screenshot, force_host=bool(bundle or labels))
 
 
+@takes_source
 def record(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Session folder to make; `stream --replay OUT` reads it.")],
-    ble: option.Ble = False,
-    device: option.Device = None,
-    profile: option.Profile = None,
-    serial: option.Serial = None,
-    baud: option.Baud = 115200,
-    columns: option.Columns = None,
-    phone: option.Phone = None,
-    url: option.Url = None,
-    host: option.Host = None,
-    port: option.Port = None,
-    replay: option.Replay = None,
-    speed: option.Speed = "1",
-    again: option.Again = False,
-    rate: option.Rate = None,
+    source: SourceOptions,
     duration: Duration = None,
     json: Json = False,
+    verbose: Verbose = 0,
 ) -> None:
     """Keep what a source sends in a session folder, without recognizing anything.
 
     What was received is on disk at once: a crash or kill loses at most the last second.
     """
-    choice = Choice(
-        replay, speed, again, ble, device, profile, serial, baud, columns, phone, url, host, port, rate
-    )  # fmt: skip
-    _run(choice, None, json, out, duration, None)
+    _run(source, None, json, out, duration, None)
 
 
 def _run(
-    choice: Choice,
+    options: SourceOptions,
     load: Callable[[StreamInfo], Recognizer] | None,
     json: bool,
     record_to: Path | None,
@@ -121,20 +100,20 @@ def _run(
     from mujo_edge.engine import Engine, run_together
     from mujo_edge.sinks.background import BackgroundWriter
 
-    choice.check()
-    if screenshot is not None and choice.several:
+    options.check()
+    if screenshot is not None and options.several:
         raise UsageError("--screenshot shows one stream: name one --device")
     if sys.stdout is None:
         raise UsageError("standard output is closed. Send it somewhere, for example > /dev/null")
 
     async def run(output: BackgroundWriter) -> None:
-        sources = await choice.open()
+        sources = await options.open()
         outputs = _outputs(output, json, record_to, len(sources))
         engines = []
         for number, (source, shown) in enumerate(zip(sources, outputs, strict=True), 1):
             folder = record_to / str(number) if record_to and len(sources) > 1 else record_to
-            sinks = [*_files(source, choice.origin, folder, screenshot), shown]
-            live = not choice.waits
+            sinks = [*_files(source, options.origin, folder, screenshot), shown]
+            live = not options.waits
             engines.append(Engine(source, sinks, load, live=live, duration_s=duration_s, force_host=force_host))
         errors = BackgroundWriter(sys.stderr, "standard error")
         with redirect_stderr(errors.text()):
@@ -144,7 +123,7 @@ def _run(
                 errors.hurry()
                 errors.finish(grace_s=0.25)
 
-    output = BackgroundWriter(sys.stdout, wait=choice.waits)
+    output = BackgroundWriter(sys.stdout, wait=options.waits)
     try:
         asyncio.run(run(output))
     except asyncio.CancelledError:  # a signal before all sources were there

@@ -1,15 +1,15 @@
-"""Folders that a developer drops into a product: the model with all that it needs to be right.
+"""Folders that a developer adds to a product: the model with everything that is needed to use it correctly.
 
-Every one of them holds
+Each folder holds
 
-    mujo.json       what to feed the model and what to make of its output, see `contract`
-    golden/         streams with what the Python recognizer makes of them, see `mujo_edge.export.golden`
+    mujo.json       the model's input and output, and how to interpret them, see `contract`
+    golden/         streams with the Python recognizer's results, see `mujo_edge.export.golden`
     README.md       how to build it in, and how to run its self-test
-    LICENSES.md     what may be done with the code, the weights and the golden streams; LICENSE is the code's
-    MODEL_CARD.md   the bundle's
-    SHA256SUMS      of every file, for `sha256sum -c`
+    LICENSES.md     licenses of the code, the weights and the golden streams; LICENSE is that of the code
+    MODEL_CARD.md   the bundle's model card
+    SHA256SUMS      hashes of all other files, for `sha256sum -c`
 
-and what its target adds. A target is a package here with `write(job) -> Written`, which fills `job.folder`, and with
+and the files of its target. A target is a package here with `write(job) -> Written`, which fills `job.folder`, and with
 the template of its README.md ($name stands for a value of `common` or of `Written.readme`).
 """
 
@@ -43,11 +43,8 @@ SUMS = "SHA256SUMS"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a target is written from.
-
-    `bundle` is checked and its int8 model loaded; `labels` is the label set that the artifact starts with, `cases`
-    are the golden streams, `folder` is to be filled.
-    """
+    """Input of a target: the verified `bundle` with its int8 model loaded, the artifact's default label set `labels`,
+    the golden streams `cases`, and the `folder` to fill."""
 
     bundle: ModelBundle
     labels: LabelSet
@@ -56,11 +53,11 @@ class Job:
 
     @property
     def manifest(self) -> Manifest:
-        """The bundle's."""
+        """The bundle's manifest."""
         return self.bundle.manifest
 
     def copy(self, file: str) -> Path:
-        """A file of the bundle into the folder, under its own name."""
+        """Copy a file of the bundle into the folder, under its own name -> its new path."""
         path = self.folder / Path(file).name
         path.write_bytes((self.manifest.folder / file).read_bytes())
         return path
@@ -68,8 +65,8 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model file of an artifact. `runtime` is what it is for ("litert", "executorch", "coreml", "onnx", ...), `dtype`
-    that of its input and output, `precision` that of its weights."""
+    """A model file of an artifact: its `runtime` ("litert", "executorch", "coreml", "onnx", ...), `precision` of its
+    weights, and `dtype` of its input and output."""
 
     file: str
     runtime: str
@@ -79,7 +76,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a target wrote: its model files, and values for its README.md template."""
+    """Result of a target: its model files, and values for its README.md template."""
 
     models: tuple[Model, ...]
     readme: Mapping[str, str] = field(default_factory=dict)
@@ -97,13 +94,13 @@ def export(
     Args:
         target: one of `TARGETS`, or "all".
         bundle: a bundle's folder or name; None for the shipped default. Its hashes are checked and its models run.
-        out: folder of the folders; what an earlier export left there is replaced.
-        labels: the label set to start with: a name, one of your own or its file; None for the bundle's default.
-        report: told what is being done.
+        out: parent of the folders; those of an earlier export are replaced.
+        labels: the default label set: a name, one of your own or its file; None for the bundle's default.
+        report: called with a line of progress.
 
     Raises:
         UsageError: no such target, bundle or label set; `out` holds something else or cannot be written.
-        DataError: the bundle is damaged, newer than this mujo-edge, or does not compute what it should.
+        DataError: the bundle is damaged, newer than this mujo-edge, or fails its check.
         MissingExtraError: a target needs a package or program that is not installed.
     """
     if target not in (*TARGETS, "all"):
@@ -125,7 +122,7 @@ def export(
 
 
 def write(target: str, job: Job) -> None:
-    """One target's folder: its own files, then what all have in common."""
+    """Fill one target's folder: its own files, then those that all targets share."""
     home = files("mujo_edge.export") / target
     written: Written = import_module(f"mujo_edge.export.{target}").write(job)
     table = contract(job) | {"models": [asdict(model) for model in written.models]}
@@ -143,7 +140,7 @@ def write(target: str, job: Job) -> None:
 
 
 def contract(job: Job) -> dict[str, Any]:
-    """mujo.json: what a program must know to use the model; every number is that of the Python recognizer."""
+    """Content of mujo.json: what a program needs to use the model, with the numbers of the Python recognizer."""
     return {
         "schema_version": CONTRACT_SCHEMA,
         "bundle": job.manifest.name,
@@ -158,7 +155,7 @@ def contract(job: Job) -> dict[str, Any]:
 
 
 def input_table(spec: InputSpec) -> dict[str, Any]:
-    """What the model takes, in mujo.json."""
+    """The table `input` of mujo.json: rate, window, channels, units, axes and scale."""
     return asdict(spec) | {
         "units": ["m/s2 with gravity" if name[0] == "a" else "rad/s" for name in spec.channels],
         "axes": "right-handed sensor frame; on a watch x to 3 o'clock, y to 12 o'clock, z out of the display; "
@@ -167,7 +164,7 @@ def input_table(spec: InputSpec) -> dict[str, Any]:
 
 
 def common(job: Job) -> dict[str, str]:
-    """What every README.md template may name."""
+    """Values that every README.md template may use."""
     spec = job.manifest.input
     return {
         "bundle": job.manifest.name,
@@ -186,7 +183,7 @@ def common(job: Job) -> dict[str, str]:
 
 
 def own_license() -> str:
-    """The text of our license, as the installation holds it. Raises `DataError`."""
+    """Text of mujo-edge's license from the installed package. Raises `DataError` if it is missing."""
     text = distribution("mujo-edge").read_text("licenses/LICENSE")
     if text is None:
         raise DataError("the installation lacks its LICENSE. Install mujo-edge again")
@@ -194,7 +191,7 @@ def own_license() -> str:
 
 
 def licenses(manifest: Manifest) -> str:
-    """LICENSES.md."""
+    """Content of LICENSES.md."""
     data: Iterable[Mapping[str, Any]] = [*manifest.training["corpora"], *manifest.training.get("clips", [])]
     lines = [
         f"# Licenses of {manifest.name} {manifest.version}",

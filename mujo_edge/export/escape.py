@@ -1,7 +1,7 @@
-"""A bundle's text as it is written into each format of an export: it stays text there. One function a format.
+"""Escaping of a bundle's text for each format of an export, one function per format.
 
 JSON is written by `json`, CSV by `csv`. Names, versions and file names need no escaping: `mujo_edge.bundle.manifest`
-accepts only plain ones.
+accepts only plain characters in them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import re
 SPECIAL = {mark: f"\\{mark}" for mark in "\\*[]~"} | {
     "<": "&lt;",
     ">": "&gt;",
-    "|": "&#124;",  # a backslash does not keep it from ending the cell of a table
-    "`": "&#96;",  # nor this from ending a code span
+    "|": "&#124;",  # even with a backslash it would end a table cell
+    "`": "&#96;",  # even with a backslash it would end a code span
 }
 
 LINK = re.compile(r"https?://[A-Za-z0-9._~:/?#@!$&'()+,;=%-]+")
@@ -21,24 +21,24 @@ PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 
 def c_string(text: str) -> str:
-    """A string literal of C99 and C++ with the UTF-8 of `text`; without `?`, so that it has no trigraph."""
+    """A C99 and C++ string literal with the UTF-8 of `text`; `?` is escaped, so that there is no trigraph."""
     plain = (chr(byte) if 32 <= byte < 127 and byte not in b'"\\?' else f"\\{byte:03o}" for byte in text.encode())
     return '"' + "".join(plain) + '"'
 
 
 def c_comment(text: str) -> str:
-    """`text` between `/*` and `*/`: printable ASCII, without an end or a beginning of a comment or a backslash."""
+    """`text` for a C comment: printable ASCII, without backslashes and without `/*`, `*/` and `??`."""
     plain = "".join(char if " " <= char <= "~" and char != "\\" else f"U+{ord(char):04X}" for char in text)
     return re.sub(r"\*(?=/)|/(?=\*)|\?(?=\?)", r"\g<0> ", plain)
 
 
 def c_identifier(text: str) -> str:
-    """What an identifier of C may hold, with `_` for everything else."""
+    """`text` as part of a C identifier, with `_` for every character that is not allowed."""
     return re.sub(r"[^A-Za-z0-9]", "_", text)
 
 
 def java_property(text: str) -> str:
-    r"""A key or value for java.util.Properties.load: all but plain characters as \uXXXX, one or two UTF-16 units."""
+    r"""A key or value for java.util.Properties.load, with all but `PLAIN` characters as \uXXXX UTF-16 units."""
     return "".join(
         char if char in PLAIN else "".join(f"\\u{unit:04x}" for unit in memoryview(char.encode("utf-16-le")).cast("H"))
         for char in text
@@ -46,7 +46,7 @@ def java_property(text: str) -> str:
 
 
 def markdown(text: str) -> str:
-    """`text` within a paragraph or a cell of a table in GitHub's Markdown; on one line. A plain web address stays."""
+    """`text` on one line for a paragraph or table cell of GitHub's Markdown. A plain web address stays a link."""
     line = " ".join(text.split())
     if LINK.fullmatch(line):
         return line

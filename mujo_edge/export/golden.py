@@ -1,15 +1,15 @@
-"""Golden streams: what goes in, and what the Python recognizer makes of it, for the other languages to equal.
+"""Golden streams: inputs with the Python recognizer's outputs, which the other languages must reproduce.
 
 golden/ holds, for every case of cases.csv:
 
-    NAME.samples.csv      t_s and a column a channel, as they came from the sensor; --replay reads it
-    NAME.events.csv       what came out, in order: event (prediction or gap), start_s, end_s, label, score, raw_label,
-                          reason; a prediction has end_s, label (smoothed), its score and raw_label (the window's own)
-    NAME.windows.f32      (N, 6, T) float32 little endian: input of the model, one window for each prediction
-    NAME.embeddings.f32   (N, D) float32 little endian: the int8 model's output in LiteRT, of length 1
+    NAME.samples.csv      t_s and a column per channel, as the sensor sent them; --replay reads it
+    NAME.events.csv       results in order: event (prediction or gap), start_s, end_s, label, score, raw_label, reason;
+                          a prediction has end_s, label (smoothed), its score and raw_label (of the window alone)
+    NAME.windows.f32      (N, 6, T) float32 little endian: model input, one window per prediction
+    NAME.embeddings.f32   (N, D) float32 little endian: the int8 model's output in LiteRT, L2-normalized
 
-cases.csv has a line a case: name, label_set, smoothing, stay, smoothing_windows (these three as in mujo.json, and in
-its place), channels (in the stream), rate_hz (nominal; empty where it has to be measured), samples, predictions.
+cases.csv has a line per case: name, label_set, smoothing, stay, smoothing_windows (these three replace those of
+mujo.json), channels (of the stream), rate_hz (nominal; empty where it has to be measured), samples, predictions.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ from mujo_edge.signal import channels_first, interpolate, prepare
 from mujo_edge.sources.replay import shipped_recording
 
 COLUMNS = {"a": "m_s2", "g": "rad_s"}
-"""Unit in a column's name, by first letter of the channel, as recordings have it."""
+"""Suffix of a column's name, by first letter of the channel, as in recordings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A stream and what is made of it.
+    """A stream with the recognizer's results.
 
-    `t_s` (n,), `x` (n, C) as they come from the sensor; `labels` with the smoothing of the case; `events` in order;
-    `windows` (N, 6, T) and `embeddings` (N, D), one for each prediction.
+    `t_s` (n,) and `x` (n, C) are as the sensor sends them; `labels` has the smoothing of the case; `events` are in
+    order; `windows` (N, 6, T) and `embeddings` (N, D) have one entry per prediction.
     """
 
     name: str
@@ -52,18 +52,18 @@ class Case:
 
     @property
     def predictions(self) -> list[Prediction]:
-        """Of the events."""
+        """The predictions among the events."""
         return [event for event in self.events if isinstance(event, Prediction)]
 
 
 def cases(bundle: ModelBundle, labels: LabelSet) -> tuple[Case, ...]:
-    """The golden streams, made from the recording that comes with mujo-edge.
+    """The golden streams, made from the shipped recording.
 
     even        14 s at the model's rate across a change of exercise: nothing to resample
-    fast        104 Hz with jitter, accelerometer alone: low-pass and interpolation; majority vote
-    slow        26 Hz whose clock is 0.4 % off: interpolation; no smoothing
-    measured    33 Hz of which no rate is known beforehand
-    broken      missing, repeated, late, impossible samples, a clock that starts again, a sensor that is stuck
+    fast        104 Hz with jitter, accelerometer only: low-pass and interpolation; majority vote
+    slow        26 Hz with a clock that is 0.4 % off: interpolation; no smoothing
+    measured    33 Hz, with the nominal rate unknown
+    broken      missing, repeated, late and impossible samples, a clock that restarts, a sensor that is stuck
     """
     t_s, x = _recording()
     rate_hz = bundle.input.rate_hz
@@ -97,21 +97,21 @@ def _recording() -> tuple[F64, F32]:
 
 
 def _broken(t_s: F64, x: F32) -> tuple[F64, F32]:
-    """A stream at 50 Hz with every fault that the clock stage knows."""
+    """A stream at 50 Hz with every fault that gap detection handles."""
     t_s, x = t_s.copy(), x.copy()
     x[[210, 211, 650]] = np.float32(np.nan)  # bridged
-    x[660, 1] = 2000.0  # m/s2: no sensor gives that
-    x[700:716] = np.float32(np.nan)  # too many to be bridged
-    x[1240:1410] = x[1240]  # asleep for more than a window
-    t_s[900:] -= 18.5  # a clock that started again
+    x[660, 1] = 2000.0  # m/s2, beyond any sensor's range
+    x[700:716] = np.float32(np.nan)  # too long to bridge
+    x[1240:1410] = x[1240]  # stuck for more than a window
+    t_s[900:] -= 18.5  # the clock restarts
     order = np.arange(len(t_s))
-    order = np.insert(order, 300, [298, 299])  # came twice
-    gone = np.isin(order, [*range(400, 430), 520, 521])  # 0.6 s, and two single ones
-    return t_s[order[~gone]], x[order[~gone]]
+    order = np.insert(order, 300, [298, 299])  # repeated
+    missing = np.isin(order, [*range(400, 430), 520, 521])  # 0.6 s, and two samples
+    return t_s[order[~missing]], x[order[~missing]]
 
 
 def recognized(bundle: ModelBundle, info: StreamInfo, labels: LabelSet, t_s: F64, x: F32) -> Case:
-    """What the recognizer makes of (n, C) samples, as a case called `info.name`."""
+    """A case called `info.name`: (n, C) samples and the recognizer's results."""
     recognizer = Recognizer(bundle, info, labels)
     cut = recognizer.cut(Chunk(t_s, x, 0.0))
     events = tuple(recognizer.classify(cut))
@@ -130,7 +130,7 @@ def recognized(bundle: ModelBundle, info: StreamInfo, labels: LabelSet, t_s: F64
 
 
 def write(folder: Path, cases: Iterable[Case]) -> None:
-    """golden/ as above. Floats are written so that they are read back as they were."""
+    """Write golden/ as described above. Floats have enough digits to be read back exactly."""
     folder.mkdir()
     table = []
     for case in cases:

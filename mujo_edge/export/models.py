@@ -12,9 +12,8 @@ from mujo_edge.export import Job, Model, tflite
 from mujo_edge.runtimes import open_model
 
 FLOAT_IO = "student_int8_float_io.tflite"
-LARGEST_DELTA = 1e-3
-"""Most by which a value of an embedding of length 1 may differ from the golden one."""
-
+MAX_DELTA = 1e-3
+"""Largest allowed difference of a component of an L2-normalized embedding from the golden one."""
 
 USE = {
     "litert": "LiteRT | run on `golden/` in LiteRT when this folder was written",
@@ -22,16 +21,16 @@ USE = {
     "onnx": "ONNX Runtime | run on the bundle's reference windows where ONNX Runtime is installed",
     "coreml": "ExecuTorch with Core ML | **not run**: only Apple's systems have Core ML",
 }
-"""By format: what a file is for, and what is known of it."""
+"""Purpose of a file and how it was checked, by format: two cells of a README table."""
 
 
 def ship(job: Job, formats: Collection[str]) -> tuple[Model, ...]:
-    """Write `FLOAT_IO`, checked by `check`, and what the bundle has in `formats` but fp32 -> the files.
+    """Write `FLOAT_IO`, checked by `check`, and the bundle's files in `formats` except fp32 -> the files.
 
     A format is the runtime of a model file, or the backend that one was lowered for, see `mujo_edge.bundle.manifest`.
 
     Raises:
-        DataError: the bundle has no int8 .tflite, or one that does not give the golden embeddings.
+        DataError: the bundle has no int8 .tflite, or one that does not reproduce the golden embeddings.
         MissingExtraError: LiteRT is not installed.
     """
     int8 = job.manifest.folder / job.manifest.model("litert").file
@@ -52,14 +51,14 @@ def check(content: bytes, job: Job) -> None:
     """Run a .tflite file with float32 input and output in LiteRT, on the golden windows.
 
     Raises:
-        DataError: it is off.
+        DataError: an embedding differs by more than `MAX_DELTA`.
         MissingExtraError: LiteRT is not installed.
     """
     runtime = open_model(content, "litert")
     for case in job.cases:
-        found = l2_normalize(runtime.run(np.ascontiguousarray(case.windows[:, :, None])))
-        delta = float(np.abs(found - case.embeddings).max())
-        if not delta <= LARGEST_DELTA:  # NaN as well
+        embeddings = l2_normalize(runtime.run(np.ascontiguousarray(case.windows[:, :, None])))
+        delta = float(np.abs(embeddings - case.embeddings).max())
+        if not delta <= MAX_DELTA:  # true for NaN as well
             raise DataError(
                 f"{FLOAT_IO} in {runtime.name} is off by {delta:.2g} in the golden stream {case.name!r}. "
                 f"Check the bundle with: mujo-edge models verify {job.manifest.folder}"
@@ -67,5 +66,5 @@ def check(content: bytes, job: Job) -> None:
 
 
 def rows(shipped: Iterable[Model]) -> str:
-    """Of the table in a README.md: file, what it is for, what is known of it."""
+    """Rows of the README table: file, purpose, how it was checked."""
     return "\n".join(f"| `{model.file}` | {model.precision}, for {USE[model.runtime]} |" for model in shipped)

@@ -66,8 +66,8 @@ def save(folder: Path, session: Session) -> None:
     """Write session.json atomically: a reader sees the old file or the new one."""
     stream, rest = asdict(session.info), asdict(session)
     del rest["info"]
-    if session.info.names is None:
-        del stream["names"]
+    if device_model := stream.pop("device_model"):
+        stream["names"] = device_model
     text = json.dumps({"schema_version": SCHEMA_VERSION, **rest, "stream": stream}, indent=2)
     with atomic_file(folder / SESSION_FILE) as partial:
         partial.write_text(text + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Where model files run: one Protocol (`mujo_edge.core.Runtime`), one module a runtime, imported when opened."""
+"""Runtimes of model files: one Protocol (`mujo_edge.core.Runtime`), one module per runtime, imported on demand."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mujo_edge.core import MissingExtraError, Runtime, UsageError
 
 @dataclass(frozen=True, slots=True)
 class RuntimeInfo:
-    """`module` is ours, `package` the distribution that it needs, `imports` what it imports of that.
+    """A runtime: our `module`, the distribution `package` that it needs, and the module `imports` of that.
 
-    `format` is the value of a model file's "runtime" in `bundle.json` that this runtime can open;
-    `install` is the pip line that adds it.
+    `format` is the "runtime" in `bundle.json` of the model files that it can open; `install` is the pip command that
+    installs it.
     """
 
     name: str
@@ -36,10 +36,10 @@ class RuntimeInfo:
 
     @property
     def obstacle(self) -> str | None:
-        """Why it cannot be used here; None where it can."""
+        """Why it cannot be used here; None if it can."""
         if not self.version:
             return f"{self.package} is not installed"
-        # Compiled against numpy 1, it imports beside numpy 2 all the same, and fails at the first interpreter.
+        # Compiled against numpy 1, it can be imported with numpy 2, but fails to create an interpreter.
         if self.needs_numpy_1 and not version("numpy").startswith("1."):
             return f"{self.package} {self.version} needs numpy below 2, and numpy {version('numpy')} is installed"
         return None
@@ -91,7 +91,7 @@ def choose_runtime(name: str = "auto") -> RuntimeInfo:
 
     Raises:
         UsageError: no such runtime.
-        MissingExtraError: it cannot be used here; the message names the pip line.
+        MissingExtraError: it cannot be used here; the message has the pip command.
     """
     if name == "auto":
         usable = [info for info in (RUNTIMES["litert"], RUNTIMES["tflite-runtime"]) if not info.obstacle]

@@ -32,7 +32,7 @@ class ExecuTorchModel:
         self.output_shape = tuple(meta.output_tensor_meta(0).sizes())
 
     def run(self, x: F32) -> F32:
-        """(N, C, 1, T) float32, prepared -> (N, D) float32; one invocation a window."""
+        """(N, C, 1, T) float32, prepared -> (N, D) float32; one invocation per window."""
         torch = require_extra("torch", "executorch")
         windows = torch.from_numpy(np.ascontiguousarray(x, np.float32))
         out = np.empty((len(x), self.output_shape[-1]), np.float32)
@@ -41,7 +41,7 @@ class ExecuTorchModel:
         return out
 
     def constants(self) -> dict[str, Any]:
-        """What the constant methods of the file return, by name."""
+        """Values of the file's constant methods, by name."""
         return {name: self._module.run_method(name, ())[0] for name in self._module.method_names() if name != "forward"}
 
 

@@ -18,12 +18,12 @@ class OnnxModel:
         options.inter_op_num_threads = 1
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own classes derive from Exception, one a status code
+        except Exception as error:  # onnxruntime has one class per status code, derived from Exception
             raise DataError(f"onnxruntime does not accept the model file: {error}. Export it again") from error
-        (given,), (taken,) = self._session.get_inputs(), self._session.get_outputs()
-        self._input = given.name
-        self.input_shape = (1, *given.shape[1:])
-        self.output_shape = (1, *taken.shape[1:])
+        (source,), (target,) = self._session.get_inputs(), self._session.get_outputs()
+        self._input = source.name
+        self.input_shape = (1, *source.shape[1:])
+        self.output_shape = (1, *target.shape[1:])
 
     def run(self, x: F32) -> F32:
         """(N, C, 1, T) float32, prepared -> (N, D) float32."""

@@ -1,4 +1,4 @@
-"""Keep a native library's own chatter off the terminal."""
+"""Suppression of messages that native libraries print to the terminal."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from contextlib import contextmanager
 
 @contextmanager
 def without_lines(*prefixes: bytes) -> Iterator[None]:
-    """Drop lines on file descriptor 2 that begin with one of `prefixes`; pass on all others afterwards."""
+    """Drop lines on file descriptor 2 that start with one of `prefixes`; write all others at the end."""
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
+    with tempfile.TemporaryFile() as captured:
         stderr = os.dup(2)
-        os.dup2(held.fileno(), 2)
+        os.dup2(captured.fileno(), 2)
         try:
             yield
         finally:
             os.dup2(stderr, 2)
-            held.seek(0)
-            os.write(2, b"".join(line for line in held if not line.startswith(prefixes)))
+            captured.seek(0)
+            os.write(2, b"".join(line for line in captured if not line.startswith(prefixes)))
             os.close(stderr)

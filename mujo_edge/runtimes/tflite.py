@@ -1,4 +1,4 @@
-"""What LiteRT and tflite-runtime share: both have TensorFlow Lite's Python interpreter."""
+"""Shared by LiteRT and tflite-runtime, which both have TensorFlow Lite's Python interpreter."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ class TFLiteModel:
                 self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise DataError(f"{name} does not accept the model file: {error}. Export it again") from error
-        # The interpreter reads weights from this buffer for as long as it lives.
+        # The interpreter reads weights from this buffer during its lifetime.
         self._model = model
-        (given,), (taken,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
-        self.input_shape = tuple(int(n) for n in given["shape"])
-        self.output_shape = tuple(int(n) for n in taken["shape"])
-        self._input, self._output = given["index"], taken["index"]
-        self._int8 = given["dtype"] == np.int8
+        (source,), (target,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self.input_shape = tuple(int(n) for n in source["shape"])
+        self.output_shape = tuple(int(n) for n in target["shape"])
+        self._input, self._output = source["index"], target["index"]
+        self._int8 = source["dtype"] == np.int8
         if self._int8:
-            scale, zero = given["quantization"]
+            scale, zero = source["quantization"]
             self._per_scale, self._zero = np.float32(1 / scale), np.float32(zero)
-            scale, zero = taken["quantization"]
+            scale, zero = target["quantization"]
             self._real = (np.arange(256, dtype=np.uint8).view(np.int8).astype(np.float32) - zero) * np.float32(scale)
 
     def run(self, x: F32) -> F32:
-        """(N, C, 1, T) float32, prepared -> (N, D) float32; one invocation a window."""
+        """(N, C, 1, T) float32, prepared -> (N, D) float32; one invocation per window."""
         values: Any = self._quantized(x) if self._int8 else x
         out = np.empty((len(x), self.output_shape[-1]), values.dtype)
         interpreter = self._interpreter
@@ -48,7 +48,7 @@ class TFLiteModel:
             interpreter.set_tensor(self._input, values[n : n + 1])
             interpreter.invoke()
             out[n] = interpreter.get_tensor(self._output)  # a copy: the next invoke overwrites the arena
-        # A table of all 256 values is the quickest way back to float.
+        # A table of all 256 values is the fastest dequantization.
         return self._real.take(out.view(np.uint8)) if self._int8 else out
 
     def _quantized(self, x: F32) -> npt.NDArray[np.int8]:
@@ -58,6 +58,6 @@ class TFLiteModel:
         return int8
 
     def is_one_partition(self) -> bool:
-        """Whether one XNNPACK partition is the whole network, from the file's input to its output."""
+        """Whether a single XNNPACK partition runs the whole network, from the file's input to its output."""
         delegates = [op for op in self._interpreter._get_ops_details() if op["op_name"] == "DELEGATE"]
         return len(delegates) == 1 and self._input in delegates[0]["inputs"] and self._output in delegates[0]["outputs"]

@@ -8,11 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from mujo_edge.core import Gap, Prediction
 from mujo_edge.sinks import STAGES, RunInfo, Summary, Update
 from mujo_edge.sinks.background import BackgroundWriter
+
+SCHEMA = 1
+"""Version of the lines; it rises when a field changes its meaning or goes, not when one is added."""
 
 
 class NdjsonSink:
@@ -34,10 +38,9 @@ class NdjsonSink:
     def write(self, update: Update) -> None:
         """Write one line per event. Raises `BrokenPipeError` when the reader is gone, `DataError` if `out` fails."""
         self._out.check()
-        if update.events and not self._out.write(
-            _lines(*(event_record(event) | self._source for event in update.events))
-        ):
-            self._dropped += len(update.events)
+        if update.events:
+            records = [_head() | event_record(event) | self._source for event in update.events]
+            self._dropped += 0 if self._out.write(_lines(*records)) else len(records)
 
     def finish(self, summary: Summary) -> None:
         """Write the last line. Raises as `write` does."""
@@ -45,7 +48,12 @@ class NdjsonSink:
         if self._dropped:
             note = f"the reader of these lines was too slow: {self._dropped} lines were dropped"
             summary = replace(summary, notes=(*summary.notes, note))
-        self._out.write(_lines(summary_record(summary)), keep=True)
+        self._out.write(_lines(_head() | summary_record(summary)), keep=True)
+
+
+def _head() -> dict[str, Any]:
+    """The fields that begin every line; `time` is the wall clock in UTC (ISO 8601, milliseconds)."""
+    return {"schema": SCHEMA, "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")}
 
 
 def _lines(*records: Mapping[str, Any]) -> bytes:
@@ -53,7 +61,7 @@ def _lines(*records: Mapping[str, Any]) -> bytes:
 
 
 def event_record(event: Prediction | Gap) -> dict[str, Any]:
-    """The record of a prediction or gap in the output."""
+    """The fields of a prediction or gap, after `schema` and `time`."""
     if isinstance(event, Gap):
         return {
             "type": "gap",
@@ -75,7 +83,7 @@ def event_record(event: Prediction | Gap) -> dict[str, Any]:
 
 
 def summary_record(summary: Summary) -> dict[str, Any]:
-    """The record of the summary in the output."""
+    """The fields of the summary, after `schema` and `time`."""
     session, tally, stats = summary.session, summary.tally, summary.tally.stats
     latency = {
         stage: {"p50": round(both.p50, 4), "p99": round(both.p99, 4)} for stage, both in (tally.latency or {}).items()

@@ -241,7 +241,7 @@ def _board_counts(screen: Screen) -> str:
     fields = ["-" if stats.rate_hz is None else f"{stats.rate_hz:.2f} Hz", f"{stats.samples:,} samples"]
     counts = {"lost": stats.lost, "corrupt": stats.corrupt, "gaps": stats.gaps, "dropped": stats.dropped_windows}
     fields += [f"{name} {count}" for name, count in counts.items() if count]
-    fields += ["recognized on the device"] if screen.session.info.names else []
+    fields += ["recognized on the device"] if screen.session.info.device_model else []
     fields += [f"p99 {latency['total'].p99:.1f} ms"] if latency else []
     _, state = condition(screen)
     if state and (screen.session.labels or screen.idle_s >= 2):

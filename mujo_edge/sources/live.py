@@ -116,11 +116,11 @@ class Assembler:
 
     def _predictions(self, packet: Packet, received_s: float) -> tuple[Prediction | Gap, ...]:
         """The device's own prediction, timed like the samples; none before the first sample."""
-        prediction, names, tick = packet.prediction, self._decoder.format.names, packet.tick
+        prediction, model, tick = packet.prediction, self._decoder.format.device_model, packet.tick
         assert prediction
-        assert names
+        assert model
         assert tick is not None
-        if not names.samples:  # then predictions are the only readings of the device's clock
+        if not model.samples:  # then predictions are the only readings of the device's clock
             self.timebase.stamp(Packet(np.zeros((1, packet.x.shape[1]), np.float32), tick=tick), received_s)
         end_s = self.timebase.at(tick)
         if end_s == -np.inf:
@@ -128,13 +128,13 @@ class Assembler:
         if prediction.reason:
             return (Gap(self.timebase.at(prediction.start_tick), end_s, prediction.reason),)
         inference_ms = 1e3 * prediction.inference_s
-        label = names.labels[prediction.label]
+        label = model.labels[prediction.label]
         return (
             Prediction(
                 end_s=end_s,
                 label=label,
                 score=prediction.score,
-                raw_label=names.labels[prediction.raw_label],
+                raw_label=model.labels[prediction.raw_label],
                 scores={label: prediction.score},
                 embedding=np.empty(0, np.float32),
                 latency=Latency(0.0, 0.0, inference_ms, inference_ms),
@@ -179,4 +179,5 @@ def _joined(chunks: list[Chunk]) -> list[Chunk]:
 
 def stream_info(name: str, format: Format) -> StreamInfo:
     """The stream of a device called `name`."""
-    return StreamInfo(name, format.channels, format.rate_hz, format.placement, format.gravity, names=format.names)
+    model = format.device_model
+    return StreamInfo(name, format.channels, format.rate_hz, format.placement, format.gravity, device_model=model)

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.bridge.time import Drift, Repair, Trouble, drift_table, link, repair, repair_table
 
 
-def test_nothing_arrives_early_or_out_of_order_or_in_a_stall() -> None:
+def test_link_delivers_in_order_and_never_early_or_in_a_stall() -> None:
     taken = np.arange(5000) / 50
     arrival = link(taken, 0.045, np.random.default_rng(0), [(30.0, 0.5)])
     assert (arrival > taken).all()
@@ -17,7 +17,7 @@ def test_nothing_arrives_early_or_out_of_order_or_in_a_stall() -> None:
     assert 0.02 < (arrival - taken).mean() < 0.04
 
 
-def test_a_row_is_worse_raw_than_repaired_and_the_same_every_time() -> None:
+def test_repair_reduces_lag_and_is_reproducible() -> None:
     row = repair(45, 25.0, Trouble("2 s lost", lost=(60.0, 62.0)))
     assert row == repair(45, 25.0, Trouble("2 s lost", lost=(60.0, 62.0)))
     assert (row.interval_ms, row.rate_hz, row.trouble) == (45, 25.0, "2 s lost")
@@ -29,7 +29,7 @@ def test_a_row_is_worse_raw_than_repaired_and_the_same_every_time() -> None:
 @pytest.mark.parametrize(("interval_ms", "lag_ms", "sd_ms", "missed"), [
     (45, 8.0, 1.0, False), (45, 15.1, 1.0, True), (45, 8.0, 6.1, True), (45, -15.1, 1.0, True), (100, 30.0, 9.0, False),
 ])  # fmt: skip
-def test_limits(interval_ms: int, lag_ms: float, sd_ms: float, missed: bool) -> None:
+def test_rows_beyond_a_limit_are_missed(interval_ms: int, lag_ms: float, sd_ms: float, missed: bool) -> None:
     assert Repair(interval_ms, 50.0, "steady", 26.0, 18.0, lag_ms, sd_ms, 20.0).missed is missed
 
 

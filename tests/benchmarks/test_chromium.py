@@ -44,7 +44,7 @@ async def site() -> AsyncIterator[str]:
         yield str(server.make_url("/"))
 
 
-async def test_a_page_with_a_service_worker(site: str, tmp_path: Path) -> None:
+async def test_page_with_a_service_worker_works_offline(site: str, tmp_path: Path) -> None:
     async with chromium.browser(tmp_path / "profile") as tab:
         await tab.open(site)
         await tab.until("navigator.serviceWorker.controller !== null")
@@ -65,7 +65,7 @@ async def test_a_page_with_a_service_worker(site: str, tmp_path: Path) -> None:
         assert await tab.run("fetch('other.txt').then((answer) => answer.text())") == "other"
 
 
-async def test_complaints_are_told(site: str, tmp_path: Path) -> None:
+async def test_errors_of_the_page_are_collected(site: str, tmp_path: Path) -> None:
     async with chromium.browser(tmp_path / "profile") as tab:
         await tab.open(site)
         assert not tab.errors

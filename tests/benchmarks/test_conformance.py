@@ -1,4 +1,4 @@
-"""Files that ship pass the gates, damaged ones do not, and what is not installed is told."""
+"""Files that ship pass the gates, damaged ones do not, and missing tools are reported."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from typer.testing import CliRunner
 
 from benchmarks import chromium
 from benchmarks.conformance import __main__ as conformance
-from benchmarks.conformance import c as conformance_c
-from benchmarks.conformance import python as conformance_python
+from benchmarks.conformance import child, runners
 from benchmarks.conformance.__main__ import Bench, damaged, plan, shipped
-from benchmarks.conformance.rows import REFERENCE, File, Row, broken
-from benchmarks.conformance.table import result
-from benchmarks.conformance.windows import Windows, windows
+from benchmarks.conformance.table import REFERENCE, File, Row, failed_gates, read_result
+from benchmarks.conformance.windows import Windows, evaluation_windows
 from mujo_edge import export
 from mujo_edge.bundle import ModelBundle
 from mujo_edge.bundle.manifest import read_manifest
@@ -33,13 +31,13 @@ needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not i
 
 
 @pytest.fixture(scope="module")
-def judged() -> Windows:
-    return windows(read_manifest(None), 80)
+def data() -> Windows:
+    return evaluation_windows(read_manifest(None), 80)
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two of the artifacts, which need no tool."""
+    """The two artifacts that are exported without further tools."""
     root = tmp_path_factory.mktemp("artifacts")
     bundle = ModelBundle.load()
     labels = bundle.manifest.label_set()
@@ -65,61 +63,63 @@ def overwritten(path: Path) -> None:
     path.write_bytes(content.replace(weights, bytes(byte ^ 0xFF for byte in weights)))
 
 
-def tried(root: Path, judged: Windows, file: File, *runtimes: str) -> list[Row]:
-    with Bench(read_manifest(None), root, judged, rounds=0) as bench:
+def tried(root: Path, data: Windows, file: File, *runtimes: str) -> list[Row]:
+    with Bench(read_manifest(None), root, data, rounds=0) as bench:
         for runtime in runtimes:
             bench.add(file, runtime)
         bench.time()
     return bench.rows
 
 
-def test_every_file_once_in_every_runtime(exported: Path) -> None:
+def test_plan_has_every_file_once_in_every_runtime(exported: Path) -> None:
     files = shipped(read_manifest(None), exported)
     names = [file.path.name for file in files]
     assert len(set(names)) == len(names)
-    held = {file.path.name: file.artifacts for file in files}
-    assert held["student_int8.tflite"] == ("bundle", "mcu")
-    assert held[FLOAT_IO] == ("android",)
+    artifacts = {file.path.name: file.artifacts for file in files}
+    assert artifacts["student_int8.tflite"] == ("bundle", "mcu")
+    assert artifacts[FLOAT_IO] == ("android",)
     pairs = {(file.path.name, runtime) for file, runtime in plan(files)}
     assert {("student_int8.tflite", REFERENCE), (FLOAT_IO, "tflite-runtime"), ("mujo_model.c", "C, Cortex-M4")} < pairs
-    assert (FLOAT_IO, "LiteRT.js") not in pairs, "that one is of the web artifact, which is not there"
+    assert (FLOAT_IO, "LiteRT.js") not in pairs, (
+        "only the web artifact's copy runs in LiteRT.js, and it is not exported"
+    )
 
 
-def test_a_damaged_copy_is_a_file_of_its_own(artifacts: Path) -> None:
+def test_damaged_copy_counts_as_a_separate_file(artifacts: Path) -> None:
     overwritten(artifacts / "mcu" / "student_int8.tflite")
-    held = [(file.artifacts, runtime) for file, runtime in plan(shipped(read_manifest(None), artifacts))]
-    assert (("mcu",), "tflite-micro") in held
-    assert (("bundle",), "tflite-micro") in held
+    pairs = [(file.artifacts, runtime) for file, runtime in plan(shipped(read_manifest(None), artifacts))]
+    assert (("mcu",), "tflite-micro") in pairs
+    assert (("bundle",), "tflite-micro") in pairs
 
 
-def test_a_format_that_nobody_knows_is_told(tmp_path: Path) -> None:
+def test_unknown_format_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'abacus'"):
         list(plan([File(tmp_path, ("web",), "abacus", "int8", "int8")]))
 
 
-def test_a_damaged_artifact_is_named(artifacts: Path) -> None:
+def test_damaged_artifact_is_named(artifacts: Path) -> None:
     targets = ("android", "mcu")
     assert damaged(artifacts, targets) == []
     overwritten(artifacts / "android" / FLOAT_IO)
     (artifacts / "mcu" / "README.md").unlink()
     android, mcu = damaged(artifacts, targets)
-    assert android.endswith(f"{FLOAT_IO} is not what SHA256SUMS says")
+    assert android.endswith(f"{FLOAT_IO} does not match SHA256SUMS")
     assert "README.md" in mcu
     assert "is no artifact" in damaged(artifacts, ("web",))[0]
 
 
 @pytest.mark.parametrize("runtime", ["LiteRT", "tflite-runtime", "tflite-micro"])
-def test_a_file_with_other_weights_fails(artifacts: Path, judged: Windows, runtime: str) -> None:
+def test_file_with_changed_weights_fails(artifacts: Path, data: Windows, runtime: str) -> None:
     path = artifacts / "android" / FLOAT_IO
     file = File(path, ("android",), "litert", "int8", "float32")
     reference = File(artifacts / "mcu" / "student_int8.tflite", ("mcu",), "litert", "int8", "int8")
-    with Bench(read_manifest(None), artifacts, judged, rounds=0) as bench:
+    with Bench(read_manifest(None), artifacts, data, rounds=0) as bench:
         bench.add(reference, REFERENCE)
         bench.add(file, runtime)
         overwritten(path)
         bench.add(file, runtime)
     rows = bench.rows[1:]
-    assert [broken(found, all_tools=True) != [] for found in rows] == [False, True], rows
+    assert [failed_gates(row, all_tools=True) != [] for row in rows] == [False, True], rows
 
 
 @pytest.mark.parametrize(
@@ -130,30 +130,32 @@ def test_a_file_with_other_weights_fails(artifacts: Path, judged: Windows, runti
         ("student_int8.pte", "executorch", "ExecuTorch"),
     ],
 )
-def test_half_a_file_fails_and_says_why(artifacts: Path, judged: Windows, name: str, kind: str, runtime: str) -> None:
+def test_truncated_file_fails_with_the_reason(
+    artifacts: Path, data: Windows, name: str, kind: str, runtime: str
+) -> None:
     path = artifacts / "android" / name
     path.write_bytes(path.read_bytes()[:30_000])
-    (found,) = tried(artifacts, judged, File(path, ("android",), kind, "int8", "float32"), runtime)
-    assert found.state == "failed"
-    assert "its process ended" in found.note
+    (row,) = tried(artifacts, data, File(path, ("android",), kind, "int8", "float32"), runtime)
+    assert row.state == "failed"
+    assert "its process ended" in row.note
 
 
-def test_a_file_for_another_machine_must_be_the_bundles(artifacts: Path, judged: Windows) -> None:
+def test_file_for_other_hardware_must_be_the_bundles(artifacts: Path, data: Windows) -> None:
     manifest = read_manifest(None)
     lowered = next(file for file in shipped(manifest, artifacts) if file.format == "cortex_m")
     other = replace(lowered, artifacts=("mcu",))
     runtime = "ExecuTorch on Cortex-M"
-    here, changed = (tried(artifacts, judged, file, runtime)[0] for file in (lowered, other))
+    here, changed = (tried(artifacts, data, file, runtime)[0] for file in (lowered, other))
     assert (here.state, changed.state) == ("elsewhere", "failed")
     assert all(part in here.note for part in ("registered", "cortex_m.quantized_conv2d", "SNR"))
-    assert broken(changed, all_tools=False)
+    assert failed_gates(changed, all_tools=False)
 
 
 @needs_gcc
-def test_one_other_weight_in_c_fails(artifacts: Path, judged: Windows) -> None:
+def test_one_changed_weight_in_c_fails(artifacts: Path, data: Windows) -> None:
     model = artifacts / "mcu" / "src" / "mujo_model.c"
     tflite = File(artifacts / "mcu" / "student_int8.tflite", ("mcu",), "litert", "int8", "int8")
-    with Bench(read_manifest(None), artifacts, judged, rounds=0) as bench:
+    with Bench(read_manifest(None), artifacts, data, rounds=0) as bench:
         bench.add(tflite, "tflite-micro")
         bench.add(File(model, ("mcu",), "c", "int8", "int8"), "C, host")
         text = model.read_text("ascii")
@@ -163,7 +165,7 @@ def test_one_other_weight_in_c_fails(artifacts: Path, judged: Windows) -> None:
         bench.add(File(model, ("mcu",), "c", "int8", "int8"), "C, host")
         model.write_text("int none", "ascii")
         bench.add(File(model, ("mcu",), "c", "int8", "int8"), "C, host")
-    same, other, refused = (broken(found, all_tools=True) for found in bench.rows[1:])
+    same, other, refused = (failed_gates(row, all_tools=True) for row in bench.rows[1:])
     assert same == []
     assert "steps off tflite-micro" in other[0]
     assert "does not compile" in refused[0]
@@ -171,53 +173,55 @@ def test_one_other_weight_in_c_fails(artifacts: Path, judged: Windows) -> None:
 
 @pytest.mark.skipif(chromium.PATH is None, reason="Chromium is not installed")
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
-def test_other_weights_in_the_browser_fail(judged: Windows, tmp_path: Path) -> None:
+def test_changed_weights_in_the_browser_fail(data: Windows, tmp_path: Path) -> None:
     export.export("web", None, tmp_path)
     files = {file.path.name: file for file in shipped(read_manifest(None), tmp_path)}
-    (same,) = tried(tmp_path, judged, files[FLOAT_IO], "LiteRT.js")
+    (same,) = tried(tmp_path, data, files[FLOAT_IO], "LiteRT.js")
     overwritten(tmp_path / "web" / FLOAT_IO)
-    (other,) = tried(tmp_path, judged, files[FLOAT_IO], "LiteRT.js")
-    assert broken(same, all_tools=True) == []
-    assert "steps off LiteRT" in broken(other, all_tools=True)[-1]
+    (other,) = tried(tmp_path, data, files[FLOAT_IO], "LiteRT.js")
+    assert failed_gates(same, all_tools=True) == []
+    assert "steps off LiteRT" in failed_gates(other, all_tools=True)[-1]
 
 
-def test_what_is_not_installed_is_told(artifacts: Path, judged: Windows, monkeypatch: pytest.MonkeyPatch) -> None:
-    absent = replace(conformance_python.RUNTIMES["onnx"], package="no-such-package")
-    monkeypatch.setitem(conformance_python.RUNTIMES, "onnx", absent)
-    monkeypatch.setattr(conformance_c.shutil, "which", lambda program: None)
+def test_missing_tools_are_reported_with_the_install_command(
+    artifacts: Path, data: Windows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = replace(runners.RUNTIMES["onnx"], package="no-such-package")
+    monkeypatch.setitem(runners.RUNTIMES, "onnx", absent)
+    monkeypatch.setattr(child.shutil, "which", lambda program: None)
     monkeypatch.setattr(chromium, "PATH", None)
     onnx = File(artifacts / "android" / "student_int8.onnx", ("android",), "onnx", "int8", "float32")
     model = File(artifacts / "mcu" / "src" / "mujo_model.c", ("mcu",), "c", "int8", "int8")
-    rows = tried(artifacts, judged, onnx, "onnxruntime", "onnxruntime-web")
-    rows += tried(artifacts, judged, model, "C, Cortex-M4")
-    assert {found.state for found in rows} == {"missing"}
+    rows = tried(artifacts, data, onnx, "onnxruntime", "onnxruntime-web")
+    rows += tried(artifacts, data, model, "C, Cortex-M4")
+    assert {row.state for row in rows} == {"missing"}
     wanted = ("pip install 'mujo-edge[onnx]'", "apt install chromium", "apt install gcc-arm-none-eabi")
-    assert [text in found.note for text, found in zip(wanted, rows, strict=True)] == [True] * 3
+    assert [text in row.note for text, row in zip(wanted, rows, strict=True)] == [True] * 3
 
 
-def test_an_artifact_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_artifact_that_cannot_be_written_is_a_missing_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def cannot(job: export.Job) -> export.Written:
         raise MissingExtraError("get npm")
 
     monkeypatch.setattr(export, "TARGETS", ("android",))
     monkeypatch.setattr("mujo_edge.export.android.write", cannot)
-    (found,) = conformance.exported(tmp_path, lambda doing: None)
-    assert (found.file, found.state, found.note) == ("android/", "missing", "get npm")
+    (row,) = conformance.exported(tmp_path, lambda doing: None)
+    assert (row.file, row.state, row.note) == ("android/", "missing", "get npm")
 
 
-def test_timing_takes_turns(judged: Windows, exported: Path) -> None:
+def test_timing_alternates_between_runtimes(data: Windows, exported: Path) -> None:
     file = File(exported / "mcu" / "student_int8.tflite", ("mcu",), "litert", "int8", "int8")
-    with Bench(read_manifest(None), exported, judged, rounds=2) as bench:
+    with Bench(read_manifest(None), exported, data, rounds=2) as bench:
         bench.add(file, "LiteRT")
         bench.add(file, REFERENCE)
         bench.time()
-    quick, slow = (found.latency for found in bench.rows)
+    quick, slow = (row.latency for row in bench.rows)
     assert quick is not None
     assert slow is not None
     assert quick.ratio == 1
     assert slow.ratio == pytest.approx(slow.p50_us / quick.p50_us)
-    assert quick.calls >= 2 * conformance.FEWEST
-    assert [found.cost is not None and found.cost.rss_mb is not None for found in bench.rows] == [True, True]
+    assert quick.calls >= 2 * conformance.MIN_CALLS
+    assert [row.cost is not None and row.cost.rss_mb is not None for row in bench.rows] == [True, True]
 
 
 def called(*arguments: str) -> Ended:
@@ -226,20 +230,20 @@ def called(*arguments: str) -> Ended:
     return CliRunner().invoke(app, list(arguments))
 
 
-def test_the_command_ends_with_1_when_a_gate_fails(
+def test_command_exits_with_1_when_a_gate_fails(
     artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "TARGETS", ("android", "mcu"))
     quick = ("--artifacts", str(artifacts), "--windows", "1", "--rounds", "0", "--only", "LiteRT", "--check")
-    ended = called(*quick, "--json", str(tmp_path / "found.json"))
+    ended = called(*quick, "--out", str(tmp_path / "result.json"))
     assert ended.exit_code == 0, ended.output
-    found = result(json.loads((tmp_path / "found.json").read_text()))
-    assert {one.runtime for one in found.rows} == {"LiteRT"}
-    assert found.broken == ()
+    result = read_result(json.loads((tmp_path / "result.json").read_text()))
+    assert {row.runtime for row in result.rows} == {"LiteRT"}
+    assert result.broken == ()
     overwritten(artifacts / "android" / FLOAT_IO)
     ended = called(*quick)
     assert ended.exit_code == 1
-    assert "is not what SHA256SUMS says" in " ".join(ended.output.split())  # the terminal's width wraps it
+    assert "does not match SHA256SUMS" in " ".join(ended.output.split())  # the terminal's width wraps it
     assert f"gate: {FLOAT_IO} in LiteRT" in ended.output
     assert called(*quick[:-1]).exit_code == 0
     assert called("--docs", "--only", "LiteRT").exit_code == 2

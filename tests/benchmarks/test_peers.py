@@ -11,19 +11,19 @@ from mujo_edge.runtimes import open_model
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("CNN-HAR", 39_566), ("TinierHAR", 4_981)])
-def test_size_and_shape(name: str, parameters: int) -> None:
+def test_peers_have_the_published_size_and_shape(name: str, parameters: int) -> None:
     """Parameter counts of WHAR Arena's implementations for three axes and six classes."""
     model = PEERS[name]().eval()
     assert sum(p.numel() for p in model.parameters()) == parameters
     assert model(torch.randn(2, AXES, 1, WINDOW)).shape == (2, CLASSES)
 
 
-def test_normalization_is_torchs() -> None:
+def test_normalization_equals_torchs() -> None:
     x = torch.randn(2, 20, 9, 3)
     torch.testing.assert_close(CrossMapNorm()(x), nn.LocalResponseNorm(5, 1e-4, 0.75, 1.0)(x))
 
 
-def test_every_model_is_timed_as_often() -> None:
+def test_models_are_timed_equally_often() -> None:
     x = torch.randn(1, AXES, 1, WINDOW).numpy()
     content = exported(PEERS["CNN-HAR"]())
     timings = interleaved({"a": content, "b": content}, {"a": x, "b": x})
@@ -31,7 +31,7 @@ def test_every_model_is_timed_as_often() -> None:
 
 
 @pytest.mark.parametrize("name", list(PEERS))
-def test_the_file_computes_what_the_network_does(name: str) -> None:
+def test_exported_file_equals_the_network(name: str) -> None:
     torch.manual_seed(0)
     model = PEERS[name]().eval()
     x = torch.randn(3, AXES, 1, WINDOW)

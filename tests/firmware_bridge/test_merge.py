@@ -6,7 +6,7 @@ from fuzz import MANY
 from hypothesis import given
 from hypothesis import strategies as st
 
-from firmware_bridge.merge import BRIDGE_S, LIMIT, WAIT_S, Merger
+from firmware_bridge.merge import MAX_PENDING, MAX_STEP_S, WAIT_S, Merger
 from firmware_bridge.stream import F32, F64, CodecError, Packet
 from mujo_edge.signal import InputSpec
 
@@ -22,7 +22,7 @@ def rows(packets: list[Packet]) -> tuple[F64, F32]:
     return np.concatenate(times), np.concatenate([packet.x for packet in packets])
 
 
-def test_the_others_are_interpolated_at_the_times_of_the_master() -> None:
+def test_other_streams_are_interpolated_at_the_times_of_the_master() -> None:
     merger = Merger("acc", ("gyro", "gravity"))
     assert merger.feed("acc", *samples(50, 50)) == []
     assert merger.feed("gyro", *samples(37, 40)) == []
@@ -33,7 +33,7 @@ def test_the_others_are_interpolated_at_the_times_of_the_master() -> None:
     np.testing.assert_allclose(x, np.tile(t_s[:, None] * [1, 2, -1], 3), atol=1e-6)
 
 
-def test_a_row_goes_out_as_soon_as_all_have_reached_it() -> None:
+def test_row_is_emitted_once_all_streams_have_reached_its_time() -> None:
     merger = Merger("acc", ("gyro",))
     merger.feed("gyro", *samples(50, 2))
     merger.feed("acc", np.array([0.01]), np.zeros((1, 3), np.float32))
@@ -42,10 +42,10 @@ def test_a_row_goes_out_as_soon_as_all_have_reached_it() -> None:
     np.testing.assert_array_equal(t_s, [0.03])
 
 
-def test_a_short_loss_is_bridged_and_a_longer_one_is_not_made_up() -> None:
+def test_short_losses_are_interpolated_and_long_ones_are_nan() -> None:
     merger = Merger("acc", ("gyro",))
     t_s, gyro = samples(50, 101)
-    lost = ((t_s > 0.3) & (t_s < 0.3 + BRIDGE_S - 0.01)) | ((t_s > 1.0) & (t_s < 1.5))
+    lost = ((t_s > 0.3) & (t_s < 0.3 + MAX_STEP_S - 0.01)) | ((t_s > 1.0) & (t_s < 1.5))
     merger.feed("gyro", t_s[~lost], gyro[~lost])
     _, x = rows(merger.feed("acc", t_s, gyro))
     np.testing.assert_array_equal(np.isnan(x[:, 3]), (t_s > 1.0) & (t_s < 1.5))
@@ -53,14 +53,14 @@ def test_a_short_loss_is_bridged_and_a_longer_one_is_not_made_up() -> None:
     np.testing.assert_array_equal(x[:, :3], gyro)
 
 
-def test_nothing_is_known_before_the_first_sample_of_another() -> None:
+def test_values_before_the_first_sample_of_another_stream_are_nan() -> None:
     merger = Merger("acc", ("gyro",))
     merger.feed("acc", *samples(50, 20))
     _, x = rows(merger.feed("gyro", *samples(50, 20, 0.1)))
     np.testing.assert_array_equal(np.isnan(x[:, 3]), np.arange(20) < 5)
 
 
-def test_a_row_waits_no_longer_than_it_may() -> None:
+def test_row_waits_at_most_wait_s() -> None:
     merger = Merger("acc", ("gyro",))
     assert merger.feed("acc", *samples(50, 1 + int(50 * WAIT_S))) == []
     t_s, x = rows(merger.feed("acc", *samples(50, 2, WAIT_S + 0.02)))
@@ -68,15 +68,15 @@ def test_a_row_waits_no_longer_than_it_may() -> None:
     assert np.isnan(x[:, 3:]).all()
 
 
-def test_what_is_held_is_bounded() -> None:
+def test_buffers_are_bounded() -> None:
     merger = Merger("acc", ("gyro",))
-    t_s, zeros = np.zeros(LIMIT + 7), np.zeros((LIMIT + 7, 3), np.float32)
+    t_s, zeros = np.zeros(MAX_PENDING + 7), np.zeros((MAX_PENDING + 7, 3), np.float32)
     assert len(rows(merger.feed("acc", t_s, zeros))[0]) == 7
-    merger.feed("gyro", *samples(1e6, 3 * LIMIT))
-    assert max(len(lane._times) for lane in merger._lanes.values()) <= LIMIT
+    merger.feed("gyro", *samples(1e6, 3 * MAX_PENDING))
+    assert max(len(stream._times) for stream in merger._streams.values()) <= MAX_PENDING
 
 
-def test_a_clock_that_is_set_back_costs_the_rows_that_waited_only() -> None:
+def test_clock_set_back_loses_only_pending_rows() -> None:
     merger = Merger("acc", ("gyro",))
     merger.feed("gyro", *samples(50, 50, 1e6))
     merger.feed("acc", *samples(50, 60, 1e6))
@@ -88,7 +88,7 @@ def test_a_clock_that_is_set_back_costs_the_rows_that_waited_only() -> None:
     assert not np.isnan(x).any()
 
 
-def test_a_time_far_ahead_does_not_spoil_what_comes_after() -> None:
+def test_time_far_ahead_does_not_affect_later_rows() -> None:
     merger = Merger("acc", ("gyro",))
     gyro = samples(50, 100)
     merger.feed("gyro", *gyro)
@@ -98,7 +98,7 @@ def test_a_time_far_ahead_does_not_spoil_what_comes_after() -> None:
     np.testing.assert_array_equal(x[1:, 3:], gyro[1])
 
 
-def test_late_samples_of_another_are_dropped() -> None:
+def test_late_samples_of_another_stream_are_dropped() -> None:
     merger = Merger("acc", ("gyro",))
     merger.feed("gyro", *samples(50, 10))
     merger.feed("gyro", np.array([0.1]), np.full((1, 3), 7, np.float32))
@@ -107,7 +107,7 @@ def test_late_samples_of_another_are_dropped() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_sample_without_time_is_refused(bad: float) -> None:
+def test_sample_without_time_is_rejected(bad: float) -> None:
     merger = Merger("acc", ("gyro",))
     with pytest.raises(CodecError, match="a sample of gyro has no time"):
         merger.feed("gyro", np.array([0.0, bad]), np.zeros((2, 3), np.float32))
@@ -121,7 +121,7 @@ def test_any_order_and_split_gives_the_same_rows() -> None:
 
     def run(order: list[tuple[str, int]]) -> tuple[F64, F32]:
         merger, packets, done = Merger("acc", ("gyro", "gravity")), [], dict.fromkeys(streams, 0)
-        for name, n in [*order, *((name, LIMIT) for name in streams)]:
+        for name, n in [*order, *((name, MAX_PENDING) for name in streams)]:
             piece = slice(done[name], done[name] + n)
             done[name] += n
             packets += merger.feed(name, streams[name][0][piece], streams[name][1][piece])
@@ -141,11 +141,11 @@ def test_any_order_and_split_gives_the_same_rows() -> None:
     check()
 
 
-def test_the_bound_is_that_of_the_clock_stage() -> None:
-    assert InputSpec().max_gap_s == BRIDGE_S
+def test_longest_step_is_the_longest_gap() -> None:
+    assert InputSpec().max_gap_s == MAX_STEP_S
 
 
-def test_rows_that_wait_come_out_when_nothing_more_will() -> None:
+def test_finish_emits_pending_rows() -> None:
     merger = Merger("acc", ("gyro",))
     merger.feed("gyro", *samples(50, 5))
     done = merger.feed("acc", *samples(50, 8))

@@ -14,7 +14,8 @@ import pytest
 
 from mujo_edge import environments
 from mujo_edge.core import MissingExtraError, UsageError
-from mujo_edge.environments import cache_folder, python_with
+from mujo_edge.environments import python_with
+from mujo_edge.folders import cache_folder
 
 
 @pytest.fixture(autouse=True)
@@ -70,5 +71,5 @@ def test_python_that_is_too_new_is_an_error() -> None:
 
 def test_cache_that_is_not_a_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
-    with pytest.raises(UsageError, match="set XDG_CACHE_HOME to a writable folder"):
+    with pytest.raises(UsageError, match="set MUJO_CACHE to a writable folder"):
         python_with("thing", ("thing==1",), (3, 99))

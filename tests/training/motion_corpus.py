@@ -28,4 +28,6 @@ def motion_set(per_class: int, seed: int, people: int = 5) -> WindowSet:
         np.char.add("p", person.astype(str)),
         np.full(len(y), "wrist"),
         person * len(CLASSES) + y,
+        np.full(len(y), ""),
+        np.zeros(len(y), np.float32),
     )

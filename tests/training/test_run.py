@@ -63,11 +63,11 @@ def tiny(tmp_path_factory, cache: Path) -> Path:
 def again(tiny: Path, cache: Path) -> dict[str, tuple[int, str, str]]:
     """(exit code, stdout, stderr) of every command that takes up a run, in its folder, two at a time."""
     out = str(tiny)
-    few = "--sets spar --fold 0 --fractions 0.02 --seeds 1 --rows random,forest --jobs 1"
+    few = "labels --sets spar --fold 0 --fractions 0.02 --seeds 1 --methods random,forest --jobs 1"
     commands = {
         "run": ["--recipe", "tiny", "--out", out],
         "export": [f"{out}/release.pt", f"{out}/exported"],
-        "evaluate": ["--recipe", "tiny", *few.split(), "--out", f"{out}/evaluate"],
+        "evaluate": [*few.split(), "--recipe", "tiny", "--out", f"{out}/evaluate"],
         "pretrain": ["--recipe", "tiny", "--out", out],
         "distill": ["--recipe", "tiny", "--out", out],
     }
@@ -80,10 +80,10 @@ def again(tiny: Path, cache: Path) -> dict[str, tuple[int, str, str]]:
 
 
 def test_the_int8_student_is_compared_with_its_teacher(tiny: Path):
-    beside = json.loads((tiny / "beside-teacher.json").read_text())
-    assert set(beside) == {"physio-wrist", "mean"}
-    assert beside["mean"] == beside["physio-wrist"]
-    assert 0.8 < beside["mean"] < 1.25
+    comparison = json.loads((tiny / "teacher-comparison.json").read_text())
+    assert set(comparison) == {"physio-wrist", "mean"}
+    assert comparison["mean"] == comparison["physio-wrist"]
+    assert 0.8 < comparison["mean"] < 1.25
 
 
 def test_the_bundle_recognizes_people_whom_it_never_saw(tiny: Path):
@@ -139,19 +139,19 @@ def test_no_half_file_is_left(tiny: Path, again):
     names = {path.name for path in tiny.iterdir()}
     assert names == {
         *("teacher.pt", "student.pt", "release.pt", "run.json", "held-out.json", "recording.json", "mujo-student"),
-        *("losses.csv", "losses.png", "beside-teacher.json", "exported", "evaluate", "tutor-physio-wrist.pt"),
+        *("losses.csv", "losses.png", "teacher-comparison.json", "exported", "evaluate", "teacher-physio-wrist.pt"),
     }
 
 
 def test_a_second_run_trains_nothing(again):
     both = {"teacher.pt", "student.pt"}
-    for name, kept in (("run", both | {"tutor-physio-wrist.pt"}), ("distill", both), ("pretrain", {"teacher.pt"})):
+    for name, files in (("run", both | {"teacher-physio-wrist.pt"}), ("distill", both), ("pretrain", {"teacher.pt"})):
         code, _, err = again[name]
         assert code == 0, err
-        assert err.count("is there already") == len(kept)
-        assert all(file in err for file in kept)
+        assert err.count("is up to date") == len(files)
+        assert all(file in err for file in files)
         assert "pretrain teacher" not in err
-        assert "distil student" not in err
+        assert "distill student" not in err
 
 
 @pytest.mark.parametrize(
@@ -173,8 +173,8 @@ def test_the_export_alone_gives_the_same_models(tiny: Path, again):
 
 def test_the_evaluation_alone_beats_chance(tiny: Path, again):
     table = json.loads((tiny / "evaluate" / "table.json").read_text())
-    assert {entry["row"] for entry in table} == {"random fp32", "forest"}
-    assert next(entry["mean"] for entry in table if entry["row"] == "forest") > 0.5
+    assert {entry["method"] for entry in table} == {"random fp32", "forest"}
+    assert next(entry["mean"] for entry in table if entry["method"] == "forest") > 0.5
 
 
 SMALL = replace(
@@ -267,9 +267,9 @@ def test_ctrl_c_says_that_the_run_goes_on(cache: Path):
         ),
         (
             "evaluate",
-            ("--rows", "oracle"),
+            ("labels", "--methods", "oracle"),
             2,
-            "error: --rows takes random, mujo, mujo_plus, student, forest; 'oracle' is not among them",
+            "error: --methods takes random, mujo, mujo_plus, student, forest; 'oracle' is not among them",
         ),
         ("export", ("none.pt", "out"), 4, None),
     ],

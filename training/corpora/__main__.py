@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from mujo_edge.cli.arguments import HELP
 from mujo_edge.core import DataError, MujoError, UsageError
 from training.corpora import mm_fit, registry
 from training.corpora.base import TRAIN_HOP, Corpus, RepetitionSet
@@ -23,7 +24,9 @@ from training.corpora.download import fetch
 from training.corpora.files import locate
 from training.corpora.inspection import Inspection, count_windows, inspect, plot
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    context_settings=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__
+)
 console = Console()
 COLUMNS = ("recordings", "people", "classes", "hours", "rate (Hz)")
 LABELS_ALONE = "mm_fit_labels"

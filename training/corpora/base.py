@@ -251,7 +251,8 @@ class WindowSet:
     """Labeled windows of one data set.
 
     `x` (N, 6, 150) float32 in m/s2 and rad/s, gyroscope zero where `has_gyro` (N,) is False; `y` (N,) int64
-    into `classes`; `subject` and `placement` (N,) str; `recording` (N,) int64, the recording's number.
+    into `classes`; `subject` and `placement` (N,) str; `recording` (N,) int64, the recording's number; `side` (N,) str,
+    "left", "right" or "" where it is not known; `start_s` (N,) float32, seconds from the recording's first sample.
     """
 
     corpus: str
@@ -262,13 +263,24 @@ class WindowSet:
     subject: np.ndarray
     placement: np.ndarray
     recording: np.ndarray
+    side: np.ndarray
+    start_s: np.ndarray
 
     def __len__(self) -> int:
         return len(self.y)
 
     def select(self, index: np.ndarray) -> WindowSet:
         """Windows at an index or boolean array; classes stay as they are."""
-        arrays = (self.x, self.has_gyro, self.y, self.subject, self.placement, self.recording)
+        arrays = (
+            self.x,
+            self.has_gyro,
+            self.y,
+            self.subject,
+            self.placement,
+            self.recording,
+            self.side,
+            self.start_s,
+        )
         return WindowSet(self.corpus, self.classes, *(a[index] for a in arrays))
 
 
@@ -278,7 +290,8 @@ def windows(recordings: Sequence[Recording], classes: Sequence[str], hop: int = 
     Labels not in `classes` give no windows. A label at 50 Hz is that of the nearest source sample.
     """
     number = {label: i for i, label in enumerate(classes)}
-    parts: list[tuple[np.ndarray, bool, int, str, str, int]] = []
+    parts: list[tuple[np.ndarray, bool, int, str, str, int, str]] = []
+    starts: list[np.ndarray] = []
     for index, recording in enumerate(recordings):
         x = resample(recording.x, recording.rate_hz, RATE_HZ)
         nearest = np.rint(np.arange(len(x)) * recording.rate_hz / RATE_HZ).astype(np.int64)
@@ -286,7 +299,9 @@ def windows(recordings: Sequence[Recording], classes: Sequence[str], hop: int = 
         for label, start, stop in runs(labels):
             if label in number:
                 cut = channels_first(segment_windows(x[start:stop], WINDOW, hop))
-                parts.append((cut, recording.has_gyro, number[label], recording.subject, recording.placement, index))
+                about = (recording.subject, recording.placement, index, recording.side or "")
+                parts.append((cut, recording.has_gyro, number[label], *about))
+                starts.append((start + hop * np.arange(len(cut))) / RATE_HZ)
     x_all = np.zeros((sum(len(p[0]) for p in parts), len(CHANNELS), WINDOW), np.float32)
     end = 0
     for cut, *_ in parts:
@@ -307,4 +322,6 @@ def windows(recordings: Sequence[Recording], classes: Sequence[str], hop: int = 
         column(3, np.str_),
         column(4, np.str_),
         column(5, np.int64),
+        column(6, np.str_),
+        np.concatenate([np.empty(0), *starts]).astype(np.float32),
     )

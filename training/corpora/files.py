@@ -22,19 +22,13 @@ import pyarrow as pa
 from pyarrow import csv
 
 from mujo_edge.core import DataError
+from mujo_edge.folders import cache_folder
 
 LARGEST = 1e15
 """No number of these data sets is larger; timestamps in milliseconds are 1.6e12."""
 TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 PEEK = 20
 """Members of a tar archive that are looked at to tell whose it is: reading it to its end takes seconds."""
-
-
-def cache_root() -> Path:
-    """$MUJO_CACHE, or mujo-edge's folder in the user's cache directory."""
-    import pooch
-
-    return Path(os.environ.get("MUJO_CACHE") or pooch.os_cache("mujo-edge"))
 
 
 def usable(values: np.ndarray) -> np.ndarray:
@@ -131,7 +125,7 @@ def unpacked(archive: Path) -> Path:
     """
     status = archive.stat()
     key = f"{archive.resolve()} {status.st_size} {status.st_mtime_ns}".encode()
-    folder = cache_root() / "unpacked" / f"{archive.name.split('.')[0]}-{hashlib.sha256(key).hexdigest()[:20]}"
+    folder = cache_folder() / "unpacked" / f"{archive.name.split('.')[0]}-{hashlib.sha256(key).hexdigest()[:20]}"
     if folder.is_dir():
         return folder
     temporary = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")

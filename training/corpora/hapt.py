@@ -3,7 +3,7 @@
 Layout (the data set's README.txt): `RawData/{acc,gyro}_exp{EE}_user{UU}.txt`, rows of x, y, z in g and rad/s;
 `RawData/labels.txt`, rows of experiment, user, activity (1 to 12), first and last sample, counted from 1 and both
 included. The time between two annotations is unlabeled. Its people are those of "Human Activity Recognition Using
-Smartphones" (UCI HAR), which is cut from the same recordings.
+Smartphones" (UCI HAR), which is cut from the same recordings. At rest the phones read 2 to 3 % more than gravity.
 
 The phone (Galaxy S II) is worn in landscape, x up. It is turned here so that y points up and z out of the body, to the
 front and left as most people wore it; the hip frame of `training.fimad.virtual_imu` looks straight ahead.

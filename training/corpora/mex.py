@@ -5,8 +5,8 @@ Layout: `{person}/{exercise}_{sensor}_{trial}.csv`, in the publisher's zip below
 nominal rate is 100 Hz, the timestamps say 103 Hz, evenly: the rate of a recording is its samples over its time span.
 Exercise 4 has two trials, one on each side. Depth camera and pressure mat (`dc`, `pm`) are not read.
 
-The strap was put on as it came: x runs along the thigh, up for some people and down for others, and y points to the
-front for some and to the back for others. The axes stay as they were worn.
+Straps were put on in several orientations: x runs along the thigh, up for some people and down for others, and y points
+to the front for some and to the back for others. The axes are not turned.
 """
 
 from __future__ import annotations

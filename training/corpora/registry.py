@@ -14,6 +14,7 @@ import numpy as np
 import mujo_edge.signal
 from mujo_edge.core import DataError, UsageError
 from mujo_edge.files import atomic_file
+from mujo_edge.folders import cache_folder
 from training.corpora import (
     base,
     dsads,
@@ -36,7 +37,7 @@ from training.corpora import (
     wisdm,
 )
 from training.corpora.base import TRAIN_HOP, Corpus, Recording, WindowSet, windows
-from training.corpora.files import Tree, cache_root
+from training.corpora.files import Tree
 
 CORPORA: dict[str, Corpus] = {
     corpus.name: corpus
@@ -64,7 +65,7 @@ CORPORA: dict[str, Corpus] = {
 }
 PROTOCOL_V1 = ("motionsense", "spar", "utd_mhad", "sp_sw_watch")
 """Data sets of the evaluation protocol; all others are for training."""
-ARRAYS = ("x", "has_gyro", "y", "subject", "placement", "recording")
+ARRAYS = ("x", "has_gyro", "y", "subject", "placement", "recording", "side", "start_s")
 """Fields of a `WindowSet` that the cache holds."""
 
 
@@ -118,7 +119,7 @@ def load_windows(name: str, root: Path | None = None, hop: int = TRAIN_HOP) -> W
     corpus, path = get(name), find(name, root)
     with Tree.open(path) as tree:
         key = f"{name} {hop} {tree.sha256(corpus.marker)} {code_digest(corpus)}"
-    cached = cache_root() / "windows" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.npz"
+    cached = cache_folder() / "windows" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.npz"
     try:
         with np.load(cached) as data:
             return WindowSet(corpus=name, classes=corpus.classes, **{field: data[field] for field in ARRAYS})

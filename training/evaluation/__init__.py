@@ -1,1 +1,1 @@
-"""What `training.evaluate` measures, and the pages and pictures that it makes of it."""
+"""Accuracy, retrieval and throughput measurements, their tables and their figures."""

@@ -1,4 +1,4 @@
-"""What a pretrained network must beat: a random forest on hand features."""
+"""Baseline: a random forest on hand-crafted features."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def hand_features(x: F32) -> F32:
 
 
 def forest_predictions(x: F32, y: np.ndarray, test: F32, seed: int) -> np.ndarray:
-    """Labels (M,) of `test` (M, C, T) by a forest fitted to `x` (N, C, T), `y` (N,)."""
+    """Predicted labels (M,) of `test` (M, C, T) from a forest fitted to `x` (N, C, T), `y` (N,)."""
     forest = RandomForestClassifier(TREES, random_state=seed, n_jobs=1).fit(hand_features(x), y)
     return np.asarray(forest.predict(hand_features(test)))

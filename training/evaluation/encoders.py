@@ -1,7 +1,7 @@
-"""The encoders that an evaluation pretrains, and the rule of what they must not have seen.
+"""Encoders that an evaluation pretrains, each without the data set that it will be tested on.
 
-Nothing of a data set that is tested: not its windows, not those that were recorded from the same people at the same
-time, and no clips of these people (`Source.shares_people_with`).
+The leave-out rule: no windows of the tested data set, no windows of a data set recorded from the same people
+(`SHARED_SUBJECTS`), and no clips of these people (`Source.shares_people_with`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mujo_edge.core import UsageError
 from mujo_edge.signal import DEFAULT_INPUT
 from training.corpora import load_windows
 from training.corpora.labels import read_vocabulary
-from training.evaluation.cells import Cell, Row
+from training.evaluation.trials import Method, Trial
 from training.fimad.clip import Modality
 from training.fimad.shards import corpora_of, read, shards_sha256
 from training.learn.clip_pool import ClipPool, DrawConfig, make_clip_pool
@@ -37,19 +37,19 @@ SHARED_SUBJECTS = {
     for together in (("sp_sw_watch", "sp_sw_phone"), ("mex_thigh", "mex_wrist"), ("mhealth", "mhealth_fragments"))
     for name in together
 }
-"""Data sets recorded from the same people: left out of pretraining together."""
+"""Data set -> the data sets recorded from the same people, itself included: left out of pretraining together."""
 
-PRETRAINED: tuple[Row, ...] = ("mujo", "mujo_plus", "student")
-"""Rows whose encoder is pretrained."""
+PRETRAINED: tuple[Method, ...] = ("mujo", "mujo_plus", "student")
+"""Methods whose encoder is pretrained."""
 
 TERMS = {"labels": "label_weight", "titles": "title_weight", "prediction": "predict_weight"}
-"""Multitask terms that an ablation can leave out, and their weights in `PretrainConfig`."""
+"""Loss terms that an ablation can leave out -> the field of `PretrainConfig` with their weight."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """A folder of clips: the data sets in it, each with the evaluation sets whose people it shows, and the SHA-256 of
-    its files."""
+    """A folder of clips. `corpora`: its data sets -> the evaluation sets that show the same people; `sha256` of its
+    files."""
 
     folder: Path
     corpora: Mapping[str, tuple[str, ...]]
@@ -57,7 +57,7 @@ class Shards:
 
     @classmethod
     def of(cls, folder: Path) -> Shards:
-        """Look at a folder that `training.fimad build` wrote. Raises `DataError` where it holds no sound shards."""
+        """A folder that `training.fimad build` wrote. Raises `DataError` where it holds no valid shards."""
         from training.fimad.sources import SOURCES  # its readers need more than those of shards
 
         files = b"".join(map(bytes.fromhex, shards_sha256(folder).values()))
@@ -67,22 +67,22 @@ class Shards:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What a run of `training.evaluate` was given, and where its results go."""
+    """Inputs of a run of `training.evaluate`, and the folder `out` of its results."""
 
     out: Path
     recipe: Recipe
     shards: Shards | None = None
 
     @property
-    def cells(self) -> Path:
-        """The file of all scores."""
-        return self.out / "cells.jsonl"
+    def trials_file(self) -> Path:
+        """The file of all scores, one JSON line each."""
+        return self.out / "trials.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
 class PretrainingData:
-    """What an encoder sees: real IMU `windows` with their words, and `clips`; `real_imu` also what devices measured
-    on these."""
+    """Data sets that an encoder is pretrained on: real `windows` with their label prompts, and `clips`; with `real_imu`
+    also the signals that sensors recorded during those clips."""
 
     windows: tuple[str, ...] = ()
     clips: tuple[str, ...] = ()
@@ -91,48 +91,48 @@ class PretrainingData:
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """One pretraining. Cells whose encoders have the same diet, settings and seed share it."""
+    """One pretraining, shared by all trials with the same pretraining data, settings and seed."""
 
     data_used: PretrainingData
     config: PretrainConfig
     shards_sha256: str = ""
 
     def path(self, out: Path) -> Path:
-        """Where its weights lie; the name is a digest of everything that it is made from."""
-        told = json.dumps(plain(self), sort_keys=True)
-        return out / "pretrained" / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.pt"
+        """The file of its weights, named by a digest of everything that they depend on."""
+        inputs = json.dumps(plain(self), sort_keys=True)
+        return out / "pretrained" / f"{hashlib.sha256(inputs.encode()).hexdigest()[:16]}.pt"
 
 
-def pretraining_data_of(cell: Cell, recipe: Recipe, clips: Mapping[str, tuple[str, ...]]) -> PretrainingData:
-    """What the encoder of a pretrained row may see, of the recipe's data sets and of `clips` as in `Shards.corpora`.
+def pretraining_data_of(trial: Trial, recipe: Recipe, clips: Mapping[str, tuple[str, ...]]) -> PretrainingData:
+    """Pretraining data that the leave-out rule allows, of the recipe's data sets and of `clips` (`Shards.corpora`).
 
     Raises:
         UsageError: nothing is left.
     """
-    held = set(SHARED_SUBJECTS.get(cell.corpus, (cell.corpus,)))
-    windows = [name for name in recipe.allowed() if name not in held] if cell.row != "mujo" else []
-    there = recipe.allowed_clips(clips) if cell.row != "student" else ()
-    seen = [name for name in there if not held & {name, *clips[name]}]
-    if cell.without == "text":
-        windows = []  # words are all that real windows have beside themselves
+    held_out = set(SHARED_SUBJECTS.get(trial.corpus, (trial.corpus,)))
+    windows = [name for name in recipe.allowed() if name not in held_out] if trial.method != "mujo" else []
+    allowed = recipe.allowed_clips(clips) if trial.method != "student" else ()
+    seen = [name for name in allowed if not held_out & {name, *clips[name]}]
+    if trial.without == "text":
+        windows = []  # text is the only other modality of real windows
     data_used = PretrainingData(
-        tuple(name for name in windows if name != cell.without),
-        tuple(name for name in seen if name != cell.without),
-        cell.row == "mujo_plus" and bool(seen),
+        tuple(name for name in windows if name != trial.without),
+        tuple(name for name in seen if name != trial.without),
+        trial.method == "mujo_plus" and bool(seen),
     )
     if not data_used.windows and not data_used.clips:
-        missing = f" and {cell.without}" if cell.without else ""
+        missing = f" and {trial.without}" if trial.without else ""
         raise UsageError(
-            f"recipe {recipe.name} has nothing to pretrain on without {cell.corpus}{missing}. Choose another recipe, "
-            f"or leave row {cell.row} out with --rows"
+            f"recipe {recipe.name} has nothing to pretrain on without {trial.corpus}{missing}. Choose another recipe, "
+            f"or leave method {trial.method} out with --methods"
         )
     return data_used
 
 
-def config_of(row: Row, recipe: Recipe, without: str = "") -> PretrainConfig:
-    """How a row is pretrained. The student knows IMU and text, InfoNCE and labels; all settings beside are defaults."""
+def config_of(method: Method, recipe: Recipe, without: str = "") -> PretrainConfig:
+    """Pretraining settings of a method. "student" has IMU and text, InfoNCE and labels, and defaults for the rest."""
     config = recipe.pretrain
-    if row == "student":
+    if method == "student":
         none = {"pose": PoseConfig(), "video": VideoConfig(), "draw": DrawConfig(), "clip_share": 0.5}
         weights = {"label_weight": 1.0, "title_weight": 0.0, "predict_weight": 0.0}
         config = replace(config, modalities=("imu", "text"), **weights, **none)
@@ -141,18 +141,18 @@ def config_of(row: Row, recipe: Recipe, without: str = "") -> PretrainConfig:
     return replace(config, modalities=tuple(m for m in config.modalities if m != without))
 
 
-def encoder_of(cell: Cell, run: Evaluation) -> Encoder | None:
-    """The encoder a cell starts from, None for rows without pretraining. Raises as `pretraining_data_of`."""
-    if cell.row not in PRETRAINED:
+def encoder_of(trial: Trial, run: Evaluation) -> Encoder | None:
+    """The encoder that a trial starts from, None without pretraining. Raises as `pretraining_data_of`."""
+    if trial.method not in PRETRAINED:
         return None
-    data_used = pretraining_data_of(cell, run.recipe, run.shards.corpora if run.shards else {})
+    data_used = pretraining_data_of(trial, run.recipe, run.shards.corpora if run.shards else {})
     sha256 = run.shards.sha256 if run.shards and data_used.clips else ""
-    return Encoder(data_used, with_seed(config_of(cell.row, run.recipe, cell.without), cell.seed), sha256)
+    return Encoder(data_used, with_seed(config_of(trial.method, run.recipe, trial.without), trial.seed), sha256)
 
 
 def pretrain_encoder(encoder: Encoder, run: Evaluation) -> None:
-    """Pretrain it and keep the weights of its IMU encoder and text projection; beside them its losses, and what it
-    was made from."""
+    """Pretrain and save the weights of the IMU encoder and the text projection (.pt), with the losses (.csv) and the
+    inputs (.json) in files of the same name."""
     torch.set_num_threads(1)
     path, data_used, config = encoder.path(run.out), encoder.data_used, encoder.config
     vocabulary = read_vocabulary(corpora=run.recipe.corpora)
@@ -175,21 +175,21 @@ def pretrain_encoder(encoder: Encoder, run: Evaluation) -> None:
 
 @lru_cache(maxsize=1)
 def clip_pool(folder: Path, sha256: str, data_used: PretrainingData, modalities: tuple[Modality, ...]) -> ClipPool:
-    """The train clips of a diet in the shards of that digest. Seeds of one diet follow each other in a worker, so the
-    last pool is kept."""
+    """The train clips of `data_used` in shards with this digest. Cached, since a worker pretrains several seeds on the
+    same data in a row."""
     clips = read(folder, data_used.clips, "train", modalities=modalities)
     return make_clip_pool(clips, DEFAULT_INPUT, data_used.real_imu)
 
 
-def load_encoder(cell: Cell, run: Evaluation) -> tuple[Student, TextProjection | None]:
-    """The network of a cell before fine-tuning, and the text projection where it was pretrained with one.
+def load_encoder(trial: Trial, run: Evaluation) -> tuple[Student, TextProjection | None]:
+    """The network of a trial before fine-tuning, and its text projection if it was pretrained.
 
     Raises:
         DataError: the file is damaged.
     """
-    torch.manual_seed(cell.seed)
+    torch.manual_seed(trial.seed)
     student = Student(run.recipe.pretrain.encoder)
-    encoder = encoder_of(cell, run)
+    encoder = encoder_of(trial, run)
     if encoder is None:
         return student, None
     state: dict[str, Any] = load_tensors(encoder.path(run.out))
@@ -199,18 +199,18 @@ def load_encoder(cell: Cell, run: Evaluation) -> tuple[Student, TextProjection |
     return student, text
 
 
-def settings_of(row: Row, recipe: Recipe) -> dict[str, Any]:
-    """The part of a recipe that a row's scores depend on, by name."""
-    if row == "forest":
+def settings_of(method: Method, recipe: Recipe) -> dict[str, Any]:
+    """The parts of a recipe that the scores of a method depend on, by name."""
+    if method == "forest":
         return {}
     parts: dict[str, Any] = {
         "encoder": asdict(recipe.pretrain.encoder),
-        "finetune": asdict(recipe.finetune_of(row in PRETRAINED)),
+        "finetune": asdict(recipe.finetune_of(method in PRETRAINED)),
     }
-    if row in PRETRAINED:
-        parts["pretrain"] = asdict(config_of(row, recipe))
-    if row in ("mujo", "mujo_plus"):
+    if method in PRETRAINED:
+        parts["pretrain"] = asdict(config_of(method, recipe))
+    if method in ("mujo", "mujo_plus"):
         parts |= {"clips": recipe.clips, "licenses": recipe.licenses}
-    if row in ("mujo_plus", "student", "prompts"):
+    if method in ("mujo_plus", "student", "prompts"):
         parts |= {"corpora": recipe.corpora, "licenses": recipe.licenses}
     return parts

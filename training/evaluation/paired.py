@@ -1,4 +1,4 @@
-"""Differences of two rows over the same folds and seeds, with confidence intervals."""
+"""Paired differences of two methods over the same folds and seeds, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ ByFold = Mapping[int, Mapping[int, float]]
 
 LEVEL = 0.95
 OVERLAP = 1 / 4
-"""Test people for one train person in five folds."""
+"""Ratio of test people to train people with five folds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`mean` of the differences, `variance` of that mean, its degrees of freedom, and how many runs were paired.
+    """`mean` of the differences, `variance` of that mean, its degrees of freedom, and the number of paired runs.
 
-    `variance` and `freedom` are NaN where there is one fold alone.
+    `variance` and `freedom` are NaN with a single fold.
     """
 
     mean: float
@@ -35,17 +35,18 @@ class Difference:
         return self.mean - half, self.mean + half
 
 
-def paired(row: ByFold, reference: ByFold) -> Difference | None:
-    """Row minus reference where both have a fold and seed; None where they share none.
+def paired(method: ByFold, reference: ByFold) -> Difference | None:
+    """Method minus reference over the folds and seeds that both have; None where they share none.
 
-    Seeds of a fold are averaged first, since they test the same people. The variance is Nadeau and Bengio's for folds
-    whose train sets overlap (Machine Learning 52, 2003, section 3: s^2 (1/k + test/train)), wider than a plain t-test.
+    Seeds of a fold are averaged first, since they are tested on the same people. The variance is that of Nadeau and
+    Bengio for folds with overlapping train sets (Machine Learning 52, 2003, section 3: s^2 (1/k + test/train)), larger
+    than that of a plain t-test.
     """
     folds, pairs = [], 0
-    for fold in sorted(set(row) & set(reference)):
-        seeds = sorted(set(row[fold]) & set(reference[fold]))
+    for fold in sorted(set(method) & set(reference)):
+        seeds = sorted(set(method[fold]) & set(reference[fold]))
         if seeds:
-            folds.append(float(np.mean([row[fold][seed] - reference[fold][seed] for seed in seeds])))
+            folds.append(float(np.mean([method[fold][seed] - reference[fold][seed] for seed in seeds])))
             pairs += len(seeds)
     if not folds:
         return None
@@ -59,7 +60,7 @@ def mean_of(differences: Sequence[Difference]) -> Difference:
     variances = np.asarray([d.variance for d in differences]) / len(differences) ** 2
     freedom = np.asarray([d.freedom for d in differences])
     total = variances.sum()
-    # Without any spread the interval is a point, whatever the degrees of freedom.
+    # With zero variance the interval is a point, whatever the degrees of freedom.
     joint = total**2 / np.sum(variances**2 / freedom) if total > 0 else freedom.sum()
     mean = float(np.mean([d.mean for d in differences]))
     return Difference(mean, float(total), float(joint), sum(d.pairs for d in differences))

@@ -1,4 +1,4 @@
-"""The tables of an evaluation, in Markdown and as JSON values."""
+"""Tables of an evaluation in Markdown: label efficiency, zero-shot, transfer, ablation, differences and goals."""
 
 from __future__ import annotations
 
@@ -6,69 +6,79 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from training.corpora import PROTOCOL_V1
-from training.evaluation.cells import ROWS, Score, Share
 from training.evaluation.paired import ByFold, Difference, mean_of, paired
+from training.evaluation.trials import METHODS, LabelFraction, Score
+from training.recipes.recipe import RECIPES
 
-PEERS = Path(__file__).parents[1] / "recipes" / "protocol_v1.toml"
+PEERS = RECIPES / "protocol_v1.toml"
 PEER_FOLDS = (0, 1)
+"""Folds that the peers of `PEERS` were measured on."""
 REFERENCE = "random fp32"
-"""What every row is compared with: the same network, augmentation and steps from random init."""
+"""The baseline of every comparison: same network, augmentation and steps, from random initialization."""
 REFERENCE_SEMI = "random semi fp32"
-"""What the rows that learn from windows without labels, too, are compared with; itself with `REFERENCE`."""
+"""The baseline of semi-supervised methods; itself compared with `REFERENCE`."""
 
-Key = tuple[str, int, str, Share]
-"""(row, channels, corpus, fraction); the row carries its variant, as in "student int8"."""
+Key = tuple[str, int, str, LabelFraction]
+"""(method, channels, corpus, fraction); the method with its variant, as in "student int8"."""
 Table = Mapping[Key, ByFold]
+
+ByMethod = Mapping[tuple[str, str], ByFold]
+"""(method or "chance", column) -> macro-F1."""
+
+Differences = Mapping[tuple[str, int, LabelFraction], Mapping[str, Difference]]
+"""(method, channels, fraction) -> data set -> method minus its reference; "mean" if every data set is there."""
+
+Ablations = Mapping[tuple[str, int, LabelFraction, str], Mapping[str, Difference]]
+"""(method, channels, fraction, part left out) -> data set -> gain from the part; "mean" if every data set is there."""
 
 UNPAIRED = "no interval: one fold"
 
 
-def row_name(score: Score) -> str:
-    """How a row is called in the table."""
-    return score.variant if score.cell.row == score.variant else f"{score.cell.model} {score.variant}"
+def method_name(score: Score) -> str:
+    """The method with its variant, as tables name it."""
+    return score.variant if score.trial.method == score.variant else f"{score.trial.title} {score.variant}"
 
 
-def row_order(name: str) -> tuple[bool, int, str]:
-    """Rows in the order of `ROWS`, fp32 before int8; those that learn without labels, too, come last."""
-    row, *rest = name.split()
-    return "semi" in rest, ROWS.index(row), name  # type: ignore[arg-type]
+def method_order(name: str) -> tuple[bool, int, str]:
+    """Sort key: methods in the order of `METHODS`, fp32 before int8, semi-supervised ones last."""
+    method, *rest = name.split()
+    return "semi" in rest, METHODS.index(method), name  # type: ignore[arg-type]
 
 
 def reference_of(name: str) -> str:
-    """The row that a row is compared with."""
+    """The baseline that a method is compared with."""
     return REFERENCE_SEMI if "semi" in name.split() and name != REFERENCE_SEMI else REFERENCE
 
 
-def share_order(share: Share) -> tuple[bool, float]:
-    """Shares in rising order, then one person."""
-    return share == "one", 0.0 if share == "one" else share
+def fraction_order(fraction: LabelFraction) -> tuple[bool, float]:
+    """Sort key: rising fractions, then "one"."""
+    return fraction == "one", 0.0 if fraction == "one" else fraction
 
 
-def share_name(share: Share) -> str:
-    """How a share is called in the tables."""
-    if share == "one":
+def fraction_name(fraction: LabelFraction) -> str:
+    """The label fraction as tables name it."""
+    if fraction == "one":
         return "all labels of one person"
-    return f"{share:.0%} of the labels" if share else "zero-shot"
+    return f"{fraction:.0%} of the labels" if fraction else "zero-shot"
 
 
 def gathered(scores: Iterable[Score], key: Callable[[Score], Any]) -> dict[Any, dict[int, dict[int, float]]]:
     """Macro-F1 by key, then fold, then seed."""
     table: dict[Any, dict[int, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
-    for score in sorted(scores, key=lambda s: (s.cell.fold, s.cell.seed)):
-        table[key(score)][score.cell.fold][score.cell.seed] = score.macro_f1
+    for score in sorted(scores, key=lambda s: (s.trial.fold, s.trial.seed)):
+        table[key(score)][score.trial.fold][score.trial.seed] = score.macro_f1
     return table
 
 
 def efficiency(scores: Iterable[Score]) -> Table:
-    """The label-efficiency table: trained on labels of the set that is tested, pretrained on everything allowed."""
-    plain = [s for s in scores if not s.cell.without and not s.cell.source and s.cell.fraction != 0]
-    return gathered(plain, lambda s: (row_name(s), s.cell.channels, s.cell.corpus, s.cell.fraction))
+    """The label-efficiency table: trained on labels of the tested set, pretrained on everything allowed."""
+    plain = [s for s in scores if not s.trial.without and not s.trial.source and s.trial.fraction != 0]
+    return gathered(plain, lambda s: (method_name(s), s.trial.channels, s.trial.corpus, s.trial.fraction))
 
 
 def summary(by_fold: ByFold) -> dict[str, Any]:
@@ -84,44 +94,44 @@ def summary(by_fold: ByFold) -> dict[str, Any]:
 
 
 def heading(first: str, columns: Sequence[str]) -> list[str]:
-    """The first two lines of a table."""
+    """Blank line, header and separator of a Markdown table."""
     return ["", f"| {first} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
 
 
 def line(first: str, cells: Iterable[str]) -> str:
-    """A line of a table."""
+    """A line of a Markdown table."""
     return f"| {first} | " + " | ".join(cells) + " |"
 
 
-def parts(table: Table) -> list[tuple[Share, list[str], list[tuple[str, int]]]]:
-    """Each share with its data sets and its (row, channels), in the order in which they are shown."""
-    found = []
-    for share in sorted({key[3] for key in table}, key=share_order):
-        keys = [key for key in table if key[3] == share]
-        known = [name for name in PROTOCOL_V1 if any(key[2] == name for key in keys)]
-        rows = sorted({(key[0], key[1]) for key in keys}, key=lambda row: (row[1], row_order(row[0])))
-        found.append((share, known, rows))
-    return found
+def parts(table: Table) -> list[tuple[LabelFraction, list[str], list[tuple[str, int]]]]:
+    """(fraction, data sets, (method, channels) pairs) of each part of the table, in display order."""
+    result = []
+    for fraction in sorted({key[3] for key in table}, key=fraction_order):
+        keys = [key for key in table if key[3] == fraction]
+        corpora = [name for name in PROTOCOL_V1 if any(key[2] == name for key in keys)]
+        methods = sorted({(key[0], key[1]) for key in keys}, key=lambda pair: (pair[1], method_order(pair[0])))
+        result.append((fraction, corpora, methods))
+    return result
 
 
 def markdown(table: Table) -> str:
-    """One table a share of labels: rows are models, columns data sets, then the mean of all sets.
+    """One table for each label fraction: a line for each method, a column for each data set and for their mean.
 
-    A cell is mean ± sd over all folds, and in brackets the mean of the peers' folds 0 and 1.
+    Values are mean ± sd over all folds, and in brackets the mean of the peers' folds 0 and 1.
     """
     peers = tomllib.loads(PEERS.read_text())
     lines = ["Macro-F1: mean ± sd over the folds (each the mean of its seeds); in brackets the mean of folds 0 and 1."]
-    for share, corpora, rows in parts(table):
-        lines += heading(share_name(share), [*corpora, "mean"])
-        for row, channels in rows:
-            found = [
-                summary(by_fold) if (by_fold := table.get((row, channels, corpus, share))) else None
+    for fraction, corpora, methods in parts(table):
+        lines += heading(fraction_name(fraction), [*corpora, "mean"])
+        for method, channels in methods:
+            results = [
+                summary(by_fold) if (by_fold := table.get((method, channels, corpus, fraction))) else None
                 for corpus in corpora
             ]
-            whole = [result for result in found if result is not None]
-            lines.append(line(f"{row}, {channels} ch", [*map(show, found), show_mean(whole, len(corpora))]))
+            measured = [result for result in results if result is not None]
+            lines.append(line(f"{method}, {channels} ch", [*map(show, results), show_mean(measured, len(corpora))]))
         for name in ("floor", "peer", "peer_6ch"):
-            values = [peers.get(corpus, {}).get(str(share), {}).get(name) for corpus in corpora]
+            values = [peers.get(corpus, {}).get(str(fraction), {}).get(name) for corpus in corpora]
             if all(value is not None for value in values):
                 mean = f"[{np.mean(np.asarray(values, float)):.3f}]"
                 lines.append(line(name, [*(f"[{value:.3f}]" for value in values), mean]))
@@ -129,7 +139,7 @@ def markdown(table: Table) -> str:
 
 
 def show(result: Mapping[str, Any] | None) -> str:
-    """A cell of the table."""
+    """A `summary` as a table shows it."""
     if result is None:
         return ""
     same = result["mean_peer_folds"]
@@ -137,7 +147,7 @@ def show(result: Mapping[str, Any] | None) -> str:
 
 
 def show_mean(results: Sequence[Mapping[str, Any]], wanted: int) -> str:
-    """Mean over the data sets, where the row has all of them."""
+    """Mean over the data sets; empty unless there are `wanted` of them."""
     if len(results) != wanted:
         return ""
     same = [result["mean_peer_folds"] for result in results]
@@ -145,24 +155,24 @@ def show_mean(results: Sequence[Mapping[str, Any]], wanted: int) -> str:
     return f"{np.mean([result['mean'] for result in results]):.3f}{bracket}"
 
 
-def compared(table: Table) -> dict[tuple[str, int, Share], dict[str, Difference]]:
-    """(row, channels, share) -> data set -> row minus its reference of these channels; "mean" where all are there."""
-    found: dict[tuple[str, int, Share], dict[str, Difference]] = {}
-    for share, corpora, rows in parts(table):
-        for row, channels in rows:
-            reference = reference_of(row)
+def compared(table: Table) -> Differences:
+    """Every method minus its reference with the same channels."""
+    result: dict[tuple[str, int, LabelFraction], dict[str, Difference]] = {}
+    for fraction, corpora, methods in parts(table):
+        for method, channels in methods:
+            reference = reference_of(method)
             pairs = {
-                corpus: paired(table[row, channels, corpus, share], table[reference, channels, corpus, share])
+                corpus: paired(table[method, channels, corpus, fraction], table[reference, channels, corpus, fraction])
                 for corpus in corpora
-                if row != reference
-                and (row, channels, corpus, share) in table
-                and (reference, channels, corpus, share) in table
+                if method != reference
+                and (method, channels, corpus, fraction) in table
+                and (reference, channels, corpus, fraction) in table
             }
             own = {corpus: difference for corpus, difference in pairs.items() if difference is not None}
             if own:
                 whole = {"mean": mean_of(list(own.values()))} if len(own) == len(corpora) else {}
-                found[row, channels, share] = own | whole
-    return found
+                result[method, channels, fraction] = own | whole
+    return result
 
 
 def show_difference(difference: Difference | None) -> str:
@@ -174,38 +184,38 @@ def show_difference(difference: Difference | None) -> str:
 
 
 def differences_markdown(table: Table) -> str:
-    """Paired differences from random init, one table; empty where nothing can be compared."""
-    rows = compared(table)
-    if not rows:
+    """Paired differences from random initialization, one table; empty if nothing can be compared."""
+    by_method = compared(table)
+    if not by_method:
         return ""
-    corpora = [name for name in PROTOCOL_V1 if any(name in found for found in rows.values())]
+    corpora = [name for name in PROTOCOL_V1 if any(name in own for own in by_method.values())]
     lines = [
-        f"Difference from {REFERENCE} of the same channels (for semi rows, which learn from the train people's windows",
-        f"without labels, too: from {REFERENCE_SEMI}), over the folds and seeds that both have: mean and 95 %",
-        "confidence interval (t over folds, seeds averaged, variance of Nadeau and Bengio for folds that overlap).",
+        f"Difference from {REFERENCE} with the same channels (semi-supervised methods: from {REFERENCE_SEMI}), over",
+        "the folds and seeds that both have: mean and 95 % confidence interval (t over folds, seeds averaged, variance",
+        "of Nadeau and Bengio for folds with overlapping train sets).",
     ]
-    lines += heading("labels, row", [*corpora, "mean", "pairs"])
-    for (row, channels, share), found in rows.items():
-        cells = [show_difference(found.get(name)) for name in (*corpora, "mean")]
-        pairs = sum(found[name].pairs for name in corpora if name in found)
-        lines.append(line(f"{share_name(share)}: {row}, {channels} ch", [*cells, str(pairs)]))
+    lines += heading("labels, method", [*corpora, "mean", "pairs"])
+    for (method, channels, fraction), own in by_method.items():
+        cells = [show_difference(own.get(name)) for name in (*corpora, "mean")]
+        pairs = sum(own[name].pairs for name in corpora if name in own)
+        lines.append(line(f"{fraction_name(fraction)}: {method}, {channels} ch", [*cells, str(pairs)]))
     return "\n".join(lines) + "\n"
 
 
 def goals_markdown(table: Table) -> str:
-    """What the project set out for, each with what came out; goals whose rows are not there are left out.
+    """The project's goals, each with the measured value; goals whose methods were not all measured are left out.
 
-    Accelerometer only, float: the gains are those of pretraining, and int8 stands in the other tables.
+    Accelerometer only, float: the gains are those of pretraining; int8 is in the other tables.
     """
-    found = compared(table)
+    by_method = compared(table)
     peers = tomllib.loads(PEERS.read_text())
     lines = []
 
-    def goal(text: str, met: bool, came: str) -> None:
-        lines.append(f"- {'met' if met else 'not met'}: {text}; it is {came}.")
+    def goal(text: str, met: bool, value: str) -> None:
+        lines.append(f"- {'met' if met else 'not met'}: {text}; it is {value}.")
 
-    def gains(row: str, share: Share) -> dict[str, Difference]:
-        own = found.get((f"{row} fp32", 3, share), {})
+    def gains(method: str, fraction: LabelFraction) -> Mapping[str, Difference]:
+        own = by_method.get((f"{method} fp32", 3, fraction), {})
         return own if set(own) == {*PROTOCOL_V1, "mean"} else {}
 
     if own := gains("mujo_plus", 0.02):
@@ -218,15 +228,93 @@ def goals_markdown(table: Table) -> str:
     if own := gains("mujo", 0.02):
         text = "pure mujo at 2 % is above random init in the mean of the sets"
         goal(text, own["mean"].mean > 0, show_difference(own["mean"]))
-    for row in ("mujo", "mujo_plus"):
-        if own := gains(f"{row} semi", 0.02):
-            text = f"{row} semi at 2 % is at least 0.05 above random init semi in the mean of the sets"
+    for method in ("mujo", "mujo_plus"):
+        if own := gains(f"{method} semi", 0.02):
+            text = f"{method} semi at 2 % is at least 0.05 above random init semi in the mean of the sets"
             goal(text, own["mean"].mean >= 0.05, show_difference(own["mean"]))
-    for row, corpus in product(("mujo_plus", "mujo_plus semi"), PROTOCOL_V1):
-        key = (f"{row} fp32", 3, corpus, 0.02)
+    for method, corpus in product(("mujo_plus", "mujo_plus semi"), PROTOCOL_V1):
+        key = (f"{method} fp32", 3, corpus, 0.02)
         same = summary(table[key])["mean_peer_folds"] if key in table else None
         if same is not None:
             best = peers[corpus]["1.0"]["peer"]
-            text = f"{row} at 2 % reaches the best peer at 100 % on {corpus} (folds 0 and 1: {best:.3f})"
+            text = f"{method} at 2 % reaches the best peer at 100 % on {corpus} (folds 0 and 1: {best:.3f})"
             goal(text, same >= best, f"{same:.3f}")
     return "\n".join(["Goals", "", *lines]) + "\n" if lines else ""
+
+
+def with_chance(scores: Iterable[Score], column: Callable[[Score], str]) -> ByMethod:
+    """Macro-F1 by method and column, with that of a random guess, which is the same for every method and seed."""
+    scores = list(scores)
+    table = gathered(scores, lambda score: (score.trial.method, column(score)))
+    for score in scores:
+        table["chance", column(score)][score.trial.fold][0] = score.chance
+    return table
+
+
+def zero_shot_table(scores: Iterable[Score]) -> ByMethod:
+    """Without any label of the tested set; a column for each data set."""
+    return with_chance((s for s in scores if s.trial.fraction == 0 and not s.trial.without), lambda s: s.trial.corpus)
+
+
+def transfer_table(scores: Iterable[Score]) -> ByMethod:
+    """With the labels of another set only; columns are "source to target"."""
+    return with_chance((s for s in scores if s.trial.source), lambda s: f"{s.trial.source} to {s.trial.corpus}")
+
+
+def by_method_markdown(table: ByMethod, caption: str) -> str:
+    """`caption`, then a table with a line for each method, and the mean of the columns."""
+    columns = columns_of(table)
+    lines = [caption, *heading("method", [*columns, "mean"])]
+    for method in methods_of(table):
+        results = [summary(table[method, column]) if (method, column) in table else None for column in columns]
+        means = [result["mean"] for result in results if result is not None]
+        mean = f"{np.mean(means):.3f}" if len(means) == len(columns) else ""
+        lines.append(line(method, [*(show(result and result | {"mean_peer_folds": None}) for result in results), mean]))
+    return "\n".join(lines) + "\n"
+
+
+def methods_of(table: ByMethod) -> list[str]:
+    """Chance, then the methods in the order of `METHODS`."""
+    return [method for method in ("chance", *METHODS) if any(method == key[0] for key in table)]
+
+
+def columns_of(table: ByMethod) -> list[str]:
+    """Columns: the protocol's sets in their order, then the others by name."""
+    known = {name: i for i, name in enumerate(PROTOCOL_V1)}
+    return sorted({column for _, column in table}, key=lambda name: (known.get(name, len(known)), name))
+
+
+def ablations(scores: Iterable[Score]) -> Ablations:
+    """The gain from each part of pretraining: macro-F1 with everything minus without the part, same folds and seeds."""
+    chosen = [s for s in scores if s.variant == "fp32" and not s.trial.source and not s.trial.semi]
+    table = gathered(
+        chosen, lambda s: (s.trial.method, s.trial.channels, s.trial.fraction, s.trial.without, s.trial.corpus)
+    )
+    gains: dict[tuple[str, int, LabelFraction, str], dict[str, Difference]] = {}
+    for method, channels, fraction, without, corpus in table:
+        full = table.get((method, channels, fraction, "", corpus))
+        if without and full:
+            gain = paired(full, table[method, channels, fraction, without, corpus])
+            if gain is not None:
+                gains.setdefault((method, channels, fraction, without), {})[corpus] = gain
+    sets = {corpus for own in gains.values() for corpus in own}
+    return {
+        key: own | ({"mean": mean_of(list(own.values()))} if set(own) == sets else {}) for key, own in gains.items()
+    }
+
+
+def ablation_markdown(table: Ablations) -> str:
+    """A line for each part that was left out, largest gain first."""
+    sets = [name for name in PROTOCOL_V1 if any(name in own for own in table.values())]
+    lines = [
+        "Gain from each part of pretraining: macro-F1 with everything minus that without the part, over the same folds",
+        "and seeds, with 95 % confidence intervals; positive if the part helps. A part that the leave-out rule removes",
+        "for a set in any case gains nothing there.",
+        *heading("method, labels", ["left out", *sets, "mean"]),
+    ]
+    order = sorted(table, key=lambda key: (key[:2], str(key[2]), -np.mean([d.mean for d in table[key].values()])))
+    for key in order:
+        method, channels, fraction, without = key
+        cells = [show_difference(table[key].get(name)) for name in (*sets, "mean")]
+        lines.append(line(f"{method}, {channels} ch, {fraction_name(fraction)}", [without, *cells]))
+    return "\n".join(lines) + "\n"

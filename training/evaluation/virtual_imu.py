@@ -310,7 +310,7 @@ def fit(trial: Trial, data: WindowSet, turns: dict[str, Rotation], settings: Set
         return lambda seen: forest_predictions(x, y, seen, settings.seed)
     import torch
 
-    from training.evaluation.train import nearest
+    from training.evaluation.runs import nearest
     from training.learn.finetune import FinetuneConfig, finetune
     from training.models.inference import float_embeddings
     from training.models.student import Student

@@ -1,1 +1,1 @@
-"""The FiMAD builder: videos, motion capture, skeletons and texts -> clips, each with its modalities -> shards."""
+"""The FiMAD builder: videos, motion capture, skeletons and texts -> clips of up to four modalities -> shards."""

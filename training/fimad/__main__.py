@@ -1,5 +1,5 @@
-"""`python -m training.fimad`: list the sources of clips, build shards from them, count and look at what was built,
-and see how close the virtual IMU comes to a real one."""
+"""`python -m training.fimad`: list the sources of clips, build shards from them, count and draw the clips, and compare
+the virtual IMU with a real one."""
 
 from __future__ import annotations
 
@@ -20,26 +20,28 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from mujo_edge.cli.arguments import HELP
 from mujo_edge.core import DataError, UsageError
 from training.corpora.registry import data_root
 from training.evaluation.virtual_imu_report import validate
 from training.fimad import build as builder
 from training.fimad import inspect as inspection
-from training.fimad.clip import Source
+from training.fimad.clip import DEFAULT_TOWER, Source
 from training.fimad.sources import sources
-from training.fimad.towers import DEFAULT
 from training.fimad.video import Options
 from training.support.command import step
 from training.support.engine import engine
 from training.support.provenance import describe
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+app = typer.Typer(
+    context_settings=HELP, help=__doc__, no_args_is_help=True, rich_markup_mode=None, add_completion=False
+)
 console = Console(stderr=True)
 OUT = Path("runs/fimad")
 SHOWN = 5
-"""Failures printed in full; all are in `failures.jsonl`."""
+"""Number of failures that are printed; all are in `failures.jsonl`."""
 LOG_S = 60.0
-"""Where there is no screen for a bar, a line so often."""
+"""Seconds between progress lines when the output is not a terminal."""
 
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of the data sets.  [default: $MUJO_DATA]")]
 Manifests = Annotated[
@@ -49,12 +51,12 @@ Shards = Annotated[Path, typer.Argument(help="Folder of the shards.")]
 
 
 def located(every: dict[str, Source], root: Path) -> dict[str, Path | None]:
-    """Where each source lies under `root`, None for those that are not here."""
+    """Path of each source under `root`, None for those that are absent."""
     return {name: source.find(root) for name, source in every.items()}
 
 
 def notes(source: Source, path: Path) -> list[str]:
-    """What the user should know of a source: what it lacks, or why it cannot be read at all."""
+    """Lines for the user on a source: missing data, or why it cannot be read."""
     try:
         return [f"{source.name}: {note}" for note in source.notes(path)]
     except DataError as error:
@@ -62,7 +64,7 @@ def notes(source: Source, path: Path) -> list[str]:
 
 
 def count(source: Source, path: Path) -> str:
-    """How many tasks a source has, as a cell of a table."""
+    """Number of tasks of a source, as text for a table."""
     try:
         return f"{len(list(source.tasks(path))):,}"
     except DataError:
@@ -72,19 +74,19 @@ def count(source: Source, path: Path) -> str:
 @app.command("list")
 @step
 def list_sources(data: Data = None, manifest: Manifests = None) -> None:
-    """Say which sources are here, what is missing in them, and who may use them."""
+    """List the sources: path, number of tasks, license, missing data."""
     root, every = data or data_root(), sources(manifests=manifest or ())
     table = Table("source", "clips from", "tasks", "license", "where", box=SIMPLE_HEAD)
-    told = []
+    lines = []
     for name, path in located(every, root).items():
         source = every[name]
         tasks = "" if path is None else count(source, path)
         where = "not here" if path is None else str(path)
         table.add_row(name, *(escape(cell) for cell in (source.title, tasks, source.license, where)))
-        told += notes(source, path) if path else []
+        lines += notes(source, path) if path else []
     Console().print(table)
-    for note in told:
-        Console().print(escape(note), highlight=False)
+    for line in lines:
+        Console().print(escape(line), highlight=False)
 
 
 @app.command()
@@ -92,50 +94,48 @@ def list_sources(data: Data = None, manifest: Manifests = None) -> None:
 def build(
     out: Annotated[Path, typer.Argument(help="Folder for the shards.")] = OUT,
     source: Annotated[
-        list[str] | None, typer.Option(help="A source; repeatable.  [default: all that are here]")
+        list[str] | None, typer.Option(help="A source; repeatable.  [default: all that are found]")
     ] = None,
     manifest: Manifests = None,
     data: Data = None,
-    tower: Annotated[str, typer.Option(help="Image tower for videos and photos, or none.")] = DEFAULT,
-    weights: Annotated[Path | None, typer.Option(help="Your weights of a timm or CLIP tower.")] = None,
+    tower: Annotated[str, typer.Option(help="Image tower for videos and photos, or none.")] = DEFAULT_TOWER,
+    weights: Annotated[Path | None, typer.Option(help="Weights of a timm or CLIP tower.")] = None,
     pose: Annotated[bool, typer.Option(help="Estimate the pose in videos.")] = True,
-    jobs: Annotated[int, typer.Option(min=1, help="How many tasks at a time.")] = os.cpu_count() or 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of tasks at a time.")] = os.cpu_count() or 1,
     where: Annotated[str, typer.Option("--engine", help="processes, or ray ($RAY_ADDRESS, else local).")] = "processes",
-    retry: Annotated[bool, typer.Option("--retry", help="Do tasks again that had failures.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Run tasks with failures again.")] = False,
     timings: Annotated[Path | None, typer.Option(help="Write clips per second to this JSON file.")] = None,
 ) -> None:
-    """Turn every source into shards of clips; what was done before is not done again."""
+    """Build shards of clips from the sources; finished tasks are not repeated."""
     chosen_engine = engine(where)
     every = sources(Options(None if tower == "none" else tower, weights, pose), manifest or ())
     chosen = choose(every, data or data_root(), source)
     # Each worker has its share of the cores.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
-    for found, path in chosen:
-        for note in notes(found, path):
+    for one, path in chosen:
+        for note in notes(one, path):
             console.print(escape(note), highlight=False)
     settings = {"tower": tower, "weights": weights and str(weights), "pose": pose, "jobs": jobs, "engine": where}
-    given = {s.name: {"path": str(path), "license": s.license, "citation": s.citation} for s, path in chosen}
-    builder.write_whole(
-        builder.made(out) / "build.json", as_json(describe({"settings": settings, "sources": given}, {}))
-    )
+    about = {s.name: {"path": str(path), "license": s.license, "citation": s.citation} for s, path in chosen}
+    builder.write_atomic(out / "build.json", as_json(describe({"settings": settings, "sources": about}, {})))
     start_s = time.perf_counter()
     with progress() as report:
         results = builder.build(chosen, out, jobs, chosen_engine, retry, report)
     seconds = time.perf_counter() - start_s
     if timings:
-        builder.write_whole(timings, as_json(speed(results, seconds, settings)))
+        builder.write_atomic(timings, as_json(speed(results, seconds, settings)))
     show(builder.stats(out))
     failures = [(r.source.name, *failure) for r in results for failure in r.failures]
-    for name, at, what in failures[:SHOWN]:
-        console.print(f"left out: {escape(name)}: {escape(at)}: {escape(what)}", highlight=False)
+    for name, id_, why in failures[:SHOWN]:
+        console.print(f"left out: {escape(name)}: {escape(id_)}: {escape(why)}", highlight=False)
     if failures:
         console.print(f"{len(failures):,} left out, all in {escape(str(out / builder.FAILURES))}", highlight=False)
 
 
 def choose(every: dict[str, Source], root: Path, names: list[str] | None) -> list[tuple[Source, Path]]:
-    """The sources of those names with where they lie, else all that are here.
+    """The named sources and their paths, or all that are found under `root`.
 
-    Raises `UsageError` for a name that no source has, `DataError` for one that is not here.
+    Raises `UsageError` for an unknown name, `DataError` for a source that is not found.
     """
     if unknown := set(names or ()) - set(every):
         raise UsageError(f"no source is called {sorted(unknown)[0]!r}. Choose from: {', '.join(every)}")
@@ -150,7 +150,7 @@ def choose(every: dict[str, Source], root: Path, names: list[str] | None) -> lis
 
 @contextmanager
 def progress() -> Iterator[builder.Report]:
-    """A bar for every source: tasks done, time left, clips and what had to be left out."""
+    """A progress bar for every source: tasks done, time left, clips and failures."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -162,23 +162,24 @@ def progress() -> Iterator[builder.Report]:
     )
     with Progress(*columns, console=console) as bars:
         bar: dict[str, Any] = {}
-        told_s = [time.monotonic()]
+        logged_s = time.monotonic()
 
         def report(state: builder.Progress) -> None:
+            nonlocal logged_s
             name = state.source.name
             if name not in bar:
                 bar[name] = bars.add_task(name, total=state.tasks, completed=state.done_before, clips=0, failures=0)
             done = state.done_before + state.done
             bars.update(bar[name], completed=done, clips=state.clips, failures=len(state.failures))
-            if not console.is_terminal and time.monotonic() > told_s[0] + LOG_S:
-                told_s[0] = time.monotonic()
+            if not console.is_terminal and time.monotonic() > logged_s + LOG_S:
+                logged_s = time.monotonic()
                 print(f"{name}: {done:,} of {state.tasks:,} tasks, {state.clips:,} clips", file=sys.stderr, flush=True)
 
         yield report
 
 
 def speed(results: list[builder.Progress], seconds: float, settings: dict[str, Any]) -> dict[str, Any]:
-    """Clips per second of wall time, tasks done before not counted, and worker seconds by source."""
+    """New clips per second of wall time, and worker seconds by source."""
     clips = sum(r.new_clips for r in results)
     return {
         **settings,
@@ -194,19 +195,19 @@ def speed(results: list[builder.Progress], seconds: float, settings: dict[str, A
 
 
 def as_json(content: dict[str, Any]) -> bytes:
-    """Text of a JSON file."""
+    """Content of a JSON file."""
     return (json.dumps(content, indent=1) + "\n").encode()
 
 
 @app.command()
 @step
 def stats(folder: Shards = OUT) -> None:
-    """Count clips, people, titles, hours and modalities of every corpus in the shards."""
+    """Count the clips, people, titles, hours and modalities of every corpus in the shards."""
     show(builder.stats(folder))
 
 
 def show(numbers: dict[str, dict[str, Any]]) -> None:
-    """Print the numbers of `build.stats` as a table, with their sum where it means something."""
+    """Print the numbers of `build.stats` as a table, with sums of all but people and titles."""
     columns = ["clips", "train", "val", "people", "titles", "hours", "imu", "pose", "video", "text"]
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("corpus", overflow="fold")
@@ -221,27 +222,27 @@ def show(numbers: dict[str, dict[str, Any]]) -> None:
 
 
 def cell(name: str, value: float) -> str:
-    """A number of `build.stats` as it is printed."""
+    """A number of `build.stats` as text."""
     return f"{value:,.2f}" if name == "hours" else f"{value:,}"
 
 
 @app.command()
 @step
 def inspect(
-    clip: Annotated[str, typer.Argument(help="A clip's id, or a part of it that no other has.")],
+    clip: Annotated[str, typer.Argument(help="A clip's id, or a unique part of it.")],
     folder: Annotated[Path, typer.Option("--shards", help="Folder of the shards.")] = OUT,
     out: Annotated[Path | None, typer.Option(help="Image file to draw.  [default: CLIP.png]")] = None,
     data: Data = None,
     manifest: Manifests = None,
 ) -> None:
-    """Draw one clip: frames where the video is at hand, skeleton, IMU and texts."""
-    found, task = inspection.find(folder, clip)
-    source = sources(manifests=manifest or ()).get(found.corpus)
+    """Draw one clip: texts, skeleton, IMU, and frames if its video is present."""
+    chosen, task = inspection.find(folder, clip)
+    source = sources(manifests=manifest or ()).get(chosen.corpus)
     path = source and source.find(data or data_root())
-    seen = inspection.pictures(source, path, task) if source and path else []
-    target = out or Path(found.id.replace("/", "-")).with_suffix(".png")
-    inspection.draw(found, seen, target)
-    console.print(f"Drew {escape(found.id)} to {escape(str(target))}", highlight=False)
+    images = inspection.pictures(source, path, task) if source and path else []
+    target = out or Path(chosen.id.replace("/", "-")).with_suffix(".png")
+    inspection.draw(chosen, images, target)
+    console.print(f"Drew {escape(chosen.id)} to {escape(str(target))}", highlight=False)
 
 
 app.command("validate")(step(validate))

@@ -1,4 +1,4 @@
-"""What every source of clips becomes: a canonical skeleton, and `Clip`s whose modalities may be absent."""
+"""The types that sources of clips and the builder share: canonical skeleton, `Clip`, `Take`, `Task` and `Source`."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ JOINTS = (
     "right_ankle",
     "right_foot",
 )
-"""The canonical joints: those of Kinect v1 (Microsoft, `NUI_SKELETON_POSITION_INDEX`), which every other source can
-give. `pelvis` is the middle of the hips, `spine` half way from it to `neck` (between the collar bones), `head` the
-middle of the skull, `hand` the knuckles, `foot` where the toes begin."""
+"""The canonical joints: those of Kinect v1 (Microsoft, `NUI_SKELETON_POSITION_INDEX`), which can be derived from every
+other source. `pelvis` is the middle of the hips, `spine` halfway from it to `neck` (between the collar bones), `head`
+the middle of the skull, `hand` the knuckles, `foot` the base of the toes."""
 
 BONES = (
     ("pelvis", "spine"),
@@ -72,19 +72,22 @@ PLACEMENTS = (
 )
 """Where a virtual IMU may sit; the thigh is the trouser pocket."""
 
+Split = Literal["train", "val"]
 Modality = Literal["imu", "pose", "video", "text"]
 MODALITIES: tuple[Modality, ...] = ("imu", "pose", "video", "text")
 
 POSE_RATE_HZ, IMU_RATE_HZ, VIDEO_RATE_HZ = 25.0, 50.0, 4.0
 """Rates of a clip's arrays in a shard."""
 
+DEFAULT_TOWER = "efficientnet-lite0"
+"""Image tower that comes with its weights (`training.fimad.towers`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Motion:
     """A person's joints over time. `x` (n, 20, 3) float32, meters, world frame: right-handed, z up (gravity along -z).
 
-    NaN where a joint is not known; `flat` says that only x and z were seen (2-D joints: x to the right, z up,
-    y is NaN, length unit is the person's height = 1.7 m).
+    Unknown joints are NaN. `flat` marks 2-D joints: x to the right, z up, y NaN, scaled to a person 1.7 m tall.
     """
 
     x: F32
@@ -96,20 +99,21 @@ class Motion:
 class Clip:
     """One clip of one activity by one person; every modality may be absent (None, or no texts).
 
-    `id` is unique ("hdm05/HDM_bd_kickRFront1Reps_001"); `title` the normalized name of the activity: clips of one
-    title are not each other's negatives. `subject` is who moves, or the video's id: never split between train and
-    val. `texts` are sentences that say what is done, the first one the title. `pose` (n, 20, 3) float32 at
-    POSE_RATE_HZ as `Motion.x`, `flat` as there; `imu` placement -> (m, 6) float32 at IMU_RATE_HZ, m/s2 with gravity
-    (specific force, +9.81 on the axis that points up at rest) and rad/s, virtual and ideal (no noise, mounted along
-    the segment); `real_imu` the same from a device that the person wore; `video` (k, F) float32 frame features at
-    VIDEO_RATE_HZ (two photos: k = 2) by the image tower `tower`. All arrays of a clip begin at the same time.
+    `id` is unique ("hdm05/HDM_bd_kickRFront1Reps_001"); `title` is the normalized name of the activity: clips of one
+    title are not each other's negatives. `subject` is the person, or the video's id; no subject is in both train and
+    val. `split` is None between reading and `build.splits`, if the publisher has none. `texts` are sentences that
+    describe the activity, the first one is the title. `pose` (n, 20, 3) float32 at POSE_RATE_HZ and `flat` are as in
+    `Motion`; `imu` maps placement to (m, 6) float32 at IMU_RATE_HZ, m/s2 with gravity (specific force, +9.81 on the
+    axis that points up at rest) and rad/s, virtual and ideal (no noise, mounted along the segment); `real_imu` is the
+    same from a device that the person wore; `video` (k, F) float32 are frame features at VIDEO_RATE_HZ (two photos:
+    k = 2) by the image tower `tower`. All arrays of a clip begin at the same time.
     """
 
     id: str
     corpus: str
     title: str
     subject: str
-    split: Literal["train", "val"]
+    split: Split | None = None
     texts: tuple[str, ...] = ()
     pose: F32 | None = None
     flat: bool = False
@@ -120,7 +124,7 @@ class Clip:
     license: str = ""
 
     def __post_init__(self) -> None:
-        """Raises `DataError` for an array of a wrong shape, or with values that are not finite where they must be."""
+        """Raises `DataError` for an array of a wrong shape, or with non-finite IMU or video values."""
         if self.pose is not None and self.pose.shape[1:] != (len(JOINTS), 3):
             raise DataError(f"{self.id}: pose has shape {self.pose.shape}, expected (n, {len(JOINTS)}, 3)")
         for placement, x in (*self.imu.items(), *self.real_imu.items()):
@@ -131,7 +135,7 @@ class Clip:
 
     @property
     def duration_s(self) -> float:
-        """The longest of its modalities; 0 for text alone."""
+        """Duration of the longest modality; 0 for text alone."""
         spans = [0.0]
         if self.pose is not None:
             spans.append(len(self.pose) / POSE_RATE_HZ)
@@ -141,7 +145,7 @@ class Clip:
         return max(spans)
 
     def has(self, modality: Modality) -> bool:
-        """Whether the clip has it; `imu` is virtual or real."""
+        """Whether the clip has a modality; `imu` is virtual or real."""
         present = {
             "imu": bool(self.imu or self.real_imu),
             "pose": self.pose is not None,
@@ -153,10 +157,10 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """One clip as a source gives it, before resampling, virtual IMU, texts and split: fields as in `Clip`.
+    """One clip as read from a source, before resampling, virtual IMU, texts and split: fields as in `Clip`.
 
-    `name` is the title in the source's own words, `descriptions` whole sentences if the source has any. `split` is
-    None where the publisher gives none.
+    `name` is the activity in the source's own words, `descriptions` are whole sentences if the source has any. `split`
+    is the publisher's, None if there is none.
     """
 
     id: str
@@ -164,7 +168,7 @@ class Take:
     name: str
     subject: str
     descriptions: tuple[str, ...] = ()
-    split: Literal["train", "val"] | None = None
+    split: Split | None = None
     motion: Motion | None = None
     real_imu: Mapping[str, F32] = field(default_factory=dict)
     video: F32 | None = None
@@ -173,10 +177,10 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A part of a source that is read on its own, in another process: `read(*arguments)` gives its takes.
+    """A unit of work, read independently in another process: `read(*arguments)` yields its takes.
 
-    `read` is a function of a module, `arguments` plain values and paths, so that both travel between machines.
-    It raises `DataError` for what cannot be read; that costs one logged line, not the build.
+    `read` is a module-level function, `arguments` are plain values and paths, so that both can be pickled. It raises
+    `DataError` for unreadable data, which is logged as one line and does not end the build.
     """
 
     id: str
@@ -186,11 +190,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A collection of clips. `find(root)` says where it lies under the data folder, or None; `tasks(path)` its parts.
+    """A collection of clips. `find(root)` is its path under the data folder or None; `tasks(path)` are its tasks.
 
     `open_license` is whether the publisher states an open license (`licenses = "permissive"` keeps those).
     `shares_people_with` names evaluation corpora whose data it holds: it is left out of pretraining for their scores.
-    `notes(path)` are lines for the user: what the publisher names and is not there, or cannot be used.
+    `notes(path)` are lines for the user on data that is missing or cannot be used.
     """
 
     name: str
@@ -203,6 +207,3 @@ class Source:
     tasks: Callable[[Path], Iterable[Task]]
     shares_people_with: tuple[str, ...] = ()
     notes: Callable[[Path], Iterable[str]] = lambda path: ()
-
-
-DEFAULT_TOWER = "efficientnet-lite0"

@@ -1,4 +1,4 @@
-"""A take becomes a clip, and a task a part: what a worker of the builder does, on whatever machine it runs."""
+"""Take -> clip and task -> part: the work of one worker of the builder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from math import floor
 
 import numpy as np
-import pyarrow as pa
 
 from mujo_edge.core import F32, DataError, MujoError
 from mujo_edge.signal import resample
@@ -20,8 +19,8 @@ from training.fimad.virtual_imu import virtual_imus
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What came of one task: `rows` as Parquet (`shards.encode`; `split` is null where the publisher gives none), how
-    many `clips` they hold, (id, what was wrong) of every take that could not be used, and how long it took."""
+    """Result of one task: `rows` as a Parquet file (`shards.encode`), the number of `clips` in it, (id, reason) of
+    every take that could not be used, and the seconds it took."""
 
     rows: bytes
     clips: int
@@ -30,64 +29,53 @@ class Part:
 
 
 def read_task(task: Task, license: str = "") -> Part:
-    """Read, convert and pack everything in `task`; what cannot be used is said in `failures`.
+    """Read, convert and pack all takes of `task`; those that cannot be used are listed in `failures`.
 
-    Raises `MujoError` for what would befall every other task too, such as a package that is not installed.
+    Raises `MujoError` for errors that every other task would meet too, such as a package that is not installed.
     """
     start_s = time.perf_counter()
     clips: list[Clip] = []
-    splits: list[str | None] = []
     failures: list[tuple[str, str]] = []
     try:
         for take in task.read(*task.arguments):
             try:
                 clips.append(to_clip(take, license))
-                splits.append(take.split)
             except Exception as error:
                 failures.append((take.id, reason(error)))
     except Exception as error:
         failures.append((task.id, reason(error)))
-    return pack(task.id, clips, splits, failures, time.perf_counter() - start_s)
+    return pack(task.id, clips, failures, time.perf_counter() - start_s)
 
 
-def pack(
-    task: str, clips: list[Clip], splits: list[str | None], failures: list[tuple[str, str]], seconds: float
-) -> Part:
-    """The part of a task of these clips and failures; the latter also go into the metadata of its rows."""
+def pack(task: str, clips: list[Clip], failures: list[tuple[str, str]], seconds: float) -> Part:
+    """The part of a task with these clips; the failures also go into the file's metadata."""
     rows = io.BytesIO()
-    table = with_splits(encode(clips, task), splits)
     with Writer(rows, {"task": task, "clips": len(clips), "failures": failures}) as writer:
-        writer.write(table)
+        writer.write(encode(clips, task))
     return Part(rows.getvalue(), len(clips), tuple(failures), seconds)
 
 
-def with_splits(table: pa.Table, splits: list[str | None]) -> pa.Table:
-    """Rows of `shards.encode` with other splits."""
-    return table.set_column(table.column_names.index("split"), "split", pa.array(splits, pa.string()))
-
-
 def reason(error: Exception) -> str:
-    """What a failure is logged as, in one line. Raises it again where every other task would meet it too."""
+    """One line for the log of failures. Raises `error` again if every other task would meet it too."""
     if isinstance(error, MujoError) and not isinstance(error, DataError):
         raise error
-    told = " ".join(str(error).split())
-    return told if isinstance(error, DataError) else f"unexpected {type(error).__name__}: {told}"
+    message = " ".join(str(error).split())
+    return message if isinstance(error, DataError) else f"unexpected {type(error).__name__}: {message}"
 
 
 def to_clip(take: Take, license: str = "") -> Clip:
-    """A take with its texts, its motion at `POSE_RATE_HZ` and the virtual IMU at every placement that it shows.
+    """A take with its texts, its motion at `POSE_RATE_HZ`, and the virtual IMU at each placement with known joints.
 
-    `split` is "train" where the publisher gives none, until all people of the source are known. Raises `DataError`
-    for a motion that holds nothing.
+    Raises `DataError` for a motion without any known joint.
     """
-    said = texts(take.name, take.descriptions)
+    sentences = texts(take.name, take.descriptions)
     clip = Clip(
         id=take.id,
         corpus=take.corpus,
-        title=said[0],
+        title=sentences[0],
         subject=take.subject,
-        split=take.split or "train",
-        texts=said,
+        split=take.split,
+        texts=sentences,
         real_imu=take.real_imu,
         video=take.video,
         tower=take.tower,
@@ -96,15 +84,15 @@ def to_clip(take: Take, license: str = "") -> Clip:
     if take.motion is None:
         return clip
     if not np.isfinite(take.motion.x).any() or not take.motion.rate_hz > 0:
-        raise DataError("its motion has no joint that is known, or no rate")
+        raise DataError("its motion has no known joint, or no rate")
     imu = virtual_imus(take.motion)
     return replace(clip, pose=resample_motion(take.motion), flat=take.motion.flat, imu=imu)
 
 
 def resample_motion(motion: Motion, to_hz: float = POSE_RATE_HZ) -> F32:
-    """(n, 20, 3) at the motion's rate -> (m, 20, 3) float32 at `to_hz`, low-passed where it was faster.
+    """(n, 20, 3) at the motion's rate -> (m, 20, 3) float32 at `to_hz`, low-pass filtered before downsampling.
 
-    A joint is NaN wherever one of the two frames beside it is.
+    A resampled joint is NaN if it is NaN in either of the two neighboring frames.
     """
     columns = motion.x.reshape(len(motion.x), -1).astype(np.float64)
     known = np.isfinite(columns)
@@ -112,7 +100,7 @@ def resample_motion(motion: Motion, to_hz: float = POSE_RATE_HZ) -> F32:
     for column in np.flatnonzero(~known.all(0)):
         there = known[:, column]
         columns[:, column] = np.interp(frames, frames[there], columns[there, column]) if there.any() else 0
-    # The way from the first to the last frame is taken out before the filter, which holds the ends still.
+    # The filter holds the end values, so the straight line from the first to the last frame is subtracted before it.
     slope = (columns[-1] - columns[0]) / max(1, len(columns) - 1)
     count = floor((len(columns) - 1) * to_hz / motion.rate_hz) + 1
     at = np.arange(count) * motion.rate_hz / to_hz

@@ -14,24 +14,24 @@ from mujo_edge.core import F32, DataError, UsageError
 from training.corpora.files import Tree
 from training.fimad.clip import BONES, IMU_RATE_HZ, JOINTS, POSE_RATE_HZ, VIDEO_RATE_HZ, Clip, Source
 from training.fimad.shards import read, read_light
-from training.fimad.sources import free_exercise_db as photos
+from training.fimad.sources import free_exercise_db
 from training.fimad.video import Cut, frames
 
 MOMENTS, TEXTS = 6, 6
-"""How many frames, poses and texts are drawn."""
-DRAWN = (".png", ".jpg", ".svg", ".pdf")
-SEEN_HZ = 2.0
-"""Frames of a video are picked from so many a second."""
+"""Numbers of frames or poses, and of texts, that are drawn."""
+FORMATS = (".png", ".jpg", ".svg", ".pdf")
+VIDEO_HZ = 2.0
+"""Rate at which a video is decoded to pick frames from."""
 VIEW_DEG = 30.0
-"""The skeleton is seen from so far to its side: nothing of a squat or a curl hides behind the trunk."""
-AXIS_COLOURS = ("tab:red", "tab:green", "tab:blue")
-SIDE_COLOURS = {"left": "tab:blue", "right": "tab:red"}
+"""Angle of view to the side of the person's front: the trunk hides nothing of a squat or a curl."""
+AXIS_COLORS = ("tab:red", "tab:green", "tab:blue")
+SIDE_COLORS = {"left": "tab:blue", "right": "tab:red"}
 
 
 def find(folder: Path, name: str) -> tuple[Clip, str]:
-    """The clip of that id, or the only one whose id holds `name`, and the id of its task.
+    """The clip with the id `name`, or the only one whose id contains `name`, and the id of its task.
 
-    Raises `UsageError` where there is none or more than one, and `DataError` as `shards.read` does.
+    Raises `UsageError` if there is none or more than one, and `DataError` as `shards.read` does.
     """
     light = read_light(folder)
     rows = list(zip(*(light.column(c).to_pylist() for c in ("id", "corpus", "task")), strict=True))
@@ -45,50 +45,50 @@ def find(folder: Path, name: str) -> tuple[Clip, str]:
 
 
 def examples(names: Sequence[str]) -> str:
-    """A few of many names."""
+    """The first four names, and how many more there are."""
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def pictures(source: Source, path: Path, task_id: str) -> list[tuple[str, np.ndarray]]:
-    """(caption, (h, w, 3) uint8) of what a task saw: photos, or frames from the whole length of its cut of a video.
+    """(caption, (h, w, 3) uint8) of a task's input: photos, or frames spread over its cut of a video.
 
-    None where the task is not among those of `source` at `path`, or saw nothing.
+    Empty if the task is not among those of `source` at `path`, or reads no pictures.
     """
     task = next((task for task in source.tasks(path) if task.id == task_id), None)
     if task is None:
         return []
-    if task.read is photos.read:
-        entry, place, _ = task.arguments
-        with Tree.open(place) as tree:
-            return [(name, photos.photo(tree, name)) for name in entry.get("images") or ()]
+    if task.read is free_exercise_db.read:
+        entry, photos, _ = task.arguments
+        with Tree.open(photos) as tree:
+            return [(name, free_exercise_db.photo(tree, name)) for name in entry.get("images") or ()]
     cut = next((argument for argument in task.arguments if isinstance(argument, Cut)), None)
     if cut is None:
         return []
-    seen = list(frames(cut, SEEN_HZ))
-    picked = sorted(set(moments(len(seen))))
-    return [(f"{cut.path.name}, {cut.start_s + seen[i][0]:.1f} s", seen[i][1]) for i in picked]
+    decoded = list(frames(cut, VIDEO_HZ))
+    picked = sorted(set(moments(len(decoded))))
+    return [(f"{cut.path.name}, {cut.start_s + decoded[i][0]:.1f} s", decoded[i][1]) for i in picked]
 
 
-def draw(clip: Clip, seen: Sequence[tuple[str, np.ndarray]], path: Path) -> None:
-    """Draw `clip` to an image file; `seen` is what `pictures` gives.
+def draw(clip: Clip, images: Sequence[tuple[str, np.ndarray]], path: Path) -> None:
+    """Draw `clip` and its `images` (as from `pictures`) to an image file; absent modalities take no room.
 
-    What the clip lacks takes no room. Raises `DataError` for a file that cannot be written, or not drawn.
+    Raises `DataError` for an unknown image format, or a file that cannot be written.
     """
-    if path.suffix.lower() not in DRAWN:
-        raise DataError(f"{path} is no picture that can be drawn. Name a {', '.join(DRAWN)} file")
+    if path.suffix.lower() not in FORMATS:
+        raise DataError(f"{path} is not an image format that can be drawn. Name a {', '.join(FORMATS)} file")
     imu = {**clip.imu, **{f"{placement}, real": x for placement, x in clip.real_imu.items()}}
-    rows = [("words", 1.6)]
-    rows += [("frames", 2.0)] * bool(seen)
+    rows = [("texts", 1.6)]
+    rows += [("images", 2.0)] * bool(images)
     rows += [("video", 1.2)] * (clip.video is not None)
     rows += [("pose", 2.6)] * (clip.pose is not None)
     rows += [("imu", 0.6 + 1.2 * ((len(imu) + 1) // 2))] * bool(imu)
     figure = Figure(figsize=(13, sum(height for _, height in rows)), layout="constrained")
     parts = figure.subfigures(len(rows), 1, height_ratios=[height for _, height in rows], squeeze=False)[:, 0]
     for (row, _), part in zip(rows, parts, strict=True):
-        if row == "words":
-            draw_words(part, clip)
-        elif row == "frames":
-            draw_frames(part, seen)
+        if row == "texts":
+            draw_texts(part, clip)
+        elif row == "images":
+            draw_images(part, images)
         elif row == "video" and clip.video is not None:
             draw_features(part, clip.video, clip.tower)
         elif row == "pose" and clip.pose is not None:
@@ -101,20 +101,20 @@ def draw(clip: Clip, seen: Sequence[tuple[str, np.ndarray]], path: Path) -> None
         raise DataError(f"{path} cannot be written ({error}). Name another file with --out") from None
 
 
-def draw_words(part: SubFigure, clip: Clip) -> None:
-    """Title, whose clip it is, and its texts."""
+def draw_texts(part: SubFigure, clip: Clip) -> None:
+    """Title, subject, license and texts."""
     about = f"{clip.id}: {clip.split}, subject {clip.subject}, {clip.duration_s:.1f} s, {clip.license}"
-    said = "\n".join(fill(text, 200, max_lines=1) for text in clip.texts[:TEXTS])
+    texts = "\n".join(fill(text, 200, max_lines=1) for text in clip.texts[:TEXTS])
     more = f"\n... and {len(clip.texts) - TEXTS} more texts" if len(clip.texts) > TEXTS else ""
     part.text(0.01, 0.95, clip.title, weight="bold", size=13, va="top", parse_math=False)
     part.text(0.01, 0.78, about, size=9, va="top", color="dimgray", parse_math=False)
-    part.text(0.01, 0.64, said + more, size=8, va="top", parse_math=False)
+    part.text(0.01, 0.64, texts + more, size=8, va="top", parse_math=False)
 
 
-def draw_frames(part: SubFigure, seen: Sequence[tuple[str, np.ndarray]]) -> None:
-    """Frames side by side."""
-    for axes, (caption, picture) in zip(part.subplots(1, len(seen), squeeze=False)[0], seen, strict=True):
-        axes.imshow(picture)
+def draw_images(part: SubFigure, images: Sequence[tuple[str, np.ndarray]]) -> None:
+    """Images side by side."""
+    for axes, (caption, image) in zip(part.subplots(1, len(images), squeeze=False)[0], images, strict=True):
+        axes.imshow(image)
         axes.set_title(caption, size=8, parse_math=False)
         axes.set_axis_off()
 
@@ -126,53 +126,53 @@ def draw_features(part: SubFigure, video: F32, tower: str) -> None:
     span = (0, len(video) / VIDEO_RATE_HZ, 0, len(most))
     axes.imshow(video[:, most].T, aspect="auto", interpolation="nearest", extent=span)
     axes.set_title(
-        f"video: {len(video)} x {video.shape[1]} features of {tower}, those {len(most)} that vary most", size=8
+        f"video: {len(video)} x {video.shape[1]} features of {tower}, the {len(most)} that vary most", size=8
     )
     axes.set_yticks([])
     axes.tick_params(labelsize=7)
 
 
 def draw_poses(part: SubFigure, pose: F32, flat: bool) -> None:
-    """The skeleton at some moments, all to one scale; the left side blue, the right one red."""
-    seen = project(pose, flat)
-    center = np.nanmean(seen.reshape(-1, 2), 0)
-    reach = max(np.nanmax(np.abs(seen - center)), 0.1) * 1.05
+    """The skeleton at `MOMENTS` moments, all to one scale; left side blue, right side red."""
+    points = project(pose, flat)
+    center = np.nanmean(points.reshape(-1, 2), 0)
+    reach = max(np.nanmax(np.abs(points - center)), 0.1) * 1.05
     panels = part.subplots(1, MOMENTS, sharex=True, sharey=True)
     for axes, frame in zip(panels, moments(len(pose)), strict=True):
-        draw_skeleton(axes, seen[frame])
+        draw_skeleton(axes, points[frame])
         axes.set_title(f"{frame / POSE_RATE_HZ:.1f} s", size=8)
         axes.set(
             xlim=(center[0] - reach, center[0] + reach), ylim=(center[1] - reach, center[1] + reach), aspect="equal"
         )
         axes.tick_params(labelsize=6)
-    part.suptitle(f"pose (m{', seen flat' if flat else ''}): left blue, right red", size=8)
+    part.suptitle(f"pose (m{', 2-D' if flat else ''}): left blue, right red", size=8)
 
 
 def moments(count: int) -> list[int]:
-    """`MOMENTS` numbers of frames from the first to the last of `count`."""
+    """`MOMENTS` frame numbers from the first to the last of `count`."""
     return [int(i) for i in np.linspace(0, count - 1, MOMENTS).round()]
 
 
 def project(pose: F32, flat: bool) -> np.ndarray:
-    """(n, 20, 3) -> (n, 20, 2) seen from `VIEW_DEG` beside the person's front, z up."""
+    """(n, 20, 3) -> (n, 20, 2), z up, viewed from `VIEW_DEG` to the side of the person's front."""
     if flat:
         return pose[..., [0, 2]]
     across = np.nanmean(pose[:, JOINTS.index("left_hip")] - pose[:, JOINTS.index("right_hip")], 0)
     across = across if np.isfinite(across).all() else np.array([1.0, 0, 0])
-    # Somebody who faces the viewer has the left hip on the picture's right.
+    # A person who faces the viewer has the left hip on the right of the picture.
     angle = np.arctan2(across[1], across[0]) + np.deg2rad(VIEW_DEG)
     return np.stack([pose[..., 0] * np.cos(angle) + pose[..., 1] * np.sin(angle), pose[..., 2]], -1)
 
 
 def draw_skeleton(axes: Axes, joints: np.ndarray) -> None:
-    """(20, 2): every bone whose ends are known."""
+    """Every bone of `joints` (20, 2) whose ends are known."""
     for start, end in BONES:
-        color = next((c for side, c in SIDE_COLOURS.items() if end.startswith(side)), "black")
+        color = next((c for side, c in SIDE_COLORS.items() if end.startswith(side)), "black")
         axes.plot(*joints[[JOINTS.index(start), JOINTS.index(end)]].T, color=color, linewidth=1.5)
 
 
 def draw_imu(part: SubFigure, imu: dict[str, F32]) -> None:
-    """Acceleration and angular rate of every placement, two placements a row."""
+    """Acceleration and angular rate of every placement, two placements per row."""
     panels = part.subplots((len(imu) + 1) // 2, 4, sharex=True, squeeze=False)
     for axes in panels.flat[2 * len(imu) :]:
         axes.set_axis_off()
@@ -181,7 +181,7 @@ def draw_imu(part: SubFigure, imu: dict[str, F32]) -> None:
             axes = panels.flat[2 * at + half]
             for axis in range(3):
                 axes.plot(
-                    np.arange(len(x)) / IMU_RATE_HZ, x[:, 3 * half + axis], color=AXIS_COLOURS[axis], linewidth=0.8
+                    np.arange(len(x)) / IMU_RATE_HZ, x[:, 3 * half + axis], color=AXIS_COLORS[axis], linewidth=0.8
                 )
             axes.set_title(f"{placement.replace('_', ' ')} ({unit})", size=8)
             axes.tick_params(labelsize=6)

@@ -1,8 +1,8 @@
-"""Clips on disk: Parquet shards of about 64 MB, one row a clip, with the schema's version in the file's metadata.
+"""Clips on disk: Parquet shards of about 64 MB, one row per clip, with the schema's version in the file's metadata.
 
-Arrays lie in their rows flattened in C order: `pose` n x 20 x 3, every IMU m x 6, `video` k x `video_width`. They are
-byte-stream-split and compressed with Zstandard; every page has a checksum that reading verifies. Any Parquet reader
-can open a shard; rates, joints and units are in its metadata under the key `mujo_edge.clips`.
+Arrays are flattened in C order: `pose` n x 20 x 3, every IMU m x 6, `video` k x `video_width`. They are
+byte-stream-split and compressed with Zstandard; reading verifies the checksum of every page. Any Parquet reader can
+open a shard; rates, joints and units are in its metadata under the key `mujo_edge.clips`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -18,13 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mujo_edge.core import F32, DataError, UsageError
+from mujo_edge.files import atomic_file
 from training.fimad.clip import IMU_RATE_HZ, JOINTS, MODALITIES, POSE_RATE_HZ, VIDEO_RATE_HZ, Clip, Modality
 
 VERSION = 2
-"""Rises when a reader of the older schema would misread the newer one."""
+"""Schema version, incremented when a reader of the older schema would misread the newer one."""
 
 SHARD_BYTES, GROUP_BYTES = 64 * 2**20, 4 * 2**20
-"""A shard is closed when it is larger (on disk); a row group when its arrays are (in memory)."""
+"""Sizes at which a shard (on disk) and a row group (in memory) are closed."""
 
 KEY = b"mujo_edge.clips"
 ABOUT = {
@@ -51,7 +53,7 @@ LIGHT = pa.schema(
         ("duration_s", pa.float64()),
     ]
 )
-"""Columns without arrays: enough to count and to choose."""
+"""Columns without arrays, for counting and selecting clips."""
 HEAVY: Mapping[Modality, pa.Schema] = {
     "text": pa.schema([("texts", pa.list_(pa.string()))]),
     "pose": pa.schema([("pose", SAMPLES), ("flat", pa.bool_())]),
@@ -62,14 +64,14 @@ HEAVY: Mapping[Modality, pa.Schema] = {
 SCHEMA = pa.schema([*LIGHT, *(field for part in HEAVY.values() for field in part)])
 
 NAMES = ("id", "corpus", "title", "subject", "split", "license")
-"""Columns that are fields of a `Clip` as they stand."""
+"""Columns that equal the `Clip` fields of the same name."""
 PLACED_SAMPLES = "{}.key_value.value.list.element"
 FLOATS = ("pose.list.element", "video.list.element", *map(PLACED_SAMPLES.format, ("imu", "real_imu")))
 WORDS = [*NAMES, "task", "tower"]
 
 
 def encode(clips: Sequence[Clip], task: str = "") -> pa.Table:
-    """Rows of `clips`, which came from the task of that id."""
+    """Rows of `clips`; `task` is the id of the task that made them."""
     columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
     for clip in clips:
         row = {
@@ -92,12 +94,12 @@ def encode(clips: Sequence[Clip], task: str = "") -> pa.Table:
 
 
 def flatten(x: F32 | None) -> F32 | None:
-    """An array in one dimension, float32."""
+    """An array flattened to one dimension, float32."""
     return None if x is None else np.ascontiguousarray(x, np.float32).reshape(-1)
 
 
 def decode(table: pa.Table) -> Iterator[Clip]:
-    """The clips of `encode`; of modalities whose columns are not in `table`, nothing."""
+    """The clips of `encode`, without the modalities whose columns are missing in `table`."""
     present = set(table.column_names)
     texts, pose, imu, video = ({*part.names} <= present for part in HEAVY.values())
     for batch in table.combine_chunks().to_batches():
@@ -118,7 +120,7 @@ def decode(table: pa.Table) -> Iterator[Clip]:
 
 
 def samples(column: pa.ListArray, row: int, *shape: int) -> F32 | None:
-    """One row of a list column as (n, *shape), None where it is null. A copy: the batch can be let go."""
+    """One row of a list column as (n, *shape), None if it is null. A copy, so that the batch can be freed."""
     if not column[row].is_valid:
         return None
     start, stop = column.offsets[row].as_py(), column.offsets[row + 1].as_py()
@@ -128,14 +130,14 @@ def samples(column: pa.ListArray, row: int, *shape: int) -> F32 | None:
 def placed(column: pa.MapArray, row: int) -> dict[str, F32]:
     """One row of a map column: placement -> (m, 6)."""
     start, stop = column.offsets[row].as_py(), column.offsets[row + 1].as_py()
-    found = {column.keys[at].as_py(): samples(column.items, at, 6) for at in range(start, stop)}
-    return {placement: x for placement, x in found.items() if x is not None}
+    every = {column.keys[at].as_py(): samples(column.items, at, 6) for at in range(start, stop)}
+    return {placement: x for placement, x in every.items() if x is not None}
 
 
 class Writer:
-    """Writes tables of `encode` to one Parquet file; `note` goes into its metadata beside `ABOUT`.
+    """Writes tables of `encode` to one Parquet file in row groups of `GROUP_BYTES`. A context manager.
 
-    A context manager. Rows are gathered into row groups of `GROUP_BYTES`.
+    `note` is added to the file's metadata (`ABOUT`).
     """
 
     def __init__(self, target: Path | BinaryIO, note: Mapping[str, Any] | None = None) -> None:
@@ -170,29 +172,28 @@ class Writer:
 
 
 def write_shards(folder: Path, name: str, tables: Iterable[pa.Table], note: Mapping[str, Any]) -> list[Path]:
-    """Tables of `encode` -> NAME-00000.parquet ... in `folder`, in place of those of that name that were there.
+    """Write tables of `encode` to NAME-00000.parquet ... in `folder`, replacing all shards of that name.
 
-    They are written aside and put in place together, so that a killed build leaves the old ones.
+    The new shards replace the old ones once all are complete, so that a killed build leaves the old ones.
     """
-    made: list[Path] = []
+    paths: list[Path] = []
     rest = iter(tables)
     table = next(rest, None)
-    while table is not None:
-        made.append(folder / f"{name}-{len(made):05d}.parquet.part")
-        with made[-1].open("wb") as file, Writer(file, note) as writer:
-            while table is not None and file.tell() < SHARD_BYTES:
-                writer.write(table)
-                table = next(rest, None)
-    placed_at = [path.with_suffix("") for path in made]
-    for path, place in zip(made, placed_at, strict=True):
-        path.replace(place)
-    for old in set(folder.glob(f"{name}-[0-9][0-9][0-9][0-9][0-9].parquet")) - set(placed_at):
+    with ExitStack() as unfinished:
+        while table is not None:
+            paths.append(folder / f"{name}-{len(paths):05d}.parquet")
+            partial = unfinished.enter_context(atomic_file(paths[-1]))
+            with partial.open("wb") as file, Writer(file, note) as writer:
+                while table is not None and file.tell() < SHARD_BYTES:
+                    writer.write(table)
+                    table = next(rest, None)
+    for old in set(folder.glob(f"{name}-[0-9][0-9][0-9][0-9][0-9].parquet")) - set(paths):
         old.unlink()
-    return placed_at
+    return paths
 
 
 def open_shard(path: Path) -> tuple[pq.ParquetFile, dict[str, Any]]:
-    """A shard and its metadata. Raises `DataError` where it is damaged, no shard, or of another version."""
+    """A shard and its metadata. Raises `DataError` if it is damaged, not a shard, or of another version."""
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
         about = json.loads((file.schema_arrow.metadata or {})[KEY])
@@ -200,7 +201,7 @@ def open_shard(path: Path) -> tuple[pq.ParquetFile, dict[str, Any]]:
     except (pa.ArrowException, OSError) as error:
         raise damaged(path, error) from None
     except (KeyError, ValueError, TypeError):
-        raise DataError(f"{path} is no shard of clips. Move it out of the folder") from None
+        raise DataError(f"{path} is not a shard of clips. Move it out of the folder") from None
     if version != VERSION:
         advice = "build the shards again" if version < VERSION else "update mujo-edge to read them"
         raise DataError(f"{path} has schema version {version}, this mujo-edge reads {VERSION}: {advice}")
@@ -210,13 +211,13 @@ def open_shard(path: Path) -> tuple[pq.ParquetFile, dict[str, Any]]:
 
 
 def damaged(path: Path, error: Exception) -> DataError:
-    """What a file that cannot be read to its end costs the user."""
+    """The error for a file that cannot be read completely."""
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     return DataError(f"{path} is damaged ({reason}). Delete it and build again: python -m training.fimad build")
 
 
 def shard_paths(folder: Path) -> list[Path]:
-    """The shards in `folder`, by name. Raises `DataError` where there are none."""
+    """The shards in `folder`, sorted by name. Raises `DataError` if there are none."""
     if paths := sorted(folder.glob("*.parquet")):
         return paths
     raise DataError(f"{folder} holds no shards. Make them with: python -m training.fimad build {folder}")
@@ -231,11 +232,11 @@ def read(
 ) -> Iterator[Clip]:
     """The clips of all shards in `folder`, in a fixed order.
 
-    `corpora` and `split` keep only those; `modalities` leaves the arrays of the others unread, for speed. `share`
-    (rank, world) gives this process its part: every world-th row group, so that nothing is read twice.
+    `corpora` and `split` select clips; the arrays of modalities other than `modalities` are not read, for speed.
+    `share` (rank, world) is this process's share in distributed training: every world-th row group, from `rank` on.
 
     Raises:
-        UsageError: `share` is not a rank below its world.
+        UsageError: `share` is not (rank, world) with 0 <= rank < world.
         DataError: there are no shards, or one is damaged or of another schema version.
     """
     rank, world = share
@@ -265,7 +266,7 @@ def corpora_of(folder: Path) -> tuple[str, ...]:
 
 
 def chosen(light: pa.Table, corpora: Collection[str] | None, split: str | None) -> np.ndarray:
-    """(rows,) bool: those of the corpora and the split."""
+    """(rows,) bool mask of the rows with these corpora and this split."""
     pairs = zip(light.column("corpus").to_pylist(), light.column("split").to_pylist(), strict=True)
     return np.array([(corpora is None or c in corpora) and split in (None, part) for c, part in pairs], bool)
 
@@ -283,7 +284,7 @@ def read_light(folder: Path) -> pa.Table:
 
 
 def shards_sha256(folder: Path) -> dict[str, str]:
-    """SHA-256 of every shard of clips in `folder`, by file name. Raises `DataError` where there are none."""
+    """File name -> SHA-256 of every shard in `folder`. Raises `DataError` if there are none."""
     digests = {}
     for path in shard_paths(folder):
         with path.open("rb") as file:

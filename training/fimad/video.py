@@ -1,4 +1,4 @@
-"""Videos: stretches decoded by PyAV, features of their frames by a frozen image tower, and the pose in them."""
+"""Videos: cuts decoded by PyAV, features of their frames by a frozen image tower, and the pose of the person shown."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
 SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"})
 POSE_FRAMES_HZ, LONGEST_PX = 30.0, 640
-"""Frames beyond this rate are passed over, larger ones made smaller: the landmark model sees 256 px at most."""
-SHORTEST_S, BATCH = 1.0, 16
+"""Maximum rate and side length of decoded frames; the input of the landmark model is 256 px."""
+SHORTEST_S = 1.0
+"""Minimum duration of a motion."""
+BATCH = 16
+"""Frames per call of the image tower."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A stretch of a video file in seconds from its first frame; `stop_s` None is its end."""
+    """A section of a video file, in seconds from its first frame; `stop_s` None is the end of the file."""
 
     path: Path
     start_s: float = 0.0
@@ -36,8 +39,8 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is made of videos and photos: features by `tower` (None: none; see `training.fimad.towers.load`) with
-    the user's `weights`, and whether their pose is estimated."""
+    """How videos and photos are processed: features by `tower` (None: no features; see `training.fimad.towers.load`)
+    with the user's `weights`, and whether the pose is estimated."""
 
     tower: str | None = DEFAULT_TOWER
     weights: Path | None = None
@@ -45,15 +48,15 @@ class Options:
 
 
 def frames(cut: Cut, rate_hz: float = POSE_FRAMES_HZ) -> Iterator[tuple[float, np.ndarray]]:
-    """(seconds from the cut's start, (h, w, 3) uint8 RGB, upright), at most about `rate_hz` a second, in order.
+    """(seconds from the cut's start, (h, w, 3) uint8 RGB, upright) in order, at no more than about `rate_hz`.
 
-    Raises `DataError` for what is no video, is damaged, or holds no frame of the cut.
+    Raises `DataError` for a file that is not a video or is damaged, and for a cut without frames.
     """
     av, none = _av(), True
     try:
         with av.open(str(cut.path), metadata_errors="replace") as container:
             if not container.streams.video:
-                raise DataError(f"{cut.path} holds no video. Is it a recording of sound alone?")
+                raise DataError(f"{cut.path} holds no video. Is it an audio recording?")
             stream = container.streams.video[0]
             first_s, last = float((stream.start_time or 0) * stream.time_base), -np.inf
             if cut.start_s > 0:
@@ -64,7 +67,7 @@ def frames(cut: Cut, rate_hz: float = POSE_FRAMES_HZ) -> Iterator[tuple[float, n
                 t_s = frame.time - first_s
                 if cut.stop_s is not None and t_s >= cut.stop_s:
                     break
-                # A frame that comes a little early is not passed over: 30 fps is rounded to milliseconds in some files.
+                # Tolerance of 5 %: some files round the frame times of 30 fps to milliseconds.
                 if t_s < cut.start_s or t_s - last < 0.95 / rate_hz:
                     continue
                 none, last = False, t_s
@@ -84,7 +87,7 @@ def _av() -> ModuleType:
 
 
 def _upright(frame: VideoFrame) -> np.ndarray:
-    """A frame as RGB, no side longer than `LONGEST_PX`, turned as its display matrix says."""
+    """A frame as RGB, no side longer than `LONGEST_PX`, rotated by its display matrix."""
     scale = min(1.0, LONGEST_PX / max(frame.width, frame.height))
     size = (max(2, round(side * scale)) for side in (frame.width, frame.height))
     rgb = frame.to_ndarray(format="rgb24", **dict(zip(("width", "height"), size, strict=True)))
@@ -92,11 +95,11 @@ def _upright(frame: VideoFrame) -> np.ndarray:
 
 
 def chapters(path: Path) -> list[tuple[str, Cut]]:
-    """Title and cut of each chapter that a video file holds itself. Raises `DataError` for what is no video."""
+    """Title and cut of each chapter in a video file's metadata. Raises `DataError` for a file that is not a video."""
     av = _av()
     try:
         with av.open(str(path), metadata_errors="replace") as container:
-            found = container.chapters()
+            listed = container.chapters()
     except (av.error.FFmpegError, OSError) as error:
         raise DataError(f"{path} cannot be opened ({error}). Fetch or convert the video again") from None
     return [
@@ -104,15 +107,17 @@ def chapters(path: Path) -> list[tuple[str, Cut]]:
             chapter["metadata"].get("title", ""),
             Cut(path, float(chapter["start"] * chapter["time_base"]), float(chapter["end"] * chapter["time_base"])),
         )
-        for chapter in found
+        for chapter in listed
     ]
 
 
-def watched(
+def with_features(
     stream: Iterable[tuple[float, np.ndarray]], tower: Tower, features: list[F32]
 ) -> Iterator[tuple[float, np.ndarray]]:
-    """The stream as it comes. Once it is used up `features` holds rows (k, F) of the frames on show at VIDEO_RATE_HZ,
-    from time 0 to the last frame's; a late first frame is on show from time 0."""
+    """Pass a stream of frames through; append features (k, F) of the frames displayed at VIDEO_RATE_HZ to `features`.
+
+    Once the stream is exhausted they cover time 0 to that of the last frame; the first frame counts from time 0 on.
+    """
     shown: np.ndarray | None = None
     waiting: list[np.ndarray] = []
     count = 0
@@ -134,15 +139,15 @@ def watched(
 def takes(bare: Take, cut: Cut, options: Options) -> Iterator[Take]:
     """The takes of one clip of a video: `bare` (names and texts) with video features and pose.
 
-    One take for every stretch in which a person is seen, numbered behind the clip's id where there are several; where
-    nobody is seen, or no pose is asked for, one take of the video alone. Raises `DataError` as `frames` does.
+    One take for each stretch in which a person is visible; if there are several, a number is appended to the clip's id.
+    Without a visible person or with `pose=False`, one take with video features only. Raises `DataError` as `frames`.
     """
     features: list[F32] = []
     stream = frames(cut, POSE_FRAMES_HZ if options.pose else 2 * VIDEO_RATE_HZ)
     if options.tower:
         from training.fimad.towers import load
 
-        stream = watched(stream, load(options.tower, options.weights), features)
+        stream = with_features(stream, load(options.tower, options.weights), features)
     stretches = poses(stream) if options.pose else []
     deque(stream, maxlen=0)
     video = np.concatenate(features) if features else None
@@ -155,18 +160,18 @@ def takes(bare: Take, cut: Cut, options: Options) -> Iterator[Take]:
 
 
 def rows(motion: Motion) -> int:
-    """How many rows of video features a motion lasts."""
+    """Number of rows of video features that a motion spans."""
     return int(np.ceil(len(motion.x) / motion.rate_hz * VIDEO_RATE_HZ))
 
 
 def poses(stream: Iterable[tuple[float, np.ndarray]]) -> list[tuple[int, Motion]]:
-    """Motions of at least `SHORTEST_S`, each begun at a row of the video features, and that row's number."""
+    """(row, motion) of at least `SHORTEST_S`, cut to begin at the time of that row of the video features."""
     from training.fimad.pose import pose_of_video
 
-    found = []
+    motions = []
     for start_s, motion in pose_of_video(stream):
         row = int(np.ceil(start_s * VIDEO_RATE_HZ - 1e-6))
-        begun = motion.x[max(0, round((row / VIDEO_RATE_HZ - start_s) * motion.rate_hz)) :]
-        if len(begun) >= SHORTEST_S * motion.rate_hz:
-            found.append((row, replace(motion, x=begun)))
-    return found
+        x = motion.x[max(0, round((row / VIDEO_RATE_HZ - start_s) * motion.rate_hz)) :]
+        if len(x) >= SHORTEST_S * motion.rate_hz:
+            motions.append((row, replace(motion, x=x)))
+    return motions

@@ -1,15 +1,15 @@
-"""What an inertial sensor would read on a moving skeleton: the idea of IMUTube (Kwon et al., IMWUT 2020), own code.
+"""Virtual IMU: the signal of an inertial sensor on a moving skeleton (idea: IMUTube, Kwon et al., IMWUT 2020).
 
-Joints are smoothed and splined (quintic); a sensor sits at a fixed place of a segment, whose frame R comes from the
-joints about it; it reads specific force, R'(a + g up), and angular rate, vee(R' dR/dt), both in that frame.
+Joints are smoothed and interpolated by quintic splines. A sensor has a fixed position on a segment; its frame R comes
+from the joints around it. It measures specific force, R'(a + g up), and angular rate, vee(R' dR/dt), both in its frame.
 
-Axes, right-handed, are those of a watch or phone worn as usual, and those of the left and of the right side are each
-other's image in x, so that `training.learn.augment`'s mirroring turns one side's signal into the other's:
+Axes, right-handed, are those of a watch or phone worn as usual. The axes of the left and the right side are mirror
+images in x, so that the mirroring in `training.learn.augment` turns the signal of one side into that of the other:
 
 - wrist: z out of the back of the wrist, y to the little finger, x along the forearm, to the hand on the left and to the
-  elbow on the right (a watch that is read upright on either wrist). Joints do not tell pronation: the thumb is taken to
-  point to where the elbow bends.
-- thigh, ankle: y up along the segment, z to where the knee points, x to the person's left.
+  elbow on the right (a watch that is read upright on either wrist). Joints do not determine pronation: the thumb is
+  assumed to point in the direction in which the elbow bends.
+- thigh, ankle: y up along the segment, z in the direction of the kneecap, x to the person's left.
 - chest, hip: y up the trunk, z forward, x to the person's left.
 """
 
@@ -25,23 +25,24 @@ from scipy.linalg import solveh_banded
 from mujo_edge.core import F32, F64, STANDARD_GRAVITY, DataError
 from training.fimad.clip import IMU_RATE_HZ, JOINTS, PLACEMENTS, Motion
 
-LEAST_FRAMES, LEAST_S = 8, 0.2
-"""A quintic spline needs six samples, on the grid of `GRID_HZ` too."""
+MIN_FRAMES, MIN_S = 8, 0.2
+"""Shortest motion: a quintic spline needs six samples, also on the grid of `GRID_HZ`."""
 CUTOFFS_HZ = tuple(float(f) for f in np.geomspace(1.5, 30, 16))
+"""Candidate cutoff frequencies of the joints' smoothing."""
 DERIVATIVE = 0.7
-"""Share of the cutoff that suits the joints' positions which suits their second derivative; measured on UTD-MHAD."""
+"""Best cutoff for the second derivative of joint positions, relative to that for the positions (from UTD-MHAD)."""
 HUBER, JITTER_M = 2.0, 0.001
-"""A joint further from its smooth track than this many median distances is believed less; distances count from 1 mm."""
-MOST_MPS2, MOST_RADPS = 16 * STANDARD_GRAVITY, float(np.deg2rad(2000))
-"""Full scale of the sensors in watches and phones: people do not exceed it, trackers that lose a limb do."""
+"""Residual, in medians of at least 1 mm, beyond which a sample's weight in the smoothing falls (Huber)."""
+MAX_MPS2, MAX_RADPS = 16 * STANDARD_GRAVITY, float(np.deg2rad(2000))
+"""Full scale of the sensors in watches and phones. People do not exceed it; trackers that lose a limb do."""
 GRID_HZ = 100.0
-"""Orientations are splined on a grid at least this fine, whatever rate is asked."""
+"""Minimum rate of the grid on which orientations are interpolated."""
 TWIST_S = 0.1
 """Time constant of the smoothing of a limb's twist while the limb is bent at a right angle; it grows as the limb
-straightens and tells less of its twist."""
+straightens and shows less of its twist."""
 ARM, LEG = 0.6, 1.5
-"""How much the trunk, rather than the limb's bend, says of its twist while it is straight, and the sine of the bend at
-which that has faded to a third. Legs turn little about themselves, and their knees' planes are seen badly."""
+"""Weight of the trunk's direction, relative to the limb's hinge, in the twist of a straight limb, and the sine of the
+bend at which this weight has fallen to 1/e. Larger for legs: they rotate little, and the plane of a knee is noisy."""
 CHAINS = tuple(
     (f"{side}_{parent}", f"{side}_{child}")
     for side in ("left", "right")
@@ -50,16 +51,16 @@ CHAINS = tuple(
 """Bones of constant length, from the trunk outwards."""
 
 Track = Callable[[str], F64]
-"""(n, 3) of a joint by name."""
+"""Joint name -> positions (n, 3)."""
 
 
 def unit(v: F64) -> F64:
-    """(n, 3) -> the same directions with length 1."""
+    """(n, 3) vectors scaled to length 1."""
     return v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12)
 
 
 def penalty(n: int) -> F64:
-    """(4, n) upper bands (as `solveh_banded` has them) of D'D, D the third differences of n samples."""
+    """(4, n) upper bands, in the layout of `solveh_banded`, of D'D; D are the third differences of n samples."""
     weights = np.array([-1.0, 3.0, -3.0, 1.0])
     bands = np.zeros((4, n))
     for i, a in enumerate(weights):
@@ -69,9 +70,9 @@ def penalty(n: int) -> F64:
 
 
 def smooth(x: F64, rate_hz: float, cutoff_hz: float, weight: F64 | None = None) -> F64:
-    """(n, C) -> the same, by least squares with `weight` (n,), penalised on third differences: zero phase, parabolas
-    unchanged, also at the ends. An amplitude is halved at `cutoff_hz` (Eilers, Anal. Chem. 75, 2003; the discrete form
-    of Woltring's quintic smoothing spline, Adv. Eng. Software 8, 1986)."""
+    """(n, C) smoothed by least squares with `weight` (n,) and a penalty on third differences: zero phase, parabolas
+    unchanged, also at the ends, gain 1/2 at `cutoff_hz` (Eilers, Anal. Chem. 75, 2003; the discrete form of Woltring's
+    quintic smoothing spline, Adv. Eng. Software 8, 1986)."""
     bands = penalty(len(x)) / (2 * np.sin(np.pi * min(cutoff_hz / rate_hz, 0.5))) ** 6
     weight = np.ones(len(x)) if weight is None else weight
     bands[3] += weight
@@ -79,7 +80,7 @@ def smooth(x: F64, rate_hz: float, cutoff_hz: float, weight: F64 | None = None) 
 
 
 def smooth_joint(x: F64, rate_hz: float, cutoff_hz: float) -> F64:
-    """`smooth` of one joint (n, 3) that lets single jumps of a tracker pass by: Huber's weights, four rounds."""
+    """`smooth` of one joint (n, 3), robust to single outliers of a tracker: Huber weights, four iterations."""
     weight = np.ones(len(x))
     for _ in range(4):
         track = smooth(x, rate_hz, cutoff_hz, weight)
@@ -90,8 +91,8 @@ def smooth_joint(x: F64, rate_hz: float, cutoff_hz: float) -> F64:
 
 
 def choose_cutoff(x: F64, rate_hz: float) -> float:
-    """The cutoff (Hz) at which what is smoothed away of (n, C) looks most like noise: least generalized
-    cross-validation score (Craven & Wahba, Numer. Math. 31, 1979)."""
+    """The cutoff (Hz) for `x` (n, C) with the lowest generalized cross-validation score (Craven & Wahba, Numer. Math.
+    31, 1979)."""
     n = len(x)
     frequencies = 2 * np.sin(np.pi * np.arange(n) / (2 * n))
     scores = []
@@ -103,7 +104,7 @@ def choose_cutoff(x: F64, rate_hz: float) -> float:
 
 
 def stiffen(x: F64) -> F64:
-    """Joints (n, 20, 3) with the limbs' bones at their median lengths, each bone's direction kept."""
+    """Joints (n, 20, 3) with each bone of the limbs at its median length; directions stay."""
     rigid = x.copy()
     for parent, child in ((JOINTS.index(a), JOINTS.index(b)) for a, b in CHAINS):
         bone = x[:, child] - x[:, parent]
@@ -113,8 +114,8 @@ def stiffen(x: F64) -> F64:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """Where a sensor sits: `share` of the way along the segment from `start` to `end`, then `offset_m` in the
-    sensor's frame, which `frame` makes (n, 3, 3) of joints: columns x, y, z in the world."""
+    """Position of a sensor: the fraction `share` along the segment from `start` to `end`, plus `offset_m` in the
+    sensor's frame. `frame` computes it from joints at a rate: (n, 3, 3), columns x, y, z in the world frame."""
 
     start: str
     end: str
@@ -125,14 +126,14 @@ class Mount:
 
 
 def limb_twist(along: F64, seen: F64, rate_hz: float) -> F64:
-    """(n, 3) unit vectors across `along` (n, 3, unit): the side of a limb, from `seen` (n, 3), which shows it the
-    better the longer its part across `along`.
+    """(n, 3) unit vectors perpendicular to `along` (n, 3, unit): the twist of a limb from observations `seen` (n, 3),
+    weighted by the length of their component perpendicular to `along`.
 
-    Least squares: the twist follows what is seen where that is long, and where it is short moves with the segment
-    without turning about it (parallel transport), so that it stays continuous while a limb is straight.
+    Least squares: the twist follows long observations; where they are short it moves with the segment without rotating
+    about it (parallel transport), so that it stays continuous while a limb is straight.
     """
     n = len(along)
-    # Any frame across the segment does, for it may jump: what links neighbors is the least rotation between them.
+    # Any perpendicular frame will do, even with jumps: neighbors are linked by the smallest rotation between them.
     first = unit(np.cross(along, np.eye(3)[np.abs(along).argmin(1)]))
     second = np.cross(along, first)
     a, b, e = along[:-1], along[1:], first[:-1]
@@ -155,26 +156,26 @@ def limb_twist(along: F64, seen: F64, rate_hz: float) -> F64:
 
 
 def bent(hinge: F64, usual: F64, straight: float) -> F64:
-    """What shows a limb's twist: its hinge (n, 3), as long as the sine of its bend, and while it is straight the
-    `usual` direction, fading with the bend."""
+    """Observation of a limb's twist: `hinge` (n, 3), whose length is the sine of the bend, plus, while the limb is
+    straight, the `usual` direction, fading with the bend."""
     return hinge + straight * np.exp(-(hinge**2).sum(1, keepdims=True) / straight**2) * usual
 
 
 def trunk_left(joints: Track) -> F64:
-    """(n, 3) the person's left, from the hips."""
+    """(n, 3) direction to the person's left, from the hips."""
     return unit(joints("left_hip") - joints("right_hip"))
 
 
 def forearm(side: str) -> Callable[[Track, float], F64]:
-    """Frame of a wrist; the elbow's hinge runs across upper arm and forearm."""
+    """Frame of a wrist; the elbow's hinge is perpendicular to upper arm and forearm."""
     sign = 1.0 if side == "left" else -1.0
 
     def frame(joints: Track, rate_hz: float) -> F64:
         shoulder, elbow, wrist = (joints(f"{side}_{name}") for name in ("shoulder", "elbow", "wrist"))
         lower = unit(wrist - elbow)
         hinge = np.cross(unit(elbow - shoulder), lower) * -sign
-        # The back of a straight arm's hand: outwards while it hangs, and from there carried by the shortest turn, so
-        # that it looks up on an arm stretched out sideways. Overhead there is no shortest turn, and nothing is said.
+        # The back of the hand of a straight arm: outwards while the arm hangs, and from there turned by the smallest
+        # rotation, so that it is up on an arm stretched out sideways. Overhead that rotation is undefined: weight 0.
         outwards = sign * unit(joints("left_shoulder") - joints("right_shoulder"))
         down = unit(joints("spine") - joints("neck"))
         raised = 1 + (down * lower).sum(1, keepdims=True)
@@ -187,7 +188,7 @@ def forearm(side: str) -> Callable[[Track, float], F64]:
 
 
 def leg(side: str, part: str) -> Callable[[Track, float], F64]:
-    """Frame of a thigh or shank; the knee's hinge runs across both."""
+    """Frame of a thigh or shank; the knee's hinge is perpendicular to both."""
 
     def frame(joints: Track, rate_hz: float) -> F64:
         hip, knee, ankle = (joints(f"{side}_{name}") for name in ("hip", "knee", "ankle"))
@@ -200,7 +201,7 @@ def leg(side: str, part: str) -> Callable[[Track, float], F64]:
 
 
 def trunk(left: tuple[str, str], up: tuple[str, str]) -> Callable[[Track, float], F64]:
-    """Frame of the trunk: y from the first to the second of `up`, x across it toward the person's left."""
+    """Frame of the trunk: y from the first to the second of `up`, x perpendicular to it, to the person's left."""
 
     def frame(joints: Track, rate_hz: float) -> F64:
         y = unit(joints(up[1]) - joints(up[0]))
@@ -211,23 +212,23 @@ def trunk(left: tuple[str, str], up: tuple[str, str]) -> Callable[[Track, float]
 
 
 def mounts() -> dict[str, Mount]:
-    """Every placement's mount. Offsets are from the joint, which is inside the body, to its skin."""
-    found = {}
+    """Placement -> mount. Offsets lead from the joint, inside the body, to the skin."""
+    every = {}
     for side in ("left", "right"):
         arm = (*(f"{side}_{name}" for name in ("shoulder", "elbow", "wrist")), "neck", "spine")
         legs = (*(f"{side}_{name}" for name in ("hip", "knee", "ankle")),)
         shoulders, hips = ("left_shoulder", "right_shoulder"), ("left_hip", "right_hip")
-        found[f"{side}_wrist"] = Mount(
+        every[f"{side}_wrist"] = Mount(
             f"{side}_elbow", f"{side}_wrist", 0.95, (0, 0, 0.03), (*arm, *shoulders), forearm(side)
         )
-        found[f"{side}_thigh"] = Mount(
+        every[f"{side}_thigh"] = Mount(
             f"{side}_hip", f"{side}_knee", 0.3, (0, 0, 0.08), (*legs, *hips), leg(side, "thigh")
         )
         out = 0.04 if side == "left" else -0.04
-        found[f"{side}_ankle"] = Mount(
+        every[f"{side}_ankle"] = Mount(
             f"{side}_knee", f"{side}_ankle", 0.9, (out, 0, 0), (*legs, *hips), leg(side, "shank")
         )
-    found["chest"] = Mount(
+    every["chest"] = Mount(
         "spine",
         "neck",
         0.6,
@@ -235,7 +236,7 @@ def mounts() -> dict[str, Mount]:
         ("spine", "neck", *shoulders),
         trunk(shoulders, ("spine", "neck")),
     )
-    found["hip"] = Mount(
+    every["hip"] = Mount(
         "right_hip",
         "spine",
         0.0,
@@ -243,21 +244,21 @@ def mounts() -> dict[str, Mount]:
         ("pelvis", "spine", *hips),
         trunk(hips, ("pelvis", "spine")),
     )
-    return {placement: found[placement] for placement in PLACEMENTS}
+    return {placement: every[placement] for placement in PLACEMENTS}
 
 
 MOUNTS = mounts()
 
 
 def virtual_imu(motion: Motion, placement: str, rate_hz: float = IMU_RATE_HZ, cutoff_hz: float | None = None) -> F32:
-    """One placement of `virtual_imus`. Raises `DataError` where the motion does not show it."""
-    found = virtual_imus(motion, (placement,), rate_hz, cutoff_hz)
-    if placement not in found:
+    """One placement of `virtual_imus`. Raises `DataError` if the motion is too short or the joints are unknown."""
+    signals = virtual_imus(motion, (placement,), rate_hz, cutoff_hz)
+    if placement not in signals:
         raise DataError(
-            f"this motion has no virtual IMU at {placement}: it needs {LEAST_FRAMES} frames and {LEAST_S} s "
-            f"of known 3-D joints {', '.join(MOUNTS[placement].joints)}, which may not jump"
+            f"this motion has no virtual IMU at {placement}: it needs {MIN_FRAMES} frames and {MIN_S} s "
+            f"of known 3-D joints {', '.join(MOUNTS[placement].joints)}, without jumps"
         )
-    return found[placement]
+    return signals[placement]
 
 
 def virtual_imus(
@@ -268,11 +269,11 @@ def virtual_imus(
 ) -> dict[str, F32]:
     """Placement -> (m, 6) float32: specific force m/s2 and angular rate rad/s from the first frame to the last.
 
-    A placement whose joints are not all known throughout, or which exceeds the full scale of real sensors, as where a
-    tracker loses a limb, is left out; so are all for flat or very short motions.
-    `cutoff_hz` of the joints' smoothing is chosen from the motion where None; above half of `rate_hz` nothing passes.
+    A placement is left out if any of its joints is unknown in any frame, or if the signal exceeds the full scale of
+    real sensors, as when a tracker loses a limb; flat or very short motions have none. `cutoff_hz` is that of the
+    joints' smoothing, by default chosen from the motion, and at most half of `rate_hz`.
     """
-    if motion.flat or len(motion.x) < max(LEAST_FRAMES, LEAST_S * motion.rate_hz):
+    if motion.flat or len(motion.x) < max(MIN_FRAMES, MIN_S * motion.rate_hz):
         return {}
     x = motion.x.astype(np.float64)
     known = {name for i, name in enumerate(JOINTS) if np.isfinite(x[:, i]).all()}
@@ -294,16 +295,16 @@ def virtual_imus(
     places = dict(zip(used, spline(at).swapaxes(0, 1), strict=True))
     pulls = dict(zip(used, spline(at[::every], 2).swapaxes(0, 1), strict=True))
     up = np.array([0, 0, STANDARD_GRAVITY])
-    made = {}
+    signals = {}
     for placement, mount in wanted.items():
         frames = mount.frame(places.__getitem__, rate_hz * every)
         turning = make_interp_spline(grid, frames, k=5)
         frame, first, second = frames[::every], turning(grid[::every], 1), turning(grid[::every], 2)
         rate = np.einsum("nji,njk->nik", frame, first)
-        # The sensor is off the bone: the second derivative of its arm holds the centripetal and tangential parts.
+        # The second derivative of the offset from the bone is the centripetal and tangential acceleration.
         pull = (1 - mount.share) * pulls[mount.start] + mount.share * pulls[mount.end] + second @ mount.offset_m
         force = np.einsum("nji,nj->ni", frame, pull + up)
         turn = (rate - rate.swapaxes(1, 2))[:, (2, 0, 1), (1, 2, 0)] / 2
-        if np.linalg.norm(force, axis=1).max() <= MOST_MPS2 and np.linalg.norm(turn, axis=1).max() <= MOST_RADPS:
-            made[placement] = np.concatenate([force, turn], 1).astype(np.float32)
-    return made
+        if np.linalg.norm(force, axis=1).max() <= MAX_MPS2 and np.linalg.norm(turn, axis=1).max() <= MAX_RADPS:
+            signals[placement] = np.concatenate([force, turn], 1).astype(np.float32)
+    return signals

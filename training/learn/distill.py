@@ -1,8 +1,8 @@
-"""A large encoder teaches the student: `python -m training.distill`.
+"""Distillation of a large encoder into the student: `python -m training.distill`.
 
-Both see the same augmented window. The student matches the teacher's embedding (cosine), the geometry of
-the batch (relational), and finds its label among the text prototypes of its corpus. For each label set the teacher may
-be fine-tuned first (a tutor): what the student matches in a window is what the tutor of its label set says.
+Both get the same augmented window. The student matches the teacher's embedding (cosine) and the geometry of the batch
+(relational), and classifies the window among the text prototypes of its corpus. The teacher may first be fine-tuned for
+each label set; the student then matches, in a window of a label set, the fine-tuned teacher of that set.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from training.models.student import Student, StudentConfig
 
 @dataclass(frozen=True, slots=True)
 class DistillConfig:
-    """Weights of the terms; `student` must embed into as many dimensions as the teacher.
+    """Weights of the loss terms; `student` must have the embedding dimension of the teacher.
 
-    `norm_weight` pulls the length of the student's output to 1. The length carries nothing, but a few long
-    embeddings would set the range of the int8 output and cost the others their resolution (3 dB of SNR).
+    `norm_weight` pulls the norm of the student's output to 1. The norm carries no information, but a few long
+    embeddings would set the range of the int8 output and cost the others resolution (3 dB of SNR).
 
-    `tutor` is how the teacher is fine-tuned for each label set; without it the teacher itself is matched everywhere.
+    `teacher_finetune`: settings of fine-tuning the teacher for each label set; None: the teacher itself is matched.
     """
 
     student: StudentConfig = field(default_factory=StudentConfig)
@@ -40,18 +40,18 @@ class DistillConfig:
     relational_weight: float = 4.0
     label_weight: float = 1.0
     norm_weight: float = 0.05
-    tutor: LoopConfig | None = None
+    teacher_finetune: LoopConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Tutor:
+class FineTunedTeacher:
     """The teacher's IMU encoder, fine-tuned for the windows `rows` (n,) of a pool."""
 
     rows: Tensor
     encoder: Student
 
 
-def make_tutor(
+def finetune_teacher(
     teacher: JointModel,
     pool: Pool,
     rows: Tensor,
@@ -62,15 +62,16 @@ def make_tutor(
 ) -> Student:
     """Fine-tune a copy of the teacher's IMU encoder on the windows `rows` (n,) of one label set.
 
-    Each finds its label among the words of all labels of the set, which stay where they are: the joint space is the
-    same for all tutors. Statistics of batch normalization are kept. A label is drawn with the square root of its count.
+    Each window is classified among the prompts of all labels of the set. The text projection is frozen, so that the
+    joint space is the same for all label sets. Batch normalization keeps its statistics. A label is drawn with the
+    square root of its count.
 
     Raises:
-        ValueError: `config` has no `tutor`.
+        ValueError: `config` has no `teacher_finetune`.
     """
-    if config.tutor is None:
-        raise ValueError("the configuration does not say how to fine-tune the teacher")
-    batch = config.tutor.batch
+    if config.teacher_finetune is None:
+        raise ValueError("the configuration has no teacher_finetune")
+    batch = config.teacher_finetune.batch
     teacher = teacher.eval().requires_grad_(False)
     encoder = copy.deepcopy(teacher.imu).requires_grad_(True)
     encoder.keep_statistics = True
@@ -86,7 +87,7 @@ def make_tutor(
         every = allowed.expand(len(chosen), -1)
         return label_loss(normalize(own, dim=1), bank, teacher.objective.scale, pool.y[chosen], every)
 
-    trained = optimize(encoder, loss_of, config.tutor, report, checkpoint)
+    trained = optimize(encoder, loss_of, config.teacher_finetune, report, checkpoint)
     assert isinstance(trained, Student)
     return trained
 
@@ -98,15 +99,17 @@ def distill(
     config: DistillConfig,
     report: Report | None = None,
     checkpoint: Path | None = None,
-    tutors: Sequence[Tutor] = (),
+    fine_tuned: Sequence[FineTunedTeacher] = (),
 ) -> Student:
-    """Train a student of `teacher` on the pool, and of `tutors` on their windows. They stay in eval mode and are not
-    changed."""
+    """Distill `teacher` into a student on the pool, with the `fine_tuned` teachers on their windows.
+
+    Teachers stay in eval mode and are not changed.
+    """
     teacher = teacher.eval().requires_grad_(False)
-    encoders = [teacher.imu, *(tutor.encoder for tutor in tutors)]
+    encoders = [teacher.imu, *(own.encoder for own in fine_tuned)]
     encoder_of = torch.zeros(len(pool.x), dtype=torch.long)
-    for number, tutor in enumerate(tutors, 1):
-        encoder_of[tutor.rows] = number
+    for number, own in enumerate(fine_tuned, 1):
+        encoder_of[own.rows] = number
     torch.manual_seed(config.loop.seed)
     student = Student(config.student)
 

@@ -1,5 +1,5 @@
-"""Few labels: fit prototypes, and the encoder with them, to the labeled windows of one data set; with the windows
-that nobody labeled beside them, where there are any."""
+"""Fine-tuning of an encoder and class prototypes on the labeled windows of one data set, and optionally on unlabeled
+windows (semi-supervised)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from training.models.student import Student
 
 
 @dataclass(frozen=True, slots=True)
-class GuessConfig:
-    """How a window without a label is learned: another change of it must get the label that the model guesses now
-    (FixMatch, arXiv 2001.07685, with soft labels in place of a threshold), its guesses in the mean the classes' share
-    of the labels (distribution alignment, arXiv 1911.09785).
+class PseudoLabelConfig:
+    """Pseudo-labels of unlabeled windows: two augmentations of a window must agree (FixMatch, arXiv 2001.07685, with
+    soft labels instead of a threshold), and the mean pseudo-label must match the class frequencies of the labels
+    (distribution alignment, arXiv 1911.09785).
 
-    Guesses weigh nothing for `begin` batches, then more until they weigh `weight` after `ramp` more. They are sharpened
-    by `temperature`; `momentum` is that of their running mean.
+    Their weight is 0 for `begin` batches, then grows to `weight` over `ramp` batches. They are sharpened by
+    `temperature`; `momentum` is that of their running mean.
     """
 
     weight: float = 1.0
@@ -39,11 +39,11 @@ class GuessConfig:
 @dataclass(frozen=True, slots=True)
 class FinetuneConfig:
     """`scale` is the inverse temperature of the cosine classifier, `mixup` both parameters of the Beta distribution
-    of blends; steps grow with the windows, within bounds.
+    of mixup; the number of steps is `epochs` over the windows, between `least_steps` and `most_steps`.
 
-    A pretrained encoder is kept more of: with `keep_statistics` batch normalization stays as it was, and with
-    `fresh_projection` the last layer begins anew, since the joint space is narrower than what the layer below knows.
-    `guess` and new statistics are for what has unlabeled windows, too.
+    For pretrained encoders: `keep_statistics` freezes the statistics of batch normalization, and `fresh_projection`
+    reinitializes the last layer, since the joint space holds less than the features below it. With unlabeled windows,
+    statistics are always updated, and `pseudo_label` applies.
     """
 
     loop: LoopConfig = field(default_factory=LoopConfig)
@@ -55,10 +55,10 @@ class FinetuneConfig:
     most_steps: int = 1200
     keep_statistics: bool = False
     fresh_projection: bool = False
-    guess: GuessConfig = field(default_factory=GuessConfig)
+    pseudo_label: PseudoLabelConfig = field(default_factory=PseudoLabelConfig)
 
     def for_windows(self, n: int, seed: int, chiral: bool) -> FinetuneConfig:
-        """The same recipe with its number of steps for `n` windows, its seed, and no mirroring where `chiral`."""
+        """These settings with the number of steps for `n` windows, a seed, and without mirroring if `chiral`."""
         steps = int(np.clip(self.epochs * n / self.loop.batch, self.least_steps, self.most_steps))
         mirror = 0.0 if chiral else self.augment.mirror_probability
         return replace(
@@ -69,7 +69,7 @@ class FinetuneConfig:
 
 
 class PrototypeClassifier(nn.Module):
-    """An encoder and one prototype a class; logits are scaled cosines, as the recognizer's."""
+    """An encoder and one prototype per class; logits are scaled cosines, as in the recognizer."""
 
     def __init__(self, encoder: Student, prototypes: Tensor, scale: float) -> None:
         super().__init__()
@@ -82,10 +82,10 @@ class PrototypeClassifier(nn.Module):
         return self.scale * normalize(self.encoder(x), dim=1) @ normalize(self.prototypes, dim=1).T
 
 
-class Guesses(nn.Module):
-    """Soft labels of windows that have none, with the state that they need: a running mean, and batches so far."""
+class PseudoLabels(nn.Module):
+    """Soft labels of unlabeled windows; state: a running mean of the predictions, and the number of batches so far."""
 
-    def __init__(self, config: GuessConfig, shares: Tensor) -> None:
+    def __init__(self, config: PseudoLabelConfig, shares: Tensor) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("shares", shares)
@@ -94,11 +94,11 @@ class Guesses(nn.Module):
 
     @torch.no_grad()
     def forward(self, logits: Tensor) -> Tensor:
-        """(N, L) logits -> (N, L) weights of the classes, which sum to what a guess weighs by now."""
-        found = softmax(logits, 1)
-        self.mean.lerp_(found.mean(0), 1 - self.config.momentum)
-        found = found * (self.shares / self.mean.clamp(min=1e-4)).clamp(max=5.0)
-        sharp = (found / found.sum(1, keepdim=True)) ** (1 / self.config.temperature)
+        """(N, L) logits -> (N, L) class weights, which sum to the current weight of a pseudo-label."""
+        predicted = softmax(logits, 1)
+        self.mean.lerp_(predicted.mean(0), 1 - self.config.momentum)
+        aligned = predicted * (self.shares / self.mean.clamp(min=1e-4)).clamp(max=5.0)
+        sharp = (aligned / aligned.sum(1, keepdim=True)) ** (1 / self.config.temperature)
         grown = ((self.batches - self.config.begin) / self.config.ramp).clamp(0, 1)
         self.batches += 1
         return self.config.weight * grown * sharp / sharp.sum(1, keepdim=True)
@@ -114,8 +114,8 @@ def finetune(
     checkpoint: Path | None = None,
     unlabeled: F32 | None = None,
 ) -> PrototypeClassifier:
-    """Train `encoder` (changed in place) and prototypes on windows `x` (N, 6, 1, T), prepared, with labels `y` (N,),
-    and on the windows `unlabeled` (M, 6, 1, T).
+    """Train `encoder` (changed in place) and prototypes on prepared windows `x` (N, 6, 1, T) with labels `y` (N,), and
+    on `unlabeled` ones (M, 6, 1, T).
 
     A class is drawn with the square root of its count. Mixup blends pairs of windows and their labels.
     """
@@ -135,7 +135,7 @@ def finetune(
     parts: dict[str, nn.Module] = {"classifier": model}
     others = None if unlabeled is None else torch.from_numpy(unlabeled)
     if others is not None:
-        parts["guesses"] = Guesses(config.guess, counts / counts.sum())
+        parts["pseudo_labels"] = PseudoLabels(config.pseudo_label, counts / counts.sum())
 
     def changed(windows: Tensor, generator: torch.Generator) -> Tensor:
         return augment(windows, config.augment, generator)
@@ -152,7 +152,7 @@ def finetune(
             with torch.no_grad():
                 logits = model(changed(more, generator).contiguous(memory_format=torch.channels_last))
             seen = torch.cat([seen, changed(more, generator)])
-            wanted = torch.cat([wanted, parts["guesses"](logits)])
+            wanted = torch.cat([wanted, parts["pseudo_labels"](logits)])
         logits = model(seen.contiguous(memory_format=torch.channels_last))
         return -(wanted * log_softmax(logits, 1)).sum() / batch
 

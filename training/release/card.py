@@ -1,4 +1,4 @@
-"""The model card of a bundle, with the scores that protocol v1 gave its network."""
+"""The model card of a bundle, with the scores of its network by protocol v1."""
 
 from __future__ import annotations
 
@@ -19,27 +19,29 @@ from mujo_edge.signal import InputSpec
 from training.corpora import get
 from training.models.student import StudentConfig
 
-CARD_ROWS = ("mujo_plus int8", "random fp32", "forest")
-"""What a bundle says of protocol v1: what ships, the same network from random init, and the forest on hand features."""
+CARD_METHODS = ("mujo_plus int8", "random fp32", "forest")
+"""Methods whose scores are in a bundle: the shipped one, the same network from random init, and the random forest."""
 
 
 def read_results(folder: Path, network: StudentConfig) -> dict[str, Any]:
-    """What `training.evaluate` left in `folder`, for a bundle's metrics: "git_commit", and "rows" with mean and sd.
+    """Results of `training.evaluate` in `folder` as the entry "protocol_v1" of a bundle's metrics.
 
-    A row has row, channels, corpus, fraction, mean and sd of macro-F1 over the folds, and how many folds and seeds.
+    "git_commit", and "rows", each with the method ("row"), channels, corpus, fraction, mean and sd of macro-F1 over the
+    folds, and the numbers of folds and seeds.
 
     Raises:
-        UsageError: no results there, or those of another network.
+        UsageError: `folder` holds no results, or those of another network.
     """
     try:
         about = json.loads((folder / "run.json").read_text("utf-8"))
         table = json.loads((folder / "table.json").read_text("utf-8"))
         evaluated = about["config"]["recipe"]["pretrain"]["encoder"]
         rows = [
-            {key: entry[key] for key in ("row", "channels", "corpus", "fraction", "mean", "sd")}
+            {"row": entry["method"]}
+            | {key: entry[key] for key in ("channels", "corpus", "fraction", "mean", "sd")}
             | {"folds": len(entry["folds"]), "seeds": min(map(len, entry["folds"].values()))}
             for entry in table
-            if entry["row"] in CARD_ROWS
+            if entry["method"] in CARD_METHODS
         ]
         commit = str(about["git_commit"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -52,20 +54,20 @@ def read_results(folder: Path, network: StudentConfig) -> dict[str, Any]:
 
 
 def card_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Headings and lines of the card's table: a line for each share of labels, channels and model; a column a set."""
+    """Header and lines of the card's table: a line per label fraction, channels and method, a column per data set."""
     corpora = list(dict.fromkeys(row["corpus"] for row in rows))
     lines = []
     known = {(row["fraction"], row["channels"], row["row"]) for row in rows}
 
-    def place(key: tuple[float | str, int, str]) -> tuple[float, int, int]:
-        fraction, channels, row = key
-        return (inf if isinstance(fraction, str) else fraction), channels, CARD_ROWS.index(row)
+    def order(key: tuple[float | str, int, str]) -> tuple[float, int, int]:
+        fraction, channels, method = key
+        return (inf if isinstance(fraction, str) else fraction), channels, CARD_METHODS.index(method)
 
-    for fraction, channels, name in sorted(known, key=place):
-        own = {r["corpus"]: r for r in rows if (r["fraction"], r["channels"], r["row"]) == (fraction, channels, name)}
+    for fraction, channels, method in sorted(known, key=order):
+        own = {r["corpus"]: r for r in rows if (r["fraction"], r["channels"], r["row"]) == (fraction, channels, method)}
         runs = f"{min(row['folds'] for row in own.values())} x {min(row['seeds'] for row in own.values())}"
         cells = [f"{own[corpus]['mean']:.3f} ± {own[corpus]['sd']:.3f}" if corpus in own else "" for corpus in corpora]
-        lines.append(["1 person" if fraction == "one" else f"{fraction:.0%}", str(channels), name, runs, *cells])
+        lines.append(["1 person" if fraction == "one" else f"{fraction:.0%}", str(channels), method, runs, *cells])
     return ["labels", "channels", "model", "folds x seeds", *(get(corpus).title for corpus in corpora)], lines
 
 

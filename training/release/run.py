@@ -1,10 +1,8 @@
-"""The whole offline path: `python -m training.run --recipe tiny` (minutes), or `--recipe mujo_plus`
-with `--shards` (the shipped bundle).
+"""The steps of `python -m training.run`.
 
-pretrain (teacher, in the joint space) -> fine-tune it for each label set, where the recipe says so -> distill (student)
--> calibrate (label sets) -> quantize, export, gates -> bundle -> the shipped recording played through it. Training
-whose result lies in `--out` and was made with the same settings and data is not run again; training that was killed
-goes on from its last checkpoint.
+pretrain (teacher, in the joint space) -> fine-tune the teacher for each label set, if the recipe has `teacher_finetune`
+-> distill (student) -> calibrate (label sets) -> quantize, export, gates -> bundle. A step whose result exists in
+`--out`, made with the same settings and data, is not run again; a killed step resumes from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ from training.corpora.registry import data_sha256
 from training.fimad.shards import chosen, corpora_of, read, read_light, shards_sha256
 from training.learn.clip_pool import ClipPool, make_clip_pool
 from training.learn.curves import plot_curves
-from training.learn.distill import Tutor, distill, make_tutor
+from training.learn.distill import FineTunedTeacher, distill, finetune_teacher
 from training.learn.distributed import rank_and_world
 from training.learn.loop import progress_bar
 from training.learn.pretrain import JointModel, Pool, PretrainConfig, PromptEmbeddings, make_pool, pretrain
@@ -51,14 +49,14 @@ console = Console(stderr=True)
 
 
 def fingerprint(*settings: Any) -> str:
-    """Digest of what a step depends on."""
+    """SHA-256 of the settings and data that a step depends on."""
     return hashlib.sha256(json.dumps([plain(s) for s in settings], sort_keys=True).encode()).hexdigest()
 
 
 def cached(path: Path, made_from: str, make: Callable[[Path], nn.Module]) -> dict[str, Any]:
-    """The weights in `path` if they were made from the same things, else those of `make(checkpoint)`, kept there."""
+    """The weights in `path` if their fingerprint is `made_from`, else those of `make(checkpoint)`, saved there."""
     if path.exists() and (content := load_tensors(path))["made_from"] == made_from:
-        console.print(f"{path} is there already")
+        console.print(f"{path} is up to date")
         return content["state"]
     state = make(path.with_suffix(f".{made_from[:12]}.checkpoint")).state_dict()
     if rank_and_world()[0]:
@@ -99,12 +97,12 @@ class Run:
         return fingerprint(*settings, asdict(self.vocabulary), self.hashes, self.recipe.max_windows_per_class)
 
     def pools(self, config: PretrainConfig) -> tuple[ClipPool | None, Pool | None]:
-        """Clips and real windows that `config` takes; under torchrun this process's part of the clips."""
+        """Clips and real windows that `config` uses; under torchrun the clips of this process."""
         if self.shards is None:
             return None, self.pool
-        found = read(self.shards, self.clips, "train", rank_and_world(), config.modalities)
-        plus = config.clip_share < 1
-        return make_clip_pool(found, self.spec, real_imu=plus), self.pool if plus else None
+        clips = read(self.shards, self.clips, "train", rank_and_world(), config.modalities)
+        with_real = config.clip_share < 1
+        return make_clip_pool(clips, self.spec, real_imu=with_real), self.pool if with_real else None
 
     def teacher(self) -> JointModel:
         """Step 1: pretrain the teacher and the text projection."""
@@ -124,32 +122,32 @@ class Run:
         model.load_state_dict(cached(self.out / "teacher.pt", self.made_from(config, self.clips), make))
         return model.eval()
 
-    def tutors(self, teacher: JointModel) -> dict[str, Tutor]:
-        """Step 2: the teacher, fine-tuned for each label set that the recipe has data of; none where it wants none."""
-        config, tutors = self.recipe.distill, {}
-        for spec in self.vocabulary.sets if config.tutor else ():
+    def fine_tuned(self, teacher: JointModel) -> dict[str, FineTunedTeacher]:
+        """Step 2: the teacher fine-tuned for each label set with data; empty without `teacher_finetune`."""
+        config, fine_tuned = self.recipe.distill, {}
+        for spec in self.vocabulary.sets if config.teacher_finetune else ():
             rows = torch.from_numpy(self.vocabulary.rows(spec, self.data.train))
             if not len(rows):
                 continue
 
             def make(checkpoint: Path, rows: Tensor = rows, title: str = f"fine-tune for {spec.name}") -> Student:
-                with progress_bar(title, config.tutor.steps) as report:
-                    return make_tutor(teacher, self.pool, rows, self.words, config, report, checkpoint)
+                with progress_bar(title, config.teacher_finetune.steps) as report:
+                    return finetune_teacher(teacher, self.pool, rows, self.words, config, report, checkpoint)
 
             encoder = Student(self.recipe.teacher.encoder)
-            key = self.made_from(config.tutor, config.augment, self.recipe.teacher, self.clips)
-            encoder.load_state_dict(cached(self.out / f"tutor-{spec.name}.pt", key, make))
-            tutors[spec.name] = Tutor(rows, encoder.eval().requires_grad_(False))
-        return tutors
+            key = self.made_from(config.teacher_finetune, config.augment, self.recipe.teacher, self.clips)
+            encoder.load_state_dict(cached(self.out / f"teacher-{spec.name}.pt", key, make))
+            fine_tuned[spec.name] = FineTunedTeacher(rows, encoder.eval().requires_grad_(False))
+        return fine_tuned
 
     def student(self, teacher: JointModel) -> Student:
-        """Step 3: distil the student."""
+        """Step 3: distill the student."""
         config = self.recipe.distill
 
         def make(checkpoint: Path) -> Student:
-            tutors = [*self.tutors(teacher).values()]
-            with progress_bar("distil student", config.loop.steps) as report:
-                return distill(teacher, self.pool, self.words, config, report, checkpoint, tutors)
+            fine_tuned = [*self.fine_tuned(teacher).values()]
+            with progress_bar("distill student", config.loop.steps) as report:
+                return distill(teacher, self.pool, self.words, config, report, checkpoint, fine_tuned)
 
         model = Student(config.student)
         key = self.made_from(config, self.recipe.teacher, self.clips)
@@ -157,13 +155,13 @@ class Run:
         return model.eval()
 
     def release(self, teacher: JointModel, student: Student) -> Release:
-        """Step 4: label sets and names from words and held-out recordings, with all that a bundle says of itself."""
+        """Step 4: label sets and vocabulary from prompts and held-out recordings, with provenance and metrics."""
         label_sets, measured = [], {}
         for label_spec in self.vocabulary.sets:
-            done = calibrate(student, teacher.text, label_spec, self.vocabulary, self.data, self.spec)
-            if done is not None:
-                label_sets.append(done[0])
-                measured[label_spec.name] = done[1]
+            calibrated = calibrate(student, teacher.text, label_spec, self.vocabulary, self.data, self.spec)
+            if calibrated is not None:
+                labels, measured[label_spec.name] = calibrated
+                label_sets.append(labels)
         results = [
             {"dataset": name, "task": "held-out recordings", "metric": title, "value": round(metrics[key], 4)}
             for name, metrics in measured.items()
@@ -173,14 +171,14 @@ class Run:
         (self.out / "held-out.json").write_text(json.dumps(measured, indent=1) + "\n")
         training = describe({"recipe": self.recipe}, self.data_sha256)
         training |= {"corpora": self.corpora(), "clips": self.clip_sources()}
-        names, found = known_names(teacher.text, student, self.vocabulary, self.data, self.spec)
-        metrics = {"results": results, "held_out": measured, "names": found}
+        names, names_metrics = known_names(teacher.text, student, self.vocabulary, self.data, self.spec)
+        metrics = {"results": results, "held_out": measured, "names": names_metrics}
         return Release(label_sets, label_sets[0].name, training, metrics, vocabulary=names)
 
     def corpora(self) -> list[dict[str, Any]]:
-        """What the model card says of every training set."""
+        """The training sets, as the model card lists them."""
         rows = []
-        for train, kept in zip(self.data.train, self.data.held_out, strict=True):
+        for train, held_out in zip(self.data.train, self.data.held_out, strict=True):
             corpus = CORPORA[train.corpus]
             rows.append(
                 {
@@ -192,30 +190,30 @@ class Run:
                     "home": corpus.home,
                     "subjects": len(set(train.subject.tolist())) if corpus.subjects else None,
                     "windows": len(train),
-                    "held_out_windows": len(kept),
+                    "held_out_windows": len(held_out),
                 }
             )
         return rows
 
     def clip_sources(self) -> list[dict[str, Any]]:
-        """What the model card says of every collection of clips; those that the user made by a manifest are the
-        user's."""
+        """The collections of clips, as the model card lists them; those made from a user's manifest have the user's
+        license."""
         if self.shards is None:
             return []
-        from training.fimad.sources import SOURCES  # its readers need more than those of shards
+        from training.fimad.sources import SOURCES  # imports the readers of all sources
 
-        light = read_light(self.shards)
+        table = read_light(self.shards)
         rows = []
         for name in self.clips:
-            about = {"title": f"the manifest {name}", "licence": "the user's", "open_licence": False}
-            about |= {"citation": "none", "home": "the user's own"}
+            entry = {"title": f"the manifest {name}", "licence": "the user's", "open_licence": False}
+            entry |= {"citation": "none", "home": "the user's own"}
             if source := SOURCES.get(name):
-                about = {key: getattr(source, key.replace("licence", "license")) for key in about}
-            rows.append({"name": name, **about, "clips": int(chosen(light, {name}, "train").sum())})
+                entry = {key: getattr(source, key.replace("licence", "license")) for key in entry}
+            rows.append({"name": name, **entry, "clips": int(chosen(table, {name}, "train").sum())})
         return rows
 
     def bundle(self, student: Student, release: Release, bundle: Path) -> Manifest:
-        """Step 5: quantize for every runtime, judge, write the bundle."""
+        """Step 5: quantize for every runtime, check every file and write the bundle."""
         rng = np.random.default_rng(0)
         calibration = np.concatenate(
             [
@@ -223,15 +221,15 @@ class Run:
                 for s in self.data.train
             ]
         )
-        # Half of them as a wearable without gyroscope would give them: the network must be exact for both.
+        # Half of them without gyroscope: int8 must be accurate for both kinds of wearables.
         calibration[::2, 3:] = 0
         gate = self.gate(rng)
         save_checkpoint(self.out / "release.pt", student, self.spec, calibration, gate, release)
-        with console.status("quantize, export and judge"):
+        with console.status("quantize, export and check"):
             return export_bundle(bundle, student, self.spec, calibration, gate, release)
 
     def gate(self, rng: np.random.Generator) -> Gate:
-        """Windows of every label set, held-out ones first, topped up from training where a recipe holds few."""
+        """Windows of every label set for the parity gate, from held-out recordings and from training windows."""
         x, member, shareable = [], [], []
         present = [s for s in self.vocabulary.sets if self.vocabulary.members(s, self.data.train)]
         for label_spec in present:

@@ -14,11 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import f1_score
-from torch import Tensor
-from torch.nn.functional import normalize
 
 from mujo_edge.bundle.vocabulary import Name, Vocabulary, key
 from mujo_edge.core import F32, DataError
@@ -26,7 +23,7 @@ from mujo_edge.signal import InputSpec
 from training.corpora.labels import Vocabulary as Labels
 from training.corpora.labels import sentences
 from training.fimad.titles import normalize_title, synonyms
-from training.models.sentence_embedding import TextProjection, embed_once
+from training.models.sentence_embedding import TextProjection, embed_once, text_prototypes
 from training.models.student import Student
 from training.recipes.recipe import RECIPES
 from training.recipes.splits import Data
@@ -76,17 +73,6 @@ def prompts(name: str, also: Sequence[str] = ()) -> tuple[str, ...]:
     watch, they found the activities of those sets a little worse than the bare name.
     """
     return tuple(dict.fromkeys((name, *also, *synonyms(normalize_title(name)))))
-
-
-@torch.no_grad()
-def prototypes(text: TextProjection, said: Sequence[Sequence[str]]) -> F32:
-    """(V, D) L2-normalized: the mean direction of each name's sentences, as `calibrate.text_prototypes` for many."""
-    owner = torch.tensor([row for row, words in enumerate(said) for _ in words])
-    vectors = text(embed_once([sentence for words in said for sentence in words]))
-    total = torch.zeros(len(said), text.project.out_features)
-    total.index_add_(0, owner, normalize(vectors, dim=1))
-    result: Tensor = normalize(total, dim=1)
-    return np.asarray(result.numpy(), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +158,11 @@ def known_names(
     entries = read_names(labels, NAMES_FILE)
     seen = np.unique(np.concatenate([labels.targets(s) for s in data.train]))
     trained = {key(name) for name in (*trained, *(labels.names[i] for i in seen))}
+    vectors = embed_once([sentence for entry in entries for sentence in entry.prompts])
     projection = text.project
     known = Vocabulary(
         tuple(Name(one.name, one.also, key(one.name) in trained) for one in entries),
-        prototypes(text, [one.prompts for one in entries]),
+        text_prototypes(text, vectors.split([len(entry.prompts) for entry in entries])),
         projection.weight.detach().numpy().copy(),
         projection.bias.detach().numpy().copy(),
         temperature=1.0,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mujo_edge.cli.arguments import run_alone
 from mujo_edge.core import MujoError
 
 
@@ -32,7 +33,7 @@ def step(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def run(function: Callable[..., Any]) -> None:
     """Run `function` as the only Typer command of a program; see `step`."""
-    typer.run(step(function))
+    run_alone(step(function))
 
 
 RecipeOption = Annotated[str, typer.Option("--recipe", help="tiny, base, or a .toml file")]

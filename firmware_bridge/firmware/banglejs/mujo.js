@@ -1,8 +1,8 @@
-// The accelerometer of a Bangle.js over its Bluetooth console, for mujo-edge.
+// Streams the accelerometer of a Bangle.js over its Bluetooth console, for mujo-edge.
 //
 // firmware_bridge/profiles/banglejs.py uploads this expression and calls it with a rate in Hz (12.5, 25, 50 or 100)
-// and the number of samples in a line. The line is described there. Comments are left out of the upload and lines are
-// joined, so every statement ends in a semicolon.
+// and the number of samples per line. The line is described there. The upload omits comments and joins lines, so every
+// statement ends in a semicolon.
 function (hz, batch) {
   var bytes = new Uint8Array(12 + 6 * batch);
   var words = new Uint32Array(bytes.buffer, 0, 3);
@@ -19,7 +19,7 @@ function (hz, batch) {
     Bangle.accelWr(0x18, control);
   }
 
-  // Espruino gives 1/8192 g in a range of 4 g, and the same counts in any other.
+  // Espruino scales counts as in the range of 4 g, 1/8192 g, whatever the range is.
   function onAccel(a) {
     xyz[at] = a.x * 8192;
     xyz[at + 1] = a.y * 8192;
@@ -35,7 +35,7 @@ function (hz, batch) {
     at = 0;
   }
 
-  // Everything as it is when the watch starts: 4 g, 12.5 Hz, polled every 80 ms and more seldom when it lies still.
+  // Restore the settings after boot: 4 g, 12.5 Hz, polled every 80 ms and less often while the watch lies still.
   function stop() {
     Bangle.removeListener("accel", onAccel);
     NRF.removeListener("disconnect", stop);
@@ -46,8 +46,8 @@ function (hz, batch) {
     global.mujo = undefined;
   }
 
-  // 8 g, high resolution, data ready, tap; low pass at half the rate. Polled as often as can be, since the chip has a
-  // clock of its own and a poll that finds nothing new gives no event.
+  // 8 g, high resolution, data ready, tap; low pass at half the rate. Polled as often as possible, since the chip has
+  // its own clock, and a poll without new data emits no event.
   accelerometer(0xf4, 0x40 | [12.5, 25, 50, 100].indexOf(hz));
   Bangle.setPollInterval(10);
   Bangle.on("accel", onAccel);

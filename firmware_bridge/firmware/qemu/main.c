@@ -1,15 +1,15 @@
 /* A bare Cortex-M4 (QEMU's mps2-an386) that streams a motion over its UART: COBS frames of mujo_packet.h, one sample of
- * six axes each. SysTick wakes it when a sample is due; what time it is says the board's cycle counter, so that an
- * interrupt that the host of QEMU was too busy for is made up for and not lost.
+ * six axes each. SysTick wakes it when a sample is due; time is read from the board's cycle counter, so that samples of
+ * interrupts that a busy host of QEMU delays are sent late and not lost.
  *
- * The motion is a table in motion.h, which firmware_bridge/simulator/qemu.py writes: MOTION_RATE rows a second,
- * MOTION_ROWS rows of counts as they are sent, played in a circle.
+ * The motion is a table in motion.h, which firmware_bridge/simulator/qemu.py writes: MOTION_ROWS rows of packet counts,
+ * MOTION_RATE rows per second, played in a loop.
  *
- * Commands, a line each:
- *   pause        send nothing; the sensor, its sample number and its clock go on
- *   go           send again
- *   rate <Hz>    sample so many times a second, 2 to 1000; 50 at the start
- * Any other line is passed over. */
+ * Commands, one per line:
+ *   pause        stop sending; the sensor, its sample number and its clock continue
+ *   go           resume sending
+ *   rate <Hz>    sampling rate, 2 to 1000; initially 50
+ * Other lines are ignored. */
 #include "motion.h"
 #include "mps2.h"
 #include "mujo_packet.h"
@@ -21,7 +21,7 @@
 static volatile uint8_t ring[RING];
 static volatile uint32_t received;
 
-static void on_systick(void) {} /* it only wakes */
+static void on_systick(void) {} /* only wakes the processor */
 
 static void on_uart(void) {
     UART_INTCLEAR(UART0) = UART_RX_INTERRUPT;
@@ -29,8 +29,8 @@ static void on_uart(void) {
     received++;
 }
 
-/* Row of the motion at `cycles` of the processor, between those of the table. */
-static void feel(uint64_t cycles, int16_t counts[6]) {
+/* The motion at `cycles` of the processor, interpolated between rows of the table. */
+static void sense(uint64_t cycles, int16_t counts[6]) {
     const uint32_t step = CPU_HZ / MOTION_RATE;
     uint32_t row = (uint32_t)(cycles / step % MOTION_ROWS);
     int32_t part = (int32_t)(cycles % step / (step / 1000)); /* thousandths */
@@ -84,7 +84,7 @@ int main(void) {
                 mujo_batch_skip(&batch, 1);
                 continue;
             }
-            feel(now, counts);
+            sense(now, counts);
             size = mujo_batch_add(&batch, counts, mujo_tick((uint32_t)(now / (CPU_HZ / 1000000))), packet);
             uart_send(UART0, frame, mujo_cobs_encode(packet, size, frame));
         }
@@ -95,7 +95,7 @@ int main(void) {
                 length += length < LINE - 1;
                 continue;
             }
-            line[length < LINE - 1 ? length : 0] = 0; /* one that is too long is as good as empty */
+            line[length < LINE - 1 ? length : 0] = 0; /* a line that is too long counts as empty */
             length = 0;
             if (same(line, "pause")) sending = false;
             if (same(line, "go")) sending = true;

@@ -1,4 +1,4 @@
-/* The board that QEMU calls mps2-an386, a Cortex-M4: registers, how it starts, and its table of vectors. */
+/* QEMU's board mps2-an386, a Cortex-M4: registers, startup code and vector table. */
 #ifndef MUJO_MPS2_H
 #define MUJO_MPS2_H
 
@@ -49,7 +49,8 @@ static inline void uart_send(uint32_t uart, const uint8_t *data, uint32_t size) 
     }
 }
 
-/* Wait for an interrupt if `idle` still holds; what is pending wakes it though it is masked, so that none is missed. */
+/* Wait for an interrupt if `idle` holds. Interrupts are masked meanwhile, but a pending one ends wfi, so none is
+ * missed. */
 #define WAIT_WHILE(idle)                             \
     do {                                             \
         __asm__ volatile("cpsid i" ::: "memory");    \
@@ -57,7 +58,7 @@ static inline void uart_send(uint32_t uart, const uint8_t *data, uint32_t size) 
         __asm__ volatile("cpsie i" ::: "memory");    \
     } while (0)
 
-int main(void) __attribute__((noinline)); /* nothing may use the floating-point unit before it is on */
+int main(void) __attribute__((noinline)); /* so that no code uses the FPU before it is enabled */
 extern uint32_t stack_top, bss_start, bss_end;
 
 static inline void on_reset(void) {

@@ -3,12 +3,12 @@
 #include <stddef.h>
 
 #ifdef __GNUC__
-#define INLINE static inline __attribute__((always_inline)) /* with -Os too, or sums would not stay in registers */
+#define INLINE static inline __attribute__((always_inline)) /* also with -Os, to keep sums in registers */
 #else
 #define INLINE static inline
 #endif
 
-/* Cortex-M4 and larger: two products of 16 bits an instruction. What no intrinsic says is written as assembler. */
+/* Cortex-M4 and larger: two 16-bit products per instruction. Inline assembly where there is no intrinsic. */
 #if defined(__ARM_FEATURE_DSP) && defined(__GNUC__) && !defined(__ARM_BIG_ENDIAN)
 #include <arm_acle.h>
 #define MUJO_DSP 1
@@ -39,8 +39,8 @@ INLINE int8_t half(int32_t x) {
 }
 
 /* MultiplyByQuantizedMultiplier of tensorflow/lite/kernels/internal/common.cc, where it rounds twice: `high`, then a
- * division by 2**(shift + 1) that rounds half away from zero. `zero` is 1 + twice the output's zero point: the second
- * rounding and the zero point are one addition before the last bit goes. */
+ * division by 2**(shift + 1) that rounds half away from zero. `zero` is 1 + twice the output's zero point, which merges
+ * the second rounding and the zero point into one addition before the last halving. */
 INLINE int8_t requantized(int32_t sum, int32_t multiplier, uint8_t shift, int32_t zero) {
     int32_t x = high(sum, multiplier);
     return half(((x + (x >> 31)) >> shift) + zero);
@@ -59,7 +59,7 @@ INLINE int16x2_t odd(int8x4_t x) {
 }
 #endif
 
-/* Two rows of `groups` times eight values, and with MUJO_DSP the same widened, once for all outputs. */
+/* Two rows of 8 * `groups` values; with MUJO_DSP also widened to 16 bits, once for all outputs. */
 typedef struct {
     const int8_t *a, *b;
     size_t groups;
@@ -127,7 +127,7 @@ INLINE void multiply(const patch *p, const int8_t *weights, int32_t sums[4]) {
 }
 
 INLINE void requantize_two(int32_t x, int32_t y, const mujo_scale *scale, int32_t zero, int8_t *a, int8_t *b) {
-    const int32_t multiplier = scale->multiplier; /* read before a store that might change it, as C sees it */
+    const int32_t multiplier = scale->multiplier; /* read before the stores, which may alias it */
     const uint8_t shift = scale->shift;
     *a = requantized(x, multiplier, shift, zero);
     *b = requantized(y, multiplier, shift, zero);
@@ -141,7 +141,7 @@ static void convolve(const mujo_layer *layer, const int8_t *in, int8_t *out) {
     size_t row;
     p.groups = ((size_t)layer->kernel * layer->channels_in + 7) / 8;
     for (row = 0; row < layer->rows; row += 2) {
-        const int last = row + 1 == layer->rows; /* then the second row is the first one, done twice */
+        const int last = row + 1 == layer->rows; /* then the second row is the first one again */
         const int8_t *weights = layer->weights;
         const mujo_scale *scale;
         int8_t *a = out + row * channels, *b = last ? a : a + channels;
@@ -192,13 +192,13 @@ static void convolve_depthwise(const mujo_layer *layer, const int8_t *in, int8_t
     }
 }
 
-/* x * multiplier / 2**(31 + shift), rounded twice. */
+/* x * multiplier / 2**(31 + shift), rounded twice as in TensorFlow Lite. */
 INLINE int32_t scaled(int32_t x, int32_t multiplier, uint8_t shift) {
     x = high(x, multiplier);
     return shift ? (((x + (x >> 31)) >> (shift - 1)) + 1) >> 1 : x;
 }
 
-/* tensorflow/lite/kernels/internal/reference/integer_ops/add.h, with the 20 bits that add.cc gives it. */
+/* tensorflow/lite/kernels/internal/reference/integer_ops/add.h, with the left shift of 20 bits of add.cc. */
 static void add(const mujo_layer *layer, const int8_t *in, const int8_t *other, int8_t *out) {
     const mujo_scale one = layer->scales[0], two = layer->scales[1], sum = layer->scales[2];
     const int8_t *end = out + (size_t)layer->rows * layer->channels;
@@ -209,7 +209,7 @@ static void add(const mujo_layer *layer, const int8_t *in, const int8_t *other, 
     }
 }
 
-/* QuantizedMeanOrSum of tensorflow/lite/kernels/internal/reference/reduce.h: the count is in the multiplier. */
+/* QuantizedMeanOrSum of tensorflow/lite/kernels/internal/reference/reduce.h; the multiplier includes 1 / count. */
 static void mean(const mujo_layer *layer, const int8_t *in, int8_t *out) {
     const size_t channels = layer->channels, end = layer->rows_in * channels;
     const mujo_scale scale = *layer->scales;

@@ -1,13 +1,13 @@
 /* The int8 student in C99: a window of samples -> its embedding. No malloc, no libm, no float; any byte order; int of
- * 16 bits or more; right shifts of negative numbers keep their sign, as in every compiler that we know of.
+ * 16 bits or more; right shifts of negative numbers must keep the sign, as in all common compilers.
  *
- * What it computes equals, bit for bit, TensorFlow Lite's reference kernels for int8 on the same .tflite file. The
- * network itself is mujo_model.h and mujo_model.c, which `mujo-edge export --target mcu` writes:
+ * Results equal those of TensorFlow Lite's int8 reference kernels on the same .tflite file bit for bit. The network
+ * itself is mujo_model.h and mujo_model.c, which `mujo-edge export --target mcu` writes:
  *
  *   MUJO_WINDOW, MUJO_CHANNELS              rows and columns of a window
  *   MUJO_INPUT_SCALE, MUJO_INPUT_ZERO       real value of an int8 of the window = scale * (q - zero)
  *   MUJO_EMBEDDING                          int8 values in an embedding
- *   MUJO_OUTPUT_SCALE, MUJO_OUTPUT_ZERO     real value of these, in the same way
+ *   MUJO_OUTPUT_SCALE, MUJO_OUTPUT_ZERO     the same for the embedding
  *   MUJO_LAYERS, MUJO_ARENA_BYTES, MUJO_LONGEST_PATCH, MUJO_MACS
  *
  *   static mujo_arena arena;
@@ -25,7 +25,7 @@
 extern "C" {
 #endif
 
-/* Room for what lies between the layers. Nothing in it outlives a run: it may be shared with other work. */
+/* Memory for the layers' inputs and outputs. It is used only during a run, and may be shared with other code. */
 typedef union {
     int8_t bytes[MUJO_ARENA_BYTES];
     int32_t aligned;
@@ -33,17 +33,17 @@ typedef union {
 
 /* A window -> its embedding.
  *
- * `ring` holds MUJO_WINDOW rows of MUJO_CHANNELS values (time first), of which row `oldest` is the first one in time;
- * 0 for a plain window. It is only read. Every value is allowed. `embedding` has room for MUJO_EMBEDDING values. */
+ * `ring` holds MUJO_WINDOW rows of MUJO_CHANNELS values (time-major); row `oldest` is the first one in time, 0 for a
+ * plain window. Every value is allowed. `embedding` has room for MUJO_EMBEDDING values. */
 void mujo_network_run(const int8_t *ring, uint16_t oldest, int8_t *embedding, mujo_arena *arena);
 
-/* The same in parts, so that other work can be done in between: load, layers 0 to MUJO_LAYERS - 1, take. `ring` may
- * change after load. */
+/* mujo_network_run in parts, so that other work can be done in between: load, layers 0 to MUJO_LAYERS - 1, take. `ring`
+ * may change after load. */
 void mujo_network_load(const int8_t *ring, uint16_t oldest, mujo_arena *arena);
 void mujo_network_layer(uint16_t layer, mujo_arena *arena);
 void mujo_network_take(int8_t *embedding, const mujo_arena *arena);
 
-/* What mujo_model.c is made of; of no use elsewhere. */
+/* Types of mujo_model.c, for internal use. */
 enum { MUJO_CONV, MUJO_DEPTHWISE, MUJO_ADD, MUJO_MEAN };
 
 /* sum -> (sum + bias) * multiplier / 2**(32 + shift) */
@@ -54,14 +54,16 @@ typedef struct {
 
 /* A layer takes `rows_in` rows of `channels_in` at byte `in` of the arena and makes `rows` of `channels` at `out`.
  *
- * in, left, right  `in` is where `left` rows of padding begin, and `right` more come after the input: the layer itself
- *                  fills them with `zero`, the input's zero point
+ * in, left, right  `in` is the start of `left` rows of padding; the input follows, then `right` more rows. The layer
+ *                  fills the padding with `zero`, the input's zero point
  * kernel, stride   in rows; a fully connected layer is a convolution of one row
- * weights          convolution: for every two outputs, for every four inputs, four of the one and four of the other
- *                  (inputs are made a multiple of eight with zeros); depthwise: `kernel` rows of `channels`.
- *                  Aligned as int32_t is
- * scales           one an output, the input's zero point taken into the bias; one of a mean. Of an addition three, with
- *                  2**(31 + shift): for its inputs with the bias before, for its output with the bias after
+ * weights          convolution: for every two outputs, for every four inputs, four weights of the one output and four
+ * of
+ *                  the other (inputs are padded to a multiple of eight); depthwise: `kernel` rows of `channels`.
+ *                  Aligned as an int32_t
+ * scales           one per output, with the input's zero point folded into the bias; one for a mean. Three for an
+ *                  addition, with 2**(31 + shift): for its inputs with the bias added before scaling, for its output
+ *                  with the bias added after
  * other            second input of an addition
  * zero_out         zero point of the output */
 typedef struct {

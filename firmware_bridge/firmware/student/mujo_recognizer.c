@@ -1,17 +1,17 @@
-/* See mujo_recognizer.h. Functions stand in the order in which a sample meets them, helpers first. */
+/* See mujo_recognizer.h. Helpers are defined before their callers: mujo_push, the entry point, is near the end. */
 #include "mujo_recognizer.h"
 
 #include <string.h>
 
 /* mujo_edge/gaps.py and mujo_edge/signal.py */
-#define LATEST_US 10000000000000000 /* no clock counts further: the year 2286 */
+#define LATEST_US 10000000000000000 /* largest plausible time: the year 2286 */
 #define MIN_STEP_US 100
-#define SNAP_US 20 /* a time this close to a multiple of the source's interval is that multiple */
+#define SNAP_US 20 /* times this close to a multiple of the source's interval are snapped to it */
 #define ACCELERATION_LIMIT 1000.0f
 #define ANGULAR_RATE_LIMIT 100.0f
 
 #define ONE 1000000000 /* position: one interval of the source */
-#define ROUND_US 1000000000 /* every 1000 s both grids meet; counting begins again there, so that nothing overflows */
+#define ROUND_US 1000000000 /* both grids coincide every 1000 s; positions are rebased there, against overflow */
 #define PI 3.14159265f
 
 #if 1000000000 % MUJO_INTERVAL_US != 0
@@ -21,7 +21,7 @@
 #error "one sample must not complete two windows"
 #endif
 
-static float root(float x) {
+static float square_root(float x) {
     union {
         float f;
         uint32_t bits;
@@ -29,13 +29,13 @@ static float root(float x) {
     int i;
     if (!(x > 0)) return 0;
     y.f = x;
-    y.bits = (y.bits >> 1) + 0x1FC00000u; /* half the exponent; Newton's steps do the rest */
+    y.bits = (y.bits >> 1) + 0x1FC00000u; /* halves the exponent: the start for Newton's method */
     for (i = 0; i < 4; i++) y.f = 0.5f * (y.f + x / y.f);
     return y.f;
 }
 
-/* e to the power of x <= 0, to 3e-7 of it: 2**n * e**r with |r| <= ln(2) / 2, Taylor. */
-static float power(float x) {
+/* exp(x) for x <= 0 with a relative error of 3e-7: 2**n * exp(r) with |r| <= ln(2) / 2, Taylor series. */
+static float exponential(float x) {
     union {
         uint32_t bits;
         float f;
@@ -50,9 +50,9 @@ static float power(float x) {
            (1 + r * (1 + r * (0.5f + r * (1 / 6.0f + r * (1 / 24.0f + r * (1 / 120.0f + r * (1 / 720.0f)))))));
 }
 
-/* Values of scaled channels as the network takes them: round(x / scale + zero), half to even. */
+/* The network's input for a scaled value: round(x / scale + zero), half to even. */
 static int8_t quantized(float x) {
-    volatile float product = x * MUJO_INPUT_PER_SCALE; /* rounded here, as in Python: no fused multiply and add */
+    volatile float product = x * MUJO_INPUT_PER_SCALE; /* rounds, as in Python: no fused multiply-add */
     float value = product + MUJO_INPUT_ZERO, rest;
     int whole;
     if (value >= 127) return 127;
@@ -76,37 +76,37 @@ int64_t mujo_time(int64_t before_us, uint32_t micros) {
 
 /* ---- smoothing: mujo_edge/recognizer.py, Smoother ---- */
 
-static void forget_labels(mujo *m) {
-    m->voted = 0;
-    m->believed = false;
+static void reset_smoothing(mujo *m) {
+    m->vote_count = 0;
+    m->has_belief = false;
 }
 
 /* Forward filter (Rabiner 1989, eq. 20, normalized at every step). */
-static void believe(mujo *m, float *p) {
+static void forward_filter(mujo *m, float *p) {
     const mujo_label_set *labels = m->labels;
     float move = (1 - labels->stay) / (float)(labels->classes - 1), sum = 0;
     uint8_t i;
     for (i = 0; i < labels->classes; i++) {
-        if (p[i] < 1e-6f) p[i] = 1e-6f; /* never quite impossible, or the filter could not come back to it */
-        if (m->believed) p[i] *= labels->stay * m->belief[i] + move * (1 - m->belief[i]);
+        if (p[i] < 1e-6f) p[i] = 1e-6f; /* never zero, from which the filter could not recover */
+        if (m->has_belief) p[i] *= labels->stay * m->belief[i] + move * (1 - m->belief[i]);
         sum += p[i];
     }
     for (i = 0; i < labels->classes; i++) m->belief[i] = p[i] /= sum;
-    m->believed = true;
+    m->has_belief = true;
 }
 
-/* Share of the last windows; the newest counts half more, which breaks ties. */
+/* Fraction of the last windows; the newest has a weight of 1.5, which breaks ties. */
 static void vote(mujo *m, float *p, uint8_t newest) {
     float sum;
     uint8_t i;
-    if (m->voted >= m->labels->windows) {
-        m->voted = (uint8_t)(m->labels->windows - 1);
-        memmove(m->votes, m->votes + 1, m->voted);
+    if (m->vote_count >= m->labels->windows) {
+        m->vote_count = (uint8_t)(m->labels->windows - 1);
+        memmove(m->votes, m->votes + 1, m->vote_count);
     }
-    m->votes[m->voted++] = newest;
-    sum = (float)m->voted + 0.5f;
+    m->votes[m->vote_count++] = newest;
+    sum = (float)m->vote_count + 0.5f;
     for (i = 0; i < m->labels->classes; i++) p[i] = 0;
-    for (i = 0; i < m->voted; i++) p[m->votes[i]] += 1 / sum;
+    for (i = 0; i < m->vote_count; i++) p[m->votes[i]] += 1 / sum;
     p[newest] += 0.5f / sum;
 }
 
@@ -120,26 +120,26 @@ static uint8_t likeliest(const float *p, uint8_t classes) {
 
 /* ---- prototypes: mujo_edge/bundle/manifest.py, LabelSet.probabilities ---- */
 
-void mujo_judge(mujo *m, const float *embedding, mujo_event *event) {
+void mujo_classify(mujo *m, const float *embedding, mujo_event *event) {
     const mujo_label_set *labels = m->labels;
     const float *prototype = labels->prototypes;
-    float p[MUJO_MAX_CLASSES], length = 0, most, sum = 0;
+    float p[MUJO_MAX_CLASSES], length = 0, largest, sum = 0;
     uint8_t i;
     int d;
     for (d = 0; d < MUJO_EMBEDDING; d++) length += embedding[d] * embedding[d];
-    length = root(length);
-    most = labels->unknown_threshold;
+    length = square_root(length);
+    largest = labels->unknown_threshold;
     for (i = 0; i + 1 < labels->classes; i++, prototype += MUJO_EMBEDDING) {
         p[i] = 0;
         for (d = 0; d < MUJO_EMBEDDING; d++) p[i] += embedding[d] * prototype[d];
         p[i] = length > 0 ? p[i] / length : 0;
-        if (p[i] > most) most = p[i];
+        if (p[i] > largest) largest = p[i];
     }
     p[i] = labels->unknown_threshold;
-    for (i = 0; i < labels->classes; i++) sum += p[i] = power((p[i] - most) / labels->temperature);
+    for (i = 0; i < labels->classes; i++) sum += p[i] = exponential((p[i] - largest) / labels->temperature);
     for (i = 0; i < labels->classes; i++) p[i] /= sum;
     event->raw_label = likeliest(p, labels->classes);
-    if (labels->smoothing == MUJO_HMM) believe(m, p);
+    if (labels->smoothing == MUJO_HMM) forward_filter(m, p);
     if (labels->smoothing == MUJO_MAJORITY) vote(m, p, event->raw_label);
     event->label = likeliest(p, labels->classes);
     event->score = p[event->label];
@@ -150,15 +150,15 @@ void mujo_judge(mujo *m, const float *embedding, mujo_event *event) {
 
 static void recognize(mujo *m, mujo_event *event) {
     float embedding[MUJO_EMBEDDING];
-    bool stuck = m->same >= MUJO_WINDOW, stays = m->stuck;
+    bool stuck = m->same >= MUJO_WINDOW, was_stuck = m->stuck;
     int d;
     m->counts.windows++;
     m->stuck = stuck;
     event->end_us = m->end_us;
     event->start_us = m->end_us - (int64_t)(MUJO_WINDOW - 1) * MUJO_INTERVAL_US;
     if (stuck) {
-        if (stays) return; /* was told */
-        forget_labels(m);
+        if (was_stuck) return; /* this gap was reported before */
+        reset_smoothing(m);
         m->counts.gaps++;
         event->kind = MUJO_GAP;
         event->reason = MUJO_CONSTANT;
@@ -166,10 +166,10 @@ static void recognize(mujo *m, mujo_event *event) {
     }
     mujo_network_run(&m->window[0][0], m->oldest, m->embedding, &m->arena);
     for (d = 0; d < MUJO_EMBEDDING; d++) embedding[d] = (float)(m->embedding[d] - MUJO_OUTPUT_ZERO);
-    mujo_judge(m, embedding, event);
+    mujo_classify(m, embedding, event);
 }
 
-/* One more point of the model's grid: (channels) at `t_us`. */
+/* Add a point of the model's grid: (channels) at `t_us`. */
 static void add_point(mujo *m, int64_t t_us, const float *x, mujo_event *event) {
     static const float scale[MUJO_CHANNELS] = MUJO_SCALE;
     int8_t *row;
@@ -195,14 +195,14 @@ static void add_point(mujo *m, int64_t t_us, const float *x, mujo_event *event) 
 
 /* ---- resampling: mujo_edge/signal.py, Resampler ---- */
 
-/* Whether there is another point of the line up to its new knot (u, x): its value in `y`. */
+/* Whether there is another grid point up to the new knot (u, x); its value goes to `y`. */
 static bool next_point(mujo_line *line, int64_t u, const float *x, uint8_t channels, float *y) {
-    float share;
+    float fraction;
     uint8_t c;
     if (line->next > u) return false;
-    share = line->next == u ? 1 : (float)(line->next - line->u) / (float)(u - line->u);
+    fraction = line->next == u ? 1 : (float)(line->next - line->u) / (float)(u - line->u);
     for (c = 0; c < channels; c++) {
-        y[c] = line->next == u ? x[c] : line->x[c] + (x[c] - line->x[c]) * share;
+        y[c] = line->next == u ? x[c] : line->x[c] + (x[c] - line->x[c]) * fraction;
     }
     return true;
 }
@@ -213,7 +213,7 @@ static void add_knot(mujo_line *line, int64_t u, const float *x, uint8_t channel
     for (c = 0; c < channels; c++) line->x[c] = x[c];
 }
 
-/* A sample, or what the low-pass makes of them, at position `u` -> the points of the model's grid that it covers. */
+/* Add the points of the model's grid up to a (low-passed) sample at position `u`. */
 static void to_grid(mujo *m, int64_t u, const float *x, mujo_event *event) {
     float y[MUJO_CHANNELS];
     while (next_point(&m->grid, u, x, m->channels, y)) {
@@ -225,7 +225,7 @@ static void to_grid(mujo *m, int64_t u, const float *x, mujo_event *event) {
 
 #if MUJO_FILTERS
 
-/* sin(pi x) for x >= 0, to 1e-7: Taylor about the nearest zero. */
+/* sin(pi x) for x >= 0 with an error of 1e-7: Taylor series about the nearest zero. */
 static float sine(float x) {
     int n = (int)(x + 0.5f);
     float r = PI * (x - (float)n), s = r * r;
@@ -233,8 +233,8 @@ static float sine(float x) {
     return n % 2 ? -r : r;
 }
 
-/* Half of signal.py's lowpass_kernel: windowed sinc at 0.45 of the model's rate; sums to 1. */
-static void design(mujo *m) {
+/* Half of signal.py's lowpass_kernel: windowed sinc at 0.45 of the model's rate; the whole sums to 1. */
+static void design_kernel(mujo *m) {
     float sum = 0;
     uint16_t i;
     for (i = 0; i <= m->half; i++) {
@@ -246,12 +246,12 @@ static void design(mujo *m) {
     for (i = 0; i <= m->half; i++) m->kernel[i] /= sum;
 }
 
-/* An even sample of a faster source -> the one that the kernel now covers, and so on. */
+/* Low-pass an evenly spaced sample of a faster source, and pass the result on. */
 static void filter(mujo *m, const float *x, mujo_event *event) {
     uint16_t size = (uint16_t)(2 * m->half + 1), copies = (uint16_t)(m->delayed ? 1 : m->half + 1), i;
     float y[MUJO_CHANNELS];
     uint8_t c;
-    for (; copies; copies--) { /* what was before the first sample is like it */
+    for (; copies; copies--) { /* the first sample is repeated as padding */
         for (c = 0; c < m->channels; c++) m->history[m->place][c] = x[c];
         m->place = (uint16_t)((m->place + 1) % size);
         m->delayed++;
@@ -269,7 +269,7 @@ static void filter(mujo *m, const float *x, mujo_event *event) {
     m->filtered += ONE;
 }
 
-/* A faster source is laid on its own even grid first, so that the low-pass sees even samples. */
+/* A faster source is interpolated on a grid of its own rate first, so that the low-pass gets evenly spaced samples. */
 static void resample(mujo *m, int64_t u, const float *x, mujo_event *event) {
     float y[MUJO_CHANNELS];
     if (!m->half) {
@@ -291,7 +291,7 @@ static void resample(mujo *m, int64_t u, const float *x, mujo_event *event) { to
 
 static int64_t position(mujo *m) {
     int64_t since_us = m->last_us - m->start_us, u, whole;
-    if (since_us >= 2 * (int64_t)ROUND_US) { /* by now all positions are past the first 1000 s */
+    if (since_us >= 2 * (int64_t)ROUND_US) { /* all positions are past the first 1000 s by now */
         int64_t round = (int64_t)m->rate_mhz * ROUND_US;
         m->start_us += ROUND_US;
         since_us -= ROUND_US;
@@ -312,61 +312,61 @@ static int64_t position(mujo *m) {
 
 /* ---- the device's clock: mujo_edge/gaps.py, GapDetector ---- */
 
-/* What follows is not continuous with the samples so far. */
-static void restart(mujo *m) {
-    m->even = false;
+/* Forget the samples so far: the next one does not continue them. */
+static void reset_signal(mujo *m) {
+    m->resampling = false;
     m->same = 0;
     m->missing = MUJO_WINDOW;
 }
 
-static bool sound(const mujo *m, int64_t t_us, const float *x) {
+static bool plausible(const mujo *m, int64_t t_us, const float *x) {
     uint8_t c;
     if (t_us > LATEST_US || t_us < -LATEST_US) return false;
     for (c = 0; c < m->channels; c++) {
         float limit = c < 3 ? ACCELERATION_LIMIT : ANGULAR_RATE_LIMIT;
-        if (!(x[c] <= limit && x[c] >= -limit)) return false; /* not a number is neither */
+        if (!(x[c] <= limit && x[c] >= -limit)) return false; /* also false for NaN */
     }
     return true;
 }
 
-static void tell_gap(mujo *m, mujo_event *event, mujo_reason reason, int64_t start_us) {
+static void report_gap(mujo *m, mujo_event *event, mujo_reason reason, int64_t start_us) {
     event->kind = MUJO_GAP;
     event->reason = reason;
     event->start_us = start_us;
     event->end_us = m->last_us;
     m->counts.gaps++;
-    forget_labels(m);
-    restart(m);
+    reset_smoothing(m);
+    reset_signal(m);
 }
 
 mujo_kind mujo_push(mujo *m, int64_t t_us, const float *x, mujo_event *event) {
     int64_t step_us, before_us = m->last_us;
     memset(event, 0, sizeof *event);
     m->counts.samples++;
-    if (!sound(m, t_us, x)) {
+    if (!plausible(m, t_us, x)) {
         m->counts.invalid++;
-        m->spoiled = true;
+        m->saw_invalid = true;
         return MUJO_NOTHING;
     }
-    step_us = m->heard ? t_us - m->device_us : 0;
-    if (m->heard && step_us < MIN_STEP_US && step_us >= -MUJO_MAX_GAP_US) {
+    step_us = m->has_time ? t_us - m->device_us : 0;
+    if (m->has_time && step_us < MIN_STEP_US && step_us >= -MUJO_MAX_GAP_US) {
         m->counts.repeated++;
         return MUJO_NOTHING;
     }
     m->device_us = t_us;
-    if (!m->heard) {
+    if (!m->has_time) {
         m->last_us = t_us;
-    } else if (step_us < 0) { /* it goes on from here, shifted; by 300 years at most */
+    } else if (step_us < 0) { /* time continues here, shifted by at most 300 years */
         m->last_us = m->last_us > LATEST_US ? t_us : m->last_us + MUJO_MAX_GAP_US;
-        tell_gap(m, event, MUJO_CLOCK, before_us);
+        report_gap(m, event, MUJO_CLOCK, before_us);
     } else {
         m->last_us += step_us;
-        if (step_us > MUJO_MAX_GAP_US) tell_gap(m, event, m->spoiled ? MUJO_INVALID : MUJO_MISSING, before_us);
+        if (step_us > MUJO_MAX_GAP_US) report_gap(m, event, m->saw_invalid ? MUJO_INVALID : MUJO_MISSING, before_us);
     }
-    m->heard = true;
-    m->spoiled = false;
-    if (!m->even) {
-        m->even = true;
+    m->has_time = true;
+    m->saw_invalid = false;
+    if (!m->resampling) {
+        m->resampling = true;
         m->start_us = m->last_us;
         m->grid.next = 0;
 #if MUJO_FILTERS
@@ -386,8 +386,8 @@ mujo_kind mujo_push_counts(mujo *m, int64_t t_us, const int16_t *counts, mujo_ev
 }
 
 void mujo_reset(mujo *m) {
-    restart(m);
-    forget_labels(m);
+    reset_signal(m);
+    reset_smoothing(m);
 }
 
 bool mujo_init(mujo *m, const mujo_label_set *labels, uint8_t channels, float rate_hz) {
@@ -402,7 +402,7 @@ bool mujo_init(mujo *m, const mujo_label_set *labels, uint8_t channels, float ra
 #if MUJO_FILTERS
     if ((int64_t)m->rate_mhz * MUJO_INTERVAL_US > ONE) {
         m->half = (uint16_t)((4 * (int64_t)m->rate_mhz * MUJO_INTERVAL_US + ONE - 1) / ONE);
-        design(m);
+        design_kernel(m);
     }
 #endif
     return true;

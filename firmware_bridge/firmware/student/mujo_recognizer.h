@@ -1,18 +1,19 @@
-/* What a watch feels -> what its wearer does, on the device: all that `mujo-edge stream` does with a stream, in C99.
+/* Activity recognition on the device: the whole pipeline of `mujo-edge stream` in C99.
  *
- * Samples with the device's time go in one by one. They are checked, laid on the model's even grid (low-passed first
- * if they come faster), quantized into a window; every MUJO_HOP points the network turns it into an embedding, which
- * is compared with prototypes, may be "unknown", and is smoothed over time. No malloc, no libm, of string.h memset and
- * memmove; floats are single precision, time is whole microseconds; all memory is in `mujo` and on the stack.
+ * Samples with device times are pushed one by one. They are validated, resampled to the model's grid (low-passed first
+ * if their rate is higher) and quantized into a window; every MUJO_HOP points the network computes an embedding, which
+ * is compared with prototypes, possibly rejected as "unknown", and smoothed over time. No malloc, no libm; of string.h
+ * only memset and memmove; floats are single precision, time is in whole microseconds; all memory is in `mujo` and on
+ * the stack.
  *
  *   static mujo recognizer;
  *   mujo_init(&recognizer, &mujo_labels_physio_wrist, 6, 50);
- *   every sample, m/s2 and rad/s:
+ *   for every sample, in m/s2 and rad/s:
  *       mujo_event event;
  *       if (mujo_push(&recognizer, t_us, x, &event) == MUJO_LABEL) show(mujo_label(&recognizer, event.label));
  *
- * mujo_edge/{clock,signal,windowing,recognizer}.py is its Python twin: samples at the model's rate give the same bits
- * of the network's input, others the same to 2e-3 of its unit. It differs in this: the rate is told, not measured, and
+ * mujo_edge/{gaps,signal,windowing,recognizer}.py is the Python twin: samples at the model's rate give the same bits of
+ * the network's input, others agree to 2e-3 of its unit. Two differences: the rate is an argument and not measured, and
  * time is rounded to microseconds. */
 #ifndef MUJO_RECOGNIZER_H
 #define MUJO_RECOGNIZER_H
@@ -27,39 +28,39 @@
 extern "C" {
 #endif
 
-#ifndef MUJO_MAX_RATE_HZ /* of samples; a low-pass needs room. With that of the model there is none */
+#ifndef MUJO_MAX_RATE_HZ /* highest sample rate; rates above the model's need memory for a low-pass */
 #define MUJO_MAX_RATE_HZ 208
 #endif
 
 #define MUJO_FILTERS (MUJO_MAX_RATE_HZ * MUJO_INTERVAL_US > 1000000)
 
-/* Half the low-pass: 4 of the model's intervals, of the source's samples. */
+/* Half length of the low-pass in samples of the source: 4 of the model's intervals. */
 #define MUJO_HALF ((4L * MUJO_MAX_RATE_HZ * MUJO_INTERVAL_US + 999999) / 1000000)
 
 typedef enum { MUJO_NONE, MUJO_HMM, MUJO_MAJORITY } mujo_smoothing;
 
-/* Classes for one place on the body. `labels` are `classes` names of which the last is "unknown"; `prototypes` a row of
- * MUJO_EMBEDDING, of length 1, for each but that. `channels` is 3 where a gyroscope is left out of account. */
+/* Classes for one placement on the body. `labels` are `classes` names, the last one "unknown"; `prototypes` has an
+ * L2-normalized row of MUJO_EMBEDDING values for each of the others. `channels` is 3 if a gyroscope is ignored. */
 typedef struct {
     const char *name;
     const char *const *labels;
     const float *prototypes;
     uint8_t classes, channels;
     mujo_smoothing smoothing;
-    uint8_t windows; /* that vote, 1 to MUJO_MAX_VOTES */
-    float stay;      /* probability that a label lasts from one window to the next */
+    uint8_t windows; /* of a majority vote, 1 to MUJO_MAX_VOTES */
+    float stay;      /* probability that the label of a window is that of the window before */
     float temperature, unknown_threshold;
 } mujo_label_set;
 
 typedef enum { MUJO_NOTHING, MUJO_LABEL, MUJO_GAP } mujo_kind;
 
-/* Why there is no signal: no samples came; they were not finite or beyond any sensor's range; device time went back;
+/* Reason of a gap: no samples arrived; values were not finite or beyond any sensor's range; device time went backwards;
  * the accelerometer repeated one value for a whole window. */
 typedef enum { MUJO_MISSING, MUJO_INVALID, MUJO_CLOCK, MUJO_CONSTANT } mujo_reason;
 
-/* MUJO_LABEL: `label` with its probability `score`, smoothed, and `raw_label`, that of the window alone; numbers for
+/* MUJO_LABEL: smoothed `label` with its probability `score`, and `raw_label` of the window alone; both are indices for
  * mujo_label(). `end_us` is the time of the window's last point.
- * MUJO_GAP: no signal from `start_us` to `end_us`; the next label comes a whole window later. */
+ * MUJO_GAP: no signal from `start_us` to `end_us`; the next label follows a whole window later. */
 typedef struct {
     mujo_kind kind;
     mujo_reason reason;
@@ -73,18 +74,18 @@ typedef struct {
     uint32_t samples, invalid, repeated, gaps, windows;
 } mujo_counts;
 
-/* A line through samples, read off at even distances. Positions are in 1e-9 of the source's interval. */
+/* Linear interpolation between samples at equal distances. Positions are in 1e-9 of the source's interval. */
 typedef struct {
     int64_t u, next;
     float x[MUJO_CHANNELS];
 } mujo_line;
 
-/* The state of one stream. Read what you like; write nothing. */
+/* The state of one stream. Programs may read it, but must not write to it. */
 typedef struct {
     const mujo_label_set *labels;
-    uint8_t channels; /* of a sample that are used */
-    bool heard, spoiled, even, stuck, believed;
-    uint8_t voted;
+    uint8_t channels; /* number of channels that are used */
+    bool has_time, saw_invalid, resampling, stuck, has_belief;
+    uint8_t vote_count;
     uint32_t rate_mhz;
     int64_t device_us, last_us, start_us, end_us;
     mujo_counts counts;
@@ -96,39 +97,39 @@ typedef struct {
     float kernel[MUJO_HALF + 1];
     float history[2 * MUJO_HALF + 1][MUJO_CHANNELS];
 #endif
-    uint16_t missing, same; /* points until the next window; of one value, up to a window */
+    uint16_t missing, same; /* points until the next window; points of one repeated value, up to a window */
     float acceleration[3];
-    uint16_t oldest;                           /* row of the window */
-    int8_t window[MUJO_WINDOW][MUJO_CHANNELS]; /* a ring */
-    int8_t embedding[MUJO_EMBEDDING];          /* of the last window, as the network gave it */
+    uint16_t oldest;                           /* first row of the window in time */
+    int8_t window[MUJO_WINDOW][MUJO_CHANNELS]; /* a ring buffer */
+    int8_t embedding[MUJO_EMBEDDING];          /* the network's raw output for the last window */
     mujo_arena arena;
     float belief[MUJO_MAX_CLASSES];
     uint8_t votes[MUJO_MAX_VOTES];
 } mujo;
 
-/* Begin. `channels` of every sample: 3 or 6; `rate_hz` nominal, 1 to MUJO_MAX_RATE_HZ. False, and nothing may be
- * pushed, if one of them or the label set is not possible. */
+/* Initialize. `channels` per sample: 3 or 6; `rate_hz` is the nominal rate, 1 to MUJO_MAX_RATE_HZ. Returns false if an
+ * argument or the label set is not supported; then nothing may be pushed. */
 bool mujo_init(mujo *m, const mujo_label_set *labels, uint8_t channels, float rate_hz);
 
 /* Take one sample: `x` is ax ay az in m/s2 with gravity, then gx gy gz in rad/s if there is a gyroscope; axes are those
- * of a watch, x to 3 o'clock, y to 12 o'clock, z out of the display. `t_us` is the device's clock. Returns event->kind;
- * the network runs in here, in one call of 25 at 50 Hz. Any values and times may come. */
+ * of a watch, x to 3 o'clock, y to 12 o'clock, z out of the display. `t_us` is the device's clock. Returns event->kind.
+ * One call in MUJO_HOP runs the network. Any values and times are safe. */
 mujo_kind mujo_push(mujo *m, int64_t t_us, const float *x, mujo_event *event);
 
-/* The same for counts of mujo_packet.h: 1/200 m/s2 and 1/900 rad/s. */
+/* As mujo_push, for counts of mujo_packet.h: 1/200 m/s2 and 1/900 rad/s. */
 mujo_kind mujo_push_counts(mujo *m, int64_t t_us, const int16_t *counts, mujo_event *event);
 
-/* A 32-bit clock that wraps, such as micros(), as time that goes on: the one nearest to `before_us`. */
+/* Extend a 32-bit clock that wraps, such as micros(), to 64 bits: the time nearest to `before_us`. */
 int64_t mujo_time(int64_t before_us, uint32_t micros);
 
-/* Forget the samples so far, but not the counts: what comes next is not continuous with them. */
+/* Forget the samples so far, but not the counts: the next sample does not continue them. */
 void mujo_reset(mujo *m);
 
-/* The name of a label by its number, "unknown" for the last one and any that is none. */
+/* The name of a label by its index; "unknown" for the last one and for any index out of range. */
 const char *mujo_label(const mujo *m, uint8_t label);
 
-/* Second half of mujo_push: (MUJO_EMBEDDING) embedding of any length -> label, raw_label and score, after smoothing. */
-void mujo_judge(mujo *m, const float *embedding, mujo_event *event);
+/* Last part of mujo_push: (MUJO_EMBEDDING) embedding of any norm -> label, raw_label and score, after smoothing. */
+void mujo_classify(mujo *m, const float *embedding, mujo_event *event);
 
 #ifdef __cplusplus
 }

@@ -1,6 +1,6 @@
-"""A stand-in for bluetoothd: owns `org.bluez` on a private D-Bus and does its radio work with bumble.
+"""A simulated bluetoothd: owns `org.bluez` on a private D-Bus and uses bumble as its radio.
 
-It covers what bleak uses: discovery, devices, GATT, notifications by signal and by socket, pairing, power.
+It implements what bleak uses: discovery, devices, GATT, notifications by signal and by socket, pairing, power.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ DAEMON = "org.freedesktop.DBus"
 
 
 class Bluez:
-    """bluetoothd on the bus at `address`, with one adapter that is `central`."""
+    """bluetoothd on the bus at `address`, with `central` as its only adapter."""
 
     def __init__(self, address: str, central: Device) -> None:
         self._address, self._central = address, central
 
     async def start(self) -> None:
-        """Connect, export the adapter, and take the name. Raises `OSError` without a bus."""
+        """Connect, export the adapter, and own the bus name. Raises `OSError` without a bus."""
         self._bus = await MessageBus(bus_address=self._address, negotiate_unix_fd=True).connect()
         self._objects = Objects(self._bus)
         self.adapter = Adapter(self._objects, self._central)
@@ -44,7 +44,7 @@ class Bluez:
     async def stop(self) -> None:
         """End every link and leave the bus."""
         self._bus.disconnect()
-        with suppress(EOFError, OSError):  # as it ends when it is the bus that died
+        with suppress(EOFError, OSError):  # raised if the bus died
             await self._bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
         await self.adapter.close()
         await self._objects.close()

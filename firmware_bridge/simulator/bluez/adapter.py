@@ -1,4 +1,4 @@
-"""The adapter and the devices that it knows, as BlueZ's D-Bus objects (doc/org.bluez.Adapter.rst and Device.rst)."""
+"""The adapter and its known devices, as BlueZ's D-Bus objects (doc/org.bluez.Adapter.rst and Device.rst)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ ADAPTER, DEVICE = "org.bluez.Adapter1", "org.bluez.Device1"
 PATH = "/org/bluez/hci0"
 
 CONNECT_TIMEOUT_S = 20.0
-"""After which Linux gives a connect up (HCI_LE_CONN_TIMEOUT)."""
+"""Seconds after which Linux gives up connecting (HCI_LE_CONN_TIMEOUT)."""
 
 FORGET_S = 30.0
-"""After which bluetoothd forgets a device that is neither heard, connected nor paired (TemporaryTimeout)."""
+"""Seconds after which bluetoothd forgets a device that is not seen, connected or paired (TemporaryTimeout)."""
 
 UUID_LISTS = (
     AdvertisingData.INCOMPLETE_LIST_OF_16_BIT_SERVICE_CLASS_UUIDS,
@@ -53,10 +53,10 @@ class RemoteDevice:
         }
         for name in ("Paired", "Bonded", "Trusted", "Blocked", "LegacyPairing", "Connected"):
             properties[name] = Variant("b", False)
-        self._unsaid: dict[str, Variant] | None = properties
+        self._unexported: dict[str, Variant] | None = properties
 
-    def heard(self, advertisement: Advertisement) -> None:
-        """Say what an advertisement brings that is new, and keep the device for a while."""
+    def advertised(self, advertisement: Advertisement) -> None:
+        """Publish changes from an advertisement, and postpone forgetting the device."""
         data = advertisement.data
         news = {"RSSI": Variant("n", advertisement.rssi)}
         name = data.get(AdvertisingData.COMPLETE_LOCAL_NAME) or data.get(AdvertisingData.SHORTENED_LOCAL_NAME)
@@ -64,22 +64,22 @@ class RemoteDevice:
             news |= {"Name": Variant("s", name), "Alias": Variant("s", name)}
         uuids = [long_uuid(uuid) for kind in UUID_LISTS for part in data.get_all(kind) for uuid in part]
         if uuids:
-            known = self._said("UUIDs") or []
+            known = self._value("UUIDs") or []
             news["UUIDs"] = Variant("as", [*known, *(uuid for uuid in uuids if uuid not in known)])
         manufacturers = data.get_all(AdvertisingData.MANUFACTURER_SPECIFIC_DATA)
         if manufacturers:
             blobs = {int(company): Variant("ay", bytes(blob)) for company, blob in manufacturers}
             news["ManufacturerData"] = Variant("a{qv}", blobs)
-        if self._unsaid is not None:
-            properties, self._unsaid = self._unsaid | news, None
+        if self._unexported is not None:
+            properties, self._unexported = self._unexported | news, None
             self._objects.add(self.path, DEVICE, Interface(properties, self._methods(), {"Trusted": self._trust}))
         else:
-            self._say({name: value for name, value in news.items() if value.value != self._said(name)})
+            self._publish({name: value for name, value in news.items() if value.value != self._value(name)})
         self._keep()
 
-    def unheard(self) -> None:
-        """Discovery ended: how strongly it is heard is not known any more."""
-        if self._said("RSSI") is not None:
+    def discovery_ended(self) -> None:
+        """Remove the signal strength, which is known only during discovery."""
+        if self._value("RSSI") is not None:
             self._objects.change(self.path, DEVICE, {}, gone=("RSSI",))
 
     async def left(self, sender: str) -> None:
@@ -87,7 +87,7 @@ class RemoteDevice:
         await self._services.left(sender)
 
     async def drop(self) -> None:
-        """End the link, or the attempt to make it."""
+        """End the link, or the attempt to connect."""
         if self._connecting is not None:
             self._connecting.cancel()
         if self._connection is not None:
@@ -95,7 +95,7 @@ class RemoteDevice:
                 await self._connection.disconnect()
 
     def forget(self) -> None:
-        """Take its objects away."""
+        """Remove its objects."""
         if self._forgetting is not None:
             self._forgetting.cancel()
         self._objects.remove(self.path)
@@ -108,10 +108,10 @@ class RemoteDevice:
             "CancelPairing": self._disconnect,
         }
 
-    def _said(self, name: str) -> Any:
-        return None if self._unsaid is not None else self._objects.value(self.path, DEVICE, name)
+    def _value(self, name: str) -> Any:
+        return None if self._unexported is not None else self._objects.value(self.path, DEVICE, name)
 
-    def _say(self, changed: Mapping[str, Variant]) -> None:
+    def _publish(self, changed: Mapping[str, Variant]) -> None:
         if changed and self.path in self._objects:
             self._objects.change(self.path, DEVICE, changed)
 
@@ -123,11 +123,11 @@ class RemoteDevice:
     def _expire(self) -> None:
         if self._connecting is not None:
             self._keep()
-        elif self._connection is None and not self._said("Paired"):
+        elif self._connection is None and not self._value("Paired"):
             self._adapter.forget(self.path)
 
     async def _trust(self, value: Variant) -> None:
-        self._say({"Trusted": value})
+        self._publish({"Trusted": value})
 
     async def _connect(self, message: Message) -> Answer:
         if self._connecting is not None:
@@ -145,24 +145,24 @@ class RemoteDevice:
         return Answer()
 
     async def _link(self) -> None:
-        """Make the link. Clients learn of it before their call is answered, and of the services later."""
+        """Connect. Clients see the new state before the reply to their call, and the services later."""
         connection = await self._adapter.link(self._address)
         self._connection = connection
         connection.on("disconnection", self._on_disconnection)
-        self._say({"Connected": Variant("b", True)})
+        self._publish({"Connected": Variant("b", True)})
         self._objects.spawn(self._resolve(connection))
 
     async def _resolve(self, connection: Any) -> None:
         uuids = await self._services.resolve(connection)
         if self._connection is connection:
-            self._say({"UUIDs": Variant("as", uuids)})
-            self._say({"ServicesResolved": Variant("b", True)})
+            self._publish({"UUIDs": Variant("as", uuids)})
+            self._publish({"ServicesResolved": Variant("b", True)})
 
     def _on_disconnection(self, reason: int) -> None:
         self._connection = None
         self._services.disconnected()
-        self._say({"ServicesResolved": Variant("b", False)})
-        self._say({"Connected": Variant("b", False)})
+        self._publish({"ServicesResolved": Variant("b", False)})
+        self._publish({"Connected": Variant("b", False)})
         self._keep()
 
     async def _disconnect(self, message: Message) -> Answer:
@@ -170,21 +170,21 @@ class RemoteDevice:
         return Answer()
 
     async def _pair(self, message: Message) -> Answer:
-        if self._said("Paired"):
+        if self._value("Paired"):
             raise RefusedError("AlreadyExists", "Already Exists")
         await self._connect(message)
         try:
             await self._connection.pair()
         except BaseBumbleError as error:
             raise RefusedError("AuthenticationFailed", "Authentication Failed") from error
-        self._say({"Paired": Variant("b", True), "Bonded": Variant("b", True)})
+        self._publish({"Paired": Variant("b", True), "Bonded": Variant("b", True)})
         return Answer()
 
 
 class Adapter:
-    """hci0: discovery for as long as somebody asks for it, one connect at a time, and the devices known.
+    """hci0: discovery while a client requests it, one connect at a time, and the known devices.
 
-    `refuse` counts connects that still fail, as they do when the radio is disturbed.
+    `refuse` is how many further connects fail, as with radio interference.
     """
 
     def __init__(self, objects: Objects, central: Device) -> None:
@@ -217,7 +217,7 @@ class Adapter:
         objects.add(PATH, ADAPTER, Interface(properties, methods, {"Powered": self._set_powered}))
 
     async def link(self, address: Any) -> Any:
-        """A link to a device, one after the other. Raises `RefusedError` if it is not there or `refuse` is set."""
+        """Connect to a device, one at a time. Raises `RefusedError` if it is out of range or `refuse` is set."""
         self._powered()
         if self.refuse:
             self.refuse -= 1
@@ -234,7 +234,7 @@ class Adapter:
                 raise
 
     async def power(self, on: bool) -> None:
-        """As the switch does: off ends every link and discovery."""
+        """Switch the adapter on or off; off ends every link and discovery."""
         if not on:
             self._discoverers.clear()
             await self._rest()
@@ -244,7 +244,7 @@ class Adapter:
         self.objects.change(PATH, ADAPTER, state)
 
     async def left(self, sender: str) -> None:
-        """A client left the bus: its discovery and its notifications end, its connections stay."""
+        """A client left the bus: its discovery and notifications end, its connections stay."""
         if sender in self._discoverers:
             self._discoverers.discard(sender)
             await self._rest()
@@ -252,11 +252,11 @@ class Adapter:
             await device.left(sender)
 
     def forget(self, path: str) -> None:
-        """Know a device no longer."""
+        """Forget a device."""
         self._devices.pop(path).forget()
 
     async def close(self) -> None:
-        """End every link, say nothing."""
+        """End every link, without signals."""
         self._central.remove_listener("advertisement", self._on_advertisement)
         if self._central.is_scanning:
             await self._central.stop_scanning()
@@ -265,7 +265,7 @@ class Adapter:
             device.forget()
 
     async def _give_up(self, address: Any) -> None:
-        """End an attempt to connect, or the link if it came about meanwhile."""
+        """Cancel an attempt to connect, and end the link if it was made meanwhile."""
         await self._central.send_sync_command(hci.HCI_LE_Create_Connection_Cancel_Command())
         connection = self._central.find_connection_by_bd_addr(address, PhysicalTransport.LE)
         if connection is not None:
@@ -282,13 +282,13 @@ class Adapter:
         path = f"{PATH}/dev_{text.replace(':', '_')}"
         if path not in self._devices:
             self._devices[path] = RemoteDevice(self, path, advertisement.address)
-        self._devices[path].heard(advertisement)
+        self._devices[path].advertised(advertisement)
 
     async def _set_powered(self, value: Variant) -> None:
         await self.power(bool(value.value))
 
     async def _set_discovery_filter(self, message: Message) -> Answer:
-        """Clients look at what is heard themselves; all that is here is LE."""
+        """Accept any filter: clients filter themselves, and all devices are LE."""
         return Answer()
 
     async def _start_discovery(self, message: Message) -> Answer:
@@ -300,7 +300,7 @@ class Adapter:
         return Answer()
 
     async def _discover(self) -> None:
-        """Scan once the call is answered: clients take no notice of what they hear before."""
+        """Scan after the reply to the call, since clients ignore devices that appear earlier."""
         if self._discoverers and not self._central.is_scanning:
             await self._central.start_scanning(filter_duplicates=False)
             self.objects.change(PATH, ADAPTER, {"Discovering": Variant("b", True)})
@@ -314,12 +314,12 @@ class Adapter:
         return Answer()
 
     async def _rest(self) -> None:
-        """Stop scanning if nobody asks for it any more."""
+        """Stop scanning if no client requests discovery."""
         if self._discoverers or not self._central.is_scanning:
             return
         await self._central.stop_scanning()
         for device in self._devices.values():
-            device.unheard()
+            device.discovery_ended()
         self.objects.change(PATH, ADAPTER, {"Discovering": Variant("b", False)})
 
     async def _remove_device(self, message: Message) -> Answer:

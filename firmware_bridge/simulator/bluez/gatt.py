@@ -1,8 +1,8 @@
 """The services of a connected device as BlueZ's D-Bus objects: read, write, and notifications by session.
 
-What matters to clients, after BlueZ's src/gatt-client.c (5.66) and its doc/org.bluez.GattCharacteristic.rst: the
-objects stay while the device is known, connected or not; a client that called StartNotify has a session until it calls
-StopNotify or leaves the bus; sessions are renewed when the device comes back; and `Value` changes once a notification
+Behavior that clients depend on, after BlueZ's src/gatt-client.c (5.66) and doc/org.bluez.GattCharacteristic.rst: the
+objects exist while the device is known, connected or not; a client that called StartNotify has a session until it calls
+StopNotify or leaves the bus; sessions are renewed when the device reconnects; and a notification changes `Value` once
 for EACH session.
 """
 
@@ -34,15 +34,15 @@ FLAGS = {
     0x10: "notify",
     0x20: "indicate",
 }
-"""Of a characteristic (Core specification, Vol 3, Part G, 3.3.1.1), as BlueZ names them."""
+"""Property bits of a characteristic (Core specification, Vol 3, Part G, 3.3.1.1) -> BlueZ's names."""
 
 COMMAND, REQUEST, NOTIFY, LISTEN = 0x04, 0x08, 0x10, 0x30
 
 GENERIC_ACCESS = UUID.from_16_bits(0x1800)
-"""Service that bluetoothd keeps to itself."""
+"""Service that bluetoothd does not export."""
 
 MTU = 517
-"""What bluetoothd asks for (ExchangeMTU of its main.conf)."""
+"""MTU that bluetoothd requests (ExchangeMTU of its main.conf)."""
 
 UNLIKELY = 0x0E
 
@@ -56,17 +56,17 @@ ERRORS = {
     0x0D: ("InvalidArguments", "Invalid Length"),
     0x0F: ("NotPermitted", "Not paired"),
 }
-"""ATT errors that BlueZ gives names to (create_gatt_dbus_error)."""
+"""ATT errors with D-Bus names of their own in BlueZ (create_gatt_dbus_error)."""
 
 
 def long_uuid(uuid: Any) -> str:
-    """In lower case with all 128 bits, as BlueZ has them."""
+    """A UUID in lower case with all 128 bits, as BlueZ writes it."""
     digits = bytes(uuid.to_bytes(force_128=True))[::-1].hex()
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 async def attempt(operation: Awaitable[Any]) -> Any:
-    """Await an ATT operation. Raises `RefusedError` where the device refuses, is silent or goes away."""
+    """Await an ATT operation. Raises `RefusedError` if the device refuses, does not respond or disconnects."""
     try:
         return await operation
     except ATT_Error as error:
@@ -77,17 +77,17 @@ async def attempt(operation: Awaitable[Any]) -> Any:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        # bumble cancels what waits for an answer when the link ends
+        # bumble cancels pending requests when the link ends
         raise RefusedError(*failed(UNLIKELY)) from None
 
 
 def failed(code: int) -> tuple[str, str]:
-    """The D-Bus error of an ATT error that has no name of its own."""
+    """The D-Bus error of an ATT error without a name of its own."""
     return "Failed", f"Operation failed with ATT error: 0x{code:02x}"
 
 
 class RemoteCharacteristic:
-    """One characteristic: its D-Bus object, and those who listen to it."""
+    """One characteristic: its D-Bus object and its subscribers."""
 
     def __init__(self, objects: Objects, path: str, service: str, remote: Any, mtu: int) -> None:
         self._objects, self._path = objects, path
@@ -118,14 +118,14 @@ class RemoteCharacteristic:
         objects.add(path, CHARACTERISTIC, Interface(properties, methods))
 
     async def connected(self, remote: Any, mtu: int) -> None:
-        """The device is back: go on listening for those who did."""
+        """The device has reconnected: renew its subscription if there are sessions."""
         self._remote, self._mtu = remote, mtu
         self._change(MTU=Variant("q", mtu))
         if self._sessions:
             await attempt(remote.subscribe(self._notified))
 
     def disconnected(self) -> None:
-        """The device is gone; sessions wait for it, but for an acquired one."""
+        """The device has disconnected; sessions persist, except an acquired one."""
         self._remote = None
         if self._acquired is not None:
             self._hang_up(self._acquired)
@@ -149,7 +149,7 @@ class RemoteCharacteristic:
         for _ in self._sessions:
             self._change(Value=Variant("ay", bytes(value)))
         if self._acquired is not None:
-            with suppress(OSError):  # what the client does not take in time is lost, as with bluetoothd
+            with suppress(OSError):  # values that the client does not read in time are lost, as with bluetoothd
                 self._acquired.send(bytes(value))
 
     async def _read(self, message: Message) -> Answer:
@@ -191,9 +191,9 @@ class RemoteCharacteristic:
         self._sessions.discard(sender)
         if not self._sessions:
             self._change(Notifying=Variant("b", False))
-            await self._hush()
+            await self._unsubscribe()
 
-    async def _hush(self) -> None:
+    async def _unsubscribe(self) -> None:
         if self._remote is not None:
             await attempt(self._remote.unsubscribe(self._notified))
 
@@ -216,12 +216,12 @@ class RemoteCharacteristic:
         return Answer("hq", (0, self._mtu), (theirs.detach(),))
 
     def _hang_up(self, ours: socket.socket) -> None:
-        """One end of an acquired notification is gone: the client closed its socket, or the device went away."""
+        """Close an acquired notification: the client closed its socket, or the device disconnected."""
         asyncio.get_running_loop().remove_reader(ours)
         ours.close()
         self._acquired = None
         self._change(NotifyAcquired=Variant("b", False))
-        self._objects.spawn(self._hush())
+        self._objects.spawn(self._unsubscribe())
 
     async def _acquire_write(self, message: Message) -> Answer:
         self._peer(COMMAND)
@@ -243,14 +243,14 @@ class RemoteCharacteristic:
 
 
 class RemoteServices:
-    """The services of one device, exported when they are first resolved and kept until the device is forgotten."""
+    """The services of one device, exported from the first resolution until the device is forgotten."""
 
     def __init__(self, objects: Objects, device: str) -> None:
         self._objects, self._device = objects, device
         self._characteristics: dict[str, RemoteCharacteristic] = {}
 
     async def resolve(self, connection: Any) -> list[str]:
-        """Agree on the MTU, discover everything, and export what is new. Gives the UUIDs of the services."""
+        """Exchange the MTU, discover and export the services -> their UUIDs."""
         peer = Peer(connection)
         await attempt(peer.request_mtu(MTU))
         await attempt(peer.discover_services())
@@ -264,7 +264,7 @@ class RemoteServices:
         return [long_uuid(service.uuid) for service in peer.services]
 
     def disconnected(self) -> None:
-        """The link is gone."""
+        """The link has ended."""
         for characteristic in self._characteristics.values():
             characteristic.disconnected()
 
@@ -274,7 +274,7 @@ class RemoteServices:
             await characteristic.left(sender)
 
     async def _export(self, service: Any, mtu: int) -> None:
-        """Paths are made of handles, as bluetoothd makes them; a characteristic's is that of its declaration."""
+        """Export a service. Paths contain handles as in bluetoothd; a characteristic's is that of its declaration."""
         path = f"{self._device}/service{service.handle:04x}"
         if path not in self._objects:
             properties = {

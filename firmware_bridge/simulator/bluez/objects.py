@@ -1,7 +1,7 @@
-"""D-Bus objects whose properties come and go: what `org.freedesktop.DBus.ObjectManager` and `Properties` serve.
+"""D-Bus objects with dynamic properties, served by `org.freedesktop.DBus.ObjectManager` and `Properties`.
 
-dbus-fast's own service classes fix an interface's properties when the class is written and keep the caller from a
-method; BlueZ leaves properties out while it does not know them, and keeps sessions by caller.
+dbus-fast's own service classes fix an interface's properties in the class and hide the caller from a method; BlueZ
+omits properties while they are unknown, and keeps sessions by caller.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ UNKNOWN_METHOD = "org.freedesktop.DBus.Error.UnknownMethod"
 
 
 class RefusedError(Exception):
-    """A method call is answered with this D-Bus error."""
+    """The D-Bus error to reply to a method call with."""
 
     def __init__(self, name: str, text: str = "") -> None:
         super().__init__(text)
@@ -34,7 +34,7 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a method returns: values by D-Bus signature, and file descriptors that are closed once they are sent."""
+    """Reply of a method: values with their D-Bus signature, and file descriptors, which are closed once sent."""
 
     signature: str = ""
     body: tuple[object, ...] = ()
@@ -42,12 +42,12 @@ class Answer:
 
 
 Method = Callable[[Message], Awaitable[Answer | None]]
-"""Takes a call and answers it; None answers nothing. Raises `RefusedError`."""
+"""Handles a call and returns the reply, None for no reply. Raises `RefusedError`."""
 
 
 @dataclass(slots=True)
 class Interface:
-    """One interface of one object: its properties as they are now, its methods, and what may be set by anybody."""
+    """An interface of an object: its current properties, its methods, and setters of writable properties."""
 
     properties: dict[str, Variant]
     methods: Mapping[str, Method] = field(default_factory=dict)
@@ -67,18 +67,18 @@ class Objects:
         return path in self._objects
 
     def add(self, path: str, name: str, interface: Interface) -> None:
-        """Export an interface and say so."""
+        """Export an interface, with a signal."""
         self._objects.setdefault(path, {})[name] = interface
         self._signal("/", OBJECT_MANAGER, "InterfacesAdded", "oa{sa{sv}}", [path, {name: interface.properties}])
 
     def remove(self, path: str) -> None:
-        """Take an object and those below it away, the deepest first, and say so."""
+        """Remove an object and those below it, the deepest first, with signals."""
         for below in sorted((one for one in self._objects if f"{one}/".startswith(f"{path}/")), reverse=True):
             names = list(self._objects.pop(below))
             self._signal("/", OBJECT_MANAGER, "InterfacesRemoved", "oas", [below, names])
 
     def change(self, path: str, name: str, changed: Mapping[str, Variant], gone: tuple[str, ...] = ()) -> None:
-        """Set properties and take those of `gone` away, and say so."""
+        """Set properties and remove those of `gone`, with a signal."""
         properties = self._objects[path][name].properties
         properties.update(changed)
         for one in gone:
@@ -86,16 +86,16 @@ class Objects:
         self._signal(path, PROPERTIES, "PropertiesChanged", "sa{sv}as", [name, dict(changed), list(gone)])
 
     def value(self, path: str, name: str, property_name: str) -> object:
-        """A property, None if it is not there now."""
+        """Value of a property, None if it is not set."""
         variant = self._objects[path][name].properties.get(property_name)
         return None if variant is None else variant.value
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Work beside the calls, that `close` ends; a `RefusedError` ends it, too, and is nobody's concern."""
+        """Run background work until `close`; a `RefusedError` ends it silently."""
         self._tasks.spawn(_quietly(work))
 
     async def close(self) -> None:
-        """Give up what is not done yet."""
+        """Cancel background work."""
         await self._tasks.close()
 
     def _signal(self, path: str, interface: str, member: str, signature: str, body: list[object]) -> None:
@@ -108,7 +108,7 @@ class Objects:
             body=body,
         )
         if self._bus.connected:
-            self._bus.send(message).add_done_callback(_forgive)
+            self._bus.send(message).add_done_callback(_ignore_error)
 
     def _on_message(self, message: Message) -> bool:
         if message.message_type is not MessageType.METHOD_CALL:
@@ -165,8 +165,8 @@ class Objects:
         raise RefusedError("org.freedesktop.DBus.Error.InvalidArgs", f"{member} of {body}")
 
 
-def _forgive(sending: asyncio.Future[Any]) -> None:
-    """A signal that a dead bus does not take is missed by nobody."""
+def _ignore_error(sending: asyncio.Future[Any]) -> None:
+    """Ignore that a dead bus does not accept a signal."""
     if not sending.cancelled():
         sending.exception()
 

@@ -1,16 +1,15 @@
-"""A virtual machine with what a desktop has: a kernel with Bluetooth, and bluetoothd. This machine needs neither.
+"""A virtual machine with a Bluetooth kernel and bluetoothd, as on a desktop. This machine needs neither.
 
-    python -m firmware_bridge.simulator vm "COMMAND"      runs it in there; wearables come with `ble --vhci`
+    python -m firmware_bridge.simulator vm "COMMAND"      runs a command in it, for example `ble --vhci` for wearables
 
-The kernel is Debian's, unpacked and not installed. The machine's disk is this computer's, read-only, with changes kept
-in memory: so the same Python environment runs inside. QEMU emulates the processor: machines that run tests are often
-virtual themselves, where KVM is missing or, worse, there and stuck.
+The kernel is Debian's, unpacked and not installed. The machine's disk is this computer's, read-only with changes in
+memory, so that the same Python environment runs inside. QEMU emulates the processor: machines that run tests are often
+virtual themselves, where KVM is missing or does not work.
 """
 
 from __future__ import annotations
 
 import gzip
-import os
 import re
 import shlex
 import shutil
@@ -21,6 +20,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
+import platformdirs
 import typer
 
 HERE = Path(__file__).parent
@@ -37,25 +37,25 @@ DEBIAN = {
     "apt-get": "apt",
     "dpkg-deb": "dpkg",
 }
-"""Program -> the Debian package that has it."""
+"""Program -> its Debian package."""
 
 MODULES = (
     *("virtio_pci", "9pnet_virtio", "9p", "overlay"),  # the disk
     *("ecdh_generic", "cmac", "algif_hash", "algif_skcipher", "uhid", "hci_vhci"),  # Bluetooth
 )
 CPU = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16"  # the least that numpy's wheels take
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mujo-edge" / "vm"
+CACHE = platformdirs.user_cache_path("mujo-edge", appauthor=False) / "vm"
 LIMIT_S = 300.0
 
 
 def missing() -> list[str]:
-    """Debian packages that have to be there before a machine can be built and run."""
+    """Missing Debian packages that a machine needs."""
     packages = sorted({package for program, package in DEBIAN.items() if shutil.which(program) is None})
     return packages or ([] if _kernel_package() else [f"{KERNEL} (run apt-get update)"])
 
 
 def build(folder: Path) -> None:
-    """Fetch the kernel and make the first file system, unless `folder` has them.
+    """Download the kernel and build the initial file system, unless `folder` has them.
 
     Raises `FileNotFoundError` if a program is missing, `OSError` if a step fails.
     """
@@ -84,9 +84,9 @@ def boot(folder: Path, command: str, *, stdout: int | None = None) -> subprocess
     """Run a shell command as root in a new machine, in this folder, with D-Bus and bluetoothd.
 
     Args:
-        folder: what `build` filled. stdout: as for `subprocess.run`; the command's standard error goes there as well.
+        folder: the output of `build`. stdout: as for `subprocess.run`; the command's standard error goes there too.
 
-    Raises `OSError`, with the end of what the kernel said, if the machine did not end by itself within `LIMIT_S`.
+    Raises `OSError`, with the end of the kernel's messages, if the machine does not end within `LIMIT_S`.
     """
     with tempfile.TemporaryDirectory(prefix="mujo-edge-") as name:
         script, console = Path(name) / "script", Path(name) / "console"
@@ -111,23 +111,23 @@ def boot(folder: Path, command: str, *, stdout: int | None = None) -> subprocess
 
 
 def command(
-    run: Annotated[str, typer.Argument(metavar="COMMAND", help="What to run in the machine, in this folder.")],
-    folder: Annotated[Path, typer.Option(help="Where the kernel is kept; about 10 MB.")] = CACHE,
+    run: Annotated[str, typer.Argument(metavar="COMMAND", help="Command to run in the machine, in this folder.")],
+    folder: Annotated[Path, typer.Option(help="Cache folder of the kernel; about 10 MB.")] = CACHE,
 ) -> None:
-    """A virtual machine with a kernel's own Bluetooth and the real bluetoothd, for as long as COMMAND runs in it."""
+    """A virtual machine with a kernel's own Bluetooth and the real bluetoothd, while COMMAND runs in it."""
     build(folder)
     sys.exit(boot(folder, run).returncode)
 
 
 def _kernel_package() -> str:
-    """The package that `KERNEL` stands for now, empty if apt knows none."""
+    """The current package of `KERNEL`, empty if apt knows none."""
     shown = subprocess.run(["apt-cache", "depends", KERNEL], capture_output=True, text=True).stdout
     found = re.search(r"Depends: (linux-image-\S+)", shown)
     return found[1] if found else ""
 
 
 def _initrd(unpacked: Path, release: str) -> bytes:
-    """The file system that the kernel starts with: busybox, the modules in the order they need, `init`."""
+    """The kernel's initial file system: busybox, the modules in order of dependency, `init`."""
     root = unpacked / "initrd"
     for name in ("bin", "modules", "proc", "sys", "dev", "host", "memory", "system"):
         (root / name).mkdir(parents=True)
@@ -156,5 +156,5 @@ def _run(*arguments: str, cwd: Path | None = None) -> str:
 
 
 def _end(console: Path) -> str:
-    """What the kernel and bluetoothd said last."""
+    """The end of the messages of the kernel and bluetoothd."""
     return console.read_text(errors="replace")[-2000:] if console.exists() else "QEMU did not start"

@@ -1,4 +1,4 @@
-"""Virtual wearables, one module a profile: the device's end of each protocol, without a radio."""
+"""Virtual wearables, one module per profile: the device's end of each protocol, without a radio."""
 
 from __future__ import annotations
 
@@ -28,4 +28,4 @@ WEARABLES: dict[str, type[Wearable]] = {
     "thingy52": Thingy52,
     "witmotion": WitMotion,
 }
-"""By the name that the simulator's `--wearable` takes: the profile, or where it has several models, "polar-h10"."""
+"""Wearables by the name for the simulator's `--wearable`: the profile, or one of its models such as "polar-h10"."""

@@ -1,7 +1,6 @@
-"""A Bangle.js: a console that takes the uploaded script in pieces, and then sends what the script would.
+"""A Bangle.js: a console that accepts the uploaded script in pieces, and then sends the script's output.
 
-It understands the few commands that the profile sends, not JavaScript. That the script itself does what stands here is
-tested with node.
+It understands only the commands of the profile, not JavaScript. The script itself is tested with node.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ STOP = "mujo.stop()"
 
 
 class BangleJs(Wearable):
-    """See the module. `piece` bytes of console output make a notification; `text` is what was uploaded so far."""
+    """See the module. A notification has `piece` bytes of console output; `text` is the part uploaded so far."""
 
     profile = "banglejs"
     name = "Bangle.js 1a2b"
@@ -48,46 +47,46 @@ class BangleJs(Wearable):
         self._began = 0
 
     def disconnect(self, now_s: float) -> None:
-        """The script hears of it and stops; the line that was typed is gone."""
+        """The script stops, and the current line is discarded."""
         super().disconnect(now_s)
         self._stop(now_s)
         self._line = ""
 
     def write(self, uuid: str, data: bytes, now_s: float) -> list[tuple[str, bytes]]:
-        """What is typed into the console, echoed where that is not off."""
+        """Console input, echoed unless that is off."""
         if uuid != banglejs.RX:
             raise AttributeRefusedError(0x03)
-        said = ""
+        output = ""
         for character in data.decode("latin1"):
             if character == "\x03":
                 self._line, self._echo = "", True
-                said += "\r\n>"
+                output += "\r\n>"
             elif character == "\x10" and not self._line:
                 self._echo = False
             elif character == "\n":
-                said += self._execute(self._line, now_s) + ("\r\n>" if self._echo else "")
+                output += self._execute(self._line, now_s) + ("\r\n>" if self._echo else "")
                 self._line, self._echo = "", True
             else:
                 self._line += character
-                said += character if self._echo else ""
-        return self._say(said)
+                output += character if self._echo else ""
+        return self._print(output)
 
     def encode(self, x: F32, first: int, t_s: F64) -> list[tuple[str, bytes]]:
-        """One line, numbered and timed from the script's start."""
+        """One line, with number and time since the script's start."""
         head = np.array([first - self._began, round((t_s[-1] - self._began / self.rate_hz) * 1000)]) % 2**32
         body = head.astype("<u4").tobytes()
         body += b"".join(counts(row, banglejs.AXES, banglejs.COUNTS_PER_G, 32768) for row in x[:, :3])
         text = b64encode(crc32(body).to_bytes(4, "little") + body).decode()
-        return self._say(f"~{text}\n")
+        return self._print(f"~{text}\n")
 
-    def _say(self, text: str) -> list[tuple[str, bytes]]:
+    def _print(self, text: str) -> list[tuple[str, bytes]]:
         if banglejs.TX not in self.subscribed:
             return []
         data = text.encode("latin1")
         return [(banglejs.TX, data[at : at + self.piece]) for at in range(0, len(data), self.piece)]
 
     def _execute(self, line: str, now_s: float) -> str:
-        """What a line prints."""
+        """Execute a line -> its output."""
         if line == BEGIN:
             self._stop(now_s)
             self.text = ""
@@ -115,7 +114,7 @@ class BangleJs(Wearable):
         self._began = self.taken
 
     def _stop(self, now_s: float) -> None:
-        """Back to the rate with which the watch starts."""
+        """Stop the script, and restore the watch's default rate."""
         self.streaming = False
         self.batch = 1
         self.set_rate(12.5, now_s)

@@ -14,7 +14,7 @@ TAG = b"Movella DOT"
 
 
 class Dot(Wearable):
-    """See the module. While it is `recording`, it takes neither rate nor start."""
+    """See the module. While `recording`, it accepts neither a rate nor a start."""
 
     profile = "dot"
     name = "Movella DOT"
@@ -33,7 +33,7 @@ class Dot(Wearable):
         self.manufacturer = {dot.COMPANY: bytes(4)}
 
     def read(self, uuid: str) -> bytes:
-        """Device control and what it does."""
+        """Device control and current state."""
         if uuid == dot.DEVICE:
             head = struct.pack("<8B16s", 0, 0, 0, 10, 0, 30, 0, len(TAG), TAG)
             return head + struct.pack("<HB5x", round(self.rate_hz), 0)
@@ -42,7 +42,7 @@ class Dot(Wearable):
         return super().read(uuid)
 
     def write(self, uuid: str, data: bytes, now_s: float) -> list[tuple[str, bytes]]:
-        """Output rate, start and stop; nothing is answered."""
+        """Output rate, start and stop; there are no replies."""
         if uuid == dot.DEVICE and len(data) == dot.DEVICE_SIZE:
             rate_hz = float(int.from_bytes(data[dot.RATE_AT : dot.RATE_AT + 2], "little"))
             if data[0] & dot.SET_RATE and rate_hz in dot.RATES and not (self.streaming or self.recording):
@@ -57,6 +57,6 @@ class Dot(Wearable):
         return []
 
     def encode(self, x: F32, first: int, t_s: F64) -> list[tuple[str, bytes]]:
-        """One sample, filled up to the size of the characteristic."""
+        """One sample, padded to the size of the characteristic."""
         stamp = round(float(t_s[0]) * 1e6) % 2**32
         return [(dot.MEDIUM, struct.pack("<I6f12x", stamp, *(x[0] / dot.UNIT).astype(np.float32).tolist()))]

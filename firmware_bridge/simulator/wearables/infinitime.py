@@ -1,4 +1,4 @@
-"""A PineTime with InfiniTime: looks ten times a second and says only what changed."""
+"""A PineTime with InfiniTime: it samples ten times a second and sends only changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from firmware_bridge.stream import F32, F64
 
 
 class InfiniTime(Wearable):
-    """See the module. `withheld` counts the samples that were as the one before."""
+    """See the module. `withheld` counts samples that equal the one before, which are not sent."""
 
     profile = "infinitime"
     name = "InfiniTime"
@@ -36,7 +36,7 @@ class InfiniTime(Wearable):
         raise AttributeRefusedError(0x02)
 
     def encode(self, x: F32, first: int, t_s: F64) -> list[tuple[str, bytes]]:
-        """The sample if it is another than the last; it is clipped at 2 g."""
+        """The sample, clipped at 2 g, if it differs from the last one."""
         now = counts(x[0, :3], infinitime.AXES, 1024, 2048)
         if now == self._last:
             self.withheld += 1

@@ -1,4 +1,4 @@
-"""A MetaMotionR: BMI160, and data processors for what `firmware_bridge.profiles.metamotion` makes of them."""
+"""A MetaMotionR: BMI160, and the data processors that `firmware_bridge.profiles.metamotion` uses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOURCE = slice(0, 3)
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """What was added: module, register and number of its source, its type, and the rest of the command."""
+    """A data processor: module, register and number of its source, its type, and the rest of the command."""
 
     source: bytes
     type: int
@@ -25,7 +25,7 @@ class Processor:
 
 
 class MetaMotion(Wearable):
-    """See the module. `chip`, `gyroscope` and `revision` (of the data processor) say what board it is."""
+    """See the module. `chip`, `gyroscope` and `revision` (of the data processor) define the board."""
 
     profile = "metamotion"
     name = "MetaWear"
@@ -48,7 +48,7 @@ class MetaMotion(Wearable):
         self._notifies: set[tuple[int, int]] = set()
 
     def disconnect(self, now_s: float) -> None:
-        """Nobody is notified any more, but sensors and processors stay as they are."""
+        """Notifications end, but sensors and processors keep their state."""
         super().disconnect(now_s)
         self._notifies.clear()
 
@@ -94,7 +94,7 @@ class MetaMotion(Wearable):
             case 0x03, register, on if register == PACKED[self.chip]:
                 (self._notifies.add if on else self._notifies.discard)((ACCELEROMETER, register))
             case _:
-                pass  # a board takes many more commands, and never answers one that it does not know
+                pass  # a board has many more commands, and does not reply to unknown ones
         return b""
 
     def encode(self, x: F32, first: int, t_s: F64) -> list[tuple[str, bytes]]:
@@ -114,7 +114,7 @@ class MetaMotion(Wearable):
         return (ACCELEROMETER, PACKED[self.chip]) in self._notifies
 
     def _accounter(self) -> int | None:
-        """The number of an accounter that is notified, of a fuser of accelerations and buffered rotations."""
+        """Number of a notified accounter whose source fuses accelerations and buffered rotations, None without one."""
         for number, accounter in self.processors.items():
             if (PROCESSOR, number) not in self._notifies or accounter.type != ACCOUNTER:
                 continue

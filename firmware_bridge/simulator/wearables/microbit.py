@@ -1,4 +1,4 @@
-"""A micro:bit V2 whose program has the accelerometer service; periods as its LSM303AGR has them."""
+"""A micro:bit V2 with a program that has the accelerometer service; periods are those of its LSM303AGR."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from firmware_bridge.stream import F32, F64, G
 PERIODS_MS = (5, 10, 20, 40, 100, 1000)
 
 
-def counts(x: F32, turn: F32, counts_per_g: float, limit: int) -> bytes:
-    """Acceleration (3,) in the axes of the watch -> int16 LE x, y, z of a sensor with these axes."""
-    values: bytes = np.clip(np.rint(x @ turn / G * counts_per_g), -limit, limit - 1).astype("<i2").tobytes()
+def counts(x: F32, to_watch: F32, counts_per_g: float, limit: int) -> bytes:
+    """Acceleration (3,) in the axes of the watch -> int16 LE x, y, z in the axes of a sensor."""
+    values: bytes = np.clip(np.rint(x @ to_watch / G * counts_per_g), -limit, limit - 1).astype("<i2").tobytes()
     return values
 
 
 class MicroBit(Wearable):
-    """See the module. The last value stands in the data characteristic."""
+    """See the module. The data characteristic can be read for the last value."""
 
     profile = "microbit"
     name = "BBC micro:bit [zevot]"
@@ -35,13 +35,13 @@ class MicroBit(Wearable):
     streams_on = microbit.DATA
 
     def read(self, uuid: str) -> bytes:
-        """The period that is in force, or the last sample."""
+        """The effective period, or the last sample."""
         if uuid == microbit.PERIOD:
             return round(1000 / self.rate_hz).to_bytes(2, "little")
         return self._last
 
     def write(self, uuid: str, data: bytes, now_s: float) -> list[tuple[str, bytes]]:
-        """A period: the next longer one that the chip has."""
+        """Set the period, rounded up to one that the chip supports."""
         if uuid != microbit.PERIOD:
             raise AttributeRefusedError(0x03)
         if len(data) >= 2:
@@ -50,6 +50,6 @@ class MicroBit(Wearable):
         return []
 
     def encode(self, x: F32, first: int, t_s: F64) -> list[tuple[str, bytes]]:
-        """One sample; it is clipped at 2 g."""
+        """One sample, clipped at 2 g."""
         self._last = counts(x[0, :3], microbit.AXES, 1024, 2048)
         return [(microbit.DATA, self._last)]

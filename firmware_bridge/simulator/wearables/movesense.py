@@ -9,12 +9,12 @@ from firmware_bridge.profiles.movesense import ANSWER, DATA, RATES, REST, SUBSCR
 from firmware_bridge.simulator.wearable import Characteristic, Service, Wearable
 from firmware_bridge.stream import DEG, F32, F64
 
-LONGEST = 158
-"""Bytes of a notification: gatt_sensordata_app reckons with an MTU of 161."""
+MAX_NOTIFICATION = 158
+"""Bytes of a notification: gatt_sensordata_app assumes an MTU of 161."""
 
 
 class Movesense(Wearable):
-    """See the module. `unit` is that of its accelerations; `answers` False: the firmware is older."""
+    """See the module. `unit` is that of its accelerations; old firmware has `answers` False."""
 
     profile = "movesense"
     name = "Movesense 223430000278"
@@ -57,10 +57,10 @@ class Movesense(Wearable):
         return 404
 
     def encode(self, x: F32, first: int, t_s: F64) -> list[tuple[str, bytes]]:
-        """One measurement, in two parts if it is too long."""
+        """One measurement, in two parts if it exceeds a notification."""
         stamp = round(float(t_s[0]) * 1000) % 2**32
         sent = (x / np.array([UNITS[self.unit]] * 3 + [DEG] * 3)).astype("<f4")
         data = stamp.to_bytes(4, "little") + sent[:, :3].tobytes() + sent[:, 3:].tobytes()
-        room = LONGEST - 2
+        room = MAX_NOTIFICATION - 2
         parts = [bytes([DATA, self.ref]) + data[:room], bytes([REST, self.ref]) + data[room:]]
         return [(movesense.NOTIFY, part) for part in parts if len(part) > 2]

@@ -1,4 +1,4 @@
-"""A board with mujo-edge's own firmware: it streams while somebody is subscribed and takes its rate by a write."""
+"""A board with mujo-edge's own firmware: it streams while subscribed, and its rate is set by a write."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Mujo(Wearable):
     streams_on = mujo.DATA
 
     def read(self, uuid: str) -> bytes:
-        """Config, which is all that can be read."""
+        """Config, the only readable value."""
         if uuid != mujo.CONFIG:
             raise AttributeRefusedError(0x02)
         return mujo.Config(self.channels, self.placement, self.rate_hz, self.rates_hz).encode()
 
     def write(self, uuid: str, data: bytes, now_s: float) -> list[tuple[str, bytes]]:
-        """The rate that is wanted; one that is not supported changes nothing."""
+        """Set the rate; an unsupported one changes nothing."""
         if uuid != mujo.CONFIG or len(data) != 2:
             raise AttributeRefusedError(0x0D)
         rate_hz = int.from_bytes(data, "little") / 10

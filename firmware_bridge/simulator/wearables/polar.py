@@ -1,6 +1,6 @@
 """A Polar H10 (accelerometer, raw frames) and a Polar Verity Sense (gyroscope too, delta frames, SDK mode).
 
-Answers and frames are those of real devices as far as they are published; see `firmware_bridge.profiles.polar`.
+Replies and frames are those of real devices as far as published; see `firmware_bridge.profiles.polar`.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from firmware_bridge.simulator.wearable import AttributeRefusedError, Characteri
 from firmware_bridge.stream import DEG, F32, F64, G
 
 EPOCH_NS = 599_616_000_000_000_000
-"""2019-01-01 since 2000-01-01: where the clock of an H10 starts that was never set (TimeSystemExplained)."""
+"""2019-01-01 in ns since 2000-01-01, where the clock of an H10 starts if it was never set (TimeSystemExplained)."""
 
 Settings = Mapping[int, tuple[int, ...]]
 WRONG = {RATE: 8, RESOLUTION: 7, RANGE: 9, CHANNELS: 11}
 
 
 class Pmd(Wearable):
-    """What Polar's devices share. `offers`: settings by measurement, `wider` those in SDK mode."""
+    """Base of Polar's devices. `offers` are settings by measurement, `wider` those in SDK mode."""
 
     profile = "polar"
     services = (
@@ -59,7 +59,7 @@ class Pmd(Wearable):
         return self.features
 
     def write(self, uuid: str, data: bytes, now_s: float) -> list[tuple[str, bytes]]:
-        """A command; the answer is indicated."""
+        """A command; the reply is an indication."""
         if uuid != polar.CONTROL or len(data) < 2:
             raise AttributeRefusedError(0x0D)
         status, settings = self._obey(data[0], data[1], data[2:], now_s)
@@ -105,10 +105,10 @@ class Pmd(Wearable):
         if kind == ACC:
             self.set_rate(float(chosen[RATE]), now_s)
             self.begin(now_s)
-        return 0, self.prediction(kind, chosen)
+        return 0, self.start_reply(kind, chosen)
 
-    def prediction(self, kind: int, chosen: Mapping[int, int]) -> bytes:
-        """What follows the answer to a start."""
+    def start_reply(self, kind: int, chosen: Mapping[int, int]) -> bytes:
+        """Bytes after the status in the reply to a start."""
         return b""
 
 
@@ -119,7 +119,7 @@ class PolarH10(Pmd):
     features = bytes([0x0F, 0x05, *bytes(15)])
     offers: Mapping[int, Settings] = {ACC: {RATE: (25, 50, 100, 200), RESOLUTION: (16,), RANGE: (2, 4, 8)}}
 
-    def prediction(self, kind: int, chosen: Mapping[int, int]) -> bytes:
+    def start_reply(self, kind: int, chosen: Mapping[int, int]) -> bytes:
         """A reserved byte."""
         return b"\x01"
 
@@ -131,10 +131,10 @@ class PolarH10(Pmd):
 
 
 class PolarVerity(Pmd):
-    """Delta frames: acceleration in mg, angular rate in counts whose unit it tells when it is started.
+    """Delta frames: acceleration in mg, angular rate in counts whose unit is in the reply to the start.
 
-    The gyroscope samples at the same rate, `GYRO_LATE_S` after the accelerometer, in frames of `gyro_batch` samples:
-    their ends are not those of the accelerometer's frames, so that some rows always wait for the gyroscope.
+    The gyroscope samples at the same rate, `GYRO_LATE_S` after the accelerometer, in frames of `gyro_batch` samples,
+    which do not end together with those of the accelerometer, so that some rows always wait for the gyroscope.
     """
 
     GYRO_LATE_S = 0.004
@@ -155,28 +155,30 @@ class PolarVerity(Pmd):
 
     def __init__(self, motion: Motion, *, drift_ppm: float = 0.0, first: int = 0) -> None:
         super().__init__(motion, drift_ppm=drift_ppm, first=first)
-        self._turns = np.empty((0, 4))  # time and three rates of samples that fill no frame yet
+        self._rotations = np.empty((0, 4))  # time and three rates of samples that do not fill a frame yet
 
     def begin(self, now_s: float) -> None:
-        """The first frame of the gyroscope begins with the first of the accelerometer."""
+        """Start both sensors' first frames together."""
         super().begin(now_s)
-        self._turns = self._turns[:0]
+        self._rotations = self._rotations[:0]
 
-    def prediction(self, kind: int, chosen: Mapping[int, int]) -> bytes:
+    def start_reply(self, kind: int, chosen: Mapping[int, int]) -> bytes:
         """The unit of the gyroscope's counts."""
         return bytes([FACTOR, 1]) + struct.pack("<f", self.GYRO_UNIT) if kind == GYRO else b""
 
     def encode(self, x: F32, first: int, t_s: F64) -> list[tuple[str, bytes]]:
-        """A frame of the accelerometer and what the gyroscope has filled since."""
+        """A frame of the accelerometer, and the frames that the gyroscope has filled since."""
         limit = self.started[ACC][RANGE] * 1000
         counts = np.clip(np.rint(x[:, :3] / (G / 1000)), -limit, limit).astype(np.int64)
         frames = [_head(ACC, float(t_s[-1]), 0x81) + _deltas(counts)]
         if GYRO in self.started:
             late_s = t_s + self.GYRO_LATE_S
             rates = self._motion(late_s)[:, 3:] / (self.GYRO_UNIT * DEG)
-            self._turns = np.concatenate([self._turns, np.column_stack([late_s, np.clip(rates, -32768, 32767)])])
-        while len(self._turns) >= self.gyro_batch:
-            full, self._turns = np.split(self._turns, [self.gyro_batch])
+            self._rotations = np.concatenate(
+                [self._rotations, np.column_stack([late_s, np.clip(rates, -32768, 32767)])]
+            )
+        while len(self._rotations) >= self.gyro_batch:
+            full, self._rotations = np.split(self._rotations, [self.gyro_batch])
             frames.append(_head(GYRO, full[-1, 0], 0x80) + _deltas(np.rint(full[:, 1:]).astype(np.int64)))
         return [(polar.DATA, frame) for frame in frames]
 
@@ -193,7 +195,7 @@ def _pack(settings: Settings) -> bytes:
 
 
 def _deltas(counts: np.ndarray) -> bytes:
-    """A reference sample and one block, as narrow as its largest difference allows."""
+    """A reference sample and one block, with as few bits as its largest difference needs."""
     steps = np.diff(counts, axis=0).ravel().tolist()
     width = max((step if step >= 0 else ~step).bit_length() + 1 for step in steps)
     packed = sum((step & (1 << width) - 1) << i * width for i, step in enumerate(steps))

@@ -1,4 +1,4 @@
-"""A Thingy:52: raw motion while somebody is subscribed, at the frequency of its config."""
+"""A Thingy:52: raw motion while subscribed, at the frequency of its config."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class Thingy52(Wearable):
     streams_on = thingy52.RAW
 
     def read(self, uuid: str) -> bytes:
-        """Config, which is all that can be read."""
+        """Config, the only readable value."""
         if uuid != thingy52.CONFIG:
             raise AttributeRefusedError(0x02)
         return self._intervals + struct.pack("<H", round(self.rate_hz)) + self._wake
 
     def write(self, uuid: str, data: bytes, now_s: float) -> list[tuple[str, bytes]]:
-        """Config as a whole; a frequency out of range is refused."""
+        """Write the whole config; a frequency out of range is rejected."""
         if uuid != thingy52.CONFIG or len(data) != 9:
             raise AttributeRefusedError(0x0D)
         if not 5 <= thingy52.frequency(data) <= 200:
@@ -48,6 +48,6 @@ class Thingy52(Wearable):
 
     def encode(self, x: F32, first: int, t_s: F64) -> list[tuple[str, bytes]]:
         """One sample; the magnetic field stays zero."""
-        turned = (x.reshape(2, 3) @ thingy52.AXES).reshape(6)
-        values = np.clip(np.rint(turned / thingy52.UNIT), -32768, 32767).astype("<i2")
+        own = (x.reshape(2, 3) @ thingy52.AXES).reshape(6)
+        values = np.clip(np.rint(own / thingy52.UNIT), -32768, 32767).astype("<i2")
         return [(thingy52.RAW, values.tobytes() + bytes(6))]

@@ -1,4 +1,4 @@
-"""A WitMotion WT901BLE67: streams from the first, and takes what it sends and how often from registers."""
+"""A WitMotion WT901BLE67: it streams while subscribed, with content and rate set by registers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from firmware_bridge.simulator.wearable import Characteristic, Service, Wearable
 from firmware_bridge.stream import F32, F64
 
 OPEN_S = 10.0
-"""How long registers can be written after "unlock"."""
+"""Seconds during which registers can be written after "unlock"."""
 
 
 class WitMotion(Wearable):
@@ -28,7 +28,7 @@ class WitMotion(Wearable):
     streams_on = witmotion.NOTIFY
 
     def write(self, uuid: str, data: bytes, now_s: float) -> list[tuple[str, bytes]]:
-        """FF AA register value; no write is ever answered, and none is taken while the registers are locked."""
+        """FF AA register value; there are no replies, and writes to locked registers are ignored."""
         if len(data) != 5 or data[:2] != b"\xff\xaa":
             return []
         register, value = data[2], int.from_bytes(data[3:], "little")

@@ -1,7 +1,7 @@
-"""Android and Wear OS: the model for three runtimes, the pipeline in Java, a page of Kotlin that calls them.
+"""Android and Wear OS: the model for three runtimes, the pipeline in Java, and a page of Kotlin that uses them.
 
-mujo.properties is mujo.json as java.util.Properties reads it, since Java has no JSON of its own: paths are keys
-("input.rate_hz", "label_sets.NAME.labels.0"), and a list of numbers is one value with spaces in between.
+mujo.properties is mujo.json in the format of java.util.Properties, since Java has no JSON parser of its own: paths are
+keys ("input.rate_hz", "label_sets.NAME.labels.0"), and a list of numbers is one value separated by spaces.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PROPERTIES = "mujo.properties"
 
 
 def write(job: Job) -> Written:
-    """Models, mujo.properties, java/ and kotlin/ into `job.folder`. Raises `DataError` for a model that is off."""
+    """Write models, mujo.properties, java/ and kotlin/ into `job.folder`. Raises as `models.ship`."""
     shipped = models.ship(job, ("executorch", "onnx"))
     (job.folder / PROPERTIES).write_text(properties(contract(job)), "ascii")
     for part in ("java", "kotlin"):
@@ -32,7 +32,7 @@ def properties(table: dict[str, Any]) -> str:
 
 
 def leaves(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    """(path, value as it is written) of everything below `path`."""
+    """(path, written value) of every leaf of `value`, which is at `path`."""
     if isinstance(value, dict):
         for name, part in value.items():
             yield from leaves(f"{path}.{name}" if path else name, part)

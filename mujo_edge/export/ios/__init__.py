@@ -1,7 +1,7 @@
-"""iOS and watchOS: the model for three runtimes, the pipeline as a Swift package, a page of Swift that calls them.
+"""iOS and watchOS: the model for three runtimes, the pipeline as a Swift package, and a page of Swift that uses them.
 
-There is no Swift compiler where this is made. The package is kept close to the Java reference, line by line, and comes
-with a self-test that its users run.
+This project is built without a Swift compiler. The package follows the Java reference line by line, and comes with a
+self-test for its users to run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mujo_edge.export import Job, Written, models
 
 
 def write(job: Job) -> Written:
-    """Models, swift/ and app/ into `job.folder`. Raises `DataError` for a model that is off."""
+    """Write models, swift/ and app/ into `job.folder`. Raises as `models.ship`."""
     shipped = models.ship(job, ("executorch", "onnx", "coreml"))
     for part in ("swift", "app"):
         shutil.copytree(Path(__file__).parent / part, job.folder / part)

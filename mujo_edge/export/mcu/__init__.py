@@ -1,6 +1,6 @@
-"""Microcontrollers: the whole recognizer in C99, as a folder for a Makefile and for the Arduino IDE.
+"""Microcontrollers: the whole recognizer in C99, as a folder for make and for the Arduino IDE.
 
-`src` holds firmware_bridge/firmware/student (the network and the pipeline), mujo_packet.h, and what is written here:
+`src` holds firmware_bridge/firmware/student (the network and the pipeline), mujo_packet.h, and the generated files
 mujo_model (network.py), mujo_config and mujo_labels (labels.py).
 """
 
@@ -17,21 +17,21 @@ from mujo_edge.export.mcu import labels, network
 from mujo_edge.export.mcu.sizes import measure
 
 STUDENT = ("mujo_network.h", "mujo_network.c", "mujo_recognizer.h", "mujo_recognizer.c")
-BESIDE = ("Makefile", "selftest.c", "size.c")
+HOST_FILES = ("Makefile", "selftest.c", "size.c")
 SKETCH = "examples/Wearable/Wearable.ino"
 EXECUTORCH = "executorch"
-"""Folder of the model that is lowered for Cortex-M, beside what the Arduino IDE takes."""
+"""Folder of the model that is lowered for Cortex-M; the Arduino IDE does not use it."""
 
 
 def write(job: Job) -> Written:
-    """Sources, self-test and Arduino library into `job.folder`.
+    """Write sources, self-test and Arduino library into `job.folder`.
 
     Raises:
-        DataError: a model or label set that cannot be written as C.
+        DataError: the model or a label set cannot be written as C.
     """
     home = files("mujo_edge.export") / "mcu"
     macs = write_sources(job.manifest, job.labels, job.folder / "src").macs
-    for name in BESIDE:
+    for name in HOST_FILES:
         (job.folder / name).write_bytes((home / name).read_bytes())
     values = {
         "set": labels.identifier(job.labels),
@@ -63,32 +63,32 @@ def write(job: Job) -> Written:
 
 
 def _note(model: LoweredFile) -> str:
-    """What README.md says of a model for ExecuTorch."""
+    """The README's paragraph on a model for ExecuTorch."""
     operators = "".join(f"\n- `{markdown(name)}`" for name in model.operators)
     return (
-        f"`{EXECUTORCH}/{Path(model.file).name}` is it for ExecuTorch with CMSIS-NN, of no use without that. **No "
-        f"board ran it**; compared was {markdown(model.measured)}. The firmware must register these "
+        f"`{EXECUTORCH}/{Path(model.file).name}` is the same network for ExecuTorch with CMSIS-NN, and needs both. "
+        f"**It was not run on a board**; compared was {markdown(model.measured)}. The firmware must register these "
         f"operators:\n{operators}"
     )
 
 
 def write_sources(manifest: Manifest, chosen: LabelSet, folder: Path) -> network.Network:
-    """All C of the library into a new `folder` -> its network. Raises `DataError` as `write`."""
+    """Write all C sources of the library into a new `folder` -> its network. Raises `DataError` as `write`."""
     firmware = files("firmware_bridge") / "firmware"
     folder.mkdir(parents=True)
     for name in STUDENT:
         (folder / name).write_bytes((firmware / "student" / name).read_bytes())
     (folder / "mujo_packet.h").write_bytes((firmware / "mujo_packet.h").read_bytes())
-    made = network.read((manifest.folder / manifest.model("litert").file).read_bytes())
+    student = network.read((manifest.folder / manifest.model("litert").file).read_bytes())
     sets = manifest.label_sets.values()
     sources = {
-        "mujo_model.h": network.header(made),
-        "mujo_model.c": network.source(made),
-        "mujo_config.h": labels.config(manifest, made.input.scale),
+        "mujo_model.h": network.header(student),
+        "mujo_model.c": network.source(student),
+        "mujo_config.h": labels.config(manifest, student.input.scale),
         "mujo_labels.h": labels.header(sets, chosen),
         "mujo_labels.c": labels.source(sets),
         "mujo.h": '/* All of it. */\n#include "mujo_labels.h"\n#include "mujo_packet.h"\n',
     }
     for name, content in sources.items():
         (folder / name).write_text(content, "ascii")
-    return made
+    return student

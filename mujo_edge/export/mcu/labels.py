@@ -1,7 +1,7 @@
-"""Numbers of the pipeline and label sets as C: mujo_config.h, mujo_labels.h and mujo_labels.c.
+"""Constants of the pipeline and label sets as C: mujo_config.h, mujo_labels.h and mujo_labels.c.
 
-They go with `firmware_bridge/firmware/student/mujo_recognizer.c`. A label set is a constant of its own, so that a
-linker with --gc-sections leaves out those that a program does not name.
+They belong to `firmware_bridge/firmware/student/mujo_recognizer.c`. Each label set is a constant of its own, so that a
+linker with --gc-sections drops those that a program does not use.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from mujo_edge.bundle.manifest import LabelSet, Manifest
 from mujo_edge.core import DataError
 from mujo_edge.export.escape import c_comment, c_identifier, c_string
 
-MOST = 255
-"""Labels of a set with "unknown", and windows that vote: they are counted in a byte."""
+MAX_COUNT = 255
+"""Most labels of a set with "unknown", and most windows of a majority vote: C counts them in a byte."""
 
 NAMES, PROTOTYPES = "_names", "_prototypes"
-"""After a label set's identifier, those of its tables."""
+"""Suffixes of a label set's identifier for its tables."""
 
 METHODS = {"none": "MUJO_NONE", "hmm": "MUJO_HMM", "majority": "MUJO_MAJORITY"}
 
@@ -29,7 +29,7 @@ def config(manifest: Manifest, input_scale: float) -> str:
     """mujo_config.h. `input_scale` is that of the network's int8 input.
 
     Raises:
-        DataError: a rate, hop, gap or label set that mujo_recognizer.c cannot take.
+        DataError: mujo_recognizer.c does not support the rate, hop, gap or a label set.
     """
     spec = manifest.input
     interval_us = 1e6 / spec.rate_hz
@@ -41,8 +41,8 @@ def config(manifest: Manifest, input_scale: float) -> str:
     sets = manifest.label_sets.values()
     classes = max(len(labels.names) for labels in sets)
     votes = max(labels.smoothing.windows for labels in sets)
-    if max(classes, votes) > MOST:
-        raise DataError(f"a microcontroller takes at most {MOST} labels, and windows in a vote")
+    if max(classes, votes) > MAX_COUNT:
+        raise DataError(f"a microcontroller takes at most {MAX_COUNT} labels, and windows in a vote")
     values = {
         "MUJO_BUNDLE": c_string(f"{manifest.name} {manifest.version}"),
         "MUJO_INTERVAL_US": f"{interval_us:.0f}",
@@ -55,7 +55,7 @@ def config(manifest: Manifest, input_scale: float) -> str:
         "MUJO_MAX_VOTES": str(votes),
     }
     return (
-        "/* What mujo_recognizer.c is made for; of mujo.json, where it is described. */\n"
+        "/* Constants of mujo_recognizer.c, from mujo.json, which describes them. */\n"
         "#ifndef MUJO_CONFIG_H\n#define MUJO_CONFIG_H\n\n"
         + "".join(f"#define {name} {value}\n" for name, value in values.items())
         + "\n#endif\n"
@@ -63,11 +63,11 @@ def config(manifest: Manifest, input_scale: float) -> str:
 
 
 def header(sets: Iterable[LabelSet], chosen: LabelSet) -> str:
-    """mujo_labels.h. `chosen` is called MUJO_LABELS as well."""
+    """mujo_labels.h. MUJO_LABELS is defined as `chosen`."""
     listed = [(identifier(labels), labels) for labels in sets]
     taken = [f"{name}{part}" for name, _ in listed for part in ("", NAMES, PROTOTYPES)]
     if len({*taken}) < len(taken):
-        raise DataError("two label sets of the bundle have one name in C")
+        raise DataError("two label sets of the bundle have the same name in C")
     declared = "".join(
         f"extern const mujo_label_set {name}; /* {c_comment(labels.placement)}, {len(labels.labels)} labels */\n"
         for name, labels in listed
@@ -77,8 +77,8 @@ def header(sets: Iterable[LabelSet], chosen: LabelSet) -> str:
         "/* The label sets of the bundle. */\n#ifndef MUJO_LABELS_H\n#define MUJO_LABELS_H\n\n"
         '#include "mujo_recognizer.h"\n\n#ifdef __cplusplus\nextern "C" {\n#endif\n\n'
         f"{declared}\n#ifdef __cplusplus\n}}\n#endif\n\n"
-        f"/* The one that a program begins with. */\n#define MUJO_LABELS {identifier(chosen)}\n\n"
-        "/* X(name) for each of them. */\n"
+        f"/* The default label set. */\n#define MUJO_LABELS {identifier(chosen)}\n\n"
+        "/* X(name) for each label set. */\n"
         f"#define MUJO_LABEL_SETS(X) {every}\n\n#endif\n"
     )
 
@@ -111,18 +111,18 @@ def _source(labels: LabelSet) -> str:
 
 
 def identifier(labels: LabelSet) -> str:
-    """Of a label set in C."""
+    """Identifier of a label set in C."""
     return f"mujo_labels_{c_identifier(labels.name)}"
 
 
 def number(value: float) -> str:
-    """A float32 literal of the same value as `np.float32(value)`: nine digits tell all of them apart."""
+    """A float literal of C with exactly the value `np.float32(value)`: nine digits identify any float32."""
     digits = f"{np.float32(value):.9g}"
     return digits + ("f" if re.search(r"[.e]", digits) else ".0f")
 
 
 def _lines(values: Sequence[str]) -> str:
-    """Values between commas, on lines of no more than 120 characters."""
+    """Values separated by commas, on lines of at most 120 characters."""
     glued = ", ".join(value.replace(" ", "\0") for value in values) + ","
     return "".join(
         f"    {line.replace(chr(0), ' ')}\n"

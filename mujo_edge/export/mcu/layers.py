@@ -1,9 +1,9 @@
-"""What a .tflite file computes, as the layers that `firmware_bridge/firmware/student/mujo_network.c` has kernels for.
+"""The network of a .tflite file as layers for which `firmware_bridge/firmware/student/mujo_network.c` has kernels.
 
-Operators: TRANSPOSE that puts time first (the window is kept so), PAD in time (the next convolution does it), CONV_2D
-and DEPTHWISE_CONV_2D of kernel (1, k), ADD, MEAN over time, FULLY_CONNECTED; with ReLU or without.
+Operators: TRANSPOSE to time-first (the layout of the window in C), PAD in time (merged into the next convolution),
+CONV_2D and DEPTHWISE_CONV_2D with kernel (1, k), ADD, MEAN over time, FULLY_CONNECTED; each with ReLU or without.
 
-Multipliers are made as TensorFlow Lite makes them, in float64 from the float32 scales of the file: kernel_util.cc
+Multipliers are computed as in TensorFlow Lite, in float64 from the float32 scales of the file: kernel_util.cc
 (`PopulateConvolutionQuantizationParams`), internal/quantization_util.cc (`QuantizeMultiplier`), add.cc, and
 internal/reference/reduce.h (`QuantizedMeanOrSum`), all in tensorflow/lite/kernels.
 """
@@ -24,21 +24,21 @@ from mujo_edge.core import DataError
 Ints = npt.NDArray[np.int64]
 
 ADD_BITS = 20
-"""`left_shift` in add.cc: both inputs are scaled up by so many bits before they are brought to one scale."""
+"""`left_shift` in add.cc: bits by which both inputs are scaled up before they are brought to one scale."""
 
 PATCH = 8
-"""Inputs that the kernels multiply at a time."""
+"""Inputs that the kernels multiply in one step."""
 
 SUM_LIMIT = 2**30
-"""The kernels double a sum before they multiply it."""
+"""Bound of the absolute value of a sum: the kernels double it in int32 before they multiply."""
 
 TIME_FIRST = [0, 2, 3, 1]
-"""(1, C, 1, T) -> (1, 1, T, C)"""
+"""Permutation (1, C, 1, T) -> (1, 1, T, C)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """An int8 tensor as rows in time of channels; real value = scale * (q - zero)."""
+    """An int8 tensor (rows in time, channels); real value = scale * (q - zero)."""
 
     index: int
     rows: int
@@ -48,7 +48,7 @@ class Signal:
 
 
 class Scale(NamedTuple):
-    """`mujo_scale` in mujo_network.h."""
+    """An entry of `mujo_scale` in mujo_network.h."""
 
     bias: int
     multiplier: int
@@ -57,7 +57,7 @@ class Scale(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """An entry of `mujo_layers`; fields are those of `mujo_layer` in mujo_network.h, which says what they hold."""
+    """An entry of `mujo_layers`; mujo_network.h describes the fields at `mujo_layer`."""
 
     kind: str
     inputs: tuple[Signal, ...]
@@ -71,21 +71,21 @@ class Layer:
 
     @property
     def patch(self) -> int:
-        """Input values of one output of a convolution, filled up to a multiple of eight; 0 of another layer."""
+        """Input values of one output of a convolution, rounded up to a multiple of eight; 0 for other layers."""
         return up(self.kernel * self.inputs[0].channels, PATCH) if self.kind == "MUJO_CONV" else 0
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates, without those of padding weights."""
+        """Multiply-accumulates, not counting those with padding weights."""
         per_output = {"MUJO_CONV": self.kernel * self.inputs[0].channels, "MUJO_DEPTHWISE": self.kernel}
         return self.output.rows * self.output.channels * per_output.get(self.kind, 0)
 
 
 def layers(model: bytes) -> tuple[Layer, ...]:
-    """Of a .tflite file with int8 input (1, C, 1, T) or (1, 1, T, C) and int8 output (1, D), in order.
+    """Layers in order of a .tflite file with int8 input (1, C, 1, T) or (1, 1, T, C) and int8 output (1, D).
 
     Raises:
-        DataError: the file is damaged, or has an operator, a shape or a scale that the C kernels do not do.
+        DataError: the file is damaged, or has an operator, a shape or a scale that the C kernels do not support.
     """
     if model[4:8] != b"TFL3":
         raise DataError("the model file is no .tflite file; export the bundle again")
@@ -100,7 +100,7 @@ def layers(model: bytes) -> tuple[Layer, ...]:
 def quantized_multiplier(real: float) -> tuple[int, int]:
     """`QuantizeMultiplier`: real = multiplier / 2**31 * 2**shift, multiplier in 2**30 ... 2**31 - 1, or 0."""
     if not (math.isfinite(real) and real >= 0):
-        raise refused(f"a scale is {real}")
+        raise unsupported(f"a scale is {real}")
     fraction, shift = math.frexp(real)
     multiplier = math.floor(fraction * 2**31 + 0.5)
     if multiplier == 2**31:
@@ -108,13 +108,13 @@ def quantized_multiplier(real: float) -> tuple[int, int]:
     return (0, 0) if shift < -31 else (multiplier, shift)
 
 
-def refused(what: str) -> DataError:
-    """The error for what the kernels do not do."""
-    return DataError(f"the model cannot be written as C: {what}. Train the student of this version of mujo-edge")
+def unsupported(feature: str) -> DataError:
+    """The error for a feature that the kernels do not support."""
+    return DataError(f"the model cannot be written as C: {feature}. Train the student of this version of mujo-edge")
 
 
 def up(n: int, unit: int) -> int:
-    """The next multiple of `unit`."""
+    """`n` rounded up to a multiple of `unit`."""
     return -(-n // unit) * unit
 
 
@@ -124,16 +124,16 @@ class _Reader:
     def __init__(self, schema: Any, table: Any) -> None:
         self.schema, self.table, self.graph = schema, table, table.subgraphs[0]
         self.names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
-        # Tensor -> the signal behind it, with the padding around it that is still to be done.
+        # Tensor -> its signal, with the padding before and after it that the next convolution has to do.
         self.signals: dict[int, tuple[Signal, int, int]] = {}
         self.done: list[Layer] = []
 
     def layers(self) -> tuple[Layer, ...]:
-        (given,), (taken,) = self.graph.inputs.tolist(), self.graph.outputs.tolist()
-        shape = self.shape(given)
+        (source,), (target,) = self.graph.inputs.tolist(), self.graph.outputs.tolist()
+        shape = self.shape(source)
         rows, channels = (shape[3], shape[1]) if shape[2] == 1 else (shape[2], shape[3])
-        self.signals[given] = (self.signal(given, (rows, channels)), 0, 0)
-        do = {
+        self.signals[source] = (self.signal(source, (rows, channels)), 0, 0)
+        readers = {
             "TRANSPOSE": self.transpose,
             "PAD": self.pad,
             "CONV_2D": self.conv,
@@ -145,14 +145,14 @@ class _Reader:
         for operator in self.graph.operators:
             code = self.table.operatorCodes[operator.opcodeIndex]
             name = self.names.get(max(code.builtinCode, code.deprecatedBuiltinCode), "unnamed")
-            if name not in do:
-                raise refused(f"operator {name}")
-            do[name](operator.inputs.tolist(), int(operator.outputs[0]), operator.builtinOptions)
-        if not self.done or self.done[-1].output.index != taken or self.done[0].inputs[0].index != given:
-            raise refused("its operators are no chain from the input to the output")
+            if name not in readers:
+                raise unsupported(f"operator {name}")
+            readers[name](operator.inputs.tolist(), int(operator.outputs[0]), operator.builtinOptions)
+        if not self.done or self.done[-1].output.index != target or self.done[0].inputs[0].index != source:
+            raise unsupported("its operators do not lead from the input to the output")
         return tuple(self.done)
 
-    # What tensors say
+    # Tensors
 
     def tensor(self, index: int) -> Any:
         if not 0 <= index < len(self.graph.tensors):
@@ -162,26 +162,26 @@ class _Reader:
     def shape(self, index: int) -> tuple[int, ...]:
         shape = tuple(int(n) for n in self.tensor(index).shape)
         if min(shape, default=0) < 1 or shape[0] != 1 or len(shape) not in (2, 4):
-            raise refused(f"tensor {index} of shape {shape}")
+            raise unsupported(f"tensor {index} of shape {shape}")
         return shape
 
     def signal(self, index: int, shape: tuple[int, int] | None = None) -> Signal:
-        """A new tensor; of `shape` (rows, channels) in place of its own."""
+        """The signal of an int8 tensor, with `shape` (rows, channels) instead of the tensor's if given."""
         tensor, own = self.tensor(index), self.shape(index)
         if len(own) == 4 and own[1] != 1 and shape is None:
-            raise refused(f"tensor {index} of shape {own}: height must be 1")
+            raise unsupported(f"tensor {index} of shape {own}: height must be 1")
         rows, channels = shape or (1 if len(own) == 2 else own[2], own[-1])
         if tensor.type != self.schema.TensorType.INT8:
-            raise refused(f"tensor {index} is not int8; take the file with int8 input and output")
+            raise unsupported(f"tensor {index} is not int8; take the file with int8 input and output")
         (scale,), (zero,) = self.scales(index), tensor.quantization.zeroPoint.tolist()
         if not -128 <= zero <= 127:
-            raise refused(f"tensor {index} has the zero point {zero}")
+            raise unsupported(f"tensor {index} has the zero point {zero}")
         return Signal(index, rows, channels, scale, zero)
 
     def scales(self, index: int) -> list[float]:
         scales: list[float] = self.tensor(index).quantization.scale.astype(np.float64).tolist()
         if not all(math.isfinite(scale) and scale > 0 for scale in scales):
-            raise refused(f"tensor {index} has a scale that is not above 0")
+            raise unsupported(f"tensor {index} has a scale that is not above 0")
         return scales
 
     def constant(self, index: int, dtype: str) -> Ints:
@@ -189,22 +189,22 @@ class _Reader:
         expected = self.schema.TensorType.INT8 if dtype == "i1" else self.schema.TensorType.INT32
         data = self.table.buffers[tensor.buffer].data
         if tensor.type != expected or data is None:
-            raise refused(f"tensor {index} is no constant of {'int8' if dtype == 'i1' else 'int32'}")
+            raise unsupported(f"tensor {index} is no constant of {'int8' if dtype == 'i1' else 'int32'}")
         return np.frombuffer(bytes(data), f"<{dtype}").reshape(tensor.shape).astype(np.int64)
 
     def plain(self, index: int) -> Signal:
-        """A signal that no padding waits for."""
+        """The signal of a tensor without padding."""
         signal, left, right = self.signals[index]
         if left or right:
-            raise refused("PAD before what is no convolution")
+            raise unsupported("PAD before an operator that is no convolution")
         return signal
 
     def add_layer(self, layer: Layer, activation: int) -> None:
         kinds = self.schema.ActivationFunctionType
         if activation not in (kinds.NONE, kinds.RELU):
-            raise refused(f"activation {activation}; ReLU and none are done")
+            raise unsupported(f"activation {activation}; only ReLU or none is supported")
         if activation == kinds.RELU and layer.output.zero != -128:
-            raise refused(f"ReLU with the zero point {layer.output.zero}; it must be -128, where int8 ends")
+            raise unsupported(f"ReLU with the zero point {layer.output.zero}; it must be -128, the smallest int8")
         self.signals[layer.output.index] = (layer.output, 0, 0)
         self.done.append(layer)
 
@@ -213,7 +213,7 @@ class _Reader:
     def transpose(self, inputs: list[int], output: int, options: Any) -> None:
         signal = self.plain(inputs[0])
         if self.constant(inputs[1], "i4").tolist() != TIME_FIRST or self.done or len(self.shape(output)) != 4:
-            raise refused("TRANSPOSE that does not put time first in the input")
+            raise unsupported("a TRANSPOSE other than that of the input to time-first")
         self.same(self.signal(output), signal, "TRANSPOSE")
         self.signals[output] = (signal, 0, 0)
 
@@ -222,7 +222,7 @@ class _Reader:
         before, after = self.constant(inputs[1], "i4").reshape(-1, 2).T.tolist()
         left, right = before[2], after[2]
         if sum(before) != left or sum(after) != right or min(left, right) < 0 or len(self.shape(output)) != 4:
-            raise refused("PAD of anything but time")
+            raise unsupported("PAD of an axis other than time")
         padded = self.signal(output)
         self.same(padded, signal, "PAD", left + right)
         self.signals[output] = (signal, left, right)
@@ -234,15 +234,15 @@ class _Reader:
             signal.scale,
             signal.zero,
         ):
-            raise refused(f"{name} that changes the shape or the scale")
+            raise unsupported(f"a {name} that changes the shape or the scale")
 
     def conv(self, inputs: list[int], output: int, options: Any) -> None:
         weights = self.constant(inputs[1], "i1")
         signal, result = self.signals[inputs[0]][0], self.signal(output)
         outputs, height, kernel, channels = weights.shape
         if height != 1 or channels != signal.channels or outputs != result.channels or outputs % 4:
-            raise refused(
-                f"CONV_2D with weights {weights.shape} on {signal.channels} channels; outputs in fours are done"
+            raise unsupported(
+                f"CONV_2D with weights {weights.shape} on {signal.channels} channels; outputs must be a multiple of 4"
             )
         self.convolution("MUJO_CONV", inputs, result, options, kernel, weights.reshape(outputs, -1))
 
@@ -254,7 +254,7 @@ class _Reader:
             or not weights.shape[3] == signal.channels == result.channels
             or result.channels % 4
         ):
-            raise refused(f"DEPTHWISE_CONV_2D with weights {weights.shape} on {signal.channels} channels")
+            raise unsupported(f"DEPTHWISE_CONV_2D with weights {weights.shape} on {signal.channels} channels")
         self.convolution("MUJO_DEPTHWISE", inputs, result, options, weights.shape[2], weights[0, 0].T)
 
     def fully_connected(self, inputs: list[int], output: int, options: Any) -> None:
@@ -262,32 +262,32 @@ class _Reader:
         signal, result = self.plain(inputs[0]), self.signal(output)
         outputs, values = weights.shape
         if options.weightsFormat or (signal.rows, signal.channels) != (1, values) or outputs != result.channels:
-            raise refused(f"FULLY_CONNECTED with weights {weights.shape} on {signal.rows} x {signal.channels}")
+            raise unsupported(f"FULLY_CONNECTED with weights {weights.shape} on {signal.rows} x {signal.channels}")
         if outputs % 4:
-            raise refused(f"FULLY_CONNECTED with {outputs} outputs; a multiple of four is done")
+            raise unsupported(f"FULLY_CONNECTED with {outputs} outputs; it must be a multiple of four")
         self.add_layer(self.summing("MUJO_CONV", inputs, result, weights), options.fusedActivationFunction)
 
     def convolution(
         self, kind: str, inputs: list[int], result: Signal, options: Any, kernel: int, weights: Ints
     ) -> None:
-        """`weights` (outputs, values of a patch)."""
+        """Add a convolution; `weights` are (outputs, values of a patch)."""
         signal, left, right = self.signals[inputs[0]]
         stride = int(options.strideW)
         if options.dilationWFactor != 1 or stride < 1:
-            raise refused("a convolution with dilation")
+            raise unsupported("a convolution with dilation")
         if options.padding == self.schema.Padding.SAME:
             rows = signal.rows + left + right
             short = max((-(-rows // stride) - 1) * stride + kernel - rows, 0)
             left, right = left + short // 2, right + short - short // 2
         if (signal.rows + left + right - kernel) // stride + 1 != result.rows:
-            raise refused(f"a convolution from {signal.rows} to {result.rows} rows")
+            raise unsupported(f"a convolution from {signal.rows} to {result.rows} rows")
         layer = self.summing(kind, inputs, result, weights)
         layer = replace(layer, kernel=kernel, stride=stride, left=left, right=right)
         self.add_layer(layer, options.fusedActivationFunction)
 
     def summing(self, kind: str, inputs: list[int], result: Signal, weights: Ints) -> Layer:
-        """A layer of weights (outputs, values): the input's zero point goes into the bias, weights into the order
-        in which the kernel reads them."""
+        """A layer of weighted sums, from weights (outputs, values): the input's zero point is folded into the bias, and
+        the weights are put into the order in which the kernel reads them."""
         signal = self.signals[inputs[0]][0]
         outputs = len(weights)
         bias = np.zeros(outputs, np.int64)
@@ -295,22 +295,22 @@ class _Reader:
             bias = self.constant(inputs[2], "i4").reshape(outputs)
         bias = bias - signal.zero * weights.sum(1)
         if (np.abs(bias) + 128 * np.abs(weights).sum(1)).max() >= SUM_LIMIT:
-            raise refused("a sum that does not fit 31 bits")
+            raise unsupported("a sum that does not fit 31 bits")
         if self.tensor(inputs[1]).quantization.zeroPoint.any():
-            raise refused("weights with a zero point")
+            raise unsupported("weights with a zero point")
         reals = np.broadcast_to(self.scales(inputs[1]), outputs) * signal.scale / result.scale
-        ordered = _in_pairs(weights) if kind == "MUJO_CONV" else weights.T
+        ordered = _interleaved(weights) if kind == "MUJO_CONV" else weights.T
         return Layer(kind, (signal,), result, _scales(bias.tolist(), reals.tolist()), tuple(ordered.ravel().tolist()))
 
     def add(self, inputs: list[int], output: int, options: Any) -> None:
         one, other, result = self.plain(inputs[0]), self.plain(inputs[1]), self.signal(output)
         if len({(signal.rows, signal.channels) for signal in (one, other, result)}) != 1:
-            raise refused("ADD of different shapes")
+            raise unsupported("ADD of different shapes")
         twice = 2 * max(one.scale, other.scale)
         reals = (one.scale / twice, other.scale / twice, twice / (2**ADD_BITS * result.scale))
         parts = [quantized_multiplier(real) for real in reals]
         if max(shift for _, shift in parts) > 0:
-            raise refused("ADD with an output scale that is far too small")
+            raise unsupported("ADD with too small an output scale")
         biases = (-one.zero, -other.zero, result.zero)
         scales = tuple(Scale(bias, m, -shift) for bias, (m, shift) in zip(biases, parts, strict=True))
         self.add_layer(Layer("MUJO_ADD", (one, other), result, scales), options.fusedActivationFunction)
@@ -319,26 +319,26 @@ class _Reader:
         signal, result = self.plain(inputs[0]), self.signal(output)
         axes = {int(axis) % 4 for axis in self.constant(inputs[1], "i4").ravel()}
         if not {2} <= axes <= {1, 2} or (result.rows, result.channels) != (1, signal.channels):
-            raise refused(f"MEAN over the axes {sorted(axes)}; over time is done")
+            raise unsupported(f"MEAN over the axes {sorted(axes)}; only time is supported")
         multiplier, shift = quantized_multiplier(signal.scale / result.scale)
         bits = min(signal.rows.bit_length() - 1, 32, 31 + shift)
         multiplier, shift = (multiplier << bits) // signal.rows, shift - bits
         if not -31 <= shift < 0 or signal.rows * 256 >= SUM_LIMIT:
-            raise refused(f"MEAN over {signal.rows} rows from scale {signal.scale:g} to {result.scale:g}")
+            raise unsupported(f"MEAN over {signal.rows} rows from scale {signal.scale:g} to {result.scale:g}")
         scale = Scale(-signal.zero * signal.rows, multiplier, -shift - 1)
         self.add_layer(Layer("MUJO_MEAN", (signal,), result, (scale,)), self.schema.ActivationFunctionType.NONE)
 
 
 def _scales(biases: Sequence[int], reals: Sequence[float]) -> tuple[Scale, ...]:
-    """Of a layer's outputs. The kernels divide at least once by two, and keep the last time for the rounding."""
+    """Scales of a layer's outputs. The kernels halve at least once, and round in the last halving."""
     parts = [quantized_multiplier(real) for real in reals]
     if any(shift >= 0 for multiplier, shift in parts if multiplier):
-        raise refused("an output scale that is less than twice that of the products")
+        raise unsupported("an output scale of less than twice that of the products")
     return tuple(Scale(bias, m, max(-shift - 1, 0)) for bias, (m, shift) in zip(biases, parts, strict=True))
 
 
-def _in_pairs(weights: Ints) -> Ints:
-    """(outputs, values) -> (outputs / 2, values / 4, 2, 4), filled up with zeros."""
+def _interleaved(weights: Ints) -> Ints:
+    """(outputs, values) -> (outputs / 2, values / 4, 2, 4), padded with zeros: two outputs in turns of four values."""
     outputs, values = weights.shape
     full = np.zeros((outputs, up(values, PATCH)), np.int64)
     full[:, :values] = weights

@@ -8,17 +8,17 @@ from textwrap import fill
 
 import numpy as np
 
-from mujo_edge.export.mcu.layers import PATCH, Layer, Signal, layers, refused, up
+from mujo_edge.export.mcu.layers import PATCH, Layer, Signal, layers, unsupported, up
 
 WRITTEN = "Written by mujo-edge export; see mujo_network.h."
 
 ALIGNED = "union {{\n    int8_t values[{}];\n    int32_t aligned;\n}}"
-"""Bytes that begin where an int32_t may."""
+"""Declaration of bytes with the alignment of an int32_t."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Layers in order, and `places`: signal -> byte of the arena at which it begins, behind its padding."""
+    """Layers in order, and `places`: signal -> offset in the arena in bytes of its first value after the padding."""
 
     layers: tuple[Layer, ...]
     places: dict[int, int]
@@ -26,28 +26,31 @@ class Network:
 
     @property
     def input(self) -> Signal:
-        """The window."""
+        """The signal of the window."""
         return self.layers[0].inputs[0]
 
     @property
     def output(self) -> Signal:
-        """The embedding."""
+        """The signal of the embedding."""
         return self.layers[-1].output
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of a window."""
+        """Multiply-accumulates for one window."""
         return sum(layer.macs for layer in self.layers)
 
 
 def read(model: bytes) -> Network:
     """The network of a .tflite file. Raises `DataError` as `layers`."""
-    found = layers(model)
-    return Network(found, *_places(found))
+    chain = layers(model)
+    return Network(chain, *_places(chain))
 
 
 def _places(layers: Sequence[Layer]) -> tuple[dict[int, int], int]:
-    """Where each signal lies in the arena, and its size: largest first, as low as those that live meanwhile allow."""
+    """Offset of each signal in the arena, and the arena's size in bytes.
+
+    Greedy by size: each signal, largest first, at the lowest offset that is free during its lifetime.
+    """
     born = {layers[0].inputs[0].index: -1} | {layer.output.index: at for at, layer in enumerate(layers)}
     signals = {signal.index: signal for layer in layers for signal in (*layer.inputs, layer.output)}
     dies, left, right = dict(born), dict.fromkeys(signals, 0), dict.fromkeys(signals, 0)
@@ -57,7 +60,7 @@ def _places(layers: Sequence[Layer]) -> tuple[dict[int, int], int]:
             left[signal.index] = max(left[signal.index], layer.left * signal.channels)
             right[signal.index] = max(right[signal.index], layer.right * signal.channels)
     dies[layers[-1].output.index] = len(layers)
-    # A convolution reads its last patch in whole eights.
+    # A convolution reads its last patch in multiples of eight.
     size = {i: up(left[i] + s.rows * s.channels + right[i] + PATCH - 1, 4) for i, s in signals.items()}
     starts: dict[int, int] = {}
     for i in sorted(signals, key=lambda i: (-size[i], i)):
@@ -73,16 +76,16 @@ def _places(layers: Sequence[Layer]) -> tuple[dict[int, int], int]:
 
 
 def header(network: Network) -> str:
-    """mujo_model.h: what is known at compile time."""
-    given, taken = network.input, network.output
+    """mujo_model.h: the constants of the network."""
+    source, target = network.input, network.output
     values = {
-        "WINDOW": given.rows,
-        "CHANNELS": given.channels,
-        "INPUT_SCALE": f"{np.float32(given.scale)!s}f",
-        "INPUT_ZERO": f"({given.zero})",
-        "EMBEDDING": taken.channels,
-        "OUTPUT_SCALE": f"{np.float32(taken.scale)!s}f",
-        "OUTPUT_ZERO": f"({taken.zero})",
+        "WINDOW": source.rows,
+        "CHANNELS": source.channels,
+        "INPUT_SCALE": f"{np.float32(source.scale)!s}f",
+        "INPUT_ZERO": f"({source.zero})",
+        "EMBEDDING": target.channels,
+        "OUTPUT_SCALE": f"{np.float32(target.scale)!s}f",
+        "OUTPUT_ZERO": f"({target.zero})",
         "LAYERS": len(network.layers),
         "ARENA_BYTES": network.arena_bytes,
         "LONGEST_PATCH": max(layer.patch for layer in network.layers),
@@ -93,7 +96,7 @@ def header(network: Network) -> str:
 
 
 def source(network: Network) -> str:
-    """mujo_model.c: weights, and the table of layers."""
+    """mujo_model.c: weights and the table of layers."""
     tables, entries = [], []
     for n, layer in enumerate(network.layers):
         entry = {
@@ -108,7 +111,7 @@ def source(network: Network) -> str:
         tables.append(f"static const mujo_scale scales_{n}[{len(layer.scales)}] = {{\n{scales}}};\n")
         for name, (value, most) in _numbers(layer, network.places).items():
             if not 0 <= value <= most:
-                raise refused(f"layer {n} has {name} {value}")
+                raise unsupported(f"layer {n} has {name} {value}")
             entry[name] = str(value)
         entry |= {"zero": str(layer.inputs[0].zero), "zero_out": str(layer.output.zero)}
         entries.append(_lines(f".{name} = {value}" for name, value in entry.items()))
@@ -118,7 +121,7 @@ def source(network: Network) -> str:
 
 
 def _numbers(layer: Layer, places: Mapping[int, int]) -> dict[str, tuple[int, int]]:
-    """Fields of `mujo_layer` with the most that they hold."""
+    """Fields of `mujo_layer`, each with its largest possible value."""
     signal, other = layer.inputs[0], layer.inputs[-1]
     short = {
         "in": places[signal.index] - layer.left * signal.channels,
@@ -134,5 +137,5 @@ def _numbers(layer: Layer, places: Mapping[int, int]) -> dict[str, tuple[int, in
 
 
 def _lines(items: Iterable[str]) -> str:
-    """Items with commas, in lines of no more than 120 characters."""
+    """Items separated by commas, on lines of at most 120 characters."""
     return fill(", ".join(items), 120, initial_indent="    ", subsequent_indent="    ") + "\n"

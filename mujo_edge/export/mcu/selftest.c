@@ -1,10 +1,10 @@
-/* Plays golden/ through the recognizer on a PC and compares: `make selftest`, or ./selftest golden.
+/* Runs the streams of golden/ through the recognizer on a PC and compares: `make selftest`, or ./selftest golden.
  *
- * Equal must be: events in order, their reasons and times (1e-6 s); the network's input, at the model's rate in every
- * bit, else within 2e-3 and its rounding; labels and scores (1e-3) of the golden embeddings. These are those of LiteRT
- * with XNNPACK, which rounds otherwise than the reference kernels here and there: the network's own may differ by
- * ALIKE, and its labels are the golden ones but on a BORDER. A stream whose rate has to be measured is left out: here the rate
- * is told. */
+ * Must be equal: events in order, their reasons and times (1e-6 s); the network's input, bit for bit at the model's
+ * rate, else within 2e-3 and rounding; labels and scores (1e-3) of the golden embeddings. Those come from LiteRT with
+ * XNNPACK, whose rounding differs slightly from that of the reference kernels: the network's own embeddings may differ
+ * by EMBEDDING_TOLERANCE, and its labels may differ where two are closer than COSINE_TIE. The stream whose rate has to
+ * be measured is skipped, as the C recognizer does not measure it. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +12,8 @@
 
 #include "mujo.h"
 
-#define ALIKE 0.05 /* of embeddings of length 1: steps of the int8 output are 0.012 before they are made so */
-#define BORDER 0.01 /* of cosines: closer ones are as likely, and that difference may decide between them */
+#define EMBEDDING_TOLERANCE 0.05 /* of L2-normalized embeddings; a step of the int8 output is 0.012 */
+#define COSINE_TIE 0.01          /* labels whose cosines differ by less may be exchanged by that tolerance */
 #define SAMPLE_TOLERANCE 2e-3
 #define FIELDS 16
 
@@ -31,7 +31,7 @@ typedef struct {
 typedef struct {
     long events, windows;
     double score, embedding, sample;
-    long steps; /* of the network's input that are others */
+    long steps; /* values of the network's input that differ */
 } result;
 
 static void fail(const char *name, const char *what, double at_s) {
@@ -50,7 +50,7 @@ static FILE *opened(const char *folder, const char *name, const char *suffix) {
     return file;
 }
 
-/* The fields of a line of CSV, in place; -1 at the end of the file. */
+/* Split a line of CSV in place -> number of fields; -1 at the end of the file. */
 static int next_row(FILE *file, char *line, int size, char *fields[FIELDS]) {
     char *from = line, *to = line;
     int n = 1, quoted = 0;
@@ -85,7 +85,7 @@ static void read_floats(FILE *file, float *values, size_t count) {
     for (i = 0; i < count; i++) {
         uint32_t bits;
         if (fread(bytes, 1, 4, file) != 4) {
-            printf("golden windows or embeddings end too soon\n");
+            printf("the golden windows or embeddings are truncated\n");
             exit(2);
         }
         bits = bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
@@ -93,8 +93,8 @@ static void read_floats(FILE *file, float *values, size_t count) {
     }
 }
 
-/* The network's input against the golden window (channel first). A slow sensor's sample may have added points after the
- * window's last, in place of its first ones; those were compared with the window before. */
+/* Compare the network's input with the golden window (channel first). A sample of a slow sensor may have added points
+ * after the window's last one, overwriting its first ones; those were compared with the window before. */
 static void compare_window(const test_case *test, const mujo *m, const mujo_event *event, const float *golden,
                            result *r) {
     int t, c, exact = fabs(test->rate_hz * MUJO_INTERVAL_US - 1e6) < 1e-3;
@@ -102,16 +102,16 @@ static void compare_window(const test_case *test, const mujo *m, const mujo_even
     for (t = more; t < MUJO_WINDOW; t++) {
         for (c = 0; c < MUJO_CHANNELS; c++) {
             float value = golden[c * MUJO_WINDOW + t];
-            int got = m->window[(m->oldest + t - more) % MUJO_WINDOW][c];
+            int actual = m->window[(m->oldest + t - more) % MUJO_WINDOW][c];
             volatile float product = value * MUJO_INPUT_PER_SCALE;
-            double wanted = fmin(127, fmax(-128, rintf(product + (float)MUJO_INPUT_ZERO)));
-            double off = fabs((got - MUJO_INPUT_ZERO) / (double)MUJO_INPUT_PER_SCALE - value);
+            double expected = fmin(127, fmax(-128, rintf(product + (float)MUJO_INPUT_ZERO)));
+            double off = fabs((actual - MUJO_INPUT_ZERO) / (double)MUJO_INPUT_PER_SCALE - value);
             double beyond = off - 0.5 / (double)MUJO_INPUT_PER_SCALE;
-            if (wanted > -128 && wanted < 127 && beyond > r->sample) r->sample = beyond;
-            if (got == (int)wanted) continue;
+            if (expected > -128 && expected < 127 && beyond > r->sample) r->sample = beyond;
+            if (actual == (int)expected) continue;
             r->steps++;
-            if (exact || fabs(got - wanted) > 1 || beyond > SAMPLE_TOLERANCE) {
-                fail(test->name, "a window is another", (double)event->end_us * 1e-6);
+            if (exact || fabs(actual - expected) > 1 || beyond > SAMPLE_TOLERANCE) {
+                fail(test->name, "a window differs", (double)event->end_us * 1e-6);
                 return;
             }
         }
@@ -128,14 +128,14 @@ static void compare_embedding(const test_case *test, const mujo *m, const float 
     for (d = 0; d < MUJO_EMBEDDING; d++) {
         double off = fabs(own[d] / sqrt(length) - (double)golden[d]);
         if (off > r->embedding) r->embedding = off;
-        if (!(off <= ALIKE)) {
-            fail(test->name, "an embedding is another", (double)m->end_us * 1e-6);
+        if (!(off <= EMBEDDING_TOLERANCE)) {
+            fail(test->name, "an embedding differs", (double)m->end_us * 1e-6);
             return;
         }
     }
 }
 
-/* The cosine of an embedding of length 1 to a label. */
+/* Cosine of an L2-normalized embedding to a label's prototype. */
 static double cosine(const mujo_label_set *labels, const char *name, const float *embedding) {
     double sum = 0;
     int i, d;
@@ -147,42 +147,43 @@ static double cosine(const mujo_label_set *labels, const char *name, const float
     return sum;
 }
 
-/* Whether a label is the golden one, or another that the golden embedding is as near to. */
+/* Whether a label is the golden one, or tied with it for the golden embedding. */
 static int same_label(const mujo_label_set *labels, const char *name, const char *golden, const float *embedding) {
-    return !strcmp(name, golden) || fabs(cosine(labels, name, embedding) - cosine(labels, golden, embedding)) < BORDER;
+    double difference = cosine(labels, name, embedding) - cosine(labels, golden, embedding);
+    return !strcmp(name, golden) || fabs(difference) < COSINE_TIE;
 }
 
 static int same_time(int64_t us, const char *golden_s) { return fabs((double)us * 1e-6 - atof(golden_s)) <= 1e-6; }
 
-/* An event against its row: event, start_s, end_s, label, score, raw_label, reason. `judged` is what is made of the
- * golden `embedding`. */
-static void compare_event(const test_case *test, const mujo *m, const mujo_event *event, const mujo_event *judged,
+/* Compare an event with its row: event, start_s, end_s, label, score, raw_label, reason. `classified` is the result for
+ * the golden `embedding`. */
+static void compare_event(const test_case *test, const mujo *m, const mujo_event *event, const mujo_event *classified,
                           const float *embedding, char *fields[FIELDS], result *r) {
     static const char *const reasons[] = {"missing", "invalid", "clock", "constant"};
     double end_s = (double)event->end_us * 1e-6, off;
     if (!same_time(event->end_us, fields[2])) fail(test->name, "an event ends at another time", end_s);
     if (event->kind == MUJO_GAP) {
         if (strcmp(fields[0], "gap") || strcmp(fields[6], reasons[event->reason])) {
-            fail(test->name, "a gap is another", end_s);
+            fail(test->name, "a gap differs", end_s);
         }
-        if (!same_time(event->start_us, fields[1])) fail(test->name, "a gap begins at another time", end_s);
+        if (!same_time(event->start_us, fields[1])) fail(test->name, "a gap starts at another time", end_s);
         return;
     }
     if (strcmp(fields[0], "prediction") ||
         !same_label(&test->labels, mujo_label(m, event->label), fields[3], embedding) ||
         !same_label(&test->labels, mujo_label(m, event->raw_label), fields[5], embedding)) {
-        fail(test->name, "a label is another", end_s);
+        fail(test->name, "a label differs", end_s);
     }
-    off = fabs((double)judged->score - atof(fields[4]));
+    off = fabs((double)classified->score - atof(fields[4]));
     if (off > r->score) r->score = off;
-    if (!(off <= 1e-3) || strcmp(fields[3], mujo_label(m, judged->label)) ||
-        strcmp(fields[5], mujo_label(m, judged->raw_label))) {
-        fail(test->name, "the label or score of a golden embedding is another", end_s);
+    if (!(off <= 1e-3) || strcmp(fields[3], mujo_label(m, classified->label)) ||
+        strcmp(fields[5], mujo_label(m, classified->raw_label))) {
+        fail(test->name, "the label or score of a golden embedding differs", end_s);
     }
 }
 
 static result play(const char *folder, const test_case *test) {
-    static mujo m, golden; /* `golden` judges the golden embeddings */
+    static mujo m, golden; /* `golden` classifies the golden embeddings */
     static float window[MUJO_CHANNELS * MUJO_WINDOW], embedding[MUJO_EMBEDDING];
     char line[512], golden_line[512], *fields[FIELDS], *golden_fields[FIELDS];
     FILE *samples = opened(folder, test->name, ".samples.csv"), *events = opened(folder, test->name, ".events.csv");
@@ -192,17 +193,17 @@ static result play(const char *folder, const test_case *test) {
     long n = 0;
     if (!mujo_init(&m, &test->labels, (uint8_t)test->channels, (float)test->rate_hz) ||
         !mujo_init(&golden, &test->labels, (uint8_t)test->channels, (float)test->rate_hz)) {
-        fail(test->name, "mujo_init refuses it", 0);
+        fail(test->name, "mujo_init rejects it", 0);
     }
     next_row(samples, line, sizeof line, fields);
     next_row(events, golden_line, sizeof golden_line, golden_fields);
     for (; next_row(samples, line, sizeof line, fields) > test->channels; n++) {
         float x[6];
-        mujo_event event, judged;
+        mujo_event event, classified;
         int c;
         for (c = 0; c < test->channels; c++) x[c] = strtof(fields[1 + c], NULL);
         if (!mujo_push(&m, (int64_t)llround(atof(fields[0]) * 1e6), x, &event)) continue;
-        judged = event;
+        classified = event;
         r.events++;
         if (event.kind == MUJO_GAP) {
             mujo_reset(&golden);
@@ -212,18 +213,18 @@ static result play(const char *folder, const test_case *test) {
             read_floats(embeddings, embedding, MUJO_EMBEDDING);
             compare_window(test, &m, &event, window, &r);
             compare_embedding(test, &m, embedding, &r);
-            mujo_judge(&golden, embedding, &judged);
+            mujo_classify(&golden, embedding, &classified);
         }
         if (next_row(events, golden_line, sizeof golden_line, golden_fields) < 7) {
-            fail(test->name, "there is an event more", (double)event.end_us * 1e-6);
+            fail(test->name, "there is an extra event", (double)event.end_us * 1e-6);
             break;
         }
-        compare_event(test, &m, &event, &judged, embedding, golden_fields, &r);
+        compare_event(test, &m, &event, &classified, embedding, golden_fields, &r);
     }
     if (next_row(events, golden_line, sizeof golden_line, golden_fields) > 0) {
         fail(test->name, "an event is missing", 0);
     }
-    if (n != test->samples || r.windows != test->predictions) fail(test->name, "its counts are others", 0);
+    if (n != test->samples || r.windows != test->predictions) fail(test->name, "the counts differ", 0);
     fclose(samples);
     fclose(events);
     fclose(windows);
@@ -259,7 +260,7 @@ int main(int count, char **arguments) {
         test_case test = case_of(fields);
         result r;
         if (!*fields[6]) {
-            printf("%-10s left out: its rate has to be measured\n", test.name);
+            printf("%-10s skipped: its rate has to be measured\n", test.name);
             continue;
         }
         r = play(folder, &test);

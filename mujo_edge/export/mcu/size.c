@@ -1,4 +1,4 @@
-/* A program that does nothing but recognize, for `make size`: what of its flash and RAM is ours. */
+/* A program that only recognizes, for `make size`: its flash and RAM are those of the library. */
 #include "mujo.h"
 
 mujo recognizer;

@@ -1,4 +1,4 @@
-"""Flash, RAM and stack of a program that does nothing but recognize, for README.md."""
+"""Flash, RAM and stack of a program that only recognizes, for README.md."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ TOOLS = ("make", "arm-none-eabi-gcc", "arm-none-eabi-size")
 
 
 def measure(folder: Path) -> str:
-    """Markdown of what `make size` finds in the artifact at `folder`, or how to find it where a tool is missing.
+    """Markdown table of the sizes that `make size` measures at `folder`, or a sentence on how to do so without tools.
 
     Raises:
         DataError: the sources do not compile.
     """
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
         return (
-            f"Not measured: {', '.join(missing)} was not installed where this folder was written. `make size` does it."
+            f"Not measured: {', '.join(missing)} was not installed on the exporting machine. `make size` measures it."
         )
     rows = ["| samples a second, at most | flash | RAM | stack of `mujo_push` |", "|---|---|---|---|"]
     for most_hz in (208, 50):
@@ -40,10 +40,10 @@ def measure(folder: Path) -> str:
 
 
 def deepest(graph: str, function: str) -> int:
-    """Bytes of stack that `function` and what it calls take at most.
+    """Most bytes of stack that `function` and its callees use.
 
-    `graph` is what GCC writes for -fcallgraph-info=su (GCC manual, 3.11 Developer Options; VCG): nodes that name a
-    function's frame, and edges to the functions that it calls. What is not compiled here counts nothing.
+    `graph` is the output of GCC's -fcallgraph-info=su (GCC manual, 3.11 Developer Options; VCG): nodes with the frame
+    size of a function, and edges to its callees. Functions that were not compiled with it count as 0.
     """
     frames = {
         name: int(size) for name, size in re.findall(r'node: \{ title: "([^"]+)" label: "[^"]*?(\d+) bytes', graph)

@@ -1,7 +1,8 @@
-"""A page that recognizes on the device: TypeScript, built with npm and vite, beside the model that it runs.
+"""A web page that recognizes on the device: TypeScript, built with npm and vite, next to the model that it runs.
 
-The sources lie here and are built on the user's machine, once for each version of them: what npm fetches is not ours to
-ship. The page takes all from its own folder by relative URL, so any static server will do, under any path.
+The sources here are built on the user's machine, once per version of them, since npm's packages are not ours to
+distribute. The page loads everything from its own folder by relative URL, so that any static server can host it under
+any path.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from mujo_edge.core import MissingExtraError, UsageError
-from mujo_edge.environments import cache_folder
 from mujo_edge.export import Job, Written, contract, models
 from mujo_edge.files import sha256
+from mujo_edge.folders import cache_folder
 
 HOME = Path(__file__).parent
 SOURCES = (
@@ -35,7 +36,7 @@ SOURCES = (
     "public",
 )
 EDITION = "@edition@"
-"""Stands in the service worker for what tells one folder from another."""
+"""Placeholder in the service worker for the hash that identifies an exported folder."""
 
 NODE = "Node.js 20.19 or newer with npm"
 GET_NODE = "Install it with: pip install 'mujo-edge[web]', or from nodejs.org"
@@ -45,10 +46,10 @@ NO_NETWORK = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT
 
 
 def write(job: Job) -> Written:
-    """The built page and its models into `job.folder`.
+    """Write the built page and its models into `job.folder`.
 
     Raises:
-        DataError: a model is off.
+        DataError: as `models.ship`.
         MissingExtraError, UsageError: as `build`.
     """
     shipped = models.ship(job, ("onnx",))
@@ -63,7 +64,7 @@ def write(job: Job) -> Written:
 
 
 def build() -> Path:
-    """The built page: a folder in the user's cache that must not be written to, made when it is not there.
+    """Folder of the built page in the user's cache, built first if it is not there. Callers must not write to it.
 
     Raises:
         MissingExtraError: Node.js or npm is missing or too old, or npm cannot fetch what it needs.
@@ -78,7 +79,7 @@ def build() -> Path:
         work = TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent, ignore_cleanup_errors=True)
     except OSError as error:
         raise UsageError(
-            f"{folder.parent} cannot be written: {error.strerror}; set XDG_CACHE_HOME to a folder that is yours"
+            f"{folder.parent} cannot be written: {error.strerror}; set MUJO_CACHE to a folder that is yours"
         ) from error
     with work as name:
         copy_sources(Path(name))
@@ -93,14 +94,14 @@ def build() -> Path:
 
 
 def source_files() -> Iterable[Path]:
-    """All that the page is built from."""
+    """All files that the page is built from."""
     for name in SOURCES:
         path = HOME / name
         yield from sorted(part for part in path.rglob("*") if part.is_file()) if path.is_dir() else (path,)
 
 
 def digest() -> str:
-    """Of the sources, by name and content."""
+    """Hash of the sources' names and contents."""
     total = hashlib.sha256()
     for path in source_files():
         total.update(f"{path.relative_to(HOME).as_posix()} {sha256(path)}\n".encode())
@@ -108,7 +109,7 @@ def digest() -> str:
 
 
 def copy_sources(folder: Path) -> None:
-    """The sources into a folder in which npm may work."""
+    """Copy the sources into a folder for npm to work in."""
     for path in source_files():
         target = folder / path.relative_to(HOME)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +117,7 @@ def copy_sources(folder: Path) -> None:
 
 
 def tools() -> tuple[str, str]:
-    """node and npm, from this Python's environment or else PATH. Raises `MissingExtraError`."""
+    """Paths of node and npm, from this Python's environment or else PATH. Raises `MissingExtraError`."""
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
     node, npm = shutil.which("node", path=path), shutil.which("npm", path=path)
     if not node or not npm:
@@ -124,20 +125,20 @@ def tools() -> tuple[str, str]:
             f"the page is built with {NODE}, and there is no {'npm' if node else 'node'}. {GET_NODE}"
         )
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout.strip()
-    found = tuple(map(int, re.findall(r"\d+", version)[:2]))
-    if not ((20, 19) <= found < (21,) or found >= (22, 12)):  # what vite 8 says that it runs on
+    parsed = tuple(map(int, re.findall(r"\d+", version)[:2]))
+    if not ((20, 19) <= parsed < (21,) or parsed >= (22, 12)):  # the versions that vite 8 supports
         raise MissingExtraError(f"the page is built with {NODE}, and {node} is {version or 'broken'}. {GET_NODE}")
     return node, npm
 
 
 def install(npm: str, folder: Path) -> None:
-    """What package-lock.json names into `folder`/node_modules; no package runs anything."""
+    """Install the packages of package-lock.json into `folder`/node_modules, without running their scripts."""
     command = [npm, "ci", "--include=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
     run([*command, "--no-update-notifier", "--fetch-retries=1", "--fetch-retry-mintimeout=1000"], folder)
 
 
 def run(command: list[str], folder: Path) -> None:
-    """Run a step of the build in `folder`. Raises `MissingExtraError` with what it said."""
+    """Run a step of the build in `folder`. Raises `MissingExtraError` with the end of its output."""
     path = os.pathsep.join((str(Path(command[0]).parent), os.environ.get("PATH", os.defpath)))
     done = subprocess.run(
         command,
@@ -156,5 +157,5 @@ def run(command: list[str], folder: Path) -> None:
             f"npm cannot fetch what the page is built with ({code}). Export once with a network: "
             f"the built page is kept in {cache_folder()}"
         )
-    said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
-    raise MissingExtraError(f"the page could not be built: {Path(command[0]).name} {command[1]} said\n{said}")
+    output = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
+    raise MissingExtraError(f"the page could not be built: {Path(command[0]).name} {command[1]} failed with\n{output}")

@@ -1,9 +1,8 @@
-"""Serves an exported web folder to the phones around: https, a QR code, and the same address every time."""
+"""Serves an exported web folder to phones in the network: https, a QR code, and the same address every time."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -15,6 +14,7 @@ from aiohttp import web
 from mujo_edge.core import DataError, UsageError
 from mujo_edge.export import CONTRACT, SUMS
 from mujo_edge.files import sha256
+from mujo_edge.folders import state_folder
 from mujo_edge.sources.phone.server import PhoneServer, is_loopback, new_token, qr_code
 
 INDEX, WORKER = "index.html", "sw.js"
@@ -24,7 +24,7 @@ POLICY = (
     "connect-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
-"""For every file; index.html has a stricter one of its own. `frame-ancestors` has a meaning in a header only."""
+"""Content-Security-Policy of every file; index.html adds a stricter one. `frame-ancestors` works only in a header."""
 
 KINDS = {
     ".css": "text/css",
@@ -38,20 +38,20 @@ KINDS = {
     ".wasm": "application/wasm",
     ".webmanifest": "application/manifest+json",
 }
-"""By ending; the operating system's own table may say otherwise. Scripts and wasm do not run as another kind."""
+"""Media types by suffix; the operating system's table may differ, and scripts and wasm run only with these types."""
 
 REQUESTS_S = 200.0
-"""One phone asks for every file of the folder at once."""
+"""Requests per second that are allowed: a phone requests every file of the folder at once."""
 
 Announce = Callable[[str], None]
 
 
 def listed(folder: Path) -> dict[str, Path]:
-    """The files of a web folder by their paths in it: those in SHA256SUMS and itself, each as it is said there.
+    """The verified files of a web folder by relative path: SHA256SUMS, and all that it lists.
 
     Raises:
         UsageError: this is no web folder.
-        DataError: a file is missing, changed or outside.
+        DataError: a file is missing, does not match its hash, or is outside of the folder.
     """
     if not all((folder / name).is_file() for name in (INDEX, WORKER, CONTRACT, SUMS)):
         raise UsageError(f"{folder} is no exported web folder; make one with: mujo-edge export --target web --out DIR")
@@ -60,19 +60,17 @@ def listed(folder: Path) -> dict[str, Path]:
         digest, _, name = line.partition("  ")
         path = folder / name
         if not (path.resolve().is_relative_to(folder.resolve()) and path.is_file() and sha256(path) == digest):
-            raise DataError(f"{path} is missing or not what {SUMS} says; export the folder again")
+            raise DataError(f"{path} is missing or does not match {SUMS}; export the folder again")
         files[name] = path
     return files
 
 
-def kept_token() -> str:
-    """The token of this user's addresses: with a new one for every run, what a phone installed would be lost.
+def stored_token() -> str:
+    """This user's stored URL token: a new one for every run would change the address of an installed page.
 
-    It is in mujo-edge/web-token of $XDG_STATE_HOME, else of ~/.local/state (XDG Base Directory Specification 0.8).
-    Raises `UsageError` if it cannot be kept there.
+    It is the file web-token of `state_folder`. Raises `UsageError` if it cannot be stored there.
     """
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    path = Path(home) / "mujo-edge" / "web-token"
+    path = state_folder() / "web-token"
     try:
         if path.exists() and re.fullmatch(r"[\w-]{22}", token := path.read_text("utf-8", "replace"), re.ASCII):
             return token
@@ -80,14 +78,12 @@ def kept_token() -> str:
         path.touch(0o600)
         path.write_text(token := new_token(), "utf-8")
     except OSError as error:
-        raise UsageError(
-            f"{path} cannot be kept: {error.strerror}; let XDG_STATE_HOME name a folder that is yours"
-        ) from error
+        raise UsageError(f"{path} cannot be written: {error.strerror}; make that folder yours") from error
     return token
 
 
 def own_certificate(certificate: Path, key: Path) -> ssl.SSLContext:
-    """A TLS context of PEM files. Raises `UsageError`."""
+    """A TLS context from PEM files. Raises `UsageError`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
@@ -99,44 +95,44 @@ def own_certificate(certificate: Path, key: Path) -> ssl.SSLContext:
 
 
 class WebServer:
-    """Serves the files of a web folder. Raises what `listed`, `kept_token` and `PhoneServer` raise.
+    """Serves the files of a web folder. Raises what `listed`, `stored_token` and `PhoneServer` raise.
 
     Args:
-        folder: what `mujo-edge export --target web` wrote.
-        host, port: to bind to; None is loopback, and the port of phones.
-        context: the certificate to serve https with; without it one is made for this run, and loopback has http.
+        folder: output of `mujo-edge export --target web`.
+        host, port: address to bind to; None is loopback, and the port of the phone source.
+        context: TLS context for https; without it a certificate is made for this run, and loopback uses http.
     """
 
     def __init__(self, folder: Path, host: str | None, port: int | None, context: ssl.SSLContext | None = None) -> None:
         self._files: Mapping[str, Path] = listed(folder)
         self.local, self.trusted = is_loopback(host), context is not None
-        self._door = PhoneServer(
+        self._server = PhoneServer(
             host,
             port,
             tls=context or not self.local,
             max_body=0,
             requests_s=REQUESTS_S,
             bytes_s=0.0,
-            token=kept_token(),
+            token=stored_token(),
         )
-        self._door.app.router.add_get("/{token}/{path:.*}", self._file)
+        self._server.app.router.add_get("/{token}/{path:.*}", self._file)
 
     @property
     def url(self) -> str:
-        """What the phone opens; known once it listens."""
-        return f"{self._door.origin}/{self._door.token}/"
+        """The URL that the phone opens; known once the server listens."""
+        return f"{self._server.origin}/{self._server.token}/"
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Serve. Raises `DeviceError` if the address cannot be bound to."""
-        async with self._door.open():
+        async with self._server.open():
             yield
 
     async def _file(self, request: web.Request) -> web.StreamResponse:
         path = self._files.get(request.match_info["path"] or INDEX)
         if path is None:
             raise web.HTTPNotFound
-        # Asked for again every time, and sent only if it has changed: an export at the same address is seen at once.
+        # Revalidated at every load, so that a new export at the same address shows at once.
         headers = {"Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
         kind = KINDS.get(path.suffix, "application/octet-stream")
         charset = "; charset=utf-8" if kind.startswith("text/") else ""
@@ -144,23 +140,23 @@ class WebServer:
 
 
 async def serve(server: WebServer, announce: Announce) -> None:
-    """Serve until canceled; `announce` is told the address, with a QR code, and how the phone gets to it."""
+    """Serve until canceled; `announce` is called with the address, its QR code, and how a phone reaches it."""
     async with server.open():
         announce(f"{qr_code(server.url)}\nOpen this on the phone:\n\n  {server.url}\n\n{reach(server)}")
         await asyncio.Event().wait()
 
 
 def reach(server: WebServer) -> str:
-    """What the person should know of this address."""
+    """A note for the user on who can reach this address, and how."""
     if server.trusted:
-        return "It works offline once it was opened there, and can be installed."
+        return "Once opened, it works offline and can be installed."
     if server.local:
         return (
-            "Only this machine reaches it, or a phone by USB (adb reverse); for a phone in the same network give "
-            "--host with this machine's address."
+            "Only this machine can reach it, or a phone connected by USB (adb reverse). For a phone in the same "
+            "network, set --host to this machine's address."
         )
     return (
-        "The certificate was made for this run and nobody vouches for it: the browser warns once; go on. Browsers keep "
-        "a page for offline use only from a server that they trust: give --certificate and --key for that, or put the "
-        "folder on any https host."
+        "The certificate is self-signed and made for this run: the browser warns once; continue. Browsers keep a page "
+        "for offline use only if they trust its server: for that, give --certificate and --key, or put the folder on "
+        "any https host."
     )

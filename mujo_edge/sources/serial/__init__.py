@@ -193,7 +193,7 @@ class SerialSource:
                 elif self._columns:
                     raise UsageError(f"{name} sends {found.protocol} frames, not lines of numbers: leave --columns out")
                 else:
-                    return SerialFormat(found.protocol, found.gyroscope, self._rate_hz, names=found.names)
+                    return SerialFormat(found.protocol, found.gyroscope, self._rate_hz, device_model=found.device_model)
             elif first_s is not None and now - first_s > NONSENSE_S:
                 raise self._nonsense(name)
             elif first_s is None and now - began_s > SILENCE_S:

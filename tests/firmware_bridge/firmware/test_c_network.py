@@ -28,7 +28,7 @@ GENERATED = 200
 TRAPPED = ("-g", "-O1", "-fsanitize=undefined", "-fsanitize-trap=undefined")
 """clang's sanitizer without its runtime, which is a Debian package of its own."""
 
-COMPILERS = [("gcc", "-O2"), ("gcc", "-Os"), ("clang", "-O2"), ("gcc", *student.SANITISED), ("clang", *TRAPPED)]
+COMPILERS = [("gcc", "-O2"), ("gcc", "-Os"), ("clang", "-O2"), ("gcc", *student.SANITIZED), ("clang", *TRAPPED)]
 MACHINES = [
     ["g++", "-x", "c++", "-std=c++11"],
     ["arm-none-eabi-gcc", "-ffreestanding", "-mcpu=cortex-m0plus", "-mthumb"],
@@ -156,7 +156,7 @@ def with_tool(tool: str) -> None:
 
 
 @pytest.mark.parametrize("compiler", COMPILERS, ids=" ".join)
-def test_it_equals_the_reference_kernels(
+def test_network_equals_the_reference_kernels(
     compiler: tuple[str, ...], sources: Path, windows: Int8, expected: Int8
 ) -> None:
     cc, *flags = compiler
@@ -164,7 +164,7 @@ def test_it_equals_the_reference_kernels(
     np.testing.assert_array_equal(student.host(sources, windows, cc, flags), expected)
 
 
-def test_it_equals_litert_s_reference_kernels_but_for_the_last_rounding(
+def test_network_equals_litert_reference_kernels_within_the_last_rounding(
     model: bytes, library: Library, net: network.Network, windows: Int8, expected: Int8
 ) -> None:
     """Every signal of LiteRT's reference resolver but the last is the same. Its FULLY_CONNECTED with a scale a channel
@@ -201,7 +201,7 @@ def test_it_equals_litert_s_reference_kernels_but_for_the_last_rounding(
         assert np.abs(taken.astype(int) - embedding).max() <= 1
 
 
-def test_a_ring_may_begin_anywhere(library: Library, windows: Int8, expected: Int8) -> None:
+def test_ring_may_start_at_any_row(library: Library, windows: Int8, expected: Int8) -> None:
     rows = len(windows[0])
     for n, oldest in enumerate((0, 1, 77, rows - 1)):
         ring = np.roll(windows[n], oldest, axis=0)
@@ -210,14 +210,16 @@ def test_a_ring_may_begin_anywhere(library: Library, windows: Int8, expected: In
         np.testing.assert_array_equal(ring, before)
 
 
-def test_what_is_in_the_arena_before_does_not_matter(library: Library, windows: Int8, expected: Int8) -> None:
+def test_previous_content_of_the_arena_does_not_matter(library: Library, windows: Int8, expected: Int8) -> None:
     rng = np.random.default_rng(1)
     for n in range(20):
         library.arena[:] = rng.integers(-128, 128, len(library.arena))
         np.testing.assert_array_equal(library.run(windows[n], 0), expected[n])
 
 
-def test_layers_one_by_one(library: Library, net: network.Network, windows: Int8, expected: Int8) -> None:
+def test_layers_run_one_by_one_give_the_same_embedding(
+    library: Library, net: network.Network, windows: Int8, expected: Int8
+) -> None:
     ring = windows[3].copy()
     library.c.mujo_network_load(pointer(ring), 0, pointer(library.arena))
     ring[:] = 0
@@ -262,7 +264,7 @@ CHANGES: dict[str, Sequence[Change]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_other_scales_zero_points_and_paddings(name: str, tmp_path: Path) -> None:
+def test_random_scales_zero_points_and_paddings_equal_the_reference(name: str, tmp_path: Path) -> None:
     table = tree()
     for change in CHANGES[name]:
         change(table)
@@ -274,7 +276,7 @@ def test_other_scales_zero_points_and_paddings(name: str, tmp_path: Path) -> Non
     np.testing.assert_array_equal(student.host(written(net, tmp_path), windows), expected)
 
 
-def test_a_student_of_another_shape(tmp_path: Path) -> None:
+def test_student_of_another_shape_equals_the_reference(tmp_path: Path) -> None:
     """Odd rows, other kernels, two additions, an embedding of 24."""
     import torch
 
@@ -294,7 +296,7 @@ def test_a_student_of_another_shape(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=" ".join)
-def test_it_compiles_without_a_warning(machine: list[str], sources: Path, tmp_path: Path) -> None:
+def test_network_compiles_without_warnings(machine: list[str], sources: Path, tmp_path: Path) -> None:
     with_tool(machine[0])
     if machine[0] == "g++":
         command = [*student.STRICT[1:], "-fsyntax-only", sources / "mujo_network.h"]
@@ -305,7 +307,7 @@ def test_it_compiles_without_a_warning(machine: list[str], sources: Path, tmp_pa
 
 
 @pytest.mark.qemu
-def test_a_cortex_m4_computes_the_same_with_fewer_than_3_instructions_a_product(
+def test_cortex_m4_gives_the_same_with_fewer_than_3_instructions_per_product(
     sources: Path, net: network.Network, windows: Int8, expected: Int8
 ) -> None:
     with_tool("arm-none-eabi-gcc")
@@ -323,7 +325,7 @@ def test_a_cortex_m4_computes_the_same_with_fewer_than_3_instructions_a_product(
 @pytest.mark.qemu
 @pytest.mark.parametrize("flags", ["-O2", "-Os"])
 @pytest.mark.parametrize("cpu", ["cortex-m0plus", "cortex-m3", "cortex-m4"])
-def test_other_builds_for_cortex_m_compute_the_same(
+def test_other_cortex_m_builds_give_the_same(
     cpu: str, flags: str, sources: Path, windows: Int8, expected: Int8
 ) -> None:
     with_tool("arm-none-eabi-gcc")
@@ -332,7 +334,7 @@ def test_other_builds_for_cortex_m_compute_the_same(
     np.testing.assert_array_equal(student.cortex_m(sources, windows[some], cpu, [flags]).embeddings, expected[some])
 
 
-def test_it_is_small(sources: Path, net: network.Network) -> None:
+def test_network_fits_its_size_limits(sources: Path, net: network.Network) -> None:
     with_tool("arm-none-eabi-gcc")
     found = student.sizes(sources)
     assert found.text + found.rodata <= 64 * 1024
@@ -340,7 +342,7 @@ def test_it_is_small(sources: Path, net: network.Network) -> None:
     assert net.arena_bytes <= 12 * 1024
 
 
-def test_what_does_not_compile_is_told(sources: Path, windows: Int8, tmp_path: Path) -> None:
+def test_compiler_errors_are_reported(sources: Path, windows: Int8, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(sources, broken)
     (broken / "mujo_model.c").write_text("int")
@@ -353,10 +355,10 @@ def test_what_does_not_compile_is_told(sources: Path, windows: Int8, tmp_path: P
         student.host(broken, windows[:1])
 
 
-def test_what_a_sanitizer_finds_is_told(sources: Path, windows: Int8, tmp_path: Path) -> None:
+def test_sanitizer_errors_are_reported(sources: Path, windows: Int8, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(sources, broken)
     header = broken / "mujo_model.h"
     header.write_text(header.read_text().replace("#define MUJO_ARENA_BYTES ", "#define MUJO_ARENA_BYTES 99 //"))
     with pytest.raises(OSError, match="Sanitizer"):
-        student.host(broken, windows[:1], flags=student.SANITISED)
+        student.host(broken, windows[:1], flags=student.SANITIZED)

@@ -21,7 +21,7 @@ from mujo_edge.recordings.reader import open_recording
 from mujo_edge.sources.replay import shipped_recording
 
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Wdouble-promotion", "-Werror"]
-SANITISED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 REASONS = ("missing", "invalid", "clock", "constant")
 HERE = Path(__file__).parent
 MACHINES = {
@@ -62,7 +62,7 @@ def src(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def program(src: Path) -> Path:
     out = src.parent / "recognizer"
     files = sorted(src.glob("*.c"))
-    run(tool("gcc"), *STRICT, "-pedantic", *SANITISED, f"-I{src}", HERE / "recognizer.c", *files, "-o", out)
+    run(tool("gcc"), *STRICT, "-pedantic", *SANITIZED, f"-I{src}", HERE / "recognizer.c", *files, "-o", out)
     return out
 
 
@@ -129,7 +129,7 @@ def motion() -> F32:
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_it_compiles_without_a_warning(src: Path, machine: str, tmp_path: Path) -> None:
+def test_recognizer_compiles_without_warnings(src: Path, machine: str, tmp_path: Path) -> None:
     compiler, *flags = MACHINES[machine]
     for most_hz in (50, 208, 1000):
         call = [tool(compiler), *flags, *STRICT, "-pedantic", f"-DMUJO_MAX_RATE_HZ={most_hz}", f"-I{src}", "-c"]
@@ -137,12 +137,12 @@ def test_it_compiles_without_a_warning(src: Path, machine: str, tmp_path: Path) 
     run(tool(compiler), *flags, *STRICT, "-pedantic", f"-I{src}", "-c", src / "mujo_labels.c", "-o", tmp_path / "l.o")
 
 
-def test_it_is_cpp_too(src: Path) -> None:
+def test_recognizer_compiles_as_cpp(src: Path) -> None:
     strict = ["-std=c++11", *STRICT[1:], "-pedantic"]
     run(tool("g++"), *strict, f"-I{src}", "-fsyntax-only", "-x", "c++", "-", text='#include "mujo.h"\n')
 
 
-def test_it_needs_nothing_but_two_functions(src: Path, tmp_path: Path) -> None:
+def test_recognizer_needs_only_memset_and_memmove(src: Path, tmp_path: Path) -> None:
     """No malloc, no libm: on a 64-bit computer, where the compiler has no helpers, memset and memmove are all."""
     objects = []
     for path in sorted(src.glob("*.c")):
@@ -188,7 +188,7 @@ def test_labels_equal_those_of_python_on_a_whole_recording(program: Path, bundle
         assert same > 0.97, (labels.name, same)  # the reference kernels round otherwise than XNNPACK, see selftest.c
 
 
-def test_1000_seconds_and_more_are_as_at_the_start(program: Path, motion: F32) -> None:
+def test_long_streams_give_the_same_after_rebasing(program: Path, motion: F32) -> None:
     """Where counting begins anew, after 1000 s each, nothing is seen of it."""
     part = motion[:1000, :3]
     for rate_hz, step_us in ((50, 20_000), (40, 25_000), (200, 5_000)):
@@ -227,7 +227,7 @@ def test_smoothing_equals_that_of_python(program: Path, bundle: ModelBundle, mot
             )
 
 
-def test_what_cannot_be_is_refused(program: Path) -> None:
+def test_init_rejects_unsupported_arguments(program: Path) -> None:
     refused = [(4, 50, 5), (0, 50, 5), (6, 0, 5), (6, -1, 5), (6, float("nan"), 5), (6, 208.5, 5), (6, 1e9, 5)]
     for channels, rate_hz, windows in [*refused, (6, 50, 0), (6, 50, 6)]:
         assert run(program, 0, channels, rate_hz, "none", 0.5, windows) == "refused\n"
@@ -244,7 +244,7 @@ def test_reset_forgets_the_samples_but_not_the_counts(program: Path, motion: F32
 HOSTILE = [0.0, -0.0, 1e-45, 1e38, -1e38, float("inf"), float("-inf"), float("nan"), 1000.0, 1000.1, 100.0, 9.81]
 
 
-def test_hostile_samples_and_times_break_nothing(program: Path) -> None:
+def test_hostile_samples_and_times_are_safe(program: Path) -> None:
     for seed in range(12):
         rng = np.random.default_rng(seed)
         n, channels, rate_hz = 6000, int(rng.choice([3, 6])), float(rng.choice([1, 12.5, 50, 52.63, 104, 208]))
@@ -264,7 +264,7 @@ def test_hostile_samples_and_times_break_nothing(program: Path) -> None:
         assert all(0 <= label < 8 and 0 < score <= 1 for label, _, score in heard.labels)
 
 
-def test_counts_of_packets_are_what_python_decodes(src: Path) -> None:
+def test_packet_counts_convert_as_in_python(src: Path) -> None:
     """All 65,536 counts, in float32 as in float64: mujo_push_counts divides, packet.decode multiplies in double."""
     counts = np.arange(-32768, 32768)
     for divisor in (200, 900):
@@ -272,7 +272,7 @@ def test_counts_of_packets_are_what_python_decodes(src: Path) -> None:
         assert np.array_equal(counts.astype(np.float32) / np.float32(divisor), by_python)
 
 
-def test_a_clock_of_32_bits_goes_on(src: Path) -> None:
+def test_32_bit_clock_is_extended(src: Path) -> None:
     library = src.parent / "mujo.so"
     run(tool("gcc"), "-std=c99", "-shared", "-fPIC", f"-I{src}", *sorted(src.glob("*.c")), "-o", library)
     loaded = ctypes.CDLL(str(library))

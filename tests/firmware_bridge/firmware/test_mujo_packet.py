@@ -17,8 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import firmware_bridge
-from firmware_bridge.protocol import packet
-from firmware_bridge.protocol import predictions as labels
+from firmware_bridge.protocol import packet, predictions
 from firmware_bridge.protocol.framing import cobs_decode, cobs_encode
 from firmware_bridge.stream import DEG, CodecError, DeviceModelInfo, DevicePrediction, G
 
@@ -68,7 +67,7 @@ class Batch(ctypes.Structure):
     )
 
 
-class CNames(ctypes.Structure):
+class CDeviceModel(ctypes.Structure):
     _fields_ = (
         ("model", ctypes.c_char_p),
         ("label_set", ctypes.c_char_p),
@@ -80,37 +79,39 @@ class CNames(ctypes.Structure):
     )
 
     @classmethod
-    def of(cls, names: DeviceModelInfo) -> CNames:
-        listed = [label.encode() for label in names.labels]
+    def of(cls, model: DeviceModelInfo) -> CDeviceModel:
+        listed = [label.encode() for label in model.labels]
         return cls(
-            names.model.encode(),
-            names.label_set.encode(),
+            model.model.encode(),
+            model.label_set.encode(),
             (ctypes.c_char_p * len(listed))(*listed),
             len(listed),
-            6 if names.gyroscope else 3,
-            round(names.hop_s * 1000),
-            names.samples,
+            6 if model.gyroscope else 3,
+            round(model.hop_s * 1000),
+            model.samples,
         )
 
 
-def pieces(c: ctypes.CDLL, names: DeviceModelInfo) -> list[bytes]:
-    """`labels.encode_names` in C."""
+def pieces(c: ctypes.CDLL, model: DeviceModelInfo) -> list[bytes]:
+    """`predictions.encode_device_model` in C."""
     out, found = (ctypes.c_uint8 * 107)(), []
-    while size := c.mujo_encode_names(ctypes.byref(CNames.of(names)), len(found), out):
+    while size := c.mujo_encode_device_model(ctypes.byref(CDeviceModel.of(model)), len(found), out):
         found.append(bytes(out[:size]))
     return found
 
 
-def label(c: ctypes.CDLL, told: DevicePrediction, check: int, number: int, tick: int) -> bytes:
-    """`labels.encode` in C."""
+def label(c: ctypes.CDLL, prediction: DevicePrediction, check: int, number: int, tick: int) -> bytes:
+    """`predictions.encode` in C."""
     out = (ctypes.c_uint8 * 16)()
     head = ctypes.c_uint16(check), ctypes.c_uint16(number), ctypes.c_uint32(tick)
-    if told.reason:
-        reason = labels.REASONS.index(told.reason)
-        size = c.mujo_encode_gap(*head, ctypes.c_uint32(told.start_tick), reason, out)
+    if prediction.reason:
+        reason = predictions.REASONS.index(prediction.reason)
+        size = c.mujo_encode_gap(*head, ctypes.c_uint32(prediction.start_tick), reason, out)
     else:
-        took = round(told.inference_s / 64e-6)
-        size = c.mujo_encode_label(*head, told.label, told.raw_label, ctypes.c_float(told.score), took, out)
+        took = round(prediction.inference_s / 64e-6)
+        size = c.mujo_encode_label(
+            *head, prediction.label, prediction.raw_label, ctypes.c_float(prediction.score), took, out
+        )
     return bytes(out[:size])
 
 
@@ -128,14 +129,14 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     library = tmp_path_factory.mktemp("mujo") / "mujo_packet.so"
     compiled(["gcc", *STRICT, "-O1", "-shared", "-fPIC", "-x", "c", "-", "-o", str(library)], EXPORTED)
     loaded = ctypes.CDLL(str(library))
-    sizes = ("mujo_encode", "mujo_cobs_encode", "mujo_batch_add", "mujo_encode_names", "mujo_encode_label")
+    sizes = ("mujo_encode", "mujo_cobs_encode", "mujo_batch_add", "mujo_encode_device_model", "mujo_encode_label")
     for name in (*sizes, "mujo_encode_gap"):
         getattr(loaded, name).restype = ctypes.c_size_t
     for name in ("mujo_decode", "mujo_cobs_decode"):
         getattr(loaded, name).restype = ctypes.c_bool
     for name in ("mujo_acceleration", "mujo_angular_rate", "mujo_from_raw"):
         getattr(loaded, name).restype = ctypes.c_int16
-    loaded.mujo_crc16.restype = loaded.mujo_names_check.restype = ctypes.c_uint16
+    loaded.mujo_crc16.restype = loaded.mujo_device_model_check.restype = ctypes.c_uint16
     for name in ("mujo_acceleration", "mujo_angular_rate"):
         getattr(loaded, name).argtypes = [ctypes.c_float]
     loaded.mujo_tick.restype = ctypes.c_uint32
@@ -186,17 +187,17 @@ def python_uncobs(frame: bytes) -> bytes | None:
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=" ".join)
-def test_it_compiles_without_a_warning(machine: list[str], tmp_path: Path) -> None:
+def test_header_compiles_without_warnings(machine: list[str], tmp_path: Path) -> None:
     output = ["-fsyntax-only"] if "--target" in " ".join(machine) else ["-c", "-o", str(tmp_path / "mujo.o")]
     compiled([*machine, *STRICT, *output, "-x", "c", "-"], EXPORTED)
 
 
-def test_it_is_cpp_too() -> None:
+def test_header_compiles_as_cpp() -> None:
     strict = ["-std=c++11", *STRICT[1:]]
     compiled(["g++", *strict, "-fsyntax-only", "-x", "c++", "-"], EXPORTED)
 
 
-def test_the_example_in_the_readme_compiles(tmp_path: Path) -> None:
+def test_readme_example_compiles(tmp_path: Path) -> None:
     readme = (FIRMWARE / "README.md").read_text()
     example = readme.partition("```c\n")[2].partition("```")[0]
     around = "static float ax, ay, az, gx, gy, gz; uint32_t micros(void); void uart_write(const uint8_t *, size_t);"
@@ -222,59 +223,66 @@ def test_golden_packets(c: ctypes.CDLL, case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", GOLDEN["refused"], ids=lambda case: case["name"])
-def test_what_is_no_packet_is_refused(c: ctypes.CDLL, case: dict[str, Any]) -> None:
+def test_invalid_packets_are_rejected(c: ctypes.CDLL, case: dict[str, Any]) -> None:
     assert decode(c, bytes.fromhex(case["payload"])) is None
 
 
-def golden_names(key: str) -> DeviceModelInfo:
-    table = dict(GOLDEN["names"][key])
+def golden_model(key: str) -> DeviceModelInfo:
+    table = dict(GOLDEN["device_models"][key])
     given = {name: table[name] for name in ("model", "label_set", "hop_s", "gyroscope", "samples")}
     return DeviceModelInfo(**given, labels=tuple(table["labels"]))
 
 
 @pytest.mark.parametrize("key", ["few", "many"])
-def test_golden_names(c: ctypes.CDLL, key: str) -> None:
-    assert [piece.hex() for piece in pieces(c, golden_names(key))] == GOLDEN["names"][key]["pieces"]
-    assert c.mujo_names_check(ctypes.byref(CNames.of(golden_names(key)))) == GOLDEN["names"][key]["check"]
+def test_golden_model(c: ctypes.CDLL, key: str) -> None:
+    assert [piece.hex() for piece in pieces(c, golden_model(key))] == GOLDEN["device_models"][key]["pieces"]
+    assert (
+        c.mujo_device_model_check(ctypes.byref(CDeviceModel.of(golden_model(key))))
+        == GOLDEN["device_models"][key]["check"]
+    )
 
 
 @pytest.mark.parametrize("case", GOLDEN["labels"], ids=lambda case: case["name"])
 def test_golden_labels(c: ctypes.CDLL, case: dict[str, Any]) -> None:
-    check = GOLDEN["names"][case["names"]]["check"]
-    assert label(c, DevicePrediction(**case["told"]), check, case["number"], case["tick"]).hex() == case["payload"]
+    check = GOLDEN["device_models"][case["device_model"]]["check"]
+    assert (
+        label(c, DevicePrediction(**case["prediction"]), check, case["number"], case["tick"]).hex() == case["payload"]
+    )
 
 
-def test_any_label_gives_the_bytes_that_python_gives(c: ctypes.CDLL) -> None:
-    names = golden_names("few")
+def test_any_prediction_encodes_as_in_python(c: ctypes.CDLL) -> None:
+    model = golden_model("few")
     places, ticks = st.integers(0, 2), st.integers(0, 2**24 - 1)
     found = st.builds(DevicePrediction, places, places, st.integers(0, 65535).map(lambda n: n / 65535), st.floats(0, 9))
-    gaps = st.builds(DevicePrediction, reason=st.sampled_from(labels.REASONS), start_tick=ticks)
+    gaps = st.builds(DevicePrediction, reason=st.sampled_from(predictions.REASONS), start_tick=ticks)
 
     @MANY
     @given(st.one_of(found, gaps), st.integers(0, 65535), ticks)
-    def same(told: DevicePrediction, number: int, tick: int) -> None:
-        assert label(c, told, labels.check_of(names), number, tick) == labels.encode(told, names, number, tick)
+    def same(prediction: DevicePrediction, number: int, tick: int) -> None:
+        assert label(c, prediction, predictions.checksum(model), number, tick) == predictions.encode(
+            prediction, model, number, tick
+        )
 
     same()
 
 
-def test_scores_that_are_none_are_clipped(c: ctypes.CDLL) -> None:
+def test_scores_out_of_range_are_clipped(c: ctypes.CDLL) -> None:
     for score, sent in ((float("nan"), 0), (-1.0, 0), (2.0, 65535), (float("inf"), 65535)):
         payload = label(c, DevicePrediction(0, 0, score), 0, 0, 0)
         assert int.from_bytes(payload[10:12], "little") == sent
 
 
-def test_samples_are_marked_as_those_of_a_board_that_recognizes(c: ctypes.CDLL) -> None:
+def test_packets_are_marked_as_of_a_board_that_recognizes(c: ctypes.CDLL) -> None:
     x = np.ones((2, 6), np.float32)
     out = (ctypes.c_uint8 * 32).from_buffer_copy(packet.encode(x, 7, 9))
     c.mujo_mark_labeled(out, ctypes.c_size_t(32))
-    assert bytes(out) == packet.encode(x, 7, 9, packet.LABELLED)
+    assert bytes(out) == packet.encode(x, 7, 9, packet.LABELED)
     assert (
         decode(c, bytes(out)) == python_decode(bytes(out)) == (7, 9, [200] * 3 + [900] * 3 + [200] * 3 + [900] * 3, 6)
     )
 
 
-def test_any_samples_give_the_bytes_that_python_gives(c: ctypes.CDLL) -> None:
+def test_any_samples_encode_as_in_python(c: ctypes.CDLL) -> None:
     sizes = st.tuples(st.integers(1, 16), st.sampled_from([3, 6]))
 
     @MANY
@@ -307,7 +315,7 @@ def test_hostile_frames(c: ctypes.CDLL) -> None:
     same()
 
 
-def test_any_bytes_are_framed_as_python_frames_them(c: ctypes.CDLL) -> None:
+def test_any_bytes_are_framed_as_in_python(c: ctypes.CDLL) -> None:
     runs = st.lists(st.one_of(st.binary(max_size=20), st.integers(250, 512).map(lambda n: b"x" * n)), max_size=4)
 
     @MANY
@@ -321,7 +329,7 @@ def test_any_bytes_are_framed_as_python_frames_them(c: ctypes.CDLL) -> None:
     same()
 
 
-def test_the_check_value_of_the_checksum(c: ctypes.CDLL) -> None:
+def test_checksum_has_its_check_value(c: ctypes.CDLL) -> None:
     # CRC-16/IBM-3740 (alias CCITT-FALSE) in the RevEng catalog: check 0x29b1.
     assert c.mujo_crc16(b"123456789", ctypes.c_size_t(9)) == 0x29B1
 
@@ -332,7 +340,7 @@ def test_values_out_of_range_are_clipped(c: ctypes.CDLL) -> None:
     assert c.mujo_angular_rate(-36.5) == -32768
 
 
-def test_registers_of_a_sensor(c: ctypes.CDLL) -> None:
+def test_sensor_registers_are_converted(c: ctypes.CDLL) -> None:
     # MPU-6050 at 4 g and 500 deg/s: 8192 counts a g, 65.5 counts a degree per second.
     per_g, per_dps = (round(factor * 65536) for factor in (G * 200 / 8192, DEG * 900 / 65.5))
     raw = np.arange(-32768, 32768, 7)
@@ -343,7 +351,7 @@ def test_registers_of_a_sensor(c: ctypes.CDLL) -> None:
     assert [c.mujo_from_raw(value, 1 << 20) for value in (32767, -32768, 0)] == [32767, -32768, 0]
 
 
-def test_a_batch_fills_packets_and_its_number_goes_on_over_what_is_skipped(c: ctypes.CDLL) -> None:
+def test_batch_fills_packets_and_counts_skipped_samples(c: ctypes.CDLL) -> None:
     batch, out = Batch(), (ctypes.c_uint8 * 200)()
     c.mujo_batch_init(ctypes.byref(batch), 6, 3)
     packets = []
@@ -367,11 +375,11 @@ def test_a_batch_fills_packets_and_its_number_goes_on_over_what_is_skipped(c: ct
 @pytest.mark.parametrize(
     ("mtu", "channels", "samples"), [(23, 6, 1), (23, 3, 2), (22, 6, 0), (16, 3, 0), (185, 6, 14), (247, 3, 16)]
 )
-def test_samples_that_fit_a_notification(c: ctypes.CDLL, mtu: int, channels: int, samples: int) -> None:
+def test_number_of_samples_per_notification(c: ctypes.CDLL, mtu: int, channels: int, samples: int) -> None:
     assert c.mujo_samples_per_notification(mtu, channels) == samples
 
 
-def test_the_sanitizers_find_nothing(tmp_path: Path) -> None:
+def test_sanitizers_find_no_error(tmp_path: Path) -> None:
     program = tmp_path / "sanitized"
     flags = [*STRICT, "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     compiled(["gcc", *flags, str(HERE / "sanitized.c"), "-o", str(program)])

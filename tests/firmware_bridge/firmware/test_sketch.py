@@ -71,7 +71,7 @@ def seconds(packets: list[Packet]) -> float:
     return (last - first) / packet.TICK_HZ
 
 
-def test_it_streams_at_its_rate_what_its_sensor_feels(board: Board) -> None:
+def test_sketch_streams_its_sensor_at_its_rate(board: Board) -> None:
     serial, air, _ = board.run("run 10000")
     assert numbers(serial) == list(range(len(serial)))
     assert len(serial) == pytest.approx(520, abs=1)
@@ -80,7 +80,7 @@ def test_it_streams_at_its_rate_what_its_sensor_feels(board: Board) -> None:
     assert air == []
 
 
-def test_it_notifies_while_somebody_listens_and_its_number_goes_on(board: Board) -> None:
+def test_sketch_notifies_while_subscribed_and_keeps_counting(board: Board) -> None:
     serial, air, _ = board.run("run 1000", "listen 1", "run 1000", "leave", "run 1000", "listen 1", "run 1000")
     taken = [number + k for each in air for number, k in zip([each.seq or 0] * len(each.x), range(16), strict=False)]
     assert {len(each.x) for each in air} == {1}
@@ -91,7 +91,7 @@ def test_it_notifies_while_somebody_listens_and_its_number_goes_on(board: Board)
     assert all(ticks[each.seq or 0] == each.tick for each in air)
 
 
-def test_it_says_what_it_is_and_takes_the_rates_that_it_has(board: Board) -> None:
+def test_sketch_has_a_config_and_accepts_supported_rates(board: Board) -> None:
     serial, _, configs = board.run("config", "ask 1040", "config", "run 5000", "ask 999", "config", "run 1000")
     assert configs[0] == Config(6, "wrist", 52.0, (26.0, 52.0, 104.0))
     assert [config.rate_hz for config in configs] == [52.0, 104.0, 104.0]
@@ -99,14 +99,14 @@ def test_it_says_what_it_is_and_takes_the_rates_that_it_has(board: Board) -> Non
     assert (len(serial) - 2) / seconds(serial[1:]) == pytest.approx(104, abs=0.1)
 
 
-def test_samples_that_it_missed_are_counted(board: Board) -> None:
+def test_missed_samples_are_counted(board: Board) -> None:
     serial, _, _ = board.run("run 1000", "late 500000", "run 1000")
     missed = sorted(b - a - 1 for a, b in pairwise(numbers(serial)))[-1]
     assert missed == pytest.approx(26, abs=1)
     assert numbers(serial)[-1] / seconds(serial) == pytest.approx(52, abs=0.2)
 
 
-def test_its_clock_wraps(board: Board) -> None:
+def test_clock_of_the_sketch_wraps(board: Board) -> None:
     ticks = [each.tick or 0 for each in board.run("run 2000", start_us=2**32 - 1_000_000)[0]]
     steps = {(b - a) % 2**packet.TICK_BITS for a, b in pairwise(ticks)}
     assert max(ticks) > min(ticks) + 2**23
@@ -115,7 +115,7 @@ def test_its_clock_wraps(board: Board) -> None:
 
 
 @pytest.mark.parametrize("board", ["ESP32"], indirect=True)  # ArduinoBLE does not tell the MTU
-def test_a_larger_mtu_takes_more_samples(board: Board) -> None:
+def test_larger_mtu_carries_more_samples(board: Board) -> None:
     _, air, _ = board.run(
         "listen 1", "run 500", "mtu 59", "run 500", "mtu 247", "run 1000", "leave", "listen 1", "run 500"
     )

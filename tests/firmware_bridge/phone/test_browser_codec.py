@@ -26,13 +26,13 @@ def test_golden_batch() -> None:
     assert encode(np.array([[1500.0, 1, 2, 1, 90, 0, -180]]), 42) == data
 
 
-def test_webkit_counts_gravity_the_other_way() -> None:
+def test_sign_of_webkit_is_inverted() -> None:
     data = encode(np.array([[0, 0, 0, -G, 10, 20, 30]]), 0)
     (packet,) = Browser(IPHONE).feed(data)
     np.testing.assert_allclose(packet.x, [[0, 0, G, *np.radians([10, 20, 30])]], atol=1e-6)
 
 
-def test_without_gyroscope() -> None:
+def test_batch_without_gyroscope() -> None:
     made = Browser(Hello("", False))
     (packet,) = made.feed(encode(np.array([[20.0, 1, 2, 3], [40.0, 4, 5, 6]]), 2**32 - 1))
     assert (packet.x.tolist(), packet.seq) == ([[1, 2, 3], [4, 5, 6]], 2**32 - 1)
@@ -52,13 +52,13 @@ def test_without_gyroscope() -> None:
         encode(np.array([ROW] * 65), 0),
     ],
 )
-def test_anything_else_is_refused(data: bytes) -> None:
+def test_invalid_batches_are_rejected(data: bytes) -> None:
     made = Browser(ANDROID)
     assert made.feed(data) == []
     assert made.bad == 1
 
 
-def test_hello() -> None:
+def test_hello_is_parsed() -> None:
     assert hello(b'{"vendor": "Google Inc.", "gyroscope": true, "agent": "x"}') == Hello("Google Inc.", True, "x")
     for data in (
         b"{}",
@@ -74,7 +74,7 @@ def test_hello() -> None:
 
 
 @given(st.binary(max_size=300))
-def test_a_hostile_hello_raises_only_our_error(data: bytes) -> None:
+def test_hostile_hellos_raise_codec_errors(data: bytes) -> None:
     with suppress(CodecError):
         hello(data)
 

@@ -29,7 +29,7 @@ def both(first: int, n: int) -> dict[str, Any]:
     return answer(**acc, gyr_time=t, gyrX=(0.1 * i).tolist(), gyrY=zero, gyrZ=zero)
 
 
-def test_the_experiment_is_found() -> None:
+def test_experiment_is_read_from_the_config() -> None:
     # openapi.yaml, Config and ConfigInput; the names of "Acceleration (with g)".
     outputs = [{"x": "accX"}, {"y": "accY"}, {"z": "accZ"}, {"t": "acc_time"}]
     config = {
@@ -51,7 +51,7 @@ def test_the_experiment_is_found() -> None:
         experiment(b'{"inputs": [{"source": "accelerometer", "outputs": 3}]}')
 
 
-def test_only_what_is_new_is_asked_for() -> None:
+def test_polls_request_only_newer_samples() -> None:
     poll = Poll({"accelerometer": ("t", "acc x", "y", "z")})
     assert poll.path == "/get?t&acc%20x&y&z"
     new = {"t": [3.25, 3.5], "acc x": [1.0, 2.0], "y": [0.0, 0.0], "z": [9.81, 9.81]}
@@ -64,28 +64,28 @@ def test_only_what_is_new_is_asked_for() -> None:
         poll.answered(b"{}")
 
 
-def test_answers_become_samples_each_once() -> None:
+def test_responses_give_each_sample_once() -> None:
     made = Phyphox(LAYOUT, BUFFERS)
     packets = [*made.feed(json.dumps(both(0, 20)).encode()), *made.feed(json.dumps(both(15, 20)).encode())]
     x = np.concatenate([packet.x for packet in packets])
     np.testing.assert_allclose(x, [[i, 0, 9.81, 0.1 * i, 0, 0] for i in range(35)], atol=1e-6)
 
 
-def test_null_is_no_sample_and_buffers_may_differ_in_length() -> None:
+def test_null_values_and_unequal_buffers_are_handled() -> None:
     made = Phyphox(Layout("accelerometer"), BUFFERS)
     body = answer(acc_time=[0.0, 0.1, 0.2, 0.3], accX=[1, None, 3, 4], accY=[0] * 4, accZ=[9.81] * 3)
     (packet,) = made.feed(json.dumps(body).encode())
     assert packet.x[:, 0].tolist() == [1, 3]
 
 
-def test_data_that_were_cleared_begin_anew() -> None:
+def test_cleared_data_restart_the_stream() -> None:
     made = Phyphox(LAYOUT, BUFFERS)
     made.feed(json.dumps(both(500, 20)).encode())
     packets = made.feed(json.dumps(both(0, 20)).encode())
     assert sum(len(packet.x) for packet in packets) == 20
 
 
-def test_the_transcript_makes_the_same_decoder() -> None:
+def test_transcript_gives_the_same_decoder() -> None:
     made = decoder(json.loads(json.dumps({"app": "phyphox", "layout": LAYOUT.about(), "buffers": BUFFERS})))
     assert isinstance(made, Phyphox)
     (packet,) = [packet for packet in made.feed(json.dumps(both(0, 5)).encode()) if len(packet.x)]

@@ -33,7 +33,7 @@ def samples(packets: list[Packet]) -> np.ndarray:
     return np.concatenate([packet.x for packet in packets])
 
 
-def test_the_message_of_the_documentation() -> None:
+def test_documented_message_is_decoded() -> None:
     # README.md, "Live Data Streaming": values of the JSON export, keys of the Python web server.
     message = push(
         0, reading("accelerometer", 0, x=0.06110857427120209, y=-0.0009566396474838257, z=-0.10382747650146484)
@@ -46,7 +46,7 @@ def test_the_message_of_the_documentation() -> None:
     )
 
 
-def test_gravity_is_added_and_the_gyroscope_joined() -> None:
+def test_gravity_is_added_and_the_gyroscope_merged() -> None:
     at_rest = [reading("gravity", i, x=0, y=0, z=G) for i in range(5)]
     moving = [reading("accelerometer", i, x=1.0 * i, y=0, z=-1) for i in range(5)]
     turning = [reading("gyroscope", i, x=0, y=0, z=0.1 * i) for i in range(5)]
@@ -56,7 +56,7 @@ def test_gravity_is_added_and_the_gyroscope_joined() -> None:
     np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
-def test_messages_are_put_in_order_and_come_once() -> None:
+def test_messages_are_ordered_and_used_once() -> None:
     messages = [
         data(push(i, *(reading("totalacceleration", 4 * i + k, x=4 * i + k, y=0, z=G) for k in range(4))))
         for i in range(4)
@@ -73,7 +73,7 @@ def test_messages_are_put_in_order_and_come_once() -> None:
         assert made.missing == 0
 
 
-def test_a_message_that_never_comes_is_counted() -> None:
+def test_missing_messages_are_counted() -> None:
     made = SensorLogger(Layout("totalacceleration"))
     came = [made.feed(data(push(i, reading("totalacceleration", i, x=i, y=0, z=G)))) for i in (0, 1, 4, 5, 6)]
     assert [len(packets) for packets in came] == [1, 1, 0, 0, 0]
@@ -83,7 +83,7 @@ def test_a_message_that_never_comes_is_counted() -> None:
     assert len(made.feed(data(push(8, reading("totalacceleration", 8, x=8, y=0, z=G))))) == 1
 
 
-def test_a_new_session_and_a_count_that_begins_anew() -> None:
+def test_new_session_or_restarted_count_is_accepted() -> None:
     made = SensorLogger(Layout("totalacceleration"))
     one = reading("totalacceleration", 0, x=0, y=0, z=G)
     assert len(made.feed(data(push(40, one)))) == 1
@@ -100,7 +100,7 @@ def survey_of(ios: bool, *readings: dict[str, Any]) -> Layout:
     return layout
 
 
-def test_which_streams_are_taken() -> None:
+def test_best_streams_are_chosen() -> None:
     linear = reading("accelerometer", 0, x=0, y=0, z=0)
     gravity = reading("gravity", 0, x=0, y=0, z=-G)
     gyroscope = reading("gyroscope", 0, x=0, y=0, z=0)
@@ -115,7 +115,7 @@ def test_which_streams_are_taken() -> None:
 
 
 @pytest.mark.parametrize(("unit", "factor"), [(1.0, -G), (-G, 1.0)])
-def test_the_watch_comes_before_the_phone(unit: float, factor: float) -> None:
+def test_watch_is_preferred_to_the_phone(unit: float, factor: float) -> None:
     # COORDINATES.md, UNITS.md: display up, gravity is (0, 0, -1) in g on watchOS, (0, 0, 9.81) in m/s2 standardized.
     values = {f"acceleration{axis}": 0.5 * unit * (axis == "X") for axis in "XYZ"}
     values |= {f"gravity{axis}": -unit * (axis == "Z") for axis in "XYZ"}
@@ -136,12 +136,12 @@ def test_the_watch_comes_before_the_phone(unit: float, factor: float) -> None:
         ([reading("wrist motion", 0, accelerationX=0, accelerationY=0, accelerationZ=0)], "watch .* without gravity"),
     ],
 )
-def test_what_has_no_gravity_is_refused(readings: list[dict[str, Any]], reason: str) -> None:
+def test_streams_without_gravity_are_rejected(readings: list[dict[str, Any]], reason: str) -> None:
     with pytest.raises(CodecError, match=reason):
         survey_of(False, *readings)
 
 
-def test_a_spoiled_message_is_counted_and_changes_nothing() -> None:
+def test_damaged_messages_are_counted_and_ignored() -> None:
     made = SensorLogger(Layout("totalacceleration"))
     good = reading("totalacceleration", 0, x=0, y=0, z=G)
     spoiled = {**good, "values": {"x": 0, "y": "0", "z": 1}}
@@ -150,7 +150,7 @@ def test_a_spoiled_message_is_counted_and_changes_nothing() -> None:
     assert len(made.feed(data(push(0, good)))) == 1
 
 
-def test_the_transcript_makes_the_same_decoder() -> None:
+def test_transcript_gives_the_same_decoder() -> None:
     about = json.loads(json.dumps({"app": "sensor-logger", "layout": Layout("a", "b", "c", -G, "wrist").about()}))
     made = decoder(about)
     assert isinstance(made, SensorLogger)

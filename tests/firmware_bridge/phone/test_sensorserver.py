@@ -24,7 +24,7 @@ def sample(i: int, sensor: str = ACCELEROMETER, x: float = 0.0) -> dict[str, Any
     }
 
 
-def test_the_message_of_the_documentation() -> None:
+def test_documented_message_is_decoded() -> None:
     data = b'{\n  "accuracy": 2,\n  "timestamp": 3925657519043709,\n  "values": [0.31892395,-0.97802734,10.049896]\n}'
     (packet,) = SensorServer(Layout(ACCELEROMETER)).feed(data)
     np.testing.assert_array_equal(packet.x, np.array([[0.31892395, -0.97802734, 10.049896]], np.float32))
@@ -32,7 +32,7 @@ def test_the_message_of_the_documentation() -> None:
     assert packet.t_s.tolist() == pytest.approx([3925657.519043709])
 
 
-def test_two_sensors_over_one_socket() -> None:
+def test_two_sensors_share_a_socket() -> None:
     made = SensorServer(BOTH)
     packets = []
     for i in range(5):
@@ -43,7 +43,7 @@ def test_two_sensors_over_one_socket() -> None:
     np.testing.assert_allclose(x[:, 3], 0.1 * np.arange(5), atol=1e-6)
 
 
-def test_paths_are_those_of_the_documentation() -> None:
+def test_paths_are_as_documented() -> None:
     assert path((ACCELEROMETER,)) == "/sensor/connect?type=android.sensor.accelerometer"
     both = path((ACCELEROMETER, GYROSCOPE))
     assert both.startswith("/sensors/connect?types=%5B%22android.sensor.accelerometer%22%2C")
@@ -55,7 +55,7 @@ def test_paths_are_those_of_the_documentation() -> None:
         types_of("ws://phone/sensors/connect?types=[1]")
 
 
-def test_gravity_must_be_there() -> None:
+def test_layout_without_gravity_is_rejected() -> None:
     linear, gravity = "android.sensor.linear_acceleration", "android.sensor.gravity"
     assert layout_of((linear, gravity, GYROSCOPE)) == Layout(linear, gravity, GYROSCOPE)
     with pytest.raises(CodecError, match="without gravity"):
@@ -64,7 +64,7 @@ def test_gravity_must_be_there() -> None:
         layout_of((GYROSCOPE,))
 
 
-def test_what_was_not_asked_for_is_refused() -> None:
+def test_samples_of_other_sensors_are_rejected() -> None:
     made = SensorServer(BOTH)
     for message in (
         sample(0, "android.sensor.light"),
@@ -75,7 +75,7 @@ def test_what_was_not_asked_for_is_refused() -> None:
     assert made.bad == 3
 
 
-def test_the_transcript_makes_the_same_decoder() -> None:
+def test_transcript_gives_the_same_decoder() -> None:
     made = decoder(json.loads(json.dumps({"app": "sensorserver", "layout": BOTH.about()})))
     assert isinstance(made, SensorServer)
     assert made.format == BOTH.format

@@ -39,7 +39,7 @@ VALID = [
 ]
 
 
-def test_a_line_has_the_bytes_of_the_docstring() -> None:
+def test_line_has_the_documented_bytes() -> None:
     # Computed with nothing of ours: printf of the bytes, gzip's CRC-32, base64.
     decoder = banglejs.ConsoleDecoder(50)
     (packet,) = decoder.feed(b"~5ewdSAEAAABQAAAAAAAAAADw\n", banglejs.TX)
@@ -61,7 +61,7 @@ def test_gravity_is_on_the_axis_that_points_up(reading: tuple[int, int, int], up
     np.testing.assert_allclose(packet.x, [up], rtol=1e-6)
 
 
-def test_what_else_is_said_is_passed_over_and_what_is_damaged_is_counted() -> None:
+def test_other_output_is_ignored_and_damaged_lines_are_counted() -> None:
     decoder = banglejs.ConsoleDecoder(50)
     good = line(4, 0, (1, 2, 3))
     said = b'{"t":"ver"}\r\n>' + good[:-1] + b"\r\n" + good[:9] + good + b"Uncaught ReferenceError\n" + b"~" + good[5:]
@@ -71,7 +71,7 @@ def test_what_else_is_said_is_passed_over_and_what_is_damaged_is_counted() -> No
 
 
 @pytest.mark.parametrize("text", [b"", b"=", b"AAAA", b"A" * 24, b64encode(bytes(12 + 9 * 6))])
-def test_anything_else_is_refused(text: bytes) -> None:
+def test_invalid_lines_are_rejected(text: bytes) -> None:
     with pytest.raises(CodecError):
         banglejs.decode_line(text)
 
@@ -80,12 +80,12 @@ def test_hostile_bytes() -> None:
     survives(lambda: banglejs.ConsoleDecoder(50), banglejs.TX, VALID)
 
 
-def test_any_split_gives_the_same() -> None:
+def test_any_split_gives_the_same_packets() -> None:
     splits_alike(lambda: banglejs.ConsoleDecoder(50), VALID, banglejs.TX)
 
 
 @pytest.mark.parametrize("rate_hz", [12.5, 25.0, 50.0, 100.0])
-def test_its_stand_in_streams_what_its_sensor_feels(rate_hz: float) -> None:
+def test_simulated_watch_streams_its_motion(rate_hz: float) -> None:
     wearable = BangleJs(sine)
     assert recognize(advert(wearable)) is banglejs.PROFILE
     talk = converse(banglejs.PROFILE, wearable, rate_hz)
@@ -104,7 +104,7 @@ def test_its_stand_in_streams_what_its_sensor_feels(rate_hz: float) -> None:
     assert wearable.rate_hz == 12.5
 
 
-def test_after_a_disconnect_it_starts_anew() -> None:
+def test_watch_restarts_after_a_disconnect() -> None:
     wearable = BangleJs(rest)
     talk = converse(banglejs.PROFILE, wearable)
     listen(talk, wearable, 1.0)
@@ -123,7 +123,7 @@ def test_number_and_clock_wrap() -> None:
     assert talk.decoder.format.seq_bits == talk.decoder.format.tick_bits == 32
 
 
-def test_lost_notifications_lose_their_lines_and_no_others() -> None:
+def test_lost_notifications_lose_only_their_lines() -> None:
     wearable = BangleJs(sine)
     talk = converse(banglejs.PROFILE, wearable)
     begun, random, packets = wearable.taken, np.random.default_rng(0), []
@@ -160,7 +160,7 @@ class Busy(BangleJs):
         return super().write(uuid, data[1:] if self.loses == 0 else data, now_s)
 
 
-def test_a_busy_console_and_lost_bytes_are_got_over() -> None:
+def test_upload_survives_a_busy_console_and_lost_bytes() -> None:
     wearable = Busy(rest)
     talk = converse(banglejs.PROFILE, wearable)
     assert wearable.deaf < 0
@@ -181,7 +181,7 @@ class Forgetful(BangleJs):
         return said
 
 
-def test_the_script_is_called_once_even_if_that_is_not_heard() -> None:
+def test_script_is_called_once_even_if_the_reply_is_lost() -> None:
     wearable = Forgetful(rest)
     talk = converse(banglejs.PROFILE, wearable)
     assert wearable.lost
@@ -190,7 +190,7 @@ def test_the_script_is_called_once_even_if_that_is_not_heard() -> None:
     assert packets[0].seq == 0
 
 
-def test_a_console_that_is_not_there_is_an_error_with_a_next_step() -> None:
+def test_missing_console_is_an_error_with_a_next_step() -> None:
     class Mute(BangleJs):
         def write(self, uuid: str, data: bytes, now_s: float) -> list[tuple[str, bytes]]:
             return self._say("~no~\r\n")
@@ -201,13 +201,13 @@ def test_a_console_that_is_not_there_is_an_error_with_a_next_step() -> None:
         next(banglejs.start(Request(advert(BangleJs(rest)), services=frozenset({microbit.PERIOD}))))
 
 
-def test_a_recorded_start_gives_the_decoder_again() -> None:
+def test_recorded_start_gives_the_same_decoder() -> None:
     talk = converse(banglejs.PROFILE, BangleJs(rest), 25)
     again = rehearse(banglejs.start(Request(advert(BangleJs(rest)), 25)), talk.replies)
     assert again.format == talk.decoder.format
 
 
-def test_the_app_btadv() -> None:
+def test_btadv_app_is_decoded() -> None:
     wearable = BangleBtadv(sine)
     assert recognize(advert(wearable)) is banglejs.PROFILE
     talk = converse(banglejs.PROFILE, wearable)
@@ -269,7 +269,7 @@ RESTORED = {
 
 
 @pytest.mark.parametrize("rate_hz", [12.5, 25.0, 50.0, 100.0])
-def test_the_script_itself_sends_what_the_stand_in_does(node: subprocess.Popen[str], rate_hz: float) -> None:
+def test_real_script_sends_the_same_as_the_simulated_watch(node: subprocess.Popen[str], rate_hz: float) -> None:
     watch, stand_in = Watch(sine, node), BangleJs(sine)
     talk = converse(banglejs.PROFILE, watch, rate_hz)
     assert watch.state["registers"] == {"24": 0xF4, "27": 0x40 | list(banglejs.RATES).index(rate_hz)}
@@ -288,7 +288,7 @@ def test_the_script_itself_sends_what_the_stand_in_does(node: subprocess.Popen[s
 
 
 @pytest.mark.parametrize("event", ["stop", "disconnect", "kill"])
-def test_the_script_leaves_the_watch_as_it_was(node: subprocess.Popen[str], event: str) -> None:
+def test_script_restores_the_watch_settings(node: subprocess.Popen[str], event: str) -> None:
     watch = Watch(rest, node)
     talk = converse(banglejs.PROFILE, watch)
     assert watch.state["handlers"] == 2
@@ -300,7 +300,7 @@ def test_the_script_leaves_the_watch_as_it_was(node: subprocess.Popen[str], even
     assert watch.ask(g=[0, 0, -1]) == ""
 
 
-def test_the_script_can_be_uploaded_over_one_that_runs(node: subprocess.Popen[str]) -> None:
+def test_script_can_be_uploaded_over_a_running_one(node: subprocess.Popen[str]) -> None:
     watch = Watch(rest, node)
     converse(banglejs.PROFILE, watch, 100)
     talk = converse(banglejs.PROFILE, watch, 25)
@@ -309,7 +309,7 @@ def test_the_script_can_be_uploaded_over_one_that_runs(node: subprocess.Popen[st
     assert listen(talk, watch, 1.0)[0].seq == 0
 
 
-def test_commands_fit_the_buffer_of_the_watch() -> None:
+def test_commands_fit_the_watch_buffer() -> None:
     talk = converse(banglejs.PROFILE, BangleJs(rest))
     typed = b"".join(step.data for step in talk.steps if isinstance(step, Write))
     assert max(map(len, typed.split(b"\n"))) < 200

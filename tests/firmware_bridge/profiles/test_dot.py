@@ -26,7 +26,7 @@ def decoder() -> Decoder:
     return rehearse(dot.start(Request(ADVERT)), [b"\x01\x00\x15", DEVICE, b"\x01\x01\x15"])
 
 
-def test_a_sample_is_in_si_units() -> None:
+def test_sample_is_in_si_units() -> None:
     payload = struct.pack("<I6f12x", 4_000_000_000, 0.5, -9.81, 2, 180, 0, -90)
     for data in (payload, payload[:28]):
         (packet,) = dot.decode(data)
@@ -34,7 +34,7 @@ def test_a_sample_is_in_si_units() -> None:
         assert packet.tick == 4_000_000_000
 
 
-def test_a_published_time_and_vector() -> None:
+def test_published_sample_is_decoded() -> None:
     # A notification that a public bleak script prints for mode 6 (u32 us, three floats), and what it makes of it.
     published = b'\xd8\x05"D\xaf\x96@@k*\xa7@Z\xdd\x14\xc0'
     (packet,) = dot.decode(published + bytes(24))
@@ -43,12 +43,12 @@ def test_a_published_time_and_vector() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 4, 27, 41])
-def test_anything_else_is_refused(size: int) -> None:
+def test_invalid_payloads_are_rejected(size: int) -> None:
     with pytest.raises(CodecError, match="28 to 40 bytes"):
         dot.decode(bytes(size))
 
 
-def test_the_sensor_is_asked_for_what_was_wanted() -> None:
+def test_requested_rate_is_set() -> None:
     usual = converse(dot.PROFILE, Dot(rest))
     assert usual.replies == [b"\x01\x00\x15", DEVICE, b"\x01\x01\x15"]
     assert [step for step in usual.steps if not isinstance(step, Read)] == [
@@ -65,7 +65,7 @@ def test_the_sensor_is_asked_for_what_was_wanted() -> None:
 
 
 @pytest.mark.parametrize("rate_hz", [None, 30.0])
-def test_the_sensor_streams_what_it_feels(rate_hz: float | None) -> None:
+def test_simulated_sensor_streams_its_motion(rate_hz: float | None) -> None:
     assert recognize(ADVERT) is dot.PROFILE
     assert recognize(replace(ADVERT, name="left wrist")) is dot.PROFILE
     assert recognize(replace(ADVERT, name="Xsens DOT", manufacturer={})) is dot.PROFILE
@@ -80,7 +80,7 @@ def test_the_sensor_streams_what_it_feels(rate_hz: float | None) -> None:
     np.testing.assert_allclose(np.diff(ticks), 1e6 / wearable.rate_hz, atol=1)
 
 
-def test_one_g_at_rest() -> None:
+def test_rest_reads_one_g() -> None:
     wearable = Dot(rest)
     np.testing.assert_allclose(samples(listen(converse(dot.PROFILE, wearable), wearable, 1))[:, 2], G, rtol=1e-6)
 
@@ -93,7 +93,7 @@ def test_the_clock_wraps() -> None:
     np.testing.assert_allclose(np.diff(ticks) % 2**32, 1e6 / 60, atol=1)
 
 
-def test_what_a_broken_connection_left_running_is_started_again() -> None:
+def test_running_measurement_is_restarted() -> None:
     wearable = Dot(rest)
     converse(dot.PROFILE, wearable)
     talk = converse(dot.PROFILE, wearable, 20)
@@ -102,7 +102,7 @@ def test_what_a_broken_connection_left_running_is_started_again() -> None:
     assert wearable.streaming
 
 
-def test_stopping() -> None:
+def test_stop_steps_end_the_stream() -> None:
     wearable = Dot(rest)
     converse(dot.PROFILE, wearable)
     assert wearable.streaming
@@ -110,7 +110,7 @@ def test_stopping() -> None:
     assert wearable.next_s() is None
 
 
-def test_refusals_say_what_is_wrong() -> None:
+def test_refusals_have_a_reason() -> None:
     wearable = Dot(rest)
     wearable.recording = True
     with pytest.raises(CodecError, match="does not start to measure"):

@@ -20,7 +20,7 @@ ANSWERING = {name: made for name, made in WEARABLES.items() if converse(PROFILES
 
 
 @pytest.mark.parametrize("name", ANSWERING)
-def test_hostile_answers(name: str) -> None:
+def test_hostile_replies_give_a_decoder_or_a_codec_error(name: str) -> None:
     wearable = ANSWERING[name](rest)
     profile = PROFILES[wearable.profile]
     rates = [None, *profile.rates_hz[:1]]

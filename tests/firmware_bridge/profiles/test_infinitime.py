@@ -16,7 +16,7 @@ def decoder() -> Decoder:
     return rehearse(infinitime.start(Request(advert(InfiniTime(rest)))), [])
 
 
-def test_readings_of_a_real_watch() -> None:
+def test_readings_of_a_real_watch_are_decoded() -> None:
     # wasp-os#185: the chip's (x, y, z) on a table and tilted to the left. InfiniTime sends (y, x, z) of it.
     (flat,) = infinitime.decode(np.array([157, 22, -1036], "<i2").tobytes())
     np.testing.assert_allclose(flat.x, np.array([[-157, -22, 1036]]) / 1024 * G, rtol=1e-6)
@@ -25,12 +25,12 @@ def test_readings_of_a_real_watch() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", bytes(4), bytes(12)])
-def test_anything_else_is_refused(payload: bytes) -> None:
+def test_invalid_payloads_are_rejected(payload: bytes) -> None:
     with pytest.raises(CodecError, match="6 bytes"):
         infinitime.decode(payload)
 
 
-def test_its_stand_in_streams_what_its_sensor_feels() -> None:
+def test_simulated_watch_streams_its_motion() -> None:
     wearable = InfiniTime(sine)
     assert recognize(advert(wearable)) is infinitime.PROFILE
     talk = converse(infinitime.PROFILE, wearable)
@@ -45,7 +45,7 @@ def test_its_stand_in_streams_what_its_sensor_feels() -> None:
     np.testing.assert_allclose(x, sine(np.array(sent) / 10)[:, :3], atol=0.006)
 
 
-def test_a_still_watch_falls_silent() -> None:
+def test_still_watch_sends_nothing() -> None:
     wearable = InfiniTime(rest)
     talk = converse(infinitime.PROFILE, wearable)
     (packet,) = listen(talk, wearable, 3.0)

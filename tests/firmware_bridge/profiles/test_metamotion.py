@@ -34,7 +34,7 @@ def written(wearable: MetaMotion, rate_hz: float | None = None) -> list[str]:
     return [step.data.hex(" ") for step in steps if isinstance(step, Write)]
 
 
-def test_a_fused_sample() -> None:
+def test_fused_sample_is_decoded() -> None:
     # TestFuserAccounter.test_data_handling, with the number of the second accounter there.
     (packet,) = decode_fused(FUSED[:2] + b"\x04" + FUSED[3:], 4)
     assert packet.tick == 0x21E
@@ -43,7 +43,7 @@ def test_a_fused_sample() -> None:
     np.testing.assert_allclose(packet.x, [[*acceleration, *rotation]], rtol=1e-6)
 
 
-def test_the_units_are_those_of_the_makers_library() -> None:
+def test_units_are_those_of_the_vendor_library() -> None:
     # test_accelerometer_bmi160.py, "get_acceleration_data_g": these bytes at 4 g; here at 16 g.
     head = bytes.fromhex("09 03 02 00 00 00 00")
     (packet,) = decode_fused(head + bytes.fromhex("16 C4 94 A2 2A D0") + bytes(6), 2)
@@ -57,14 +57,14 @@ def test_the_units_are_those_of_the_makers_library() -> None:
     np.testing.assert_allclose(packet.x / 2 / G, expected, atol=6e-4)
 
 
-def test_the_tick_is_that_of_the_makers_library() -> None:
+def test_tick_is_that_of_the_vendor_library() -> None:
     # TestAccounter.test_time_offset: ticks of a board at 100 Hz.
     ticks = [0x0D33A6, 0x0D33AD, 0x0D33B4, 0x0D33BA, 0x0D33C1, 0x0D33C8]
     np.testing.assert_allclose(np.diff(ticks) / TICK_HZ, 0.01, atol=0.002)
     np.testing.assert_allclose((ticks[-1] - ticks[0]) / TICK_HZ, 0.05, rtol=0.01)
 
 
-def test_the_board_is_set_up_as_the_makers_library_does() -> None:
+def test_commands_are_those_of_the_vendor_library() -> None:
     talk = converse(metamotion.PROFILE, MetaMotion(rest))
     assert talk.replies == [*MOTION_R, *ADDED]
     assert talk.steps[0] == Subscribe(metamotion.NOTIFY)
@@ -92,7 +92,7 @@ def test_the_board_is_set_up_as_the_makers_library_does() -> None:
     ]
 
 
-def test_the_other_chip_has_other_registers() -> None:
+def test_bmi270_has_its_own_registers() -> None:
     board = MetaMotion(rest)
     board.chip = BMI270
     commands = written(board, 100)
@@ -103,7 +103,7 @@ def test_the_other_chip_has_other_registers() -> None:
 
 
 @pytest.mark.parametrize("rate_hz", [25.0, 50.0, 100.0])
-def test_the_board_streams_what_it_feels(rate_hz: float) -> None:
+def test_simulated_board_streams_its_motion(rate_hz: float) -> None:
     assert recognize(REQUEST.advert) is metamotion.PROFILE
     assert recognize(replace(REQUEST.advert, services=frozenset())) is metamotion.PROFILE
     wearable = MetaMotion(sine)
@@ -118,7 +118,7 @@ def test_the_board_streams_what_it_feels(rate_hz: float) -> None:
 
 
 @pytest.mark.parametrize(("gyroscope", "revision", "chip"), [(False, 3, 1), (True, 2, 1), (True, 0, BMI270)])
-def test_a_board_that_can_not_fuse_sends_accelerations(gyroscope: bool, revision: int, chip: int) -> None:
+def test_board_without_fuser_sends_accelerations(gyroscope: bool, revision: int, chip: int) -> None:
     wearable = MetaMotion(sine)
     wearable.gyroscope, wearable.revision, wearable.chip = gyroscope, revision, chip
     talk = converse(metamotion.PROFILE, wearable)
@@ -130,7 +130,7 @@ def test_a_board_that_can_not_fuse_sends_accelerations(gyroscope: bool, revision
     np.testing.assert_allclose(x, sine(np.arange(150) / 50)[:, :3], atol=0.003)
 
 
-def test_one_g_at_rest() -> None:
+def test_rest_reads_one_g() -> None:
     wearable = MetaMotion(rest)
     x = samples(listen(converse(metamotion.PROFILE, wearable), wearable, 1))
     np.testing.assert_allclose(x[:, 2], G, rtol=1e-6)
@@ -144,7 +144,7 @@ def test_the_clock_wraps() -> None:
     np.testing.assert_allclose(np.diff(ticks) % 2**32 / TICK_HZ, 0.02, atol=1.1 / TICK_HZ)
 
 
-def test_stopping_and_coming_back() -> None:
+def test_board_can_be_stopped_and_restarted() -> None:
     wearable = MetaMotion(rest)
     converse(metamotion.PROFILE, wearable)
     assert wearable.streaming
@@ -158,18 +158,18 @@ def test_stopping_and_coming_back() -> None:
     assert not wearable.processors
 
 
-def test_refusals_say_what_is_wrong() -> None:
+def test_refusals_have_a_reason() -> None:
     for answer, kind in (("03 80", "None"), ("03 80 00 01", "0"), ("03 80 03 01", "3")):  # none, MMA8452Q, BMA255
         with pytest.raises(CodecError, match=f"no BMI160 or BMI270 accelerometer but type {kind}"):
             rehearse(metamotion.start(REQUEST), [bytes.fromhex(answer)])
-    with pytest.raises(CodecError, match="adds no processor"):
+    with pytest.raises(CodecError, match="does not add a processor"):
         rehearse(metamotion.start(REQUEST), [*MOTION_R, b"\x09\x02"])
     with pytest.raises(AttributeRefusedError):
         MetaMotion(rest).write(metamotion.COMMAND, b"\x03", 0.0)
 
 
 @pytest.mark.parametrize("payload", [b"", FUSED[:-1], FUSED + b"\0", b"\x09\x03\x01" + FUSED[3:], PACKED])
-def test_anything_else_is_refused(payload: bytes) -> None:
+def test_invalid_payloads_are_rejected(payload: bytes) -> None:
     with pytest.raises(CodecError, match="not a fused sample"):
         decode_fused(payload, 2)
     with pytest.raises(CodecError, match="not three accelerations"):

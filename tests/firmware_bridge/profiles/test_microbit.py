@@ -16,7 +16,7 @@ def decoder(period: bytes = b"\x14\x00") -> Decoder:
     return rehearse(microbit.start(Request(advert(MicroBit(rest)))), [period])
 
 
-def test_a_capture_of_a_real_board() -> None:
+def test_capture_of_a_real_board_is_decoded() -> None:
     # lancaster-university/microbit-dal#355, nRF Connect, 2018: 00-01-A0-03-20-01, a board at rest.
     (packet,) = microbit.decode(bytes.fromhex("0001A0032001"))
     np.testing.assert_allclose(packet.x, np.array([[-256, 928, -288]]) / 1024 * G, rtol=1e-6)
@@ -37,18 +37,18 @@ def test_gravity_is_on_the_axis_that_points_up(reading: tuple[int, ...], up: tup
 
 
 @pytest.mark.parametrize("payload", [b"", bytes(5), bytes(7)])
-def test_anything_else_is_refused(payload: bytes) -> None:
+def test_invalid_payloads_are_rejected(payload: bytes) -> None:
     with pytest.raises(CodecError, match="6 bytes"):
         microbit.decode(payload)
 
 
 @pytest.mark.parametrize("period", [b"", b"\x14", b"\0\0", b"\x14\0\0"])
-def test_a_period_that_makes_no_sense_is_refused(period: bytes) -> None:
+def test_invalid_period_is_rejected(period: bytes) -> None:
     with pytest.raises(CodecError, match="period"):
         decoder(period)
 
 
-def test_the_period_that_it_took_is_believed() -> None:
+def test_effective_period_is_read_back() -> None:
     wearable = MicroBit(rest)
     assert recognize(advert(wearable)) is microbit.PROFILE
     talk = converse(microbit.PROFILE, wearable, rate_hz=12.5)
@@ -61,7 +61,7 @@ def test_the_period_that_it_took_is_believed() -> None:
     assert talk.decoder.format.rate_hz == wearable.rate_hz == 10  # 100 ms follows on 40 ms in the LSM303AGR
 
 
-def test_its_stand_in_streams_what_its_sensor_feels() -> None:
+def test_simulated_board_streams_its_motion() -> None:
     wearable = MicroBit(sine)
     talk = converse(microbit.PROFILE, wearable)
     x = samples(listen(talk, wearable, 2.0))

@@ -39,7 +39,7 @@ def decoder(rate_hz: float = 52) -> Decoder:
     return rehearse(movesense.start(Request(REQUEST.advert, rate_hz)), [b"\x01\x63\xc8\x00"])
 
 
-def test_a_captured_measurement() -> None:
+def test_captured_measurement_is_decoded() -> None:
     stream = Stream(52)
     packets = [packet for _ in range(7) for packet in stream.decode(CAPTURED)]
     assert len(packets) == 7
@@ -48,7 +48,7 @@ def test_a_captured_measurement() -> None:
     assert packets[0].tick == CAPTURED_MS + 58  # three samples later, at 52 Hz
 
 
-def test_the_sensor_is_asked_for_what_was_wanted() -> None:
+def test_requested_rate_is_subscribed() -> None:
     # The bytes that a published Web Bluetooth client sends: 1, 99, "/Meas/IMU6/52".
     path = bytes([1, 99, 47, 77, 101, 97, 115, 47, 73, 77, 85, 54, 47, 53, 50])
     talk = converse(movesense.PROFILE, Movesense(rest))
@@ -61,7 +61,7 @@ def test_the_sensor_is_asked_for_what_was_wanted() -> None:
 
 @pytest.mark.parametrize("rate_hz", movesense.RATES)
 @pytest.mark.parametrize("unit", ["m/s2", "g", "mg"])
-def test_the_sensor_streams_what_it_feels_in_any_unit(rate_hz: float, unit: str) -> None:
+def test_simulated_sensor_streams_its_motion_in_any_unit(rate_hz: float, unit: str) -> None:
     assert recognize(REQUEST.advert) is movesense.PROFILE
     wearable = Movesense(sine)
     wearable.unit = unit
@@ -76,7 +76,7 @@ def test_the_sensor_streams_what_it_feels_in_any_unit(rate_hz: float, unit: str)
     np.testing.assert_allclose(np.diff(ticks), 1000 / 13, atol=1)
 
 
-def test_the_unit_is_decided_once_by_half_a_second() -> None:
+def test_unit_is_determined_once_from_half_a_second() -> None:
     stream = Stream(52)
     shaken = np.array([[0, 0, 40.0]] * 6 + [[0, 0, 1.0]] * 6 + [[0, 0, 9.7]] * 16, np.float32)
     sent = []
@@ -90,12 +90,12 @@ def test_the_unit_is_decided_once_by_half_a_second() -> None:
 
 
 @pytest.mark.parametrize(("length", "unit"), [(9.8, "m/s2"), (4.0, "m/s2"), (25.0, "m/s2"), (1.0, "g"), (990.0, "mg")])
-def test_the_unit_is_that_of_one_g(length: float, unit: str) -> None:
+def test_unit_is_the_nearest_to_one_g(length: float, unit: str) -> None:
     assert nearest_unit(np.array([[0, length, 0]], np.float32)) == unit
     assert nearest_unit(np.array([[0, length, 0], [np.nan, 0, 0], [0, 0, 0]], np.float32)) == unit
 
 
-def test_without_any_length_the_unit_is_the_published_one() -> None:
+def test_unit_without_usable_samples_is_the_published_one() -> None:
     assert nearest_unit(np.zeros((4, 3), np.float32)) == "m/s2"
 
 
@@ -109,7 +109,7 @@ def test_the_clock_wraps() -> None:
     np.testing.assert_allclose(np.diff(ticks) % 2**32, 1000 / 13, atol=1)
 
 
-def test_measurements_in_two_parts() -> None:
+def test_two_parts_make_a_measurement() -> None:
     wearable = Movesense(sine)
     converse(movesense.PROFILE, wearable, 104)
     (_, one), (_, other) = wearable.encode(sine(np.arange(8) / 104), 0, np.arange(8) / 104)
@@ -125,7 +125,7 @@ def test_measurements_in_two_parts() -> None:
         stream.decode(other[:-4])
 
 
-def test_older_firmware_answers_with_data() -> None:
+def test_old_firmware_replies_with_data() -> None:
     wearable = Movesense(sine)
     wearable.answers = False
     talk = converse(movesense.PROFILE, wearable)
@@ -135,7 +135,7 @@ def test_older_firmware_answers_with_data() -> None:
     np.testing.assert_allclose(x, sine(np.arange(len(x)) / 52), atol=1e-4)
 
 
-def test_refusals_say_what_is_wrong() -> None:
+def test_refusals_have_a_reason() -> None:
     with pytest.raises(CodecError, match="status 404"):
         rehearse(movesense.start(REQUEST), [b"\x01\x63\x94\x01"])
     with pytest.raises(CodecError, match="status 507"):  # as gatt_sensordata_app writes it
@@ -148,7 +148,7 @@ def test_refusals_say_what_is_wrong() -> None:
     ("sent", "status"),
     [(b"\x01\x07/Meas/IMU6/50", 501), (b"\x01\x07/Meas/Nothing", 404), (b"\x02\x07", 404), (b"\x09\x07", 404)],
 )
-def test_the_stand_in_refuses_what_the_sensor_would(sent: bytes, status: int) -> None:
+def test_simulated_sensor_rejects_what_the_real_one_does(sent: bytes, status: int) -> None:
     wearable = Movesense(rest)
     wearable.connect(0.0)
     assert wearable.write(movesense.WRITE, sent, 0.0) == [
@@ -157,7 +157,7 @@ def test_the_stand_in_refuses_what_the_sensor_would(sent: bytes, status: int) ->
     assert not wearable.streaming
 
 
-def test_stopping() -> None:
+def test_stop_steps_end_the_stream() -> None:
     wearable = Movesense(rest)
     converse(movesense.PROFILE, wearable)
     assert wearable.streaming
@@ -168,7 +168,7 @@ def test_stopping() -> None:
 @pytest.mark.parametrize(
     "payload", [b"", b"\x02", b"\x04\x63" + bytes(100), b"\x02\x64" + bytes(100), CAPTURED + b"\0"]
 )
-def test_anything_else_is_refused(payload: bytes) -> None:
+def test_invalid_payloads_are_rejected(payload: bytes) -> None:
     with pytest.raises(CodecError, match="Movesense"):
         Stream(52).decode(payload)
 
@@ -180,6 +180,6 @@ def test_hostile_bytes(rate_hz: float) -> None:
     )
 
 
-def test_one_g_at_rest() -> None:
+def test_rest_reads_one_g() -> None:
     wearable = Movesense(rest)
     np.testing.assert_allclose(samples(listen(converse(movesense.PROFILE, wearable), wearable, 2))[:, 2], G, rtol=1e-6)

@@ -23,7 +23,7 @@ def decoder(config: bytes = CONFIG) -> Decoder:
     return rehearse(mujo.start(Request(advert(Mujo(rest)))), [config, config])
 
 
-def test_config_has_the_bytes_of_the_docstring() -> None:
+def test_config_has_the_documented_bytes() -> None:
     config = Config(6, "wrist", 52.0, (26.0, 52.0, 104.0))
     assert config.encode() == CONFIG
     assert Config.decode(CONFIG) == config
@@ -32,7 +32,7 @@ def test_config_has_the_bytes_of_the_docstring() -> None:
     assert mujo.encode_rate(52.0) == b"\x08\x02"
 
 
-def test_a_place_that_a_later_version_knows_is_no_error() -> None:
+def test_unknown_placement_is_no_error() -> None:
     assert Config.decode(CONFIG[:2] + b"\xff" + CONFIG[3:]).placement is None
 
 
@@ -48,7 +48,7 @@ def test_a_place_that_a_later_version_knows_is_no_error() -> None:
         CONFIG[:6] + b"\0\0" + CONFIG[8:],  # a rate of zero
     ],
 )
-def test_a_config_that_makes_no_sense_is_refused(value: bytes) -> None:
+def test_invalid_configs_are_rejected(value: bytes) -> None:
     with pytest.raises(CodecError, match="config"):
         decoder(value)
 
@@ -68,7 +68,7 @@ def test_hostile_configs() -> None:
     read()
 
 
-def test_it_asks_reads_again_and_then_subscribes() -> None:
+def test_start_sets_the_rate_reads_it_back_and_subscribes() -> None:
     wearable = Mujo(rest)
     assert recognize(advert(wearable)) is mujo.PROFILE
     talk = converse(mujo.PROFILE, wearable, rate_hz=100)
@@ -82,7 +82,7 @@ def test_it_asks_reads_again_and_then_subscribes() -> None:
     assert talk.decoder.format.placement == "wrist"
 
 
-def test_a_firmware_that_keeps_its_rate_is_believed() -> None:
+def test_firmware_may_keep_its_rate() -> None:
     class Stubborn(Mujo):
         def write(self, uuid: str, data: bytes, now_s: float) -> list[tuple[str, bytes]]:
             return []
@@ -92,7 +92,7 @@ def test_a_firmware_that_keeps_its_rate_is_believed() -> None:
 
 
 @pytest.mark.parametrize(("first", "batch"), [(65520, 1), (55800, 4)])  # the number wraps soon, and the clock
-def test_its_stand_in_streams_what_its_sensor_feels(first: int, batch: int) -> None:
+def test_simulated_board_streams_its_motion(first: int, batch: int) -> None:
     wearable = Mujo(sine, first=first)
     wearable.batch = batch
     talk = converse(mujo.PROFILE, wearable, rate_hz=52)
@@ -110,7 +110,7 @@ def test_its_stand_in_streams_what_its_sensor_feels(first: int, batch: int) -> N
     np.testing.assert_allclose(x, sine(np.arange(first, first + len(x)) / 52), atol=0.003)
 
 
-def test_without_gyroscope() -> None:
+def test_board_without_gyroscope() -> None:
     wearable = Mujo(rest)
     wearable.channels, wearable.placement = 3, None
     talk = converse(mujo.PROFILE, wearable)
@@ -120,7 +120,7 @@ def test_without_gyroscope() -> None:
     np.testing.assert_allclose(x, [[0, 0, G]] * len(x), atol=0.003)
 
 
-def test_a_packet_of_other_channels_is_refused() -> None:
+def test_packet_of_other_channels_is_rejected() -> None:
     device = decoder()
     assert device.feed(encode(np.zeros((1, 3), np.float32), 0, 0), mujo.DATA) == []
     assert device.bad == 1

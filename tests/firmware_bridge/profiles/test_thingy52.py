@@ -19,7 +19,7 @@ def decoder(config: bytes = CONFIG) -> Decoder:
     return rehearse(thingy52.start(Request(advert(Thingy52(rest)))), [config, config])
 
 
-def test_a_reading_of_a_real_thingy() -> None:
+def test_reading_of_a_real_thingy_is_decoded() -> None:
     # DevZone question 47415: accelerometer FAFF F4FF F603 on a table.
     (packet,) = thingy52.decode(bytes.fromhex("FAFF F4FF F603") + bytes(12))
     np.testing.assert_allclose(packet.x[0, :3], np.array([6, -12, 1014]) / 1024 * G, rtol=1e-6)
@@ -32,18 +32,18 @@ def test_angular_rates_are_11q5_and_not_inverted() -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", bytes(6), bytes(17), bytes(19)])
-def test_anything_else_is_refused(payload: bytes) -> None:
+def test_invalid_payloads_are_rejected(payload: bytes) -> None:
     with pytest.raises(CodecError, match="18 bytes"):
         thingy52.decode(payload)
 
 
 @pytest.mark.parametrize("config", [b"", CONFIG[:8], CONFIG + b"\0", CONFIG[:6] + b"\0\0" + CONFIG[8:]])
-def test_a_config_that_makes_no_sense_is_refused(config: bytes) -> None:
+def test_invalid_configs_are_rejected(config: bytes) -> None:
     with pytest.raises(CodecError, match="motion config"):
         decoder(config)
 
 
-def test_config_keeps_its_other_fields_and_is_not_stored_twice() -> None:
+def test_config_keeps_other_fields_and_is_written_once() -> None:
     wearable = Thingy52(rest)
     assert recognize(advert(wearable)) is thingy52.PROFILE
     talk = converse(thingy52.PROFILE, wearable)
@@ -62,7 +62,7 @@ def test_config_keeps_its_other_fields_and_is_not_stored_twice() -> None:
 
 
 @pytest.mark.parametrize("rate_hz", [50.0, 200.0])
-def test_its_stand_in_streams_what_its_sensor_feels(rate_hz: float) -> None:
+def test_simulated_thingy_streams_its_motion(rate_hz: float) -> None:
     wearable = Thingy52(sine)
     talk = converse(thingy52.PROFILE, wearable, rate_hz=rate_hz)
     x = samples(listen(talk, wearable, 2.0))

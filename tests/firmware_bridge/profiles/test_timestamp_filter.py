@@ -26,12 +26,12 @@ def passed(*ticks: int, format: Format = MS, n: int = 1) -> list[list[int]]:
     return result
 
 
-def test_nothing_is_held_back_of_an_undamaged_stream() -> None:
+def test_undamaged_streams_are_never_held_back() -> None:
     assert passed(0, 20, 41, 59, 80) == [[0], [20], [41], [59], [80]]
     assert passed(0, 720, 1440, 2130, n=36) == [[0], [720], [1440], [2130]]
 
 
-def test_after_a_loss_one_waits_for_the_next() -> None:
+def test_packet_after_a_loss_waits_for_the_next() -> None:
     assert passed(0, 60, 80, 100) == [[0], [], [60, 80], [100]]
     assert passed(0, 60, 120, 140) == [[0], [], [60], [120, 140]]
     assert passed(0, 9_000_000, 9_000_020) == [[0], [], [9_000_000, 9_000_020]]
@@ -39,7 +39,7 @@ def test_after_a_loss_one_waits_for_the_next() -> None:
 
 
 @pytest.mark.parametrize("off", [1000, 86_400_000, 2**31, -30, -1000, -(2**30)])
-def test_a_time_that_is_off_costs_its_packet_only(off: int) -> None:
+def test_damaged_time_drops_only_its_packet(off: int) -> None:
     start = 5_000_000
     ticks = [start, start + 20, start + 40 + off, start + 60, start + 80, start + 100]
     got = passed(*ticks)
@@ -47,12 +47,12 @@ def test_a_time_that_is_off_costs_its_packet_only(off: int) -> None:
     assert got == [[start], [start + 20], [], [-1], [start + 60, start + 80], [start + 100]]
 
 
-def test_a_clock_that_is_set_costs_nothing() -> None:
+def test_set_clock_drops_nothing() -> None:
     assert passed(5000, 5020, 100, 120, 140) == [[5000], [5020], [], [100, 120], [140]]
     assert passed(5000, 5020, 900_000, 900_020) == [[5000], [5020], [], [900_000, 900_020]]
 
 
-def test_a_first_time_that_is_off_costs_nothing_else() -> None:
+def test_damaged_first_time_drops_nothing_else() -> None:
     assert passed(3_000_000, 100, 120, 140) == [[3_000_000], [], [100, 120], [140]]
 
 
@@ -62,7 +62,7 @@ def test_the_clock_wraps() -> None:
     assert passed(end - 30, end + 30, end + 50) == [[end - 30], [], [30, 50]]
 
 
-def test_without_a_rate_any_step_forward_is_right() -> None:
+def test_any_forward_step_is_accepted_without_a_rate() -> None:
     unknown = Format(ACC, rate_hz=None, tick_hz=1000, tick_bits=32)
     assert passed(0, 20, 4000, format=unknown) == [[0], [20], [4000]]
     assert passed(1000, 20, 1020, format=unknown) == [[1000], [], [-1, 1020]]
@@ -73,7 +73,7 @@ def test_packets_without_a_clock_pass() -> None:
     assert check.take(plain) == ([plain], "")
 
 
-def test_a_decoder_counts_the_damaged_one_and_keeps_the_rest() -> None:
+def test_decoder_counts_damaged_packets_and_keeps_the_rest() -> None:
     def decode(payload: bytes) -> list[Packet]:
         return [packet(tick) for tick in payload]
 
@@ -92,7 +92,7 @@ def test_a_decoder_counts_the_damaged_one_and_keeps_the_rest() -> None:
     assert [good.tick for good in refused.value.packets] == [0, 20, 40]
 
 
-def test_every_packet_comes_out_once_or_is_damaged() -> None:
+def test_every_packet_is_emitted_once_or_dropped() -> None:
     @settings(MANY, max_examples=2000)
     @given(st.lists(st.one_of(st.integers(0, 400), st.integers(0, 2**32 - 1)), max_size=15))
     def check(ticks: list[int]) -> None:

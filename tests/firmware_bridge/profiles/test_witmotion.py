@@ -19,14 +19,14 @@ def decoder() -> Decoder:
     return rehearse(witmotion.start(Request(advert(WitMotion(rest)))), [])
 
 
-def test_a_packet_is_in_si_units() -> None:
+def test_packet_is_in_si_units() -> None:
     # The vendor's formula: value / 32768 * 16 g and * 2000 deg/s.
     (packet,) = witmotion.decode(PACKET)
     np.testing.assert_allclose(packet.x, [[0, 0, G, np.radians(1000), 0, -np.radians(1000)]], rtol=1e-6)
     assert (packet.seq, packet.tick, packet.t_s) == (None, None, None)
 
 
-def test_a_reading_of_a_real_sensor_at_rest() -> None:
+def test_reading_of_a_real_sensor_at_rest_is_decoded() -> None:
     # obedier/vib, analyze_wt901_data.py: the first 16 bytes of a notification of a WT901BLE68.
     (packet,) = witmotion.decode(bytes.fromhex("5561 35ff 59ff 0a08 0000 0000 0000 b9fc") + bytes(4))
     assert np.linalg.norm(packet.x[0, :3]) == pytest.approx(G, rel=0.02)
@@ -39,7 +39,7 @@ def test_several_packets_in_a_notification_are_consecutive_samples() -> None:
     np.testing.assert_allclose(packet.x[:, 0], [0, G], rtol=1e-6)
 
 
-def test_answers_to_others_are_passed_over() -> None:
+def test_register_replies_are_ignored() -> None:
     device = decoder()
     assert device.feed(REGISTERS, witmotion.NOTIFY) == []
     assert device.bad == 0
@@ -55,25 +55,25 @@ def test_answers_to_others_are_passed_over() -> None:
         PACKET + bytes(20),  # WTVB01-BT50, "now data": 40 bytes
     ],
 )
-def test_anything_else_is_refused(payload: bytes) -> None:
+def test_invalid_payloads_are_rejected(payload: bytes) -> None:
     with pytest.raises(CodecError, match="not WitMotion packets"):
         witmotion.decode(payload)
 
 
-def test_the_service_of_a_vibration_sensor_does_not_make_it_one() -> None:
+def test_vibration_sensors_are_not_recognized() -> None:
     services = frozenset({witmotion.SERVICE})
     assert recognize(Advert("00:00:00:00:00:01", "", services)) is witmotion.PROFILE
     assert recognize(Advert("00:00:00:00:00:01", "WTVB01-BT50", services)) is None
 
 
-def test_content_and_rate_are_asked_for() -> None:
+def test_content_and_rate_are_set() -> None:
     steps = list(witmotion.start(Request(advert(WitMotion(rest)), rate_hz=90)))
     written = [b"\xff\xaa\x69\x88\xb5", b"\xff\xaa\x96\x00\x00", b"\xff\xaa\x03\x09\x00"]
     assert steps.pop() == Subscribe(witmotion.NOTIFY)
     assert steps == [step for data in written for step in (Write(witmotion.WRITE, data, response=False), Pause(0.1))]
 
 
-def test_a_locked_register_stays_as_it_is() -> None:
+def test_locked_registers_do_not_change() -> None:
     wearable = WitMotion(rest)
     wearable.connect(0.0)
     wearable.write(witmotion.WRITE, witmotion.command(witmotion.RATE, 9), 0.0)
@@ -84,7 +84,7 @@ def test_a_locked_register_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(("rate_hz", "batch"), [(100.0, 1), (200.0, 8)])
-def test_its_stand_in_streams_what_its_sensor_feels(rate_hz: float, batch: int) -> None:
+def test_simulated_sensor_streams_its_motion(rate_hz: float, batch: int) -> None:
     wearable = WitMotion(sine)
     assert recognize(advert(wearable)) is witmotion.PROFILE
     wearable.batch = batch

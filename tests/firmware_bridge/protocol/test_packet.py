@@ -33,30 +33,30 @@ def test_golden_packets(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", GOLDEN["refused"], ids=named)
-def test_what_is_no_packet_is_refused(case: dict[str, Any]) -> None:
+def test_invalid_packets_are_rejected(case: dict[str, Any]) -> None:
     with pytest.raises(CodecError):
         packet.decode(bytes.fromhex(case["payload"]))
 
 
 @pytest.mark.parametrize("case", GOLDEN["cobs"], ids=named)
-def test_cobs(case: dict[str, Any]) -> None:
+def test_golden_cobs_frames(case: dict[str, Any]) -> None:
     assert cobs_encode(bytes.fromhex(case["payload"])).hex() == case["frame"]
     assert cobs_decode(bytes.fromhex(case["frame"])[:-1]).hex() == case["payload"]
 
 
 @pytest.mark.parametrize("case", GOLDEN["refused_frames"], ids=named)
-def test_what_is_no_frame_is_refused(case: dict[str, Any]) -> None:
+def test_invalid_frames_are_rejected(case: dict[str, Any]) -> None:
     with pytest.raises(CodecError, match="not a COBS frame"):
         cobs_decode(bytes.fromhex(case["frame"])[:-1])
 
 
 @pytest.mark.parametrize("shape", [(0, 6), (17, 6), (1, 4), (1, 0)])
-def test_other_shapes_are_not_encoded(shape: tuple[int, int]) -> None:
+def test_other_shapes_are_rejected(shape: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="a packet takes 1 to 16 samples"):
         packet.encode(np.zeros(shape, np.float32), 0, 0)
 
 
-def test_every_single_bit_error_is_found() -> None:
+def test_every_single_bit_error_is_detected() -> None:
     payload = bytes.fromhex(GOLDEN["packets"][3]["payload"])
     for bit in range(8 * len(payload)):
         damaged = bytearray(payload)
@@ -75,7 +75,7 @@ def six_axes(payload: bytes) -> list[packet.Packet]:
     return [each for each in packet.decode(payload) if each.x.shape[1] == 6]
 
 
-def test_a_frame_without_end_is_passed_over_and_counted() -> None:
+def test_overlong_frame_is_skipped_and_counted() -> None:
     splitter = Splitter(b"\0", limit=8)
     assert splitter.feed(b"12345678\0") == [b"12345678"]
     assert splitter.feed(b"123456789") == []

@@ -25,7 +25,7 @@ def found(data: bytes) -> DetectedFormat | None:
 
 
 @pytest.mark.parametrize("before", [b"", b"\x80\x00\xff", BOOT, b"12,", bytes(range(256))])
-def test_each_is_told_from_the_others(before: bytes) -> None:
+def test_protocols_are_distinguished(before: bytes) -> None:
     assert found(before + ROWS[0] * 7) == DetectedFormat("csv", width=3)
     assert found(before + (REST + TURN + ANGLE) * 5) == DetectedFormat("wit", gyroscope=True)
     assert found(before + (REST + ANGLE) * 5) == DetectedFormat("wit")
@@ -33,18 +33,18 @@ def test_each_is_told_from_the_others(before: bytes) -> None:
     assert found(before + FRAMES[1] * 4) == DetectedFormat("packet")
 
 
-def test_a_header_belongs_to_lines_of_its_width() -> None:
+def test_header_must_have_the_width_of_the_lines() -> None:
     assert found(b"ax,ay,az\r\n" + ROWS[0] * 6) == DetectedFormat("csv", width=3, header="ax,ay,az")
     assert found(b"Started\r\n" + ROWS[0] * 6) == DetectedFormat("csv", width=3)
     assert found(b"9,7.90\r\nax ay az\n" + ROWS[0] * 6) == DetectedFormat("csv", width=3, header="ax ay az")
 
 
-def test_lines_must_be_even() -> None:
+def test_lines_must_have_equal_length() -> None:
     assert found(b"\n" + (ROWS[0] * 4 + b"1,2\n") * 50) is None
     assert found(b"\n" + (ROWS[0] * 4 + b"Temp 31\n") * 50) is None
 
 
-def test_random_bytes_are_nothing_and_nothing_is_looked_for_for_ever() -> None:
+def test_random_bytes_are_not_detected_and_detection_gives_up() -> None:
     noise = np.random.default_rng(0).integers(0, 256, LIMIT + 1000, np.uint8).tobytes()
     detector = Detector()
     detector.feed(noise)
@@ -53,7 +53,7 @@ def test_random_bytes_are_nothing_and_nothing_is_looked_for_for_ever() -> None:
     assert detector.found is None
 
 
-def test_a_board_that_gives_up_is_heard() -> None:
+def test_failure_message_of_a_board_is_reported() -> None:
     detector = Detector()
     detector.feed(b"Started\r\nERR: no sensor\r\n")
     assert (detector.failed, detector.found) == ("ERR: no sensor", None)
@@ -66,7 +66,7 @@ PIECES = st.one_of(st.sampled_from([*ROWS, REST, TURN, ANGLE, *FRAMES, BOOT]), d
 @given(
     st.lists(PIECES, min_size=1, max_size=8).map(b"".join), st.integers(1, 5), st.lists(st.integers(0, 900), max_size=9)
 )
-def test_split_anywhere(data: bytes, times: int, cuts: list[int]) -> None:
+def test_any_split_gives_the_same_result(data: bytes, times: int, cuts: list[int]) -> None:
     data = data[:300] * times
     whole, pieces = Detector(), Detector()
     whole.feed(data)

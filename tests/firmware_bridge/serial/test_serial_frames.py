@@ -30,7 +30,7 @@ def frame(kind: int, *values: int) -> bytes:
 REST, TURN, ANGLE = frame(0x51, 0, 0, 2048), frame(0x52, 16384, 0, -16384), frame(0x53, 1, 2, 3)
 
 
-def test_a_round_is_a_sample_in_si_units() -> None:
+def test_cycle_of_frames_is_a_sample_in_si_units() -> None:
     # WT901 Datasheet v20-0702, 5.1.2 and 5.1.3: value / 32768 * 16 g and * 2000 deg/s, low byte first, sum modulo 256.
     assert bytes.fromhex("5551 0000 0000 0008 0000 AE") == REST
     assert bytes.fromhex("5552 0040 0000 00C0 0000 A7") == TURN
@@ -40,14 +40,14 @@ def test_a_round_is_a_sample_in_si_units() -> None:
     assert (one.seq, one.tick, one.t_s, decoder.bad, decoder.format.channels) == (None, None, None, 0, IMU)
 
 
-def test_without_gyroscope_an_acceleration_is_a_sample() -> None:
+def test_acceleration_is_a_sample_without_gyroscope() -> None:
     decoder = WitMotionDecoder(False)
     packets = decoder.feed((REST + ANGLE) * 3)
     assert [each.x.shape for each in packets] == [(1, 3)] * 3
     assert (decoder.format.channels, decoder.bad) == (ACC, 0)
 
 
-def test_the_port_is_opened_in_the_middle_of_a_round() -> None:
+def test_port_may_be_opened_within_a_cycle() -> None:
     for begin in range(33):
         decoder = WitMotionDecoder(True)
         packets = decoder.feed(((REST + TURN + ANGLE) * 4)[begin:])
@@ -55,7 +55,7 @@ def test_the_port_is_opened_in_the_middle_of_a_round() -> None:
         assert decoder.bad == 0
 
 
-def test_damage_is_passed_over_and_counted() -> None:
+def test_damage_is_skipped_and_counted() -> None:
     good = REST + TURN + ANGLE
     decoder = WitMotionDecoder(True)
     assert len(decoder.feed(good + REST[:-1] + TURN + ANGLE + good)) == 2  # a lost byte, and a gyroscope left alone
@@ -66,7 +66,7 @@ def test_damage_is_passed_over_and_counted() -> None:
     assert (decoder.bad, decoder.why) == (4, "an acceleration without angular rate")
 
 
-def test_a_wrong_pair_is_never_made() -> None:
+def test_frames_of_different_cycles_are_never_paired() -> None:
     for between in (ANGLE, b"", b"??", TURN[:-1] + b"?"):
         decoder = WitMotionDecoder(True)
         (one,) = decoder.feed(REST + between + frame(0x51, 2048) + TURN)
@@ -84,7 +84,7 @@ def test_golden_frames() -> None:
         assert (decoder.format.tick_bits, decoder.format.seq_bits) == (24, 16)
 
 
-def test_the_end_of_a_frame_at_the_start_is_no_damage() -> None:
+def test_incomplete_first_frame_is_no_damage() -> None:
     decoder = PacketDecoder(True)
     assert len(decoder.feed(FRAMES[0][7:] + FRAMES[0])) == 1
     assert decoder.bad == 0
@@ -92,17 +92,17 @@ def test_the_end_of_a_frame_at_the_start_is_no_damage() -> None:
     assert (decoder.bad, len(decoder.why) > 0) == (1, True)
 
 
-def test_packets_of_other_channels_and_frames_without_end_are_damage() -> None:
+def test_packets_of_other_channels_and_overlong_frames_are_damage() -> None:
     decoder = PacketDecoder(True)
     assert len(decoder.feed(FRAMES[0] + FRAMES[1] + FRAMES[0])) == 2
     assert "channels" in decoder.why
     assert decoder.feed(b"x" * (MAX_FRAME + 1)) == []
-    assert (decoder.bad, decoder.why) == (2, "a frame without end")
+    assert (decoder.bad, decoder.why) == (2, "a frame that is too long")
 
 
 @settings(deadline=None, max_examples=200)
 @given(st.integers(0, 2**16 - 1), st.floats(0, 0.02), st.floats(0, 0.02), st.integers(0, 2**32 - 1))
-def test_delivered_and_lost_are_what_was_sent(first: int, lose: float, spoil: float, seed: int) -> None:
+def test_delivered_plus_lost_equals_sent(first: int, lose: float, spoil: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     sent = 300
     stream = b"".join(
@@ -131,7 +131,7 @@ def test_hostile_wit_bytes() -> None:
     survives(lambda: WitMotionDecoder(True), "", WIT)
 
 
-def test_wit_bytes_split_anywhere() -> None:
+def test_any_split_of_wit_bytes_gives_the_same() -> None:
     splits_alike(lambda: WitMotionDecoder(True), WIT)
 
 
@@ -139,5 +139,5 @@ def test_hostile_frames() -> None:
     survives(lambda: PacketDecoder(True), "", FRAMES)
 
 
-def test_frames_split_anywhere() -> None:
+def test_any_split_of_frames_gives_the_same() -> None:
     splits_alike(lambda: PacketDecoder(True), FRAMES)

@@ -16,7 +16,7 @@ ACC_ONLY = Columns(3, (0, 1, 2), 1.0)
 TIMED = Columns(7, (1, 2, 3), G, gyro=(4, 5, 6), gyro_factor=DEG, time=0, time_factor=1e-6)
 
 
-def test_the_makers_example() -> None:
+def test_example_of_the_data_forwarder_is_decoded() -> None:
     # edge-impulse-cli, README-data-forwarder.md, "Protocol": data from a 3-axis accelerometer in m/s2.
     text = b"-0.12,-6.20,7.90\r\n-0.13,-6.19,7.91\r\n-0.14,-6.20,7.92\r\n-0.13,-6.20,7.90\r\n-0.14,-6.20,7.91\r\n"
     decoder = LineDecoder(ACC_ONLY)
@@ -38,7 +38,7 @@ def test_the_makers_example() -> None:
 @pytest.mark.parametrize(
     "line", [b"1,2,3", b"1\t2\t3", b"1 2 3", b" 1, 2 ,\t3 ,", b"+1.,20e-1,3.0E0", b"1.0,2.0,3.0\r"]
 )
-def test_separators_and_numbers(line: bytes) -> None:
+def test_all_separators_and_number_formats_are_parsed(line: bytes) -> None:
     (packet,) = LineDecoder(ACC_ONLY).feed(b"\n" + line + b"\n" + line + b"\n")[-1:]
     assert packet.x.tolist() == [[1, 2, 3]]
 
@@ -54,18 +54,18 @@ def test_other_lines_are_damage(line: bytes) -> None:
     assert decoder.feed(b"1,2,3\n")[0].x.tolist() == [[1, 2, 3]]
 
 
-def test_blank_lines_comments_and_the_header_are_none() -> None:
+def test_blank_lines_comments_and_header_are_no_damage() -> None:
     decoder = LineDecoder(Columns(3, (0, 1, 2), 1.0, header="ax,ay,az"))
     assert len(decoder.feed(b"half\n1,2,3\n\r\n# started\nax, ay, az\r\n")) == 1
     assert decoder.bad == 0
 
 
-def test_what_a_dead_sensor_prints_goes_on() -> None:
+def test_nan_of_a_dead_sensor_is_passed_on() -> None:
     (packet,) = LineDecoder(ACC_ONLY).feed(b"\n\nnan,-inf,1e999\n1e400,NaN,0\n")[-1:]
     assert not np.isfinite(packet.x[0, :2]).any()
 
 
-def test_units_and_time() -> None:
+def test_units_and_time_are_converted() -> None:
     decoder = LineDecoder(TIMED)
     first, second = decoder.feed(b"\n0,0,0,0,0,0,0\n1500000,0,0,1,90,0,-180\n2500000,0,0.5,0,0,0,0\n")
     np.testing.assert_allclose(first.x, [[0, 0, G, np.pi / 2, 0, -np.pi]], rtol=1e-6)
@@ -75,14 +75,14 @@ def test_units_and_time() -> None:
     assert [*first.t_s, *second.t_s] == [1.5, 2.5]
 
 
-def test_gravity_in_columns_of_its_own_is_added() -> None:
+def test_separate_gravity_columns_are_added() -> None:
     columns = Columns(6, (0, 1, 2), G, gravity=(3, 4, 5))
     (packet,) = LineDecoder(columns).feed(b"\n\n0.5,0,0,0,0,1\n0.25,0,0,0,0,1\n")[-1:]
     np.testing.assert_allclose(packet.x, [[0.25 * G, 0, G]])
 
 
 @pytest.mark.parametrize(("factor", "wraps"), [(1e-6, True), (1e-3, True), (1.0, False)])
-def test_counters_of_32_bits_wrap(factor: float, wraps: bool) -> None:
+def test_32_bit_counters_wrap(factor: float, wraps: bool) -> None:
     decoder = LineDecoder(Columns(4, (1, 2, 3), 1.0, time=0, time_factor=factor))
     counts = [0, 4294965296, 4294967295, 704, 20704, 4294967295, 5]
     text = "".join(f"{count},0,0,1\n" for count in counts)
@@ -95,14 +95,14 @@ def test_counters_of_32_bits_wrap(factor: float, wraps: bool) -> None:
 
 
 @pytest.mark.parametrize("time", [b"nan", b"inf", b"1e305"])
-def test_a_time_that_is_none_spoils_its_line(time: bytes) -> None:
+def test_invalid_time_makes_a_line_bad(time: bytes) -> None:
     decoder = LineDecoder(Columns(4, (1, 2, 3), 1.0, time=0, time_factor=1e-3))
     assert decoder.feed(b"half\n1,0,0,1\n" + time + b",0,0,1\n2,0,0,1\n")[1:]
     assert decoder.bad == 1
 
 
 @pytest.mark.parametrize("line", [b"ERR: failed to start the sensor", b"<ERR 3", b"err imu"])
-def test_a_board_that_gives_up_is_heard(line: bytes) -> None:
+def test_failure_message_of_a_board_is_reported(line: bytes) -> None:
     decoder = LineDecoder(ACC_ONLY)
     decoder.feed(b"\n1,2,3\n" + line + b"\r\n1,2,3\n")
     assert decoder.failed == line.decode()
@@ -112,7 +112,7 @@ def test_a_board_that_gives_up_is_heard(line: bytes) -> None:
     "dialect",
     [SerialFormat("csv", True, 50.0, TIMED), SerialFormat("csv", False, None, ACC_ONLY), SerialFormat("wit", True)],
 )
-def test_a_dialect_goes_through_json(dialect: SerialFormat) -> None:
+def test_serial_format_round_trips_through_json(dialect: SerialFormat) -> None:
     table = {"kind": "serial", "port": "/dev/ttyACM0", **json.loads(json.dumps(dialect.dump()))}
     assert SerialFormat.load(table) == dialect
     assert dialect.decoder().format.channels == (IMU if dialect.gyroscope else ACC)
@@ -131,7 +131,7 @@ def test_a_dialect_goes_through_json(dialect: SerialFormat) -> None:
         {"rate_hz": "fast"},
     ],
 )
-def test_what_is_no_dialect_is_refused(change: dict[str, object]) -> None:
+def test_invalid_serial_formats_are_rejected(change: dict[str, object]) -> None:
     with pytest.raises(CodecError):
         SerialFormat.load({**SerialFormat("csv", False, None, ACC_ONLY).dump(), **change})
     with pytest.raises(CodecError):
@@ -145,6 +145,6 @@ def test_hostile_lines() -> None:
     survives(lambda: LineDecoder(ACC_ONLY), "", LINES)
 
 
-def test_lines_split_anywhere() -> None:
+def test_any_split_of_lines_gives_the_same() -> None:
     rows = [b"%d,0,0,1,%d,0,0\r\n" % (20_000 * i, i) for i in (1, 2, 214748, 3)]
     splits_alike(lambda: LineDecoder(TIMED), [*rows, *LINES])

@@ -25,7 +25,7 @@ def sent(board: Board, seconds: float) -> bytes:
     return b"".join(payload for now_s in times for _, payload in board.due(now_s))
 
 
-def test_lines_hold_what_was_asked_for() -> None:
+def test_lines_have_the_requested_columns() -> None:
     assert sent(Board(rest, "csv"), 0.01) == b"0.0000,0.0000,9.8067,0.0000,0.0000,0.0000\r\n"
     board = Board(sine, "csv", columns="t_ms,az_g,gz_deg_s,temp", rate_hz=4.0)
     assert sent(board, 0.3) == b"0,1.0000,57.2958,0.0000\r\n250,1.0000,0.0000,0.0000\r\n"
@@ -33,7 +33,7 @@ def test_lines_hold_what_was_asked_for() -> None:
     assert sent(Board(rest, "csv", columns="t_us,az_g", first=214_749), 0.01) == b"12704,1.0000\r\n"  # micros() wraps
 
 
-def test_frames_and_packets() -> None:
+def test_frames_and_packets_are_valid() -> None:
     assert sent(Board(rest, "wit"), 0.01).hex() == (
         "55510000000000080000ae" "55520000000000000000a7" "55530000000000000000a8"
     )  # fmt: skip
@@ -48,14 +48,14 @@ def test_19_ms_is_not_50_hz() -> None:
     assert sent(Board(rest, "csv", rate_hz=1000 / 19), 10.0).count(b"\n") == 527
 
 
-def test_a_wrong_call() -> None:
+def test_invalid_arguments_are_errors() -> None:
     with pytest.raises(ValueError, match="no protocol is called 'morse'; there are csv, wit, packet"):
         Board(rest, "morse")
-    with pytest.raises(ValueError, match="a board knows no fault adapter-off; there are loss, corrupt"):
+    with pytest.raises(ValueError, match="faults that a board does not have: adapter-off; it has loss, corrupt"):
         Line(Board(rest), Path("board"), faults=[parse("1 adapter-off 2")])
 
 
-async def test_nothing_is_kept_for_who_comes_late_and_opening_is_noticed(tmp_path: Path) -> None:
+async def test_output_before_opening_is_lost_and_opening_is_detected(tmp_path: Path) -> None:
     board = Board(rest, "csv", header=True, columns="t_ms,az_g")
     async with Line(board, tmp_path / "board", boot=BOOT, resets=True) as line:
         await asyncio.sleep(0.2)
@@ -69,7 +69,7 @@ async def test_nothing_is_kept_for_who_comes_late_and_opening_is_noticed(tmp_pat
     assert not (tmp_path / "board").is_symlink()
 
 
-async def test_faults_of_a_line(tmp_path: Path) -> None:
+async def test_faults_affect_the_line(tmp_path: Path) -> None:
     faults = [parse(text) for text in ("0.2 burst 0.2", "0.5 stall 0.3", "1.0 loss 0.2", "1.2 disconnect 0.2")]
     board = Board(rest, "csv", columns="t_ms")
     async with Line(board, tmp_path / "board", resets=False, faults=faults) as line:
@@ -92,7 +92,7 @@ async def test_faults_of_a_line(tmp_path: Path) -> None:
     assert line.damaged > 10
 
 
-async def test_the_command_says_the_port_and_ends(tmp_path: Path) -> None:
+async def test_command_prints_the_port_and_ends(tmp_path: Path) -> None:
     port = tmp_path / "board"
     arguments = ["board", "--protocol", "wit", "--motion", "rest", "--baud", "9600", "--port", str(port)]
     process = await asyncio.create_subprocess_exec(

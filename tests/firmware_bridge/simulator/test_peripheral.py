@@ -22,13 +22,13 @@ def said(name: str, *advertised: str, manufacturer: dict[int, bytes] | None = No
     return advertisement(wearable)
 
 
-def test_what_fits_is_in_the_advertisement() -> None:
+def test_fields_that_fit_are_in_the_advertisement() -> None:
     advert, response = said("Watch", SHORT)
     assert advert == bytes.fromhex("020106 0303eefe 0609") + b"Watch"
     assert response == b""
 
 
-def test_the_rest_is_in_the_scan_response() -> None:
+def test_remaining_fields_are_in_the_scan_response() -> None:
     advert, response = said("A watch with a long name", LONG, manufacturer={0x0059: b"\x01\x02\x03"})
     assert max(len(advert), len(response)) <= 31
     first, second = AdvertisingData.from_bytes(advert), AdvertisingData.from_bytes(response)
@@ -37,7 +37,7 @@ def test_the_rest_is_in_the_scan_response() -> None:
     assert second.get(AdvertisingData.COMPLETE_LOCAL_NAME) == "A watch with a long name"
 
 
-def test_more_than_that_cannot_be_said() -> None:
+def test_too_long_advertisements_are_rejected() -> None:
     with pytest.raises(ValueError, match="31 and a scan response of 31 fit"):
         said("A watch with a name that is longer than it may be", LONG)
 

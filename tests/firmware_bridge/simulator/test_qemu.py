@@ -84,7 +84,7 @@ def felt(motion: Motion, taken: list[Packet], rate_hz: float = 50.0) -> np.ndarr
 
 
 @pytest.mark.parametrize("tcp", [False, True], ids=["pty", "socket"])
-def test_it_streams_at_exactly_50_hz_without_a_gap(tcp: bool) -> None:
+def test_board_streams_at_exactly_50_hz_without_gaps(tcp: bool) -> None:
     with reading(sine, tcp) as reader:
         taken = reader.take(150)
     assert reader.damaged <= 1  # a port may be opened in the middle of a frame
@@ -95,7 +95,7 @@ def test_it_streams_at_exactly_50_hz_without_a_gap(tcp: bool) -> None:
     assert np.abs(x[:, 0]).max() == pytest.approx(G / 2, abs=0.01)
 
 
-def test_a_host_that_is_too_busy_costs_no_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_host_loses_no_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[subprocess.Popen[str]] = []
     popen = subprocess.Popen
 
@@ -116,7 +116,7 @@ def test_a_host_that_is_too_busy_costs_no_sample(monkeypatch: pytest.MonkeyPatch
     assert took_s < 4  # a board that lost its interrupts would be 2 s late
 
 
-def test_it_takes_commands_and_its_number_and_clock_go_on() -> None:
+def test_commands_work_and_number_and_clock_continue() -> None:
     with reading(sine) as reader:
         reader.line.write(b"AT+STARTDATAFWD\r\nrate 1\nrate 9999999999\nrate\ngo on\n" + b"x" * 100 + b"\n")
         before = reader.take(30)
@@ -139,7 +139,7 @@ def test_it_takes_commands_and_its_number_and_clock_go_on() -> None:
     np.testing.assert_allclose(np.hypot(x[:, 0] / (G / 2), x[:, 5]), 1, atol=0.005)
 
 
-def test_a_recording_is_compiled_in() -> None:
+def test_recording_is_compiled_in() -> None:
     rng = np.random.default_rng(0)
     rows = rng.normal(0, 30, (qemu.SECONDS * qemu.RATE_HZ, 6)).astype(np.float32)
     with reading(lambda t_s: rows[np.rint(t_s * 50).astype(int) % len(rows)]) as reader:
@@ -149,7 +149,7 @@ def test_a_recording_is_compiled_in() -> None:
     np.testing.assert_allclose(x / packet.UNIT, expected / packet.UNIT, atol=0.51)
 
 
-def test_mujo_edge_recognizes_what_the_board_feels() -> None:
+def test_mujo_edge_recognizes_the_board_motion() -> None:
     folder = shipped_recording()
     with (folder / "samples.csv").open(newline="") as file:
         truths = {row["label"] for row in islice(csv.DictReader(file), 10 * qemu.RATE_HZ)}
@@ -166,7 +166,7 @@ def test_mujo_edge_recognizes_what_the_board_feels() -> None:
     assert summary["corrupt"] <= 1
 
 
-def test_the_command_says_where_it_is_and_ends() -> None:
+def test_command_prints_the_port_and_ends() -> None:
     call = [
         sys.executable,
         "-c",
@@ -188,13 +188,13 @@ def test_the_command_says_where_it_is_and_ends() -> None:
                 reader.take(1000)
 
 
-def test_what_is_missing_is_named_by_its_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_programs_are_named_by_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="apt-get install gcc-arm-none-eabi make qemu-system-arm"):
         qemu.build(rest, tmp_path)
 
 
-def test_firmware_that_does_not_compile_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiler_errors_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qemu, "table", lambda motion: "#error no table")
     with pytest.raises(OSError, match=r"(?s)cannot be built:.*no table"):
         qemu.build(rest, tmp_path)

@@ -62,7 +62,7 @@ def by_python(seconds: float) -> list[Prediction]:
     return recognizer.update(Chunk(t_s, np.concatenate([each.x for each in packets]), 0.0))
 
 
-def test_labels_agree_with_python_and_a_recording_gives_them_again(student: Path, tmp_path: Path) -> None:
+def test_labels_equal_python_and_are_replayed_from_a_recording(student: Path, tmp_path: Path) -> None:
     out = tmp_path / "session"
     with board(student, forward=True) as port:
         events, summary = stream(f"--serial={port}", "--duration=8", f"--record={out}")
@@ -103,7 +103,7 @@ def test_labels_agree_with_python_and_a_recording_gives_them_again(student: Path
     assert json.loads((out / "session.json").read_text())["stream"]["names"]["label_set"] == "physio-wrist"
 
 
-def test_labels_alone(student: Path) -> None:
+def test_labels_without_samples(student: Path) -> None:
     with board(student, forward=False) as port:
         events, summary = stream(f"--serial={port}", "--duration=4")
     assert len(events) >= 7
@@ -112,14 +112,14 @@ def test_labels_alone(student: Path) -> None:
     np.testing.assert_allclose(np.diff([event["end_s"] for event in events]), 0.5, atol=2e-3)
 
 
-def test_a_label_set_that_is_named_is_recognized_here(student: Path) -> None:
+def test_named_label_set_is_recognized_on_the_host(student: Path) -> None:
     with board(student, forward=True) as port:
         events, summary = stream(f"--serial={port}", "--duration=5", "--labels=daily-wrist")
     assert (summary["runtime"], summary["label_set"]) == ("litert", "daily-wrist")
     assert all("by" not in event for event in events)
 
 
-def test_a_sensor_that_lies_still_is_a_gap(student: Path) -> None:
+def test_still_sensor_is_a_gap(student: Path) -> None:
     with qemu.board(rest, tcp=True, student=student) as port:
         done = subprocess.run(
             [PROGRAM, "stream", "--json", f"--serial={port}", "--duration=5"], capture_output=True, text=True
@@ -130,7 +130,7 @@ def test_a_sensor_that_lies_still_is_a_gap(student: Path) -> None:
     assert summary["predictions"] == 0
 
 
-def test_the_board_fits(student: Path, tmp_path: Path) -> None:
+def test_program_fits_its_size_limits(student: Path, tmp_path: Path) -> None:
     program = qemu.build(rest, tmp_path, student)
     sizes = subprocess.run(["arm-none-eabi-size", program], capture_output=True, text=True, check=True).stdout
     text, data, bss, *_ = map(int, sizes.splitlines()[1].split()[:3])
@@ -138,6 +138,6 @@ def test_the_board_fits(student: Path, tmp_path: Path) -> None:
     assert data + bss + 4096 <= 24_000  # with a stack that is more than twice what it needs
 
 
-def test_a_folder_that_is_no_export_is_said(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no folder that mujo-edge export --target mcu wrote"):
+def test_folder_without_export_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="not an export of mujo-edge export --target mcu"):
         qemu.build(rest, tmp_path, tmp_path)

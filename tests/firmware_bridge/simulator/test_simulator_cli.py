@@ -39,7 +39,7 @@ def ends(pid: int) -> bool:
     return False
 
 
-def test_the_walk_through_ends_in_labels(tmp_path: Path) -> None:
+def test_documented_walkthrough_gives_labels(tmp_path: Path) -> None:
     stream = f"{sys.executable} -m mujo_edge stream --ble --duration 6 --json"
     ran = simulate("ble", f"--bus={tmp_path}/bus", "--motion", str(RECORDING), "--run", stream)
     assert ran.returncode == 0, ran.stderr
@@ -58,20 +58,20 @@ def test_the_walk_through_ends_in_labels(tmp_path: Path) -> None:
         (("--motion", "/nowhere/folder"), "/nowhere/folder"),
     ],
 )
-def test_a_wrong_call_says_what_is_wrong(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_wrong_usage_is_explained(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
     ran = simulate("ble", f"--bus={tmp_path}/bus", *arguments)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert message in ran.stderr
     assert len(ran.stderr.splitlines()) <= 2
 
 
-def test_without_a_dbus_daemon_it_says_what_to_install(tmp_path: Path) -> None:
+def test_missing_dbus_daemon_names_the_package(tmp_path: Path) -> None:
     ran = simulate("ble", f"--bus={tmp_path}/bus", path="/nowhere")
     assert ran.returncode == 2
     assert ran.stderr == "simulator: dbus-daemon is not installed.\nInstall it with: sudo apt install dbus\n"
 
 
-def test_without_bumble_it_says_what_to_install() -> None:
+def test_missing_bumble_names_the_extra() -> None:
     call = "from firmware_bridge.simulator.__main__ import main; main(['ble'])"
     code = f"import sys; sys.modules['bumble'] = None; {call}"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -79,20 +79,20 @@ def test_without_bumble_it_says_what_to_install() -> None:
     assert ran.stderr == "simulator: bumble is not installed.\nInstall it with: pip install 'mujo-edge[sim]'\n"
 
 
-def test_two_at_the_same_place_are_one_too_many() -> None:
+def test_second_simulator_at_a_socket_is_an_error() -> None:
     with RemoteWorld("witmotion") as world:
         ran = simulate("ble", "--bus", world.address.removeprefix("unix:path="))
     assert ran.returncode == 2
     assert "already.\nEnd it, or give this one another place with --bus" in ran.stderr
 
 
-def test_what_it_runs_has_its_bus_and_gives_its_exit_code(tmp_path: Path) -> None:
+def test_run_command_gets_the_bus_and_sets_the_exit_code(tmp_path: Path) -> None:
     ran = simulate("ble", f"--bus={tmp_path}/bus", "--run", "echo $DBUS_SYSTEM_BUS_ADDRESS; exit 3")
     assert (ran.returncode, ran.stdout) == (3, f"unix:path={tmp_path}/bus\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_it_and_its_bus(tmp_path: Path, number: signal.Signals) -> None:
+def test_signal_ends_the_simulator_and_its_bus(tmp_path: Path, number: signal.Signals) -> None:
     bus = tmp_path / "bus"
     process = subprocess.Popen([*SIMULATOR, "ble", f"--bus={bus}"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -109,7 +109,7 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-async def test_a_world_of_its_own_is_controlled_from_here(bluetooth: StartWorld) -> None:
+async def test_remote_world_is_controlled_over_pipes(bluetooth: StartWorld) -> None:
     world = bluetooth("mujo", "mujo", "polar-h10", options=("--rate", "25"))
     assert list(world.stats()) == ["mujo", "mujo-2", "polar-h10"]
     assert world.stats()["mujo-2"]["rate_hz"] == 25
@@ -121,7 +121,7 @@ async def test_a_world_of_its_own_is_controlled_from_here(bluetooth: StartWorld)
     assert world.stats()["mujo"]["sent"] == 0
 
 
-def test_nothing_is_left_of_it_whatever_happens() -> None:
+def test_remote_world_leaves_nothing_behind() -> None:
     with RemoteWorld("witmotion") as world:
         process = world._process.pid
         (daemon,) = children(process)
@@ -131,7 +131,7 @@ def test_nothing_is_left_of_it_whatever_happens() -> None:
     assert not Path(world.address.removeprefix("unix:path=")).parent.exists()
 
 
-def test_one_that_does_not_start_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+def test_remote_world_that_does_not_start_is_an_error(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RuntimeError, match="the simulator ended"), RemoteWorld("abacus"):
         pass
     assert "no wearable is called 'abacus'" in capfd.readouterr().err

@@ -30,7 +30,7 @@ def machine(request: pytest.FixtureRequest) -> Path:
     return folder
 
 
-def test_labels_come_again_after_a_lost_connection_and_after_bluetooth_was_off(machine: Path) -> None:
+def test_labels_return_after_a_lost_connection_and_bluetooth_off(machine: Path) -> None:
     call = shlex.join([sys.executable, str(GUEST), "--vhci"])
     done = vm.boot(machine, f"{call} && exit 7", stdout=subprocess.PIPE)
     assert done.returncode == 7, f"{done.stdout[-4000:]}\n{done.stderr}"
@@ -55,7 +55,7 @@ def test_labels_come_again_after_a_lost_connection_and_after_bluetooth_was_off(m
     assert len(t) <= found["counts"]["notified"]
 
 
-def test_what_is_missing_is_named_by_its_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_programs_are_named_by_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"apt-get install .*qemu-system-x86"):
         vm.build(tmp_path)

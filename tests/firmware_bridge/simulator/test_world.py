@@ -83,7 +83,7 @@ class Listener:
         await until(lambda: len(self.payloads) == board.sent - board.lost)
 
 
-async def test_what_is_near_is_found_with_its_name_services_and_strength(world: World) -> None:
+async def test_scan_gives_name_services_and_signal_strength(world: World) -> None:
     found = await BleakScanner.discover(timeout=0.5, return_adv=True)
     heard = {advert.local_name: advert for _, advert in found.values()}
     assert {name: advert.service_uuids for name, advert in heard.items()} == {
@@ -94,7 +94,7 @@ async def test_what_is_near_is_found_with_its_name_services_and_strength(world: 
     assert -57 <= heard["mujo-edge"].rssi <= -53
 
 
-async def test_everything_that_is_notified_arrives_once_and_in_order(world: World) -> None:
+async def test_notifications_arrive_once_and_in_order(world: World) -> None:
     listener = Listener()
     async with BleakClient(await find(), disconnected_callback=lambda _: listener.gone.set()) as client:
         assert {service.uuid[4:8] for service in client.services if service.uuid.startswith("0000")} == {"1801"}
@@ -128,7 +128,7 @@ async def test_reads_writes_and_refusals(world: World) -> None:
             await client.read_gatt_char(mujo.DATA)
 
 
-async def test_the_mtu_is_what_the_wearable_agrees_to(world: World) -> None:
+async def test_mtu_is_that_of_the_wearable(world: World) -> None:
     async with BleakClient(await find()) as client:
         config = client.services.get_characteristic(mujo.CONFIG)
         assert config is not None
@@ -151,7 +151,7 @@ async def test_notifications_by_socket(world: World) -> None:
             await until(lambda: not world.stats()["mujo"]["streaming"])
 
 
-async def test_a_socket_of_notifications_ends_with_the_connection(world: World) -> None:
+async def test_notification_socket_ends_with_the_connection(world: World) -> None:
     listener = Listener()
     for _ in range(2):
         listener.payloads.clear()
@@ -165,7 +165,7 @@ async def test_a_socket_of_notifications_ends_with_the_connection(world: World) 
             await until(listener.gone.is_set)
 
 
-async def test_a_client_that_is_not_disconnected_doubles_notifications_as_with_bluez(world: World) -> None:
+async def test_undisconnected_client_doubles_notifications_as_with_bluez(world: World) -> None:
     """BlueZ renews the sessions of every client that is still on the bus, and tells each of them apart."""
     old, new = Listener(), Listener()
     forgotten = BleakClient(await find(), disconnected_callback=lambda _: old.gone.set())
@@ -183,7 +183,7 @@ async def test_a_client_that_is_not_disconnected_doubles_notifications_as_with_b
         assert len(set(new.payloads[2:])) == len(new.payloads[2:])
 
 
-async def test_lost_notifications_leave_holes(world: World) -> None:
+async def test_lost_notifications_are_missing(world: World) -> None:
     listener = Listener()
     async with BleakClient(await find()) as client:
         await listener.listen(client)
@@ -195,7 +195,7 @@ async def test_lost_notifications_leave_holes(world: World) -> None:
     assert listener.missing == lost
 
 
-async def test_nothing_is_heard_during_a_burst(world: World) -> None:
+async def test_nothing_arrives_during_a_burst(world: World) -> None:
     listener = Listener()
     async with BleakClient(await find()) as client:
         await listener.listen(client)
@@ -208,7 +208,7 @@ async def test_nothing_is_heard_during_a_burst(world: World) -> None:
 
 
 @pytest.mark.parametrize("fault", ["stall 0.4", "delay 0.3", "interval 0.1"])
-async def test_what_is_late_arrives_all_the_same(world: World, fault: str) -> None:
+async def test_delayed_notifications_arrive(world: World, fault: str) -> None:
     listener = Listener()
     async with BleakClient(await find()) as client:
         await listener.listen(client)
@@ -219,7 +219,7 @@ async def test_what_is_late_arrives_all_the_same(world: World, fault: str) -> No
     assert max(b - a for a, b in pairwise(listener.arrived_s)) > 0.06  # at 52 Hz they come every 0.019 s
 
 
-async def test_skipped_notifications_leave_a_hole(world: World) -> None:
+async def test_skipped_notifications_are_missing(world: World) -> None:
     listener = Listener()
     async with BleakClient(await find()) as client:
         await listener.listen(client)
@@ -238,7 +238,7 @@ async def test_corrupt_notifications_differ_in_a_byte(world: World) -> None:
     assert world.stats()["witmotion"]["corrupted"] >= len(got)
 
 
-async def test_a_wearable_that_disconnects_is_away_and_comes_back(world: World) -> None:
+async def test_disconnected_wearable_is_away_and_returns(world: World) -> None:
     listener = Listener()
     async with BleakClient(await find(), disconnected_callback=lambda _: listener.gone.set()) as client:
         await listener.listen(client)
@@ -255,7 +255,7 @@ async def test_a_wearable_that_disconnects_is_away_and_comes_back(world: World) 
     assert len(set(listener.numbers)) == len(listener.numbers)
 
 
-async def test_refused_connects(world: World) -> None:
+async def test_refused_connects_fail(world: World) -> None:
     device = await find()
     await world.run(script("0 refuse 2"))
     for _ in range(2):
@@ -265,7 +265,7 @@ async def test_refused_connects(world: World) -> None:
         assert client.is_connected
 
 
-async def test_a_connect_that_is_given_up_leaves_nothing_behind(world: World) -> None:
+async def test_canceled_connect_leaves_nothing_behind(world: World) -> None:
     device = await find()
     await world.run(script("0 disconnect 1.5 mujo"))
     with pytest.raises(TimeoutError):
@@ -274,7 +274,7 @@ async def test_a_connect_that_is_given_up_leaves_nothing_behind(world: World) ->
         await Listener().listen(client)
 
 
-async def test_a_slow_wearable_answers_late(world: World) -> None:
+async def test_slow_wearable_replies_late(world: World) -> None:
     loop = asyncio.get_running_loop()
     async with BleakClient(await find()) as client:
         await world.run(script("0 slow 0.3"))
@@ -288,7 +288,7 @@ async def test_a_slow_wearable_answers_late(world: World) -> None:
             await reading
 
 
-async def test_a_wearable_that_goes_away_while_its_services_are_discovered(world: World) -> None:
+async def test_disconnect_during_service_discovery_fails_the_connect(world: World) -> None:
     device = await find()
     await world.run(script("0 slow 0.2"))
     connecting = asyncio.create_task(BleakClient(device).connect())
@@ -300,7 +300,7 @@ async def test_a_wearable_that_goes_away_while_its_services_are_discovered(world
         await Listener().listen(client)
 
 
-async def test_an_adapter_that_is_off(world: World) -> None:
+async def test_switched_off_adapter_refuses(world: World) -> None:
     gone = asyncio.Event()
     client = BleakClient(await find(), disconnected_callback=lambda _: gone.set())
     await client.connect()
@@ -315,7 +315,7 @@ async def test_an_adapter_that_is_off(world: World) -> None:
         await Listener().listen(client)
 
 
-async def test_a_bus_that_dies_comes_back_at_the_same_place(world: World) -> None:
+async def test_dead_bus_returns_at_the_same_address(world: World) -> None:
     listener = Listener()
     client = BleakClient(await find(), disconnected_callback=lambda _: listener.gone.set())
     await client.connect()
@@ -332,7 +332,7 @@ async def test_a_bus_that_dies_comes_back_at_the_same_place(world: World) -> Non
         await until(lambda: len(listener.payloads) > count)
 
 
-async def test_a_device_that_is_forgotten_must_be_found_again(world: World) -> None:
+async def test_forgotten_device_must_be_discovered_again(world: World) -> None:
     device = await find()
     client = BleakClient(device)
     await client.connect()
@@ -344,7 +344,7 @@ async def test_a_device_that_is_forgotten_must_be_found_again(world: World) -> N
         assert client.is_connected
 
 
-async def test_a_device_that_is_not_heard_any_more_is_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unseen_device_is_forgotten(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adapter, "FORGET_S", 0.2)
     device = await find()
     await world.run(script("0 disconnect 1 mujo"))
@@ -362,19 +362,19 @@ async def test_pairing(world: World) -> None:
         await client.pair()  # is paired already
 
 
-async def test_faults_aimed_at_nobody_are_refused(world: World) -> None:
+async def test_faults_for_unknown_wearables_are_rejected(world: World) -> None:
     with pytest.raises(ValueError, match="no wearable is called 'polar'; there are witmotion, mujo"):
         await world.run(script("0 loss 1 polar"))
 
 
-async def test_several_of_a_kind_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_several_wearables_of_a_kind_are_distinguished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with World({name: WEARABLES["mujo"](rest) for name in "abc"}, tmp_path / "bus") as world:
         monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", world.address)
         addresses = {peripheral.address for peripheral in world.peripherals.values()}
         assert {device.address for device in await BleakScanner.discover(timeout=0.5)} == addresses
 
 
-async def test_every_profile_has_a_wearable_that_is_recognized_on_the_air(
+async def test_every_profile_has_a_simulated_wearable_that_is_recognized(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert {wearable.profile for wearable in WEARABLES.values()} == set(PROFILES)

@@ -56,7 +56,7 @@ def test_all_installed_runtimes_are_measured(report: Report) -> None:
     assert {threads for _, _, threads in measured} == {1, 2}
 
 
-def test_a_measurement_is_whole(report: Report, bundle_folder: Path) -> None:
+def test_measurement_is_complete(report: Report, bundle_folder: Path) -> None:
     for cost in report.models:
         latency = cost.latency
         assert 0 < latency.p50_us <= latency.p90_us <= latency.p99_us <= latency.max_us
@@ -76,13 +76,13 @@ def test_a_measurement_is_whole(report: Report, bundle_folder: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc")
-def test_memory_is_that_of_the_child_alone(report: Report) -> None:
+def test_memory_is_that_of_the_child_process(report: Report) -> None:
     """ru_maxrss would have carried over the peak of this process, which has torch loaded."""
     peaks = {cost.runtime: cost.peak_rss_mb or 0 for cost in report.models}
     assert peaks["litert"] < peaks["executorch"]
 
 
-def test_the_live_path_is_measured_whole(report: Report) -> None:
+def test_whole_live_path_is_measured(report: Report) -> None:
     path = report.path
     assert set(path.stages) == {"queue", "preprocess", "inference", "total"}
     assert {timing.calls for timing in path.stages.values()} == {path.windows}
@@ -92,7 +92,7 @@ def test_the_live_path_is_measured_whole(report: Report) -> None:
     assert path.core_percent > 0
 
 
-def test_what_is_missing_is_named_with_its_pip_line(report: Report, bundle_folder: Path) -> None:
+def test_missing_runtimes_have_their_pip_line(report: Report, bundle_folder: Path) -> None:
     if RUNTIMES["tflite-runtime"].version:
         pytest.skip("tflite-runtime is installed")
     (missing,) = report.missing
@@ -106,14 +106,14 @@ def test_what_is_missing_is_named_with_its_pip_line(report: Report, bundle_folde
     )
 
 
-def test_a_model_that_goes_away_is_a_data_error(bundle_copy: Path) -> None:
+def test_disappearing_model_is_a_data_error(bundle_copy: Path) -> None:
     manifest = read_manifest(bundle_copy)
     (bundle_copy / "student_int8.tflite").unlink()
     with pytest.raises(DataError, match=r"student_int8\.tflite in litert could not be measured: .*missing"):
         measure(manifest, manifest.model("litert"), RUNTIMES["litert"], 1, 100)
 
 
-def test_progress_goes_from_nothing_to_the_end(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_runs_from_start_to_end(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("executorch", "onnx"):
         monkeypatch.setitem(RUNTIMES, name, replace(RUNTIMES[name], package="none", imports="no_such_package"))
     told: list[tuple[str, float]] = []
@@ -123,7 +123,7 @@ def test_progress_goes_from_nothing_to_the_end(bundle_folder: Path, monkeypatch:
     assert {missing.runtime for missing in result.missing} == {"executorch", "onnx", "tflite-runtime"}
 
 
-def test_json_says_it_all(report: Report) -> None:
+def test_json_has_everything(report: Report) -> None:
     table = json.loads(json.dumps(report.table()))
     assert table["schema_version"] == 1
     assert set(table) == {"schema_version", "bundle", "version", "created", "machine", "models", "missing", "path"}
@@ -143,7 +143,7 @@ def test_terminal_tables_fit_80_columns(report: Report) -> None:
     assert all(cost.file in text for cost in report.models)
 
 
-def test_the_page_needs_nothing_else(report: Report) -> None:
+def test_page_is_self_contained(report: Report) -> None:
     page = html(report)
     assert page.count("<svg") == page.count("</svg>") == 3
     assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!#)""", page)
@@ -153,7 +153,7 @@ def test_the_page_needs_nothing_else(report: Report) -> None:
         assert f"<td>{cost.latency.p50_us:.1f}</td>" in page
 
 
-def test_names_cannot_break_the_page(report: Report) -> None:
+def test_names_are_escaped_in_the_page(report: Report) -> None:
     for name in VISIBLE.values():
         costs = [replace(cost, file=name, runtime=name) for cost in report.models]
         path = replace(report.path, recording=name, label_set=name)
@@ -163,7 +163,7 @@ def test_names_cannot_break_the_page(report: Report) -> None:
         assert f"{name}, {name}" in drawn
 
 
-def test_the_page_needs_the_report_extra(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_needs_the_report_extra(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(report.models[0], ModelCost)
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'mujo-edge\[report\]'"):

@@ -20,7 +20,7 @@ from mujo_edge.signal import prepare
 RUNTIMES = ("litert", "executorch", "onnx")
 
 
-def test_embeddings_are_of_length_one_and_of_float32(bundle_folder: Path) -> None:
+def test_embeddings_are_normalized_float32(bundle_folder: Path) -> None:
     bundle = mujo_edge.ModelBundle.load(bundle_folder)
     x, _ = motion(5, seed=2)
     y = bundle.embed(x)
@@ -35,13 +35,13 @@ def test_classify_names_the_motion(bundle_folder: Path) -> None:
     assert all(0 < score <= 1 for _, score in found)
 
 
-def test_what_is_in_no_label_set_is_unknown(bundle_folder: Path) -> None:
+def test_motion_of_no_label_set_is_unknown(bundle_folder: Path) -> None:
     x, y = motion(25, seed=4)
     found = ModelBundle.load(bundle_folder).classify(x[y == 3], labels="swings-wrist")
     assert np.mean([label == UNKNOWN for label, _ in found]) > 0.5
 
 
-def test_three_channels_are_six_with_a_silent_gyroscope(bundle_folder: Path) -> None:
+def test_three_channels_equal_six_with_zero_gyroscope(bundle_folder: Path) -> None:
     bundle = ModelBundle.load(bundle_folder)
     x, _ = motion(3, seed=5)
     silent = x.copy()
@@ -57,19 +57,19 @@ def test_one_window_at_a_time_gives_the_same_bits(bundle_folder: Path) -> None:
     np.testing.assert_array_equal(whole, one_by_one)
 
 
-def test_no_window_gives_no_embedding(bundle_folder: Path) -> None:
+def test_no_windows_give_no_embeddings(bundle_folder: Path) -> None:
     bundle = ModelBundle.load(bundle_folder)
     assert bundle.embed(np.empty((0, 6, 150), np.float32)).shape == (0, 64)
     assert bundle.classify(np.empty((0, 3, 150), np.float32)) == []
 
 
 @pytest.mark.parametrize("shape", [(2, 6, 100), (2, 4, 150), (6, 150), (2, 150, 6)])
-def test_other_shapes_are_a_data_error(bundle_folder: Path, shape: tuple[int, ...]) -> None:
+def test_wrong_shapes_are_a_data_error(bundle_folder: Path, shape: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match=r"expected \(N, 3, 150\) or \(N, 6, 150\)"):
         ModelBundle.load(bundle_folder).embed(np.zeros(shape, np.float32))
 
 
-def test_values_that_are_not_finite_are_a_data_error(bundle_folder: Path) -> None:
+def test_non_finite_values_are_a_data_error(bundle_folder: Path) -> None:
     x, _ = motion(1, seed=7)
     x[0, 0, 0] = np.nan
     with pytest.raises(DataError, match="not finite"):
@@ -108,7 +108,7 @@ def test_verify_runs_every_file(bundle_folder: Path) -> None:
     assert all(check.passed for check in checks)
 
 
-def test_verify_finds_another_network(bundle_copy: Path) -> None:
+def test_verify_detects_another_network(bundle_copy: Path) -> None:
     """A whole, signed bundle whose reference was made by another network."""
     with np.load(bundle_copy / "reference.npz") as reference:
         arrays = dict(reference)
@@ -120,7 +120,7 @@ def test_verify_finds_another_network(bundle_copy: Path) -> None:
         ModelBundle.load(bundle_copy).verify()
 
 
-def test_wrong_calls(bundle_folder: Path) -> None:
+def test_invalid_arguments_are_errors(bundle_folder: Path) -> None:
     with pytest.raises(UsageError, match="auto, litert, tflite-runtime, executorch, onnx"):
         ModelBundle.load(bundle_folder, runtime="tensorrt")
     with pytest.raises(UsageError, match="threads is 0"):
@@ -129,7 +129,7 @@ def test_wrong_calls(bundle_folder: Path) -> None:
         ModelBundle.load(bundle_folder).classify(motion(1, seed=9)[0], labels="nope")
 
 
-def test_a_model_of_other_shapes_is_refused(bundle_copy: Path) -> None:
+def test_model_of_other_shapes_is_rejected(bundle_copy: Path) -> None:
     table = json.loads((bundle_copy / "bundle.json").read_text())
     table["input"]["window"] = 100
     write_manifest(bundle_copy, {k: v for k, v in table.items() if k not in ("schema_version", "sha256", "files")})
@@ -146,13 +146,13 @@ def test_loading_imports_nothing_heavy(bundle_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_native_libraries_say_nothing_on_the_terminal(bundle_folder: Path, runtime: str) -> None:
+def test_native_libraries_print_nothing(bundle_folder: Path, runtime: str) -> None:
     code = f"import mujo_edge; mujo_edge.ModelBundle.load({str(bundle_folder)!r}, {runtime!r}, threads=2)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout + done.stderr == ""
 
 
-def test_normalize_leaves_zero_alone() -> None:
+def test_normalize_keeps_zero() -> None:
     np.testing.assert_array_equal(l2_normalize(np.zeros((1, 3), np.float32)), np.zeros((1, 3)))
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from hostile_text import HIDDEN, VISIBLE, replaced, sign, table_of
 
-from mujo_edge.bundle.manifest import find_bundle, read_manifest
+from mujo_edge.bundle.manifest import read_manifest
+from mujo_edge.bundle.store import find_bundle
 from mujo_edge.core import DataError
 
 IDENTIFIERS = (
@@ -74,7 +75,7 @@ def refusal(bundle: Path, path: str, value: object) -> str:
 
 
 @pytest.mark.parametrize("path", IDENTIFIERS)
-def test_identifiers_are_plain_or_refused(bundle: Path, path: str) -> None:
+def test_identifiers_must_be_plain(bundle: Path, path: str) -> None:
     for value in (*VISIBLE.values(), *HIDDEN.values(), "x" * 300):
         if not (path.endswith("placement") and value == VISIBLE["prototype"]):
             refusal(bundle, path, value)
@@ -82,17 +83,17 @@ def test_identifiers_are_plain_or_refused(bundle: Path, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["models/0/file", "label_sets/gym-wrist/prototypes", "card", "reference"])
 @pytest.mark.parametrize("value", ["/etc/passwd", "../bundle.json", "a\\..\\b.onnx", "C:evil.onnx", "a/./b.onnx", ""])
-def test_files_outside_the_bundle_are_refused(bundle: Path, path: str, value: str) -> None:
+def test_files_outside_the_bundle_are_rejected(bundle: Path, path: str, value: str) -> None:
     refusal(bundle, path, value)
 
 
 @pytest.mark.parametrize("name", ["evil.html", "sw.js", "bundle.json", "Makefile", "README.md"])
-def test_a_model_file_takes_no_other_files_name(bundle: Path, name: str) -> None:
+def test_model_file_must_not_share_a_name(bundle: Path, name: str) -> None:
     (bundle / name).write_bytes((bundle / name).read_bytes() if (bundle / name).exists() else b"{}")
     assert "models[2]" in refusal(bundle, "models/2/file", name)
 
 
-def test_a_file_name_that_hides_something_is_refused(bundle: Path) -> None:
+def test_file_names_with_hidden_characters_are_rejected(bundle: Path) -> None:
     sign(bundle, SHIPPED)
     text = (bundle / "bundle.json").read_text("utf-8")
     for name in (*HIDDEN.values(), "a\\b", "a`b", "a<b", 'a"b', "a|b", "a:b"):
@@ -110,14 +111,14 @@ def test_a_file_name_that_hides_something_is_refused(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("path", TEXTS)
-def test_text_that_hides_something_is_refused(bundle: Path, path: str) -> None:
+def test_text_with_hidden_characters_is_rejected(bundle: Path, path: str) -> None:
     lines = path.startswith(("training", "metrics")) and not path.endswith("@")
     for what, value in HIDDEN.items():
         if not (lines and what in ("newline", "tab")):
             refusal(bundle, path, value)
 
 
-def test_any_text_that_shows_itself_is_read_as_it_is(bundle: Path) -> None:
+def test_visible_text_is_read_unchanged(bundle: Path) -> None:
     table = SHIPPED
     for path in TEXTS[:-1]:
         table = replaced(table, path, "\n".join(VISIBLE.values()) if path.startswith("training") else "x")
@@ -130,13 +131,13 @@ def test_any_text_that_shows_itself_is_read_as_it_is(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("path", NUMBERS)
-def test_a_number_is_no_text(bundle: Path, path: str) -> None:
+def test_number_instead_of_text_is_rejected(bundle: Path, path: str) -> None:
     for value in ("5", "5 }; int evil = 1; /*", None, True, [5]):
         refusal(bundle, path, value)
 
 
 @pytest.mark.parametrize("name", ["1.0.0-rc.1+build.5", "physio-wrist", "a", "Größe", "x_y"])
-def test_usual_names_are_read(bundle: Path, name: str) -> None:
+def test_usual_names_are_accepted(bundle: Path, name: str) -> None:
     sign(bundle, replaced(SHIPPED, "label_sets/gym-wrist/placement", name))
     assert read_manifest(bundle).label_set("gym-wrist").placement == name
     if name.isascii():
@@ -146,12 +147,12 @@ def test_usual_names_are_read(bundle: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("placement", ["left wrist", "right_thigh", "upper arm (left)", "手首", "l'avant-bras", ""])
-def test_usual_places_are_read(bundle: Path, placement: str) -> None:
+def test_usual_placements_are_accepted(bundle: Path, placement: str) -> None:
     sign(bundle, replaced(SHIPPED, "label_sets/gym-wrist/placement", placement))
     assert read_manifest(bundle).label_set("gym-wrist").placement == placement
 
 
-def test_names_of_the_vocabulary_hide_nothing(bundle: Path) -> None:
+def test_vocabulary_names_with_hidden_characters_are_rejected(bundle: Path) -> None:
     path = bundle / "vocabulary" / "names.json"
     before = path.read_bytes()
     try:
@@ -169,7 +170,7 @@ def test_names_of_the_vocabulary_hide_nothing(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [*HIDDEN.values(), b"\xff\xfe\x00", "a\x0cb"], ids=ascii)
-def test_a_model_card_hides_nothing(bundle: Path, text: str | bytes) -> None:
+def test_model_card_with_hidden_characters_is_rejected(bundle: Path, text: str | bytes) -> None:
     path = bundle / "MODEL_CARD.md"
     before = path.read_bytes()
     content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")

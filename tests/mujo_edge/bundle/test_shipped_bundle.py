@@ -9,7 +9,8 @@ import pytest
 from self_description import constants_are_those_of, json_is_that_of
 
 from mujo_edge.bundle import verify
-from mujo_edge.bundle.manifest import read_manifest, shipped_bundles
+from mujo_edge.bundle.manifest import read_manifest
+from mujo_edge.bundle.store import shipped_bundles
 from mujo_edge.bundle.vocabulary import key
 from mujo_edge.runtimes import open_model
 
@@ -23,7 +24,7 @@ def test_every_model_gives_the_reference_outputs(name: str) -> None:
     assert {check.file for check in checks} == {model.file for model in manifest.models}
 
 
-def test_it_is_as_small_as_promised(name: str) -> None:
+def test_bundle_is_as_small_as_documented(name: str) -> None:
     manifest = read_manifest(name)
     assert (manifest.folder / manifest.model("litert").file).stat().st_size <= 100_000
     assert manifest.metrics["tflite_micro_arena_bytes"] <= 32 * 1024
@@ -33,7 +34,7 @@ def test_it_is_as_small_as_promised(name: str) -> None:
     assert sum(size for path, size in sizes.items() if words in path.parents) < 500_000
 
 
-def test_it_knows_a_thousand_names_and_those_of_its_label_sets_as_these_do(name: str) -> None:
+def test_vocabulary_has_a_thousand_names_and_agrees_with_the_label_sets(name: str) -> None:
     manifest = read_manifest(name)
     assert manifest.vocabulary is not None
     assert len(manifest.vocabulary.names) >= 1000
@@ -45,7 +46,7 @@ def test_it_knows_a_thousand_names_and_those_of_its_label_sets_as_these_do(name:
         assert cosine.min() > 0.999
 
 
-def test_its_projection_is_the_one_that_made_its_prototypes(name: str) -> None:
+def test_projection_gives_the_prototypes(name: str) -> None:
     from mujo_edge.bundle.sentence_embedding import embed
 
     manifest = read_manifest(name)
@@ -64,19 +65,19 @@ def test_every_file_passed_the_gate(name: str) -> None:
 
 
 @pytest.mark.parametrize("file", ["student_int8.pte", "student_coreml.pte", "student_cortex_m.pte"])
-def test_every_pte_says_what_an_app_needs(name: str, file: str) -> None:
+def test_every_pte_has_the_metadata_for_apps(name: str, file: str) -> None:
     manifest = read_manifest(name)
     constants = open_model((manifest.folder / file).read_bytes(), "executorch").constants()
     constants_are_those_of(manifest, constants, with_labels=file != "student_cortex_m.pte")
 
 
-def test_the_onnx_says_what_an_app_needs(name: str) -> None:
+def test_onnx_has_the_metadata_for_apps(name: str) -> None:
     manifest = read_manifest(name)
     session = onnxruntime.InferenceSession(manifest.folder / manifest.model("onnx").file)
     json_is_that_of(manifest, session.get_modelmeta().custom_metadata_map["mujo.json"])
 
 
-def test_what_was_not_run_was_measured_otherwise(name: str) -> None:
+def test_lowered_files_state_their_parity(name: str) -> None:
     manifest = read_manifest(name)
     assert {model.backend for model in manifest.lowered} == {"coreml", "cortex_m"}
     for model in manifest.lowered:
@@ -86,7 +87,7 @@ def test_what_was_not_run_was_measured_otherwise(name: str) -> None:
         assert model.parity.snr_db >= 20
 
 
-def test_the_card_names_every_training_set_and_license(name: str) -> None:
+def test_card_names_every_training_set_and_license(name: str) -> None:
     manifest = read_manifest(name)
     card = (manifest.folder / manifest.card).read_text()
     for corpus in manifest.training["corpora"]:
@@ -94,7 +95,7 @@ def test_the_card_names_every_training_set_and_license(name: str) -> None:
         assert corpus["licence"] in card
 
 
-def test_the_card_has_spread_and_work(name: str) -> None:
+def test_card_has_spread_and_macs(name: str) -> None:
     manifest = read_manifest(name)
     card = (manifest.folder / manifest.card).read_text()
     for row in manifest.metrics["protocol_v1"]["rows"]:
@@ -102,7 +103,7 @@ def test_the_card_has_spread_and_work(name: str) -> None:
     assert f"{manifest.metrics['macs']:,} multiply-accumulates" in card
 
 
-def test_no_file_carries_a_path_of_the_machine_that_made_it(name: str) -> None:
+def test_no_file_has_a_path_of_the_build_machine(name: str) -> None:
     roots = [str(Path.home()).encode(), str(Path(__file__).parents[3]).encode(), b"site-packages"]
     for path in read_manifest(name).folder.rglob("*"):
         if path.is_file():

@@ -57,23 +57,23 @@ def rewrite(folder: Path, **changes: object) -> None:
     ],
     ids=lambda ways: ways[0],
 )
-def test_ways_to_write_one_name_have_one_key(ways: tuple[str, ...]) -> None:
+def test_spellings_of_a_name_share_a_key(ways: tuple[str, ...]) -> None:
     assert len({key(words) for words in ways}) == 1
 
 
 @pytest.mark.parametrize("pair", [("squat", "split squat"), ("run", "row"), ("press", "pres"), ("walk", "walking")])
-def test_other_names_have_other_keys(pair: tuple[str, str]) -> None:
+def test_different_names_have_different_keys(pair: tuple[str, str]) -> None:
     assert key(pair[0]) != key(pair[1])
 
 
 @given(st.text(max_size=40))
 @example("ﬀ ß 走る \u0301\x00")
-def test_any_text_has_a_key_and_case_does_not_count(words: str) -> None:
+def test_any_text_has_a_key_that_ignores_case(words: str) -> None:
     assert key(words) == key(f"  {words}! ")
     assert not set(key(words)) & set(" -_'")
 
 
-def test_words_become_a_label_set(manifest: Manifest) -> None:
+def test_names_become_a_label_set(manifest: Manifest) -> None:
     labels = manifest.labels("Star Jumps, push ups")
     assert labels.names == ("Star Jumps", "push ups", UNKNOWN)
     np.testing.assert_array_equal(labels.prototypes, np.eye(3)[[1, 0]])
@@ -82,7 +82,7 @@ def test_words_become_a_label_set(manifest: Manifest) -> None:
     assert labels.note == ""
 
 
-def test_a_name_that_was_never_trained_is_told_and_has_no_unknown(manifest: Manifest) -> None:
+def test_untrained_name_gives_a_note_and_has_no_unknown(manifest: Manifest) -> None:
     labels = manifest.labels("push-up,plank")
     assert labels.unknown_threshold == NEVER
     assert "never seen in training: plank; expect mistakes, and no unknown" in labels.note
@@ -91,13 +91,13 @@ def test_a_name_that_was_never_trained_is_told_and_has_no_unknown(manifest: Mani
     assert not (labels.probabilities(far).argmax(1) == 2).any()
 
 
-def test_label_sets_come_first(manifest: Manifest) -> None:
+def test_label_sets_take_precedence(manifest: Manifest) -> None:
     own = replace(manifest, label_sets={"plank": label_set("plank")}, default_label_set="plank")
     assert own.labels("plank") is own.label_sets["plank"]
     assert own.labels() is own.label_sets["plank"]
 
 
-def test_a_misspelled_label_set_is_not_taken_for_an_activity(manifest: Manifest) -> None:
+def test_misspelled_label_set_is_not_an_activity(manifest: Manifest) -> None:
     with pytest.raises(UsageError, match="no label set 'axs'; it has: axes"):
         manifest.labels("axs")
 
@@ -113,7 +113,7 @@ def test_a_misspelled_label_set_is_not_taken_for_an_activity(manifest: Manifest)
         ("dance,the dances", "are one activity"),
     ],
 )
-def test_words_that_make_no_label_set(manifest: Manifest, words: str, message: str) -> None:
+def test_invalid_names_are_errors(manifest: Manifest, words: str, message: str) -> None:
     with pytest.raises(UsageError, match=message) as raised:
         manifest.labels(words)
     assert len(str(raised.value).splitlines()) <= 2
@@ -144,21 +144,21 @@ def test_unknown_words_are_embedded_and_projected(manifest: Manifest, monkeypatc
     assert "zumba, plank, jumping jac (or jumping jack?);" in labels.note
 
 
-def test_a_bundle_without_names_has_its_label_sets(manifest: Manifest) -> None:
+def test_bundle_without_vocabulary_has_its_label_sets(manifest: Manifest) -> None:
     bare = replace(manifest, vocabulary=None)
     assert bare.labels("axes").name == "axes"
     with pytest.raises(UsageError, match="no label set 'push-up'; it has: axes"):
         bare.labels("push-up")
 
 
-def test_near_names() -> None:
+def test_similar_names_are_suggested() -> None:
     assert [name.name for name in vocabulary().near("jump")] == ["jumping jack"]
     assert [name.name for name in vocabulary().near("up", 1)] == ["push-up"]
     assert [name.name for name in vocabulary().near("planck")] == ["plank"]
     assert vocabulary().near("xyzzy") == []
 
 
-def test_a_stream_is_recognized_by_names(manifest: Manifest) -> None:
+def test_stream_is_recognized_with_named_activities(manifest: Manifest) -> None:
     model = replace(bundle(), manifest=manifest)
     worn = replace(INFO, placement="wrist")
     recognizer = Recognizer(model, worn, "press-up,star jump,plank")
@@ -178,7 +178,7 @@ def motion_window() -> np.ndarray:
     return x.T[None]
 
 
-def test_what_was_written_is_read(folder: Path) -> None:
+def test_vocabulary_round_trips(folder: Path) -> None:
     found, given_ = read_manifest(folder).vocabulary, vocabulary()
     assert found is not None
     assert found.names == NAMES
@@ -201,7 +201,7 @@ def test_what_was_written_is_read(folder: Path) -> None:
     ],
     ids=["nan", "length", "count", "shape", "infinite", "bias", "pickle"],
 )
-def test_arrays_that_make_no_sense(folder: Path, spoil: dict[str, np.ndarray]) -> None:
+def test_invalid_arrays_are_rejected(folder: Path, spoil: dict[str, np.ndarray]) -> None:
     path = folder / "vocabulary" / "arrays.npz"
     with np.load(path) as arrays:
         good = dict(arrays)
@@ -222,14 +222,14 @@ def test_arrays_that_make_no_sense(folder: Path, spoil: dict[str, np.ndarray]) -
     ],
     ids=["count", "temperature", "missing", "text", "list"],
 )
-def test_an_entry_that_makes_no_sense(folder: Path, entry: object) -> None:
+def test_invalid_entry_is_rejected(folder: Path, entry: object) -> None:
     rewrite(folder, vocabulary=entry)
     with pytest.raises(DataError, match=r"bundle\.json"):
         read_manifest(folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"[1]", b"{}", b'[{"name": "a"}]', b"\xff"])
-def test_names_that_make_no_sense(folder: Path, content: bytes) -> None:
+def test_invalid_vocabulary_names_are_rejected(folder: Path, content: bytes) -> None:
     (folder / "vocabulary" / "names.json").write_bytes(content)
     rewrite(folder)
     with pytest.raises(DataError, match=r"bundle\.json"):
@@ -237,7 +237,7 @@ def test_names_that_make_no_sense(folder: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["names.json", "arrays.npz"])
-def test_a_missing_or_changed_file_is_named(folder: Path, name: str) -> None:
+def test_missing_or_changed_file_is_named(folder: Path, name: str) -> None:
     path = folder / "vocabulary" / name
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(DataError, match=name):
@@ -247,7 +247,7 @@ def test_a_missing_or_changed_file_is_named(folder: Path, name: str) -> None:
         read_manifest(folder)
 
 
-def test_a_stream_info_with_an_unknown_set_takes_the_default(manifest: Manifest) -> None:
+def test_unknown_label_set_of_a_stream_gives_the_default(manifest: Manifest) -> None:
     """A recording that was annotated with names keeps playing in a bundle that has other sets."""
     info = StreamInfo("made", INFO.channels, 50.0, labels="push-up,plank")
     assert Recognizer(replace(bundle(), manifest=manifest), info).labels.name == "axes"

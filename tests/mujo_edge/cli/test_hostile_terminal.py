@@ -11,7 +11,7 @@ import pytest
 from hostile_text import HIDDEN, VISIBLE, sign, table_of
 from rich.console import Console
 
-from mujo_edge.bundle.manifest import find_bundle
+from mujo_edge.bundle.store import find_bundle
 from mujo_edge.cli import main
 from mujo_edge.core import CHANNELS, UNKNOWN, Latency, Prediction, StreamInfo, StreamStats
 from mujo_edge.printable import HIDDEN as HIDDEN_CHARACTER

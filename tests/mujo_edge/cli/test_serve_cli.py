@@ -20,11 +20,10 @@ from mujo_edge.export.web import build
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "say what to serve: mujo-edge serve --web"),
-        (["--web", "nothing"], "nothing is no exported web folder"),
-        (["--web", "--host", "a/b"], "--host a/b"),
-        (["--web", ".", "--certificate", "cert.pem"], "--certificate and --key go together"),
-        (["--web", ".", "--certificate", "cert.pem", "--key", "key.pem"], "are no certificate and its key"),
+        (["nothing"], "nothing is no exported web folder"),
+        (["--host", "a/b"], "--host a/b"),
+        ([".", "--certificate", "cert.pem"], "--certificate and --key go together"),
+        ([".", "--certificate", "cert.pem", "--key", "key.pem"], "are no certificate and its key"),
     ],
 )
 def test_a_wrong_call_is_told(arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +40,7 @@ async def test_without_a_folder_the_shipped_bundle_is_exported_and_served_until_
     except MissingExtraError as error:
         pytest.skip(f"what the page is built with is not installed: {error}")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "mujo_edge", "serve", "--web", "--port", "0",
+        sys.executable, "-m", "mujo_edge", "serve", "--port", "0",
         env=os.environ | {"XDG_STATE_HOME": str(tmp_path), "TMPDIR": str(tmp_path)},
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip

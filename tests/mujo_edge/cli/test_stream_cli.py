@@ -19,7 +19,7 @@ import pytest
 from fakes import AXES, motion, write_bundle
 from syrupy.assertion import SnapshotAssertion
 
-from mujo_edge.bundle.manifest import shipped_bundles
+from mujo_edge.bundle.store import shipped_bundles
 from mujo_edge.recordings.reader import open_recording
 
 ROOT = Path(__file__).parents[3]

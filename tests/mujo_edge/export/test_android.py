@@ -34,7 +34,7 @@ def self_test(classes: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     return java("edge.mujo.SelfTest", folder, path=str(classes))
 
 
-def test_the_folder_holds_what_its_readme_and_its_table_name(folder: Path) -> None:
+def test_folder_has_the_files_of_its_readme_and_contract(folder: Path) -> None:
     listed = {model["file"] for model in json.loads((folder / "mujo.json").read_text())["models"]}
     assert listed == {path.name for path in folder.iterdir() if path.suffix in (".tflite", ".pte", ".onnx")}
     readme = (folder / "README.md").read_text()
@@ -44,7 +44,7 @@ def test_the_folder_holds_what_its_readme_and_its_table_name(folder: Path) -> No
     assert subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=folder, check=False).returncode == 0
 
 
-def test_the_readme_is_a_template_of_which_nothing_is_left(folder: Path) -> None:
+def test_readme_template_is_filled_in(folder: Path) -> None:
     assert Template((folder / "README.md").read_text()).get_identifiers() == []
 
 
@@ -55,7 +55,7 @@ def test_the_readme_switches_telemetry_of_onnx_runtime_off(folder: Path) -> None
 
 
 @JAVA
-def test_the_java_pipeline_equals_python(folder: Path, classes: Path) -> None:
+def test_java_pipeline_equals_python(folder: Path, classes: Path) -> None:
     done = self_test(classes, folder)
     assert (done.returncode, done.stdout) == (0, "passed\n"), done.stdout + done.stderr
 
@@ -95,7 +95,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a value of a window": (lambda f: spoiled(f, "slow.windows.f32", 5000, 0.5), "slow: window 6 is off by"),
     "no number in a window": (lambda f: spoiled(f, "slow.windows.f32", 5000, np.nan), "slow: window 6 is off by NaN"),
     "an embedding": (lambda f: spoiled(f, "slow.embeddings.f32", 70, 0.9), "slow: event 2: score"),
-    "no stream": (lambda f: (f / "golden" / "cases.csv").write_text("name\n") and None, "no streams"),
+    "no stream": (lambda f: (f / "golden" / "cases.csv").write_text("name\n") and None, "at least one stream"),
     "fewer events": (
         lambda f: (
             (f / "golden" / "even.events.csv").write_text(
@@ -115,7 +115,7 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
 
 @JAVA
 @pytest.mark.parametrize("what", CHANGES)
-def test_the_self_test_sees(what: str, folder: Path, classes: Path, tmp_path: Path) -> None:
+def test_self_test_detects_changes(what: str, folder: Path, classes: Path, tmp_path: Path) -> None:
     changed = Path(shutil.copytree(folder, tmp_path / "android"))
     change, said = CHANGES[what]
     change(changed)
@@ -177,7 +177,7 @@ def assert_same_facts(probe: str, properties: Path, table: dict[str, Any]) -> No
 
 
 @JAVA
-def test_java_knows_what_mujo_json_says(folder: Path, probe: str) -> None:
+def test_java_reads_all_of_mujo_json(folder: Path, probe: str) -> None:
     assert_same_facts(probe, folder / "mujo.properties", json.loads((folder / "mujo.json").read_text("utf-8")))
 
 
@@ -200,18 +200,18 @@ def test_names_may_hold_any_character(bundle: ModelBundle, probe: str, classes: 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda text: text.replace("input.hop=25", "input.hop=0"), "makes no sense"),
-        (lambda text: text.replace("input.hop=25", "input.hop=151"), "makes no sense"),
-        (lambda text: text.replace("input.rate_hz=50.0", "input.rate_hz=NaN"), "makes no sense"),
+        (lambda text: text.replace("input.hop=25", "input.hop=0"), "is inconsistent"),
+        (lambda text: text.replace("input.hop=25", "input.hop=151"), "is inconsistent"),
+        (lambda text: text.replace("input.rate_hz=50.0", "input.rate_hz=NaN"), "is inconsistent"),
         (lambda text: text.replace("input.rate_hz=50.0", "input.rate_hz=fast"), 'For input string: "fast"'),
         (lambda text: text.replace("input.clip", "input.clap"), "mujo.properties has no input.clip"),
-        (lambda text: text.replace("default_label_set=", "default_label_set=no"), "makes no sense"),
+        (lambda text: text.replace("default_label_set=", "default_label_set=no"), "is inconsistent"),
         (lambda text: text.replace("schema_version=1", "schema_version=2"), "schema 2, this code reads 1"),
         (lambda text: text.replace(".prototypes.2=", ".prototypes.2=1.0 "), "65 numbers instead of 64"),
         (lambda text: "", "mujo.properties has no schema_version"),
     ],
 )
-def test_properties_that_make_no_sense_are_refused(
+def test_invalid_properties_are_rejected(
     change: Callable[[str], str], said: str, folder: Path, classes: Path, tmp_path: Path
 ) -> None:
     text = (folder / "mujo.properties").read_text()
@@ -222,7 +222,7 @@ def test_properties_that_make_no_sense_are_refused(
     assert said in done.stdout
 
 
-def test_properties_hold_all_of_the_contract(bundle: ModelBundle, tmp_path: Path) -> None:
+def test_properties_have_the_whole_contract(bundle: ModelBundle, tmp_path: Path) -> None:
     labels = bundle.manifest.label_set()
     table = contract(Job(bundle, labels, (), tmp_path))
     lines = android.properties(table).splitlines()

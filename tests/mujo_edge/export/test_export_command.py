@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mujo_edge.bundle.manifest import SHIPPED, read_manifest, write_manifest
+from mujo_edge.bundle.manifest import read_manifest, write_manifest
+from mujo_edge.bundle.store import SHIPPED
 from mujo_edge.core import DataError, UsageError
 from mujo_edge.export import CONTRACT, SUMS, export
 from mujo_edge.files import atomic_directory, sha256
@@ -38,7 +39,7 @@ def test_every_file_has_its_checksum(android: Path) -> None:
     assert listed == there - {SUMS}
 
 
-def test_the_contract_says_all_that_the_bundle_does(android: Path) -> None:
+def test_contract_has_all_of_the_bundle(android: Path) -> None:
     table = json.loads((android / CONTRACT).read_text("utf-8"))
     manifest = read_manifest()
     assert table["default_label_set"] == "gym-wrist"
@@ -54,20 +55,20 @@ def test_the_contract_says_all_that_the_bundle_does(android: Path) -> None:
     assert all((android / model["file"]).is_file() for model in table["models"])
 
 
-def test_the_license_note_names_every_corpus_and_the_text_for_the_golden_streams(android: Path) -> None:
+def test_license_note_names_every_corpus_and_has_the_spar_license(android: Path) -> None:
     note = (android / "LICENSES.md").read_text("utf-8")
     assert all(corpus["title"] in note for corpus in read_manifest().training["corpora"])
     assert "Redistribution and use in source and binary forms" in note
 
 
-def test_the_readme_is_filled_in(android: Path) -> None:
+def test_readme_is_filled_in(android: Path) -> None:
     text = (android / "README.md").read_text("utf-8")
     assert not re.search(r"\$\{?[a-z]", text)
     assert read_manifest().name in text
     assert "gym-wrist" in text
 
 
-def test_an_earlier_export_is_replaced_and_anything_else_is_not(android: Path, tmp_path: Path) -> None:
+def test_only_an_earlier_export_is_replaced(android: Path, tmp_path: Path) -> None:
     shutil.copytree(android, tmp_path / "android")
     (tmp_path / "android" / "stale").touch()
     export("android", None, tmp_path)
@@ -81,7 +82,7 @@ def test_an_earlier_export_is_replaced_and_anything_else_is_not(android: Path, t
     assert [path.name for path in other.iterdir()] == ["android"]
 
 
-def test_an_unknown_target_bundle_or_label_set(tmp_path: Path) -> None:
+def test_unknown_target_bundle_or_label_set_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no target is called 'watch'; choose one of: web, android, ios, mcu, all"):
         export("watch", None, tmp_path)
     with pytest.raises(UsageError, match="no bundle at nowhere"):
@@ -91,7 +92,7 @@ def test_an_unknown_target_bundle_or_label_set(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_bundle(tmp_path: Path) -> None:
+def test_damaged_bundle_is_an_error(tmp_path: Path) -> None:
     bundle = bundle_like(tmp_path)
     model = bundle / "student_int8.tflite"
     model.write_bytes(model.read_bytes()[:-9] + b"\0" * 9)
@@ -100,7 +101,7 @@ def test_a_damaged_bundle(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_bundle_whose_model_does_not_compute_what_it_should(tmp_path: Path) -> None:
+def test_bundle_with_a_wrong_model_is_an_error(tmp_path: Path) -> None:
     bundle = bundle_like(tmp_path)
     table = json.loads((bundle / "bundle.json").read_text())
     with np.load(bundle / "reference.npz") as arrays:
@@ -115,7 +116,7 @@ def test_a_bundle_whose_model_does_not_compute_what_it_should(tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
-def test_a_bundle_newer_than_the_exporter(tmp_path: Path) -> None:
+def test_newer_bundle_is_an_error(tmp_path: Path) -> None:
     bundle = bundle_like(tmp_path)
     text = (bundle / "bundle.json").read_text().replace('"schema_version": 1', '"schema_version": 99', 1)
     (bundle / "bundle.json").write_text(text)
@@ -123,13 +124,13 @@ def test_a_bundle_newer_than_the_exporter(tmp_path: Path) -> None:
         export("android", bundle, tmp_path / "out")
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+def test_unwritable_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="cannot be written"):
         export("android", None, tmp_path / "file" / "out")
 
 
-def test_an_error_on_the_way_leaves_what_was_there(tmp_path: Path) -> None:
+def test_failed_export_leaves_the_earlier_one(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "mark").write_text("old")
@@ -151,7 +152,7 @@ def test_an_error_on_the_way_leaves_what_was_there(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_the_command_says_where_it_wrote(tmp_path: Path) -> None:
+def test_command_prints_the_folder(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mujo_edge", "export", "--target", "android", "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}, check=False)
     assert done.returncode == 0, done.stderr

@@ -50,7 +50,7 @@ def steps(model: bytes, shape: tuple[int, ...], middle: float) -> F32:
     return ((whole + middle) * scale).astype(np.float32)
 
 
-def test_it_is_bit_equal_to_the_int8_file_in_litert(real: F32) -> None:
+def test_float_io_equals_the_int8_file_in_litert_bit_for_bit(real: F32) -> None:
     noise = np.random.default_rng(1).normal(0, 1.5, (3000, *real.shape[1:])).astype(np.float32)
     halves = steps(INT8, (200, *real.shape[1:]), 0.5)
     int8, floats = open_model(INT8, "litert"), open_model(FLOAT, "litert")
@@ -59,24 +59,24 @@ def test_it_is_bit_equal_to_the_int8_file_in_litert(real: F32) -> None:
         np.testing.assert_array_equal(floats.run(x), int8.run(x))
 
 
-def test_xnnpack_takes_it_in_one_piece() -> None:
+def test_xnnpack_runs_it_in_one_partition() -> None:
     assert open_model(FLOAT, "litert").is_one_partition()  # type: ignore[attr-defined]
 
 
-def test_the_signature_has_names(real: F32) -> None:
+def test_signature_has_named_tensors(real: F32) -> None:
     interpreter = Interpreter(model_content=FLOAT)
     assert interpreter.get_signature_list() == {"embed": {"inputs": ["imu"], "outputs": ["embedding"]}}
     embedding = interpreter.get_signature_runner("embed")(imu=real[:1])["embedding"]
     np.testing.assert_array_equal(embedding, open_model(INT8, "litert").run(real[:1]))
 
 
-def test_what_is_said_changes_no_output(job: Job, real: F32) -> None:
+def test_metadata_do_not_change_the_output(job: Job, real: F32) -> None:
     for model in (INT8, FLOAT):
         telling = open_model(described(model, job), "litert")
         np.testing.assert_array_equal(telling.run(real), open_model(model, "litert").run(real))
 
 
-def test_weights_lie_at_multiples_of_16_bytes(job: Job) -> None:
+def test_weights_are_aligned_to_16_bytes(job: Job) -> None:
     """As schema.fbs asks with force_align, for kernels that read them where they lie."""
     for model in (FLOAT, described(INT8, job)):
         table = schema.ModelT.InitFromPackedBuf(model, 0)
@@ -85,14 +85,14 @@ def test_weights_lie_at_multiples_of_16_bytes(job: Job) -> None:
         assert all(model.index(content) % 16 == 0 for content in large)
 
 
-def test_the_contract_is_inside(job: Job) -> None:
+def test_contract_is_embedded(job: Job) -> None:
     text = embedded(described(FLOAT, job), "mujo.json")
     assert text is not None
     assert json.loads(text) == json.loads(json.dumps(contract(job)))
     assert embedded(FLOAT, "mujo.json") is None
 
 
-def test_any_unzip_program_finds_the_labels(job: Job) -> None:
+def test_unzip_finds_the_label_files(job: Job) -> None:
     with zipfile.ZipFile(io.BytesIO(described(FLOAT, job))) as archive:
         assert archive.testzip() is None
         found = {name: archive.read(name).decode().splitlines() for name in archive.namelist()}
@@ -100,7 +100,7 @@ def test_any_unzip_program_finds_the_labels(job: Job) -> None:
     assert found == {f"labels-{name}.txt": list(labels.names[:-1]) for name, labels in sets.items()}
 
 
-def test_described_again_it_says_the_new_and_is_as_large(job: Job) -> None:
+def test_metadata_can_be_replaced_without_growth(job: Job) -> None:
     other = replace(job, labels=job.manifest.label_set("daily-wrist"))
     once, twice = described(FLOAT, job), described(described(FLOAT, job), other)
     assert twice == described(FLOAT, other)
@@ -117,27 +117,27 @@ def _packed(table: Any) -> bytes:
 
 
 @pytest.mark.parametrize("content", [b"", b"TFL3", b"\x1c\0\0\0TFL3", b"no model at all", bytes(4096)])
-def test_what_is_no_model_is_a_data_error(content: bytes, job: Job) -> None:
+def test_non_models_are_a_data_error(content: bytes, job: Job) -> None:
     for of in (float_io, lambda model: described(model, job), lambda model: embedded(model, "mujo.json")):
         with pytest.raises(DataError, match="not as it should be"):
             of(content)
 
 
-def test_a_float_model_is_refused() -> None:
+def test_float_model_is_rejected() -> None:
     fp32 = (read_manifest().folder / "student_fp32.tflite").read_bytes()
     for model in (fp32, FLOAT):
         with pytest.raises(DataError, match="its input is not int8"):
             float_io(model)
 
 
-def test_two_inputs_are_refused() -> None:
+def test_two_inputs_are_rejected() -> None:
     table = schema.ModelT.InitFromPackedBuf(INT8, 0)
     table.subgraphs[0].inputs = [0, 1]
     with pytest.raises(DataError, match="more than one input"):
         float_io(_packed(table))
 
 
-def test_a_truncated_model_is_a_data_error(job: Job) -> None:
+def test_truncated_model_is_a_data_error(job: Job) -> None:
     whole = described(FLOAT, job)
     flatbuffer = whole.index(b"PK\x03\x04")
     for length in (*range(0, 64), *range(64, flatbuffer - 64, 997)):
@@ -160,7 +160,7 @@ def _structure() -> list[int]:
 
 @settings(max_examples=1000, deadline=None, database=None)
 @given(st.lists(st.tuples(st.sampled_from(_structure()), st.integers(0, 255)), min_size=1, max_size=4))
-def test_a_damaged_structure_raises_nothing_else(changes: list[tuple[int, int]]) -> None:
+def test_damaged_structure_is_a_data_error(changes: list[tuple[int, int]]) -> None:
     model = bytearray(INT8)
     for at, byte in changes:
         model[at] = byte
@@ -168,12 +168,12 @@ def test_a_damaged_structure_raises_nothing_else(changes: list[tuple[int, int]])
         assert float_io(bytes(model))[4:8] == b"TFL3"
 
 
-def test_torch_is_not_needed() -> None:
+def test_torch_is_not_imported() -> None:
     code = "import sys, mujo_edge.export.tflite; assert not {'torch', 'scipy', 'tensorflow'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_it_fits_a_microcontroller_s_interpreter(job: Job, real: F32) -> None:
+def test_tflite_micro_runs_it(job: Job, real: F32) -> None:
     from tflite_micro.python.tflite_micro import runtime
 
     def run(model: bytes, x: Any) -> Any:
@@ -232,7 +232,7 @@ print(json.dumps({
 """
 
 
-def test_tensorflow_s_own_tool_reads_the_metadata(job: Job, tools_python: Path, tmp_path: Path) -> None:
+def test_tensorflow_metadata_schema_reads_the_metadata(job: Job, tools_python: Path, tmp_path: Path) -> None:
     (tmp_path / "model.tflite").write_bytes(described(FLOAT, job))
     done = subprocess.run(
         [str(tools_python), "-c", READ, "model.tflite"], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -289,9 +289,7 @@ assert Interpreter("described.tflite").get_signature_list() == {"embed": {"input
 """
 
 
-def test_tflite_runtime_2_14_gives_what_it_gives_for_the_int8_file(
-    job: Job, real: F32, tools_python: Path, tmp_path: Path
-) -> None:
+def test_tflite_runtime_2_14_agrees_with_the_int8_file(job: Job, real: F32, tools_python: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", real)
     files = {"int8": INT8, "float": FLOAT, "described": described(FLOAT, job), "described_int8": described(INT8, job)}
     for name, content in files.items():

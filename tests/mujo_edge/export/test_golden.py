@@ -23,7 +23,7 @@ def cases(bundle: ModelBundle) -> tuple[golden.Case, ...]:
     return golden.cases(bundle, bundle.manifest.label_set())
 
 
-def test_the_cases_show_every_way_to_smooth_and_every_reason_for_a_gap(cases: tuple[golden.Case, ...]) -> None:
+def test_cases_cover_all_smoothing_methods_and_gap_reasons(cases: tuple[golden.Case, ...]) -> None:
     assert {case.labels.smoothing.method for case in cases} == {"hmm", "majority", "none"}
     reasons = {event.reason for case in cases for event in case.events if isinstance(event, Gap)}
     assert reasons == {"missing", "invalid", "clock", "constant"}
@@ -32,7 +32,7 @@ def test_the_cases_show_every_way_to_smooth_and_every_reason_for_a_gap(cases: tu
     assert all(len({p.label for p in case.predictions}) > 1 for case in cases if case.name in ("even", "fast", "slow"))
 
 
-def test_a_window_stands_for_each_prediction(cases: tuple[golden.Case, ...], bundle: ModelBundle) -> None:
+def test_each_prediction_has_its_window(cases: tuple[golden.Case, ...], bundle: ModelBundle) -> None:
     for case in cases:
         assert len(case.predictions) == len(case.windows) == len(case.embeddings) > 5
         again = bundle.runtime.run(np.ascontiguousarray(case.windows[:, :, None]))
@@ -40,7 +40,7 @@ def test_a_window_stands_for_each_prediction(cases: tuple[golden.Case, ...], bun
         np.testing.assert_array_equal(case.embeddings, again)
 
 
-def test_what_is_written_is_read_back_to_the_bit(cases: tuple[golden.Case, ...], tmp_path: Path) -> None:
+def test_golden_files_round_trip_bit_for_bit(cases: tuple[golden.Case, ...], tmp_path: Path) -> None:
     golden.write(tmp_path / "golden", cases)
     for case in cases:
         recording = open_recording(tmp_path / "golden" / f"{case.name}.samples.csv", None)
@@ -52,7 +52,9 @@ def test_what_is_written_is_read_back_to_the_bit(cases: tuple[golden.Case, ...],
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])
-def test_any_split_of_a_stream_gives_the_same(cases: tuple[golden.Case, ...], bundle: ModelBundle, size: int) -> None:
+def test_any_split_of_a_stream_gives_the_same_events(
+    cases: tuple[golden.Case, ...], bundle: ModelBundle, size: int
+) -> None:
     for case in cases:
         own = replace(bundle, manifest=replace(bundle.manifest, label_sets={case.labels.name: case.labels}))
         recognizer = Recognizer(own, case.info, case.labels.name)

@@ -19,7 +19,7 @@ from java_reference import JAVA, compiled, java
 from markdown_it import MarkdownIt
 
 from mujo_edge.bundle import ModelBundle
-from mujo_edge.bundle.manifest import find_bundle
+from mujo_edge.bundle.store import find_bundle
 from mujo_edge.core import UNKNOWN, DataError
 from mujo_edge.export import SUMS, TARGETS, Job, export, golden, web, write
 from mujo_edge.export.escape import c_comment, c_identifier, c_string, java_property, markdown
@@ -80,7 +80,7 @@ def folder(exports: dict[str, Path]) -> Path:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_json_gives_every_text_back(folder: Path, target: str) -> None:
+def test_json_round_trips_every_text(folder: Path, target: str) -> None:
     table = json.loads((folder / target / "mujo.json").read_text("utf-8"))
     assert tuple(table["label_sets"][LABEL_SET]["labels"][: len(TEXTS)]) == TEXTS
     assert table["created"] == " ".join(TEXTS)
@@ -88,7 +88,7 @@ def test_json_gives_every_text_back(folder: Path, target: str) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_golden_streams_give_every_label_back(jobs: dict[str, Job], folder: Path, target: str) -> None:
+def test_golden_streams_round_trip_every_label(jobs: dict[str, Job], folder: Path, target: str) -> None:
     with (folder / target / "golden" / "even.events.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["label"] for row in rows] == [event.label for event in jobs["hostile"].cases[0].predictions]
@@ -96,7 +96,7 @@ def test_golden_streams_give_every_label_back(jobs: dict[str, Job], folder: Path
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_checksums_are_those_of_the_files(folder: Path, target: str) -> None:
+def test_checksums_match_the_files(folder: Path, target: str) -> None:
     command = ["sha256sum", "--strict", "--quiet", "-c", SUMS]
     done = subprocess.run(command, cwd=folder / target, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
@@ -112,7 +112,7 @@ def inline(text: str) -> Iterator[Any]:
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", ["README.md", "LICENSES.md"])
-def test_markdown_has_the_structure_of_a_harmless_bundles(exports: dict[str, Path], target: str, name: str) -> None:
+def test_markdown_keeps_its_structure(exports: dict[str, Path], target: str, name: str) -> None:
     def structure(path: Path) -> list[str]:
         tokens = inline(path.read_text("utf-8"))
         return [token.type for token in tokens if token.type not in ("text", "text_special")]
@@ -121,13 +121,13 @@ def test_markdown_has_the_structure_of_a_harmless_bundles(exports: dict[str, Pat
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_the_same_files_come_of_a_harmless_bundle(exports: dict[str, Path], target: str) -> None:
+def test_hostile_text_adds_no_files(exports: dict[str, Path], target: str) -> None:
     one, other = ({path.relative_to(out).as_posix() for path in (out / target).rglob("*")} for out in exports.values())
     assert one == other
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_row_of_the_licenses_has_its_three_cells(folder: Path, target: str) -> None:
+def test_license_rows_have_three_cells(folder: Path, target: str) -> None:
     tokens = list(inline((folder / target / "LICENSES.md").read_text("utf-8")))
     cells = [
         "".join(part.content for part in tokens[n + 1].children or ())
@@ -141,7 +141,7 @@ def test_a_row_of_the_licenses_has_its_three_cells(folder: Path, target: str) ->
 
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("around", ["{}", "a {} b", "{}, {}"])
-def test_markdown_shows_the_text_itself(text: str, around: str) -> None:
+def test_markdown_renders_the_literal_text(text: str, around: str) -> None:
     tokens = list(inline(around.format(markdown(text), markdown(text))))
     assert [token.type for token in tokens[:3]][::2] == ["paragraph_open", "text"] or tokens[1].children
     shown = "".join(token.content for token in tokens[1].children)
@@ -151,7 +151,7 @@ def test_markdown_shows_the_text_itself(text: str, around: str) -> None:
     assert [token.type for token in tokens if token.type.endswith("_open")] == ["paragraph_open"]
 
 
-def test_markdown_leaves_plain_words_alone() -> None:
+def test_markdown_keeps_plain_words() -> None:
     for text in (
         "push-up",
         "two-hand push",
@@ -163,7 +163,7 @@ def test_markdown_leaves_plain_words_alone() -> None:
         assert markdown(text) == text
 
 
-def test_the_lines_of_a_label_file_are_its_labels(folder: Path) -> None:
+def test_label_file_has_one_label_per_line(folder: Path) -> None:
     for target in ("android", "ios", "web"):
         with zipfile.ZipFile(folder / target / "student_int8_float_io.tflite") as archive:
             assert all(re.fullmatch(r"labels-[a-z-]+\.txt", name) for name in archive.namelist())
@@ -171,7 +171,7 @@ def test_the_lines_of_a_label_file_are_its_labels(folder: Path) -> None:
         assert tuple(lines[: len(TEXTS)]) == TEXTS
 
 
-def test_properties_have_a_key_a_line(folder: Path) -> None:
+def test_properties_have_one_key_per_line(folder: Path) -> None:
     lines = (folder / "android" / "mujo.properties").read_text("ascii").splitlines()
     pairs = dict(line.split("=") for line in lines)
     assert len(pairs) == len(lines)
@@ -183,12 +183,12 @@ def test_properties_have_a_key_a_line(folder: Path) -> None:
 
 
 @JAVA
-def test_java_plays_the_golden_streams(folder: Path, tmp_path: Path) -> None:
+def test_java_reproduces_the_golden_streams(folder: Path, tmp_path: Path) -> None:
     classes = compiled(sorted((folder / "android" / "java" / "edge" / "mujo").glob("*.java")), tmp_path / "classes")
     assert java("edge.mujo.SelfTest", folder / "android", path=str(classes)).stdout == "passed\n"
 
 
-def test_library_properties_are_those_of_its_template(folder: Path) -> None:
+def test_library_properties_keep_their_keys(folder: Path) -> None:
     template = (Path(web.__file__).parents[1] / "mcu" / "library.properties").read_text("utf-8")
     lines = (folder / "mcu" / "library.properties").read_text("utf-8").splitlines()
     assert [line.partition("=")[0] for line in lines] == [line.partition("=")[0] for line in template.splitlines()]
@@ -201,7 +201,7 @@ def gcc(*options: object) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_c_sources_compile_and_hold_nothing_that_runs(folder: Path, tmp_path: Path) -> None:
+def test_c_sources_compile_without_injected_code(folder: Path, tmp_path: Path) -> None:
     src = folder / "mcu" / "src"
     strict = ["-std=c99", "-trigraphs", "-Wall", "-Wextra", "-Wcomment", "-Wtrigraphs", "-Werror", "-pedantic"]
     gcc(*strict, "-fsyntax-only", f"-I{src}", *sorted(src.glob("*.c")), folder / "mcu" / "selftest.c")
@@ -214,7 +214,7 @@ def test_c_sources_compile_and_hold_nothing_that_runs(folder: Path, tmp_path: Pa
     assert "init_array" not in sections.stdout
 
 
-def test_a_c_program_says_every_label(folder: Path, tmp_path: Path) -> None:
+def test_c_program_prints_every_label(folder: Path, tmp_path: Path) -> None:
     src = folder / "mcu" / "src"
     (tmp_path / "main.c").write_text(
         '#include <stdio.h>\n#include "mujo_labels.h"\nint main(void) {\n    int i;\n'
@@ -226,7 +226,7 @@ def test_a_c_program_says_every_label(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [*TEXTS, "*/*/ /* //", "手首", "\\", "a\nb", "\u2028"])
-def test_a_comment_of_c_ends_where_it_should(text: str, tmp_path: Path) -> None:
+def test_c_comments_cannot_be_closed_early(text: str, tmp_path: Path) -> None:
     source = tmp_path / "a.c"
     source.write_text(f"/* {c_comment(text)} */ int only; /* {c_comment(text)}*/\n", "ascii")
     gcc("-std=c99", "-trigraphs", "-Wall", "-Wextra", "-Werror", "-pedantic", "-c", source, "-o", tmp_path / "a.o")
@@ -235,12 +235,12 @@ def test_a_comment_of_c_ends_where_it_should(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_any_text_is_a_string_and_part_of_an_identifier_of_c(text: str) -> None:
+def test_any_text_is_escaped_for_c(text: str) -> None:
     assert re.fullmatch(r'"(?:[ !#->@-\[\]-~]|\\[0-7]{3})*"', c_string(text))
     assert re.fullmatch(r"[A-Za-z0-9_]+", c_identifier(text))
 
 
-def test_the_service_worker_of_the_page_has_a_number_alone(folder: Path) -> None:
+def test_service_worker_has_only_a_hash(folder: Path) -> None:
     assert re.fullmatch(r'const edition = "[0-9a-f]{16}";\n', (folder / "web" / "sw.js").read_text())
 
 
@@ -256,7 +256,7 @@ def test_the_service_worker_of_the_page_has_a_number_alone(folder: Path) -> None
         (f"label_sets/{LABEL_SET}/labels/0/name", "a\u2028b"),
     ],
 )
-def test_what_cannot_be_text_there_is_refused_and_nothing_is_written(
+def test_unrepresentable_text_is_rejected_and_nothing_is_written(
     target: str, path: str, value: str, tmp_path: Path
 ) -> None:
     bundle = Path(shutil.copytree(find_bundle(), tmp_path / "bundle"))

@@ -36,7 +36,7 @@ def coding_keys(source: str) -> list[set[str]]:
     return [set(re.findall(r'case \w+ = "(\w+)"', body)) for body in bodies]
 
 
-def test_the_folder_holds_what_its_readme_and_its_table_name(folder: Path) -> None:
+def test_folder_has_the_files_of_its_readme_and_contract(folder: Path) -> None:
     listed = {model["file"]: model["runtime"] for model in json.loads((folder / "mujo.json").read_text())["models"]}
     assert set(listed) == {path.name for path in folder.iterdir() if path.suffix in (".tflite", ".pte", ".onnx")}
     assert set(listed.values()) == {"litert", "executorch", "onnx", "coreml"}
@@ -47,7 +47,7 @@ def test_the_folder_holds_what_its_readme_and_its_table_name(folder: Path) -> No
     assert subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=folder, check=False).returncode == 0
 
 
-def test_the_readme_says_what_was_not_run_and_is_filled_in(folder: Path) -> None:
+def test_readme_states_what_was_not_run_and_is_filled_in(folder: Path) -> None:
     readme = (folder / "README.md").read_text()
     assert "never compiled" in readme
     assert Template(readme).get_identifiers() == []
@@ -59,7 +59,7 @@ def test_the_readme_switches_telemetry_of_onnx_runtime_off(folder: Path) -> None
     assert 'setenv("ORT_DISABLE_TELEMETRY", "1", 1)' in (folder / "README.md").read_text()
 
 
-def test_every_key_that_swift_reads_is_in_mujo_json(folder: Path, swift: dict[str, str]) -> None:
+def test_keys_that_swift_reads_are_in_mujo_json(folder: Path, swift: dict[str, str]) -> None:
     table: dict[str, Any] = json.loads((folder / "mujo.json").read_text())
     labels = table["label_sets"][table["default_label_set"]]
     of_input, of_contract = coding_keys(swift["Contract.swift"])
@@ -71,7 +71,7 @@ def test_every_key_that_swift_reads_is_in_mujo_json(folder: Path, swift: dict[st
     assert f"schemaVersion == {CONTRACT_SCHEMA}" in swift["Contract.swift"]
 
 
-def test_every_value_that_swift_knows_is_pythons(swift: dict[str, str]) -> None:
+def test_enumerations_equal_pythons(swift: dict[str, str]) -> None:
     methods = set(get_args(get_type_hints(Smoothing)["method"]))
     assert set(re.findall(r"case (hmm, majority, none)", swift["LabelSet.swift"])[0].split(", ")) == methods
     reasons = set(get_args(get_type_hints(clock.Gap)["reason"]))
@@ -85,18 +85,18 @@ def number(source: str, pattern: str) -> float:
     return float(found)
 
 
-def test_every_constant_is_pythons(swift: dict[str, str]) -> None:
+def test_constants_equal_pythons(swift: dict[str, str]) -> None:
     assert number(swift["GapDetector.swift"], r"minStepS = (\S+)") == Resampler.MIN_STEP_S
     assert number(swift["GapDetector.swift"], r"latestS = (\S+)") == clock.LATEST_S
     assert number(swift["GapDetector.swift"], r'case "a": return (\S+)') == clock.LIMITS["a"]
     assert number(swift["GapDetector.swift"], r'case "g": return (\S+)') == clock.LIMITS["g"]
     assert number(swift["Resampler.swift"], r"snapS = (\S+)") == Resampler.SNAP_S
     assert number(swift["Recognizer.swift"], r"measureS = (\S+)") == windowing.MEASURE_S
-    assert number(swift["Recognizer.swift"], r"believed = (\S+)") == windowing.RATE_TOLERANCE
+    assert number(swift["Recognizer.swift"], r"rateTolerance = (\S+)") == windowing.RATE_TOLERANCE
     assert number(swift["MotionRecognizer.swift"], r"toSI = -(\S+)") == STANDARD_GRAVITY
 
 
-def test_the_self_test_reads_columns_that_are_there(folder: Path, swift: dict[str, str]) -> None:
+def test_self_test_reads_existing_columns(folder: Path, swift: dict[str, str]) -> None:
     source = swift["main.swift"]
     named = set(re.findall(r'(?:spec|expected|row)\["(\w+)"\]', source))
     columns: set[str] = set()
@@ -107,7 +107,7 @@ def test_the_self_test_reads_columns_that_are_there(folder: Path, swift: dict[st
     assert all((folder / "golden" / f"even{kind}").exists() for kind in re.findall(r'\(name\)(\.\w+\.\w+)"', source))
 
 
-def test_brackets_close_and_lines_are_short(swift: dict[str, str]) -> None:
+def test_brackets_match_and_lines_are_short(swift: dict[str, str]) -> None:
     pairs = {")": "(", "]": "[", "}": "{"}
     for name, source in swift.items():
         code = re.sub(r'//.*|"(?:\\.|[^"\\])*"', "", source)
@@ -129,7 +129,7 @@ def numbers(source: str) -> set[float]:
     return {float(value) for value in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?", code)} - {0.0, 1.0, 2.0, 3.0}
 
 
-def test_swift_has_the_numbers_that_java_has(swift: dict[str, str]) -> None:
+def test_swift_has_the_numbers_of_java(swift: dict[str, str]) -> None:
     """One that is in the tested Java alone is a step that was forgotten."""
     java = Path(android.__file__).parent / "java" / "edge" / "mujo"
     for name in ("GapDetector", "Resampler", "Windower", "Smoother", "Recognizer"):

@@ -133,7 +133,7 @@ def pair(bundle: ModelBundle, tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 
 @JAVA
-def test_hostile_streams_give_what_python_makes_of_them(pair: Pair) -> None:
+def test_hostile_streams_give_the_same_as_python(pair: Pair) -> None:
     streams = [stream(seed) for seed in range(500)]
     info = StreamInfo("empty", CHANNELS[:3], None)
     streams.append(Stream(info, "six", "hmm", np.empty(0), np.empty((0, 3), np.float32)))
@@ -162,12 +162,12 @@ def known(bundle: ModelBundle) -> list[Stream]:
 
 @JAVA
 @pytest.mark.parametrize("batch", [1, 7, 60])
-def test_a_gyroscope_that_comes_apart_gives_the_same(batch: int, pair: Pair, known: list[Stream]) -> None:
+def test_separate_gyroscope_gives_the_same(batch: int, pair: Pair, known: list[Stream]) -> None:
     assert pair.java(known, batch) == pair.java(known)
 
 
 @JAVA
-def test_samples_wait_for_the_gyroscope_but_not_for_ever(pair: Pair, known: list[Stream]) -> None:
+def test_samples_wait_at_most_5_s_for_the_gyroscope(pair: Pair, known: list[Stream]) -> None:
     short = replace(known[0], t_s=known[0].t_s[:200], x=known[0].x[:200])  # 4 s
     assert pair.java([short], batch=200) == pair.java([short])
     stats = pair.java(known[:1], batch=700)[-1]
@@ -175,11 +175,11 @@ def test_samples_wait_for_the_gyroscope_but_not_for_ever(pair: Pair, known: list
 
 
 @JAVA
-def test_after_a_model_that_failed_the_stream_begins_anew(pair: Pair) -> None:
+def test_failed_model_restarts_the_stream(pair: Pair) -> None:
     done = java("edge.mujo.Probe", "fails", pair.properties, 4, path=pair.probe)
     assert done.returncode == 0, done.stderr
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert lines[3] == ["failed", "no memory"]
-    assert lines[4][1].startswith("the model did not give 64 finite values")
+    assert lines[4][1].startswith("the model did not return 64 finite values")
     ends = [float(line[1]) for line in lines if line[0] == "prediction"]
     np.testing.assert_allclose(ends, [2.98, 3.48, 3.98, 10.48, 10.98, 11.48, 11.98])

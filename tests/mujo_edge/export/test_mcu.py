@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from firmware_bridge.protocol import predictions as wire
+from firmware_bridge.protocol import predictions
 from firmware_bridge.protocol.framing import cobs_decode
-from firmware_bridge.protocol.predictions import Gatherer
+from firmware_bridge.protocol.predictions import PieceCollector
 from mujo_edge.bundle.manifest import Label, Manifest, Smoothing, read_manifest
 from mujo_edge.core import DataError
 from mujo_edge.export import SUMS, export
@@ -28,7 +28,7 @@ FLASH, RAM = 80_000, 24_000
 """Goals, of a program with one label set; RAM with the stack."""
 
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Werror", "-pedantic"]
-SANITISED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+SANITIZED = ["-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 
 
 def tool(name: str) -> str:
@@ -51,13 +51,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def selftest(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("build") / "selftest"
     sources = [folder / "selftest.c", *sorted((folder / "src").glob("*.c"))]
-    done = run(tool("gcc"), *STRICT, *SANITISED, f"-I{folder / 'src'}", *sources, "-lm", "-o", out)
+    done = run(tool("gcc"), *STRICT, *SANITIZED, f"-I{folder / 'src'}", *sources, "-lm", "-o", out)
     assert done.returncode == 0, done.stderr
     return out
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
-def test_make_selftest_plays_the_golden_streams(folder: Path, compiler: str, tmp_path: Path) -> None:
+def test_make_selftest_reproduces_the_golden_streams(folder: Path, compiler: str, tmp_path: Path) -> None:
     tool("make")
     before = sorted(folder.rglob("*"))
     done = run("make", "-s", "-C", folder, "selftest", f"CC={tool(compiler)}", f"BUILD={tmp_path}")
@@ -68,7 +68,7 @@ def test_make_selftest_plays_the_golden_streams(folder: Path, compiler: str, tmp
     assert sorted(folder.rglob("*")) == before
 
 
-def test_the_sanitizers_find_nothing(folder: Path, selftest: Path) -> None:
+def test_sanitizers_find_no_error(folder: Path, selftest: Path) -> None:
     done = run(selftest, folder / "golden")
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -102,7 +102,7 @@ MUTATIONS: dict[str, tuple[str, Callable[[str], str]]] = {
 
 
 @pytest.mark.parametrize("what", MUTATIONS)
-def test_changed_golden_streams_fail_it(folder: Path, selftest: Path, what: str, tmp_path: Path) -> None:
+def test_changed_golden_streams_fail_the_selftest(folder: Path, selftest: Path, what: str, tmp_path: Path) -> None:
     golden = shutil.copytree(folder / "golden", tmp_path / "golden")
     name, change = MUTATIONS[what]
     before = (golden / name).read_text()
@@ -116,7 +116,9 @@ def test_changed_golden_streams_fail_it(folder: Path, selftest: Path, what: str,
 @pytest.mark.parametrize(
     ("name", "delta"), [("even.windows.f32", 0.1), ("slow.windows.f32", 0.1), ("even.embeddings.f32", 0.2)]
 )
-def test_changed_arrays_fail_it(folder: Path, selftest: Path, name: str, delta: float, tmp_path: Path) -> None:
+def test_changed_arrays_fail_the_selftest(
+    folder: Path, selftest: Path, name: str, delta: float, tmp_path: Path
+) -> None:
     golden = shutil.copytree(folder / "golden", tmp_path / "golden")
     values = np.fromfile(golden / name, "<f4")
     values[len(values) // 2 + 31] += delta
@@ -129,7 +131,7 @@ def test_changed_arrays_fail_it(folder: Path, selftest: Path, name: str, delta: 
     assert run(selftest, golden).returncode == 2
 
 
-def test_it_is_smaller_than_its_goals_and_says_so(folder: Path) -> None:
+def test_sizes_are_below_the_limits_and_in_the_readme(folder: Path) -> None:
     for name in sizes.TOOLS:
         tool(name)
     rows = [line for line in (folder / "README.md").read_text().splitlines() if re.match(r"\| (208|50) \|", line)]
@@ -143,16 +145,14 @@ def test_it_is_smaller_than_its_goals_and_says_so(folder: Path) -> None:
     assert few < many
 
 
-def test_a_compiler_that_is_missing_leaves_the_figures_out(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_compiler_omits_the_sizes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert sizes.measure(folder).startswith(
         "Not measured: make, arm-none-eabi-gcc, arm-none-eabi-size was not installed"
     )
 
 
-def test_sources_that_do_not_compile_are_an_error(folder: Path, tmp_path: Path) -> None:
+def test_compiler_errors_are_data_errors(folder: Path, tmp_path: Path) -> None:
     for name in sizes.TOOLS:
         tool(name)
     broken = shutil.copytree(folder, tmp_path / "mcu")
@@ -161,7 +161,7 @@ def test_sources_that_do_not_compile_are_an_error(folder: Path, tmp_path: Path) 
         sizes.measure(broken)
 
 
-def test_the_deepest_stack_of_a_call_graph() -> None:
+def test_deepest_stack_of_a_call_graph() -> None:
     graph = """
     node: { title: "a" label: "a\\nx.c:1:1\\n16 bytes (static)" }
     node: { title: "b" label: "b\\nx.c:2:1\\n100 bytes (static)" }
@@ -176,7 +176,7 @@ def test_the_deepest_stack_of_a_call_graph() -> None:
     assert sizes.deepest(graph, "b") == 100
 
 
-def test_what_is_in_the_folder(folder: Path) -> None:
+def test_folder_has_its_files(folder: Path) -> None:
     for name in ("library.properties", "Makefile", "selftest.c", "student_int8.tflite", "golden/cases.csv", SUMS):
         assert (folder / name).is_file(), name
     assert {path.name for path in (folder / "src").iterdir()} == {
@@ -198,7 +198,7 @@ def test_what_is_in_the_folder(folder: Path) -> None:
     }
 
 
-def test_the_steps_in_the_readme_compile(folder: Path, tmp_path: Path) -> None:
+def test_readme_steps_compile(folder: Path, tmp_path: Path) -> None:
     example = (folder / "README.md").read_text().partition("```c\n")[2].partition("```")[0]
     around = "void show(const char *, float); void setup(void); void on_sample(int64_t, const float[6]);\n"
     source = example.replace('#include "mujo.h"\n', f'#include "mujo.h"\n{around}')
@@ -236,7 +236,7 @@ int main() {
 """
 
 
-def test_the_sketch_sends_its_labels(folder: Path, tmp_path: Path) -> None:
+def test_sketch_sends_labels(folder: Path, tmp_path: Path) -> None:
     """Compiled as C++ against stubs; the C sources beside it as C, as the Arduino IDE does."""
     (tmp_path / "Arduino_LSM9DS1.h").write_text(SENSOR)
     (tmp_path / "main.cpp").write_text(MAIN)
@@ -260,12 +260,12 @@ def test_the_sketch_sends_its_labels(folder: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = run(tmp_path / "sketch").stdout.splitlines()
     payloads = [cobs_decode(bytes.fromhex(line.split()[1])[:-1]) for line in lines]
-    gatherer = Gatherer()
-    found = [gatherer.add(payload) for payload in payloads if payload[0] >> 5 == wire.NAMES]
+    collector = PieceCollector()
+    found = [collector.add(payload) for payload in payloads if payload[0] >> 5 == predictions.DEVICE_MODEL]
     names = next(each for each in found if each)
     manifest = read_manifest()
     assert (names.labels, names.hop_s, names.samples) == (manifest.label_set().names, 0.5, False)
-    told = [wire.decode(payload, names) for payload in payloads if payload[0] >> 5 == wire.LABEL]
+    told = [predictions.decode(payload, names) for payload in payloads if payload[0] >> 5 == predictions.PREDICTION]
     assert [each.tick * 64e-6 for each in told if each.tick] == pytest.approx(np.arange(3, 6, 0.5), abs=0.021)
     assert all(each.prediction and each.prediction.reason is None and each.prediction.score > 0 for each in told)
 
@@ -277,12 +277,12 @@ def changed(manifest: Manifest, **changes: object) -> Manifest:
 @pytest.mark.parametrize(
     "changes", [{"rate_hz": 30.0}, {"rate_hz": 51.2}, {"hop": 12}, {"max_gap_s": 0.5}, {"rate_hz": 64.0, "hop": 16}]
 )
-def test_a_pipeline_that_c_cannot_take_is_an_error(changes: dict[str, object]) -> None:
+def test_unsupported_pipeline_is_an_error(changes: dict[str, object]) -> None:
     with pytest.raises(DataError, match="a microcontroller cannot take windows at"):
         labels.config(changed(read_manifest(), **changes), 0.03)
 
 
-def test_more_labels_than_a_byte_counts_are_an_error() -> None:
+def test_more_than_255_labels_are_an_error() -> None:
     manifest = read_manifest()
     own = manifest.label_set()
     many = replace(own, labels=tuple(Label(str(i), ()) for i in range(255)))
@@ -292,11 +292,11 @@ def test_more_labels_than_a_byte_counts_are_an_error() -> None:
     with pytest.raises(DataError, match="windows in a vote"):
         labels.config(replace(manifest, label_sets={"slow": slow}), 0.03)
     for one, other in (("a-b", "a_b"), ("a", "a-names"), ("a.prototypes", "a")):
-        with pytest.raises(DataError, match="one name in C"):
+        with pytest.raises(DataError, match="the same name in C"):
             labels.header([replace(own, name=one), replace(own, name=other)], own)
 
 
-def test_any_name_is_a_string_of_c_and_any_float_comes_back(tmp_path: Path) -> None:
+def test_names_and_floats_round_trip_through_c(tmp_path: Path) -> None:
     own = read_manifest().label_set()
     names = ['"quoted", \\ ??=', "größer 走る", "tab\tand\0" + "7", "%d"]
     assert c_string("a\0" + "7") == '"a\\0007"'

@@ -23,7 +23,7 @@ from mujo_edge.export.mcu.layers import quantized_multiplier
 MODEL = shipped()
 
 
-def test_the_shipped_student() -> None:
+def test_shipped_student_is_read() -> None:
     net = network.read(MODEL)
     assert (net.input.rows, net.input.channels) == (150, 6)
     assert (net.output.rows, net.output.channels) == (1, 64)
@@ -34,7 +34,7 @@ def test_the_shipped_student() -> None:
     assert (net.layers[0].left, net.layers[0].right, net.layers[0].stride) == (3, 3, 2)
 
 
-def test_the_header_holds_what_the_file_says() -> None:
+def test_header_has_the_numbers_of_the_file() -> None:
     text = network.header(network.read(MODEL))
     values = dict(re.findall(r"#define MUJO_(\w+) (\S+)", text))
     table = tree()
@@ -45,14 +45,14 @@ def test_the_header_holds_what_the_file_says() -> None:
     assert (values["WINDOW"], values["CHANNELS"], values["EMBEDDING"]) == ("150", "6", "64")
 
 
-def test_the_source_is_ascii_in_lines_of_120() -> None:
+def test_source_is_ascii_in_lines_of_120() -> None:
     text = network.source(network.read(MODEL))
     assert text.isascii()
     assert max(map(len, text.splitlines())) <= 120
     assert text == network.source(network.read(MODEL))
 
 
-def test_no_signal_lies_on_one_that_is_still_needed() -> None:
+def test_live_signals_do_not_overlap() -> None:
     net = network.read(MODEL)
     uses = [{signal.index for signal in layer.inputs} for layer in net.layers]
     held = {net.input.index}
@@ -93,19 +93,19 @@ def span(net: network.Network, index: int) -> tuple[int, int]:
         (0.0, 0, 0),
     ],
 )
-def test_multipliers_of_numbers_that_one_can_check(real: float, multiplier: int, shift: int) -> None:
+def test_multipliers_of_known_numbers(real: float, multiplier: int, shift: int) -> None:
     assert quantized_multiplier(real) == (multiplier, shift)
 
 
 @given(st.floats(2**-31, 2**10))
-def test_multipliers_are_as_near_as_31_bits_allow(real: float) -> None:
+def test_multipliers_have_31_bit_precision(real: float) -> None:
     multiplier, shift = quantized_multiplier(real)
     assert 2**30 <= multiplier < 2**31
     assert math.ldexp(multiplier, shift - 31) == pytest.approx(real, rel=2**-31)
 
 
 @pytest.mark.parametrize("real", [-1.0, math.nan, math.inf])
-def test_a_scale_that_is_none(real: float) -> None:
+def test_invalid_scales_are_rejected(real: float) -> None:
     with pytest.raises(DataError, match="a scale is"):
         quantized_multiplier(real)
 
@@ -192,25 +192,25 @@ REFUSED: list[tuple[str, Change]] = [
 
 
 @pytest.mark.parametrize(("what", "change"), REFUSED, ids=[what for what, _ in REFUSED])
-def test_what_the_kernels_do_not_do_is_named(what: str, change: Change) -> None:
+def test_unsupported_features_are_named(what: str, change: Change) -> None:
     table = tree()
     change(table)
     with pytest.raises(DataError, match=f"cannot be written as C: .*{what}"):
         network.source(network.read(packed(table)))
 
 
-def test_a_float_model_is_refused() -> None:
+def test_float_model_is_rejected() -> None:
     with pytest.raises(DataError, match="take the file with int8 input and output"):
         network.read(shipped("fp32"))
 
 
 @pytest.mark.parametrize("model", [b"", b"no model", b"\0\0\0\0TFL3", MODEL[:5000]])
-def test_a_damaged_file_is_told(model: bytes) -> None:
+def test_damaged_file_is_a_data_error(model: bytes) -> None:
     with pytest.raises(DataError, match="export the bundle again"):
         network.read(model)
 
 
-def test_bytes_of_any_kind_are_refused_or_read() -> None:
+def test_any_bytes_are_read_or_rejected() -> None:
     # The tables that describe the network lie behind the weights, at the end of the file.
     tail = len(MODEL) - 8000
     pieces = damaged([MODEL[tail:]], 64).map(lambda end: MODEL[:tail] + end)

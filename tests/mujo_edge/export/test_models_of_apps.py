@@ -17,7 +17,7 @@ def bundle() -> ModelBundle:
     return ModelBundle.load()
 
 
-def test_what_is_shipped_gives_the_golden_embeddings(bundle: ModelBundle, tmp_path: Path) -> None:
+def test_shipped_models_give_the_golden_embeddings(bundle: ModelBundle, tmp_path: Path) -> None:
     labels = bundle.manifest.label_set()
     job = Job(bundle, labels, golden.cases(bundle, labels)[:1], tmp_path)
     shipped = models.ship(job, ("executorch", "onnx"))
@@ -34,7 +34,7 @@ def test_what_is_shipped_gives_the_golden_embeddings(bundle: ModelBundle, tmp_pa
         np.testing.assert_allclose(found, job.cases[0].embeddings, atol=atol)
 
 
-def test_a_model_that_is_off_is_not_shipped(bundle: ModelBundle, tmp_path: Path) -> None:
+def test_deviating_model_is_not_shipped(bundle: ModelBundle, tmp_path: Path) -> None:
     labels = bundle.manifest.label_set()
     cases = golden.cases(bundle, labels)[:2]
     off = cases[1].embeddings.copy()

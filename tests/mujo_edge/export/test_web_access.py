@@ -50,7 +50,7 @@ SMALL = """[...document.querySelectorAll("button, select, a, input")].filter((on
   .filter(([, width, height]) => width < 44 || height < 44)"""
 
 
-async def test_everyone_can_use_it(site: Path, tmp_path: Path) -> None:
+async def test_page_is_accessible(site: Path, tmp_path: Path) -> None:
     t_s, x = recorded(14.0, 30.0)
     async with opened(site, tmp_path / "profile") as page:
         await usable(page, {("button", "Start"), ("combobox", "Recognize"), ("link", "Self-test")})
@@ -96,7 +96,7 @@ async def usable(page: web_pages.Page, wanted: set[tuple[str, str]]) -> list[tup
     return roles
 
 
-async def test_it_can_be_installed(site: Path, tmp_path: Path) -> None:
+async def test_page_is_installable(site: Path, tmp_path: Path) -> None:
     manifest = json.loads((site / "manifest.webmanifest").read_text())
     assert (manifest["start_url"], manifest["scope"], manifest["display"]) == ("./", "./", "standalone")
     sizes = {}

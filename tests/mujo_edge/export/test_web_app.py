@@ -66,7 +66,7 @@ def predictions(events: list[Prediction | Gap]) -> list[Prediction]:
     return [event for event in events if isinstance(event, Prediction)]
 
 
-async def test_labels_as_in_python_then_offline_then_killed_and_exported(
+async def test_labels_equal_python_offline_and_after_a_kill_and_export(
     site: Path, tmp_path: Path, bundle: ModelBundle
 ) -> None:
     t_s, x = recorded(14.0, 50.0)
@@ -157,7 +157,9 @@ DeviceMotionEvent.requestPermission = async () => {
 """
 
 
-async def test_an_iphone_counts_gravity_downwards_and_asks(site: Path, tmp_path: Path, bundle: ModelBundle) -> None:
+async def test_iphone_sign_is_inverted_and_permission_requested(
+    site: Path, tmp_path: Path, bundle: ModelBundle
+) -> None:
     """Its samples come 60 times a second, at full milliseconds; that rate is measured, here as in the replay."""
     even_s, even = recorded(30.0, 21.0)
     t_s = np.round(np.arange(20 * 60) / 60, 3)
@@ -174,7 +176,7 @@ async def test_an_iphone_counts_gravity_downwards_and_asks(site: Path, tmp_path:
         same_labels(bundle, await page.saved(tmp_path / "csv"), wanted)
 
 
-async def test_no_gyroscope_the_other_runtime_and_another_label_set(
+async def test_no_gyroscope_other_runtime_and_other_label_set_work(
     site: Path, tmp_path: Path, bundle: ModelBundle
 ) -> None:
     t_s, x = recorded(30.0, 12.0)
@@ -212,7 +214,7 @@ async def test_no_gyroscope_the_other_runtime_and_another_label_set(
         assert await page.tab.run("document.getElementById('set').value") == "gym-wrist"
 
 
-async def test_pause_rename_and_what_a_full_device_does(site: Path, tmp_path: Path, bundle: ModelBundle) -> None:
+async def test_pause_rename_and_full_device(site: Path, tmp_path: Path, bundle: ModelBundle) -> None:
     t_s, x = recorded(60.0, 20.0)
     first, second = t_s < 8.0, t_s >= 12.0
     kept = first | second
@@ -250,7 +252,7 @@ async def test_pause_rename_and_what_a_full_device_does(site: Path, tmp_path: Pa
         same_labels(bundle, file, wanted)
 
 
-async def test_a_new_version_is_kept_whole_and_taken_when_wanted(site: Path, tmp_path: Path) -> None:
+async def test_new_version_is_cached_completely_and_used_on_request(site: Path, tmp_path: Path) -> None:
     folder = Path(copytree(site, tmp_path / "site"))
     async with opened(folder, tmp_path / "profile") as page:
         await page.says("offline", "ready")
@@ -296,12 +298,12 @@ WRONG = {
     "delete window.DeviceMotionEvent": "has no motion events",
     "DeviceMotionEvent.requestPermission = async () => 'denied'": "was refused",
     "DeviceMotionEvent.requestPermission = async () => { throw new Error('not now') }": "not now",
-    "addEventListener('devicemotion', (event) => event.stopImmediatePropagation())": "No motion events come",
+    "addEventListener('devicemotion', (event) => event.stopImmediatePropagation())": "There are no motion events",
 }
 """Scripts that spoil a browser, and what the page says then."""
 
 
-async def test_what_is_wrong_is_said(site: Path, tmp_path: Path) -> None:
+async def test_problems_are_shown(site: Path, tmp_path: Path) -> None:
     async with opened(site, tmp_path / "profile") as page:
         for before, said in WRONG.items():
             await page.open(before)
@@ -314,7 +316,7 @@ async def test_what_is_wrong_is_said(site: Path, tmp_path: Path) -> None:
             assert not await page.tab.run("document.getElementById('start').disabled && !start.hidden")
 
 
-async def test_a_damaged_folder_and_a_browser_without_storage(site: Path, tmp_path: Path) -> None:
+async def test_damaged_folder_and_browser_without_storage(site: Path, tmp_path: Path) -> None:
     folder = Path(copytree(site, tmp_path / "site"))
     async with opened(folder, tmp_path / "profile") as page:
         await page.tab.run("navigator.serviceWorker.getRegistration().then((one) => one.unregister())")

@@ -39,7 +39,7 @@ BUILDS = """case "$1" in
 esac"""
 
 
-def test_a_page_is_built_once_and_kept(bin_folder: Path) -> None:
+def test_page_is_built_once(bin_folder: Path) -> None:
     program(bin_folder, "node", BUILDS)
     program(bin_folder, "npm", "touch called")
     folder = web.build()
@@ -51,7 +51,7 @@ def test_a_page_is_built_once_and_kept(bin_folder: Path) -> None:
     assert list(folder.parent.iterdir()) == [folder]
 
 
-def test_two_may_build_at_the_same_time(bin_folder: Path) -> None:
+def test_concurrent_builds_work(bin_folder: Path) -> None:
     program(bin_folder, "node", BUILDS)
     program(bin_folder, "npm", "true")
     with ThreadPoolExecutor(4) as pool:
@@ -60,7 +60,7 @@ def test_two_may_build_at_the_same_time(bin_folder: Path) -> None:
     assert not folders
 
 
-def test_a_build_that_fails_leaves_nothing(bin_folder: Path) -> None:
+def test_failed_build_leaves_nothing(bin_folder: Path) -> None:
     program(
         bin_folder, "node", 'test "$1" = --version && echo v22.12.0 || { mkdir dist; echo src/x.ts is odd; exit 1; }'
     )
@@ -71,7 +71,7 @@ def test_a_build_that_fails_leaves_nothing(bin_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("code", ["ENOTFOUND", "EAI_AGAIN", "ETIMEDOUT"])
-def test_without_a_network_one_is_told_to_build_with_one(bin_folder: Path, code: str) -> None:
+def test_missing_network_is_explained(bin_folder: Path, code: str) -> None:
     program(bin_folder, "node", BUILDS)
     program(bin_folder, "npm", f"echo npm error code {code} >&2; exit 1")
     with pytest.raises(MissingExtraError, match=f"cannot fetch.*{code}.*once with a network") as raised:
@@ -80,7 +80,7 @@ def test_without_a_network_one_is_told_to_build_with_one(bin_folder: Path, code:
 
 
 @pytest.mark.parametrize("version", ["v18.20.4", "v20.18.3", "v21.7.3", "v22.11.0", "nonsense", ""])
-def test_a_node_that_vite_does_not_run_on_is_refused(bin_folder: Path, version: str) -> None:
+def test_unsupported_node_is_rejected(bin_folder: Path, version: str) -> None:
     program(bin_folder, "node", f"echo {version}")
     program(bin_folder, "npm", "true")
     with pytest.raises(MissingExtraError, match=rf"20.19 or newer.* is {version or 'broken'}.*mujo-edge\[web\]"):
@@ -88,21 +88,21 @@ def test_a_node_that_vite_does_not_run_on_is_refused(bin_folder: Path, version: 
 
 
 @pytest.mark.parametrize("version", ["v20.19.0", "v20.20.2", "v22.12.0", "v24.1.0", "v26.0.0-pre"])
-def test_a_node_that_vite_runs_on_is_taken(bin_folder: Path, version: str) -> None:
+def test_supported_node_is_accepted(bin_folder: Path, version: str) -> None:
     program(bin_folder, "node", f"echo {version}")
     program(bin_folder, "npm", "true")
     assert web.tools() == (str(bin_folder / "node"), str(bin_folder / "npm"))
 
 
 @pytest.mark.parametrize(("there", "absent"), [((), "node"), (("node",), "npm")])
-def test_what_is_not_installed_is_named(bin_folder: Path, there: tuple[str, ...], absent: str) -> None:
+def test_missing_program_is_named(bin_folder: Path, there: tuple[str, ...], absent: str) -> None:
     for name in there:
         program(bin_folder, name, "echo v22.12.0")
     with pytest.raises(MissingExtraError, match=rf"there is no {absent}\. .*'mujo-edge\[web\]'"):
         web.build()
 
 
-def test_a_node_of_this_python_s_environment_comes_first(bin_folder: Path) -> None:
+def test_node_of_the_python_environment_takes_precedence(bin_folder: Path) -> None:
     own = Path(sys.executable).parent
     for name in ("node", "npm"):
         program(bin_folder, name, "echo v18.0.0")
@@ -110,10 +110,10 @@ def test_a_node_of_this_python_s_environment_comes_first(bin_folder: Path) -> No
     assert web.tools() == (str(own / "node"), str(own / "npm"))
 
 
-def test_a_cache_that_cannot_be_written_is_named(bin_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwritable_cache_is_named(bin_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program(bin_folder, "node", BUILDS)
     program(bin_folder, "npm", "true")
     (bin_folder / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(bin_folder / "file"))
-    with pytest.raises(UsageError, match=r"cannot be written.*set XDG_CACHE_HOME"):
+    with pytest.raises(UsageError, match=r"cannot be written.*set MUJO_CACHE"):
         web.build()

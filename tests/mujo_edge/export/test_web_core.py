@@ -86,13 +86,13 @@ def test_every_version_is_exact_and_every_package_has_its_hash() -> None:
 
 
 @NODE
-def test_the_types_are_sound(project: Path) -> None:
+def test_types_check(project: Path) -> None:
     done = node(project, "typescript/bin/tsc", "--noEmit")
     assert done.returncode == 0, done.stdout
 
 
 @NODE
-def test_the_pipeline_is_that_of_python(project: Path, artifact: Path) -> None:
+def test_pipeline_equals_python(project: Path, artifact: Path) -> None:
     done = vitest(project, artifact)
     assert done.returncode == 0, done.stdout[-4000:]
     assert [case.name for case in golden_cases(artifact)] == ["even", "fast", "slow", "measured", "broken"]
@@ -118,7 +118,7 @@ def read(folder: Path, name: str, what: str, shape: tuple[int, ...]) -> F32:
 
 
 @NODE
-def test_so_it_is_on_streams_that_nobody_chose(project: Path, tmp_path: Path) -> None:
+def test_pipeline_equals_python_on_random_streams(project: Path, tmp_path: Path) -> None:
     """Random rates, faults, label sets and smoothing, recognized by Python and written as golden streams."""
     bundle, rng = with_odd_names(ModelBundle.load()), np.random.default_rng(5)
     cases = [random_case(bundle, rng, f"random{i}") for i in range(12)]
@@ -164,7 +164,7 @@ def random_case(bundle: ModelBundle, rng: np.random.Generator, name: str) -> gol
 
 
 @NODE
-def test_a_golden_stream_that_was_changed_is_found(project: Path, artifact: Path, tmp_path: Path) -> None:
+def test_changed_golden_stream_is_detected(project: Path, artifact: Path, tmp_path: Path) -> None:
     for name in ("mujo.json", "golden"):
         (shutil.copytree if (artifact / name).is_dir() else shutil.copy)(artifact / name, tmp_path / name)
     samples = tmp_path / "golden" / "slow.samples.csv"
@@ -224,7 +224,7 @@ async def embedded(tab: chromium.Tab, runtime: str, windows: F32) -> F32:
 @NODE
 @BROWSER
 @pytest.mark.parametrize("script", ["", NO_RELAXED_SIMD], ids=["as it is", "without relaxed SIMD"])
-async def test_the_page_gives_the_embeddings_and_events_of_python(artifact: Path, tmp_path: Path, script: str) -> None:
+async def test_page_gives_the_embeddings_and_events_of_python(artifact: Path, tmp_path: Path, script: str) -> None:
     site = Site(artifact)
     cases = golden_cases(artifact)
     windows, expected = (np.concatenate([getattr(case, what) for case in cases]) for what in SHAPES)
@@ -266,7 +266,7 @@ IMPORTED = """(async () => {
 
 @NODE
 @BROWSER
-async def test_another_page_may_import_the_pipeline(artifact: Path, tmp_path: Path) -> None:
+async def test_other_pages_can_import_the_pipeline(artifact: Path, tmp_path: Path) -> None:
     site = Site(artifact, {"selftest.html": b"<!doctype html><body><p id=verdict>a page of one's own</p></body>"})
     async with opened(site, tmp_path) as tab:
         labels = await tab.run(IMPORTED)
@@ -276,7 +276,7 @@ async def test_another_page_may_import_the_pipeline(artifact: Path, tmp_path: Pa
 
 @NODE
 @BROWSER
-async def test_where_litert_does_not_start_onnxruntime_does(artifact: Path, tmp_path: Path) -> None:
+async def test_onnxruntime_is_the_fallback_for_litert(artifact: Path, tmp_path: Path) -> None:
     site = Site(artifact, {"wasm/litert_wasm_internal.js": None})
     async with opened(site, tmp_path) as tab:
         result = await tab.run("mujo.result")
@@ -290,7 +290,7 @@ async def test_where_litert_does_not_start_onnxruntime_does(artifact: Path, tmp_
 DAMAGE: tuple[tuple[str, Callable[[bytes], bytes | None], str], ...] = (
     ("mujo.json", lambda old: old[:1000], "did not run"),
     ("mujo.json", lambda old: old.replace(b'"schema_version": 1', b'"schema_version": 2'), "schema version 2"),
-    ("golden/slow.windows.f32", lambda old: old[:-4], "slow is not whole"),
+    ("golden/slow.windows.f32", lambda old: old[:-4], "slow is incomplete"),
     ("golden/even.embeddings.f32", lambda old: old[64 * 4 :] + old[: 64 * 4], "FAILED"),
     ("golden/fast.events.csv", lambda old: old.replace(b"prediction,,4.", b"prediction,,4.0"), "FAILED"),
     ("student_int8_float_io.tflite", lambda old: old[:5000], "does not run"),
@@ -300,7 +300,7 @@ DAMAGE: tuple[tuple[str, Callable[[bytes], bytes | None], str], ...] = (
 
 @NODE
 @BROWSER
-async def test_a_folder_that_is_not_whole_is_told(artifact: Path, tmp_path: Path) -> None:
+async def test_incomplete_folder_is_reported(artifact: Path, tmp_path: Path) -> None:
     site = Site(artifact)
     async with opened(site, tmp_path) as tab:
         assert await tab.run("mujo.result.passed")
@@ -312,7 +312,7 @@ async def test_a_folder_that_is_not_whole_is_told(artifact: Path, tmp_path: Path
             assert not await tab.run("mujo.result?.passed"), file
 
 
-def test_another_folder_is_another_edition(artifact: Path) -> None:
+def test_each_export_has_its_own_edition(artifact: Path) -> None:
     worker = (artifact / "sw.js").read_text()
     assert web.EDITION not in worker
     assert re.search(r"[\"'`][0-9a-f]{16}[\"'`]", worker)

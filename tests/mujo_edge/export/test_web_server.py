@@ -15,7 +15,7 @@ from aiohttp import ClientResponse, ClientSession
 from yarl import URL
 
 from mujo_edge.core import DataError, DeviceError, UsageError
-from mujo_edge.export.web.server import WebServer, kept_token, listed, own_certificate, reach, serve
+from mujo_edge.export.web.server import WebServer, listed, own_certificate, reach, serve, stored_token
 from mujo_edge.files import sha256
 
 FILES = {
@@ -58,7 +58,7 @@ async def asked(server: WebServer, path: str, **headers: str) -> AsyncIterator[C
         yield answer
 
 
-async def test_files_come_as_what_they_are_and_are_asked_for_again(folder: Path) -> None:
+async def test_files_have_their_media_type_and_are_revalidated(folder: Path) -> None:
     server = WebServer(folder, None, 0)
     async with server.open():
         assert server.url.startswith("http://127.0.0.1:")
@@ -95,7 +95,7 @@ async def test_files_come_as_what_they_are_and_are_asked_for_again(folder: Path)
         "index.html/", "index.html%00", "%00", "nothing", "//etc/passwd", "%ff",
     ],
 )  # fmt: skip
-async def test_nothing_else_comes(folder: Path, path: str) -> None:
+async def test_other_paths_are_not_served(folder: Path, path: str) -> None:
     server = WebServer(folder, None, 0)
     async with server.open():
         async with asked(server, path) as answer:
@@ -105,7 +105,7 @@ async def test_nothing_else_comes(folder: Path, path: str) -> None:
             assert answer.status == 200
 
 
-async def test_only_who_has_the_address_comes_in(folder: Path) -> None:
+async def test_only_the_tokened_address_is_served(folder: Path) -> None:
     server = WebServer(folder, None, 0)
     async with server.open():
         for path, status in (
@@ -122,23 +122,23 @@ async def test_only_who_has_the_address_comes_in(folder: Path) -> None:
             assert answer.status == 405
 
 
-def test_the_address_stays(folder: Path, tmp_path: Path) -> None:
-    token = kept_token()
+def test_address_is_stable(folder: Path, tmp_path: Path) -> None:
+    token = stored_token()
     file = tmp_path / "state" / "mujo-edge" / "web-token"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert WebServer(folder, None, 1).url == WebServer(folder, None, 1).url == f"http://127.0.0.1:1/{token}/"
     for spoiled in (b"", b"short", b"../../../../../../etc/x", b"\xff" * 22):
         file.write_bytes(spoiled)
-        again = kept_token()
+        again = stored_token()
         assert again != token
-        assert again == kept_token()
+        assert again == stored_token()
 
 
-def test_an_address_that_cannot_be_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unwritable_token_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "state").write_text("a file")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    with pytest.raises(UsageError, match=r"cannot be kept.*XDG_STATE_HOME"):
-        kept_token()
+    with pytest.raises(UsageError, match=r"cannot be written.*make that folder yours"):
+        stored_token()
 
 
 async def test_https_with_a_certificate_of_the_run_or_of_the_user(folder: Path, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ async def test_https_with_a_certificate_of_the_run_or_of_the_user(folder: Path, 
     ("certificate", "key"),
     [("nothing.pem", "key.pem"), ("cert.pem", "nothing.pem"), ("cert.pem", "cert.pem"), ("cert.pem", "other.pem")],
 )
-def test_no_certificate_is_told(tmp_path: Path, certificate: str, key: str) -> None:
+def test_invalid_certificate_is_an_error(tmp_path: Path, certificate: str, key: str) -> None:
     authority = trustme.CA()
     issued, other = authority.issue_cert("localhost"), authority.issue_cert("localhost")
     issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
@@ -176,13 +176,13 @@ def test_no_certificate_is_told(tmp_path: Path, certificate: str, key: str) -> N
 
 
 @pytest.mark.parametrize("name", ["index.html", "sw.js", "mujo.json", "SHA256SUMS"])
-def test_another_folder_is_refused(folder: Path, name: str) -> None:
+def test_other_folders_are_rejected(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(UsageError, match="is no exported web folder; make one with: mujo-edge export --target web"):
         listed(folder)
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_missing_folder_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no exported web folder"):
         listed(tmp_path / "nothing")
 
@@ -190,14 +190,14 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "line", [f"{'0' * 64}  index.html", f"{'0' * 64}  gone.js", "x", "  ", f"{'0' * 64}  ../secret"]
 )
-def test_a_damaged_folder_is_refused(folder: Path, line: str) -> None:
+def test_damaged_folder_is_rejected(folder: Path, line: str) -> None:
     with (folder / "SHA256SUMS").open("a") as sums:
         sums.write(line + "\n")
     with pytest.raises(DataError, match="export the folder again"):
         listed(folder)
 
 
-def test_a_list_that_leads_outside_is_refused(folder: Path) -> None:
+def test_checksum_list_must_not_lead_outside(folder: Path) -> None:
     summed(folder, [*FILES, "../secret"])
     with pytest.raises(DataError, match="secret is missing or not what SHA256SUMS says"):
         listed(folder)
@@ -207,7 +207,7 @@ def test_a_list_that_leads_outside_is_refused(folder: Path) -> None:
         listed(folder)
 
 
-async def test_a_port_that_is_taken_is_told(folder: Path) -> None:
+async def test_used_port_is_an_error(folder: Path) -> None:
     first = WebServer(folder, None, 0)
     async with first.open():
         port = int(first.url.split(":")[2].split("/")[0])
@@ -215,7 +215,7 @@ async def test_a_port_that_is_taken_is_told(folder: Path) -> None:
             await serve(WebServer(folder, None, port), print)
 
 
-async def test_the_address_is_told_with_a_qr_code(folder: Path) -> None:
+async def test_address_is_announced_with_a_qr_code(folder: Path) -> None:
     server, said = WebServer(folder, None, 0), []
     serving = asyncio.create_task(serve(server, said.append))
     while not said:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from mujo_edge.sinks.ndjson import NdjsonSink, event_record, summary_record
 
 SCHEMA = json.loads((files("mujo_edge") / "sinks" / "ndjson.schema.json").read_text())
 VALID = jsonschema.Draft202012Validator(SCHEMA)
+HEAD = {"schema": 1, "time": "2026-12-01T09:30:00.000Z"}
 PAGE = Path(__file__).parents[3] / "docs" / "ndjson.md"
 
 
@@ -43,7 +45,10 @@ async def test_a_run_is_predictions_gaps_and_one_summary_at_the_end() -> None:
     assert kinds == ["prediction"] * 15 + ["gap", "summary"]
     assert records[0]["end_s"] == 2.98
     assert (records[0]["label"], records[0]["truth"], records[12]["truth"]) == ("x up", "x up", "y up")
-    assert records[-2] == {"type": "gap", "start_s": 9.98, "end_s": 11.0, "reason": "missing"}
+    times = [datetime.fromisoformat(record.pop("time")) for record in records]
+    assert times == sorted(times)
+    assert (datetime.now(UTC) - times[-1]).total_seconds() < 60
+    assert records[-2] == {"schema": 1, "type": "gap", "start_s": 9.98, "end_s": 11.0, "reason": "missing"}
     summary = records[-1]
     assert (summary["predictions"], summary["gaps"], summary["samples"]) == (15, 1, 600)
     assert summary["accuracy"] == {"share": 1.0, "right": 10, "of": 10}
@@ -67,27 +72,27 @@ def test_every_prediction_fits_the_schema(
 ) -> None:
     scores = {label: score, "unknown": 1 - score}
     one = Prediction(end_s, label, score, label, scores, np.zeros(3, np.float32), Latency(*stages), truth)
-    record = json.loads(json.dumps(event_record(one), allow_nan=False))
+    record = json.loads(json.dumps(HEAD | event_record(one), allow_nan=False))
     VALID.validate(record)
     assert record["label"] == label
 
 
 @given(st.sampled_from(["missing", "invalid", "clock", "constant"]), st.floats(-1e10, 1e10))
 def test_every_gap_fits_the_schema(reason: Any, start_s: float) -> None:
-    VALID.validate(event_record(Gap(start_s, start_s + 1, reason)))
+    VALID.validate(HEAD | event_record(Gap(start_s, start_s + 1, reason)))
 
 
 @pytest.mark.parametrize("ended", ["end", "duration", "interrupted", "closed", "error"])
 def test_every_summary_fits_the_schema(ended: Any) -> None:
     tally = Tally(StreamStats(), 0, 0, 0, 0.0, None)
-    record = json.loads(json.dumps(summary_record(Summary(RunInfo(INFO), tally, ended, ("note",), None))))
+    record = json.loads(json.dumps(HEAD | summary_record(Summary(RunInfo(INFO), tally, ended, ("note",), None))))
     VALID.validate(record)
     assert (record["speed"], record["accuracy"], record["rate_hz"], record["notes"]) == (None, None, None, ["note"])
 
 
 def test_schema_is_valid_and_rejects_other_lines() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    good = event_record(Gap(0.0, 1.0, "missing"))
+    good = HEAD | event_record(Gap(0.0, 1.0, "missing"))
     for bad in ({**good, "reason": "odd"}, {**good, "more": 1}, {"type": "gap"}, [], {**good, "end_s": "1"}):
         assert not VALID.is_valid(bad)
 

@@ -126,7 +126,7 @@ def test_the_cache_follows_the_hop(make):
 def test_a_damaged_cache_is_made_again(make):
     root = make("utd_mhad").parent
     first = load_windows("utd_mhad", root)
-    (file,) = (registry.cache_root() / "windows").glob("*.npz")
+    (file,) = (registry.cache_folder() / "windows").glob("*.npz")
     file.write_bytes(file.read_bytes()[:500])
     np.testing.assert_array_equal(load_windows("utd_mhad", root).x, first.x)
     np.testing.assert_array_equal(load_windows("utd_mhad", root).x, first.x)
@@ -134,7 +134,7 @@ def test_a_damaged_cache_is_made_again(make):
 
 def test_nothing_half_written_stays_in_the_cache(make):
     load_windows("utd_mhad", make("utd_mhad").parent)
-    assert not list(registry.cache_root().rglob("*.tmp*"))
+    assert not list(registry.cache_folder().rglob("*.tmp*"))
 
 
 def test_unknown_name():

@@ -1,4 +1,4 @@
-"""Tables: means over folds of means over seeds, paired differences, goals, and the tables beside label efficiency."""
+"""Tables: means over folds of means over seeds, paired differences, goals, zero-shot, transfer and ablation."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ import pytest
 from scipy import stats
 
 from training.corpora import PROTOCOL_V1, get
-from training.evaluation.beside import ablations
-from training.evaluation.cells import Cell, Score
 from training.evaluation.paired import Difference, mean_of, paired
 from training.evaluation.report import write_report
-from training.evaluation.tables import compared, efficiency, goals_markdown
+from training.evaluation.tables import ablations, compared, efficiency, goals_markdown
+from training.evaluation.trials import Score, Trial
 from training.models.student import StudentConfig
 from training.release.card import card_table, read_results
 
-RANDOM = Cell("random", 3, "spar", 0, 0.02, 0)
+RANDOM = Trial("random", 3, "spar", 0, 0.02, 0)
 
 
-def score(cell: Cell, right: float, variant: str = "fp32") -> Score:
+def score(trial: Trial, right: float, variant: str = "fp32") -> Score:
     """A confusion with `right` of 10,000 right in each of two classes, so that macro-F1 is `right`."""
-    classes = len(get(cell.corpus).classes)
+    classes = len(get(trial.corpus).classes)
     counts = np.zeros((classes, classes), int)
     n = round(right * 10_000)
     counts[:2, :2] = [[n, 10_000 - n], [10_000 - n, n]]
-    return Score(cell, variant, tuple(map(tuple, counts.tolist())))
+    return Score(trial, variant, tuple(map(tuple, counts.tolist())))
 
 
 def test_a_table_is_the_mean_over_folds_of_the_mean_over_seeds(tmp_path: Path):
@@ -48,16 +47,16 @@ def test_a_table_is_the_mean_over_folds_of_the_mean_over_seeds(tmp_path: Path):
 
 
 def test_a_mean_over_data_sets_needs_them_all(tmp_path: Path):
-    scores = [score(RANDOM, 0.8), score(replace(RANDOM, row="forest"), 0.6, "forest")]
+    scores = [score(RANDOM, 0.8), score(replace(RANDOM, method="forest"), 0.6, "forest")]
     scores.append(score(replace(RANDOM, corpus="motionsense"), 1.0))
     text = write_report(scores, tmp_path)
     assert "| random fp32, 3 ch | 1.000 ± 0.000 | 0.800 ± 0.000 | 0.900 |" in text
     assert "| forest, 3 ch |  | 0.600 ± 0.000 |  |" in text
 
 
-def test_one_person_is_a_share_of_its_own(tmp_path: Path):
+def test_all_labels_of_one_person_come_last(tmp_path: Path):
     cells = [replace(RANDOM, fraction=fraction) for fraction in ("one", 1.0, 0.02, 0.1)]
-    text = write_report([score(cell, 0.5) for cell in cells], tmp_path)
+    text = write_report([score(trial, 0.5) for trial in cells], tmp_path)
     heads = [line.split(" | ")[0] for line in text.splitlines() if " labels" in line and line.startswith("| ")]
     assert heads[:4] == [
         "| 2% of the labels",
@@ -68,15 +67,15 @@ def test_one_person_is_a_share_of_its_own(tmp_path: Path):
 
 
 def test_a_difference_pairs_folds_and_seeds():
-    row = {0: {0: 0.9, 1: 0.8}, 1: {0: 0.7}, 2: {0: 0.5}}
+    method = {0: {0: 0.9, 1: 0.8}, 1: {0: 0.7}, 2: {0: 0.5}}
     reference = {0: {0: 0.8, 2: 0.1}, 1: {0: 0.65}, 3: {0: 0.0}}
-    found = paired(row, reference)
+    found = paired(method, reference)
     assert found is not None
     assert found.mean == pytest.approx((0.1 + 0.05) / 2)
     assert (found.pairs, found.freedom) == (2, 1)
     assert found.variance == pytest.approx(np.var([0.1, 0.05], ddof=1) * (1 / 2 + 1 / 4))
-    assert paired(row, {4: {0: 1.0}}) is None
-    assert paired(row, {0: {5: 1.0}}) is None
+    assert paired(method, {4: {0: 1.0}}) is None
+    assert paired(method, {0: {5: 1.0}}) is None
 
 
 def test_the_interval_is_the_t_test_of_scipy_but_for_the_overlap():
@@ -90,7 +89,7 @@ def test_the_interval_is_the_t_test_of_scipy_but_for_the_overlap():
     assert found.interval == pytest.approx((values.mean() - half, values.mean() + half))
 
 
-def test_intervals_hold_the_truth_as_often_as_they_say():
+def test_intervals_cover_the_true_difference_at_their_level():
     """Independent folds: without the overlap's share, 95 %; with it, more. Means of four sets as well."""
     rng = np.random.default_rng(0)
     inside = {"one": 0, "four": 0}
@@ -107,10 +106,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
 
 
 def test_one_fold_has_a_difference_and_no_interval(tmp_path: Path):
-    text = write_report([score(RANDOM, 0.5), score(replace(RANDOM, row="mujo"), 0.6)], tmp_path)
+    text = write_report([score(RANDOM, 0.5), score(replace(RANDOM, method="mujo"), 0.6)], tmp_path)
     assert "| 2% of the labels: mujo fp32, 3 ch | +0.100 (no interval: one fold) |" in text
     (entry, mean) = json.loads((tmp_path / "differences.json").read_text())
-    assert (entry["row"], entry["corpus"], entry["interval"], entry["pairs"]) == ("mujo fp32", "spar", None, 1)
+    assert (entry["method"], entry["corpus"], entry["interval"], entry["pairs"]) == ("mujo fp32", "spar", None, 1)
     assert mean["corpus"] == "mean"
 
 
@@ -119,17 +118,17 @@ def test_a_mean_difference_of_sets_without_spread_is_a_point():
     assert mean_of(same).interval == pytest.approx((0.2, 0.2))
 
 
-def whole(row: str, gain: float, share: float) -> list[Score]:
-    """Scores of all sets and folds: random init has .5, `row` `gain` more."""
+def whole(method: str, gain: float, fraction: float) -> list[Score]:
+    """Scores of all sets and folds: random init has .5, `method` `gain` more."""
     return [
-        score(Cell(name, 3, corpus, fold, share, 0), value + 0.01 * fold)
+        score(Trial(name, 3, corpus, fold, fraction, 0), value + 0.01 * fold)
         for corpus in PROTOCOL_V1
         for fold in range(5)
-        for name, value in (("random", 0.5), (row, 0.5 + gain))
+        for name, value in (("random", 0.5), (method, 0.5 + gain))
     ]
 
 
-def test_goals_are_judged_where_all_sets_are_there():
+def test_goals_are_evaluated_with_all_sets_only():
     scores = [*whole("mujo_plus", 0.06, 0.02), *whole("mujo_plus", -0.01, 1.0), *whole("mujo", 0.01, 0.02)]
     text = goals_markdown(efficiency(scores))
     assert (
@@ -142,17 +141,17 @@ def test_goals_are_judged_where_all_sets_are_there():
         "- not met: mujo_plus at 2 % reaches the best peer at 100 % on utd_mhad (folds 0 and 1: 0.813); it is 0.565"
         in text
     )
-    some = [s for s in scores if s.cell.corpus != "spar"]
+    some = [s for s in scores if s.trial.corpus != "spar"]
     assert "mean of the sets" not in goals_markdown(efficiency(some))
     assert goals_markdown(efficiency([score(RANDOM, 0.5)])) == ""
 
 
-def test_rows_that_learn_without_labels_are_compared_among_themselves(tmp_path: Path):
+def test_semi_supervised_methods_are_compared_with_each_other(tmp_path: Path):
     plain = [*whole("mujo_plus", 0.01, 0.02)]
-    semi = [replace(s, cell=replace(s.cell, semi=True)) for s in whole("mujo_plus", 0.06, 0.02)]
-    semi = [replace(s, confusion=score(s.cell, s.macro_f1 + 0.2).confusion) for s in semi]
+    semi = [replace(s, trial=replace(s.trial, semi=True)) for s in whole("mujo_plus", 0.06, 0.02)]
+    semi = [replace(s, confusion=score(s.trial, s.macro_f1 + 0.2).confusion) for s in semi]
     found = compared(efficiency([*plain, *semi]))
-    assert {row: round(own["mean"].mean, 3) for (row, _, _), own in found.items()} == {
+    assert {method: round(own["mean"].mean, 3) for (method, _, _), own in found.items()} == {
         "mujo_plus fp32": 0.01,
         "random semi fp32": 0.2,
         "mujo_plus semi fp32": 0.06,
@@ -162,38 +161,38 @@ def test_rows_that_learn_without_labels_are_compared_among_themselves(tmp_path: 
     assert "- met: mujo_plus semi at 2 % is at least 0.05 above random init semi" in text
     assert "- met: mujo_plus semi at 2 % reaches the best peer at 100 % on utd_mhad" not in text
     table = write_report([*plain, *semi], tmp_path)
-    rows = [line.split(",")[0] for line in table.splitlines() if ", 3 ch | 0." in line]
-    assert rows == ["| random fp32", "| mujo_plus fp32", "| random semi fp32", "| mujo_plus semi fp32"]
+    names = [line.split(",")[0] for line in table.splitlines() if ", 3 ch | 0." in line]
+    assert names == ["| random fp32", "| mujo_plus fp32", "| random semi fp32", "| mujo_plus semi fp32"]
 
 
-def test_rows_of_other_channels_are_not_compared():
-    scores = [score(RANDOM, 0.5), score(replace(RANDOM, row="mujo", channels=6), 0.7)]
+def test_methods_with_other_channels_are_not_compared():
+    scores = [score(RANDOM, 0.5), score(replace(RANDOM, method="mujo", channels=6), 0.7)]
     assert compared(efficiency(scores)) == {}
 
 
 def test_the_other_tables_stay_out_of_label_efficiency(tmp_path: Path):
-    rows = [score(replace(RANDOM, fold=fold), 0.5) for fold in (0, 1)]
-    zero = [score(replace(RANDOM, row="mujo", fraction=0.0, fold=fold), 0.3) for fold in (0, 1)]
+    labeled = [score(replace(RANDOM, fold=fold), 0.5) for fold in (0, 1)]
+    zero = [score(replace(RANDOM, method="mujo", fraction=0.0, fold=fold), 0.3) for fold in (0, 1)]
     far = [score(replace(RANDOM, source="muvr", fold=fold), 0.4) for fold in (0, 1)]
-    text = write_report([*rows, *zero, *far], tmp_path)
-    assert [e["row"] for e in json.loads((tmp_path / "table.json").read_text())] == ["random fp32"]
+    text = write_report([*labeled, *zero, *far], tmp_path)
+    assert [e["method"] for e in json.loads((tmp_path / "table.json").read_text())] == ["random fp32"]
     assert "| mujo | 0.300 ± 0.000 | 0.300 |" in (tmp_path / "zero-shot.md").read_text()
     chance = zero[0].chance
     assert f"| chance | {chance:.3f} ± 0.000 | {chance:.3f} |" in (tmp_path / "zero-shot.md").read_text()
-    assert "| row | muvr to spar | mean |" in (tmp_path / "transfer.md").read_text()
+    assert "| method | muvr to spar | mean |" in (tmp_path / "transfer.md").read_text()
     assert (tmp_path / "zero-shot.md").read_text() in text
     assert (tmp_path / "transfer.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_an_ablation_says_what_a_part_earns(tmp_path: Path):
-    plus = replace(RANDOM, row="mujo_plus", corpus="motionsense")
+def test_an_ablation_reports_the_gain_from_each_part(tmp_path: Path):
+    plus = replace(RANDOM, method="mujo_plus", corpus="motionsense")
     scores = [
         score(replace(plus, corpus=corpus, fold=fold, without=without), value + 0.02 * fold)
         for fold in (0, 1)
         for without, value in (("", 0.6), ("pose", 0.5), ("text", 0.65))
         for corpus in ("motionsense", "spar")
     ]
-    scores += [replace(s, variant="int8") for s in scores if not s.cell.without]
+    scores += [replace(s, variant="int8") for s in scores if not s.trial.without]
     earned = ablations(scores)
     assert earned["mujo_plus", 3, 0.02, "pose"]["mean"].mean == pytest.approx(0.1)
     assert earned["mujo_plus", 3, 0.02, "text"]["spar"].mean == pytest.approx(-0.05)

@@ -1,4 +1,4 @@
-"""Nothing of a set that is tested is seen in pretraining."""
+"""The leave-out rule: pretraining sees nothing of the tested set."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from made_clips import made_clips
 import training.evaluation.encoders as encoders
 from mujo_edge.core import UsageError
 from training.corpora import CORPORA, PROTOCOL_V1
-from training.evaluation.cells import Cell
 from training.evaluation.encoders import Evaluation, PretrainingData, Shards, clip_pool, encoder_of, pretraining_data_of
-from training.evaluation.transfer import TARGETS
+from training.evaluation.runs import TARGETS
+from training.evaluation.trials import Trial
 from training.fimad.shards import encode, write_shards
 from training.fimad.sources import SOURCES
 from training.recipes.recipe import Recipe, read_recipe
@@ -22,22 +22,22 @@ CLIPS = {"hdm05": (), "utd_mhad_skeleton": ("utd_mhad",), "own": ()}
 BASE = read_recipe("base")
 
 
-def cell(row: str, corpus: str, **changes) -> Cell:
-    return replace(Cell("mujo", 3, corpus, 0, 0.02, 0), row=row, **changes)
+def trial(method: str, corpus: str, **changes) -> Trial:
+    return replace(Trial("mujo", 3, corpus, 0, 0.02, 0), method=method, **changes)
 
 
 @pytest.mark.parametrize("corpus", TARGETS)
-@pytest.mark.parametrize("row", ["student", "mujo", "mujo_plus"])
-def test_pretraining_never_sees_the_set_that_is_tested_nor_its_kin(row: str, corpus: str):
-    """Nor any other data set of the same publication: its people are the same."""
-    data_used = pretraining_data_of(cell(row, corpus), BASE, CLIPS)
-    assert len(data_used.windows) >= 5 if row != "mujo" else not data_used.windows
+@pytest.mark.parametrize("method", ["student", "mujo", "mujo_plus"])
+def test_pretraining_never_sees_the_tested_set_nor_its_people(method: str, corpus: str):
+    """Nor any other data set of the same publication, which shows the same people."""
+    data_used = pretraining_data_of(trial(method, corpus), BASE, CLIPS)
+    assert len(data_used.windows) >= 5 if method != "mujo" else not data_used.windows
     assert corpus not in data_used.windows
     assert CORPORA[corpus].citation not in {CORPORA[other].citation for other in data_used.windows}
     assert CORPORA[corpus].home not in {CORPORA[other].home for other in data_used.windows}
     wanted = {"hdm05", "own"} | ({"utd_mhad_skeleton"} if corpus != "utd_mhad" else set())
-    assert set(data_used.clips) == (wanted if row != "student" else set())
-    assert data_used.real_imu == (row == "mujo_plus")
+    assert set(data_used.clips) == (wanted if method != "student" else set())
+    assert data_used.real_imu == (method == "mujo_plus")
 
 
 @pytest.mark.parametrize("corpus", PROTOCOL_V1)
@@ -48,8 +48,8 @@ def test_every_source_that_shows_people_of_a_set_says_so(corpus: str):
             assert corpus in source.shares_people_with, source.name
 
 
-def test_clips_called_as_the_set_are_its_own():
-    assert pretraining_data_of(cell("mujo", "spar"), BASE, {"spar": (), "hdm05": ()}).clips == ("hdm05",)
+def test_clips_named_like_the_tested_set_are_left_out():
+    assert pretraining_data_of(trial("mujo", "spar"), BASE, {"spar": (), "hdm05": ()}).clips == ("hdm05",)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_clips_called_as_the_set_are_its_own():
 def test_an_ablation_leaves_out_one_thing(without: str, data_used: PretrainingData):
     clips = {name: people for name, people in CLIPS.items() if not people}
     assert (
-        pretraining_data_of(cell("mujo_plus", "motionsense", without=without), Recipe("one", ("spar",)), clips)
+        pretraining_data_of(trial("mujo_plus", "motionsense", without=without), Recipe("one", ("spar",)), clips)
         == data_used
     )
 
@@ -72,24 +72,24 @@ def test_an_ablation_leaves_out_one_thing(without: str, data_used: PretrainingDa
 def test_nothing_left_to_pretrain_on():
     both = Recipe("both", ("sp_sw_watch", "sp_sw_phone"))
     with pytest.raises(UsageError, match="recipe both has nothing to pretrain on without sp_sw_watch"):
-        pretraining_data_of(cell("student", "sp_sw_watch"), both, CLIPS)
+        pretraining_data_of(trial("student", "sp_sw_watch"), both, CLIPS)
     with pytest.raises(
-        UsageError, match=r"without utd_mhad\. Choose another recipe, or leave row mujo out with --rows"
+        UsageError, match=r"without utd_mhad\. Choose another recipe, or leave method mujo out with --methods"
     ):
-        pretraining_data_of(cell("mujo", "utd_mhad"), BASE, {"utd_mhad_skeleton": ("utd_mhad",)})
+        pretraining_data_of(trial("mujo", "utd_mhad"), BASE, {"utd_mhad_skeleton": ("utd_mhad",)})
     with pytest.raises(UsageError, match="without spar and hdm05"):
-        pretraining_data_of(cell("mujo", "spar", without="hdm05"), BASE, {"hdm05": ()})
+        pretraining_data_of(trial("mujo", "spar", without="hdm05"), BASE, {"hdm05": ()})
 
 
 def run_of(tmp_path: Path, recipe: Recipe = BASE) -> Evaluation:
     return Evaluation(tmp_path, recipe, Shards(tmp_path, CLIPS, "0" * 64))
 
 
-def test_cells_with_the_same_diet_share_an_encoder(tmp_path: Path):
+def test_trials_with_the_same_pretraining_data_share_an_encoder(tmp_path: Path):
     run = run_of(tmp_path)
 
-    def path(row: str, corpus: str, **changes) -> Path:
-        encoder = encoder_of(cell(row, corpus, **changes), run)
+    def path(method: str, corpus: str, **changes) -> Path:
+        encoder = encoder_of(trial(method, corpus, **changes), run)
         assert encoder is not None
         return encoder.path(tmp_path)
 
@@ -98,12 +98,12 @@ def test_cells_with_the_same_diet_share_an_encoder(tmp_path: Path):
     assert path("mujo", "spar", seed=1) != path("mujo", "spar")
     assert path("mujo_plus", "spar") != path("mujo_plus", "motionsense")
     assert path("mujo", "utd_mhad", without="utd_mhad_skeleton") == path("mujo", "utd_mhad")
-    assert encoder_of(cell("random", "spar"), run) is None
-    assert encoder_of(cell("forest", "spar"), run) is None
+    assert encoder_of(trial("random", "spar"), run) is None
+    assert encoder_of(trial("forest", "spar"), run) is None
 
 
-def test_what_is_made_from_other_things_has_another_name(tmp_path: Path):
-    run, spar = run_of(tmp_path), cell("mujo", "spar")
+def test_encoders_with_other_inputs_have_other_names(tmp_path: Path):
+    run, spar = run_of(tmp_path), trial("mujo", "spar")
     names = set()
     shorter = replace(BASE, pretrain=replace(BASE.pretrain, loop=replace(BASE.pretrain.loop, steps=7)))
     for other in (run, replace(run, shards=Shards(tmp_path, CLIPS, "1" * 64)), replace(run, recipe=shorter)):
@@ -126,8 +126,8 @@ def test_a_student_does_not_depend_on_settings_of_clips(tmp_path: Path):
     assert encoders.config_of("mujo", four, "titles").title_weight == 0
 
 
-def test_shards_that_are_left_out_are_not_read(tmp_path: Path):
-    """Only train clips of the diet's data sets reach the pool; real IMU only where the diet has it."""
+def test_clips_that_are_left_out_do_not_reach_the_pool(tmp_path: Path):
+    """Only train clips of the pretraining data reach the pool, and real IMU only with `real_imu`."""
     worn = {"right_wrist": made_clips(1)[0].imu["right_wrist"]}
     clips = [
         *(replace(clip, real_imu=worn) for clip in made_clips(2)),

@@ -1,4 +1,4 @@
-"""Scores without labels of the tested set: by words, and by the labels of another set."""
+"""Scores without labels of the tested set: zero-shot, and by the labels of another set."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mujo_edge.core import DataError
 from mujo_edge.signal import InputSpec, prepare
 from training.corpora import CORPORA, folds
 from training.corpora.labels import Vocabulary
-from training.evaluation import transfer, zero_shot
-from training.evaluation.cells import Cell
+from training.evaluation import runs
 from training.evaluation.encoders import Evaluation
-from training.evaluation.transfer import PLACES, TARGETS, movements, shared, sources_of
+from training.evaluation.runs import PLACES, TARGETS, movements, shared, sources_of
+from training.evaluation.trials import Trial
 from training.learn.pretrain import JointModel
 from training.models.student import Student
 from training.recipes.recipe import read_recipe
@@ -44,50 +44,49 @@ def motion(monkeypatch: pytest.MonkeyPatch, vocabulary: Vocabulary) -> None:
         data = motion_set(20, seed=int(corpus == "spar"))
         return data, prepare(data.x[:, :channels], InputSpec())
 
-    for module in (transfer, zero_shot):
-        monkeypatch.setattr(module, "prepared", made)
-        monkeypatch.setattr(module, "read_vocabulary", lambda **_: vocabulary)
+    monkeypatch.setattr(runs, "prepared", made)
+    monkeypatch.setattr(runs, "read_vocabulary", lambda **_: vocabulary)
 
 
-def cells(row: str, **changes) -> list[Cell]:
-    return [replace(Cell("mujo", 6, "spar", fold, 0.0, 0), row=row, **changes) for fold in range(5)]
+def trials(method: str, **changes) -> list[Trial]:
+    return [replace(Trial("mujo", 6, "spar", fold, 0.0, 0), method=method, **changes) for fold in range(5)]
 
 
-def test_a_model_that_knows_the_words_needs_no_labels(run: Evaluation, teacher: JointModel, monkeypatch):
-    monkeypatch.setattr(zero_shot, "load_encoder", lambda cell, run: (teacher.imu, teacher.text))
-    scores = zero_shot.zero_shot(cells("mujo"), run)
+def test_zero_shot_needs_the_pretrained_encoder(run: Evaluation, teacher: JointModel, monkeypatch):
+    monkeypatch.setattr(runs, "load_encoder", lambda trial, run: (teacher.imu, teacher.text))
+    scores = runs.zero_shot(trials("mujo"), run)
     data = motion_set(20, seed=1)
     for score, (_, test) in zip(scores, folds(data.y, data.subject), strict=True):
         assert np.sum(score.confusion, 1).tolist() == np.bincount(data.y[test], minlength=4).tolist()
     assert np.mean([score.macro_f1 for score in scores]) > 0.85
     torch.manual_seed(0)
-    monkeypatch.setattr(zero_shot, "load_encoder", lambda cell, run: (Student().eval(), teacher.text))
-    assert np.mean([score.macro_f1 for score in zero_shot.zero_shot(cells("mujo"), run)]) < 0.5
+    monkeypatch.setattr(runs, "load_encoder", lambda trial, run: (Student().eval(), teacher.text))
+    assert np.mean([score.macro_f1 for score in runs.zero_shot(trials("mujo"), run)]) < 0.5
 
 
-def test_prompts_alone_name_what_other_labels_are_nearest_to(run: Evaluation):
-    """The other set's labels are the same here, so that each is nearest to itself."""
-    scores = zero_shot.zero_shot(cells("prompts"), replace(run, recipe=replace(run.recipe, corpora=("muvr",))))
+def test_prompts_method_maps_labels_to_the_nearest_class(run: Evaluation):
+    """The other set has the same labels here, so each is nearest to itself."""
+    scores = runs.zero_shot(trials("prompts"), replace(run, recipe=replace(run.recipe, corpora=("muvr",))))
     assert np.mean([score.macro_f1 for score in scores]) > 0.85
 
 
-def test_labels_of_another_word_go_to_the_nearest_class(run: Evaluation, vocabulary: Vocabulary, monkeypatch):
+def test_a_label_that_the_set_lacks_goes_to_the_nearest_class(run: Evaluation, vocabulary: Vocabulary, monkeypatch):
     """The tested set has two of the four classes; windows of a label that it lacks go to the nearer words."""
     two = replace(run, recipe=replace(run.recipe, corpora=("muvr",)))
-    _, x = zero_shot.prepared("spar", 6)
+    _, x = runs.prepared("spar", 6)
     y = motion_set(20, seed=1).y
     labels = np.array([0, 3])  # rest and twist
-    found = zero_shot.by_other_labels(cells("prompts")[0], two, x, labels, vocabulary)
+    found = runs.by_other_labels(trials("prompts")[0], two, x, labels, vocabulary)
     assert set(found) <= {0, 1}
     assert (found[y == 0] == 0).mean() > 0.85
     assert (found[y == 3] == 1).mean() > 0.85
 
 
-@pytest.mark.parametrize("row", ["random", "forest"])
-def test_labels_of_another_set_are_learned(row: str, run: Evaluation, monkeypatch):
-    monkeypatch.setattr(transfer, "movements", lambda: MOVES)
-    scores = transfer.transfer(cells(row, fraction=1.0, source="muvr"), run)
-    assert [score.variant for score in scores] == ["forest" if row == "forest" else "fp32"] * 5
+@pytest.mark.parametrize("method", ["random", "forest"])
+def test_labels_of_another_set_are_learned(method: str, run: Evaluation, monkeypatch):
+    monkeypatch.setattr(runs, "movements", lambda: MOVES)
+    scores = runs.transfer(trials(method, fraction=1.0, source="muvr"), run)
+    assert [score.variant for score in scores] == ["forest" if method == "forest" else "fp32"] * 5
     for score in scores:
         assert np.shape(score.confusion) == (2, 2)
         assert np.sum(score.confusion, 1).tolist() == [4, 8], "twist is no movement that both show"
@@ -95,15 +94,15 @@ def test_labels_of_another_set_are_learned(row: str, run: Evaluation, monkeypatc
 
 
 def test_windows_at_another_place_are_left_out(monkeypatch):
-    monkeypatch.setattr(transfer, "movements", lambda: MOVES)
-    _, _, y, people = transfer.examples("spar", 6, MOVES)
+    monkeypatch.setattr(runs, "movements", lambda: MOVES)
+    _, _, y, people = runs.examples("spar", 6, MOVES)
     assert np.bincount(y).tolist() == [20, 40]
     assert set(people.tolist()) == {f"p{i}" for i in range(5)}
     at_thigh = {("thigh", name): classes for (_, name), classes in MOVES.items()}
-    assert len(transfer.examples("spar", 6, at_thigh)[2]) == 0
+    assert len(runs.examples("spar", 6, at_thigh)[2]) == 0
 
 
-def test_the_table_of_movements_names_what_there_is():
+def test_the_table_of_movements_names_existing_classes():
     assert CLASSES[0] == "rest"
     for (place, _), classes in movements().items():
         assert place in PLACES
@@ -129,7 +128,7 @@ def test_the_table_of_movements_names_what_there_is():
         '[knee.row]\nspar = ["bent-over row"]\n',
     ],
 )
-def test_a_wrong_table_of_movements_is_said(text: str, tmp_path: Path):
+def test_a_wrong_table_of_movements_is_refused(text: str, tmp_path: Path):
     path = tmp_path / "moves.toml"
     path.write_text(text)
     with pytest.raises(DataError, match=r"moves\.toml: .* has no classes"):

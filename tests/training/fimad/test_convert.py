@@ -129,7 +129,7 @@ def test_texts_alone_are_a_clip():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"motion": Motion(np.full((30, 20, 3), np.nan, np.float32), 30.0)}, "no joint that is known"),
+        ({"motion": Motion(np.full((30, 20, 3), np.nan, np.float32), 30.0)}, "no known joint"),
         ({"motion": Motion(squats(1, 30), 0.0)}, "or no rate"),
         ({"motion": Motion(squats(1, 30), float("nan"))}, "or no rate"),
         ({"name": "12:30"}, "no words"),

@@ -14,12 +14,11 @@ import pytest
 from watched import watch
 
 from mujo_edge.core import DataError, MissingExtraError
-from mujo_edge.environments import cache_folder
+from mujo_edge.folders import cache_folder
 from training.corpora import data_root
 from training.fimad import pose
 from training.fimad.clip import JOINTS
-from training.fimad.pose import pose_of_video
-from training.fimad.pose import process as pose_process
+from training.fimad.pose import pose_of_video, process
 from training.fimad.video import Cut, frames
 
 RATE_HZ = 15.0
@@ -32,11 +31,11 @@ Film = Callable[..., list[tuple[float, np.ndarray]]]
 def mediapipe() -> Iterator[None]:
     """Its environment, and an end of its process after these tests."""
     try:
-        pose_process.python()
+        process.python()
     except MissingExtraError as error:
         pytest.skip(f"mediapipe is not installed: {error}")
     yield
-    pose_process.forget()
+    process.discard()
 
 
 @pytest.fixture(scope="module")
@@ -113,13 +112,13 @@ def test_who_lies_keeps_lying(mediapipe: None, film: Film) -> None:
 
 def test_swapped_legs_of_a_real_clip_are_mended(mediapipe: None, film: Film) -> None:
     """At 5.1 s MediaPipe begins to call the raised leg of this clip the other one; the legs themselves stay."""
-    times, world, rays, visibility = pose.watch((t, rgb) for t, rgb in film("bicycle_crunch", 6.0))
+    times, world, rays, visibility = pose.detect_landmarks((t, rgb) for t, rgb in film("bicycle_crunch", 6.0))
 
     def steps() -> np.ndarray:
         return np.linalg.norm(np.diff(world[:, 25:29], axis=0), axis=2).max(1)
 
     before = steps()
-    pose.swap_back(times, world, rays, visibility)
+    pose.unswap_sides(times, world, rays, visibility)
     assert times[before.argmax() + 1] == pytest.approx(5.1, abs=0.1)
     assert before.max() > 0.3
     assert steps().max() < 0.2
@@ -151,7 +150,7 @@ def test_a_hand_before_the_lens_is_filled_if_short_and_splits_if_long(mediapipe:
 
 def test_smoothing_takes_the_models_jitter(mediapipe: None, film: Film) -> None:
     shots = film("plank", 2.0)
-    _, world, _, _ = pose.watch(shots)
+    _, world, _, _ = pose.detect_landmarks(shots)
     ((_, motion),) = pose_of_video(shots)
 
     def jitter(x: np.ndarray) -> float:
@@ -188,7 +187,7 @@ def test_bad_frames_are_told(mediapipe: None, film_of: list[tuple[float, tuple[i
 def test_a_process_that_died_is_told_and_made_anew(mediapipe: None) -> None:
     def dies() -> Iterator[tuple[float, np.ndarray]]:
         yield 0.0, np.zeros((8, 8, 3), np.uint8)
-        pose_process.landmarker()._process.kill()
+        process.landmarker()._process.kill()
         yield 0.1, np.zeros((8, 8, 3), np.uint8)
 
     with pytest.raises(DataError, match=r"mediapipe's process ended \(-9\)"):
@@ -212,9 +211,9 @@ def test_its_process_ends_with_ours(mediapipe: None) -> None:
 
 
 def test_a_python_without_mediapipe_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pose_process, "python", lambda: sys.executable)
+    monkeypatch.setattr(process, "python", lambda: sys.executable)
     with pytest.raises(DataError, match="No module named 'mediapipe'"):
-        pose_process.Landmarker()
+        process.Landmarker()
 
 
 WATCHED = """

@@ -133,7 +133,7 @@ def test_other_schema_versions(tmp_path, version, advice):
 @pytest.mark.parametrize("metadata", [None, {KEY: b"{"}, {KEY: b"[1]"}, {KEY: b"{}"}, {KEY: b'{"version": null}'}])
 def test_parquet_files_of_others(tmp_path, metadata):
     pq.write_table(pa.table({"id": ["x"]}).replace_schema_metadata(metadata), tmp_path / "theirs.parquet")
-    with pytest.raises(DataError, match="is no shard of clips"):
+    with pytest.raises(DataError, match="is not a shard of clips"):
         list(read(tmp_path))
 
 

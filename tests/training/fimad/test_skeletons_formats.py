@@ -141,7 +141,7 @@ def test_joints_that_a_source_lacks_are_not_known():
     ("change", "message"),
     [
         (lambda x: {k: v * 100 for k, v in x.items()}, "wrong unit"),
-        (lambda x: {k: v[:1] for k, v in x.items()}, "no motion"),
+        (lambda x: {k: v[:1] for k, v in x.items()}, "not a motion"),
         (lambda x: x | {"head": np.full_like(x["head"], np.nan)}, "no finite position"),
         (lambda x: x | {"left_hip": np.full_like(x["left_hip"], np.inf)}, "no finite position"),
     ],
@@ -149,7 +149,7 @@ def test_joints_that_a_source_lacks_are_not_known():
 def test_what_is_no_motion(change, message: str):
     with pytest.raises(DataError, match=message):
         canonical.motion(change(waving()), 30)
-    with pytest.raises(DataError, match="no motion"):
+    with pytest.raises(DataError, match="not a motion"):
         canonical.motion(waving(), float("nan"))
 
 

@@ -190,7 +190,7 @@ def test_mocap6_is_cut_at_its_labels(tmp_path: Path):
     own = read(mocap6.SOURCE, tmp_path)["mocap6/13_29_000"]
     assert at(own, "pelvis")[0, 2] == pytest.approx(at(takes["mocap6/13_29_000"], "pelvis")[0, 2] * 0.9, abs=1e-5)
     (tmp_path / "mocap6" / "truelabels" / "13_29.txt").write_text("1 " * 9)
-    assert "not one label for each 12 frames" in failures(mocap6.SOURCE, tmp_path)[0]
+    assert "does not have one label per 12 frames" in failures(mocap6.SOURCE, tmp_path)[0]
 
 
 def test_cmu_captions_become_sentences(tmp_path: Path):

@@ -16,8 +16,8 @@ import training.learn.loop
 from mujo_edge.bundle import fit_prototypes, l2_normalize
 from mujo_edge.signal import InputSpec, prepare
 from training.evaluation.baselines import forest_predictions, hand_features
-from training.evaluation.train import nearest
-from training.learn.finetune import FinetuneConfig, GuessConfig, Guesses, PrototypeClassifier, finetune
+from training.evaluation.runs import nearest
+from training.learn.finetune import FinetuneConfig, PrototypeClassifier, PseudoLabelConfig, PseudoLabels, finetune
 from training.learn.loop import LoopConfig, Report
 from training.models.inference import float_embeddings
 from training.models.student import Student
@@ -83,7 +83,7 @@ def test_windows_without_labels_help():
         return prepare((data.x + noise).astype(np.float32), InputSpec()), data.y
 
     few, (x, y), (others, _) = motion_set(2, seed=0, people=1), noisy(40, 1), noisy(60, 2)
-    longer = replace(SHORT, guess=GuessConfig(begin=20, ramp=40), least_steps=150, most_steps=150)
+    longer = replace(SHORT, pseudo_label=PseudoLabelConfig(begin=20, ramp=40), least_steps=150, most_steps=150)
     config = longer.for_windows(len(few), 0, chiral=False)
 
     def right(unlabeled: np.ndarray | None) -> float:
@@ -106,22 +106,22 @@ def test_statistics_are_of_all_windows_where_some_have_no_label():
         assert torch.equal(before, after) == (unlabeled is None)
 
 
-def test_guesses_are_aligned_sharpened_and_weigh_more_and_more():
-    config = GuessConfig(weight=2.0, temperature=0.5, momentum=0.5, begin=2, ramp=4)
-    guesses = Guesses(config, torch.tensor([0.5, 0.5]))
+def test_pseudo_labels_are_aligned_and_sharpened_and_their_weight_grows():
+    config = PseudoLabelConfig(weight=2.0, temperature=0.5, momentum=0.5, begin=2, ramp=4)
+    pseudo_labels = PseudoLabels(config, torch.tensor([0.5, 0.5]))
     logits = torch.tensor([[0.75, 0.25], [0.75, 0.25]]).log()
-    weights = [guesses(logits) for _ in range(9)]
+    weights = [pseudo_labels(logits) for _ in range(9)]
     assert [round(float(found.sum(1)[0]), 6) for found in weights] == [0, 0, 0, 0.5, 1, 1.5, 2, 2, 2]
-    # The mean of the guesses went from (.5, .5) almost to (.75, .25): aligned, both classes are as likely.
+    # The mean prediction went from (.5, .5) almost to (.75, .25): after alignment both classes are equally likely.
     torch.testing.assert_close(weights[-1], torch.ones(2, 2), atol=0.02, rtol=0)
-    still = Guesses(replace(config, momentum=1.0, begin=-9), torch.tensor([0.5, 0.5]))
+    still = PseudoLabels(replace(config, momentum=1.0, begin=-9), torch.tensor([0.5, 0.5]))
     torch.testing.assert_close(still(logits), torch.tensor([[1.8, 0.2], [1.8, 0.2]]))
 
 
 def test_a_run_with_unlabeled_windows_that_was_killed_ends_with_the_same_weights(tmp_path, monkeypatch):
     data = motion_set(6, seed=0, people=1)
     x = prepare(data.x, InputSpec())
-    short = replace(SHORT, guess=GuessConfig(begin=1, ramp=4), least_steps=8, most_steps=8)
+    short = replace(SHORT, pseudo_label=PseudoLabelConfig(begin=1, ramp=4), least_steps=8, most_steps=8)
     config = short.for_windows(len(data), 0, chiral=False)
 
     def end(checkpoint: Path | None = None, report: Report | None = None) -> torch.Tensor:

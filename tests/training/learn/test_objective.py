@@ -22,7 +22,7 @@ from training.corpora import WindowSet
 from training.corpora.labels import Vocabulary, read_vocabulary
 from training.fimad.clip import MODALITIES
 from training.learn.clip_pool import ClipPool, make_clip_pool
-from training.learn.distill import DistillConfig, Tutor, distill, make_tutor
+from training.learn.distill import DistillConfig, FineTunedTeacher, distill, finetune_teacher
 from training.learn.loop import LoopConfig
 from training.learn.pretrain import (
     Batch,
@@ -193,7 +193,9 @@ def make_set(corpus: str, classes: tuple[str, ...], counts: list[int]) -> Window
     n = len(y)
     x = np.random.default_rng(0).normal(size=(n, 6, 150)).astype(np.float32)
     text = np.full(n, "wrist")
-    return WindowSet(corpus, classes, x, np.ones(n, bool), y, text, text, np.arange(n))
+    return WindowSet(
+        corpus, classes, x, np.ones(n, bool), y, text, text, np.arange(n), np.full(n, ""), np.zeros(n, np.float32)
+    )
 
 
 def test_pool_joins_corpora_and_balances_their_classes():
@@ -253,17 +255,20 @@ def test_distillation_hands_it_on(student: Student, teacher: JointModel, words: 
 def test_the_teacher_is_not_changed(teacher: JointModel, motion_pool: Pool, words: PromptEmbeddings):
     before = copy.deepcopy(teacher.state_dict())
     few = LoopConfig(steps=3, batch=16)
-    tutor = make_tutor(teacher, motion_pool, torch.arange(50), words, DistillConfig(tutor=few))
-    distill(teacher, motion_pool, words, DistillConfig(loop=few), tutors=[Tutor(torch.arange(50), tutor)])
+    encoder = finetune_teacher(teacher, motion_pool, torch.arange(50), words, DistillConfig(teacher_finetune=few))
+    own = FineTunedTeacher(torch.arange(50), encoder)
+    distill(teacher, motion_pool, words, DistillConfig(loop=few), fine_tuned=[own])
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
 
 
-def test_a_tutor_tells_the_labels_of_its_set_better(teacher: JointModel, motion_pool: Pool, words: PromptEmbeddings):
-    """Two swings, among each other; by the same words, with the statistics of batch normalization as they were."""
+def test_fine_tuned_teacher_separates_the_labels_of_its_set_better(
+    teacher: JointModel, motion_pool: Pool, words: PromptEmbeddings
+):
+    """Two swings, by the same prompts and with unchanged statistics of batch normalization."""
     rows = torch.nonzero((motion_pool.y == 1) | (motion_pool.y == 2))[:, 0]
     allowed = torch.zeros(len(words.names), dtype=torch.bool).index_fill(0, torch.tensor([1, 2]), True)
-    config = DistillConfig(tutor=LoopConfig(steps=40, batch=32, lr=1e-3, ema=0.9))
-    tutor = make_tutor(teacher, motion_pool, rows, words, config)
+    config = DistillConfig(teacher_finetune=LoopConfig(steps=40, batch=32, lr=1e-3, ema=0.9))
+    fine_tuned = finetune_teacher(teacher, motion_pool, rows, words, config)
 
     @torch.no_grad()
     def loss(encoder: Student) -> float:
@@ -271,24 +276,26 @@ def test_a_tutor_tells_the_labels_of_its_set_better(teacher: JointModel, motion_
         scale = teacher.objective.scale
         return float(label_loss(own, bank, scale, motion_pool.y[rows], allowed.expand(len(rows), -1)))
 
-    assert loss(tutor) < 0.5 * loss(teacher.imu)
+    assert loss(fine_tuned) < 0.5 * loss(teacher.imu)
     before = teacher.imu.state_dict()
-    same = {name for name, value in tutor.state_dict().items() if torch.equal(value, before[name])}
+    same = {name for name, value in fine_tuned.state_dict().items() if torch.equal(value, before[name])}
     assert same == {name for name in before if "running" in name or "tracked" in name}
-    with pytest.raises(ValueError, match="does not say how"):
-        make_tutor(teacher, motion_pool, rows, words, DistillConfig())
+    with pytest.raises(ValueError, match="no teacher_finetune"):
+        finetune_teacher(teacher, motion_pool, rows, words, DistillConfig())
 
 
-def test_each_window_is_taught_by_the_tutor_of_its_label_set(
+def test_student_matches_the_fine_tuned_teacher_on_its_label_set_only(
     teacher: JointModel, motion_pool: Pool, words: PromptEmbeddings
 ):
-    """One that says the opposite of the teacher is heard on its own windows, and nowhere else."""
-    contrary = copy.deepcopy(teacher.imu)
-    for part in contrary.project.parameters():
+    """A fine-tuned teacher with negated embeddings changes the student on its own windows and on no others."""
+    negated = copy.deepcopy(teacher.imu)
+    for part in negated.project.parameters():
         part.data.neg_()
     own = motion_pool.y == 3
     config = DistillConfig(loop=LoopConfig(steps=120, batch=64, ema=0.9), label_weight=0.0)
-    student = distill(teacher, motion_pool, words, config, tutors=[Tutor(torch.nonzero(own)[:, 0], contrary)])
+    student = distill(
+        teacher, motion_pool, words, config, fine_tuned=[FineTunedTeacher(torch.nonzero(own)[:, 0], negated)]
+    )
     with torch.no_grad():
         cosine = torch.cosine_similarity(student(motion_pool.x), teacher.imu(motion_pool.x), dim=1)
     assert cosine[own].mean() < -0.7

@@ -30,12 +30,13 @@ def windows_of(corpus: str, placements: list[str]) -> WindowSet:
     y = np.tile(np.arange(len(classes)), len(placements))
     n = len(y)
     place = np.repeat(placements, len(classes))
-    return WindowSet(corpus, classes, np.zeros((n, 6, 150), np.float32), np.ones(n, bool), y, place, place, y)
+    x, side, start_s = np.zeros((n, 6, 150), np.float32), np.full(n, ""), np.zeros(n, np.float32)
+    return WindowSet(corpus, classes, x, np.ones(n, bool), y, place, place, y, side, start_s)
 
 
 def test_every_recipe_of_the_house_is_one_of_these():
     written = {path.stem for path in RECIPES.glob("*.toml")}
-    assert written == {*NAMES, "names", "protocol_v1", "transfer"}
+    assert written == {*NAMES, "names", "protocol_v1", "protocol_v2", "transfer"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -203,7 +204,7 @@ def test_a_recipe_that_is_none(tmp_path, text, said):
         read_recipe(recipe_file(tmp_path, text))
 
 
-@pytest.mark.parametrize("name", ["names", "protocol_v1", "transfer"])
+@pytest.mark.parametrize("name", ["names", "protocol_v1", "protocol_v2", "transfer"])
 def test_other_tables_of_the_folder_are_no_recipes(name):
     with pytest.raises(DataError, match="is no recipe"):
         read_recipe(name)

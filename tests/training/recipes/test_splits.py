@@ -25,7 +25,8 @@ def windows_of(corpus: str, rows: list[tuple[str, int, int]]) -> WindowSet:
     x = np.arange(n, dtype=np.float32)[:, None, None] * np.ones((6, 150), np.float32)
     names = np.asarray(subject, str)
     classes, gyro = CORPORA[corpus].classes, np.ones(n, bool)
-    return WindowSet(corpus, classes, x, gyro, np.array(y), names, place, np.array(recording))
+    side, start_s = np.full(n, ""), np.zeros(n, np.float32)
+    return WindowSet(corpus, classes, x, gyro, np.array(y), names, place, np.array(recording), side, start_s)
 
 
 def test_every_fifth_person_in_natural_order():

@@ -16,7 +16,7 @@ from mujo_edge.signal import InputSpec
 from training.corpora import WindowSet
 from training.corpora.labels import LabelSetSpec, Vocabulary
 from training.learn.pretrain import JointModel
-from training.models.sentence_embedding import TextProjection, embed_text
+from training.models.sentence_embedding import TextProjection, embed_text, text_prototypes
 from training.models.student import Student
 from training.recipes.splits import Data
 from training.release.calibrate import (
@@ -27,7 +27,6 @@ from training.release.calibrate import (
     fit_temperature,
     likelihood,
     smoothed_accuracy,
-    text_prototypes,
 )
 
 SPEC = LabelSetSpec("motion-wrist", "wrist", ("motion",))
@@ -79,7 +78,7 @@ def test_prototypes_are_the_middle_of_their_prompts():
     torch.manual_seed(0)
     project = TextProjection(16)
     prompts = [["walking", "a person walking", "going on foot"], ["sitting"]]
-    prototypes = text_prototypes(project, prompts)
+    prototypes = text_prototypes(project, [embed_text(words) for words in prompts])
     assert prototypes.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(prototypes, axis=1), 1, rtol=1e-5)
     with torch.no_grad():
@@ -104,7 +103,9 @@ def test_the_label_set_says_what_it_is(calibrated, vocabulary: Vocabulary, teach
     assert labels.names == (*CLASSES, "unknown")
     assert [label.prompts for label in labels.labels] == list(vocabulary.prompts)
     assert (labels.name, labels.placement, labels.channels) == ("motion-wrist", "wrist", 6)
-    np.testing.assert_array_equal(labels.prototypes, text_prototypes(teacher.text, vocabulary.prompts))
+    np.testing.assert_array_equal(
+        labels.prototypes, text_prototypes(teacher.text, [embed_text(words) for words in vocabulary.prompts])
+    )
     assert measured["windows"] == 160
     assert measured["macro_f1_6ch"] > 0.95
     assert measured["macro_f1_3ch"] < measured["macro_f1_6ch"], "a twist cannot be felt by the accelerometer"

@@ -25,7 +25,7 @@ from mujo_edge.core import DataError, UsageError
 from mujo_edge.runtimes import open_model
 from training.models.student import Student, StudentConfig
 from training.release.bundle import check_small, export_bundle, gated, load_checkpoint, save_checkpoint
-from training.release.card import CARD_ROWS, read_results
+from training.release.card import CARD_METHODS, read_results
 from training.release.quantize import quantize_litert
 
 RESULTS = ROOT / "docs" / "mujo"
@@ -295,15 +295,15 @@ def test_the_card_has_the_spread_of_a_protocol(checkpoint: Path, bundle_folder: 
     card = training.release.card.model_card(table, manifest.input, manifest.models, (), sizes, release.label_sets)
     results = yaml.safe_load(card.split("---\n", 2)[1])["model-index"][0]["results"]
     entries = {
-        (e["row"], e["channels"], e["corpus"], e["fraction"]): e
+        (e["method"], e["channels"], e["corpus"], e["fraction"]): e
         for e in json.loads((RESULTS / "table.json").read_text())
-        if e["row"] in CARD_ROWS
+        if e["method"] in CARD_METHODS
     }
     shipped = [entry for key, entry in entries.items() if key[0] == "mujo_plus int8"]
     assert sorted(r["metrics"][0]["value"] for r in results) == sorted(round(e["mean"], 4) for e in shipped)
     cells = re.findall(r"(\d\.\d{3}) \u00b1 (\d\.\d{3})", card)
     assert sorted(cells) == sorted((f"{e['mean']:.3f}", f"{e['sd']:.3f}") for e in entries.values())
-    for row in CARD_ROWS:
+    for row in CARD_METHODS:
         assert re.search(rf"\| 100% \| 3 \| {row} \| 5 x \d \|", card), "what a pretrained row must stand beside"
     assert protocol["git_commit"] in card
 
@@ -320,7 +320,7 @@ def test_results_of_another_network_are_refused() -> None:
         ("{", "[]"),
         ("{}", "[]"),
         ("[]", "[]"),
-        ('{"git_commit": "a", "config": {"recipe": {"pretrain": {"encoder": {}}}}}', '[{"row": "forest"}]'),
+        ('{"git_commit": "a", "config": {"recipe": {"pretrain": {"encoder": {}}}}}', '[{"method": "forest"}]'),
     ],
 )
 def test_what_are_no_results(tmp_path: Path, run: str | None, table: str | None) -> None:

@@ -24,7 +24,7 @@ from training.models.student import Student
 from training.recipes.splits import Data
 from training.release import vocabulary as module
 from training.release.bundle import load_checkpoint, save_checkpoint
-from training.release.calibrate import FALSE_UNKNOWN, likelihood, text_prototypes
+from training.release.calibrate import FALSE_UNKNOWN, likelihood
 from training.release.card import model_card
 from training.release.vocabulary import (
     NAMES_FILE,
@@ -33,7 +33,6 @@ from training.release.vocabulary import (
     calibrated,
     first_unseen,
     measured,
-    prototypes,
     read_names,
 )
 
@@ -120,11 +119,6 @@ def test_a_missing_file_is_told(vocabulary: Labels, tmp_path: Path) -> None:
         read_names(vocabulary, tmp_path / "nowhere.toml")
 
 
-def test_prototypes_are_those_of_the_label_sets(teacher: JointModel, vocabulary: Labels) -> None:
-    many = prototypes(teacher.text, vocabulary.prompts)
-    np.testing.assert_allclose(many, text_prototypes(teacher.text, vocabulary.prompts), atol=1e-5)
-
-
 def test_other_words_are_none_of_the_prompts(vocabulary: Labels, few: Path) -> None:
     from mujo_edge.bundle.vocabulary import Name
 
@@ -188,7 +182,8 @@ def test_ranks_are_among_all_names(made: tuple[Vocabulary, dict]) -> None:
         "s", embeddings @ known.prototypes[[0, 1]].T, np.array([0, 0]), embeddings, np.array([0, 1]), embeddings
     )
     scores = measured(known, [one])["s"]
-    rank = 1 + int((embeddings[1] @ known.prototypes.T > embeddings[1] @ known.prototypes[0]).sum())
+    every = (embeddings @ known.prototypes.T)[1]  # one product: another kernel rounds a name's own cosine differently
+    rank = 1 + int((every > every[0]).sum())
     assert scores["median_rank"] == (1 + rank) / 2
     assert scores["first_of_all_names"] == 0.5
 

@@ -1,4 +1,4 @@
-"""What a landmark model gets wrong over time: sides that swap, jumps, gaps, jitter, a path that it leaves out, a tilt.
+"""Corrections of a landmark model's errors over time: swapped sides, jumps, gaps, jitter, missing root path, tilt.
 
 World landmarks here are MediaPipe's: meters, centered on the hips, in the camera's axes (x right, y down, z away).
 """
@@ -13,17 +13,17 @@ from scipy.spatial.transform import Rotation
 from mujo_edge.core import F32, F64
 from training.fimad.clip import JOINTS
 
-SWITCH_M, FORESIGHT_S = 0.05, 0.1
-"""What a change of sides costs, and how far ahead a limb's way is foreseen."""
+SWITCH_M, PREDICT_S = 0.05, 0.1
+"""Penalty for a change of sides, and the longest time over which a limb's movement is extrapolated."""
 
 FASTEST_M_S = 6.0
-"""Half of a body does not move faster across a still picture: beyond it lies a cut of the film or another person."""
+"""Maximum median speed of a body across the image; beyond it there is a cut, or another person."""
 
 BLINK_S, GAP_S = 0.2, 0.5
-"""A stretch between two jumps that is shorter is a mistake; a gap up to here is filled."""
+"""Duration below which a stretch between two jumps is an error, and longest gap that is filled."""
 
 SMOOTH_S, DEPTH_S = 0.3, 1.0
-"""Windows of the smoothing polynomial, for joints and for the distance to the camera, which is known worst."""
+"""Windows of the smoothing polynomial for joints, and for the distance to the camera, the least accurate coordinate."""
 
 LIMBS = (
     (("shoulder", "elbow", "wrist", "hand"), (0.316, 0.248)),
@@ -32,27 +32,27 @@ LIMBS = (
 """Joints of a limb and the lengths in meters of its first two bones in a person of 1.7 m (Winter, Biomechanics and
 Motor Control of Human Movement, 4th edition, figure 4.1, after Drillis and Contini: shares of the height)."""
 
-LEAST_BONE, MOST_BONE = 0.5, 1.5
-"""Shares of these lengths beyond which a bone is a mistake; limbs that the picture cuts off shrink so."""
+MIN_BONE, MAX_BONE = 0.5, 1.5
+"""Fractions of these lengths outside of which a bone is an error, as in limbs cut off by the edge of the image."""
 
 STRAIGHT_DEG, LEAN_DEG, STANDING_S = 155.0, 35.0, 0.5
-"""Who stands: hip and knees straight, the body this near to the picture's vertical, for so long in all."""
+"""Standing: minimum angle of hip and knees, maximum lean from the image's vertical, minimum total duration."""
 
 
 def swapped(t_s: F64, world: F32, left: tuple[int, ...], right: tuple[int, ...]) -> np.ndarray:
-    """(n,) bool: the frames in which the landmarks `left` and `right` of (n, 33, 3) have each other's names.
+    """(n,) bool: the frames in which the landmarks `left` and `right` of `world` (n, 33, 3) are interchanged.
 
-    Each frame is compared with where both limbs would be if they went on as in the last three: so limbs that pass
-    through each other keep their names. The names that most frames have are believed.
+    Each frame is compared with an extrapolation of the last three, so that limbs may cross. The assignment of the
+    majority of frames is taken as right.
     """
     pair = np.stack([world[:, left], world[:, right]], 1).astype(float)
     state = np.zeros(len(world), bool)
     for i in range(1, len(world)):
-        foreseen = pair[i - 1].copy()
+        predicted = pair[i - 1].copy()
         if i >= 3:
             speed = (pair[i - 1] - pair[i - 3]) / (t_s[i - 1] - t_s[i - 3])
-            foreseen += speed * min(t_s[i] - t_s[i - 1], FORESIGHT_S)
-        stay, cross = (np.linalg.norm(one - foreseen, axis=2).sum() for one in (pair[i], pair[i, ::-1]))
+            predicted += speed * min(t_s[i] - t_s[i - 1], PREDICT_S)
+        stay, cross = (np.linalg.norm(one - predicted, axis=2).sum() for one in (pair[i], pair[i, ::-1]))
         state[i] = cross - stay < (SWITCH_M if state[i - 1] else -SWITCH_M)
         if state[i]:
             pair[i] = pair[i, ::-1].copy()
@@ -60,11 +60,11 @@ def swapped(t_s: F64, world: F32, left: tuple[int, ...], right: tuple[int, ...])
 
 
 def root_path(world: F32, rays: F32, weight: F32, depth: F64 | None = None) -> F64:
-    """(n, 3) meters: where the hips are in the camera's axes, which world landmarks leave out.
+    """(n, 3) meters: the position of the hips in the camera's axes, which world landmarks do not contain.
 
-    The shift that puts the landmarks (n, 33, 3) onto where they are seen, `rays` (n, 33, 2) = (x / z, y / z), in the
-    least-squares sense with `weight` (n, 33): u (z + t_z) = x + t_x, and the same for v, y, t_y, are linear in t.
-    `depth` (n,), if given, is t_z.
+    It is the translation t that projects the landmarks (n, 33, 3) onto `rays` (n, 33, 2) = (u, v) = (x / z, y / z), by
+    least squares with `weight` (n, 33): u (z + t_z) = x + t_x and v (z + t_z) = y + t_y are linear in t. `depth` (n,),
+    if not None, is t_z.
     """
     u, v = rays[..., 0].astype(float), rays[..., 1].astype(float)
     x, y, z = np.moveaxis(world.astype(float), 2, 0)
@@ -83,13 +83,13 @@ def root_path(world: F32, rays: F32, weight: F32, depth: F64 | None = None) -> F
 
 
 def jumps(t_s: F64, placed: F64) -> np.ndarray:
-    """(n,) bool: before which frame half of the points (n, k, 3) moved too fast across the picture."""
+    """(n,) bool: the frames before which half of the points (n, k, 3) moved too fast across the image."""
     step = np.median(np.linalg.norm(np.diff(placed[..., :2], axis=0), axis=2), axis=1)
-    return np.concatenate([[False], step > FASTEST_M_S * np.minimum(np.diff(t_s), FORESIGHT_S)])
+    return np.concatenate([[False], step > FASTEST_M_S * np.minimum(np.diff(t_s), PREDICT_S)])
 
 
 def stretches(t_s: F64, placed: F64) -> list[np.ndarray]:
-    """Indices of the frames that belong together: no gap over `GAP_S` and no jump inside, no blinks."""
+    """Frame indices of each stretch without a jump or a gap over `GAP_S`; pieces below `BLINK_S` are removed first."""
     keep = np.arange(len(t_s))
     pieces = np.split(keep, np.flatnonzero(jumps(t_s, placed)))
     keep = np.concatenate([p for p in pieces if t_s[p[-1]] - t_s[p[0]] >= BLINK_S] or [keep[:0]])
@@ -98,22 +98,23 @@ def stretches(t_s: F64, placed: F64) -> list[np.ndarray]:
 
 
 def broken(x: F64) -> np.ndarray:
-    """(n, 20) bool: joints of (n, 20, 3) that hang on a bone of a length that no person has."""
+    """(n, 20) bool: joints of (n, 20, 3) at or beyond the end of a bone of impossible length."""
     bad = np.zeros(x.shape[:2], bool)
     for joints, lengths in LIMBS:
         for side in ("left", "right"):
             columns = [JOINTS.index(f"{side}_{joint}") for joint in joints]
             for i, usual in enumerate(lengths):
                 length = np.linalg.norm(x[:, columns[i + 1]] - x[:, columns[i]], axis=1)
-                odd = (length < LEAST_BONE * usual) | (length > MOST_BONE * usual)
+                odd = (length < MIN_BONE * usual) | (length > MAX_BONE * usual)
                 bad[:, columns[i + 1 :]] |= odd[:, None]
     return bad
 
 
 def resample(t_s: F64, x: F64, rate_hz: float) -> F64:
-    """(n, k, 3) at times `t_s`, NaN where not known -> (m, k, 3) at `rate_hz` from `t_s[0]` on.
+    """(n, k, 3) at times `t_s`, NaN where unknown -> (m, k, 3) at `rate_hz` from `t_s[0]` on.
 
-    Gaps of a joint up to `GAP_S` are filled (modified Akima: smooth, and it hardly overshoots); longer ones stay NaN.
+    Gaps of a joint up to `GAP_S` are filled by modified Akima interpolation (smooth, little overshoot); longer ones
+    stay NaN.
     """
     grid = t_s[0] + np.arange(int((t_s[-1] - t_s[0]) * rate_hz + 1e-6) + 1) / rate_hz
     out = np.full((len(grid), *x.shape[1:]), np.nan)
@@ -132,7 +133,7 @@ def resample(t_s: F64, x: F64, rate_hz: float) -> F64:
 
 
 def smooth(x: F64, rate_hz: float, window_s: float = SMOOTH_S, order: int = 3) -> F64:
-    """(n, k, 3) with a polynomial of `order` fitted around each sample (Savitzky and Golay, 1964), no lag.
+    """(n, k, 3) smoothed by a polynomial of `order` around each sample (Savitzky and Golay, 1964), without lag.
 
     A joint's stretch that is shorter than the window becomes NaN.
     """
@@ -148,11 +149,11 @@ def smooth(x: F64, rate_hz: float, window_s: float = SMOOTH_S, order: int = 3) -
 
 
 def up_axis(x: F64, rate_hz: float) -> F64 | None:
-    """The direction of up (3,) in (n, 20, 3) with z near up, from the frames in which the person stands straight.
+    """The up direction (3,) in (n, 20, 3) with z roughly up, from the frames in which the person stands straight.
 
-    Who stands has the center of mass over the feet, so the line from ankles to neck is vertical to a few degrees;
-    the median over these frames is taken. None where nobody stands for `STANDING_S` in all: lying, sitting and
-    bent bodies do not tell, and neither does a film without feet.
+    A standing person's center of mass is over the feet, so the line from ankles to neck is vertical to within a few
+    degrees; the result is the median over these frames. None if the person stands for less than `STANDING_S` in total
+    or the feet are not visible.
     """
 
     def joint(name: str) -> F64:
@@ -180,6 +181,6 @@ def up_axis(x: F64, rate_hz: float) -> F64 | None:
 
 
 def level(x: F64, up: F64) -> F64:
-    """(n, k, 3) turned the shortest way so that `up` becomes z."""
+    """(n, k, 3) rotated by the smallest angle that turns `up` into z."""
     turn, _ = Rotation.align_vectors([[0.0, 0.0, 1.0]], [up])
     return turn.apply(x.reshape(-1, 3)).reshape(x.shape)

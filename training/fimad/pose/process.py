@@ -1,8 +1,8 @@
 """MediaPipe Pose in a process and an environment of its own.
 
-mediapipe 0.10.21 is the last release that sends no usage metrics (google-ai-edge/mediapipe#6291), its wheel holds the
+mediapipe 0.10.21 is the last release that sends no usage metrics (google-ai-edge/mediapipe#6291). Its wheel holds the
 detector and the "full" landmark model, and it pins numpy < 2. So it gets its own environment, made from PyPI on first
-use; after that nothing leaves the machine, which a test under strace holds.
+use; after that nothing leaves the machine, which a test under strace checks.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ NEEDS = (
     "matplotlib",
     "opencv-python-headless",
 )
-"""What its Pose imports. It asks for jax and others besides, 600 MB that only other parts of it use, and for an OpenCV
-that needs a desktop's libraries."""
+"""Packages that its Pose imports. The wheel also requires jax and others, 600 MB used only by other parts of it, and an
+OpenCV that needs desktop libraries."""
 
 NEWEST_PYTHON = (3, 12)
 LANDMARKS = 33
 COLUMNS = 6
-"""World x, y, z in meters; image x, y as shares of width and height; visibility, a probability."""
+"""World x, y, z in meters; image x, y as fractions of width and height; visibility, a probability."""
 
 LONGEST_S = 300.0
-"""No frame takes this long, nor does importing, on a cold disk of a busy machine."""
+"""Timeout of a read, longer than any frame or the import takes on a busy machine with a cold disk."""
 
 
 class Landmarker:
-    """Gives frames to mediapipe, one after the other. Ends with `close`, or when this process ends."""
+    """A process of mediapipe that takes one frame at a time. Ends with `close`, or when this process ends."""
 
     def __init__(self) -> None:
-        """Raises `MissingExtraError` where mediapipe cannot be had, `DataError` where it does not start."""
+        """Raises `MissingExtraError` if mediapipe's environment cannot be made, `DataError` if it does not start."""
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed in `close`)
-        # -I: PYTHONPATH and the user's packages belong to another Python.
+        # -I ignores PYTHONPATH and the user's packages, which are for another Python.
         self._process = subprocess.Popen(
             [python(), "-I", str(Path(__file__).with_name("child.py"))],
             stdin=subprocess.PIPE,
@@ -60,13 +60,13 @@ class Landmarker:
         self._read(len(READY))
 
     def start_video(self) -> None:
-        """Forget whom the last frames showed."""
+        """Reset the tracking of the previous video."""
         self._write(HEADER.pack(0, 0))
 
     def landmarks(self, rgb: npt.NDArray[np.uint8]) -> F32 | None:
-        """(33, 6) of the person in a frame (h, w, 3), columns as in `COLUMNS`; None where nobody is seen.
+        """(33, 6) of the person in a frame (h, w, 3), columns as in `COLUMNS`; None without a visible person.
 
-        Raises `DataError` where the process ended.
+        Raises `DataError` if the process ended.
         """
         self._write(HEADER.pack(*rgb.shape[:2]) + np.ascontiguousarray(rgb).tobytes())
         (count,) = COUNT.unpack(self._read(COUNT.size))
@@ -105,7 +105,7 @@ class Landmarker:
 
 
 def python() -> str:
-    """The Python that has mediapipe; its environment is made on first use. Raises `MissingExtraError`."""
+    """Path of the Python with mediapipe; its environment is made on first use. Raises `MissingExtraError`."""
     return python_with("mediapipe-0.10.21", NEEDS, NEWEST_PYTHON, alone=(MEDIAPIPE,))
 
 
@@ -117,14 +117,14 @@ def _of_process(pid: int) -> Landmarker:
 
 
 def landmarker() -> Landmarker:
-    """The one of this process, at the start of a video; a forked process gets its own. Errors as `Landmarker`'s."""
+    """The landmarker of this process, reset for a new video; a forked process gets its own. Raises as `Landmarker`."""
     mine = _of_process(os.getpid())
     mine.start_video()
     return mine
 
 
-def forget() -> None:
-    """Let the next `landmarker` start anew: the last one ended, or was left in the middle of an answer."""
+def discard() -> None:
+    """Close the landmarker of this process, which has ended or stopped in the middle of an answer; the next is new."""
     if _of_process.cache_info().currsize:
         _of_process(os.getpid()).close()
         _of_process.cache_clear()

@@ -1,1 +1,1 @@
-"""Motion capture and skeletons in their publishers' own layouts -> `Take`s with the canonical joints."""
+"""File formats of motion capture, and the canonical skeleton. The command compares the skeletons of all sources."""

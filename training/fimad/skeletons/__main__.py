@@ -1,4 +1,4 @@
-"""`python -m training.fimad.skeletons`: the skeletons of all sources side by side, as numbers and as a picture."""
+"""`python -m training.fimad.skeletons`: compare the skeletons of all sources in a table and a picture."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from training.support.provenance import git_commit
 
 SOURCES = tuple(module.SOURCE for module in (hdm05, mocap6, cmu, ui_prmd, utd_mhad, penn_action))
 EXAMPLES = ("squat", "deep squat", "jog")
-"""The first of these titles that a source has is drawn."""
+"""Titles of takes that may be drawn; the first such take of each source is."""
 SEGMENTS = {
     "trunk": ("pelvis", "neck"),
     "head": ("neck", "head"),
@@ -34,19 +34,21 @@ SEGMENTS = {
     "shank": ("{}_knee", "{}_ankle"),
     "foot": ("{}_ankle", "{}_foot"),
 }
-WHOLE = 0.65
-"""Share of the joints that must be known in a take that is drawn; 14 of 20 are all that flat ones have."""
+MIN_KNOWN = 0.65
+"""Minimum fraction of known joints in a take that is drawn; flat takes have at most 14 of 20."""
 MOMENTS = 5
+"""Number of frames drawn per take."""
 REACH_M = 1.15
+"""Half of the width and height of each panel."""
 
 Data = Annotated[Path | None, typer.Option("--data", help="Folder of the data sets.  [default: $MUJO_DATA]")]
 Out = Annotated[Path, typer.Option(help="Folder of skeletons.md, skeletons.json and skeletons.png.")]
-Every = Annotated[int, typer.Option(min=1, help="Read only every so many of a source's files.")]
+Every = Annotated[int, typer.Option(min=1, help="Read only every Nth file of a source.")]
 
 
 @dataclass(slots=True)
-class Seen:
-    """What was read of one source: lengths (m) of every take's segments, left and right; one take to draw."""
+class Summary:
+    """Statistics of one source's takes: lengths (m) of every take's segments, left and right; one take to draw."""
 
     failures: int = 0
     people: set[str] = field(default_factory=set)
@@ -57,7 +59,7 @@ class Seen:
     example: Take | None = None
 
     def add(self, take: Take) -> None:
-        """Count a take."""
+        """Add a take to the statistics."""
         self.people.add(take.subject)
         self.titles.add(take.name)
         self.rates_hz.append(take.motion.rate_hz)
@@ -65,42 +67,42 @@ class Seen:
         for name, (start, end) in SEGMENTS.items():
             both = [length_m(take.motion, start.format(side), end.format(side)) for side in ("left", "right")]
             self.lengths_m[name].append((both[0], both[1]))
-        if take.name in EXAMPLES and self.example is None and np.isfinite(take.motion.x[:, :, 2]).mean() > WHOLE:
+        if take.name in EXAMPLES and self.example is None and np.isfinite(take.motion.x[:, :, 2]).mean() > MIN_KNOWN:
             self.example = take
 
 
 def length_m(motion: Motion, start: str, end: str) -> float:
-    """Median length of a segment, NaN if unknown; of flat joints the 95th percentile, for they are seen shortened."""
+    """Median length of a segment, NaN if unknown; the 95th percentile for flat joints, which appear shortened."""
     difference = motion.x[:, JOINTS.index(end)] - motion.x[:, JOINTS.index(start)]
     lengths = np.linalg.norm(difference[:, ::2] if motion.flat else difference, axis=1)
     lengths = lengths[np.isfinite(lengths)]
     return float(np.percentile(lengths, 95 if motion.flat else 50)) if len(lengths) else float("nan")
 
 
-def look(source: Source, path: Path, every: int, console: Console) -> Seen:
-    """Read a source; what cannot be used is counted."""
-    seen = Seen()
+def summarize(source: Source, path: Path, every: int, console: Console) -> Summary:
+    """Read a source and count the tasks that fail."""
+    summary = Summary()
     for task in track(list(source.tasks(path))[::every], source.name, console=console, transient=True):
         try:
             for take in task.read(*task.arguments):
-                seen.add(take)
+                summary.add(take)
         except DataError:
-            seen.failures += 1
-    return seen
+            summary.failures += 1
+    return summary
 
 
-def row(seen: Seen) -> dict[str, object]:
-    """Counts; mean and standard deviation over clips of every segment's length, cm, and how much its sides differ."""
+def row(summary: Summary) -> dict[str, object]:
+    """Counts, mean and standard deviation over clips of each segment's length (cm), and the difference of the sides."""
     cells: dict[str, object] = {
-        "clips": len(seen.rates_hz),
-        "not usable": seen.failures,
-        "people": len(seen.people),
-        "titles": len(seen.titles),
-        "minutes": round(seen.seconds / 60, 1),
-        "rate_hz": round(float(np.median(seen.rates_hz)), 1),
+        "clips": len(summary.rates_hz),
+        "not usable": summary.failures,
+        "people": len(summary.people),
+        "titles": len(summary.titles),
+        "minutes": round(summary.seconds / 60, 1),
+        "rate_hz": round(float(np.median(summary.rates_hz)), 1),
     }
     differences = []
-    for name, pairs in seen.lengths_m.items():
+    for name, pairs in summary.lengths_m.items():
         lengths = 100 * np.array(pairs).reshape(-1, 2)
         whole = lengths[np.isfinite(lengths).all(1)]
         if len(whole):
@@ -113,7 +115,7 @@ def row(seen: Seen) -> dict[str, object]:
 
 
 def table(rows: dict[str, dict[str, object]]) -> str:
-    """Markdown; lengths in cm as mean ± standard deviation over clips."""
+    """Markdown table; lengths in cm as mean ± standard deviation over clips."""
     names = list(dict.fromkeys(name for cells in rows.values() for name in cells))
     lines = [f"| source | {' | '.join(name.replace('rate_hz', 'rate (Hz)') for name in names)} |"]
     lines.append("|---" * (len(names) + 1) + "|")
@@ -125,8 +127,8 @@ def table(rows: dict[str, dict[str, object]]) -> str:
 
 
 def draw(examples: Sequence[Take]) -> Figure:
-    """A row for each take: some moments, all to one scale, the pelvis in the middle, seen from beside the front; left
-    blue, right red."""
+    """One row per take: `MOMENTS` frames to one scale, pelvis centered, viewed from beside the front; left blue, right
+    red."""
     figure = Figure(figsize=(2 * MOMENTS, 2.1 * len(examples)), layout="constrained")
     panels = figure.subplots(len(examples), MOMENTS, squeeze=False, sharex=True, sharey=True)
     for line, take in zip(panels, examples, strict=True):
@@ -144,18 +146,18 @@ def draw(examples: Sequence[Take]) -> Figure:
 
 
 def main(data: Data = None, out: Out = Path("docs/fimad"), every: Every = 1) -> None:
-    """Read the skeletons of every source that is here, count them, measure their bones, draw one clip of each."""
+    """Read the skeletons of every source that is found, count the clips, measure bones, and draw one clip of each."""
     root, console = data or data_root(), Console(stderr=True)
-    found = {source.name: (source, path) for source in SOURCES if (path := source.find(root))}
-    if not found:
-        raise UsageError(f"no source of skeletons lies under {root}. Set MUJO_DATA to the folder that holds them")
-    seen = {name: look(source, path, every, console) for name, (source, path) in found.items()}
-    rows = {name: row(one) for name, one in seen.items() if one.rates_hz}
+    present = {source.name: (source, path) for source in SOURCES if (path := source.find(root))}
+    if not present:
+        raise UsageError(f"no source of skeletons was found under {root}. Set MUJO_DATA to the folder that holds them")
+    summaries = {name: summarize(source, path, every, console) for name, (source, path) in present.items()}
+    rows = {name: row(summary) for name, summary in summaries.items() if summary.rates_hz}
     out.mkdir(parents=True, exist_ok=True)
     (out / "skeletons.md").write_text(table(rows))
     about = {"command": "python -m training.fimad.skeletons", "every": every, "git": git_commit(), "sources": rows}
     (out / "skeletons.json").write_text(json.dumps(about, indent=1) + "\n")
-    draw([one.example for one in seen.values() if one.example]).savefig(out / "skeletons.png", dpi=80)
+    draw([summary.example for summary in summaries.values() if summary.example]).savefig(out / "skeletons.png", dpi=80)
     console.print(table(rows))
 
 

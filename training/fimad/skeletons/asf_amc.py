@@ -1,10 +1,10 @@
 """Acclaim's ASF (skeleton) and AMC (motion): parsing, forward kinematics, and the joints of Vicon's body model.
 
 Format: "Acclaim ASF/AMC" (M. Schafer, 1994; J. Lander, Working with Motion Capture File Formats, Game Developer,
-January 1998). A bone has a direction at rest in world axes, a length and an own frame `axis` in which its angles turn:
-with C = the axis' rotation and M = that of the frame's angles, world rotation = parent's . C M C^-1, and the bone ends
-at its parent's end + rotation . direction . length. Angles are turned about fixed axes in the order that `axis` names.
-Lengths and root positions are in units of 1 / `length` inches (mocap.cs.cmu.edu, FAQ: 2.54 / 0.45 cm).
+January 1998). A bone has a rest direction in world axes, a length, and a frame `axis` for its angles: with C the
+rotation of `axis` and M that of the angles, the bone's world rotation is its parent's times C M C^-1, and the bone ends
+at its parent's end + rotation . direction . length. Angles turn about fixed axes in the order named in `axis`. Lengths
+and root positions are in units of 1 / `length` inches (mocap.cs.cmu.edu, FAQ: 2.54 / 0.45 cm).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ TRUNK = (ROOT, "lowerback", "upperback")
 
 @dataclass(frozen=True, slots=True)
 class Bone:
-    """`rest` (3,) is direction times length in m, `axis` the rotation C, `order` that of its angles ("xyz")."""
+    """`rest` (3,) is direction times length in m, `axis` the rotation C, `order` the order of its angles ("xyz")."""
 
     parent: str
     rest: F64
@@ -59,7 +59,7 @@ class Bone:
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """`bones` by name, parents before children; `meters` in one unit of length; `degrees` or radians in this file."""
+    """`bones` by name, parents before children; `meters` per unit of length; root with its degrees of freedom."""
 
     bones: Mapping[str, Bone]
     meters: float
@@ -68,7 +68,7 @@ class Skeleton:
 
 
 def parse_asf(text: str) -> Skeleton:
-    """The skeleton of an ASF file. Raises `DataError` (without the file's name) for what is missing or malformed."""
+    """Parse an ASF file. Raises `DataError` (without the file's name) if anything is missing or malformed."""
     try:
         sections = split_sections(text)
         units = dict(line.split()[:2] for line in sections["units"])
@@ -76,26 +76,26 @@ def parse_asf(text: str) -> Skeleton:
         degrees = units.get("angle", "deg").lower().startswith("deg")
         head = {line.split()[0].lower(): line.split()[1:] for line in sections["root"]}
         blocks = [fields(block) for block in "\n".join(sections["bonedata"]).split("begin")[1:]]
-        found = {block["name"][0]: block for block in blocks}
+        by_name = {block["name"][0]: block for block in blocks}
         lines = [line.split() for line in sections["hierarchy"]]
         parents = [(child, words[0]) for words in lines for child in words[1:]]
         root_dof = tuple(word.lower() for word in head["order"])
         root = Bone("", np.zeros(3), turned(head["orientation"], head["axis"][0], degrees), head["axis"][0].lower(), ())
-        bones = {name: bone(found[name], parent, meters, degrees) for name, parent in parents}
+        bones = {name: bone(by_name[name], parent, meters, degrees) for name, parent in parents}
     except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
-        raise DataError(f"no whole ASF skeleton ({error!r}). Fetch the file again") from None
+        raise DataError(f"not a complete ASF skeleton ({error!r}). Fetch the file again") from None
     if set(root_dof) != {"tx", "ty", "tz", *TURNS} or not all(set(b.dof) <= set(TURNS) for b in bones.values()):
-        raise DataError("an ASF skeleton with bones that slide: only turning joints are read")
+        raise DataError("an ASF skeleton with sliding bones: only rotating joints are supported")
     seen = {ROOT}
     for name, part in bones.items():
         if part.parent not in seen or name in seen or not usable(part.rest).all():
-            raise DataError(f"bone {name} of the ASF skeleton hangs on nothing, twice or at no finite place")
+            raise DataError(f"bone {name} of the ASF skeleton has no parent, occurs twice or is not finite")
         seen.add(name)
     return Skeleton(bones, meters, root_dof, root)
 
 
 def split_sections(text: str) -> dict[str, list[str]]:
-    """Keyword after ":" -> its lines, stripped, without comments."""
+    """Keyword after ":" -> lines of its section, stripped, without comments."""
     sections: dict[str, list[str]] = {}
     lines: list[str] = []
     for raw in text.splitlines():
@@ -108,7 +108,7 @@ def split_sections(text: str) -> dict[str, list[str]]:
 
 
 def fields(block: str) -> dict[str, list[str]]:
-    """First word of every line of a bone -> the other words."""
+    """First word of each line of a bone -> the other words."""
     return {words[0]: words[1:] for line in block.splitlines() if (words := line.split())}
 
 
@@ -122,14 +122,14 @@ def bone(block: Mapping[str, list[str]], parent: str, meters: float, degrees: bo
 
 
 def turned(angles: list[str], order: str, degrees: bool) -> Rotation:
-    """About fixed axes, in the order named."""
+    """Rotation by angles about fixed axes, in the order named."""
     return Rotation.from_euler(order.lower(), np.array(angles, float), degrees=degrees)
 
 
 def parse_amc(text: str, skeleton: Skeleton) -> dict[str, F64]:
-    """Bone (and root) -> its values (n, dof) of every frame, in the file's units; angles in radians.
+    """Parse an AMC file: bone (or root) -> values (n, dof); lengths in the file's unit, angles in radians.
 
-    Raises `DataError` for a file that is cut off, names another skeleton's bones or holds no numbers.
+    Raises `DataError` for a file that is cut off, names bones of another skeleton or holds no numbers.
     """
     body = [line for line in text.splitlines() if line.strip() and line.lstrip()[0] not in "#:"]
     words = np.array(" ".join(body).split())
@@ -141,7 +141,7 @@ def parse_amc(text: str, skeleton: Skeleton) -> dict[str, F64]:
         name = str(head[at])
         if name not in dof or name in columns:
             raise DataError(
-                f"bone {name[:30]!r} is not of this skeleton or comes twice. Is the file another's or cut off?"
+                f"bone {name[:30]!r} is not of this skeleton or occurs twice. Is the file another person's or cut off?"
             )
         columns[name] = slice(at + 1, at + 1 + len(dof[name]))
         at = columns[name].stop
@@ -151,12 +151,12 @@ def parse_amc(text: str, skeleton: Skeleton) -> dict[str, F64]:
     table = words.reshape(-1, len(head))
     names = [columns[name].start - 1 for name in columns]
     if (table[:, names] != head[names]).any():
-        raise DataError("its frames do not name the same bones: the file is damaged. Fetch it again")
+        raise DataError("not all frames name the same bones: the file is damaged. Fetch it again")
     turn = np.pi / 180 if ":DEGREES" in text[:2000].upper() else 1.0
     try:
         values = {name: table[:, column].astype(np.float64) for name, column in columns.items()}
     except ValueError as error:
-        raise DataError(f"the motion holds no number where there should be one ({error})") from None
+        raise DataError(f"the motion holds no number where one is expected ({error}). Fetch the file again") from None
     if not all(usable(x).all() for x in values.values()):
         raise DataError("the motion holds values that are not finite. Fetch the file again")
     unit = {name: np.array([turn if d in TURNS else 1.0 for d in dof[name]]) for name in values}
@@ -164,7 +164,7 @@ def parse_amc(text: str, skeleton: Skeleton) -> dict[str, F64]:
 
 
 def forward(skeleton: Skeleton, values: Mapping[str, F64]) -> dict[str, F64]:
-    """Where every bone ends, and the root, in world axes as the file has them: name -> (n, 3) m."""
+    """Name -> end (n, 3) of each bone, and the root's position, in m and the file's world axes."""
     order = [skeleton.root_dof.index(axis) for axis in ("tx", "ty", "tz")]
     ends = {ROOT: values[ROOT][:, order] * skeleton.meters}
     turns = {ROOT: own_turn(skeleton.root, skeleton.root_dof, values[ROOT])}
@@ -178,7 +178,7 @@ def forward(skeleton: Skeleton, values: Mapping[str, F64]) -> dict[str, F64]:
 
 
 def own_turn(part: Bone, dof: tuple[str, ...], values: F64) -> Rotation:
-    """C M C^-1 of every frame."""
+    """C M C^-1 of each frame."""
     angles = np.zeros((len(values), 3))
     for column, axis in enumerate(part.order):
         if f"r{axis}" in dof:
@@ -187,7 +187,7 @@ def own_turn(part: Bone, dof: tuple[str, ...], values: F64) -> Rotation:
 
 
 def amc_motion(asf: str, amc: str, rate_hz: float = RATE_HZ) -> Motion:
-    """The texts of two files of Vicon's body model -> `Motion`. Raises `DataError` as the parsers do."""
+    """Contents of an ASF and an AMC file with Vicon's body model -> `Motion`. Raises `DataError` as the parsers do."""
     skeleton = parse_asf(asf)
     ends = forward(skeleton, parse_amc(amc, skeleton))
     if missing := sorted({*JOINTS_AT_END.values(), *TRUNK, "head"} - set(ends)):

@@ -1,8 +1,8 @@
 """Biovision's BVH: parsing and forward kinematics.
 
 Format: M. Meredith, S. Maddock, Motion Capture File Formats Explained (University of Sheffield, CS-01-11, 2001). A
-joint lies at its OFFSET in its parent's frame, its position channels are added to that; its rotation channels, in
-degrees, turn about its own axes in the order listed.
+joint's position is its OFFSET in its parent's frame plus its position channels; its rotation channels, in degrees, turn
+about its own axes in the order listed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Joint:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """Joints, parents first, and their channels `values` (n, channels) at `rate_hz`."""
+    """Joints, parents first, and their channel values (n, channels) at `rate_hz`."""
 
     joints: tuple[Joint, ...]
     values: F64
@@ -38,7 +38,7 @@ class Capture:
 
 
 def parse(text: str) -> Capture:
-    """A BVH file. Raises `DataError` (without the file's name) for one that is cut off or malformed."""
+    """Parse a BVH file. Raises `DataError` (without the file's name) if it is cut off or malformed."""
     head, _, motion = text.partition("MOTION")
     try:
         joints = hierarchy(head.split())
@@ -46,15 +46,15 @@ def parse(text: str) -> Capture:
         n, frame_s = int(frames.split(":")[1]), float(time.split(":")[1])
         values = np.array(numbers.split(), np.float64).reshape(n, -1)
     except (ValueError, IndexError) as error:
-        raise DataError(f"no whole BVH file ({str(error)[:80]}). Fetch it again") from None
+        raise DataError(f"not a complete BVH file ({str(error)[:80]}). Fetch it again") from None
     channels = sum(len(joint.moves) + len(joint.turns) for joint in joints)
     if values.shape[1] != channels or not n or not frame_s > 0 or not usable(values).all():
-        raise DataError(f"its motion is not {channels} finite numbers a frame: the file is damaged. Fetch it again")
+        raise DataError(f"its motion is not {channels} finite numbers per frame: the file is damaged. Fetch it again")
     return Capture(joints, values, 1 / frame_s)
 
 
 def hierarchy(words: list[str]) -> tuple[Joint, ...]:
-    """The joints of the part before MOTION; end sites are left out. Raises ValueError or IndexError."""
+    """The joints in the words before MOTION, without end sites. Raises `ValueError` or `IndexError`."""
     joints: list[Joint] = []
     open_joints: list[int] = []
     at, column = 0, 0
@@ -90,7 +90,10 @@ def hierarchy(words: list[str]) -> tuple[Joint, ...]:
 
 
 def positions(capture: Capture, names: Collection[str]) -> dict[str, F64]:
-    """Where the named joints are, in world axes and the file's unit: name -> (n, 3). Raises `DataError` for others."""
+    """Name -> position (n, 3) of the named joints in world axes and the file's unit.
+
+    Raises `DataError` for a name that the skeleton lacks.
+    """
     if missing := sorted(set(names) - {joint.name for joint in capture.joints}):
         raise DataError(f"the skeleton lacks {', '.join(missing)}: it is another body model")
     needed: set[int] = set()

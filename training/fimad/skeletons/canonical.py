@@ -1,4 +1,4 @@
-"""The canonical skeleton from named joints: one convention for every source of motion."""
+"""Named joints of any source -> the canonical skeleton."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from mujo_edge.core import F64, DataError
 from training.fimad.clip import JOINTS, Motion
 
 LEG_M = (0.4, 1.3)
-"""Thigh and shank of anybody from a child to a giant: a leg outside tells of a wrong unit."""
+"""Range of human leg lengths (thigh and shank); a leg outside it indicates a wrong unit."""
 FAR_M = 1e4
-"""No joint of a recording is further from its origin."""
+"""Maximum coordinate of a joint."""
 
 
 def motion(joints: Mapping[str, F64], rate_hz: float, trunk: Sequence[F64] = ()) -> Motion:
     """Named joints (n, 3) in meters, z up, right-handed -> `Motion`.
 
-    Joints that `joints` lacks are not known (NaN). The pelvis is the middle of the hips. The spine is half way along
-    the trunk: from the pelvis over `trunk`, joints (n, 3) in upward order, to the neck. Raises `DataError` for fewer
-    than two frames, values that are not finite, a rate that is not positive and legs of no human length.
+    Joints missing in `joints` are NaN. The pelvis is the middle of the hips. The spine is halfway along the trunk: from
+    the pelvis through `trunk`, joints (n, 3) in upward order, to the neck. Raises `DataError` for fewer than two
+    frames, non-finite values, a rate that is not positive, and legs of no human length.
     """
     n = len(joints["neck"])
     if n < 2 or not 0 < rate_hz < np.inf:
-        raise DataError(f"{n} frames at {rate_hz:g} Hz are no motion. Leave this file out")
+        raise DataError(f"{n} frames at {rate_hz:g} Hz are not a motion. Leave this file out")
     if not all((np.abs(at) < FAR_M).all() for at in (*joints.values(), *trunk)):
         raise DataError("some joints have no finite position. Leave this file out")
     x = np.full((n, len(JOINTS), 3), np.nan, np.float32)
@@ -40,13 +40,13 @@ def motion(joints: Mapping[str, F64], rate_hz: float, trunk: Sequence[F64] = ())
 
 
 def leg_length(joints: Mapping[str, F64], side: str) -> float:
-    """Thigh and shank, median over the frames, m."""
+    """Length of thigh and shank in m, median over the frames."""
     hip, knee, ankle = (joints[f"{side}_{joint}"] for joint in ("hip", "knee", "ankle"))
     return float(np.median(np.linalg.norm(hip - knee, axis=1) + np.linalg.norm(knee - ankle, axis=1)))
 
 
 def half_way(points: F64) -> F64:
-    """(k, n, 3) -> (n, 3): the middle of the broken line through k points, by length."""
+    """(k, n, 3) -> (n, 3): the midpoint, by length, of the polyline through k points."""
     lengths = np.linalg.norm(np.diff(points, axis=0), axis=2)
     ends = lengths.cumsum(0)
     rows = np.arange(points.shape[1])
@@ -57,13 +57,13 @@ def half_way(points: F64) -> F64:
 
 
 def z_up(y_up: F64) -> F64:
-    """(..., 3) with y up -> z up; a quarter turn about x, so right-handed stays right-handed."""
+    """(..., 3) with y up -> z up, by a quarter turn about x: handedness stays."""
     x, y, z = np.moveaxis(y_up, -1, 0)
     return np.stack([x, -z, y], -1)
 
 
 def sided(left: str, right: str, names: Mapping[str, str]) -> dict[str, str]:
-    """Canonical joint -> a source's name of it, for both sides: `names` has "shoulder" -> "{}humerus"."""
+    """Canonical joint -> a source's name for it, for both sides, from `names` such as "shoulder" -> "{}humerus"."""
     return {
         f"{side}_{joint}": name.format(letter)
         for side, letter in (("left", left), ("right", right))

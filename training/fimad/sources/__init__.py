@@ -1,4 +1,4 @@
-"""Every collection of clips that the builder knows, by name."""
+"""All sources of clips by name; one module per collection."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ from pathlib import Path
 
 from mujo_edge.core import UsageError
 from training.fimad.clip import Source
-from training.fimad.sources import cmu, hdm05, manifest, mocap6, penn_action, ui_prmd, utd_mhad
-from training.fimad.sources import fimad_release as metadata
-from training.fimad.sources import free_exercise_db as photos
+from training.fimad.sources import (
+    cmu,
+    fimad_release,
+    free_exercise_db,
+    hdm05,
+    manifest,
+    mocap6,
+    penn_action,
+    ui_prmd,
+    utd_mhad,
+)
 from training.fimad.video import Options
 
 
 def sources(options: Options | None = None, manifests: Iterable[Path] = ()) -> dict[str, Source]:
-    """All sources, with the user's own `manifests`; `options` say what is made of videos and photos.
+    """All sources, with the user's own `manifests`; `options` are for videos and photos.
 
-    Raises `UsageError` for a manifest that is not there or is called as another source.
+    Raises `UsageError` for a manifest that does not exist or has the name of another source.
     """
     options = options or Options()
     every = {
         source.name: source
         for source in (
-            metadata.source(options),
+            fimad_release.source(options),
             manifest.gymnai_source(options),
             hdm05.SOURCE,
             cmu.SOURCE,
@@ -30,7 +38,7 @@ def sources(options: Options | None = None, manifests: Iterable[Path] = ()) -> d
             ui_prmd.SOURCE,
             utd_mhad.SOURCE,
             penn_action.SOURCE,
-            photos.source(options),
+            free_exercise_db.source(options),
         )
     }
     for path in manifests:
@@ -44,4 +52,4 @@ def sources(options: Options | None = None, manifests: Iterable[Path] = ()) -> d
 
 
 SOURCES = sources()
-"""Those that need nothing from the user but their data."""
+"""The sources without user manifests, with default options."""

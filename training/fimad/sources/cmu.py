@@ -1,10 +1,10 @@
 """CMU motion capture as BVH on one avatar at 60 Hz, with written captions (mocap.cs.cmu.edu).
 
 Layout: `{subject}_{trial}.bvh`, three and two digits, in centimeters; `captions.csv` with columns bvh,
-start_frame_20hz, end_frame_20hz, caption_start_s, caption_end_s, caption: the part of a file that a caption is about,
-in frames of 20 Hz, and where both times are not 0 the part of that, in seconds from its start.
-The avatar is Character Creator's (joints `CC_Base_...`). In some files its root lies on the floor and z is up, in
-others y is: up is the axis along which heads are above ankles.
+start_frame_20hz, end_frame_20hz, caption_start_s, caption_end_s, caption. The frames (20 Hz) are the part of a file
+that a caption describes; where the times are not both 0, it describes only that section of the part, in seconds from
+its start. The avatar is Character Creator's (joints `CC_Base_...`). In some files its root lies on the floor and z is
+up, in others y is up: the axis along which heads are above ankles decides.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COLUMNS = {
     "caption": str,
 }
 CAPTION_HZ = 20.0
-CENTIMETRE_M = 0.01
+CENTIMETER_M = 0.01
 AVATAR = sided(
     "L",
     "R",
@@ -47,10 +47,10 @@ AVATAR = sided(
         "foot": "CC_Base_{}_ToeBase",
     },
 )
-"""Canonical joint -> the avatar's."""
+"""Canonical joint -> joint of the avatar."""
 TRUNK = ("CC_Base_Waist", "CC_Base_Spine01", "CC_Base_Spine02")
 COLLAR = ("CC_Base_L_Clavicle", "CC_Base_R_Clavicle")
-"""Their middle is the neck's root; the avatar's own neck joint lies 6 cm higher."""
+"""Joints whose midpoint is the base of the neck; the avatar's own neck joint is 6 cm higher."""
 SKULL = ("CC_Base_Head", "CC_Base_L_Eye", "CC_Base_R_Eye")
 TITLES = (
     (r"001_01", "jump forward and turn around"),
@@ -67,14 +67,15 @@ TITLES = (
     (r"006_(?:0[2-9]|1[0-2])", "dribble a basketball"),
     (r"006_1[3-5]", "dribble and shoot a basketball"),
 )
-"""File -> title, after the index of mocap.cs.cmu.edu; kinds of dance are one title."""
+"""(pattern of file names, title), after the index of mocap.cs.cmu.edu; all dances have one title."""
 Part = tuple[float, float]
+"""Start and stop of a part of a file, in seconds."""
 
 
 def read(path: Path, name: str, parts: tuple[tuple[Part, tuple[str, ...]], ...]) -> Iterator[Take]:
-    """A take for each captioned part of a file, ((start, stop) s, captions). Raises `DataError` naming the file."""
+    """One take for each captioned part of a file; `parts` are (part, captions). Raises `DataError` naming the file."""
     with Tree.open(path, (name,)) as tree:
-        ((_, found),) = tree.match(MARKER)
+        ((_, matched),) = tree.match(MARKER)
         try:
             capture = parse(tree.read(name).decode("latin-1"))
             whole = avatar_motion(capture)
@@ -83,21 +84,21 @@ def read(path: Path, name: str, parts: tuple[tuple[Part, tuple[str, ...]], ...])
     for (start_s, stop_s), captions in parts:
         x = whole.x[round(start_s * whole.rate_hz) : round(min(stop_s, 1e6) * whole.rate_hz)]
         if len(x) < whole.rate_hz / 2:
-            raise DataError(f"{tree.where(name)}: captions.csv names a part at {start_s:g} s that it does not have")
+            raise DataError(f"{tree.where(name)}: captions.csv has a part at {start_s:g} s, after the end of the file")
         yield Take(
-            id=f"cmu_mocap/{found[1]}_{round(start_s * CAPTION_HZ):04d}_{len(x)}",
+            id=f"cmu_mocap/{matched[1]}_{round(start_s * CAPTION_HZ):04d}_{len(x)}",
             corpus="cmu_mocap",
-            name=title(found[1]) or captions[0].rstrip("."),
-            subject=found[2],
+            name=title(matched[1]) or captions[0].rstrip("."),
+            subject=matched[2],
             descriptions=captions,
             motion=Motion(x, whole.rate_hz),
         )
 
 
 def avatar_motion(capture: Capture) -> Motion:
-    """A file's joints -> `Motion`. Raises `DataError` for another body model."""
+    """Joints of a BVH file -> `Motion`. Raises `DataError` for another body model."""
     at = positions(capture, {*AVATAR.values(), *TRUNK, *COLLAR, *SKULL})
-    at = {name: x * CENTIMETRE_M for name, x in at.items()}
+    at = {name: x * CENTIMETER_M for name, x in at.items()}
     feet = (at[AVATAR["left_ankle"]] + at[AVATAR["right_ankle"]]) / 2
     if np.argmax(np.median(at[SKULL[0]] - feet, axis=0)) == 1:
         at = {name: z_up(x) for name, x in at.items()}
@@ -108,19 +109,19 @@ def avatar_motion(capture: Capture) -> Motion:
 
 
 def middle_of_skull(at: Mapping[str, F64]) -> F64:
-    """Half way between the skull's base and the middle of the eyes."""
+    """Halfway between the base of the skull and the middle of the eyes."""
     base, left, right = (at[name] for name in SKULL)
     return base / 2 + (left + right) / 4
 
 
 def title(clip: str) -> str | None:
-    """Plain words for "001_01"; None for a clip that is not in `TITLES`."""
+    """Title of a file such as "001_01"; None if it is not in `TITLES`."""
     return next((words for pattern, words in TITLES if re.fullmatch(pattern, clip)), None)
 
 
 def captions_of(path: Path) -> dict[str, dict[Part, list[str]]]:
-    """File name -> part (start, stop) s -> sentences. Raises `DataError` for a table that is damaged."""
-    found: dict[str, dict[Part, list[str]]] = {}
+    """File name -> part -> sentences. Raises `DataError` for a damaged table."""
+    captions: dict[str, dict[Part, list[str]]] = {}
     with Tree.open(path) as tree:
         for name, _ in tree.match(CAPTIONS):
             table = read_csv(tree, name, COLUMNS)
@@ -129,20 +130,20 @@ def captions_of(path: Path) -> dict[str, dict[Part, list[str]]]:
                 if to_s > from_s >= 0:
                     part = (part[0] + from_s, min(part[1], part[0] + to_s))
                 sentence = str(caption).strip().rstrip(".")
-                found.setdefault(str(bvh), {}).setdefault(part, []).append(f"{sentence[:1].upper()}{sentence[1:]}.")
-    return found
+                captions.setdefault(str(bvh), {}).setdefault(part, []).append(f"{sentence[:1].upper()}{sentence[1:]}.")
+    return captions
 
 
 def tasks(path: Path) -> Iterator[Task]:
-    """One a file: its captioned parts, or all of it where it has a title but no caption."""
+    """One task per file: its captioned parts, or the whole file if it has a title but no caption."""
     where = locate(path.parent, CAPTIONS)
     captions = captions_of(where) if where else {}
     with Tree.open(path) as tree:
-        for name, found in tree.match(MARKER):
-            parts = captions.get(f"{found[1]}.bvh") or ({(0.0, np.inf): []} if title(found[1]) else {})
+        for name, matched in tree.match(MARKER):
+            parts = captions.get(f"{matched[1]}.bvh") or ({(0.0, np.inf): []} if title(matched[1]) else {})
             listed = tuple((part, tuple(sentences)) for part, sentences in parts.items())
             if listed:
-                yield Task(f"cmu_mocap/{found[1]}", read, (path, name, listed))
+                yield Task(f"cmu_mocap/{matched[1]}", read, (path, name, listed))
 
 
 def find(root: Path) -> Path | None:

@@ -1,12 +1,12 @@
 """FiMAD's released files and a folder of its videos (github.com/R-tree/MuJo, README).
 
-Layout: `train_val_split.json`, {"train": [...], "val": [...]} of clip ids `youtubeID___chapter`; `youtube_links.txt`, a
-link a line; `language_data.json`, where the user has it, maps a clip id to its chapter, normalized chapter, subtitles
-and description. Titles and times of chapters are not among them. They come from the videos: yt-dlp's
-`--embed-chapters`, or its `--write-info-json` beside the video, counted from 0 as the ids are.
+Layout: `train_val_split.json`, {"train": [...], "val": [...]} of clip ids `youtubeID___chapter`; `youtube_links.txt`,
+one link per line; `language_data.json` (optional) maps a clip id to its chapter, normalized chapter, subtitles and
+description. Titles and times of chapters are not released. They come from the videos: from yt-dlp's
+`--embed-chapters`, or from its `--write-info-json` beside the video; chapters count from 0, as in the ids.
 
-A folder `videos` beside the files (or the files' own) holds, at any depth, VIDEOID.mp4 (or yt-dlp's
-"TITLE [VIDEOID].mp4"; other suffixes too), whole, or clips already cut, VIDEOID___CHAPTER.mp4, which need
+The folder `videos` beside the files (or their own folder) holds, at any depth, whole videos VIDEOID.mp4 (or yt-dlp's
+"TITLE [VIDEOID].mp4"; other suffixes too), or clips already cut, VIDEOID___CHAPTER.mp4, which need
 `language_data.json` for their titles.
 """
 
@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from mujo_edge.core import DataError
-from training.fimad.clip import Source, Take, Task
-from training.fimad.sources.manifest import Listed, Split
+from training.fimad.clip import Source, Split, Take, Task
+from training.fimad.sources.manifest import Listed
 from training.fimad.titles import normalize_title
 from training.fimad.video import SUFFIXES, Cut, Options, chapters
 
@@ -35,14 +35,14 @@ BRACKETS = re.compile(r".*\[(?P<video>[A-Za-z0-9_-]{11})\]")
 
 @dataclass(frozen=True, slots=True)
 class Language:
-    """What `language_data.json` says of a clip; parts that are absent are empty."""
+    """A clip's entry in `language_data.json`; absent parts are empty."""
 
     title: str
     descriptions: tuple[str, ...]
 
 
 def read(path: Path) -> Listed:
-    """Every clip of FiMAD whose video lies in the folder `path`. Raises `DataError` where a whole file is damaged."""
+    """All clips of FiMAD whose video is in the folder `path`. Raises `DataError` if one of FiMAD's files is damaged."""
     split, problems = clip_ids(path)
     language, videos = language_data(path), video_files(path)
     clips = []
@@ -52,16 +52,16 @@ def read(path: Path) -> Listed:
             cut, title = Cut(videos[clip_id]), ""
         elif video in videos:
             try:
-                found = chapters_of(videos[video])
+                listed = chapters_of(videos[video])
             except DataError as error:
                 problems["chapters unreadable"].append(str(error))
                 continue
-            if int(chapter) >= len(found):
-                problems["chapters that their videos do not name"].append(clip_id)
+            if int(chapter) >= len(listed):
+                problems["chapters missing in their videos"].append(clip_id)
                 continue
-            title, cut = found[int(chapter)]
+            title, cut = listed[int(chapter)]
         else:
-            problems["clips without their video"].append(clip_id)
+            problems["clips without a video"].append(clip_id)
             continue
         words = language.get(clip_id, Language("", ()))
         name = words.title or title
@@ -76,7 +76,7 @@ def read(path: Path) -> Listed:
 
 
 def clip_ids(path: Path) -> tuple[dict[str, Split], defaultdict[str, list[str]]]:
-    """Well-formed clip ids and their split; problems by kind. A video in both splits stays in train alone."""
+    """Well-formed clip ids with their split, and problems by kind. A video in both splits is kept in train only."""
     problems: defaultdict[str, list[str]] = defaultdict(list)
     content = read_json(path / SPLIT)
     if not isinstance(content, dict) or not all(isinstance(content.get(part), list) for part in get_args(Split)):
@@ -85,10 +85,10 @@ def clip_ids(path: Path) -> tuple[dict[str, Split], defaultdict[str, list[str]]]
     for part in get_args(Split):
         trained = {clip_id.split("___")[0] for clip_id in split} if part == "val" else set()
         for clip_id in content[part]:
-            found = CLIP_ID.fullmatch(clip_id) if isinstance(clip_id, str) else None
-            if found is None:
+            matched = CLIP_ID.fullmatch(clip_id) if isinstance(clip_id, str) else None
+            if matched is None:
                 problems["ids malformed"].append(str(clip_id)[:40])
-            elif found["video"] in trained:
+            elif matched["video"] in trained:
                 problems["val clips of a video in train"].append(clip_id)
             elif clip_id in split:
                 problems["ids repeated"].append(clip_id)
@@ -101,27 +101,27 @@ def clip_ids(path: Path) -> tuple[dict[str, Split], defaultdict[str, list[str]]]
 
 
 def links(path: Path) -> list[str]:
-    """The lines of `youtube_links.txt`; none where it is absent."""
+    """The lines of `youtube_links.txt`; empty if it is absent."""
     file = path / LINKS
     return file.read_text(encoding="utf-8", errors="replace").split() if file.is_file() else []
 
 
 def language_data(path: Path) -> dict[str, Language]:
-    """What is said of each clip; empty without the file. Raises `DataError` where it is no mapping of clips."""
+    """Clip id -> its texts; empty without the file. Raises `DataError` if it does not map clip ids."""
     file = path / LANGUAGE
     if not file.is_file():
         return {}
     content = read_json(file)
     if not isinstance(content, dict):
-        raise DataError(f"{file} does not map clip ids to their words. Ask the authors of FiMAD for it again")
-    return {clip_id: language(words) for clip_id, words in content.items() if isinstance(words, dict)}
+        raise DataError(f"{file} does not map clip ids to texts. Ask the authors of FiMAD for it again")
+    return {clip_id: language(entry) for clip_id, entry in content.items() if isinstance(entry, dict)}
 
 
-def language(words: Mapping[str, Any]) -> Language:
-    """One clip's words. The README names the fields, not their spelling: a key counts by how it begins."""
+def language(entry: Mapping[str, Any]) -> Language:
+    """One clip's texts. The README lists the fields but not their exact keys, so keys are matched by their prefix."""
     chapter = normalized = ""
-    said: dict[str, str] = {}
-    for key, value in words.items():
+    descriptions: dict[str, str] = {}
+    for key, value in entry.items():
         text = " ".join(part for part in (value if isinstance(value, list) else [value]) if isinstance(part, str))
         match key.lower()[:4]:
             case "norm":
@@ -129,12 +129,13 @@ def language(words: Mapping[str, Any]) -> Language:
             case "chap":
                 chapter = text
             case "desc" | "subt" as kind:
-                said[kind] = text
-    return Language(normalized or chapter, tuple(said[kind] for kind in ("desc", "subt") if said.get(kind)))
+                descriptions[kind] = text
+    ordered = (descriptions.get(kind) for kind in ("desc", "subt"))
+    return Language(normalized or chapter, tuple(text for text in ordered if text))
 
 
 def video_files(path: Path) -> dict[str, Path]:
-    """Video or clip id -> its file, of every video under `path`."""
+    """Video id or clip id -> file, for every video under `path`."""
     folder = path / "videos" if (path / "videos").is_dir() else path
     files = {}
     for file in sorted(folder.rglob("*")):
@@ -146,7 +147,10 @@ def video_files(path: Path) -> dict[str, Path]:
 
 @lru_cache(maxsize=8)
 def chapters_of(video: Path) -> list[tuple[str, Cut]]:
-    """Title and cut of a video's chapters: those of yt-dlp's .info.json beside it, else its own. Raises `DataError`."""
+    """Title and cut of a video's chapters: from yt-dlp's .info.json beside it, otherwise from the video itself.
+
+    Raises `DataError` if they cannot be read.
+    """
     info = video.with_suffix(".info.json")
     if not info.is_file():
         return chapters(video)
@@ -162,7 +166,7 @@ def chapters_of(video: Path) -> list[tuple[str, Cut]]:
 
 
 def read_json(path: Path) -> Any:
-    """The content. Raises `DataError` naming the file."""
+    """Content of a JSON file. Raises `DataError` naming the file."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -170,12 +174,12 @@ def read_json(path: Path) -> Any:
 
 
 def find(root: Path) -> Path | None:
-    """The folder with FiMAD's files: `root` or one in it."""
+    """The folder with FiMAD's files: `root` or a subfolder."""
     return next((folder for folder in (*sorted(root.glob("*/")), root) if (folder / SPLIT).is_file()), None)
 
 
 def source(options: Options) -> Source:
-    """FiMAD, with the videos that the user has."""
+    """FiMAD, as far as the user has its videos."""
     return Source(
         name="fimad",
         title="FiMAD",
@@ -196,5 +200,5 @@ def _tasks(path: Path, options: Options) -> Iterator[Task]:
 
 def _notes(path: Path) -> Iterator[str]:
     listed = read(path)
-    yield f"clips whose video is here: {len(listed.clips):,}, links: {len(links(path)):,}"
+    yield f"clips with a video: {len(listed.clips):,}, links: {len(links(path)):,}"
     yield from listed.notes()

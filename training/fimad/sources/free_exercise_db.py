@@ -1,4 +1,4 @@
-"""free-exercise-db: names, instructions and two photos of 873 exercises, the start and the end position.
+"""free-exercise-db: names, instructions and two photos (start and end position) of 873 exercises.
 
 Layout (github.com/yuhonas/free-exercise-db): a list of exercises in `dist/exercises.json` (or beside the photos), each
 with `id`, `name`, `instructions`, `primaryMuscles`, `equipment` and `images`, paths under the folder `exercises` or
@@ -26,6 +26,7 @@ from training.fimad.video import Options
 
 EXERCISES = "exercises.json"
 LARGEST_PX = 50_000_000
+"""Maximum number of pixels of a photo."""
 
 
 def find(root: Path) -> Path | None:
@@ -34,24 +35,24 @@ def find(root: Path) -> Path | None:
 
 
 def photo_tree(path: Path) -> Path:
-    """Where the photos lie: a zip beside `exercises.json`, else the folder around it."""
+    """Path of the photos: a zip beside `exercises.json`, otherwise the folder that contains them."""
     return next(
         iter(sorted(path.parent.glob("*.zip"))), path.parent.parent if path.parent.name == "dist" else path.parent
     )
 
 
 def tasks(path: Path, options: Options) -> Iterator[Task]:
-    """One task an exercise. Raises `DataError` where the list is damaged."""
+    """One task per exercise. Raises `DataError` if the list is damaged."""
     photos = photo_tree(path)
     for number, entry in enumerate(objects(read_json(path), path)):
         yield Task(f"free_exercise_db/{entry.get('id', number)}", read, (entry, photos, options))
 
 
 def read(entry: Mapping[str, Any], photos: Path, options: Options) -> Iterator[Take]:
-    """One exercise. Raises `DataError` for a malformed one or photos that cannot be read."""
+    """The take of one exercise. Raises `DataError` for a malformed entry or photos that cannot be read."""
     id_, name, images = entry.get("id"), entry.get("name"), entry.get("images") or []
     if not isinstance(id_, str) or not isinstance(name, str) or not isinstance(images, list):
-        raise DataError(f"exercise {str(id_)[:40]!r} has no id, name or images. Fetch {EXERCISES} again")
+        raise DataError(f"exercise {str(id_)[:40]!r} lacks a valid id, name or images. Fetch {EXERCISES} again")
     take = Take(f"free_exercise_db/{id_}", "free_exercise_db", name, id_, descriptions(entry))
     if options.tower and images:
         from training.fimad.towers import load
@@ -63,7 +64,7 @@ def read(entry: Mapping[str, Any], photos: Path, options: Options) -> Iterator[T
 
 
 def descriptions(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    """What is trained with what, and the instructions."""
+    """A sentence on muscles and equipment, and the instructions."""
     muscles = " and ".join(str(muscle) for muscle in entry.get("primaryMuscles") or ())
     tool = entry.get("equipment")
     tool = f" with {tool}" if tool and tool not in ("other", "body only") else ""
@@ -75,7 +76,7 @@ def photo(tree: Tree, name: str) -> np.ndarray:
     """(h, w, 3) uint8 RGB. Raises `DataError` naming the file."""
     from PIL import Image, ImageOps
 
-    path = next((found for found, _ in tree.match(re.escape(name))), None)
+    path = next((path for path, _ in tree.match(re.escape(name))), None)
     if path is None:
         raise DataError(f"{tree.path} has no photo {name}. Fetch the photos again")
     try:
@@ -84,11 +85,11 @@ def photo(tree: Tree, name: str) -> np.ndarray:
                 raise DataError(f"{tree.where(path)} is larger than {LARGEST_PX:,} pixels. Make it smaller")
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{tree.where(path)} is no whole photo ({error}). Fetch it again") from None
+        raise DataError(f"{tree.where(path)} is not a complete photo ({error}). Fetch it again") from None
 
 
 def source(options: Options) -> Source:
-    """Exercises as text and two photos; no motion."""
+    """Exercises with texts and features of two photos, without motion."""
     return Source(
         name="free_exercise_db",
         title="Free Exercise DB",

@@ -1,7 +1,7 @@
 """HDM05, cut clips (Mueller et al., Documentation: Mocap Database HDM05, CG-2007-2, Universitaet Bonn, 2007).
 
 Layout: `HDM_{person}_{motion}_{number}_120.amc` at 120 Hz with `HDM_{person}.asf` in the same or another folder.
-A motion's name holds what is done, which side does it, how often and which side starts ("kickRFront1Reps").
+A motion's name consists of activity, side, number of repetitions and side that starts ("kickRFront1Reps").
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from training.fimad.skeletons.asf_amc import amc_motion
 MARKER = r"(HDM_([a-z]{2})_(\w+)_\d+)_120\.amc"
 SIDES = {"L": "left", "R": "right", "Left": "left", "Right": "right", "Both": "both"}
 COUNTS = re.compile(r"\d+(?:Reps|Steps|hops?)?|Start(?:Floor|Air)|[LR](?:elbow|Hand|hand|knee)?[Ss]tart")
-"""Parts of a name that say how often, from where and with which side it begins."""
+"""Parts of a name for the number of repetitions, the initial position and the side that starts."""
 PLACES = {"Floor": "the floor", "Low": "a low shelf", "Middle": "a shelf", "High": "a high shelf"}
 TITLES: tuple[tuple[str, str], ...] = (
     (r"cartwheel", "cartwheel"),
@@ -63,16 +63,16 @@ TITLES: tuple[tuple[str, str], ...] = (
     (r"walkBackwards", "walk backwards"),
     (r"walk", "walk"),
 )
-"""Name of a motion without counts -> plain words; groups are spelled out."""
+"""(pattern of a motion's name without counts, title); the pattern's groups are inserted in words."""
 
 
 def title(name: str) -> str:
-    """Plain words for a motion's name; one that is in no list is taken apart at its capitals."""
+    """Title for a motion's name; a name that is not in `TITLES` is split at its capitals."""
     stem = COUNTS.sub("", name)
     for pattern, words in TITLES:
-        if found := re.fullmatch(pattern, stem):
+        if matched := re.fullmatch(pattern, stem):
             place = PLACES if stem.startswith(("deposit", "grab")) else {}
-            return words.format(*((place | SIDES).get(group, group.lower()) for group in found.groups()))
+            return words.format(*((place | SIDES).get(group, group.lower()) for group in matched.groups()))
     parts = re.findall(r"[A-Z]?[a-z]+|[A-Z](?![a-z])", stem)
     return " ".join(SIDES.get(part, part.lower()) for part in parts) or name.lower()
 
@@ -80,21 +80,21 @@ def title(name: str) -> str:
 def read(path: Path, amc: str, asf: str) -> Iterator[Take]:
     """The take of one file. Raises `DataError` naming the file."""
     with Tree.open(path, (amc, asf)) as tree:
-        ((_, found),) = tree.match(MARKER)
+        ((_, matched),) = tree.match(MARKER)
         try:
             moved = amc_motion(*(tree.read(name).decode("latin-1") for name in (asf, amc)))
         except DataError as error:
             raise DataError(f"{tree.where(amc)}: {error}") from None
-    yield Take(id=f"hdm05/{found[1]}", corpus="hdm05", name=title(found[3]), subject=found[2], motion=moved)
+    yield Take(id=f"hdm05/{matched[1]}", corpus="hdm05", name=title(matched[3]), subject=matched[2], motion=moved)
 
 
 def tasks(path: Path) -> Iterator[Task]:
-    """One a clip; that of a person without a skeleton fails when it is read."""
+    """One task per clip; it fails when read if the person's skeleton is missing."""
     with Tree.open(path) as tree:
         skeletons = {name.rpartition("/")[2]: name for name, _ in tree.match(r"HDM_[a-z]{2}\.asf")}
-        for name, found in tree.match(MARKER):
-            file = f"HDM_{found[2]}.asf"
-            yield Task(f"hdm05/{found[1]}", read, (path, name, skeletons.get(file, file)))
+        for name, matched in tree.match(MARKER):
+            file = f"HDM_{matched[2]}.asf"
+            yield Task(f"hdm05/{matched[1]}", read, (path, name, skeletons.get(file, file)))
 
 
 def find(root: Path) -> Path | None:

@@ -1,9 +1,9 @@
-"""A plain list of clips of videos that the user has, CSV or JSON, and gymnai's manifest.
+"""The user's own list of video clips in CSV or JSON, and gymnai's manifest.
 
 CSV: a header with `video` and `title`, and any of `start`, `end` (seconds, or h:mm:ss), `description`, `subject` and
 `split` (train or val). JSON: a list of objects with these keys, alone or under "clips". gymnai-exercise-images
 (github.com/mmuno/gymnai-exercise-images, `manifest.json`): "exercises", each with `id`, `display_names`,
-`description` and, where it is not `id`.mp4, `video_filename`. Videos lie where their paths say, seen from the manifest.
+`description` and, unless it is `id`.mp4, `video_filename`. Paths of videos are relative to the manifest.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from dataclasses import dataclass
 from functools import partial
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from mujo_edge.core import DataError
-from training.fimad.clip import Source, Take, Task
+from training.fimad.clip import Source, Split, Take, Task
 from training.fimad.titles import normalize_title
 from training.fimad.video import Cut, Options, takes
 
 LONGEST_S = 1e6
+"""Maximum time in a video."""
 SHOWN = 3
-"""Problems of a kind that are told in full."""
-Split = Literal["train", "val"]
+"""Number of problems of each kind that are listed individually."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What a list of clips gives: the clips whose video is there, and what is wrong with the others, by kind."""
+    """A list of clips: those whose video exists, and the problems of the others by kind."""
 
     clips: tuple[tuple[Take, Cut], ...]
     problems: Mapping[str, Sequence[str]]
 
     def notes(self) -> Iterator[str]:
-        """A line for every kind of problem: how many, and the first of them."""
+        """One line per kind of problem: the count and the first `SHOWN`."""
         for kind, which in self.problems.items():
             more = ", ..." if len(which) > SHOWN else ""
             yield f"{kind}: {len(which):,} ({', '.join(which[:SHOWN])}{more})"
 
     def tasks(self, options: Options) -> Iterator[Task]:
-        """One task a clip."""
+        """One task per clip."""
         return (Task(take.id, takes, (take, cut, options)) for take, cut in self.clips)
 
 
 def read(path: Path, corpus: str) -> Listed:
-    """Every clip of a manifest. Raises `DataError` where the file as a whole is not what it should be."""
+    """All clips of a manifest. Raises `DataError` if the file as a whole is not a manifest."""
     problems, clips, names = defaultdict(list), [], Counter[str]()
     for number, row in enumerate(rows(path), 1):
         where = f"entry {number}"
@@ -68,7 +68,7 @@ def read(path: Path, corpus: str) -> Listed:
 
 
 def rows(path: Path) -> list[Mapping[str, Any]]:
-    """The entries, each a mapping with at least `video` and `title`. Raises `DataError`."""
+    """The entries of a manifest; those of a CSV have at least `video` and `title`. Raises `DataError`."""
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".csv":
@@ -88,12 +88,12 @@ def rows(path: Path) -> list[Mapping[str, Any]]:
 def objects(entries: Any, path: Path) -> list[Mapping[str, Any]]:
     """`entries` if they are a list of objects. Raises `DataError`."""
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise DataError(f"{path} is no list of clips. Give objects with video, start, end, title and description")
+        raise DataError(f"{path} is not a list of clips. Give objects with video, start, end, title and description")
     return entries
 
 
 def gymnai(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    """An exercise of gymnai's manifest as an entry; its other English names become descriptions."""
+    """An exercise of gymnai's manifest as an entry; its alternative names become descriptions."""
     title, *others = entry.get("display_names") or [None]
     return {
         "video": entry.get("video_filename") or f"{entry.get('id')}.mp4",
@@ -103,7 +103,7 @@ def gymnai(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def clip(row: Mapping[str, Any], folder: Path, corpus: str) -> tuple[Take, Cut]:
-    """One entry. Raises `ValueError`, `TypeError` or `DataError` saying what is wrong with it."""
+    """The take and cut of one entry. Raises `ValueError`, `TypeError` or `DataError` describing the problem."""
     video, title = row.get("video"), row.get("title")
     if not isinstance(video, str) or not video.strip() or "\0" in video:
         raise ValueError("it names no video")
@@ -116,38 +116,38 @@ def clip(row: Mapping[str, Any], folder: Path, corpus: str) -> tuple[Take, Cut]:
     split = row.get("split") or None
     if split not in (None, *get_args(Split)):
         raise ValueError(f"its split is {split!r}, neither train nor val")
-    said = row.get("description") or ()
-    said = [said] if isinstance(said, str) else list(said)
+    texts = row.get("description") or ()
+    texts = [texts] if isinstance(texts, str) else list(texts)
     path = folder / video.strip()
     take = Take(
         id=f"{corpus}/{path.stem}" + (f"@{start_s:g}" if start_s else ""),
         corpus=corpus,
         name=title,
         subject=str(row.get("subject") or path.stem),
-        descriptions=tuple(text for text in said if isinstance(text, str) and text.strip()),
+        descriptions=tuple(text for text in texts if isinstance(text, str) and text.strip()),
         split=split,
     )
     return take, Cut(path, start_s, stop_s)
 
 
 def seconds(value: Any) -> float | None:
-    """Seconds from a number, "12.5" or "1:02:03"; None from nothing. Raises `ValueError`."""
+    """Seconds from a number, "12.5" or "1:02:03"; None for None and "". Raises `ValueError`."""
     if value is None or value == "":
         return None
     try:
         *larger, last = (float(part) for part in str(value).split(":"))
     except ValueError:
-        raise ValueError(f"{value!r} is no time in seconds or h:mm:ss") from None
+        raise ValueError(f"{value!r} is not a time in seconds or h:mm:ss") from None
     total = last
     for power, part in enumerate(reversed(larger), 1):
         total += part * 60**power
     if not 0 <= total < LONGEST_S or len(larger) > 2:
-        raise ValueError(f"{value!r} is no time in seconds or h:mm:ss")
+        raise ValueError(f"{value!r} is not a time in seconds or h:mm:ss")
     return total
 
 
 def source(path: Path, options: Options) -> Source:
-    """The user's manifest at `path` as a source, called as the file, or as its folder if that is "manifest"."""
+    """The user's manifest at `path` as a source, named after the file, or after its folder if that is "manifest"."""
     name = path.resolve().parent.name if path.stem == "manifest" else path.stem
     return Source(
         name=name,
@@ -163,7 +163,7 @@ def source(path: Path, options: Options) -> Source:
 
 
 def gymnai_source(options: Options) -> Source:
-    """gymnai's named exercises, where `root` holds `gymnai/manifest.json`."""
+    """gymnai's named exercises, in `gymnai/manifest.json` under the data folder."""
     return Source(
         name="gymnai",
         title="gymnai exercise images",

@@ -1,9 +1,9 @@
 """mocap6: six exercise sequences of CMU's subjects 13 and 14 with labels (Fox, Hughes, Sudderth, Jordan, Annals of
 Applied Statistics 8(3), 2014; github.com/michaelchughes/mocap6dataset).
 
-Layout: `amc/{subject}_{trial}.amc` at 120 Hz; `truelabels/{subject}_{trial}.txt`, numbers 1 to 12, one for each 12
-frames (its README: averaged over blocks to 10 a second) and one for what is left. The skeletons are not in it: CMU's
-`{subject}.asf` is taken where it lies beside (mocap.cs.cmu.edu has it), else a nominal person's.
+Layout: `amc/{subject}_{trial}.amc` at 120 Hz; `truelabels/{subject}_{trial}.txt`, numbers 1 to 12, one per block of 12
+frames (its README: averaged over blocks to 10 Hz) and one for the remainder. Skeletons are not included: CMU's
+`{subject}.asf` (mocap.cs.cmu.edu) is used if it is in the folder, otherwise a nominal person's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from training.fimad.skeletons.asf_amc import RATE_HZ, amc_motion
 MARKER = r"truelabels/((\d+)_\d+)\.txt"
 NOMINAL = Path(skeletons.__file__).with_name("nominal.asf")
 BLOCK = 12
-"""Frames of one label."""
+"""Frames per label."""
 ACTIONS = (
     "jumping jack",
     "jog in place",
@@ -39,13 +39,13 @@ ACTIONS = (
     "side bend",
     "toe touch with both hands",
 )
-"""The README's `ActionNames` in plain words; its "UpDown" takes the hands from the floor to above the head."""
+"""Titles of labels 1 to 12 (the README's `ActionNames`); "UpDown" moves the hands from the floor to above the head."""
 
 
 def read(path: Path, labels: str, amc: str, asf: str | None) -> Iterator[Take]:
-    """A take for each run of one label. Raises `DataError` naming the file."""
+    """One take for each run of equal labels. Raises `DataError` naming the file."""
     with Tree.open(path, tuple(name for name in (labels, amc, asf) if name)) as tree:
-        ((_, found),) = tree.match(MARKER)
+        ((_, matched),) = tree.match(MARKER)
         number = parse_labels(tree.read(labels).decode("latin-1"), tree.where(labels))
         skeleton = tree.read(asf).decode("latin-1") if asf else NOMINAL.read_text()
         try:
@@ -53,20 +53,22 @@ def read(path: Path, labels: str, amc: str, asf: str | None) -> Iterator[Take]:
         except DataError as error:
             raise DataError(f"{tree.where(amc)}: {error}") from None
         if len(number) != len(whole.x) // BLOCK + 1:
-            raise DataError(f"{tree.where(labels)} has not one label for each {BLOCK} frames. Fetch it and {amc} again")
+            raise DataError(
+                f"{tree.where(labels)} does not have one label per {BLOCK} frames. Fetch it and {amc} again"
+            )
     for label, start, stop in runs(number):
         x = whole.x[start * BLOCK : stop * BLOCK]
         yield Take(
-            id=f"mocap6/{found[1]}_{start:03d}",
+            id=f"mocap6/{matched[1]}_{start:03d}",
             corpus="mocap6",
             name=ACTIONS[int(label) - 1],
-            subject=found[2],
+            subject=matched[2],
             motion=replace(whole, x=x, rate_hz=RATE_HZ),
         )
 
 
 def parse_labels(text: str, where: str) -> np.ndarray:
-    """Numbers of `ACTIONS`, one a block. Raises `DataError` for others and for none."""
+    """Label numbers (blocks,) as text, "1" to "12". Raises `DataError` for any other content."""
     number = np.array(text.split())
     if not len(number) or not set(number.tolist()) <= {str(i + 1) for i in range(len(ACTIONS))}:
         raise DataError(f"{where} does not hold labels from 1 to {len(ACTIONS)}. Fetch the file again")
@@ -74,12 +76,12 @@ def parse_labels(text: str, where: str) -> np.ndarray:
 
 
 def tasks(path: Path) -> Iterator[Task]:
-    """One a sequence that has both its labels and its motion."""
+    """One task per sequence with both labels and motion."""
     with Tree.open(path) as tree:
         files = {name.rpartition("/")[2]: name for name in tree.names}
-        for name, found in tree.match(MARKER):
-            if amc := files.get(f"{found[1]}.amc"):
-                yield Task(f"mocap6/{found[1]}", read, (path, name, amc, files.get(f"{found[2]}.asf")))
+        for name, matched in tree.match(MARKER):
+            if amc := files.get(f"{matched[1]}.amc"):
+                yield Task(f"mocap6/{matched[1]}", read, (path, name, amc, files.get(f"{matched[2]}.asf")))
 
 
 def find(root: Path) -> Path | None:

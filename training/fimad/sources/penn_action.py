@@ -2,17 +2,19 @@
 A Strongly-Supervised Representation for Detailed Action Understanding. ICCV 2013).
 
 Layouts: the publisher's `Penn_Action/labels/NNNN.mat` (x, y (n, 13) pixels, visibility, action, train, dimensions:
-rows, columns, frames), or all of them in one `penn_action.npz`: X (N, 39) x, y, visibility with x by the frame's width
-and y by its height, start (sequences + 1,), y, classes, train, rec. Hidden joints carry the annotators' guess; those
-that nobody could place lie in the frame's corner.
+rows, columns, frames), or all of them in one `penn_action.npz`: X (N, 39) x, y, visibility with x relative to the
+frame's width and y to its height, start (sequences + 1,), y, classes, train, rec. Hidden joints have the annotators'
+estimate; joints that could not be annotated are at the frame's corner.
 
-What its README calls left is the person's right, and is turned here: that side's wrist is the faster one in 74 to 79 %
-of serves, pitches and forehands and strums the guitar in 97 %, and it is at the left of the picture in 96 % or more of
-what is filmed from the front (jumping jacks, rope skipping, guitars), at the right in the bowling filmed from behind.
+What its README calls left is the person's right, so sides are exchanged here. Evidence: that side's wrist is the faster
+one in 74 to 79 % of serves, pitches and forehands and strums the guitar in 97 %; it is on the left of the image in 96 %
+or more of sequences filmed from the front (jumping jacks, rope skipping, guitars), on the right in bowling filmed from
+behind.
 
-The camera's distance is not known: a person is made 1.7 m tall by the segments' shares of the stature (Drillis and
-Contini 1966, in Winter 2009, figure 4.1). The npz lacks the frames' size: it shows in the grid on which coordinates
-lie (in 4 of 5 sequences); else it is taken as 16:9, the size of most. The frame rate varies and is not stated: 30 Hz.
+The distance to the camera is unknown: persons are scaled to 1.7 m by the ratios of segments to stature (Drillis and
+Contini 1966, in Winter 2009, figure 4.1). The npz lacks the size of the frames: it is inferred from the grid on which
+the coordinates lie (in 4 of 5 sequences), otherwise 16:9, the most common ratio, is assumed. The frame rate varies and
+is not stated: 30 Hz is assumed.
 """
 
 from __future__ import annotations
@@ -22,13 +24,12 @@ from collections.abc import Iterator
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from mujo_edge.core import F64, DataError
 from training.corpora.files import Tree, locate, mat_variable, read_mat, usable
-from training.fimad.clip import JOINTS, Motion, Source, Take, Task
+from training.fimad.clip import JOINTS, Motion, Source, Split, Take, Task
 
 NPZ = r"penn_action\.npz"
 LABELS = r"Penn_Action/labels/(\d{4})\.mat"
@@ -38,14 +39,15 @@ HEIGHT_M = 1.7
 WIDE = 16 / 9
 LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 ORDER = ("head", *(f"{side}_{joint}" for joint in LIMBS for side in ("right", "left")))
-"""The files' order, in which every pair begins with the person's right."""
+"""Joints in the files' order; each pair begins with the person's right."""
 SEGMENTS = (("shoulder", "hip", 0.288), ("hip", "knee", 0.245), ("knee", "ankle", 0.246), ("shoulder", "elbow", 0.186))
-"""Two joints and their distance as a share of the stature."""
+"""Two joints and their distance as a fraction of the stature."""
 CORNER = 0.01
-LEAST_KNOWN = 0.5
-"""A sequence where fewer of the joints are known, over its frames, is left out."""
+"""Relative coordinates below which a joint is at the corner, that is, unknown."""
+MIN_KNOWN = 0.5
+"""Minimum fraction of known joints over all frames of a sequence."""
 SIZES = np.arange(160, 1300)
-"""Widths and heights of frames, in pixels or parts of them, that are tried on the coordinates."""
+"""Candidate widths and heights of frames, in pixels."""
 NAMES = {
     "baseball_pitch": "baseball pitch",
     "baseball_swing": "baseball swing",
@@ -63,16 +65,15 @@ NAMES = {
     "tennis_forehand": "tennis forehand",
     "tennis_serve": "tennis serve",
 }
-Split = Literal["train", "val"]
 
 
 def flat_motion(x: F64, aspect: float) -> Motion:
-    """Joints (n, 13, 2) by the frame's width and height -> `Motion` with y unknown; neck and spine are made up.
+    """Joints (n, 13, 2) relative to the frame's width and height -> flat `Motion`; neck, pelvis, spine are midpoints.
 
-    Raises `DataError` where most joints are not known or nothing of the body has a length.
+    Raises `DataError` if most joints are unknown or no segment has a length.
     """
     x = np.where((x < CORNER).all(2, keepdims=True), np.nan, x)
-    if len(x) < 2 or np.isfinite(x).mean() < LEAST_KNOWN:
+    if len(x) < 2 or np.isfinite(x).mean() < MIN_KNOWN:
         raise DataError("fewer than half of the joints are known. Leave this sequence out")
     x = x * [aspect, -1.0]
     at = dict(zip(ORDER, x.transpose(1, 0, 2), strict=True))
@@ -86,14 +87,14 @@ def flat_motion(x: F64, aspect: float) -> Motion:
 
 
 def middle(at: dict[str, F64], joint: str) -> F64:
-    """Between left and right (n, 2); where one is not known, as from the side, the other one."""
+    """Midpoint (n, 2) of left and right; where one is unknown, as in side views, the other one."""
     left, right = at[f"left_{joint}"], at[f"right_{joint}"]
     left, right = np.where(np.isnan(left), right, left), np.where(np.isnan(right), left, right)
     return (left + right) / 2
 
 
 def stature(at: dict[str, F64]) -> float:
-    """Height of the person in units of the frame's height: the median over segments that are seen at full length."""
+    """Height of the person in frame heights: median over segments, each at its 95th percentile, for foreshortening."""
     heights = []
     for side in ("left", "right"):
         for one, other, share in SEGMENTS:
@@ -106,7 +107,7 @@ def stature(at: dict[str, F64]) -> float:
 
 
 def frame_size(values: F64) -> int | None:
-    """The smallest size on whose grid all values (n,) lie, None if there is none."""
+    """The smallest size (pixels) on whose grid all relative coordinates (n,) lie, None if there is none."""
     values = np.unique(values[values > CORNER])
     parts = values[:, None] * SIZES
     on_grid = (np.abs(parts - np.rint(parts)) < 2e-3).all(0)
@@ -114,21 +115,21 @@ def frame_size(values: F64) -> int | None:
 
 
 def aspect_of(x: F64) -> float:
-    """Width over height of the frame of joints (n, 13, 2) by its width and height."""
+    """Aspect ratio (width / height) of the frame of joints (n, 13, 2) in relative coordinates."""
     width, height = frame_size(x[..., 0].ravel()), frame_size(x[..., 1].ravel())
     return width / height if width and height else WIDE
 
 
 @lru_cache(1)
 def load(path: Path, name: str) -> dict[str, np.ndarray]:
-    """Arrays of the npz, kept for the next sequence. Raises `DataError` for a damaged one."""
+    """Arrays of the npz, cached for the next sequence. Raises `DataError` if it is damaged."""
     with Tree.open(path, (name,)) as tree:
         where = tree.where(name)
         try:
             with np.load(BytesIO(tree.read(name)), allow_pickle=False) as data:
                 arrays = {key: data[key] for key in ("X", "start", "y", "classes", "train", "rec")}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{where} is no whole Penn Action archive ({error}). Fetch it again") from None
+            raise DataError(f"{where} is not a complete Penn Action archive ({error}). Fetch it again") from None
     n, start = len(arrays["y"]), arrays["start"]
     sound = (
         start.shape == (n + 1,)
@@ -141,7 +142,7 @@ def load(path: Path, name: str) -> dict[str, np.ndarray]:
         and usable(arrays["X"]).all()
     )
     if not sound:
-        raise DataError(f"{where}: its arrays do not fit together. Fetch it again")
+        raise DataError(f"{where}: its arrays are inconsistent. Fetch it again")
     return arrays
 
 
@@ -157,18 +158,18 @@ def read_npz(path: Path, name: str, index: int) -> Iterator[Take]:
 def read_labels(path: Path, name: str) -> Iterator[Take]:
     """The take of one of the publisher's files. Raises `DataError` naming it."""
     with Tree.open(path, (name,)) as tree:
-        ((_, found),) = tree.match(LABELS)
+        ((_, matched),) = tree.match(LABELS)
         x = np.stack([read_mat(tree, name, axis) for axis in "xy"], -1)
         dimensions, train = (read_mat(tree, name, field).ravel() for field in ("dimensions", "train"))
         if x.ndim != 3 or x.shape[1] != len(ORDER) or len(dimensions) < 2 or not (dimensions[:2] > 0).all():
             raise DataError(f"{tree.where(name)} does not hold 13 joints and the frame's size. Fetch it again")
         action = str(mat_variable(tree, name, "action").squeeze())
     rows, columns = dimensions[:2]
-    yield take(found[1], action, "train" if train[0] == 1 else "val", x / [columns, rows], columns / rows)
+    yield take(matched[1], action, "train" if train[0] == 1 else "val", x / [columns, rows], columns / rows)
 
 
 def take(record: str, action: str, split: Split, x: F64, aspect: float) -> Take:
-    """A take of joints by the frame's width and height. Raises `DataError` naming the sequence."""
+    """The take of a sequence with joints in relative coordinates. Raises `DataError` naming the sequence."""
     if action not in NAMES:
         raise DataError(f"Penn Action {record}: unknown action {action[:30]!r}")
     try:
@@ -179,13 +180,13 @@ def take(record: str, action: str, split: Split, x: F64, aspect: float) -> Take:
 
 
 def tasks(path: Path) -> Iterator[Task]:
-    """One a sequence."""
+    """One task per sequence."""
     with Tree.open(path) as tree:
         for name, _ in tree.match(NPZ):
             for index, record in enumerate(load(path, name)["rec"]):
                 yield Task(f"penn_action/{record}", read_npz, (path, name, index))
-        for name, found in tree.match(LABELS):
-            yield Task(f"penn_action/{found[1]}", read_labels, (path, name))
+        for name, matched in tree.match(LABELS):
+            yield Task(f"penn_action/{matched[1]}", read_labels, (path, name))
 
 
 def find(root: Path) -> Path | None:

@@ -1,11 +1,11 @@
 """UI-PRMD's Kinect v2 recordings: ten rehabilitation exercises, ten people, ten repetitions each at 30 Hz (Vakanski,
 Jun, Paul, Baker. A Data Set of Human Body Movements for Physical Rehabilitation Exercises. Data 3(1), 2018).
 
-Layout: `Kinect/Positions/mMM_sSS_eEE_positions.txt[.gz]` and `Kinect/Angles/..._angles.txt[.gz]`, a row a frame, 22 x 3
-numbers with commas: centimeters and degrees. Each joint is given in its parent's frame, the waist in the sensor's:
-x to the person's left, y up, z forward to the sensor. The paper calls the angles a "YXZ triplet": turns about fixed
-axes in that order. Only with it do feet stand still: ankles move by 3 cm (standard deviation) in deep squats, by 17 cm
-or more with any other order, that of the publisher's MATLAB example (X, Y, Z) included.
+Layout: `Kinect/Positions/mMM_sSS_eEE_positions.txt[.gz]` and `Kinect/Angles/..._angles.txt[.gz]`, one row per frame,
+22 x 3 comma-separated numbers: centimeters and degrees. Each joint is in its parent's frame, the waist in the sensor's:
+x to the person's left, y up, z forward to the sensor. The paper calls the angles a "YXZ triplet": rotations about fixed
+axes in that order. Only in this order do feet stand still: ankles move by 3 cm (standard deviation) in deep squats, by
+17 cm or more in any other order, including that of the publisher's MATLAB example (X, Y, Z).
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from training.fimad.skeletons.canonical import motion, sided, z_up
 
 MARKER = r"Kinect/Positions/(m(\d+)_s(\d+)_e\d+)_positions\.txt(\.gz)?"
 RATE_HZ = 30.0
-CENTIMETRE_M = 0.01
+CENTIMETER_M = 0.01
 ORDER = "yxz"
 ARM, LEG = ("collar", "shoulder", "elbow", "wrist"), ("hip", "knee", "ankle", "foot")
 NAMES = (
     *("waist", "spine", "chest", "neck", "skull", "head"),
     *(f"{side}_{joint}" for limb in (ARM, LEG) for side in ("left", "right") for joint in limb),
 )
-"""Joints in the files' order: a part named there (upper arm, forearm) begins at the joint named here. What is called
-the head's tip there is 21 cm above the neck: the middle of the head, as in Kinect's own skeleton."""
+"""Joints in the files' order: each is the start of the segment named there (upper arm, forearm). The "head tip" is
+21 cm above the neck: the middle of the head, as in Kinect's own skeleton."""
 PARENTS = (-1, 0, 1, 2, 3, 4, 2, 6, 7, 8, 2, 10, 11, 12, 0, 14, 15, 16, 0, 18, 19, 20)
 LIMB_JOINTS = sided("left", "right", {joint: f"{{}}_{joint}" for joint in (*ARM[1:], *LEG)})
 EXERCISES = (
@@ -54,13 +54,13 @@ EXERCISES = (
 def read(path: Path, positions: str, angles: str) -> Iterator[Take]:
     """The take of one repetition. Raises `DataError` naming the file."""
     with Tree.open(path, (positions, angles)) as tree:
-        ((_, found),) = tree.match(MARKER)
-        episode, exercise, subject = found[1], int(found[2]), int(found[3])
+        ((_, matched),) = tree.match(MARKER)
+        episode, exercise, subject = matched[1], int(matched[2]), int(matched[3])
         if not 1 <= exercise <= len(EXERCISES):
             raise DataError(f"{tree.where(positions)}: UI-PRMD has movements m01 to m10. Move this file out")
         tables = [table(tree, name) for name in (positions, angles)]
         if len(tables[0]) != len(tables[1]):
-            raise DataError(f"{tree.where(angles)} has not as many frames as the positions. Fetch both again")
+            raise DataError(f"{tree.where(angles)} does not have as many frames as the positions. Fetch both again")
         try:
             moved = kinect_motion(*tables)
         except DataError as error:
@@ -78,12 +78,12 @@ def table(tree: Tree, name: str) -> F64:
     except (gzip.BadGzipFile, EOFError, zlib.error, ValueError) as error:
         raise DataError(f"{where} is cut off or malformed ({str(error)[:80]}). Fetch the file again") from None
     if rows.ndim != 2 or rows.shape[1] != 3 * len(NAMES) or not usable(rows).all():
-        raise DataError(f"{where} does not hold {3 * len(NAMES)} finite numbers a row. Fetch the file again")
+        raise DataError(f"{where} does not hold {3 * len(NAMES)} finite numbers per row. Fetch the file again")
     return rows.reshape(-1, len(NAMES), 3)
 
 
 def kinect_motion(positions: F64, angles: F64) -> Motion:
-    """Positions (n, 22, 3) cm and angles (n, 22, 3) degrees in the parents' frames -> `Motion`; no knuckles."""
+    """Positions (n, 22, 3) cm and angles (n, 22, 3) degrees in the parents' frames -> `Motion` without hands."""
     world = np.empty_like(positions)
     turns: list[Rotation] = []
     for joint, parent in enumerate(PARENTS):
@@ -91,21 +91,21 @@ def kinect_motion(positions: F64, angles: F64) -> Motion:
         turns.append(turns[parent] * own if parent >= 0 else own)
         here = positions[:, joint]
         world[:, joint] = world[:, parent] + turns[parent].apply(here) if parent >= 0 else here
-    at = dict(zip(NAMES, z_up(world * CENTIMETRE_M).transpose(1, 0, 2), strict=True))
+    at = dict(zip(NAMES, z_up(world * CENTIMETER_M).transpose(1, 0, 2), strict=True))
     joints = {joint: at[name] for joint, name in LIMB_JOINTS.items()} | {name: at[name] for name in ("neck", "head")}
     return motion(joints, RATE_HZ, trunk=(at["spine"],))
 
 
 def tasks(path: Path) -> Iterator[Task]:
-    """One a repetition; that without angles fails when it is read."""
+    """One task per repetition; it fails when read if the angles are missing."""
     with Tree.open(path) as tree:
-        for name, found in tree.match(MARKER):
+        for name, matched in tree.match(MARKER):
             angles = name.replace("Kinect/Positions/", "Kinect/Angles/").replace("_positions.", "_angles.")
-            yield Task(f"ui_prmd/{found[1]}", read, (path, name, angles))
+            yield Task(f"ui_prmd/{matched[1]}", read, (path, name, angles))
 
 
 def find(root: Path) -> Path | None:
-    """The archive or folder of the Kinect's files under the data folder."""
+    """The archive or folder of the Kinect files under the data folder."""
     return locate(root, MARKER)
 
 

@@ -1,12 +1,12 @@
 """UTD-MHAD's skeletons with the real IMU of the same trial (Chen, Jafari, Kehtarnavaz, ICIP 2015).
 
 Layout: `Skeleton/aA_sS_tT_skeleton.mat`, variable `d_skel` (20, 3, frames): Kinect v1's joints from the head down
-(project page, "Skeleton joint positions"), meters, y up, z away from the sensor, x to the person's right who faces it.
-Beside it `Inertial.zip` or `Inertial/` as `training.corpora.utd_mhad` reads it.
+(project page, "Skeleton joint positions"), meters, y up, z away from the sensor, x to the right of the person, who
+faces it. Beside it `Inertial.zip` or `Inertial/` as read by `training.corpora.utd_mhad`.
 
-Neither file has times. Kinect and sensor were started and stopped together, so one span is taken for both: the median
-trial has 2.6 samples of the sensor's 50 Hz a frame, 19 frames a second. The sensor was level: standing people lean
-3.6 +- 0.8 degrees forward from ankles to shoulders, as people do.
+Neither file has times. Kinect and IMU were started and stopped together, so both are assumed to span the same time: the
+median trial has 2.6 samples of the 50 Hz IMU per frame, that is, 19 frames/s. The Kinect was level: standing people
+lean 3.6 +- 0.8 degrees forward from ankles to shoulders, which is usual.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ KINECT = (
 )
 """Order of `d_skel`'s rows; Kinect calls the neck `shoulder_center`."""
 NOMINAL_HZ = IMU_RATE_HZ / 2.625
-"""Frames a second where the trial's sensor is not at hand: the median trial's."""
+"""Frame rate of trials without a file of the IMU: that of the median trial."""
 SENSOR = {True: "right_wrist", False: "right_thigh"}
-"""Placement of the real sensor, by whether the action is one of the wrist's."""
+"""Placement of the real IMU, by whether it is worn on the wrist in this action."""
 DESCRIPTIONS = (
     "A person swipes the right arm to the left.",
     "A person swipes the right arm to the right.",
@@ -63,20 +63,20 @@ DESCRIPTIONS = (
     "A person makes a lunge forward with the left foot in front.",
     "A person squats with both arms stretched out.",
 )
-"""What is done in each of `training.corpora.utd_mhad.ACTIONS`, after the project page's list."""
+"""Sentences for `training.corpora.utd_mhad.ACTIONS`, after the list on the project page."""
 
 
-def read(path: Path, name: str, worn: tuple[Path, str] | None) -> Iterator[Take]:
-    """The take of one trial; `worn` is where its sensor's file is. Raises `DataError` naming the file."""
+def read(path: Path, name: str, inertial: tuple[Path, str] | None) -> Iterator[Take]:
+    """The take of one trial; `inertial` is the archive and name of its IMU file. Raises `DataError` naming the file."""
     with Tree.open(path, (name,)) as tree:
-        ((_, found),) = tree.match(MARKER)
-        trial, action, subject = found[1], int(found[2]), found[3]
+        ((_, matched),) = tree.match(MARKER)
+        trial, action, subject = matched[1], int(matched[2]), matched[3]
         if not 1 <= action <= len(utd_mhad.ACTIONS):
             raise DataError(f"{tree.where(name)}: UTD-MHAD has actions 1 to 27. Move this file out of the folder")
         d_skel = read_mat(tree, name, "d_skel")
         if d_skel.ndim != 3 or d_skel.shape[:2] != (len(KINECT), 3) or d_skel.shape[2] < 2:
             raise DataError(f"{tree.where(name)}: d_skel has shape {d_skel.shape}, expected (20, 3, frames)")
-        imu = real_imu(*worn) if worn else {}
+        imu = real_imu(*inertial) if inertial else {}
         n = next(map(len, imu.values()), None)
         frames = d_skel.shape[2]
         rate_hz = NOMINAL_HZ if n is None else (frames - 1) / (n - 1) * IMU_RATE_HZ
@@ -96,29 +96,29 @@ def read(path: Path, name: str, worn: tuple[Path, str] | None) -> Iterator[Take]
 
 
 def kinect_motion(d_skel: F32, rate_hz: float) -> Motion:
-    """(20, 3, n) as the file has it -> `Motion`."""
+    """`d_skel` (20, 3, n) -> `Motion`."""
     joints = dict(zip(KINECT, z_up(d_skel.transpose(0, 2, 1)), strict=True))
     return motion(joints, rate_hz, trunk=(joints["hip_center"], joints["spine"]))
 
 
 def real_imu(path: Path, name: str) -> Mapping[str, F32]:
-    """Placement -> (m, 6) of a trial's sensor at 50 Hz, m/s2 and rad/s."""
+    """Placement -> (m, 6) of a trial's IMU at 50 Hz, m/s2 and rad/s."""
     with Tree.open(path, (name,)) as tree:
         (recording,) = utd_mhad.read(tree)
     return {SENSOR[recording.placement == "wrist"]: recording.x}
 
 
 def tasks(path: Path) -> Iterator[Task]:
-    """One a trial, with its sensor's file where that is beside the skeletons."""
+    """One task per trial, with its IMU file if that is beside the skeletons."""
     inertial = locate(path.parent, utd_mhad.MARKER) or locate(path, utd_mhad.MARKER)
-    worn = {}
+    files = {}
     if inertial:
         with Tree.open(inertial) as tree:
-            worn = {"a{}_s{}_t{}".format(*found.groups()): name for name, found in tree.match(utd_mhad.MARKER)}
+            files = {"a{}_s{}_t{}".format(*matched.groups()): name for name, matched in tree.match(utd_mhad.MARKER)}
     with Tree.open(path) as tree:
-        for name, found in tree.match(MARKER):
-            sensor = (inertial, worn[found[1]]) if found[1] in worn else None
-            yield Task(f"{SOURCE.name}/{found[1]}", read, (path, name, sensor))
+        for name, matched in tree.match(MARKER):
+            file = (inertial, files[matched[1]]) if matched[1] in files else None
+            yield Task(f"{SOURCE.name}/{matched[1]}", read, (path, name, file))
 
 
 def find(root: Path) -> Path | None:

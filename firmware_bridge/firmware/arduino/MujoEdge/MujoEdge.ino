@@ -1,4 +1,4 @@
-/* A board with an IMU as a wearable of mujo-edge: packets over USB serial, and over Bluetooth while somebody listens.
+/* A board with an IMU as a wearable for mujo-edge: packets over USB serial, and over Bluetooth while subscribed.
  *
  * Copy mujo_packet.h into this folder first. Boards, libraries and wiring: firmware_bridge/firmware/README.md. */
 #include <Arduino.h>
@@ -7,13 +7,13 @@
 #include "radio.h"
 #include "sensor.h"
 
-static const uint8_t MOST_SAMPLES = 5; /* in a notification: a tenth of a second at 52 Hz is waited for, not more */
+static const uint8_t MAX_SAMPLES = 5; /* per notification: a latency of at most a tenth of a second at 52 Hz */
 
-static mujo_batch wire, air; /* the same samples, one a frame for the serial line, more for a notification */
+static mujo_batch wire, air; /* the same samples: one per frame on the serial line, several per notification */
 static uint16_t rate;        /* in 1/10 Hz */
 static uint32_t next_us, rest;
 
-/* When the next sample is due. The remainder is carried on, so that 52 Hz are 52 Hz. */
+/* Advance the time of the next sample. The remainder is carried over, so that the rate is exactly 52 Hz. */
 static void advance() {
     next_us += 10000000u / rate;
     rest += 10000000u % rate;
@@ -23,10 +23,10 @@ static void advance() {
     }
 }
 
-/* Bring what the other side asked for into effect between two samples: the radio may work on another core. */
-static void obey() {
+/* Apply the requested rate and MTU between two samples, as the radio may run on another core. */
+static void apply_settings() {
     const uint8_t fitting = mujo_samples_per_notification(radio_mtu(), 6);
-    const uint8_t samples = fitting < MOST_SAMPLES ? fitting : MOST_SAMPLES;
+    const uint8_t samples = fitting < MAX_SAMPLES ? fitting : MAX_SAMPLES;
     if (samples != air.per_packet) {
         mujo_batch_skip(&air, 0);
         air.per_packet = samples;
@@ -42,7 +42,7 @@ static void stream(const int16_t *counts, uint32_t tick) {
     uint8_t packet[MUJO_MAX_PACKET], frame[MUJO_MAX_FRAME];
     size_t size = mujo_batch_add(&wire, counts, tick, packet);
     if (Serial && size) Serial.write(frame, mujo_cobs_encode(packet, size, frame));
-    if (radio_listened() && air.per_packet) {
+    if (radio_subscribed() && air.per_packet) {
         size = mujo_batch_add(&air, counts, tick, packet);
         if (size) radio_notify(packet, size);
     } else {
@@ -52,7 +52,7 @@ static void stream(const int16_t *counts, uint32_t tick) {
 
 void setup() {
     Serial.begin(115200);
-    while (!sensor_begin()) delay(500); /* the cable may be mended meanwhile */
+    while (!sensor_begin()) delay(500); /* until the sensor is connected */
     mujo_batch_init(&wire, 6, 1);
     mujo_batch_init(&air, 6, 1);
     radio_begin();
@@ -64,7 +64,7 @@ void loop() {
     radio_poll();
     uint32_t now = micros();
     if ((int32_t)(now - next_us) < 0) return;
-    for (advance(); (int32_t)(now - next_us) >= 0; advance()) { /* late by whole samples: they were missed */
+    for (advance(); (int32_t)(now - next_us) >= 0; advance()) { /* each further sample that is due was missed */
         mujo_batch_skip(&wire, 1);
         mujo_batch_skip(&air, 1);
     }
@@ -75,5 +75,5 @@ void loop() {
         mujo_batch_skip(&wire, 1);
         mujo_batch_skip(&air, 1);
     }
-    obey();
+    apply_settings();
 }

@@ -1,6 +1,6 @@
 /* mujo-edge's GATT service (firmware_bridge/profiles/mujo.py): NimBLE-Arduino 2 on an ESP32, ArduinoBLE elsewhere.
  *
- *   data    notify: a packet       config    read: what the board is and does; write: u16 LE, the rate in 1/10 Hz */
+ *   data    notify: a packet       config    read: layout and rates; write: u16 LE, the rate in 1/10 Hz */
 #ifndef MUJO_RADIO_H
 #define MUJO_RADIO_H
 
@@ -37,8 +37,8 @@ static inline void radio_config(uint8_t *config) {
     }
 }
 
-/* A rate that is not supported changes nothing; the other side reads config again. */
-static inline void radio_ask(const uint8_t *value, size_t size) {
+/* Set the rate; an unsupported one changes nothing, which the other side sees when it reads config again. */
+static inline void radio_request(const uint8_t *value, size_t size) {
     if (size != 2) return;
     const uint16_t wanted = mujo_u16(value);
     for (uint8_t i = 0; i < RATE_COUNT; i++) {
@@ -51,7 +51,7 @@ static inline void radio_ask(const uint8_t *value, size_t size) {
 #include <NimBLEDevice.h>
 
 static NimBLECharacteristic *data_characteristic, *config_characteristic;
-static volatile bool listened;
+static volatile bool subscribed;
 static volatile uint16_t mtu = 23;
 
 static inline void publish_config() {
@@ -61,13 +61,13 @@ static inline void publish_config() {
 }
 
 class DataCallbacks : public NimBLECharacteristicCallbacks {
-    void onSubscribe(NimBLECharacteristic *, NimBLEConnInfo &, uint16_t value) override { listened = value & 1; }
+    void onSubscribe(NimBLECharacteristic *, NimBLEConnInfo &, uint16_t value) override { subscribed = value & 1; }
 };
 
 class ConfigCallbacks : public NimBLECharacteristicCallbacks {
     void onWrite(NimBLECharacteristic *characteristic, NimBLEConnInfo &) override {
         const NimBLEAttValue value = characteristic->getValue();
-        radio_ask(value.data(), value.size());
+        radio_request(value.data(), value.size());
         publish_config();
     }
 };
@@ -75,7 +75,7 @@ class ConfigCallbacks : public NimBLECharacteristicCallbacks {
 class ServerCallbacks : public NimBLEServerCallbacks {
     void onMTUChange(uint16_t value, NimBLEConnInfo &) override { mtu = value; }
     void onDisconnect(NimBLEServer *, NimBLEConnInfo &, int) override {
-        listened = false;
+        subscribed = false;
         mtu = 23;
     }
 };
@@ -105,7 +105,7 @@ static inline void radio_begin() {
 }
 
 static inline void radio_poll() {}
-static inline bool radio_listened() { return listened; }
+static inline bool radio_subscribed() { return subscribed; }
 static inline uint16_t radio_mtu() { return mtu; }
 static inline void radio_notify(const uint8_t *packet, size_t size) { data_characteristic->notify(packet, size); }
 
@@ -142,7 +142,7 @@ static inline void radio_begin() {
 }
 
 static inline void radio_poll() { BLE.poll(); }
-static inline bool radio_listened() { return data_characteristic.subscribed(); }
+static inline bool radio_subscribed() { return data_characteristic.subscribed(); }
 static inline uint16_t radio_mtu() { return 23; } /* ArduinoBLE does not tell; one sample fits the smallest */
 static inline void radio_notify(const uint8_t *packet, size_t size) {
     data_characteristic.writeValue(packet, (int)size);

@@ -1,4 +1,4 @@
-/* The IMU of a board, in counts of the packet and axes of a watch.
+/* The IMU of a board, in counts of the packet and in the axes of a watch.
  *
  *   Nano 33 BLE Sense         LSM9DS1, library Arduino_LSM9DS1; Rev2: define MUJO_REV2, library Arduino_BMI270_BMM150
  *   XIAO nRF52840 Sense       LSM6DS3, library "Seeed Arduino LSM6DS3"
@@ -10,11 +10,11 @@
 
 #include "mujo_packet.h"
 
-/* How the sensor sits in the watch: which of its axes (1 x, 2 y, 3 z, minus for the other way) points to 3 o'clock, to
- * 12 o'clock and out of the display. As it is, the sensor's own axes are sent. */
+/* Mounting of the sensor: which of its axes (1 x, 2 y, 3 z, negative for the opposite direction) points to 3 o'clock,
+ * to 12 o'clock and out of the display. By default the sensor's own axes are sent. */
 static const int8_t AXES[3] = {1, 2, 3};
 
-static inline void turn(const int16_t in[6], int16_t out[6]) {
+static inline void map_axes(const int16_t in[6], int16_t out[6]) {
     for (int i = 0; i < 6; i++) {
         const int8_t axis = AXES[i % 3];
         const int16_t value = in[i / 3 * 3 + (axis < 0 ? -axis : axis) - 1];
@@ -58,20 +58,20 @@ static inline bool sensor_read(int16_t counts[6]) {
         own[i] = mujo_from_raw(raw[i], MPU_ACC);
         own[3 + i] = mujo_from_raw(raw[4 + i], MPU_GYRO);
     }
-    turn(own, counts);
+    map_axes(own, counts);
     return true;
 }
 
 #else
 
-/* g and degrees a second, as these libraries give them. */
+/* Convert g and deg/s, the units of these libraries. */
 static inline void sensor_counts(const float g[3], const float dps[3], int16_t counts[6]) {
     int16_t own[6];
     for (int i = 0; i < 3; i++) {
         own[i] = mujo_acceleration(g[i] * (float)MUJO_G);
         own[3 + i] = mujo_angular_rate(dps[i] * (float)MUJO_DEGREE);
     }
-    turn(own, counts);
+    map_axes(own, counts);
 }
 
 #if defined(ARDUINO_Seeed_XIAO_nRF52840_Sense) || defined(ARDUINO_SEEED_XIAO_NRF52840_SENSE)

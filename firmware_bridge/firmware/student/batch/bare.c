@@ -1,14 +1,14 @@
-/* A batch of windows on a bare Cortex-M (QEMU's mps2-an386), with the instructions that each one took.
+/* Runs a batch of windows on a bare Cortex-M (QEMU's mps2-an386) and counts the instructions for each.
  *
- * QEMU's loader puts the batch into the board's PSRAM: the number of windows (u32 LE), then the windows. What comes
- * out of the UART, numbers as u32 LE:
+ * QEMU's loader puts the batch into the board's PSRAM: the number of windows (u32 LE), then the windows. Output on the
+ * UART, numbers as u32 LE:
  *
  *   ticks of a loop of LOOP instructions and of one of twice as many, bytes of stack that a run needs,
  *   ticks of each layer in the first window,
  *   for each window: ticks, embedding
  *
- * A tick is one of the board's 25 MHz counter. With -icount shift=6 QEMU lets 64 ns pass with every instruction, so
- * that an instruction is 1.6 ticks and no count is off by more than one; the loops prove it. */
+ * A tick is one of the board's 25 MHz counter. With -icount shift=6 an instruction of QEMU takes 64 ns, which is 1.6
+ * ticks, so that no count is off by more than one; the two loops verify that. */
 #include "mujo_network.h"
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
@@ -25,7 +25,7 @@
 
 #define LOOP 1000000u
 #define PAINT 0x5AC3u
-#define PAINTED 4096u /* words of stack below main that are watched */
+#define PAINTED 4096u /* words of stack below main that are monitored */
 
 static mujo_arena arena;
 static int8_t embedding[MUJO_EMBEDDING];
@@ -55,7 +55,7 @@ static uint32_t loop(uint32_t turns) {
     return COUNTER - before;
 }
 
-/* The deepest word of stack, as bytes below the caller's, that `run` changes. */
+/* Stack depth of a run in bytes: the lowest painted word that it changes. */
 static uint32_t stack_of(const int8_t *window) {
     volatile uint32_t *here, *word;
     __asm__ volatile("mov %0, sp" : "=r"(here));

@@ -1,8 +1,8 @@
-/* A wearable that recognizes by itself, as a bare Cortex-M4 (QEMU's mps2-an386): COBS frames of mujo_packet.h with
- * samples come in at UART 1, as from a sensor; labels go out at UART 0, and the samples as well unless FORWARD is 0.
+/* A wearable that recognizes on the device, as a bare Cortex-M4 (QEMU's mps2-an386): it receives samples as COBS frames
+ * of mujo_packet.h on UART 1, as from a sensor, and sends labels on UART 0, with the samples too unless FORWARD is 0.
  *
- * src of an artifact that `mujo-edge export --target mcu` wrote is in the include path. Bytes that come while the
- * network runs wait in a ring, which an interrupt fills. */
+ * The include path has src of an artifact of `mujo-edge export --target mcu`. An interrupt puts received bytes into a
+ * ring buffer, also while the network runs. */
 #include "mps2.h"
 #include "mujo.h"
 
@@ -14,8 +14,8 @@
 #endif
 
 #define RING 1024u /* a power of two: most of a second at 50 Hz */
-#define NAMES_EVERY 5 /* packets of samples */
-#define UNIT_CYCLES (CPU_HZ / 15625u) /* of the packets' clock: 64 us */
+#define DESCRIPTION_EVERY 5 /* packets of samples between two pieces of the model's description */
+#define UNIT_CYCLES (CPU_HZ / 15625u) /* cycles in a unit of the packets' clock, 64 us */
 
 static volatile uint8_t ring[RING];
 static volatile uint32_t received;
@@ -27,7 +27,7 @@ static void on_sensor(void) {
 }
 
 static mujo recognizer;
-static mujo_names names;
+static mujo_device_model device_model;
 static uint16_t check;
 static int64_t clock_us;
 
@@ -36,17 +36,17 @@ static void send(const uint8_t *packet, size_t size) {
     uart_send(UART0, frame, (uint32_t)mujo_cobs_encode(packet, size, frame));
 }
 
-/* The next piece of what the labels are called. */
-static void send_names(void) {
+/* Send the next piece of the model's description. */
+static void send_device_model(void) {
     static uint8_t piece;
-    uint8_t packet[MUJO_NAMES_PACKET];
-    size_t size = mujo_encode_names(&names, piece, packet);
+    uint8_t packet[MUJO_DEVICE_MODEL_PACKET];
+    size_t size = mujo_encode_device_model(&device_model, piece, packet);
     piece = (uint8_t)(size ? piece + 1 : 0);
     if (size) send(packet, size);
 }
 
 static uint32_t tick_of(int64_t us) {
-    /* The recognizer's time goes on where the sensor's clock began again. */
+    /* The recognizer's time continues where the sensor's clock restarted. */
     return (uint32_t)((us - recognizer.last_us + recognizer.device_us) / 64) & 0xFFFFFFu;
 }
 
@@ -67,27 +67,27 @@ static void take_sample(uint16_t number, int64_t t_us, const int16_t *counts) {
 
 static bool begin(const mujo_packet *packet) {
     const mujo_label_set *labels = &MUJO_LABELS;
-    names.model = MUJO_BUNDLE;
-    names.label_set = labels->name;
-    names.labels = labels->labels;
-    names.classes = labels->classes;
-    names.channels = packet->channels;
-    names.hop_ms = (uint16_t)(MUJO_HOP * (uint32_t)MUJO_INTERVAL_US / 1000);
-    names.samples = FORWARD;
-    check = mujo_names_check(&names);
+    device_model.model = MUJO_BUNDLE;
+    device_model.label_set = labels->name;
+    device_model.labels = labels->labels;
+    device_model.classes = labels->classes;
+    device_model.channels = packet->channels;
+    device_model.hop_ms = (uint16_t)(MUJO_HOP * (uint32_t)MUJO_INTERVAL_US / 1000);
+    device_model.samples = FORWARD;
+    check = mujo_device_model_check(&device_model);
     clock_us = (int64_t)packet->tick * 64;
     return mujo_init(&recognizer, labels, packet->channels, SENSOR_HZ);
 }
 
 static void take_packet(uint8_t *data, size_t size) {
     static bool begun;
-    static uint8_t until_names;
+    static uint8_t until_description;
     mujo_packet packet;
     int32_t ticks;
     uint8_t i;
     if (!mujo_decode(data, size, &packet)) return;
     if (!begun) begun = begin(&packet);
-    if (!begun || packet.channels != names.channels) return;
+    if (!begun || packet.channels != device_model.channels) return;
     ticks = (int32_t)((packet.tick - (uint32_t)(clock_us / 64)) & 0xFFFFFFu);
     clock_us += (int64_t)(ticks < 0x800000 ? ticks : ticks - 0x1000000) * 64; /* the nearest time with that clock */
     if (FORWARD) {
@@ -98,9 +98,9 @@ static void take_packet(uint8_t *data, size_t size) {
         int64_t before_us = (int64_t)(packet.samples - 1 - i) * (1000000 / SENSOR_HZ);
         take_sample((uint16_t)(packet.seq + i), clock_us - before_us, packet.counts + i * packet.channels);
     }
-    if (until_names-- == 0) {
-        until_names = NAMES_EVERY - 1;
-        send_names();
+    if (until_description-- == 0) {
+        until_description = DESCRIPTION_EVERY - 1;
+        send_device_model();
     }
 }
 

@@ -1,4 +1,4 @@
-// Not run on a device: see README.md. The package edge.mujo that it calls is tested.
+// This file was not run on a device, see README.md; the package edge.mujo that it uses is tested.
 package edge.mujo.android
 
 import android.content.Context
@@ -18,7 +18,7 @@ import edge.mujo.Mujo
 import edge.mujo.Recognizer
 import edge.mujo.SelfTest
 
-/** The model in LiteRT 2, on the CPU: it is too small for a GPU or NPU to be worth asking. */
+/** The model in LiteRT 2 on the CPU: it is too small for a GPU or NPU to pay off. */
 class LiteRtModel(assets: AssetManager) : Model, AutoCloseable {
     private val compiled = CompiledModel.create(assets, MODEL, CompiledModel.Options(Accelerator.CPU))
     private val inputs = compiled.createInputBuffers()
@@ -37,14 +37,14 @@ class LiteRtModel(assets: AssetManager) : Model, AutoCloseable {
     }
 }
 
-/** Recognizes what the wearer does. `onEvent` is called on a thread of its own: post to the main thread to show it. */
+/** Recognizes the wearer's activity. `onEvent` is called on a background thread: post to the main one for display. */
 class MotionRecognizer(context: Context, private val onEvent: (Event) -> Unit) : SensorEventListener, AutoCloseable {
     private val manager = context.getSystemService(Context.SENSOR_SERVICE) as SensorManager
     private val mujo = context.assets.open("mujo.properties").use { Mujo.read(it) }
     private val model = LiteRtModel(context.assets)
     private val thread = HandlerThread("mujo")
 
-    // A label set of six channels takes the gyroscope where there is one, else it does with the accelerometer.
+    // A label set of six channels uses the gyroscope where there is one, else only the accelerometer.
     private val gyroscope = manager.getDefaultSensor(Sensor.TYPE_GYROSCOPE)?.takeIf { mujo.labelSet().channels == 6 }
     private val channels = if (gyroscope == null) 3 else 6
     private val recognizer = Recognizer(mujo, mujo.labelSet(), channels, mujo.rateHz, model)
@@ -72,7 +72,7 @@ class MotionRecognizer(context: Context, private val onEvent: (Event) -> Unit) :
 
     override fun onAccuracyChanged(sensor: Sensor, accuracy: Int) = Unit
 
-    /** Once started it cannot be started again: make another one. */
+    /** Stop for good: to start again, create a new instance. */
     override fun close() {
         manager.unregisterListener(this)
         if (thread.isAlive) {
@@ -84,7 +84,7 @@ class MotionRecognizer(context: Context, private val onEvent: (Event) -> Unit) :
     }
 }
 
-/** For a test on the device with golden/ among the assets: what differs from Python, the model included. */
+/** For a test on the device with golden/ among the assets: differences from Python, the model included. */
 fun differences(assets: AssetManager): List<String> =
     LiteRtModel(assets).use { model -> SelfTest.run(SelfTest.Opener { assets.open(it) }, model) }
 

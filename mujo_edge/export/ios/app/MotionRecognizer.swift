@@ -1,10 +1,10 @@
-// Not compiled and not run here: see README.md.
+// This file was neither compiled nor run, see README.md.
 import CoreMotion
 import ExecuTorch
 import Foundation
 import Mujo
 
-/// student_int8.pte (XNNPACK) or student_coreml.pte (Core ML) in ExecuTorch. Not thread-safe, as its `Module`.
+/// student_int8.pte (XNNPACK) or student_coreml.pte (Core ML) in ExecuTorch. Not thread-safe, like its `Module`.
 final class ExecuTorchModel: Model {
     private let module: Module
 
@@ -22,7 +22,7 @@ final class ExecuTorchModel: Model {
 extension CMDeviceMotion {
     /// Acceleration in m/s2 with gravity, and rotation in rad/s.
     ///
-    /// Core Motion counts in g, and an axis that points up reads -1 at rest; the model knows +9.81 m/s2 there.
+    /// Core Motion uses g, and an axis that points up reads -1 at rest; the model expects +9.81 m/s2 there.
     var sample: [Float] {
         let toSI = -9.80665
         let a = [userAcceleration.x + gravity.x, userAcceleration.y + gravity.y, userAcceleration.z + gravity.z]
@@ -30,14 +30,14 @@ extension CMDeviceMotion {
     }
 }
 
-/// Recognizes what the wearer does. `onEvent` is called on a queue of its own: hop to the main one to show it.
+/// Recognizes the wearer's activity. `onEvent` is called on a background queue: dispatch to the main one for display.
 final class MotionRecognizer {
     private let manager = CMMotionManager()
     private let queue = OperationQueue()
     private let contract: Contract
     private let recognizer: Recognizer
 
-    /// Files of this folder in `bundle`: mujo.json and a .pte.
+    /// Load mujo.json and a .pte of this folder from `bundle`.
     init(_ bundle: Bundle = .main, model name: String = "student_int8") throws {
         guard let json = bundle.url(forResource: "mujo", withExtension: "json"),
             let pte = bundle.url(forResource: name, withExtension: "pte")
@@ -49,7 +49,7 @@ final class MotionRecognizer {
         queue.maxConcurrentOperationCount = 1
     }
 
-    /// `onError` is told of what Core Motion or the model has against it.
+    /// `onError` is called with errors of Core Motion and of the model.
     func start(onEvent: @escaping (Event) -> Void, onError: @escaping (Error) -> Void) {
         manager.deviceMotionUpdateInterval = 1 / contract.input.rateHz
         manager.startDeviceMotionUpdates(to: queue) { [recognizer] motion, error in
@@ -69,7 +69,7 @@ final class MotionRecognizer {
 }
 
 #if os(watchOS)
-/// All day on a watch: batches once a second at 200 Hz, as long as a workout session runs (Series 8, Ultra, and later).
+/// On a watch, during a workout session: batches at 200 Hz, one per second (Series 8, Ultra, and later).
 @available(watchOS 10.0, *)
 func recognize(_ recognizer: Recognizer, onEvent: (Event) -> Void) async throws {
     let manager = CMBatchedSensorManager()

@@ -1,4 +1,4 @@
-/** The artifact's golden streams: what goes in, and what the Python recognizer makes of it. See its README. */
+/** The artifact's golden streams: inputs, and the Python recognizer's results (`mujo_edge.export.golden`). */
 
 import { Recognizer } from "./core/recognizer";
 import type { Contract, Event, LabelSet, Runtime, Smoothing, StreamInfo } from "./core/types";
@@ -6,7 +6,7 @@ import type { Contract, Event, LabelSet, Runtime, Smoothing, StreamInfo } from "
 /** Bytes of a file of golden/, by name. */
 export type Read = (name: string) => Promise<ArrayBuffer>;
 
-/** A stream `tS` (n), `x` (n * C) and what is made of it: `windows` and `embeddings`, one for each prediction. */
+/** A stream `tS` (n), `x` (n * C) with its results: `events`, and one of `windows` and `embeddings` per prediction. */
 export interface Case {
   readonly name: string;
   readonly labels: LabelSet;
@@ -18,16 +18,16 @@ export interface Case {
   readonly embeddings: readonly Float32Array[];
 }
 
-/** A line of a .csv file, by the names in its first line. */
+/** A line of a .csv file by column. */
 export type Row = Readonly<Record<string, string>>;
 
-/** End of a window, and start and end of a gap, are equal within this. */
+/** Tolerance of the end of a window, and of the start and end of a gap. */
 const TIME_S = 1e-6;
 
-/** Probabilities are equal within this. */
+/** Tolerance of probabilities. */
 const SCORE = 1e-3;
 
-/** Every case of cases.csv. Throws where a file is missing or shorter than it says. */
+/** Every case of cases.csv. Throws where a file is missing or truncated. */
 export async function readCases(read: Read, contract: Contract): Promise<Case[]> {
   const cases = parseCsv(text(await read("cases.csv")));
   return Promise.all(cases.map((row) => readCase(read, contract, row)));
@@ -42,7 +42,7 @@ async function readCase(read: Read, contract: Contract, row: Row): Promise<Case>
     windows: Number(row.smoothing_windows),
   };
   const { channels, window } = contract.input;
-  const found: Case = {
+  const golden: Case = {
     name,
     labels: { ...contract.label_sets[row.label_set], smoothing },
     stream: { channels: Number(row.channels) as 3 | 6, ...(row.rate_hz ? { rateHz: Number(row.rate_hz) } : {}) },
@@ -52,15 +52,15 @@ async function readCase(read: Read, contract: Contract, row: Row): Promise<Case>
     windows: parts(await read(`${name}.windows.f32`), channels.length * window),
     embeddings: parts(await read(`${name}.embeddings.f32`), contract.embedding_dim),
   };
-  const predictions = found.events.filter(({ event }) => event === "prediction").length;
-  const counts = [found.windows.length, found.embeddings.length, predictions];
-  if (counts.some((count) => count !== Number(row.predictions)) || found.tS.length !== Number(row.samples)) {
-    throw new Error(`golden case ${name} is not whole`);
+  const predictions = golden.events.filter(({ event }) => event === "prediction").length;
+  const counts = [golden.windows.length, golden.embeddings.length, predictions];
+  if (counts.some((count) => count !== Number(row.predictions)) || golden.tS.length !== Number(row.samples)) {
+    throw new Error(`golden case ${name} is incomplete`);
   }
-  return found;
+  return golden;
 }
 
-/** Feed a case in chunks of `size()` samples, all at once without it -> the events. */
+/** Feed a case in chunks of `size()` samples, by default all at once -> the events. */
 export async function recognize(
   golden: Case,
   contract: Contract,
@@ -79,7 +79,7 @@ export async function recognize(
   return events;
 }
 
-/** In place of a model: gives the golden embeddings one after another, and keeps the `windows` that it was given. */
+/** Replaces a model: returns the golden embeddings in order, and collects the `windows` that it receives. */
 export function replayed(golden: Case): Pick<Runtime, "embed"> & { readonly windows: Float32Array[] } {
   const windows: Float32Array[] = [];
   return {
@@ -88,15 +88,15 @@ export function replayed(golden: Case): Pick<Runtime, "embed"> & { readonly wind
   };
 }
 
-/** What is wrong with `events`, in words; nothing if they are those of the case, with scores within `score`. */
+/** Differences of `events` from those of the case, in words; scores may differ by `score`. */
 export function differences(golden: Case, events: readonly Event[], score: number = SCORE): string[] {
-  const wrong: string[] = [];
-  if (events.length !== golden.events.length) wrong.push(`${events.length} events, not ${golden.events.length}`);
+  const messages: string[] = [];
+  if (events.length !== golden.events.length) messages.push(`${events.length} events, not ${golden.events.length}`);
   golden.events.forEach((row, i) => {
     const event = events[i];
-    if (event && !same(row, event, score)) wrong.push(`event ${i} is ${shown(event)}, not ${expected(row)}`);
+    if (event && !same(row, event, score)) messages.push(`event ${i} is ${shown(event)}, not ${expected(row)}`);
   });
-  return wrong;
+  return messages;
 }
 
 function same(row: Row, event: Event, score: number): boolean {
@@ -118,14 +118,14 @@ function expected(row: Row): string {
   return `${row.label} ${Number(row.score).toFixed(4)} (alone ${row.raw_label}) at ${row.end_s} s`;
 }
 
-/** Largest |a - b| of any value; infinite where there are not as many. */
+/** Largest |a - b| of any value; infinite where the numbers of rows differ. */
 export function largestDelta(a: readonly Float32Array[], b: readonly Float32Array[]): number {
   if (a.length !== b.length) return Infinity;
   const deltas = a.map((row, i) => row.reduce((most, value, k) => Math.max(most, Math.abs(value - b[i][k])), 0));
   return deltas.reduce((most, delta) => Math.max(most, delta), 0);
 }
 
-/** 10 log10(sum a^2 / sum (a - b)^2) of as many rows. */
+/** 10 log10(sum a^2 / sum (a - b)^2) over equally many rows. */
 export function snrDb(a: readonly Float32Array[], b: readonly Float32Array[]): number {
   const power = (value: (row: Float32Array, i: number, k: number) => number): number =>
     a.reduce((sum, row, i) => row.reduce((rows, _, k) => rows + value(row, i, k) ** 2, sum), 0);
@@ -144,7 +144,7 @@ export function parseCsv(csv: string): Row[] {
   return rows.map((row) => Object.fromEntries(head.map((name, i) => [name, row[i] ?? ""])));
 }
 
-/** As Python's str() writes a float. */
+/** Parse a float that Python's str() wrote. */
 function sampleValue(value: string): number {
   return value === "inf" ? Infinity : value === "-inf" ? -Infinity : Number(value || NaN);
 }

@@ -1,4 +1,4 @@
-/** `mujo.js`: what another page imports to recognize a stream of its own. */
+/** `mujo.js`: the API for other pages to recognize streams of their own. */
 
 export { ContractError, parseContract } from "./core/contract";
 export { names } from "./core/labels";

@@ -1,7 +1,7 @@
 /**
- * The artifact checks itself: its golden streams through the pipeline alone, and with each runtime.
+ * Self-test of the artifact: its golden streams through the pipeline alone, and with each runtime.
  *
- * For whoever drives the page, `window.mujo` has `result` (null until all is done) and `embed`.
+ * For scripts that drive the page, `window.mujo` has `result` (null until the test is complete) and `embed`.
  */
 
 import { parseContract } from "./core/contract";
@@ -11,31 +11,31 @@ import { differences, largestDelta, readCases, recognize, replayed, snrDb, type 
 import { openRuntime, RUNTIMES, type RuntimeName } from "./runtime";
 import { timed, type Timing } from "./timing";
 
-/** Prepared windows are equal within this, and embeddings of the same file within that. */
+/** Tolerances of prepared windows, and of embeddings of the same model file. */
 const WINDOW = 1e-5;
 const EMBEDDING = 1e-3;
 
-/** Below this a model file does not compute what was trained (`mujo_edge.bundle`). */
-const LEAST_SNR_DB = 20;
+/** Smallest SNR of embeddings at which a quantized file passes (`mujo_edge.bundle`). */
+const MIN_SNR_DB = 20;
 
 const TITLES: Readonly<Record<RuntimeName, string>> = { litert: "LiteRT.js", onnx: "onnxruntime-web" };
 
 interface RuntimeResult {
   readonly runtime: RuntimeName;
   readonly passed: boolean;
-  /** Why it does not run; then nothing is `measured`. */
+  /** Why the runtime did not start; `measured` is null then. */
   readonly error: string | null;
   readonly measured: Measured | null;
 }
 
 interface Measured {
-  /** From nothing to the first embedding that can be asked for. */
+  /** Time to open the runtime and the model. */
   readonly openMs: number;
   readonly windows: number;
-  /** Of normalized embeddings from the golden ones, which LiteRT gave in Python. */
+  /** Largest difference of normalized embeddings from the golden ones, made by LiteRT in Python. */
   readonly maxAbsDelta: number;
   readonly snrDb: number;
-  /** Share of windows with the same likeliest label. */
+  /** Fraction of windows with the same likeliest label. */
   readonly top1: number;
   readonly differences: readonly string[];
   readonly timing: Timing;
@@ -53,7 +53,7 @@ interface CaseResult {
 interface Result {
   readonly bundle: string;
   readonly passed: boolean;
-  /** The runtime that this browser gets when none is asked for. */
+  /** The runtime that `openRuntime` chooses in this browser. */
   readonly chosen: RuntimeName | null;
   readonly pipeline: readonly CaseResult[];
   readonly runtimes: readonly RuntimeResult[];
@@ -61,7 +61,7 @@ interface Result {
 
 interface Mujo {
   result: Result | null;
-  /** (N) prepared windows of 6 * T values -> what the model gives, (N) times D. */
+  /** (N) prepared windows of 6 * T values -> (N) raw model outputs of D values. */
   embed(runtime: RuntimeName, windows: readonly (readonly number[])[]): Promise<number[][]>;
 }
 
@@ -86,60 +86,61 @@ async function readContract(): Promise<Contract> {
 const opened = new Map<RuntimeName, Promise<Runtime>>();
 
 function open(name: RuntimeName): Promise<Runtime> {
-  const there = opened.get(name) ?? readContract().then((contract) => openRuntime(base, contract, name));
-  opened.set(name, there);
-  return there;
+  const runtime = opened.get(name) ?? readContract().then((contract) => openRuntime(base, contract, name));
+  opened.set(name, runtime);
+  return runtime;
 }
 
-/** The golden streams with the golden embeddings: all but the model. */
+/** Check a golden stream with the golden embeddings: everything except the model. */
 async function checkPipeline(golden: Case, contract: Contract): Promise<CaseResult> {
   const runtime = replayed(golden);
   const events = await recognize(golden, contract, runtime);
-  const wrong = differences(golden, events);
+  const messages = differences(golden, events);
   const maxAbsDelta = largestDelta(runtime.windows, golden.windows);
-  const passed = !wrong.length && maxAbsDelta <= WINDOW;
+  const passed = !messages.length && maxAbsDelta <= WINDOW;
   const windows = golden.windows.length;
-  return { name: golden.name, events: events.length, windows, maxAbsDelta, differences: wrong, passed };
+  return { name: golden.name, events: events.length, windows, maxAbsDelta, differences: messages, passed };
 }
 
 /**
- * All, with one runtime. LiteRT has to give Python's embeddings and events. onnxruntime-web runs a file that was
- * quantized for itself: its noise is judged, as that of any file of the bundle; other labels are shown.
+ * Check all golden streams with one runtime. LiteRT must reproduce Python's embeddings and events. onnxruntime-web runs
+ * a file that was quantized separately: it must reach an SNR, as any file of the bundle; differing labels are listed.
  */
 async function checkRuntime(name: RuntimeName, cases: readonly Case[], contract: Contract): Promise<RuntimeResult> {
-  const begun = performance.now();
+  const startMs = performance.now();
   let runtime: Runtime;
   try {
     runtime = await open(name);
   } catch (error) {
     return { runtime: name, passed: false, error: String(error), measured: null };
   }
-  const openMs = performance.now() - begun;
+  const openMs = performance.now() - startMs;
   const exact = name === "litert";
-  const wrong: string[] = [];
-  const [golden, found]: Float32Array[][] = [[], []];
+  const messages: string[] = [];
+  const [expected, actual]: Float32Array[][] = [[], []];
   let agreed = 0;
-  for (const one of cases) {
-    const events = await recognize(one, contract, runtime);
-    wrong.push(...differences(one, events, exact ? undefined : Infinity).map((text) => `${one.name}: ${text}`));
-    for (const [i, window] of one.windows.entries()) {
-      const embedding = normalized(await runtime.embed(window));
-      const [label, expected] = [embedding, one.embeddings[i]].map((y) => largest(probabilities(y, one.labels)));
-      agreed += Number(label === expected);
-      found.push(embedding);
-      golden.push(one.embeddings[i]);
+  for (const golden of cases) {
+    const events = await recognize(golden, contract, runtime);
+    const tolerance = exact ? undefined : Infinity;
+    messages.push(...differences(golden, events, tolerance).map((text) => `${golden.name}: ${text}`));
+    for (const [i, window] of golden.windows.entries()) {
+      const pair = [golden.embeddings[i], normalized(await runtime.embed(window))];
+      const [goldenLabel, label] = pair.map((y) => largest(probabilities(y, golden.labels)));
+      agreed += Number(label === goldenLabel);
+      expected.push(pair[0]);
+      actual.push(pair[1]);
     }
   }
   const measured: Measured = {
     openMs,
-    windows: golden.length,
-    maxAbsDelta: largestDelta(golden, found),
-    snrDb: snrDb(golden, found),
-    top1: agreed / golden.length,
-    differences: wrong,
+    windows: expected.length,
+    maxAbsDelta: largestDelta(expected, actual),
+    snrDb: snrDb(expected, actual),
+    top1: agreed / expected.length,
+    differences: messages,
     timing: await timed(() => runtime.embed(cases[0].windows[0])),
   };
-  const passed = exact ? !wrong.length && measured.maxAbsDelta <= EMBEDDING : measured.snrDb >= LEAST_SNR_DB;
+  const passed = exact ? !messages.length && measured.maxAbsDelta <= EMBEDDING : measured.snrDb >= MIN_SNR_DB;
   return { runtime: name, passed, error: null, measured };
 }
 
@@ -175,7 +176,7 @@ function runtimeCells({ runtime, error, measured }: RuntimeResult): string[] {
   return [name, ...noise, `${(100 * top1).toFixed(1)} %`, ...times];
 }
 
-/** One more row in a table: its cells and whether it passed. */
+/** Append a row to a table. */
 function show(table: string, cells: readonly string[], passed: boolean): void {
   const row = document.querySelector<HTMLTableSectionElement>(`#${table} tbody`)!.insertRow();
   [...cells, passed ? "passed" : "FAILED"].forEach((text, i) => {
@@ -187,7 +188,7 @@ function show(table: string, cells: readonly string[], passed: boolean): void {
   row.lastElementChild!.className = passed ? "passed" : "failed";
 }
 
-function say(text: string, passed: boolean): void {
+function conclude(text: string, passed: boolean): void {
   const verdict = document.querySelector("#verdict")!;
   verdict.textContent = text;
   verdict.className = passed ? "passed" : "failed";
@@ -206,11 +207,11 @@ window.mujo = {
 try {
   const result = await check();
   const parts = [...result.pipeline, ...result.runtimes.map(({ measured }) => measured)];
-  const wrong = parts.flatMap((part) => part?.differences ?? []);
-  document.querySelector("#differences")!.textContent = wrong.join("\n") || "None.";
+  const messages = parts.flatMap((part) => part?.differences ?? []);
+  document.querySelector("#differences")!.textContent = messages.join("\n") || "None.";
   const runs = result.chosen ? `This browser runs it with ${TITLES[result.chosen]}.` : "This browser cannot run it.";
-  say(`${result.bundle}: ${result.passed ? "passed" : "FAILED"}. ${runs}`, result.passed);
+  conclude(`${result.bundle}: ${result.passed ? "passed" : "FAILED"}. ${runs}`, result.passed);
   window.mujo.result = result;
 } catch (error) {
-  say(`The self-test did not run: ${error instanceof Error ? error.message : String(error)}`, false);
+  conclude(`The self-test did not run: ${error instanceof Error ? error.message : String(error)}`, false);
 }

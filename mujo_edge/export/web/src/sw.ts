@@ -1,9 +1,9 @@
 /**
- * Keeps every file of the folder, so that the page works without a network.
+ * Service worker that caches every file of the folder, so that the page works offline.
  *
- * The folder's own SHA256SUMS says what there is, and the browser compares each file with it as it comes. A folder is
- * kept whole or not at all. `EDITION` is filled in when the folder is written: another folder is another service
- * worker, which waits until the person wants it.
+ * SHA256SUMS lists the files, and the browser verifies each against its hash. Either all files are cached or none.
+ * `EDITION` is filled in when the folder is exported: another export is another service worker, which waits until the
+ * user accepts the update.
  */
 
 /// <reference lib="webworker" />
@@ -15,8 +15,8 @@ const SUMS = "SHA256SUMS";
 const PREFIX = `mujo-edge ${worker.registration.scope} `;
 const CACHE = PREFIX + EDITION;
 
-worker.addEventListener("install", (event) => event.waitUntil(keep()));
-worker.addEventListener("activate", (event) => event.waitUntil(begin()));
+worker.addEventListener("install", (event) => event.waitUntil(cacheAll()));
+worker.addEventListener("activate", (event) => event.waitUntil(activate()));
 worker.addEventListener("message", (event) => {
   if (event.data === "now") void worker.skipWaiting();
 });
@@ -27,7 +27,7 @@ worker.addEventListener("fetch", (event) => {
   }
 });
 
-async function keep(): Promise<void> {
+async function cacheAll(): Promise<void> {
   const sums = await fetched(SUMS);
   const lines = (await sums.clone().text()).trim().split("\n");
   const cache = await caches.open(CACHE);
@@ -39,7 +39,7 @@ async function keep(): Promise<void> {
         await cache.put(file, await fetched(file, line.slice(0, 64)));
       }),
     ]);
-    // A folder that was exchanged since this worker was read is the next worker's.
+    // If the folder was replaced after this worker was fetched, it belongs to the next worker.
     if (!(await (await cache.match("sw.js"))?.text())?.includes(EDITION)) throw new Error("sw.js: another edition");
   } catch (error) {
     await caches.delete(CACHE);
@@ -47,12 +47,12 @@ async function keep(): Promise<void> {
   }
 }
 
-/** A file of the folder; throws if it cannot be had, or is not what it should be. */
+/** Fetch a file of the folder; throws if it is unavailable or does not match its hash. */
 async function fetched(file: string, sha256?: string): Promise<Response> {
   const integrity = sha256 ? { integrity: `sha256-${btoa(bytes(sha256))}` } : {};
   const response = await fetch(file, { cache: "no-cache", ...integrity });
   if (!response.ok) throw new Error(`${file}: HTTP ${response.status}`);
-  // Some hosts send index.html elsewhere, and a page may not be opened with such an answer.
+  // Some hosts redirect index.html, and a page cannot be opened from a redirected response.
   return response.redirected ? new Response(response.body, { headers: response.headers }) : response;
 }
 
@@ -60,8 +60,8 @@ function bytes(hex: string): string {
   return String.fromCharCode(...(hex.match(/../g) ?? []).map((byte) => parseInt(byte, 16)));
 }
 
-/** Editions before this one go, and pages that are open already are served from here. */
-async function begin(): Promise<void> {
+/** Delete the caches of earlier editions, and take control of open pages. */
+async function activate(): Promise<void> {
   const old = (await caches.keys()).filter((name) => name.startsWith(PREFIX) && name !== CACHE);
   await Promise.all(old.map((name) => caches.delete(name)));
   await worker.clients.claim();
@@ -69,7 +69,7 @@ async function begin(): Promise<void> {
 
 async function answer(request: Request, url: URL): Promise<Response> {
   const file = url.href === worker.registration.scope ? "index.html" : request;
-  // Not through caches.open, which would bring back an edition that is gone.
+  // caches.open would recreate a deleted edition.
   return (await caches.match(file, { cacheName: CACHE, ignoreSearch: true, ignoreVary: true })) ?? fetch(request);
 }
 

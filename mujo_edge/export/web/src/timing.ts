@@ -1,12 +1,12 @@
-/** How long a call takes, with a clock that browsers make coarse on purpose (0.1 ms in Chromium, 1 ms in Safari). */
+/** Timing of calls with a clock that browsers deliberately coarsen (0.1 ms in Chromium, 1 ms in Safari). */
 
 export interface Timing {
   readonly calls: number;
-  /** Calls that were timed together, so that the clock's step is at most a tenth of what it measured. */
+  /** Calls timed as a group, so that the clock's step is at most a tenth of the measured time. */
   readonly perGroup: number;
   readonly resolutionMs: number;
   readonly meanMs: number;
-  /** Of the groups' means. */
+  /** Percentiles of the groups' means. */
   readonly p50Ms: number;
   readonly p99Ms: number;
 }
@@ -14,7 +14,7 @@ export interface Timing {
 const WARM_UP = 100;
 const GROUPS = 200;
 
-/** Time `call`, one after another, after a warm-up. */
+/** Time sequential calls of `call`, after a warm-up. */
 export async function timed(call: () => Promise<unknown>): Promise<Timing> {
   const resolutionMs = resolution();
   const warm = await elapsed(call, WARM_UP);
@@ -32,21 +32,21 @@ export async function timed(call: () => Promise<unknown>): Promise<Timing> {
   };
 }
 
-/** Milliseconds that so many calls take. */
+/** Milliseconds that `calls` sequential calls take. */
 async function elapsed(call: () => Promise<unknown>, calls: number): Promise<number> {
-  const begun = performance.now();
+  const startMs = performance.now();
   for (let i = 0; i < calls; i++) await call();
-  return performance.now() - begun;
+  return performance.now() - startMs;
 }
 
 /** The smallest step of the clock. */
 function resolution(): number {
   let smallest = Infinity;
   for (let i = 0; i < 10; i++) {
-    const begun = performance.now();
-    let now = begun;
-    while (now === begun) now = performance.now();
-    smallest = Math.min(smallest, now - begun);
+    const startMs = performance.now();
+    let now = startMs;
+    while (now === startMs) now = performance.now();
+    smallest = Math.min(smallest, now - startMs);
   }
   return smallest;
 }

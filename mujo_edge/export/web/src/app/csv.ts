@@ -1,4 +1,4 @@
-/** A session as the CSV that `mujo-edge stream --replay` reads. */
+/** Export of a session as CSV, which `mujo-edge stream --replay` reads. */
 
 import type { Event } from "../core/types";
 import type { Batch } from "./motion";
@@ -6,12 +6,12 @@ import type { SessionMeta } from "./store";
 
 const CHANNELS = ["ax_m_s2", "ay_m_s2", "az_m_s2", "gx_rad_s", "gy_rad_s", "gz_rad_s"];
 
-/** Half a millisecond: times of windows and of samples are on grids of their own. */
+/** Tolerance of half a millisecond: times of windows and of samples are on different grids. */
 const SLACK_S = 5e-4;
 
 /**
- * The lines above the samples: what it is, and the columns as recordings have them. What was recognized has names that
- * `--replay` does not take for an annotation, since a recognizer must not be judged by its own labels.
+ * The lines above the samples: comments, and the column names of recordings. Recognized labels have column names that
+ * `--replay` does not read as annotations, since a recognizer must not be evaluated on its own labels.
  */
 export function head(session: SessionMeta): string {
   const about = [
@@ -23,7 +23,7 @@ export function head(session: SessionMeta): string {
   return `${[...about, columns.join(",")].join("\n")}\n`;
 }
 
-/** The rows of consecutive batches; a window's label stands beside the samples of its last `hopS`. */
+/** The rows of consecutive batches; a window's label is written to the samples of its last `hopS` seconds. */
 export class Rows {
   private next = 0;
 
@@ -51,7 +51,7 @@ export class Rows {
   }
 }
 
-/** Nine digits bring a float32 back exactly. */
+/** Nine digits, which identify a float32 exactly. */
 function float32(value: number): string {
   return Number.isNaN(value) ? "nan" : String(Number(value.toPrecision(9)));
 }

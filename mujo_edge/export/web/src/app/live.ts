@@ -1,8 +1,8 @@
-/** The running session on the page: label, confidence, timeline with counts, state. */
+/** Display of the running session: label, confidence, timeline with counts, state. */
 
 import { UNKNOWN } from "../core/labels";
 import type { Event, Reason, Runtime } from "../core/types";
-import { at, clock, made, many, tell } from "./page";
+import { at, clock, create, many, setText } from "./page";
 import type { Run } from "./run";
 import { SPAN_S, type Tally } from "./tally";
 
@@ -17,42 +17,42 @@ export const RUNTIMES: Readonly<Record<Runtime["name"], string>> = { litert: "Li
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Longer labels are set smaller. */
+/** Labels of more characters get a smaller font. */
 const LONG = 14;
 
-/** Show what the newest event says. */
+/** Show the newest event. */
 export function showEvent(event: Event): void {
   if (event.kind === "prediction") return showLabel(event.label, event.score, "");
   showLabel("Listening", null, `Gap: ${REASONS[event.reason]}.`);
 }
 
-/** `score` null: nothing is recognized now, and `label` says what goes on. */
+/** Show a label with its score; with `score` null, `label` is a state and not a prediction. */
 export function showLabel(label: string, score: number | null, hint: string): void {
   const element = at("label");
-  tell(element, label);
+  setText(element, label);
   element.classList.toggle("quiet", score === null || label === UNKNOWN);
   element.classList.toggle("long", label.length > LONG);
   const percent = Math.round(100 * (score ?? 0));
   at("score").setAttribute("aria-valuenow", String(percent));
   at("score").setAttribute("aria-valuetext", score === null ? "none" : `${percent} %`);
   at("score-bar").style.width = `${percent}%`;
-  tell(at("percent"), score === null ? "" : `${percent} %`);
-  tell(at("hint"), hint);
+  setText(at("percent"), score === null ? "" : `${percent} %`);
+  setText(at("hint"), hint);
 }
 
 export function showState(run: Run): void {
   const stats = run.stats;
   const gyroscope = run.channels === 3 ? ", no gyroscope" : "";
-  tell(at("rate"), stats?.rateHz ? `${stats.rateHz.toFixed(0)} Hz${gyroscope}` : "–");
-  tell(at("gaps"), stats ? String(stats.gaps) : "–");
+  setText(at("rate"), stats?.rateHz ? `${stats.rateHz.toFixed(0)} Hz${gyroscope}` : "–");
+  setText(at("gaps"), stats ? String(stats.gaps) : "–");
   const median = run.inferenceMs.value;
-  tell(at("inference"), median === null ? "–" : `${median.toFixed(2)} ms`);
-  tell(at("running-set"), run.labelSet);
-  tell(at("length"), clock(run.durationS));
-  tell(at("samples"), run.samples.toLocaleString());
+  setText(at("inference"), median === null ? "–" : `${median.toFixed(2)} ms`);
+  setText(at("running-set"), run.labelSet);
+  setText(at("length"), clock(run.durationS));
+  setText(at("samples"), run.samples.toLocaleString());
 }
 
-/** A lane for every label that was seen, in the order of `names`: its stretches, seconds and bouts. */
+/** Show a lane for every label so far, in the order of `names`: its stretches, seconds and bouts. */
 export function showLanes(tally: Tally, names: readonly string[], current: string | null): void {
   const seen = names.filter((name) => tally.counts.has(name));
   const lanes = at("lanes");
@@ -67,21 +67,21 @@ export function showLanes(tally: Tally, names: readonly string[], current: strin
     }
     const { seconds, bouts } = tally.counts.get(name)!;
     lane.classList.toggle("now", name === current);
-    tell(lane.querySelector(".count")!, `${clock(Math.round(seconds))} · ${many(bouts, "bout")}`);
+    setText(lane.querySelector(".count")!, `${clock(Math.round(seconds))} · ${many(bouts, "bout")}`);
     const stretches = tally.recent.filter((bout) => bout.label === name);
     lane.querySelector("path")!.setAttribute("d", stretches.map((bout) => stretch(bout, endS)).join(""));
   });
   while (lanes.children.length > seen.length) lanes.lastElementChild!.remove();
 }
 
-/** A rectangle on the 3 minutes before `endS`, one unit a second. */
+/** A rectangle on the last `SPAN_S` seconds before `endS`, one unit per second. */
 function stretch(bout: { startS: number; endS: number }, endS: number): string {
   const from = Math.max(0, SPAN_S + bout.startS - endS);
   return `M${from.toFixed(2)} 0H${(SPAN_S + bout.endS - endS).toFixed(2)}V1H${from.toFixed(2)}Z`;
 }
 
 function newLane(name: string): HTMLLIElement {
-  const lane = made("li");
+  const lane = create("li");
   lane.dataset["label"] = name;
   lane.classList.toggle("unknown", name === UNKNOWN);
   const svg = document.createElementNS(SVG, "svg");
@@ -89,6 +89,6 @@ function newLane(name: string): HTMLLIElement {
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("aria-hidden", "true");
   svg.append(document.createElementNS(SVG, "path"));
-  lane.append(made("span", name, "name"), made("span", "", "count"), svg);
+  lane.append(create("span", name, "name"), create("span", "", "count"), svg);
   return lane;
 }

@@ -1,4 +1,4 @@
-/** The page: loads contract and model, runs sessions, shows them. */
+/** The page: loads contract and model, runs sessions and shows them. */
 
 import { parseContract } from "../core/contract";
 import { names } from "../core/labels";
@@ -6,12 +6,12 @@ import type { Contract, Event, Runtime } from "../core/types";
 import { openRuntime } from "../runtime";
 import { RUNTIMES, showEvent, showLabel, showLanes, showState } from "./live";
 import { keepOffline } from "./offline";
-import { at, many, tell } from "./page";
+import { at, many, setText } from "./page";
 import { Run, type RunState } from "./run";
 import { Sessions } from "./sessions";
 import { Store } from "./store";
 
-/** Where the label set of the last time is kept. */
+/** Key in localStorage of the label set that was chosen last. */
 const CHOSEN = "mujo-edge label set";
 
 const start = at<HTMLButtonElement>("start");
@@ -20,23 +20,23 @@ const stop = at<HTMLButtonElement>("stop");
 const set = at<HTMLSelectElement>("set");
 
 function problem(text: string): void {
-  tell(at("problem"), text);
+  setText(at("problem"), text);
   at("problem").hidden = !text;
 }
 
-/** Buttons and phase; between sessions there is no run. */
+/** Set buttons and text for a phase; between sessions there is no run. */
 function showPhase(phase: RunState | "ready" | "starting"): void {
   const runs = phase === "running" || phase === "paused";
   start.hidden = runs;
   start.disabled = phase === "starting";
   pause.hidden = stop.hidden = !runs;
-  tell(pause, phase === "paused" ? "Resume" : "Pause");
+  setText(pause, phase === "paused" ? "Resume" : "Pause");
   set.disabled = runs || phase === "starting";
-  tell(at("phase"), phase === "stopped" ? "ready" : phase);
+  setText(at("phase"), phase === "stopped" ? "ready" : phase);
   document.body.dataset["phase"] = phase;
 }
 
-/** The label sets of the contract; the chosen one is remembered. */
+/** Fill the list of label sets; the choice is stored for the next visit. */
 function offerSets(contract: Contract): void {
   for (const [name, labels] of Object.entries(contract.label_sets)) {
     set.add(new Option(`${name} (${many(labels.labels.length, "label")})`, name));
@@ -45,7 +45,7 @@ function offerSets(contract: Contract): void {
   set.value = Object.hasOwn(contract.label_sets, chosen) ? chosen : contract.default_label_set;
   const explain = (): void => {
     const { placement, labels } = contract.label_sets[set.value];
-    tell(at("set-about"), `Worn at the ${placement}: ${labels.join(", ")}.`);
+    setText(at("set-about"), `Worn at the ${placement}: ${labels.join(", ")}.`);
   };
   set.addEventListener("change", () => {
     localStorage.setItem(CHOSEN, set.value);
@@ -54,12 +54,12 @@ function offerSets(contract: Contract): void {
   explain();
 }
 
-/** Sessions on this device, or null with a word why they are not kept. */
+/** The store of sessions, or null and a message on the page if the browser offers no storage. */
 async function openStore(): Promise<Store | null> {
   try {
     return await Store.open();
   } catch (error) {
-    tell(at("sessions-none"), `This browser keeps nothing: ${(error as Error).message}`);
+    setText(at("sessions-none"), `Sessions cannot be stored: ${(error as Error).message}`);
     return null;
   }
 }
@@ -104,7 +104,7 @@ function listen(contract: Contract, runtime: Runtime, store: Store | null): void
       showLabel("Listening", null, "");
     } else {
       run.pause();
-      showLabel("Paused", null, "What came so far is kept.");
+      showLabel("Paused", null, "The samples so far are stored.");
     }
     showPhase(run.state);
   });
@@ -128,7 +128,7 @@ function listen(contract: Contract, runtime: Runtime, store: Store | null): void
 
 async function main(): Promise<void> {
   void keepOffline({
-    state: (text) => tell(at("offline"), text),
+    state: (text) => setText(at("offline"), text),
     update: (load) => {
       at("update").hidden = false;
       at("update-now").addEventListener("click", load, { once: true });
@@ -138,9 +138,9 @@ async function main(): Promise<void> {
   if (!answer.ok) throw new Error(`mujo.json cannot be read (HTTP ${answer.status})`);
   const contract = parseContract(await answer.json());
   offerSets(contract);
-  tell(at("model"), `${contract.bundle} ${contract.version}, exported by ${contract.exported_by}.`);
+  setText(at("model"), `${contract.bundle} ${contract.version}, exported by ${contract.exported_by}.`);
   const [runtime, store] = await Promise.all([openRuntime("./", contract), openStore()]);
-  tell(at("runtime"), RUNTIMES[runtime.name]);
+  setText(at("runtime"), RUNTIMES[runtime.name]);
   listen(contract, runtime, store);
   showLabel("Ready", null, "");
   showPhase("ready");

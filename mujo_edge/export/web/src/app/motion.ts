@@ -1,9 +1,10 @@
 /**
- * The motion sensor of this device, in SI units and the sensor frame that the model was trained in.
+ * The motion sensor of this device, in SI units and in the sensor frame of the training data.
  *
- * Sign: W3C DeviceOrientation has +9.8 on the axis that points up. WebKit, which is every browser of iOS, passes on
- * Core Motion's opposite sign (WebCoreMotionManager.mm); it is known by navigator.vendor and turned. In rotationRate alpha,
- * beta and gamma are about x, y and z in all engines, in deg/s. Neither turns with the screen.
+ * Sign: W3C DeviceOrientation has +9.8 on the axis that points up. WebKit, the engine of all browsers on iOS, reports
+ * Core Motion's opposite sign (WebCoreMotionManager.mm); it is detected by navigator.vendor and inverted. In
+ * rotationRate, alpha, beta and gamma are about x, y and z in all engines, in deg/s. The axes do not rotate with the
+ * screen.
  */
 
 const DEG = Math.PI / 180;
@@ -14,12 +15,12 @@ export interface Batch {
   readonly x: Float32Array;
 }
 
-/** Why there is no motion; the message is for the person. */
+/** Motion is unavailable; the message is for the user. */
 export class SensorError extends Error {}
 
-type Asks = { requestPermission?: () => Promise<PermissionState> };
+type WithPermission = { requestPermission?: () => Promise<PermissionState> };
 
-/** Ask for motion, which iOS allows only right after a tap. Throws `SensorError`. */
+/** Request motion permission, which iOS allows only right after a tap. Throws `SensorError`. */
 export async function allowMotion(): Promise<void> {
   if (!window.isSecureContext) {
     throw new SensorError(
@@ -31,13 +32,13 @@ export async function allowMotion(): Promise<void> {
       "This browser has no motion events. Try Safari on an iPhone, or Chrome or Firefox on Android.",
     );
   }
-  const asks = DeviceMotionEvent as unknown as Asks;
-  if (!asks.requestPermission) return;
+  const motionEvent = DeviceMotionEvent as unknown as WithPermission;
+  if (!motionEvent.requestPermission) return;
   let answer: PermissionState;
   try {
-    answer = await asks.requestPermission();
+    answer = await motionEvent.requestPermission();
   } catch (error) {
-    throw new SensorError(`Motion access could not be asked for: ${(error as Error).message}`);
+    throw new SensorError(`Motion access could not be requested: ${(error as Error).message}`);
   }
   if (answer !== "granted") {
     throw new SensorError(
@@ -47,13 +48,13 @@ export async function allowMotion(): Promise<void> {
   }
 }
 
-/** Collects motion events between `start` and `stop`; `take` hands over what came. */
+/** Collects motion events between `start` and `stop`; `take` returns the samples so far. */
 export class Motion {
   private readonly sign = navigator.vendor.startsWith("Apple") ? -1 : 1;
   private times: number[] = [];
   private rows: number[] = [];
   private originMs: number | null = null;
-  /** Known with the first sample; a device without a gyroscope has 3. */
+  /** Set by the first sample: 3 for a device without gyroscope. */
   channels: 3 | 6 | null = null;
 
   start(): void {
@@ -75,7 +76,7 @@ export class Motion {
   private readonly moved = (event: DeviceMotionEvent): void => {
     const a = event.accelerationIncludingGravity;
     const r = event.rotationRate;
-    // Where there is no sensor, browsers send one event of nulls.
+    // Without a sensor, browsers send one event of nulls.
     if (!a || a.x === null || a.y === null || a.z === null) return;
     const turns = r !== null && r.alpha !== null && r.beta !== null && r.gamma !== null;
     this.channels ??= turns ? 6 : 3;
@@ -86,7 +87,7 @@ export class Motion {
   };
 }
 
-/** Keeps the screen on while it is held; the browser lets go whenever the page is hidden. */
+/** Wake lock that keeps the screen on while held; the browser releases it whenever the page is hidden. */
 export class Awake {
   private lock: WakeLockSentinel | null = null;
   private held = false;
@@ -106,7 +107,7 @@ export class Awake {
 
   private readonly ask = async (): Promise<void> => {
     if (document.hidden || !("wakeLock" in navigator)) return;
-    // Refused when the battery is low: only a comfort, and nothing is lost by it.
+    // The browser may refuse, as with a low battery; the session works without it.
     const lock = await navigator.wakeLock.request("screen").catch(() => null);
     if (this.held) this.lock = lock;
     else void lock?.release();

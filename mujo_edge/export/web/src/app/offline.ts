@@ -1,9 +1,9 @@
-/** The service worker: what the page says about working offline, and new editions. */
+/** Registration of the service worker: offline state and updates. */
 
 export interface Offline {
-  /** In a few words, for the state. */
+  /** Called with a short text for the state display. */
   state(text: string): void;
-  /** A new edition is there; `load` changes to it. */
+  /** Called when a new edition is available; `load` switches to it. */
   update(load: () => void): void;
 }
 
@@ -17,7 +17,7 @@ export async function keepOffline(page: Offline): Promise<void> {
     if (registration.installing) watch(registration, page);
     if (registration.active) page.state("ready");
   } catch (error) {
-    // A browser takes a service worker only from a server whose certificate it trusts.
+    // Browsers accept a service worker only from a server whose certificate they trust.
     page.state(`not saved: ${(error as Error).message}`);
   }
 }
@@ -26,7 +26,7 @@ function watch(registration: ServiceWorkerRegistration, page: Offline): void {
   const worker = registration.installing;
   worker?.addEventListener("statechange", () => {
     if (worker.state === "activated") page.state("ready");
-    if (worker.state === "redundant" && !registration.active) page.state("not saved: a file did not come whole");
+    if (worker.state === "redundant" && !registration.active) page.state("not saved: a file is missing or damaged");
     if (worker.state === "installed" && registration.active) offer(registration, page);
   });
 }
@@ -34,7 +34,7 @@ function watch(registration: ServiceWorkerRegistration, page: Offline): void {
 function offer(registration: ServiceWorkerRegistration, page: Offline): void {
   page.update(() => {
     navigator.serviceWorker.addEventListener("controllerchange", () => location.reload(), { once: true });
-    // The one that waits by now: a newer one may have taken the place of the one that was offered.
+    // The currently waiting worker, as a newer one may have replaced the offered one.
     registration.waiting?.postMessage("now");
   });
 }

@@ -1,19 +1,19 @@
-/** What every part of the page needs of the document, and numbers as people read them. */
+/** Helpers for the document, and formatting of numbers. */
 
-/** The element of that id, which index.html has. */
+/** The element with that id in index.html. */
 export function at<E extends HTMLElement = HTMLElement>(id: string): E {
-  const found = document.getElementById(id);
-  if (!found) throw new Error(`index.html has no #${id}`);
-  return found as E;
+  const element = document.getElementById(id);
+  if (!element) throw new Error(`index.html has no #${id}`);
+  return element as E;
 }
 
-/** Change a text only where it differs: screen readers say it again otherwise. */
-export function tell(element: Element, text: string): void {
+/** Set a text only if it changed, since screen readers announce every change. */
+export function setText(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** An element with a text and a class. */
-export function made<K extends keyof HTMLElementTagNameMap>(tag: K, text = "", name = ""): HTMLElementTagNameMap[K] {
+/** Create an element with a text and a class. */
+export function create<K extends keyof HTMLElementTagNameMap>(tag: K, text = "", name = ""): HTMLElementTagNameMap[K] {
   const element = document.createElement(tag);
   element.textContent = text;
   if (name) element.className = name;

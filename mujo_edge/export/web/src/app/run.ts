@@ -1,4 +1,4 @@
-/** One session: motion sensor -> storage and recognizer -> whoever listens. */
+/** A session: motion sensor -> storage and recognizer -> listener. */
 
 import { Recognizer } from "../core/recognizer";
 import type { Contract, Event, LabelSet, Runtime, StreamStats } from "../core/types";
@@ -6,27 +6,27 @@ import { allowMotion, Awake, type Batch, Motion } from "./motion";
 import type { SessionMeta, Store, Stored } from "./store";
 import { Median, Tally } from "./tally";
 
-/** Samples are stored and recognized so often; a tab that is killed loses no more than this. */
+/** Milliseconds between batches of samples that are stored and recognized: the most that a killed tab loses. */
 const BATCH_MS = 250;
 
-/** Without a sample for so long, the person is told. */
-const PATIENCE_S = 2.5;
+/** Seconds without a sample after which the listener is notified. */
+const IDLE_AFTER_S = 2.5;
 
-/** Windows over which the shown inference time is the middle one. */
+/** Number of windows over which the displayed inference time is the median. */
 const LATENCIES = 100;
 
 const SILENT =
-  "No motion events come. This device may have no motion sensor, or the browser blocks it: " +
+  "There are no motion events. This device may have no motion sensor, or the browser blocks it: " +
   "look at its site settings for motion sensors.";
 
 export type RunState = "running" | "paused" | "stopped";
 
 export interface Listener {
-  /** After every batch, with what it brought. */
+  /** Called after every batch with its events. */
   recognized(events: readonly Event[]): void;
-  /** No sample has come for so long. */
+  /** Called while samples are missing, with the seconds since the last one. */
   idle(seconds: number): void;
-  /** Something the person should know; "" when it is over. */
+  /** Called with a problem to show to the user; "" when it is over. */
   problem(text: string): void;
 }
 
@@ -46,10 +46,10 @@ export class Run {
   private recognizer: Recognizer | null = null;
   private timer = 0;
   private working: Promise<void> = Promise.resolve();
-  private said = "";
-  private heardMs = 0;
+  private shownProblem = "";
+  private lastSampleMs = 0;
   private stored: Stored = { samples: 0, events: 0 };
-  /** What is not stored yet. */
+  /** Batches and events that are not stored yet. */
   private batches: Batch[] = [];
   private events: Event[] = [];
   private release!: () => void;
@@ -66,7 +66,7 @@ export class Run {
     this.tally = new Tally(this.hopS);
   }
 
-  /** Ask for motion and begin; throws `SensorError`. */
+  /** Request motion permission and start; throws `SensorError`. */
   static async start(
     contract: Contract,
     labelSet: string,
@@ -96,7 +96,7 @@ export class Run {
 
   resume(): void {
     this.state = "running";
-    this.heardMs = performance.now();
+    this.lastSampleMs = performance.now();
     this.motion.start();
     this.awake.hold();
     this.timer = window.setInterval(this.flush, BATCH_MS);
@@ -110,38 +110,38 @@ export class Run {
     this.flush();
   }
 
-  /** Returns when all that came is recognized and stored. */
+  /** Returns when all samples are recognized and stored. */
   async stop(): Promise<void> {
     this.pause();
     this.state = "stopped";
     document.removeEventListener("visibilitychange", this.flush);
     removeEventListener("pagehide", this.flush);
     await this.working;
-    if (this.samples) await this.keep();
+    if (this.samples) await this.save();
     this.release();
   }
 
   private readonly flush = (): void => {
     const batch = this.motion.take();
     const now = performance.now();
-    if (batch.tS.length) this.heardMs = now;
-    const idleS = (now - this.heardMs) / 1000;
-    if (this.state === "running" && !document.hidden && idleS > PATIENCE_S) {
-      if (!this.samples && this.said !== SILENT) this.say(SILENT);
+    if (batch.tS.length) this.lastSampleMs = now;
+    const idleS = (now - this.lastSampleMs) / 1000;
+    if (this.state === "running" && !document.hidden && idleS > IDLE_AFTER_S) {
+      if (!this.samples && this.shownProblem !== SILENT) this.show(SILENT);
       this.listener.idle(idleS);
     }
     if (batch.tS.length || this.batches.length) this.working = this.working.then(() => this.work(batch));
   };
 
-  /** Stored first, so that whatever the model does, nothing is lost. */
+  /** Store a batch, then recognize it: if the model fails, nothing is lost. */
   private async work(batch: Batch): Promise<void> {
     if (batch.tS.length) {
-      if (this.said === SILENT) this.say("");
+      if (this.shownProblem === SILENT) this.show("");
       this.samples += batch.tS.length;
       this.durationS = batch.tS[batch.tS.length - 1];
       this.batches.push(batch);
     }
-    await this.keep();
+    await this.save();
     if (!batch.tS.length) return;
     try {
       const events = await this.recognize(batch);
@@ -150,37 +150,37 @@ export class Run {
         if (event.kind === "prediction") this.inferenceMs.add(event.inferenceMs);
       }
       this.events.push(...events);
-      if (events.length) await this.keep();
+      if (events.length) await this.save();
       this.listener.recognized(events);
     } catch (error) {
-      this.say(`The model failed: ${(error as Error).message}. What comes is still recorded.`);
+      this.show(`The model failed: ${(error as Error).message}. Samples are still recorded.`);
     }
   }
 
-  /** A label set for the accelerometer alone is not shown the gyroscope. */
+  /** Recognize a batch, without the gyroscope for a label set that does not use it. */
   private recognize({ tS, x }: Batch): Promise<Event[]> {
-    const given = x.length / tS.length;
-    const channels = given === 6 && this.labels.channels === 6 ? 6 : 3;
+    const columns = x.length / tS.length;
+    const channels = columns === 6 && this.labels.channels === 6 ? 6 : 3;
     this.recognizer ??= new Recognizer(this.contract, this.labels, { channels }, this.runtime);
-    return this.recognizer.push(tS, channels === given ? x : x.filter((_, i) => i % given < channels));
+    return this.recognizer.push(tS, channels === columns ? x : x.filter((_, i) => i % columns < channels));
   }
 
-  /** What could not be stored is tried again with the next batch. */
-  private async keep(): Promise<void> {
+  /** Store pending batches and events; on failure they are retried with the next batch. */
+  private async save(): Promise<void> {
     const batches = [...this.batches];
     const events = [...this.events];
     try {
       if (this.store) this.stored = await this.store.append(this.meta(), this.stored, batches, events);
       this.batches.splice(0, batches.length);
       this.events.splice(0, events.length);
-      if (this.said.startsWith(UNSTORED)) this.say("");
+      if (this.shownProblem.startsWith(UNSTORED)) this.show("");
     } catch (error) {
-      this.say(`${UNSTORED}: ${(error as Error).message} Is the device full?`);
+      this.show(`${UNSTORED}: ${(error as Error).message} Is the device full?`);
     }
   }
 
-  private say(text: string): void {
-    this.said = text;
+  private show(text: string): void {
+    this.shownProblem = text;
     this.listener.problem(text);
   }
 
@@ -204,5 +204,5 @@ export class Run {
 
 const UNSTORED = "This session cannot be stored now";
 
-/** Held as long as a session runs in any tab. */
+/** Name of the lock that is held while a session runs in any tab. */
 export const lockName = (id: number): string => `mujo-edge session ${id}`;

@@ -1,11 +1,11 @@
 /** The list of stored sessions: rename, export, delete. */
 
 import { head, Rows } from "./csv";
-import { at, clock, made, tell } from "./page";
+import { at, clock, create, setText } from "./page";
 import { lockName } from "./run";
 import type { SessionMeta, Store } from "./store";
 
-/** Labels that stand beside a session. */
+/** Number of labels shown with a session. */
 const SHOWN = 3;
 
 export class Sessions {
@@ -25,7 +25,7 @@ export class Sessions {
   }
 
   private item(session: SessionMeta, runs: boolean): HTMLLIElement {
-    const item = made("li");
+    const item = create("li");
     const labels = Object.entries(session.counts)
       .sort(([, a], [, b]) => b.seconds - a.seconds)
       .slice(0, SHOWN)
@@ -33,23 +33,23 @@ export class Sessions {
     const ended = runs ? "running" : session.stopped ? "" : "interrupted, kept";
     const about = [clock(session.durationS), session.labelSet, ended].filter(Boolean).join(" · ");
     item.append(
-      made("h3", title(session)),
-      made("p", about, "soft"),
-      made("p", labels.join(", ") || "nothing recognized", "soft"),
+      create("h3", title(session)),
+      create("p", about, "soft"),
+      create("p", labels.join(", ") || "nothing recognized", "soft"),
     );
     if (!runs) item.append(this.buttons(session));
     return item;
   }
 
   private buttons(session: SessionMeta): HTMLDivElement {
-    const row = made("div", "", "controls");
+    const row = create("div", "", "controls");
     const actions: [string, () => Promise<void>][] = [
-      ["Export", () => this.exported(session)],
+      ["Export", () => this.export(session)],
       ["Rename", () => this.rename(session)],
       ["Delete", () => this.remove(session)],
     ];
     for (const [text, action] of actions) {
-      const button = made("button", text);
+      const button = create("button", text);
       button.type = "button";
       button.setAttribute("aria-label", `${text} ${title(session)}`);
       button.addEventListener("click", () => {
@@ -60,11 +60,11 @@ export class Sessions {
     return row;
   }
 
-  /** To the share sheet of a phone, else as a download. */
-  private async exported(session: SessionMeta): Promise<void> {
+  /** Export a session to the share sheet of a phone, else as a download. */
+  private async export(session: SessionMeta): Promise<void> {
     const rows = new Rows(await this.store.events(session.id), session.hopS, session.channels);
     const parts: BlobPart[] = [head(session)];
-    // The browser may keep the content of blobs outside of memory.
+    // Browsers can keep blobs outside of memory.
     for await (const batches of this.store.batches(session.id)) {
       parts.push(new Blob(batches.map((batch) => rows.text(batch))));
     }
@@ -75,10 +75,10 @@ export class Sessions {
       try {
         return await navigator.share({ files: [file] });
       } catch (error) {
-        if ((error as Error).name === "AbortError") return; // closed by the person
+        if ((error as Error).name === "AbortError") return; // canceled by the user
       }
     }
-    const link = made("a");
+    const link = create("a");
     link.href = URL.createObjectURL(file);
     link.download = name;
     link.click();
@@ -89,33 +89,33 @@ export class Sessions {
     const field = at<HTMLInputElement>("name");
     field.value = title(session);
     field.select();
-    if (!(await asked("rename"))) return;
+    if (!(await confirmed("rename"))) return;
     await this.store.rename(session.id, field.value.trim());
     await this.show();
   }
 
   private async remove(session: SessionMeta): Promise<void> {
-    tell(at("remove-about"), `${title(session)}, ${clock(session.durationS)}. This cannot be undone.`);
-    if (!(await asked("remove"))) return;
+    setText(at("remove-about"), `${title(session)}, ${clock(session.durationS)}. This cannot be undone.`);
+    if (!(await confirmed("remove"))) return;
     await this.store.remove(session.id);
     await this.show();
   }
 }
 
-/** Its name, else when it began. */
+/** Name of a session, else its start time. */
 function title(session: SessionMeta): string {
   const began = new Date(session.startedMs);
   return session.name || began.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 }
 
-/** Open a dialog -> whether it was answered with yes. */
-function asked(id: string): Promise<boolean> {
+/** Open a dialog -> whether the user confirmed it. */
+function confirmed(id: string): Promise<boolean> {
   const dialog = at<HTMLDialogElement>(id);
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((done) => {
     dialog.onclose = () => {
-      // The event comes late: by then it may have been opened again, for another question.
+      // The event is asynchronous: the dialog may be open again by now, for another question.
       if (!dialog.open) done(dialog.returnValue === "yes");
     };
   });

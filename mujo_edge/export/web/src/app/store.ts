@@ -1,4 +1,4 @@
-/** Sessions in this browser's IndexedDB. What `append` has been told is there after the tab was killed. */
+/** Sessions in this browser's IndexedDB. Once `append` resolves, its data survives a killed tab. */
 
 import { openDB, type DBSchema, type IDBPDatabase } from "idb";
 import type { Event } from "../core/types";
@@ -17,11 +17,11 @@ export interface SessionMeta {
   readonly samples: number;
   readonly durationS: number;
   readonly counts: Readonly<Record<string, Count>>;
-  /** False while it runs, and for ever if the page was killed. */
+  /** False while it runs, and forever if the page was killed. */
   readonly stopped: boolean;
 }
 
-/** Batches and events are found by the number of their first sample or event. */
+/** The keys of batches and events end with the number of their first sample or event. */
 interface Schema extends DBSchema {
   sessions: { key: number; value: SessionMeta };
   batches: { key: [session: number, first: number]; value: Batch };
@@ -40,7 +40,7 @@ const VERSION = 1;
 export class Store {
   private constructor(private readonly db: IDBPDatabase<Schema>) {}
 
-  /** Throws where the browser gives no storage, as in some private windows. */
+  /** Throws where the browser offers no storage, as in some private windows. */
   static async open(): Promise<Store> {
     const db = await openDB<Schema>(NAME, VERSION, {
       upgrade(database) {
@@ -75,8 +75,8 @@ export class Store {
   }
 
   /**
-   * Store what follows on `stored`, all of it or nothing: batches, events, and what is known of the session now. The
-   * name is left as the person gave it.
+   * Append batches and events after `stored` and update the session, in one transaction. The session keeps the name
+   * that the user gave it.
    */
   async append(
     session: SessionMeta,
@@ -105,11 +105,11 @@ export class Store {
     return (await this.db.getAll("events", all(id))).flat();
   }
 
-  /** In order, some at a time: a session of hours need not fit into memory at once. */
+  /** Batches in order, a part at a time: a session of hours need not fit into memory. */
   async *batches(id: number): AsyncGenerator<readonly Batch[]> {
-    const SOME = 256;
+    const PART = 256;
     for (let first = 0; ;) {
-      const some = await this.db.getAll("batches", all(id, first), SOME);
+      const some = await this.db.getAll("batches", all(id, first), PART);
       if (!some.length) return;
       yield some;
       first += some.reduce((samples, batch) => samples + batch.tS.length, 0);
@@ -117,5 +117,5 @@ export class Store {
   }
 }
 
-/** Keys of a session from the number `first` on; an array comes after every number. */
+/** Keys of a session from the number `first` on; in IndexedDB an array sorts after every number. */
 const all = (id: number, first = 0): IDBKeyRange => IDBKeyRange.bound([id, first], [id, []]);

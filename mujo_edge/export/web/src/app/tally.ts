@@ -1,11 +1,11 @@
-/** Counts of what was recognized, and the stretches of the last minutes. */
+/** Time and bouts of each recognized label, and the bouts of the last minutes. */
 
 import type { Event } from "../core/types";
 
-/** What the timeline shows. */
+/** Seconds that the timeline shows. */
 export const SPAN_S = 180;
 
-/** A stretch of one label without a gap. */
+/** A stretch of one label without gap. */
 export interface Bout {
   readonly label: string;
   readonly startS: number;
@@ -17,10 +17,10 @@ export interface Count {
   bouts: number;
 }
 
-/** Every window counts for the time since the one before it, `hopS`. */
+/** Counts every window as `hopS` seconds, the time since the previous one. */
 export class Tally {
   readonly counts = new Map<string, Count>();
-  /** In order of time, from `SPAN_S` before the last prediction. */
+  /** Bouts that end in the last `SPAN_S` seconds, in order of time. */
   recent: Bout[] = [];
   private open: Bout | null = null;
 
@@ -45,7 +45,7 @@ export class Tally {
   }
 }
 
-/** The middle one of the last `size` numbers. */
+/** Median of the last `size` numbers. */
 export class Median {
   private values: number[] = [];
 

@@ -1,33 +1,33 @@
-/** mujo.json, read and checked. */
+/** Validation of mujo.json. */
 
 import type { Contract, InputSpec, LabelSet } from "./types";
 
-/** What this code understands. */
+/** The schema version that this code reads. */
 export const SCHEMA_VERSION = 1;
 
-/** mujo.json is not what it should be. The message says what to do. */
+/** mujo.json is invalid. The message says what to do. */
 export class ContractError extends Error {
   override readonly name = "ContractError";
 }
 
-/** JSON as it was parsed -> the contract. Throws `ContractError`. */
+/** Parsed JSON -> the validated contract. Throws `ContractError`. */
 export function parseContract(table: unknown): Contract {
   const contract = table as Contract;
   if (!isTable(table) || table["schema_version"] !== SCHEMA_VERSION) {
-    const found = isTable(table) ? String(table["schema_version"]) : "none";
+    const version = isTable(table) ? String(table["schema_version"]) : "none";
     throw new ContractError(
-      `mujo.json has schema version ${found}, this page reads ${SCHEMA_VERSION}. Export the folder again`,
+      `mujo.json has schema version ${version}, this page reads ${SCHEMA_VERSION}. Export the folder again`,
     );
   }
-  const wrong = faults(contract).next();
-  if (!wrong.done) throw new ContractError(`mujo.json is damaged: ${wrong.value}. Export the folder again`);
+  const fault = faults(contract).next();
+  if (!fault.done) throw new ContractError(`mujo.json is damaged: ${fault.value}. Export the folder again`);
   return contract;
 }
 
-/** What is wrong with a table, as sentences. */
+/** The faults of a table, as phrases. */
 function* faults(contract: Contract): Generator<string> {
   const { input, label_sets: sets, embedding_dim: dim, models } = contract;
-  if (!isTable(input) || !validInput(input)) yield "input makes no sense";
+  if (!isTable(input) || !validInput(input)) yield "input is invalid";
   if (!Number.isInteger(dim) || dim < 1) yield "embedding_dim is no count";
   if (!Array.isArray(models) || !models.every((model) => isTable(model) && typeof model.file === "string")) {
     yield "models is no list of files";
@@ -37,7 +37,7 @@ function* faults(contract: Contract): Generator<string> {
     return;
   }
   for (const [name, labels] of Object.entries(sets)) {
-    if (!isTable(labels) || !validLabels(labels, dim)) yield `label set ${name} makes no sense`;
+    if (!isTable(labels) || !validLabels(labels, dim)) yield `label set ${name} is invalid`;
   }
   if (!Object.hasOwn(sets, contract.default_label_set)) yield "default_label_set names no label set";
 }

@@ -1,4 +1,4 @@
-/** Device time, checked: what follows evenly passes, all else is dropped, counted and shown as a gap. */
+/** Checks the times and values of samples: good ones pass, others are dropped, counted and reported as gaps. */
 
 import type { Gap, Reason, StreamStats } from "./types";
 import { MIN_STEP_S } from "./signal";
@@ -6,13 +6,13 @@ import { MIN_STEP_S } from "./signal";
 /** |value| that no wearable sensor exceeds: m/s2 (100 g) in the first three columns, rad/s (5700 deg/s) after them. */
 const LIMITS = [1000, 1000, 1000, 100, 100, 100];
 
-/** No clock counts further (the year 2286); beyond it float64 would lose the sample interval. */
+/** Largest plausible time (the year 2286 of Unix time); beyond it float64 cannot resolve the sample interval. */
 const LATEST_S = 1e10;
 
-/** Samples over which the shown rate is measured. */
+/** Number of samples over which the displayed rate is measured. */
 const RATE_SPAN = 256;
 
-/** Good samples in even order: `tS` (n), `x` (n * C) row by row. `gap` is what came before it. */
+/** Consecutive good samples: `tS` (n), `x` (n * C) row by row. `gap` is the gap before them. */
 export interface Span {
   readonly tS: Float64Array;
   readonly x: Float32Array;
@@ -23,9 +23,9 @@ export interface Span {
  * Splits chunks into spans of good samples and keeps the counts in `stats`.
  *
  * Dropped and counted as invalid: values and times that are not finite, or beyond `LIMITS` and `LATEST_S`.
- * Dropped and counted as repeated: rows that come twice or up to `maxGapS` late. A longer step backwards is a
- * clock that wrapped or started again: from there on time is shifted, so that it goes on `maxGapS` after the
- * last good sample.
+ * Dropped and counted as repeated: samples whose time does not increase, by up to `maxGapS`. A longer step backwards
+ * means that the clock wrapped or restarted: from there on time is shifted, to continue `maxGapS` after the last good
+ * sample.
  */
 export class GapDetector {
   readonly stats: StreamStats = {
@@ -33,7 +33,7 @@ export class GapDetector {
   };
   private offsetS = 0;
   private lastS: number | null = null;
-  private spoiled = false;
+  private sawInvalid = false;
   private recent: number[] = [];
 
   constructor(
@@ -53,9 +53,9 @@ export class GapDetector {
     };
     for (let i = 0; i < tS.length; i++) {
       let t = tS[i] + this.offsetS;
-      if (!this.sound(tS[i], x, i)) {
+      if (!this.plausible(tS[i], x, i)) {
         stats.invalid++;
-        this.spoiled = true;
+        this.sawInvalid = true;
         continue;
       }
       if (this.lastS !== null) {
@@ -69,7 +69,7 @@ export class GapDetector {
           t += maxGapS - step;
           startAfter("clock", this.lastS, t);
         } else if (step > maxGapS) {
-          startAfter(this.spoiled ? "invalid" : "missing", this.lastS, t);
+          startAfter(this.sawInvalid ? "invalid" : "missing", this.lastS, t);
         } else {
           stats.signalS += step;
         }
@@ -77,7 +77,7 @@ export class GapDetector {
       rows.push(i);
       times.push(t);
       this.lastS = t;
-      this.spoiled = false;
+      this.sawInvalid = false;
     }
     stats.gaps += starts.length - 1;
     this.measure(times.slice(starts[starts.length - 1].first), starts.length > 1);
@@ -92,8 +92,8 @@ export class GapDetector {
     });
   }
 
-  /** Whether the sample in `row` is one that a sensor can give. False for NaN as well. */
-  private sound(tS: number, x: Float32Array, row: number): boolean {
+  /** Whether the sample in `row` is finite and within `LIMITS` and `LATEST_S`. */
+  private plausible(tS: number, x: Float32Array, row: number): boolean {
     for (let c = 0; c < this.channels; c++) {
       if (!(Math.abs(x[row * this.channels + c]) <= LIMITS[c])) return false;
     }

@@ -7,7 +7,7 @@ import { WindowPipeline, type Window } from "./windowing";
 
 export class Recognizer {
   private readonly channels: 3 | 6;
-  private readonly framer: WindowPipeline;
+  private readonly pipeline: WindowPipeline;
   private readonly smoother: Smoother;
   private readonly names: readonly string[];
   private stuck = false;
@@ -16,7 +16,7 @@ export class Recognizer {
   /**
    * @param contract mujo.json
    * @param labels one of its label sets
-   * @param stream what comes in; a gyroscope that the label set was made without is left out
+   * @param stream the samples' format; a gyroscope that the label set does not use is ignored
    * @param runtime the model
    */
   constructor(
@@ -26,36 +26,36 @@ export class Recognizer {
     private readonly runtime: Pick<Runtime, "embed">,
   ) {
     this.channels = Math.min(stream.channels, labels.channels) as 3 | 6;
-    this.framer = new WindowPipeline(contract.input, { ...stream, channels: this.channels });
+    this.pipeline = new WindowPipeline(contract.input, { ...stream, channels: this.channels });
     this.smoother = new Smoother(labels.smoothing);
     this.names = names(labels);
   }
 
   /** Counts so far. */
   get stats(): Readonly<StreamStats> {
-    return this.framer.stats;
+    return this.pipeline.stats;
   }
 
   /**
-   * Add (n) seconds of device time and (n * C) m/s2 with gravity and rad/s, row by row -> what they complete, in order.
-   * Calls may overlap: they are answered in the order in which they were made.
+   * Add (n) device times in seconds and (n * C) values in m/s2 with gravity and rad/s, row by row -> the events that
+   * they complete, in order. Calls may overlap: they resolve in the order in which they were made.
    */
   push(tS: Float64Array, x: Float32Array): Promise<Event[]> {
-    const given = this.stream.channels;
-    if (x.length !== tS.length * given) {
-      throw new RangeError(`${tS.length} times but ${x.length} values of ${given} channels`);
+    const channels = this.stream.channels;
+    if (x.length !== tS.length * channels) {
+      throw new RangeError(`${tS.length} times but ${x.length} values of ${channels} channels`);
     }
-    const cut = this.framer.update(tS, x.filter((_, i) => i % given < this.channels));
-    return this.afterwards(() => this.classify(cut));
+    const cut = this.pipeline.update(tS, x.filter((_, i) => i % channels < this.channels));
+    return this.enqueue(() => this.classify(cut));
   }
 
-  /** Forget the samples so far, but not the counts: what comes next is not continuous with them. */
+  /** Forget the samples so far, but not the counts: the next sample does not continue them. */
   reset(): void {
-    this.framer.reset();
-    void this.afterwards(async () => this.smoother.reset());
+    this.pipeline.reset();
+    void this.enqueue(async () => this.smoother.reset());
   }
 
-  /** Windows become predictions, or a gap where the sensor repeats one value. */
+  /** Turn windows into predictions, or into a gap where the sensor repeats one value. */
   private async classify(cut: readonly (Window | Gap)[]): Promise<Event[]> {
     const events: Event[] = [];
     for (const event of cut) {
@@ -64,12 +64,12 @@ export class Recognizer {
         events.push(event);
         continue;
       }
-      const stuck = this.repeats(event.x);
+      const stuck = this.isConstant(event.x);
       if (!stuck) {
         events.push(await this.predict(event));
       } else if (!this.stuck) {
         this.smoother.reset();
-        this.framer.stats.gaps++;
+        this.pipeline.stats.gaps++;
         const lengthS = (this.contract.input.window - 1) / this.contract.input.rate_hz;
         events.push({ kind: "gap", startS: event.endS - lengthS, endS: event.endS, reason: "constant" });
       }
@@ -79,9 +79,9 @@ export class Recognizer {
   }
 
   private async predict(window: Window): Promise<Prediction> {
-    const begun = performance.now();
+    const startMs = performance.now();
     const embedding = normalized(await this.runtime.embed(prepare(window.x, this.contract.input)));
-    const inferenceMs = performance.now() - begun;
+    const inferenceMs = performance.now() - startMs;
     const p = probabilities(embedding, this.labels);
     const scores = this.smoother.update(p);
     const best = largest(scores);
@@ -97,13 +97,13 @@ export class Recognizer {
     };
   }
 
-  /** Whether the accelerometer has one value all along. */
-  private repeats(x: Float32Array): boolean {
+  /** Whether the accelerometer repeats one value for the whole window. */
+  private isConstant(x: Float32Array): boolean {
     const { channels } = this;
     return x.every((value, i) => i % channels >= 3 || value === x[i % channels]);
   }
 
-  private afterwards<T>(step: () => Promise<T>): Promise<T> {
+  private enqueue<T>(step: () => Promise<T>): Promise<T> {
     const done = this.last.then(step);
     this.last = done.catch(() => undefined);
     return done;

@@ -1,15 +1,15 @@
 /**
- * Resampling and the one preprocessing, as `mujo_edge.signal` has them: float64 inside, float32 out.
+ * Resampling and preprocessing, the twin of Python's `mujo_edge.signal`: computed in float64, results are float32.
  *
- * Streams are rows of C values, one after another; model input is channel first.
+ * Streams are row by row, C values each; model input is channel first.
  */
 
 import type { InputSpec } from "./types";
 
-/** Times increase by at least this; `GapDetector` sees to it. */
+/** Smallest step of time between samples in seconds, which `GapDetector` guarantees. */
 export const MIN_STEP_S = 100e-6;
 
-/** A time this close to a multiple of the interval is that multiple: undoes the rounding of decimal files. */
+/** Times this close to a multiple of the interval are snapped to it, which undoes the rounding of decimal files. */
 const SNAP_S = 20e-6;
 
 /** Consecutive samples at the model's rate: `tS` (m) device time, `x` (m * C). */
@@ -39,7 +39,7 @@ export function fir(x: Float64Array, channels: number, kernel: Float64Array): Fl
   return y;
 }
 
-/** The first index of sorted `u` whose value exceeds `value` (`after`), or is not less than it. */
+/** First index of sorted `u` whose value exceeds `value` (if `after`), or is not less than it. */
 export function search(u: Float64Array, value: number, after: boolean): number {
   let low = 0;
   let high = u.length;
@@ -51,7 +51,7 @@ export function search(u: Float64Array, value: number, after: boolean): number {
   return low;
 }
 
-/** Two arrays as one. */
+/** Concatenation of two arrays. */
 export function joined<A extends Float32Array | Float64Array>(a: A, b: A): A {
   const both = new (a.constructor as new (length: number) => A)(a.length + b.length);
   both.set(a);
@@ -60,11 +60,11 @@ export function joined<A extends Float32Array | Float64Array>(a: A, b: A): A {
 }
 
 /**
- * Samples with device times in, chunk by chunk, samples on a uniform grid out. Any split into chunks gives the same
- * bits.
+ * Resamples a stream: samples with device times in, chunk by chunk, samples on a uniform grid out. Any split into
+ * chunks gives the same bits.
  *
- * Samples at exactly `toHz` pass through unchanged. Jitter and missing samples are bridged linearly; a faster source
- * is laid on its own even grid first, so that the low-pass sees even samples, and lags by half a kernel.
+ * Samples at exactly `toHz` pass through unchanged. Jitter and missing samples are interpolated linearly. A faster
+ * source is interpolated on a grid of its own rate, then low-passed, which delays it by half a kernel.
  */
 export class Resampler {
   private startS: number | null = null;
@@ -102,7 +102,7 @@ export class Resampler {
     return { tS: grid.k.map((k) => startS + k / this.toHz), x: Float32Array.from(grid.x) };
   }
 
-  /** Even samples, as they come -> index and values of those that the kernel now covers. */
+  /** Consecutive evenly spaced samples -> index and values of those that the kernel now covers. */
   private lowpass(kernel: Float64Array, x: Float64Array): Points {
     const { channels } = this;
     const half = (kernel.length - 1) / 2;
@@ -128,7 +128,7 @@ interface Points {
   readonly x: Float64Array;
 }
 
-/** Knots of a stream, interpolated at k * numerator / denominator for k = 0, 1, 2, ... */
+/** Linear interpolation of a stream of knots at k * numerator / denominator for k = 0, 1, 2, ... */
 class Polyline {
   private next = 0;
   private u: Float64Array = new Float64Array(0);
@@ -154,7 +154,7 @@ class Polyline {
       ks.push(this.next);
       for (let c = 0; c < channels; c++) {
         const value = x[left * channels + c];
-        // The sample's own bits where a point falls on one; numpy.interp's formula between two.
+        // Exactly the sample where a point falls on one, else numpy.interp's formula.
         const slope = at > u[left] ? (x[(left + 1) * channels + c] - value) / (u[left + 1] - u[left]) : 0;
         values.push(at > u[left] ? value + slope * (at - u[left]) : value);
       }
@@ -175,12 +175,12 @@ class Polyline {
  * three channels the gyroscope half is zero, as in training.
  */
 export function prepare(window: Float32Array, spec: InputSpec): Float32Array {
-  const given = window.length / spec.window;
+  const channels = window.length / spec.window;
   const out = new Float32Array(spec.channels.length * spec.window);
-  for (let c = 0; c < given; c++) {
+  for (let c = 0; c < channels; c++) {
     const scale = Math.fround(spec.scale[c]);
     for (let i = 0; i < spec.window; i++) {
-      const value = Math.fround(window[i * given + c] / scale);
+      const value = Math.fround(window[i * channels + c] / scale);
       out[c * spec.window + i] = Math.min(Math.max(value, -spec.clip), spec.clip);
     }
   }

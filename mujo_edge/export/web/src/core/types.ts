@@ -1,14 +1,14 @@
-/** The contract of the artifact (mujo.json) and what goes in and out of the recognizer. */
+/** Types of the artifact's contract (mujo.json), and of the recognizer's input and output. */
 
-/** What the model takes: `window` samples at `rate_hz`, a new window every `hop` samples. */
+/** The model's input: `window` samples at `rate_hz`, a new window every `hop` samples. */
 export interface InputSpec {
   readonly channels: readonly string[];
   readonly rate_hz: number;
   readonly window: number;
   readonly hop: number;
-  /** Divides each channel (m/s2, rad/s). */
+  /** Divisor of each channel (m/s2, rad/s). */
   readonly scale: readonly number[];
-  /** Bounds the scaled values. */
+  /** Bound of the scaled values: +-clip. */
   readonly clip: number;
   readonly max_gap_s: number;
 }
@@ -19,7 +19,7 @@ export interface Smoothing {
   readonly windows: number;
 }
 
-/** Classes for one placement; `prototypes` (L, D), each of length 1, in the order of `labels`. */
+/** Classes for one placement; `prototypes` (L, D), each L2-normalized, in the order of `labels`. */
 export interface LabelSet {
   readonly labels: readonly string[];
   readonly placement: string;
@@ -38,7 +38,7 @@ export interface Model {
   readonly dtype: string;
 }
 
-/** mujo.json, as `parseContract` lets it through. */
+/** mujo.json, as validated by `parseContract`. */
 export interface Contract {
   readonly schema_version: number;
   readonly bundle: string;
@@ -52,7 +52,7 @@ export interface Contract {
   readonly models: readonly Model[];
 }
 
-/** What is known of a stream beforehand: accelerometer alone or with gyroscope, and its nominal rate if it has one. */
+/** A stream's format: accelerometer only or with gyroscope, and its nominal rate if known. */
 export interface StreamInfo {
   readonly channels: 3 | 6;
   readonly rateHz?: number;
@@ -61,19 +61,19 @@ export interface StreamInfo {
 /** A loaded model. */
 export interface Runtime {
   readonly name: "litert" | "onnx";
-  /** (6 * T) prepared, channel first -> (D) as the model gives it. */
+  /** (6 * T) prepared, channel first -> (D) raw model output. */
   embed(window: Float32Array): Promise<Float32Array>;
   close(): void;
 }
 
-/** One recognized window. `endS` is device time; `embedding` (D) has length 1. */
+/** One recognized window. `endS` is device time; `embedding` (D) is L2-normalized. */
 export interface Prediction {
   readonly kind: "prediction";
   readonly endS: number;
   /** The smoothed label that the user sees, and its probability. */
   readonly label: string;
   readonly score: number;
-  /** That of the window alone. */
+  /** Label of the window alone. */
   readonly rawLabel: string;
   /** (L + 1) smoothed probabilities: in the order of the labels, "unknown" last. */
   readonly scores: Float32Array;

@@ -1,14 +1,14 @@
-/** From samples as they come to windows as the model takes them: clock -> resample -> overlapping windows. */
+/** Windows of a stream: gap detection -> resampling -> overlapping windows. */
 
 import { GapDetector, type Span } from "./gaps";
 import { joined, Resampler, type Grid } from "./signal";
 import type { Gap, InputSpec, StreamInfo, StreamStats } from "./types";
 
-/** Signal at the start of every even stretch from which its rate is measured, before anything is resampled. */
+/** Seconds at the start of a gapless stretch over which its rate is measured, before it is resampled. */
 const MEASURE_S = 1;
 
-/** A nominal rate stands when the measured one differs by less than this share. */
-const BELIEVED = 0.05;
+/** Largest relative difference of the measured rate at which a nominal rate is used. */
+const RATE_TOLERANCE = 0.05;
 
 /** `x` (T * C) at the model's rate, row by row, ending at device time `endS`. */
 export interface Window {
@@ -17,7 +17,7 @@ export interface Window {
   readonly x: Float32Array;
 }
 
-/** Keeps the last samples at the model's rate; gives a window of `spec.window` of them every `spec.hop`. */
+/** Buffers the last samples at the model's rate and cuts a window of `spec.window` every `spec.hop` samples. */
 export class Windower {
   private tS: Float64Array = new Float64Array(0);
   private x: Float32Array = new Float32Array(0);
@@ -27,7 +27,7 @@ export class Windower {
     private readonly channels: number,
   ) {}
 
-  /** Forget the samples so far: what follows is not continuous with them. */
+  /** Forget the samples so far: the next one does not continue them. */
   reset(): void {
     this.tS = new Float64Array(0);
     this.x = new Float32Array(0);
@@ -52,35 +52,35 @@ export class Windower {
 
 /** Samples of one stream in, windows and gaps out, in order. Any split into chunks gives the same windows. */
 export class WindowPipeline {
-  private readonly clock: GapDetector;
+  private readonly gapDetector: GapDetector;
   private readonly windower: Windower;
   private resampler: Resampler | null = null;
-  private held: Span[] = [];
+  private pending: Span[] = [];
 
   constructor(
     private readonly spec: InputSpec,
     private readonly stream: StreamInfo,
   ) {
-    this.clock = new GapDetector(stream.channels, spec.max_gap_s);
+    this.gapDetector = new GapDetector(stream.channels, spec.max_gap_s);
     this.windower = new Windower(spec, stream.channels);
   }
 
-  /** Counts so far, of all that came in. */
+  /** Counts of all samples so far. */
   get stats(): StreamStats {
-    return this.clock.stats;
+    return this.gapDetector.stats;
   }
 
-  /** Windows that (n) seconds and (n * C) samples complete, and the gaps that they show. */
+  /** Windows and gaps that (n) times in seconds and (n * C) samples complete. */
   update(tS: Float64Array, x: Float32Array): (Window | Gap)[] {
     const events: (Window | Gap)[] = [];
-    for (const span of this.clock.split(tS, x)) {
+    for (const span of this.gapDetector.split(tS, x)) {
       if (span.gap) {
         events.push(span.gap);
         this.reset();
       }
-      const even = this.even(span);
-      if (even && this.resampler) {
-        const windows = this.windower.update(this.resampler.update(even.tS, even.x));
+      const ready = this.resamplable(span);
+      if (ready && this.resampler) {
+        const windows = this.windower.update(this.resampler.update(ready.tS, ready.x));
         this.stats.windows += windows.length;
         events.push(...windows);
       }
@@ -88,33 +88,33 @@ export class WindowPipeline {
     return events;
   }
 
-  /** Forget the samples so far: what follows is not continuous with them. */
+  /** Forget the samples so far: the next one does not continue them. */
   reset(): void {
     this.resampler = null;
-    this.held = [];
+    this.pending = [];
     this.windower.reset();
   }
 
-  /** Samples that can be resampled now: none until the rate of this stretch is measured, then all so far. */
-  private even(span: Span): Grid | null {
+  /** Samples that can be resampled now: none until the rate of this stretch is measured, then all pending ones. */
+  private resamplable(span: Span): Grid | null {
     if (this.resampler) return span;
-    this.held.push(span);
-    if (span.tS[span.tS.length - 1] - this.held[0].tS[0] < MEASURE_S) return null;
-    const { tS, x } = this.held.reduce((all, part) => ({
+    this.pending.push(span);
+    if (span.tS[span.tS.length - 1] - this.pending[0].tS[0] < MEASURE_S) return null;
+    const { tS, x } = this.pending.reduce((all, part) => ({
       tS: joined(all.tS, part.tS),
       x: joined(all.x, part.x),
       gap: null,
     }));
-    this.held = [];
+    this.pending = [];
     const n = tS.findIndex((t) => t - tS[0] >= MEASURE_S);
-    const rateHz = this.settle(n / (tS[n] - tS[0]));
+    const rateHz = this.sourceRate(n / (tS[n] - tS[0]));
     this.resampler = new Resampler(this.stream.channels, rateHz, this.spec.rate_hz);
     return { tS, x };
   }
 
-  /** The rate to resample from: a nominal one, the stream's or the model's, that the measured one bears out. */
-  private settle(measuredHz: number): number {
+  /** The rate to resample from: the stream's or the model's nominal rate if the measured one is close, else that. */
+  private sourceRate(measuredHz: number): number {
     const nominal = [this.stream.rateHz, this.spec.rate_hz];
-    return nominal.find((hz) => hz && Math.abs(measuredHz / hz - 1) < BELIEVED) ?? measuredHz;
+    return nominal.find((hz) => hz && Math.abs(measuredHz / hz - 1) < RATE_TOLERANCE) ?? measuredHz;
   }
 }

@@ -1,13 +1,13 @@
-/** The model of an artifact, in the runtime that this browser can use. */
+/** Opens the model of an artifact in a runtime that this browser supports. */
 
 import type { Contract, Runtime } from "../core/types";
 
 export type RuntimeName = Runtime["name"];
 
-/** In the order of choice. */
+/** Runtimes in order of preference. */
 export const RUNTIMES: readonly RuntimeName[] = ["litert", "onnx"];
 
-/** A runtime that did not start, and why. */
+/** No runtime started; the message has the reasons. */
 export class RuntimeUnavailable extends Error {
   override readonly name = "RuntimeUnavailable";
 }
@@ -17,19 +17,19 @@ export class RuntimeUnavailable extends Error {
  *
  * @param base URL of the artifact's folder
  * @param contract its mujo.json
- * @param only this runtime; without it LiteRT.js, and onnxruntime-web where that does not start: `name` tells which
- * @throws RuntimeUnavailable with what each of them said
+ * @param only this runtime; by default LiteRT.js, or onnxruntime-web where that does not start (see `Runtime.name`)
+ * @throws RuntimeUnavailable with the error of each
  */
 export async function openRuntime(base: string, contract: Contract, only?: RuntimeName): Promise<Runtime> {
-  const said: string[] = [];
+  const errors: string[] = [];
   for (const name of only ? [only] : RUNTIMES) {
     try {
       return await open(name, base, contract);
     } catch (error) {
-      said.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
+      errors.push(`${name}: ${error instanceof Error ? error.message : String(error)}`);
     }
   }
-  throw new RuntimeUnavailable(`the model does not run in this browser (${said.join("; ")})`);
+  throw new RuntimeUnavailable(`the model does not run in this browser (${errors.join("; ")})`);
 }
 
 async function open(name: RuntimeName, base: string, contract: Contract): Promise<Runtime> {
@@ -40,7 +40,7 @@ async function open(name: RuntimeName, base: string, contract: Contract): Promis
   if (!answer.ok) throw new Error(`${model.file} cannot be read (HTTP ${answer.status})`);
   const bytes = new Uint8Array(await answer.arrayBuffer());
   const wasm = new URL("wasm/", folder).href;
-  // Each is loaded when it is asked for: nobody needs both.
+  // Loaded on demand: a page needs only one of them.
   if (name === "litert") return (await import("./litert")).openLiteRt(bytes, wasm, contract);
   return (await import("./onnx")).openOnnx(bytes, wasm, contract);
 }

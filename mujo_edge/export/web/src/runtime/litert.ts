@@ -3,10 +3,10 @@
 import { getGlobalLiteRtPromise, loadAndCompile, loadLiteRt, Tensor } from "@litertjs/core";
 import type { Contract, Runtime } from "../core/types";
 
-/** LiteRT.js writes what it is doing where errors go; it belongs to the details. */
+/** LiteRT.js prints progress as errors; send it to console.debug instead. */
 function quietly(): void {
   const printErr = (line: string): void => (/^(INFO|WARNING):/.test(line) ? console.debug(line) : console.error(line));
-  Object.assign(globalThis, { Module: { printErr } }); // which its loader hands to the WebAssembly, and forgets
+  Object.assign(globalThis, { Module: { printErr } }); // its loader passes this on, then removes it
 }
 
 async function load(wasm: string): Promise<void> {
@@ -17,7 +17,7 @@ async function load(wasm: string): Promise<void> {
   await getGlobalLiteRtPromise();
 }
 
-/** Open `model` (.tflite); LiteRT.js takes its WebAssembly from `wasm`, the URL of a folder. */
+/** Open `model` (.tflite); LiteRT.js loads its WebAssembly from the folder URL `wasm`. */
 export async function openLiteRt(model: Uint8Array, wasm: string, contract: Contract): Promise<Runtime> {
   await load(wasm);
   const compiled = await loadAndCompile(model, { accelerator: "wasm" });

@@ -1,6 +1,6 @@
 package edge.mujo;
 
-/** What a stream gives: predictions, and gaps in it. Times are device time in seconds. */
+/** A result of a stream: a prediction or a gap. Times are device time in seconds. */
 public abstract class Event {
     /** Time of the last sample of the window, or of the first one after the gap. */
     public final double endS;
@@ -11,14 +11,14 @@ public abstract class Event {
 
     /** One recognized window. */
     public static final class Prediction extends Event {
-        /** Smoothed label, to be shown, and its probability. */
+        /** Smoothed label, which the user sees, and its probability. */
         public final String label;
         public final float score;
         /** Label of the window alone. */
         public final String rawLabel;
-        /** Smoothed probability of every label of the set and, last, of "unknown". */
+        /** Smoothed probabilities of the labels of the set, then of "unknown". */
         public final float[] scores;
-        /** The window's embedding, of length 1. */
+        /** The window's embedding, L2-normalized. */
         public final float[] embedding;
 
         Prediction(double endS, String label, float score, String rawLabel, float[] scores, float[] embedding) {
@@ -35,8 +35,8 @@ public abstract class Event {
     public static final class Gap extends Event {
         public final double startS;
         /**
-         * "missing" (no samples came), "invalid" (they were not finite or not possible), "clock" (device time went
-         * backwards) or "constant" (one value for a whole window: a sensor that sleeps or is stuck).
+         * "missing" (no samples arrived), "invalid" (values not finite or out of range), "clock" (device time went
+         * backwards) or "constant" (one value for a whole window: the sensor sleeps or is stuck).
          */
         public final String reason;
 

@@ -1,16 +1,16 @@
 package edge.mujo;
 
 /**
- * Device time, checked: what follows evenly passes, all else is dropped and counted.
+ * Checks the times and values of samples: good ones pass, others are dropped and counted.
  *
- * <p>Dropped as invalid: values and times that are not finite, or not possible. Dropped as repeated: samples that
- * come twice or up to the longest gap late. A longer step backwards is a clock that wrapped or started again: from
- * there on time is shifted, so that it goes on that gap after the last good sample.
+ * <p>Dropped as invalid: values and times that are not finite or out of range. Dropped as repeated: samples whose
+ * time does not increase, by up to the longest gap. A longer step backwards means that the clock wrapped or
+ * restarted: from there on time is shifted, to continue one such gap after the last good sample.
  */
 final class GapDetector {
-    /** No sensor is faster. */
+    /** Smallest step of time between samples: no sensor is faster. */
     static final double MIN_STEP_S = 100e-6;
-    /** No clock counts further (the year 2286); beyond it a double would lose the sample interval. */
+    /** Largest plausible time (the year 2286 of Unix time); beyond it a double cannot resolve the sample interval. */
     private static final double LATEST_S = 1e10;
 
     private final Stats stats;
@@ -18,7 +18,7 @@ final class GapDetector {
     private final double maxGapS;
     private double offsetS;
     private double lastS = Double.NaN;
-    private boolean spoiled;
+    private boolean sawInvalid;
     private Event.Gap gap;
 
     GapDetector(Stats stats, String[] channels, double maxGapS) {
@@ -42,17 +42,17 @@ final class GapDetector {
         }
     }
 
-    /** Time of a good sample, NaN if it has to be dropped. `gap` then tells what was before it. */
+    /** Time of a good sample, NaN for one to drop. Afterwards `gap()` is the gap before the sample. */
     double check(double tS, float[] x) {
         stats.samples++;
         gap = null;
-        if (!sound(tS, x)) {
+        if (!plausible(tS, x)) {
             stats.invalid++;
-            spoiled = true;
+            sawInvalid = true;
             return Double.NaN;
         }
         double t = tS + offsetS;
-        double step = t - lastS; // NaN at first: no comparison holds
+        double step = t - lastS; // NaN for the first sample: all comparisons are false
         if (step >= -maxGapS && step < MIN_STEP_S) {
             stats.repeated++;
             return Double.NaN;
@@ -62,22 +62,22 @@ final class GapDetector {
             t += maxGapS - step;
             gap = new Event.Gap(lastS, t, "clock");
         } else if (step > maxGapS) {
-            gap = new Event.Gap(lastS, t, spoiled ? "invalid" : "missing");
+            gap = new Event.Gap(lastS, t, sawInvalid ? "invalid" : "missing");
         }
         if (gap != null) {
             stats.gaps++;
         }
         lastS = t;
-        spoiled = false;
+        sawInvalid = false;
         return t;
     }
 
-    /** The gap before the sample that was checked last, null if there was none. */
+    /** The gap before the last checked sample, null if there was none. */
     Event.Gap gap() {
         return gap;
     }
 
-    private boolean sound(double tS, float[] x) {
+    private boolean plausible(double tS, float[] x) {
         boolean good = Math.abs(tS) <= LATEST_S;
         for (int c = 0; c < limits.length; c++) {
             good &= Math.abs(x[c]) <= limits[c]; // false for NaN

@@ -47,7 +47,7 @@ final class Golden {
         return rows;
     }
 
-    /** Float32, little endian -> rows of `width`. */
+    /** A file of little-endian float32 -> rows of `width`. */
     float[][] floats(String file, int rows, int width) throws IOException {
         ByteArrayOutputStream bytes = new ByteArrayOutputStream();
         try (InputStream in = folder.open("golden/" + file)) {
@@ -68,7 +68,7 @@ final class Golden {
         return values;
     }
 
-    /** A number as Python writes it. */
+    /** Parse a number that Python wrote. */
     static double number(String cell) {
         return cell.equals("nan") ? Double.NaN : Double.parseDouble(cell);
     }

@@ -2,18 +2,18 @@ package edge.mujo;
 
 import java.util.List;
 
-/** Classes for one placement. Others need no other model: only their own part in mujo.properties. */
+/** Classes for one placement. Another label set works with the same model: it is only data in mujo.properties. */
 public final class LabelSet {
     /** Label of a window that fits no class. */
     public static final String UNKNOWN = "unknown";
 
     public final String name;
-    /** The labels in the order of the prototypes and, last, "unknown". */
+    /** The labels in the order of the prototypes, then "unknown". */
     public final String[] names;
-    /** One row a label, of length 1. */
+    /** One L2-normalized row per label. */
     final float[][] prototypes;
     public final String placement;
-    /** 3: the accelerometer alone; 6: the gyroscope as well, where the stream has one. */
+    /** 3: only the accelerometer; 6: also the gyroscope, where the stream has one. */
     public final int channels;
     final double temperature;
     final double unknownThreshold;
@@ -53,13 +53,13 @@ public final class LabelSet {
         this.smoothingWindows = smoothingWindows;
     }
 
-    /** The same labels, smoothed by "hmm" (with `stay`), "majority" (of the last `windows`) or "none". */
+    /** The same labels with another smoothing: "hmm" (with `stay`), "majority" (of the last `windows`) or "none". */
     public LabelSet smoothed(String method, double stay, int windows) {
         return new LabelSet(this, method, stay, windows);
     }
 
     /**
-     * Probability of every label and, last, of "unknown": softmax(cosine / temperature), with unknown as one more
+     * Probabilities of the labels, then of "unknown": softmax(cosine / temperature), where "unknown" is one more
      * class whose cosine is always the threshold.
      */
     float[] probabilities(float[] embedding) {
@@ -86,7 +86,7 @@ public final class LabelSet {
         return p;
     }
 
-    /** Index of the largest, the first of them. */
+    /** Index of the largest value; the first of equal ones. */
     static int best(float[] p) {
         int best = 0;
         for (int k = 1; k < p.length; k++) {

@@ -3,21 +3,21 @@ package edge.mujo;
 import java.util.ArrayDeque;
 
 /**
- * Accelerometer and gyroscope, which Android sends apart, into samples of six channels: the gyroscope is interpolated
- * linearly at the times of the accelerometer.
+ * Merges accelerometer and gyroscope, which Android sends separately, into samples of six channels: the gyroscope is
+ * interpolated linearly at the times of the accelerometer.
  *
- * <p>A sample goes out once the gyroscope has reached its time. Its rotation is NaN, which the recognizer counts as
- * invalid, where the gyroscope has no values on both sides close enough, or does not come for 5 s.
+ * <p>A sample is passed on once the gyroscope has reached its time. Its rotation is NaN, which the recognizer counts as
+ * invalid, where the gyroscope has no values close enough on both sides, or is silent for 5 s.
  */
 public final class Merger {
-    /** Neighbors further apart are not interpolated between: the step beyond which the clock sees a gap as well. */
+    /** Longest step to interpolate across, in seconds: as the longest gap that the recognizer bridges. */
     private static final double BRIDGE_S = 0.25;
-    /** Longer than a batch of any sensor. */
+    /** Longest wait for the gyroscope in seconds: longer than a batch of any sensor. */
     private static final double WAIT_S = 5;
-    /** Values that are held of each sensor at most, whatever their times say. */
+    /** Most values that are buffered per sensor, regardless of their times. */
     private static final int LIMIT = 4096;
 
-    /** Takes the samples. */
+    /** Receives the merged samples. */
     public interface Sink {
         /** A sample for {@link Recognizer#push}. */
         void take(double tS, float[] x);
@@ -37,7 +37,7 @@ public final class Merger {
         drain();
     }
 
-    /** Rotation in rad/s. What does not follow in time is dropped, unless the clock started again. */
+    /** Rotation in rad/s. A value whose time does not increase is dropped, unless the clock restarted. */
     public void gyroscope(double tS, float x, float y, float z) {
         double step = rotations.isEmpty() ? 1 : tS - rotations.getLast().tS;
         if (step < -WAIT_S) {
@@ -61,17 +61,17 @@ public final class Merger {
                 return;
             }
             accelerations.remove();
-            float[] turn = reached ? rotation(first.tS) : new float[] {Float.NaN, Float.NaN, Float.NaN};
-            out.take(first.tS, new float[] {first.x, first.y, first.z, turn[0], turn[1], turn[2]});
+            float[] rotation = reached ? rotation(first.tS) : new float[] {Float.NaN, Float.NaN, Float.NaN};
+            out.take(first.tS, new float[] {first.x, first.y, first.z, rotation[0], rotation[1], rotation[2]});
         }
     }
 
-    /** Whether no rotation that is still to come can change the value at a time. */
+    /** Whether the rotation at a time is final: later values cannot change it. */
     private boolean reached(double tS) {
         return !rotations.isEmpty() && rotations.getLast().tS >= tS && rotations.getFirst().tS - tS <= WAIT_S;
     }
 
-    /** Rotation at a time that was reached; what lies before that time's neighbors is let go. */
+    /** Rotation at a time that was reached; drops the values before that time's neighbors. */
     private float[] rotation(double tS) {
         Reading before = null;
         while (rotations.getFirst().tS < tS) {
@@ -87,11 +87,11 @@ public final class Merger {
         if (before == null || after.tS - before.tS > BRIDGE_S) {
             return new float[] {Float.NaN, Float.NaN, Float.NaN};
         }
-        float share = (float) ((tS - before.tS) / (after.tS - before.tS));
+        float fraction = (float) ((tS - before.tS) / (after.tS - before.tS));
         return new float[] {
-            before.x + (after.x - before.x) * share,
-            before.y + (after.y - before.y) * share,
-            before.z + (after.z - before.z) * share,
+            before.x + (after.x - before.x) * fraction,
+            before.y + (after.y - before.y) * fraction,
+            before.z + (after.z - before.z) * fraction,
         };
     }
 

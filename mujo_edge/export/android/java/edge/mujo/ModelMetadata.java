@@ -6,7 +6,7 @@ import java.util.Map;
 import java.util.Properties;
 import java.util.TreeMap;
 
-/** Part of mujo.properties: mujo.json line by line, with paths as keys. */
+/** A subtree of mujo.properties, which holds mujo.json with paths as keys. */
 final class ModelMetadata {
     private final Properties all;
     private final String prefix;
@@ -50,13 +50,13 @@ final class ModelMetadata {
         return values;
     }
 
-    /** Parts under `key` that have a value called `mark`, by name. */
-    Map<String, ModelMetadata> parts(String key, String mark) {
+    /** Subtrees under `key`, by name: those that have a value called `member`. */
+    Map<String, ModelMetadata> parts(String key, String member) {
         Map<String, ModelMetadata> parts = new TreeMap<>();
         String start = prefix + key + ".";
         for (String name : all.stringPropertyNames()) {
-            if (name.startsWith(start) && name.endsWith("." + mark)) {
-                String own = name.substring(start.length(), name.length() - mark.length() - 1);
+            if (name.startsWith(start) && name.endsWith("." + member)) {
+                String own = name.substring(start.length(), name.length() - member.length() - 1);
                 parts.put(own, new ModelMetadata(all, start + own + "."));
             }
         }

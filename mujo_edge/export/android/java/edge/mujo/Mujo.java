@@ -8,7 +8,7 @@ import java.util.Map;
 import java.util.Properties;
 import java.util.TreeMap;
 
-/** What must be known to use the model: mujo.json, read from mujo.properties, which holds the same. */
+/** The description of the model and its label sets: mujo.json, read from mujo.properties with the same content. */
 public final class Mujo {
     private static final int SCHEMA_VERSION = 1;
 
@@ -18,14 +18,14 @@ public final class Mujo {
     /** ax, ay, az in m/s2 with gravity, gx, gy, gz in rad/s; right-handed sensor frame. */
     public final String[] channels;
     public final double rateHz;
-    /** Samples in a window, and from one window to the next. */
+    /** Samples in a window, and between the starts of consecutive windows. */
     public final int window;
     public final int hop;
-    /** Values of the model's output. */
+    /** Number of values of the model's output. */
     public final int dim;
     public final Map<String, LabelSet> labelSets = new TreeMap<>();
     public final String defaultLabelSet;
-    /** Divides each channel; then values are clipped to +-clip. */
+    /** Divisor of each channel; afterwards values are clipped to +-clip. */
     final float[] scale;
     final float clip;
     final double maxGapS;
@@ -50,16 +50,16 @@ public final class Mujo {
         defaultLabelSet = metadata.text("default_label_set");
         metadata.parts("label_sets", "temperature").forEach(
                 (name, part) -> labelSets.put(name, new LabelSet(part, name, dim)));
-        boolean sound = channels.length >= 3 && rateHz > 0 && hop >= 1 && hop <= window;
-        if (!sound || !labelSets.containsKey(defaultLabelSet)) {
-            throw new IllegalArgumentException("mujo.properties makes no sense; export again");
+        boolean valid = channels.length >= 3 && rateHz > 0 && hop >= 1 && hop <= window;
+        if (!valid || !labelSets.containsKey(defaultLabelSet)) {
+            throw new IllegalArgumentException("mujo.properties is inconsistent; export again");
         }
     }
 
     /**
      * Read mujo.properties, UTF-8; the stream is left open.
      *
-     * @throws IllegalArgumentException if something is missing, no number, or of another schema
+     * @throws IllegalArgumentException if a value is missing or no number, or the schema is another one
      */
     public static Mujo read(InputStream properties) throws IOException {
         Properties all = new Properties();
@@ -67,7 +67,7 @@ public final class Mujo {
         return new Mujo(new ModelMetadata(all, ""));
     }
 
-    /** The label set to start with. */
+    /** The default label set. */
     public LabelSet labelSet() {
         return labelSets.get(defaultLabelSet);
     }

@@ -6,16 +6,17 @@ import java.util.Arrays;
 import java.util.List;
 
 /**
- * Samples of one stream in, predictions and gaps out: clock, resampling, windows, model, labels, smoothing.
+ * Recognizes one stream: samples in, predictions and gaps out. Gap detection, resampling, windows, model, labels and
+ * smoothing.
  *
- * <p>Does what mujo_edge.Recognizer does in Python; golden/ holds both to the same events. Not thread-safe: push
- * from one thread, and not from that of the user interface.
+ * <p>The twin of Python's mujo_edge.recognizer.Recognizer; golden/ tests that both give the same events. Not
+ * thread-safe: push from one thread, and not from that of the user interface.
  */
 public final class Recognizer {
-    /** Signal at the start of every even stretch from which its rate is measured. */
+    /** Seconds at the start of a gapless stretch over which its rate is measured. */
     private static final double MEASURE_S = 1;
-    /** A nominal rate stands when the measured one differs by less than this share. */
-    private static final double BELIEVED = 0.05;
+    /** Largest relative difference of the measured rate at which a nominal rate is used. */
+    private static final double RATE_TOLERANCE = 0.05;
 
     /** Counts so far. */
     public final Stats stats = new Stats();
@@ -25,10 +26,10 @@ public final class Recognizer {
     private final int channels;
     private final int used;
     private final double nominalHz;
-    private final GapDetector clock;
+    private final GapDetector gapDetector;
     private final Windower windower;
     private final Smoother smoother;
-    private final ArrayDeque<Sample> held = new ArrayDeque<>();
+    private final ArrayDeque<Sample> pending = new ArrayDeque<>();
     private Resampler resampler;
     private boolean stuck;
 
@@ -36,7 +37,7 @@ public final class Recognizer {
      * A recognizer for one stream.
      *
      * @param channels 3 (accelerometer) or 6 (and gyroscope): length of every sample
-     * @param rateHz rate that was asked for, 0 if none was; it is measured in any case
+     * @param rateHz requested rate, 0 if none was; the rate is measured in any case
      */
     public Recognizer(Mujo mujo, LabelSet labels, int channels, double rateHz, Model model) {
         if (channels != 3 && channels != mujo.channels.length) {
@@ -49,62 +50,62 @@ public final class Recognizer {
         this.channels = channels;
         used = Math.min(channels, labels.channels);
         nominalHz = rateHz;
-        clock = new GapDetector(stats, Arrays.copyOf(mujo.channels, used), mujo.maxGapS);
+        gapDetector = new GapDetector(stats, Arrays.copyOf(mujo.channels, used), mujo.maxGapS);
         windower = new Windower(mujo, used);
         smoother = new Smoother(labels);
     }
 
-    /** Forget the samples so far, but not the counts: what comes next is not continuous with them. */
+    /** Forget the samples so far, but not the counts: the next sample does not continue them. */
     public void reset() {
         restart();
         smoother.reset();
     }
 
     /**
-     * Take one sample. What the model throws comes through; then the stream begins anew, as after `reset`.
+     * Take one sample. Exceptions of the model are passed on, after a `reset`.
      *
      * @param tS device time in seconds
      * @param x acceleration in m/s2 with gravity and, with 6 channels, rotation in rad/s
-     * @return what the sample completes, in order; mostly nothing
+     * @return the events that the sample completes, in order; mostly none
      */
     public List<Event> push(double tS, float[] x) {
         if (x.length != channels) {
             throw new IllegalArgumentException("a sample has " + x.length + " values instead of " + channels);
         }
         List<Event> events = new ArrayList<>(0);
-        double at = clock.check(tS, x);
+        double at = gapDetector.check(tS, x);
         if (Double.isNaN(at)) {
             return events;
         }
-        if (clock.gap() != null) {
-            events.add(clock.gap());
+        if (gapDetector.gap() != null) {
+            events.add(gapDetector.gap());
             reset();
         }
-        held.add(new Sample(at, Arrays.copyOf(x, used)));
-        if (resampler == null && at - held.getFirst().tS >= MEASURE_S) {
-            resampler = new Resampler(settle(measured()), mujo.rateHz);
+        pending.add(new Sample(at, Arrays.copyOf(x, used)));
+        if (resampler == null && at - pending.getFirst().tS >= MEASURE_S) {
+            resampler = new Resampler(sourceRate(measured()), mujo.rateHz);
         }
         try {
-            while (resampler != null && !held.isEmpty()) {
-                Sample sample = held.remove();
+            while (resampler != null && !pending.isEmpty()) {
+                Sample sample = pending.remove();
                 resampler.push(sample.tS, sample.x, (t, point) -> add(t, point, events));
             }
-        } catch (RuntimeException error) { // of the model
+        } catch (RuntimeException error) { // from the model
             reset();
             throw error;
         }
         return events;
     }
 
-    /** Rate of the stretch that is held, which has just become long enough. */
+    /** Rate of the pending samples. */
     private double measured() {
-        return (held.size() - 1) / (held.getLast().tS - held.getFirst().tS);
+        return (pending.size() - 1) / (pending.getLast().tS - pending.getFirst().tS);
     }
 
-    /** The rate to resample from: a nominal one, the stream's or the model's, that the measured one bears out. */
-    private double settle(double measuredHz) {
+    /** The rate to resample from: the stream's or the model's nominal rate if the measured one is close, else that. */
+    private double sourceRate(double measuredHz) {
         for (double hz : new double[] {nominalHz, mujo.rateHz}) {
-            if (hz > 0 && Math.abs(measuredHz / hz - 1) < BELIEVED) {
+            if (hz > 0 && Math.abs(measuredHz / hz - 1) < RATE_TOLERANCE) {
                 return hz;
             }
         }
@@ -113,21 +114,21 @@ public final class Recognizer {
 
     private void restart() {
         resampler = null;
-        held.clear();
+        pending.clear();
         windower.reset();
     }
 
-    /** A point at the model's rate. */
+    /** Add a sample at the model's rate. */
     private void add(double tS, double[] point, List<Event> events) {
         if (!windower.add(point)) {
             return;
         }
         stats.windows++;
-        boolean before = stuck;
+        boolean wasStuck = stuck;
         stuck = windower.constant();
         if (!stuck) {
             events.add(predict(tS));
-        } else if (!before) {
+        } else if (!wasStuck) {
             smoother.reset();
             stats.gaps++;
             events.add(new Event.Gap(tS - (mujo.window - 1) / mujo.rateHz, tS, "constant"));
@@ -144,7 +145,7 @@ public final class Recognizer {
         return new Event.Prediction(endS, labels.names[best], smoothed[best], raw, smoothed.clone(), embedding);
     }
 
-    /** Made of length 1. */
+    /** Normalize an embedding to length 1. */
     static float[] normalized(float[] embedding, int dim) {
         double sum = 0;
         for (float value : embedding) {
@@ -152,7 +153,7 @@ public final class Recognizer {
         }
         if (embedding.length != dim || Double.isNaN(sum) || Double.isInfinite(sum)) {
             throw new IllegalStateException(
-                    "the model did not give " + dim + " finite values; is it the file of this folder?");
+                    "the model did not return " + dim + " finite values; use the model file of this folder");
         }
         float length = (float) Math.max(Math.sqrt(sum), 1e-12);
         float[] result = new float[embedding.length];

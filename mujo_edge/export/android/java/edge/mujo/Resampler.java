@@ -3,16 +3,16 @@ package edge.mujo;
 import java.util.ArrayDeque;
 
 /**
- * Samples with device times in, samples on a uniform grid out.
+ * Resamples a stream: samples with device times in, samples on a uniform grid out.
  *
- * <p>Samples at exactly the model's rate pass unchanged. Jitter and missing samples are bridged linearly. A faster
- * source is laid on its own even grid, then through a low-pass, and so lags by half a kernel (80 ms at 50 Hz).
+ * <p>Samples at exactly the model's rate pass unchanged. Jitter and missing samples are interpolated linearly. A faster
+ * source is interpolated on a grid of its own rate, then low-passed, which delays it by half a kernel (80 ms at 50 Hz).
  */
 final class Resampler {
-    /** A time this close to a multiple of the interval is that multiple: undoes the rounding of decimal files. */
+    /** Times this close to a multiple of the interval are snapped to it, which undoes the rounding of decimal files. */
     private static final double SNAP_S = 20e-6;
 
-    /** Takes the points that a sample completes. */
+    /** Receives the points that a sample completes. */
     interface Sink {
         /** Value of every channel at a time in seconds, or at a position in samples. */
         void take(double at, double[] x);
@@ -51,7 +51,7 @@ final class Resampler {
         return kernel;
     }
 
-    /** One sample, later than the last by no more than the longest gap; `out` takes (seconds, values). */
+    /** Add a sample, later than the last by no more than the longest gap; `out` receives (seconds, values). */
     void push(double tS, float[] x, Sink out) {
         if (Double.isNaN(startS)) {
             startS = tS;
@@ -73,7 +73,7 @@ final class Resampler {
         }
     }
 
-    /** One even sample through the low-pass; the first one stands for all before it. */
+    /** Low-pass one evenly spaced sample; the first one is repeated as padding. */
     private void filter(double[] x, Sink grid) {
         for (int i = delayed.isEmpty() ? kernel.length / 2 : 0; i > 0; i--) {
             delayed.add(x);
@@ -94,7 +94,7 @@ final class Resampler {
         output.add(filtered++, y, grid);
     }
 
-    /** Knots of a stream, interpolated linearly at k * numerator / denominator for k = 0, 1, 2, ... */
+    /** Linear interpolation of a stream of knots at k * numerator / denominator for k = 0, 1, 2, ... */
     private static final class Polyline {
         private final double numerator;
         private final double denominator;
@@ -107,7 +107,7 @@ final class Resampler {
             this.denominator = denominator;
         }
 
-        /** Add a knot at a position after the last one's, 0 at first; `out` takes (k, values) of the points covered. */
+        /** Add a knot at an increasing position, 0 at first; `out` receives (k, values) of the points covered. */
         void add(double u, double[] x, Sink out) {
             for (double at = at(next); at <= u; at = at(next)) {
                 out.take(next++, at < u ? between(at, u, x) : x);

@@ -9,11 +9,11 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Runs golden/ through this package and says what differs from what Python made of it.
+ * Runs the streams of golden/ through this package and reports differences from Python's results.
  *
  * <p>{@code java edge.mujo.SelfTest FOLDER}, with the folder that holds mujo.properties and golden/; exit code 1 if
- * anything differs. The golden embeddings stand for the model. On a device call {@link #run} with the app's own model,
- * and its embeddings are compared, too.
+ * anything differs. The golden embeddings replace the model. On a device, call {@link #run} with the app's own model
+ * to compare its embeddings as well.
  */
 public final class SelfTest {
     private static final double TIME_S = 1e-6;
@@ -21,21 +21,21 @@ public final class SelfTest {
     private static final double WINDOW = 1e-5;
     private static final double EMBEDDING = 1e-3;
 
-    /** Opens a file of the artifact by its path in it: on Android {@code assets::open}. */
+    /** Opens a file of the artifact by its relative path: on Android {@code assets::open}. */
     public interface Opener {
         InputStream open(String path) throws IOException;
     }
 
     private final Mujo mujo;
     private final Golden golden;
-    private final Model own;
+    private final Model model;
     private final List<String> differences = new ArrayList<>();
     private String stream = "";
 
-    private SelfTest(Mujo mujo, Golden golden, Model own) {
+    private SelfTest(Mujo mujo, Golden golden, Model model) {
         this.mujo = mujo;
         this.golden = golden;
-        this.own = own;
+        this.model = model;
     }
 
     public static void main(String[] arguments) {
@@ -52,19 +52,19 @@ public final class SelfTest {
     }
 
     /**
-     * All golden streams.
+     * Run all golden streams.
      *
-     * @param own the app's model, whose embeddings are compared with the golden ones; null for none
-     * @return what differs, a line each
+     * @param model the app's model, whose embeddings are compared with the golden ones; null for none
+     * @return a line for each difference
      */
-    public static List<String> run(Opener folder, Model own) throws IOException {
+    public static List<String> run(Opener folder, Model model) throws IOException {
         Mujo mujo;
         try (InputStream properties = folder.open("mujo.properties")) {
             mujo = Mujo.read(properties);
         }
-        SelfTest test = new SelfTest(mujo, new Golden(folder), own);
+        SelfTest test = new SelfTest(mujo, new Golden(folder), model);
         List<Map<String, String>> cases = test.golden.table("cases.csv");
-        test.same("more than no streams", !cases.isEmpty(), true);
+        test.same("at least one stream", !cases.isEmpty(), true);
         for (Map<String, String> spec : cases) {
             test.stream = spec.get("name");
             try {
@@ -83,8 +83,8 @@ public final class SelfTest {
                 Integer.parseInt(spec.get("smoothing_windows")));
         int channels = Integer.parseInt(spec.get("channels"));
         double rateHz = spec.get("rate_hz").isEmpty() ? 0 : Golden.number(spec.get("rate_hz"));
-        Answers answers = new Answers(Integer.parseInt(spec.get("predictions")));
-        Recognizer recognizer = new Recognizer(mujo, labels, channels, rateHz, answers);
+        GoldenModel goldenModel = new GoldenModel(Integer.parseInt(spec.get("predictions")));
+        Recognizer recognizer = new Recognizer(mujo, labels, channels, rateHz, goldenModel);
         List<Map<String, String>> samples = golden.table(stream + ".samples.csv");
         List<Event> events = new ArrayList<>();
         for (Map<String, String> row : samples) {
@@ -97,7 +97,7 @@ public final class SelfTest {
         }
         List<Map<String, String>> expected = golden.table(stream + ".events.csv");
         same("number of samples", samples.size(), Integer.parseInt(spec.get("samples")));
-        same("number of predictions", answers.given, answers.embeddings.length);
+        same("number of predictions", goldenModel.count, goldenModel.embeddings.length);
         same("number of events", events.size(), expected.size());
         for (int i = 0; i < Math.min(events.size(), expected.size()); i++) {
             compare("event " + (i + 1), events.get(i), expected.get(i));
@@ -120,51 +120,51 @@ public final class SelfTest {
         }
     }
 
-    private void same(String what, Object found, Object expected) {
-        if (!found.equals(expected)) {
-            differences.add(stream + ": " + what + " is " + found + " instead of " + expected);
+    private void same(String what, Object actual, Object expected) {
+        if (!actual.equals(expected)) {
+            differences.add(stream + ": " + what + " is " + actual + " instead of " + expected);
         }
     }
 
-    private void near(String what, double found, String expected, double tolerance) {
-        if (expected.isEmpty() || !(Math.abs(found - Golden.number(expected)) <= tolerance)) {
-            differences.add(stream + ": " + what + " is " + found + " instead of " + expected);
+    private void near(String what, double actual, String expected, double tolerance) {
+        if (expected.isEmpty() || !(Math.abs(actual - Golden.number(expected)) <= tolerance)) {
+            differences.add(stream + ": " + what + " is " + actual + " instead of " + expected);
         }
     }
 
-    private void near(String what, float[] found, float[] expected, double tolerance) {
+    private void near(String what, float[] actual, float[] expected, double tolerance) {
         double most = 0;
-        for (int i = 0; i < Math.min(found.length, expected.length); i++) {
-            most = Math.max(most, Math.abs(found[i] - expected[i])); // NaN stays
+        for (int i = 0; i < Math.min(actual.length, expected.length); i++) {
+            most = Math.max(most, Math.abs(actual[i] - expected[i])); // NaN stays
         }
-        if (found.length != expected.length || !(most <= tolerance)) {
+        if (actual.length != expected.length || !(most <= tolerance)) {
             differences.add(stream + ": " + what + " is off by " + most);
         }
     }
 
-    /** Golden embeddings, one after the other; what is asked for must be the golden windows. */
-    private final class Answers implements Model {
+    /** Returns the golden embeddings in order, and checks that the windows are the golden ones. */
+    private final class GoldenModel implements Model {
         final float[][] windows;
         final float[][] embeddings;
-        int given;
+        int count;
 
-        Answers(int predictions) throws IOException {
+        GoldenModel(int predictions) throws IOException {
             windows = golden.floats(stream + ".windows.f32", predictions, mujo.channels.length * mujo.window);
             embeddings = golden.floats(stream + ".embeddings.f32", predictions, mujo.dim);
         }
 
         @Override
         public float[] embed(float[] window) {
-            if (given == windows.length) {
-                throw new IllegalStateException("more than " + given + " windows");
+            if (count == windows.length) {
+                throw new IllegalStateException("more than " + count + " windows");
             }
-            float[] embedding = embeddings[given];
-            near("window " + (given + 1), window, windows[given], WINDOW);
-            if (own != null) {
-                float[] found = Recognizer.normalized(own.embed(window), mujo.dim);
-                near("embedding " + (given + 1), found, embedding, EMBEDDING);
+            float[] embedding = embeddings[count];
+            near("window " + (count + 1), window, windows[count], WINDOW);
+            if (model != null) {
+                float[] actual = Recognizer.normalized(model.embed(window), mujo.dim);
+                near("embedding " + (count + 1), actual, embedding, EMBEDDING);
             }
-            given++;
+            count++;
             return embedding;
         }
     }

@@ -5,9 +5,9 @@ import java.util.ArrayDeque;
 /**
  * Smooths the class probabilities of consecutive windows.
  *
- * <p>"hmm": forward filter; a class stays with probability `stay` and else moves to any other alike (Rabiner 1989,
- * eq. 20, normalized at every step). "majority": the share of the last windows in which a class was the likeliest;
- * the newest counts half more, which breaks ties. "none": as they come.
+ * <p>"hmm": forward filter; a class stays with probability `stay` and else changes to any other with equal
+ * probability (Rabiner 1989, eq. 20, normalized at every step). "majority": the fraction of the last windows in
+ * which a class was the likeliest; the newest has a weight of 1.5, which breaks ties. "none": unchanged.
  */
 final class Smoother {
     private final LabelSet labels;
@@ -18,13 +18,13 @@ final class Smoother {
         this.labels = labels;
     }
 
-    /** Forget the windows so far: what follows is not continuous with them. */
+    /** Forget the windows so far: the next one does not continue them. */
     void reset() {
         votes.clear();
         belief = null;
     }
 
-    /** Probabilities of one window -> smoothed. */
+    /** Probabilities of one window -> smoothed probabilities. */
     float[] update(float[] p) {
         switch (labels.smoothing) {
             case "hmm":
@@ -40,12 +40,12 @@ final class Smoother {
         float[] weight = new float[p.length];
         float stay = (float) labels.stay;
         for (int k = 0; k < p.length; k++) {
-            weight[k] = Math.max(p[k], 1e-6f); // never quite impossible, or the filter could not come back to it
+            weight[k] = Math.max(p[k], 1e-6f); // never zero, from which the filter could not recover
             if (belief != null) {
                 weight[k] *= stay * belief[k] + (1 - stay) / (p.length - 1) * (1 - belief[k]);
             }
         }
-        belief = shares(weight);
+        belief = normalized(weight);
         return belief;
     }
 
@@ -59,18 +59,18 @@ final class Smoother {
             counts[vote]++;
         }
         counts[votes.getLast()] += 0.5f;
-        return shares(counts);
+        return normalized(counts);
     }
 
-    private static float[] shares(float[] weights) {
+    private static float[] normalized(float[] weights) {
         float sum = 0;
         for (float weight : weights) {
             sum += weight;
         }
-        float[] shares = new float[weights.length];
-        for (int k = 0; k < shares.length; k++) {
-            shares[k] = weights[k] / sum;
+        float[] normalized = new float[weights.length];
+        for (int k = 0; k < normalized.length; k++) {
+            normalized[k] = weights[k] / sum;
         }
-        return shares;
+        return normalized;
     }
 }

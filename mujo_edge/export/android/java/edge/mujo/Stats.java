@@ -1,16 +1,16 @@
 package edge.mujo;
 
-/** Running counts of one stream. */
+/** Counts of one stream so far. */
 public final class Stats {
-    /** Samples that came. */
+    /** Samples that arrived. */
     public long samples;
-    /** Of them dropped: not finite, or beyond any sensor's range. */
+    /** Samples dropped as not finite or beyond any sensor's range. */
     public long invalid;
-    /** Of them dropped: time did not increase. */
+    /** Samples dropped as their time did not increase. */
     public long repeated;
     /** Windows cut. */
     public long windows;
-    /** Gaps shown. */
+    /** Gaps reported. */
     public long gaps;
 
     Stats() {

@@ -2,7 +2,7 @@ package edge.mujo;
 
 import java.util.Arrays;
 
-/** Keeps the last samples at the model's rate and makes of them the model's input. */
+/** Buffers the last samples at the model's rate and prepares the model's input. */
 final class Windower {
     private final Mujo mujo;
     private final int channels;
@@ -15,7 +15,7 @@ final class Windower {
         x = new float[channels * mujo.window];
     }
 
-    /** Forget the samples so far: what follows is not continuous with them. */
+    /** Forget the samples so far: the next one does not continue them. */
     void reset() {
         filled = 0;
     }
@@ -28,7 +28,7 @@ final class Windower {
         return ++filled == mujo.window;
     }
 
-    /** Let the oldest samples go, so that `hop` more make the next window. */
+    /** Drop the oldest `hop` samples, so that `hop` more complete the next window. */
     void slide() {
         filled -= mujo.hop;
         for (int c = 0; c < channels; c++) {

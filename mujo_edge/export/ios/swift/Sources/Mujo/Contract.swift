@@ -1,12 +1,12 @@
 import Foundation
 
-/// mujo.json: what must be known to use the model.
+/// mujo.json: the description of the model and its label sets.
 public struct Contract: Decodable {
     public let schemaVersion: Int
     public let bundle: String
     public let version: String
     public let input: Input
-    /// Values of the model's output.
+    /// Number of values of the model's output.
     public let embeddingDim: Int
     public let labelSets: [String: LabelSet]
     public let defaultLabelSet: String
@@ -15,10 +15,10 @@ public struct Contract: Decodable {
         /// ax, ay, az in m/s2 with gravity, gx, gy, gz in rad/s; right-handed sensor frame.
         public let channels: [String]
         public let rateHz: Double
-        /// Samples in a window, and from one window to the next.
+        /// Samples in a window, and between the starts of consecutive windows.
         public let window: Int
         public let hop: Int
-        /// Divides each channel; then values are clipped to +-clip.
+        /// Divisor of each channel; afterwards values are clipped to +-clip.
         let scale: [Float]
         let clip: Float
         let maxGapS: Double
@@ -44,7 +44,7 @@ public struct Contract: Decodable {
         case defaultLabelSet = "default_label_set"
     }
 
-    /// Read mujo.json. Throws `MujoError`, or `DecodingError` where something is missing or of another type.
+    /// Read mujo.json. Throws `MujoError`, or `DecodingError` where a value is missing or of another type.
     public static func read(_ json: Data) throws -> Contract {
         let contract = try JSONDecoder().decode(Contract.self, from: json)
         guard contract.schemaVersion == 1 else {
@@ -56,11 +56,11 @@ public struct Contract: Decodable {
             input.hop <= input.window, sets[contract.defaultLabelSet] != nil,
             sets.values.allSatisfy({ $0.fits(dim: contract.embeddingDim) })
         else {
-            throw MujoError(description: "mujo.json makes no sense; export again")
+            throw MujoError(description: "mujo.json is inconsistent; export again")
         }
         return contract
     }
 
-    /// The label set to start with.
+    /// The default label set.
     public var labelSet: LabelSet { labelSets[defaultLabelSet]! }
 }

@@ -1,4 +1,4 @@
-/// What a stream gives, in order.
+/// A result of a stream: a prediction or a gap.
 public enum Event {
     case prediction(Prediction)
     case gap(Gap)
@@ -7,14 +7,14 @@ public enum Event {
 /// One recognized window, which ends at device time `endS`.
 public struct Prediction {
     public let endS: Double
-    /// Smoothed label, to be shown, and its probability.
+    /// Smoothed label, which the user sees, and its probability.
     public let label: String
     public let score: Float
     /// Label of the window alone.
     public let rawLabel: String
-    /// Smoothed probability of every label of the set and, last, of "unknown".
+    /// Smoothed probabilities of the labels of the set, then of "unknown".
     public let scores: [Float]
-    /// The window's embedding, of length 1.
+    /// The window's embedding, L2-normalized.
     public let embedding: [Float]
 }
 
@@ -25,27 +25,27 @@ public struct Gap {
     public let reason: Reason
 
     public enum Reason: String {
-        /// No samples came.
+        /// No samples arrived.
         case missing
-        /// They were not finite or not possible.
+        /// Values were not finite or out of range.
         case invalid
         /// Device time went backwards.
         case clock
-        /// One value for a whole window: a sensor that sleeps or is stuck.
+        /// One value for a whole window: the sensor sleeps or is stuck.
         case constant
     }
 }
 
-/// Running counts of one stream.
+/// Counts of one stream so far.
 public struct Stats {
-    /// Samples that came.
+    /// Samples that arrived.
     public internal(set) var samples = 0
-    /// Of them dropped: not finite, or beyond any sensor's range.
+    /// Samples dropped as not finite or beyond any sensor's range.
     public internal(set) var invalid = 0
-    /// Of them dropped: time did not increase.
+    /// Samples dropped as their time did not increase.
     public internal(set) var repeated = 0
     /// Windows cut.
     public internal(set) var windows = 0
-    /// Gaps shown.
+    /// Gaps reported.
     public internal(set) var gaps = 0
 }

@@ -1,19 +1,19 @@
-/// Device time, checked: what follows evenly passes, all else is dropped and counted.
+/// Checks the times and values of samples: good ones pass, others are dropped and counted.
 ///
-/// Dropped as invalid: values and times that are not finite, or not possible. Dropped as repeated: samples that come
-/// twice or up to the longest gap late. A longer step backwards is a clock that wrapped or started again: from there on
-/// time is shifted, so that it goes on that gap after the last good sample.
+/// Dropped as invalid: values and times that are not finite or out of range. Dropped as repeated: samples whose time
+/// does not increase, by up to the longest gap. A longer step backwards means that the clock wrapped or restarted: from
+/// there on time is shifted, to continue one such gap after the last good sample.
 struct GapDetector {
-    /// No sensor is faster.
+    /// Smallest step of time between samples: no sensor is faster.
     static let minStepS = 100e-6
-    /// No clock counts further (the year 2286); beyond it a Double would lose the sample interval.
+    /// Largest plausible time (the year 2286 of Unix time); beyond it a Double cannot resolve the sample interval.
     static let latestS = 1e10
 
     private let limits: [Float]
     private let maxGapS: Double
     private var offsetS = 0.0
     private var lastS: Double?
-    private var spoiled = false
+    private var sawInvalid = false
 
     init(channels: [String], maxGapS: Double) {
         self.maxGapS = maxGapS
@@ -29,12 +29,12 @@ struct GapDetector {
         }
     }
 
-    /// Time of a good sample and the gap before it, nil if the sample has to be dropped.
+    /// Time of a good sample and the gap before it, nil for a sample to drop.
     mutating func check(_ tS: Double, _ x: [Float], _ stats: inout Stats) -> (tS: Double, gap: Gap?)? {
         stats.samples += 1
         guard abs(tS) <= GapDetector.latestS, zip(x, limits).allSatisfy({ abs($0) <= $1 }) else {  // false for NaN
             stats.invalid += 1
-            spoiled = true
+            sawInvalid = true
             return nil
         }
         var t = tS + offsetS
@@ -50,12 +50,12 @@ struct GapDetector {
                 t += maxGapS - step
                 gap = Gap(startS: lastS, endS: t, reason: .clock)
             } else if step > maxGapS {
-                gap = Gap(startS: lastS, endS: t, reason: spoiled ? .invalid : .missing)
+                gap = Gap(startS: lastS, endS: t, reason: sawInvalid ? .invalid : .missing)
             }
         }
         stats.gaps += gap == nil ? 0 : 1
         lastS = t
-        spoiled = false
+        sawInvalid = false
         return (t, gap)
     }
 }

@@ -1,18 +1,18 @@
 import Foundation
 
-/// Classes for one placement. Others need no other model: only their own part in mujo.json.
+/// Classes for one placement. Another label set works with the same model: it is only data in mujo.json.
 public struct LabelSet: Decodable {
     /// Label of a window that fits no class.
     public static let unknown = "unknown"
 
     let labels: [String]
     public let placement: String
-    /// 3: the accelerometer alone; 6: the gyroscope as well, where the stream has one.
+    /// 3: only the accelerometer; 6: also the gyroscope, where the stream has one.
     public let channels: Int
     let temperature: Double
     let unknownThreshold: Double
     public var smoothing: Smoothing
-    /// One row a label, of length 1.
+    /// One L2-normalized row per label.
     let prototypes: [[Float]]
 
     public struct Smoothing: Decodable {
@@ -47,15 +47,15 @@ public struct LabelSet: Decodable {
         case prototypes = "prototypes"
     }
 
-    /// The labels in the order of the prototypes and, last, "unknown".
+    /// The labels in the order of the prototypes, then "unknown".
     public var names: [String] { labels + [LabelSet.unknown] }
 
     func fits(dim: Int) -> Bool {
         !labels.isEmpty && prototypes.count == labels.count && prototypes.allSatisfy { $0.count == dim }
     }
 
-    /// Probability of every label and, last, of "unknown": softmax(cosine / temperature), with unknown as one more
-    /// class whose cosine is always the threshold.
+    /// Probabilities of the labels, then of "unknown": softmax(cosine / temperature), where "unknown" is one more class
+    /// whose cosine is always the threshold.
     func probabilities(_ embedding: [Float]) -> [Float] {
         var cosines = prototypes.map { row in Double(zip(row, embedding).reduce(Float(0)) { $0 + $1.0 * $1.1 }) }
         cosines.append(unknownThreshold)
@@ -65,7 +65,7 @@ public struct LabelSet: Decodable {
         return weights.map { Float($0 / sum) }
     }
 
-    /// Index of the largest, the first of them.
+    /// Index of the largest value; the first of equal ones.
     static func best(_ p: [Float]) -> Int {
         var best = 0
         for k in p.indices where p[k] > p[best] {

@@ -1,11 +1,11 @@
-/// The network, in whatever runtime: ExecuTorch, LiteRT, ONNX Runtime.
+/// The network in a runtime such as ExecuTorch, LiteRT or ONNX Runtime.
 public protocol Model {
-    /// 6 * T prepared values, channel by channel (ax, ay, az, gx, gy, gz): the model's input -> its output, D values as
-    /// they come; the recognizer makes their length 1.
+    /// 6 * T prepared values, channel by channel (ax, ay, az, gx, gy, gz): the model's input -> its raw output of
+    /// D values; the recognizer normalizes it.
     func embed(_ window: [Float]) throws -> [Float]
 }
 
-/// A model or mujo.json that is not what it should be.
+/// An unsuitable model or mujo.json.
 public struct MujoError: Error, CustomStringConvertible {
     public let description: String
 }

@@ -1,12 +1,13 @@
-/// Samples of one stream in, predictions and gaps out: clock, resampling, windows, model, labels, smoothing.
+/// Recognizes one stream: samples in, predictions and gaps out. Gap detection, resampling, windows, model, labels and
+/// smoothing.
 ///
-/// Does what mujo_edge.Recognizer does in Python; golden/ holds both to the same events. Not thread-safe: push from one
-/// queue, and not from the main one.
+/// The twin of Python's mujo_edge.recognizer.Recognizer; golden/ tests that both give the same events. Not thread-safe:
+/// push from one queue, and not from the main one.
 public final class Recognizer {
-    /// Signal at the start of every even stretch from which its rate is measured.
+    /// Seconds at the start of a gapless stretch over which its rate is measured.
     static let measureS = 1.0
-    /// A nominal rate stands when the measured one differs by less than this share.
-    static let believed = 0.05
+    /// Largest relative difference of the measured rate at which a nominal rate is used.
+    static let rateTolerance = 0.05
 
     /// Counts so far.
     public private(set) var stats = Stats()
@@ -16,10 +17,10 @@ public final class Recognizer {
     private let channels: Int
     private let used: Int
     private let nominalHz: Double
-    private var clock: GapDetector
+    private var gapDetector: GapDetector
     private var windower: Windower
     private var smoother: Smoother
-    private var held: [(tS: Double, x: [Float])] = []
+    private var pending: [(tS: Double, x: [Float])] = []
     private var resampler: Resampler?
     private var stuck = false
 
@@ -27,7 +28,7 @@ public final class Recognizer {
     ///
     /// - Parameters:
     ///   - channels: 3 (accelerometer) or 6 (and gyroscope): length of every sample
-    ///   - rateHz: rate that was asked for, 0 if none was; it is measured in any case
+    ///   - rateHz: requested rate, 0 if none was; the rate is measured in any case
     public init(_ contract: Contract, _ labels: LabelSet, channels: Int, rateHz: Double, model: Model) {
         let all = contract.input.channels
         precondition(channels == 3 || channels == all.count, "a stream has 3 channels (accelerometer) or \(all.count)")
@@ -37,21 +38,21 @@ public final class Recognizer {
         self.channels = channels
         used = min(channels, labels.channels)
         nominalHz = rateHz
-        clock = GapDetector(channels: Array(all[..<used]), maxGapS: contract.input.maxGapS)
+        gapDetector = GapDetector(channels: Array(all[..<used]), maxGapS: contract.input.maxGapS)
         windower = Windower(contract.input, channels: used)
         smoother = Smoother(labels.smoothing)
     }
 
-    /// Forget the samples so far, but not the counts: what comes next is not continuous with them.
+    /// Forget the samples so far, but not the counts: the next sample does not continue them.
     public func reset() {
         resampler = nil
-        held = []
+        pending = []
         windower.reset()
         smoother.reset()
     }
 
-    /// Take one sample -> what it completes, in order; mostly nothing. What the model throws comes through; then the
-    /// stream begins anew, as after `reset`.
+    /// Take one sample -> the events that it completes, in order; mostly none. Errors of the model are passed on, after
+    /// a `reset`.
     ///
     /// - Parameters:
     ///   - tS: device time in seconds
@@ -60,51 +61,49 @@ public final class Recognizer {
         precondition(x.count == channels, "a sample has \(x.count) values instead of \(channels)")
         var events: [Event] = []
         let values = Array(x[..<used])
-        guard let (at, gap) = clock.check(tS, values, &stats) else { return events }
+        guard let (at, gap) = gapDetector.check(tS, values, &stats) else { return events }
         if let gap = gap {
             events.append(.gap(gap))
             reset()
         }
-        held.append((tS: at, x: values))
-        if resampler == nil && at - held[0].tS >= Recognizer.measureS {
-            resampler = Resampler(rateHz: settle(measured()), toHz: contract.input.rateHz)
+        pending.append((tS: at, x: values))
+        if resampler == nil && at - pending[0].tS >= Recognizer.measureS {
+            resampler = Resampler(rateHz: sourceRate(measured()), toHz: contract.input.rateHz)
         }
         do {
-            while resampler != nil && !held.isEmpty {
-                let sample = held.removeFirst()
+            while resampler != nil && !pending.isEmpty {
+                let sample = pending.removeFirst()
                 for point in resampler!.push(sample.tS, sample.x) {
                     try add(point.at, point.x, &events)
                 }
             }
-        } catch {  // of the model
+        } catch {  // from the model
             reset()
             throw error
         }
         return events
     }
 
-    /// Rate of the stretch that is held.
+    /// Rate of the pending samples.
     private func measured() -> Double {
-        Double(held.count - 1) / (held[held.count - 1].tS - held[0].tS)
+        Double(pending.count - 1) / (pending[pending.count - 1].tS - pending[0].tS)
     }
 
-    /// The rate to resample from: a nominal one, the stream's or the model's, that the measured one bears out.
-    private func settle(_ measuredHz: Double) -> Double {
-        for hz in [nominalHz, contract.input.rateHz] where hz > 0 && abs(measuredHz / hz - 1) < Recognizer.believed {
-            return hz
-        }
-        return measuredHz
+    /// The rate to resample from: the stream's or the model's nominal rate if the measured one is close, else that.
+    private func sourceRate(_ measuredHz: Double) -> Double {
+        let nominal = [nominalHz, contract.input.rateHz]
+        return nominal.first { $0 > 0 && abs(measuredHz / $0 - 1) < Recognizer.rateTolerance } ?? measuredHz
     }
 
-    /// A point at the model's rate.
+    /// Add a sample at the model's rate.
     private func add(_ tS: Double, _ point: [Double], _ events: inout [Event]) throws {
         guard windower.add(point) else { return }
         stats.windows += 1
-        let before = stuck
+        let wasStuck = stuck
         stuck = windower.isConstant
         if !stuck {
             events.append(.prediction(try predict(tS)))
-        } else if !before {
+        } else if !wasStuck {
             smoother.reset()
             stats.gaps += 1
             let lengthS = Double(contract.input.window - 1) / contract.input.rateHz
@@ -128,11 +127,12 @@ public final class Recognizer {
         )
     }
 
-    /// Made of length 1.
+    /// Normalize an embedding to length 1.
     public static func normalized(_ embedding: [Float], _ dim: Int) throws -> [Float] {
         let sum = embedding.reduce(0.0) { $0 + Double($1) * Double($1) }
         guard embedding.count == dim, sum.isFinite else {
-            throw MujoError(description: "the model did not give \(dim) finite values; is it the file of this folder?")
+            let text = "the model did not return \(dim) finite values; use the model file of this folder"
+            throw MujoError(description: text)
         }
         let length = Float(max(sum.squareRoot(), 1e-12))
         return embedding.map { $0 / length }

@@ -1,11 +1,11 @@
 import Foundation
 
-/// Samples with device times in, samples on a uniform grid out.
+/// Resamples a stream: samples with device times in, samples on a uniform grid out.
 ///
-/// Samples at exactly the model's rate pass unchanged. Jitter and missing samples are bridged linearly. A faster source
-/// is laid on its own even grid, then through a low-pass, and so lags by half a kernel (80 ms at 50 Hz).
+/// Samples at exactly the model's rate pass unchanged. Jitter and missing samples are interpolated linearly. A faster
+/// source is interpolated on a grid of its own rate, then low-passed: a delay of half a kernel (80 ms at 50 Hz).
 struct Resampler {
-    /// A time this close to a multiple of the interval is that multiple: undoes the rounding of decimal files.
+    /// Times this close to a multiple of the interval are snapped to it, which undoes the rounding of decimal files.
     static let snapS = 20e-6
 
     /// Value of every channel at a time in seconds, or at a position in samples.
@@ -39,7 +39,7 @@ struct Resampler {
         return kernel.map { $0 / sum }
     }
 
-    /// One sample, later than the last by no more than the longest gap -> (seconds, values) of the points it completes.
+    /// Add a sample, later than the last by at most the longest gap -> (seconds, values) of the points it completes.
     mutating func push(_ tS: Double, _ x: [Float]) -> [Point] {
         let start = startS ?? tS
         startS = start
@@ -60,7 +60,7 @@ struct Resampler {
         return points.map { (at: start + $0.at / toHz, x: $0.x) }
     }
 
-    /// One even sample through the low-pass; the first one stands for all before it.
+    /// Low-pass one evenly spaced sample; the first one is repeated as padding.
     private mutating func filter(_ x: [Double]) -> [Point] {
         if delayed.isEmpty {
             delayed = Array(repeating: x, count: kernel.count / 2)
@@ -81,7 +81,7 @@ struct Resampler {
     }
 }
 
-/// Knots of a stream, interpolated linearly at k * numerator / denominator for k = 0, 1, 2, ...
+/// Linear interpolation of a stream of knots at k * numerator / denominator for k = 0, 1, 2, ...
 struct Polyline {
     private let numerator: Double
     private let denominator: Double
@@ -93,7 +93,7 @@ struct Polyline {
         self.denominator = denominator
     }
 
-    /// Add a knot at a position after the last one's, 0 at first -> (k, values) of the points that are now covered.
+    /// Add a knot at an increasing position, 0 at first -> (k, values) of the points that are now covered.
     mutating func add(_ u: Double, _ x: [Double]) -> [Resampler.Point] {
         var points: [Resampler.Point] = []
         while next * numerator / denominator <= u {

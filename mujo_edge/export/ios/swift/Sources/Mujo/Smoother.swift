@@ -1,8 +1,8 @@
 /// Smooths the class probabilities of consecutive windows.
 ///
-/// "hmm": forward filter; a class stays with probability `stay` and else moves to any other alike (Rabiner 1989,
-/// eq. 20, normalized at every step). "majority": the share of the last windows in which a class was the likeliest; the
-/// newest counts half more, which breaks ties. "none": as they come.
+/// "hmm": forward filter; a class stays with probability `stay` and else changes to any other with equal probability
+/// (Rabiner 1989, eq. 20, normalized at every step). "majority": the fraction of the last windows in which a class was
+/// the likeliest; the newest has a weight of 1.5, which breaks ties. "none": unchanged.
 struct Smoother {
     private let smoothing: LabelSet.Smoothing
     private var votes: [Int] = []
@@ -12,13 +12,13 @@ struct Smoother {
         self.smoothing = smoothing
     }
 
-    /// Forget the windows so far: what follows is not continuous with them.
+    /// Forget the windows so far: the next one does not continue them.
     mutating func reset() {
         votes = []
         belief = nil
     }
 
-    /// Probabilities of one window -> smoothed.
+    /// Probabilities of one window -> smoothed probabilities.
     mutating func update(_ p: [Float]) -> [Float] {
         switch smoothing.method {
         case .hmm: return filter(p)
@@ -28,16 +28,16 @@ struct Smoother {
     }
 
     private mutating func filter(_ p: [Float]) -> [Float] {
-        var weights = p.map { max($0, 1e-6) }  // never quite impossible, or the filter could not come back to it
+        var weights = p.map { max($0, 1e-6) }  // never zero, from which the filter could not recover
         if let belief = belief {
             let stay = Float(smoothing.stay)
             for k in weights.indices {
                 weights[k] *= stay * belief[k] + (1 - stay) / Float(p.count - 1) * (1 - belief[k])
             }
         }
-        let shares = Smoother.shares(weights)
-        belief = shares
-        return shares
+        let filtered = Smoother.normalized(weights)
+        belief = filtered
+        return filtered
     }
 
     private mutating func vote(_ p: [Float]) -> [Float] {
@@ -50,10 +50,10 @@ struct Smoother {
             counts[vote] += 1
         }
         counts[votes[votes.count - 1]] += 0.5
-        return Smoother.shares(counts)
+        return Smoother.normalized(counts)
     }
 
-    private static func shares(_ weights: [Float]) -> [Float] {
+    private static func normalized(_ weights: [Float]) -> [Float] {
         let sum = weights.reduce(0, +)
         return weights.map { $0 / sum }
     }

@@ -1,4 +1,4 @@
-/// Keeps the last samples at the model's rate and makes of them the model's input.
+/// Buffers the last samples at the model's rate and prepares the model's input.
 struct Windower {
     private let input: Contract.Input
     private var x: [[Float]]
@@ -8,7 +8,7 @@ struct Windower {
         x = Array(repeating: [], count: channels)
     }
 
-    /// Forget the samples so far: what follows is not continuous with them.
+    /// Forget the samples so far: the next one does not continue them.
     mutating func reset() {
         x = Array(repeating: [], count: x.count)
     }
@@ -21,7 +21,7 @@ struct Windower {
         return x[0].count == input.window
     }
 
-    /// Let the oldest samples go, so that `hop` more make the next window.
+    /// Drop the oldest `hop` samples, so that `hop` more complete the next window.
     mutating func slide() {
         for c in x.indices {
             x[c].removeFirst(input.hop)

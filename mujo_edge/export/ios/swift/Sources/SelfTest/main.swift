@@ -1,8 +1,8 @@
-// Runs golden/ through the package and says what differs from what Python made of it.
+// Runs the streams of golden/ through the package and reports differences from Python's results.
 //
 //     swift run SelfTest FOLDER      with the folder that holds mujo.json and golden/; exit code 1 if anything differs
 //
-// The golden embeddings stand for the model.
+// The golden embeddings replace the model.
 import Foundation
 import Mujo
 
@@ -35,12 +35,12 @@ func cells(_ line: Substring) -> [String] {
     return cells
 }
 
-/// A row by column.
+/// A row as a dictionary.
 func fields(_ row: [(column: String, text: String)]) -> [String: String] {
     Dictionary(uniqueKeysWithValues: row.map { ($0.column, $0.text) })
 }
 
-/// Float32, little endian -> rows of `width`.
+/// A file of little-endian float32 -> rows of `width`.
 func floats(_ file: String, _ width: Int) throws -> [[Float]] {
     let bytes = [UInt8](try Data(contentsOf: golden.appendingPathComponent(file)))
     let values = stride(from: 0, to: bytes.count - bytes.count % 4, by: 4).map { i in
@@ -49,24 +49,24 @@ func floats(_ file: String, _ width: Int) throws -> [[Float]] {
     return stride(from: 0, to: values.count - values.count % width, by: width).map { Array(values[$0..<$0 + width]) }
 }
 
-func same(_ what: String, _ found: String, _ expected: String?) {
-    if found != expected {
-        differences.append("\(what) is \(found) instead of \(expected ?? "nothing")")
+func same(_ what: String, _ actual: String, _ expected: String?) {
+    if actual != expected {
+        differences.append("\(what) is \(actual) instead of \(expected ?? "nothing")")
     }
 }
 
-func near(_ what: String, _ found: Double, _ expected: String?, _ tolerance: Double) {
-    if !(abs(found - (Double(expected ?? "") ?? .nan)) <= tolerance) {
-        differences.append("\(what) is \(found) instead of \(expected ?? "nothing")")
+func near(_ what: String, _ actual: Double, _ expected: String?, _ tolerance: Double) {
+    if !(abs(actual - (Double(expected ?? "") ?? .nan)) <= tolerance) {
+        differences.append("\(what) is \(actual) instead of \(expected ?? "nothing")")
     }
 }
 
-/// Golden embeddings, one after the other; what is asked for must be the golden windows.
-final class Answers: Model {
+/// Returns the golden embeddings in order, and checks that the windows are the golden ones.
+final class GoldenModel: Model {
     let name: String
     let windows: [[Float]]
     let embeddings: [[Float]]
-    var given = 0
+    var count = 0
 
     init(_ name: String, _ contract: Contract) throws {
         self.name = name
@@ -75,15 +75,15 @@ final class Answers: Model {
     }
 
     func embed(_ window: [Float]) throws -> [Float] {
-        guard given < min(windows.count, embeddings.count) else {
-            throw MujoError(description: "more than \(given) windows")
+        guard count < min(windows.count, embeddings.count) else {
+            throw MujoError(description: "more than \(count) windows")
         }
-        let near = zip(window, windows[given]).allSatisfy { abs($0 - $1) <= 1e-5 }  // false for NaN
-        if window.count != windows[given].count || !near {
-            differences.append("\(name): window \(given + 1) is off by more than 1e-5")
+        let near = zip(window, windows[count]).allSatisfy { abs($0 - $1) <= 1e-5 }  // false for NaN
+        if window.count != windows[count].count || !near {
+            differences.append("\(name): window \(count + 1) is off by more than 1e-5")
         }
-        given += 1
-        return embeddings[given - 1]
+        count += 1
+        return embeddings[count - 1]
     }
 }
 
@@ -112,9 +112,9 @@ func compare(_ spec: [String: String], _ contract: Contract) throws {
         throw MujoError(description: "cases.csv: \(spec) cannot be read")
     }
     labels.smoothing = LabelSet.Smoothing(method: method, stay: stay, windows: windows)
-    let answers = try Answers(name, contract)
+    let goldenModel = try GoldenModel(name, contract)
     let rateHz = Double(spec["rate_hz"] ?? "") ?? 0
-    let recognizer = Recognizer(contract, labels, channels: channels, rateHz: rateHz, model: answers)
+    let recognizer = Recognizer(contract, labels, channels: channels, rateHz: rateHz, model: goldenModel)
     let samples = try table("\(name).samples.csv")
     var events: [Event] = []
     for row in samples {
@@ -123,7 +123,7 @@ func compare(_ spec: [String: String], _ contract: Contract) throws {
     }
     let expected = try table("\(name).events.csv").map(fields)
     same("\(name): number of samples", "\(samples.count)", spec["samples"])
-    same("\(name): number of predictions", "\(answers.given)", spec["predictions"])
+    same("\(name): number of predictions", "\(goldenModel.count)", spec["predictions"])
     same("\(name): number of events", "\(events.count)", "\(expected.count)")
     for (index, (event, row)) in zip(events, expected).enumerated() {
         compare("\(name): event \(index + 1)", event, row)

@@ -79,8 +79,8 @@ def test_both_layouts(tmp_path: Path, zipped: bool) -> None:
     ("photos", "message"),
     [
         ({"Air_Squat/0.jpg": PHOTOS["Air_Squat/0.jpg"]}, "no photo Air_Squat/1.jpg"),
-        (PHOTOS | {"Air_Squat/1.jpg": b"no photo"}, "no whole photo"),
-        (PHOTOS | {"Air_Squat/1.jpg": PHOTOS["Air_Squat/1.jpg"][:300]}, "no whole photo"),
+        (PHOTOS | {"Air_Squat/1.jpg": b"no photo"}, "not a complete photo"),
+        (PHOTOS | {"Air_Squat/1.jpg": PHOTOS["Air_Squat/1.jpg"][:300]}, "not a complete photo"),
         (PHOTOS | {"Air_Squat/1.jpg": jpeg(9, (9000, 6000))}, "larger than 50,000,000 pixels"),
     ],
 )
@@ -93,13 +93,13 @@ def test_damaged_photos(tmp_path: Path, photos: dict[str, bytes], message: str) 
 @pytest.mark.parametrize("change", [{"id": None}, {"name": 3}, {"images": "0.jpg"}])
 def test_a_malformed_exercise(tmp_path: Path, change: dict[str, object]) -> None:
     publish(tmp_path, True, PHOTOS, [ENTRY | change])
-    with pytest.raises(DataError, match="no id, name or images"):
+    with pytest.raises(DataError, match="lacks a valid id, name or images"):
         takes(tmp_path)
 
 
 def test_a_malformed_list(tmp_path: Path) -> None:
     publish(tmp_path, True, PHOTOS, {"name": "x"})
-    with pytest.raises(DataError, match="no list"):
+    with pytest.raises(DataError, match="not a list"):
         takes(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""What the rows of the conformance table are made of, the gates, and the page."""
+"""Rows of the conformance table, the gates, and the docs page."""
 
 from __future__ import annotations
 
@@ -10,14 +10,26 @@ import numpy as np
 import pytest
 
 from benchmarks.conformance import __main__ as conformance
-from benchmarks.conformance.rows import Cost, Latency, Row, broken, compared
-from benchmarks.conformance.table import Result, accuracy, cost, markdown, percent, result, write_page
-from benchmarks.conformance.windows import Agreement, Windows, windows
+from benchmarks.conformance.table import (
+    Cost,
+    Latency,
+    Result,
+    Row,
+    accuracy,
+    compared,
+    cost,
+    failed_gates,
+    markdown,
+    percent,
+    read_result,
+    write_page,
+)
+from benchmarks.conformance.windows import Agreement, Windows, evaluation_windows
 from mujo_edge.bundle.manifest import Label, LabelSet, Parity, Smoothing, read_manifest
 
 
 def two_classes(y: list[list[float]]) -> Windows:
-    """(N, 2) embeddings of length 1 judged by prototypes on the axes."""
+    """(N, 2) L2-normalized embeddings, and two prototypes on the axes."""
     labels = LabelSet(
         "set", (Label("a", ()), Label("b", ())), np.eye(2, dtype=np.float32), "wrist", 0.1, 0.0, Smoothing(), 6
     )
@@ -37,10 +49,11 @@ def row(**changes: object) -> Row:
     return replace(full, **changes)  # type: ignore[arg-type]
 
 
-def test_windows_begin_with_the_references_and_go_on_with_the_recording() -> None:
+def test_windows_are_the_references_then_the_recording() -> None:
     manifest = read_manifest(None)
     reference = manifest.read_reference()
-    few, many, alone = windows(manifest, 1), windows(manifest, 100), windows(manifest, 100, channels=3)
+    few, many = evaluation_windows(manifest, 1), evaluation_windows(manifest, 100)
+    alone = evaluation_windows(manifest, 100, channels=3)
     assert len(few.x) == few.references == len(reference.x)
     assert many.x.shape == (100, 6, 1, 150)
     assert set(many.member[64:]) == {"physio-wrist"}
@@ -53,36 +66,36 @@ def test_windows_begin_with_the_references_and_go_on_with_the_recording() -> Non
 
 
 def test_agreement_is_counted_in_windows_and_in_steps() -> None:
-    judged = two_classes(at_angle(0, 30, 60, 90))
-    found = judged.int8.copy()
+    data = two_classes(at_angle(0, 30, 60, 90))
+    found = data.int8.copy()
     found[2, 0] += 0.2
-    agreement = judged.agreement(found)
+    agreement = data.agreement(found)
     assert (agreement.equal, agreement.max_lsb) == (0.75, pytest.approx(2, abs=1e-5))
     assert agreement.max_delta == pytest.approx(0.7 / np.hypot(0.7, np.sin(np.radians(60))) - 0.5, abs=1e-5)
-    assert judged.agreement(judged.int8 + np.float32(1e-6)).equal == 1, "what float32 rounds is not another int8"
+    assert data.agreement(data.int8 + np.float32(1e-6)).equal == 1, "what float32 rounds is not another int8"
 
 
-def test_near_ties_count_in_one_column_and_not_in_the_other() -> None:
-    judged = two_classes(at_angle(0, 44.8, 60, 90))
+def test_near_ties_lower_top1_but_not_clear_top1() -> None:
+    data = two_classes(at_angle(0, 44.8, 60, 90))
     found = np.array(at_angle(0, 45.2, 60, 90), np.float32)
-    assert (judged.parity(found).top1_agreement, judged.clear_top1(found)) == (0.75, 1.0)
+    assert (data.parity(found).top1_agreement, data.clear_top1(found)) == (0.75, 1.0)
     found = np.array(at_angle(0, 44.8, 30, 90), np.float32)
-    assert judged.clear_top1(found) == pytest.approx(2 / 3)
+    assert data.clear_top1(found) == pytest.approx(2 / 3)
 
 
-def test_a_row_is_compared_with_what_has_the_same_kernels() -> None:
-    judged = two_classes(at_angle(0, 30, 60, 90))
-    other = judged.int8 + np.float32(0.1)
-    found = compared(row(runtime="C, host"), other, judged, {"tflite-micro": other[:3]})
+def test_row_is_compared_with_the_runtime_of_the_same_kernels() -> None:
+    data = two_classes(at_angle(0, 30, 60, 90))
+    other = data.int8 + np.float32(0.1)
+    found = compared(row(runtime="C, host"), other, data, {"tflite-micro": other[:3]})
     assert found.twin == Agreement(1.0, 0.0, 0.0)
     assert found.int8 is not None
     assert found.int8.max_lsb == pytest.approx(1, abs=1e-5)
-    assert compared(row(runtime="C, host"), other, judged, {}).twin is None
-    assert compared(row(precision="fp32", runtime="LiteRT"), other, judged, {"LiteRT": other}).twin is None
+    assert compared(row(runtime="C, host"), other, data, {}).twin is None
+    assert compared(row(precision="fp32", runtime="LiteRT"), other, data, {"LiteRT": other}).twin is None
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({}, None),
         ({"clear_top1": 0.98}, "top-1 agreement 98.0 %"),
@@ -99,17 +112,17 @@ def test_a_row_is_compared_with_what_has_the_same_kernels() -> None:
         ({"state": "elsewhere", "note": "no"}, None),
     ],
 )
-def test_gates(changes: dict[str, object], said: str | None) -> None:
-    found = broken(row(**changes), all_tools=False)
-    assert len(found) == (said is not None)
-    assert said is None or said in found[0]
+def test_failed_gates_have_messages(changes: dict[str, object], message: str | None) -> None:
+    messages = failed_gates(row(**changes), all_tools=False)
+    assert len(messages) == (message is not None)
+    assert message is None or message in messages[0]
 
 
 def test_with_all_tools_a_missing_runtime_is_a_failure() -> None:
-    assert broken(row(state="missing", note="get it"), all_tools=True) == ["a.tflite in LiteRT.js: get it"]
+    assert failed_gates(row(state="missing", note="get it"), all_tools=True) == ["a.tflite in LiteRT.js: get it"]
 
 
-def test_quantiles() -> None:
+def test_latency_quantiles() -> None:
     latency = Latency.of([1000 * n for n in range(1, 102)])
     assert (latency.p50_us, latency.p99_us, latency.calls) == (51, 100, 101)
 
@@ -121,7 +134,7 @@ def some_result(**changes: object) -> Result:
     return replace(found, **changes)  # type: ignore[arg-type]
 
 
-def test_cells() -> None:
+def test_cells_of_the_tables() -> None:
     found = some_result()
     spent = row(cost=Cost("1", 12.34, 6900, 2_161_000.0), latency=Latency(12.0, 15.55, 5, 0.5))
     assert accuracy(spent, found)[3:] == ("100", "100", "25.0", "0.0100", "100", "0.0", "0.0 from LiteRT")
@@ -130,9 +143,9 @@ def test_cells() -> None:
     assert [percent(share) for share in (None, 0.5, 0.99999, 1.0)] == ["", "50.0", "99.9", "100"]
 
 
-def test_results_are_read_back_and_rendered_between_the_marks(tmp_path: Path) -> None:
+def test_results_round_trip_and_render_between_the_marks(tmp_path: Path) -> None:
     found = some_result(broken=("a gate",))
-    assert result(json.loads(json.dumps(asdict(found)))) == found
+    assert read_result(json.loads(json.dumps(asdict(found)))) == found
     page = tmp_path / "page.md"
     page.write_text("before\n\n<!-- table -->\nold\n<!-- end -->\nafter\n")
     write_page(page, found)
@@ -144,7 +157,7 @@ def test_results_are_read_back_and_rendered_between_the_marks(tmp_path: Path) ->
     assert [text.count(part) for part in ("| a.tflite | LiteRT.js |", "no backend", "- a gate")] == [2, 1, 1]
 
 
-def test_the_page_is_that_of_its_results() -> None:
-    found = result(json.loads(conformance.RESULTS.read_text("utf-8")))
+def test_docs_page_shows_its_results() -> None:
+    found = read_result(json.loads(conformance.RESULTS.read_text("utf-8")))
     assert markdown(found) in conformance.DOCS.read_text("utf-8")
     assert found.broken == ()

@@ -83,13 +83,13 @@ def test_what_cannot_be_used_is_counted(folder: Path) -> None:
         "ids repeated": [f"{A}___1"],
         "val clips of a video in train": [f"{A}___0"],
         "links malformed": ["ttps://www.youtube.com/watch?v=sit-ups_1"],
-        "chapters that their videos do not name": [f"{A}___9"],
+        "chapters missing in their videos": [f"{A}___9"],
         "clips without a title": sorted([f"{A}___2", f"{C}___4"]),
-        "clips without their video": [f"{D}___0"],
+        "clips without a video": [f"{D}___0"],
     }
     notes = list(source(Options()).notes(folder))
-    assert notes[0] == "clips whose video is here: 4, links: 2"
-    assert f"clips without their video: 1 ({D}___0)" in notes
+    assert notes[0] == "clips with a video: 4, links: 2"
+    assert f"clips without a video: 1 ({D}___0)" in notes
 
 
 def test_takes_come_from_the_chapters(folder: Path) -> None:

@@ -111,10 +111,10 @@ def test_bad_entries_are_counted_and_the_others_go_on(folder: Path) -> None:
         ("m.csv", "film,title\na.mp4,squat\n", "no column video"),
         ("m.json", "", "cannot be read"),
         ("m.json", "[" * 100_000, "cannot be read"),
-        ("m.json", '{"clips": 3}', "no list of clips"),
-        ("m.json", "[1, 2]", "no list of clips"),
-        ("m.json", '{"exercises": {"id": 1}}', "no list of clips"),
-        ("m.json", '"squat"', "no list of clips"),
+        ("m.json", '{"clips": 3}', "not a list of clips"),
+        ("m.json", "[1, 2]", "not a list of clips"),
+        ("m.json", '{"exercises": {"id": 1}}', "not a list of clips"),
+        ("m.json", '"squat"', "not a list of clips"),
     ],
 )
 def test_a_file_that_is_no_manifest(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -149,7 +149,7 @@ def test_times(text: object, value: float | None) -> None:
 
 @pytest.mark.parametrize("text", ["x", "1:", "inf", "nan", "-3", "1:2:3:4", "1e9", [1], True])
 def test_what_is_no_time(text: object) -> None:
-    with pytest.raises(ValueError, match="no time"):
+    with pytest.raises(ValueError, match="not a time"):
         seconds(text)
 
 

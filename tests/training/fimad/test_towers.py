@@ -12,8 +12,9 @@ import torch
 from mujo_edge.core import DataError, MissingExtraError, UsageError
 from training.corpora import data_root
 from training.corpora.files import Tree
+from training.fimad.clip import DEFAULT_TOWER
 from training.fimad.sources.free_exercise_db import photo
-from training.fimad.towers import DEFAULT, Tower, load
+from training.fimad.towers import Tower, load
 
 
 def plain(size: int = 8) -> Tower:
@@ -47,13 +48,13 @@ def test_one_pixel_and_a_thin_strip() -> None:
 
 
 def test_default_tower() -> None:
-    tower = load(DEFAULT)
+    tower = load(DEFAULT_TOWER)
     images = [picture(48, 64), picture(64, 48, 1), picture(300, 200, 2)]
     features = tower.embed(images)
     assert features.shape == (3, 1280)
     assert features.dtype == np.float32
     assert np.allclose(features[2], tower.embed(images[2:])[0], atol=1e-4)
-    assert load(DEFAULT) is tower
+    assert load(DEFAULT_TOWER) is tower
 
 
 def test_two_photos_of_an_exercise_find_each_other() -> None:
@@ -63,7 +64,7 @@ def test_two_photos_of_an_exercise_find_each_other() -> None:
         pytest.skip(f"free_exercise_db is not under {data_root()}: set MUJO_DATA")
     with Tree.open(path) as tree:
         folders = sorted({name.split("/")[0] for name in tree.names})[::20][:40]
-        x = load(DEFAULT).embed([photo(tree, f"{folder}/{i}.jpg") for i in (0, 1) for folder in folders])
+        x = load(DEFAULT_TOWER).embed([photo(tree, f"{folder}/{i}.jpg") for i in (0, 1) for folder in folders])
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     best = (x[:40] @ x[40:].T).argmax(1)
     assert np.mean(best == np.arange(40)) > 0.7

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from training.fimad import pose
 from training.fimad.clip import JOINTS
-from training.fimad.pose import cleanup as pose_mending
+from training.fimad.pose import cleanup
 
 RATE_HZ = 30.0
 SKELETON = {  # MediaPipe's landmarks of a standing person: meters, hips at the origin, x right, y down, z away
@@ -66,7 +66,7 @@ def test_sides_that_swap_are_found(group: str, stretch: tuple[int, int]) -> None
     x += np.random.default_rng(0).normal(0, 0.01, x.shape).astype(np.float32)
     mixed = np.arange(90)[slice(*stretch), None]
     x[mixed, [*left, *right]] = x[mixed, [*right, *left]]
-    found = pose_mending.swapped(t_s, x, left, right)
+    found = cleanup.swapped(t_s, x, left, right)
     assert np.flatnonzero(found).tolist() == mixed[:, 0].tolist()
 
 
@@ -79,7 +79,7 @@ def test_limbs_that_pass_through_each_other_are_no_swap(hz: float) -> None:
             x[:, np.array(rows) + side, 0] = sign * reach * cross[:, None]
     x += np.random.default_rng(1).normal(0, 0.005, x.shape).astype(np.float32)
     for left, right in pose.SIDES.values():
-        assert not pose_mending.swapped(t_s, x, left, right).any()
+        assert not cleanup.swapped(t_s, x, left, right).any()
 
 
 def test_all_sides_get_their_names_back_in_all_arrays() -> None:
@@ -92,7 +92,7 @@ def test_all_sides_get_their_names_back_in_all_arrays() -> None:
         rows = np.arange(60)[frames, None]
         for a in (x, rays, visibility):
             a[rows, [*left, *right]] = a[rows, [*right, *left]]
-    pose.swap_back(t_s, x, rays, visibility)
+    pose.unswap_sides(t_s, x, rays, visibility)
     for mended, right_one in zip((x, rays, visibility), truth, strict=True):
         np.testing.assert_array_equal(mended, right_one)
 
@@ -101,8 +101,8 @@ def test_the_path_is_what_puts_landmarks_where_they_are_seen() -> None:
     t_s, x = person(60)
     path = np.stack([0.8 * np.sin(t_s), -0.3 * np.abs(np.sin(5 * t_s)), 4 + t_s], 1)
     weight = np.random.default_rng(2).uniform(0, 1, (60, 33)).astype(np.float32)
-    np.testing.assert_allclose(pose_mending.root_path(x, seen(x, path), weight), path, atol=2e-4)
-    np.testing.assert_allclose(pose_mending.root_path(x, seen(x, path), weight, path[:, 2]), path, atol=1e-5)
+    np.testing.assert_allclose(cleanup.root_path(x, seen(x, path), weight), path, atol=2e-4)
+    np.testing.assert_allclose(cleanup.root_path(x, seen(x, path), weight, path[:, 2]), path, atol=1e-5)
 
 
 def test_a_film_is_split_at_cuts_and_long_gaps_only() -> None:
@@ -112,27 +112,27 @@ def test_a_film_is_split_at_cuts_and_long_gaps_only() -> None:
     x[203:205] += [0.0, 3.0, 0.0]  # a blink
     keep = np.r_[0:150, 162:240, 260:300]  # 0.4 s are missing, then 0.7 s
     t_s, x = t_s[keep], x[keep]
-    found = [(round(t_s[p[0]] * RATE_HZ), round(t_s[p[-1]] * RATE_HZ)) for p in pose_mending.stretches(t_s, x)]
+    found = [(round(t_s[p[0]] * RATE_HZ), round(t_s[p[-1]] * RATE_HZ)) for p in cleanup.stretches(t_s, x)]
     assert found == [(0, 99), (100, 239), (260, 299)]
-    inside = pose_mending.stretches(t_s, x)[1]
+    inside = cleanup.stretches(t_s, x)[1]
     assert not {203, 204} & {round(t) for t in t_s[inside] * RATE_HZ}
 
 
 def test_nothing_but_blinks_is_nothing() -> None:
     t_s, x = person(30)
     x[::2] += [0.0, 5.0, 0.0]
-    assert pose_mending.stretches(t_s, x.astype(float)) == []
+    assert cleanup.stretches(t_s, x.astype(float)) == []
 
 
 def test_limbs_that_shrink_or_stretch_are_unknown_to_their_ends() -> None:
     _, x = person(10)
     truth = canonical(x)
-    assert not pose_mending.broken(truth).any()
+    assert not cleanup.broken(truth).any()
     odd = truth.copy()
     knee, hip = JOINTS.index("left_knee"), JOINTS.index("left_hip")
     odd[3, knee] = truth[3, hip] + [0, 0, -0.1]
     odd[5, JOINTS.index("right_wrist")] += [0.6, 0, 0]
-    found = [(int(i), JOINTS[j]) for i, j in np.argwhere(pose_mending.broken(odd))]
+    found = [(int(i), JOINTS[j]) for i, j in np.argwhere(cleanup.broken(odd))]
     assert found == [(3, "left_knee"), (3, "left_ankle"), (3, "left_foot"), (5, "right_wrist"), (5, "right_hand")]
 
 
@@ -142,7 +142,7 @@ def test_short_gaps_are_filled_and_long_ones_are_not() -> None:
     holed = x.copy()
     holed[30:40, 0] = np.nan  # a third of a second
     holed[70:100, 0] = np.nan
-    filled = pose_mending.resample(t_s, holed, RATE_HZ)
+    filled = cleanup.resample(t_s, holed, RATE_HZ)
     assert np.isfinite(filled[:, 1]).all()
     assert np.isnan(filled[:, 0, 0]).nonzero()[0].tolist() == list(range(70, 100))
     assert np.nanmax(np.abs(filled - x)) < 0.25
@@ -153,7 +153,7 @@ def test_uneven_times_become_even() -> None:
     rng = np.random.default_rng(3)
     t_s = np.sort(5.0 + np.arange(200) / 50 + rng.uniform(-0.006, 0.006, 200))
     x = np.sin(2 * np.pi * t_s)[:, None, None].repeat(3, 2)
-    even = pose_mending.resample(t_s, x, 25.0)
+    even = cleanup.resample(t_s, x, 25.0)
     expected = np.sin(2 * np.pi * (t_s[0] + np.arange(len(even)) / 25))
     assert len(even) == int((t_s[-1] - t_s[0]) * 25) + 1
     np.testing.assert_allclose(even[:, 0, 0], expected, atol=0.01)
@@ -162,24 +162,24 @@ def test_uneven_times_become_even() -> None:
 def test_a_joint_seen_once_is_unknown() -> None:
     x = np.full((60, 1, 3), np.nan)
     x[5] = 1.0
-    assert np.isnan(pose_mending.resample(np.arange(60) / RATE_HZ, x, RATE_HZ)).all()
+    assert np.isnan(cleanup.resample(np.arange(60) / RATE_HZ, x, RATE_HZ)).all()
 
 
 def test_smoothing_takes_jitter_and_leaves_motion() -> None:
     t_s = np.arange(300) / RATE_HZ
     truth = 0.5 * np.sin(2 * np.pi * 1.0 * t_s)[:, None, None].repeat(3, 2)
     noisy = truth + np.random.default_rng(4).normal(0, 0.02, truth.shape)
-    smooth = pose_mending.smooth(noisy, RATE_HZ)
+    smooth = cleanup.smooth(noisy, RATE_HZ)
     acceleration = [np.diff(x[5:-5], 2, axis=0) * RATE_HZ**2 for x in (truth, noisy, smooth)]
     assert np.std(acceleration[2] - acceleration[0]) < np.std(acceleration[1] - acceleration[0]) / 5
-    assert np.abs(pose_mending.smooth(truth, RATE_HZ) - truth).max() < 0.005
+    assert np.abs(cleanup.smooth(truth, RATE_HZ) - truth).max() < 0.005
 
 
 def test_smoothing_keeps_gaps_and_drops_scraps() -> None:
     x = np.random.default_rng(5).normal(size=(90, 1, 3))
     x[40:60] = np.nan
     x[65:] = np.nan  # five samples remain between the gaps
-    smooth = pose_mending.smooth(x, RATE_HZ)
+    smooth = cleanup.smooth(x, RATE_HZ)
     assert np.isfinite(smooth[:40]).all()
     assert np.isnan(smooth[40:]).all()
 
@@ -190,10 +190,10 @@ def test_a_camera_that_is_not_level_is_found_out(pitch_deg: float, roll_deg: flo
     truth = canonical(x)
     tilt = Rotation.from_euler("xy", [pitch_deg, roll_deg], degrees=True)
     tilted = tilt.apply(truth.reshape(-1, 3)).reshape(truth.shape)
-    up = pose_mending.up_axis(tilted, RATE_HZ)
+    up = cleanup.up_axis(tilted, RATE_HZ)
     assert up is not None
     assert np.rad2deg(np.arccos(up @ tilt.apply([0, 0, 1]))) < 3
-    levelled = pose_mending.level(tilted, up)
+    levelled = cleanup.level(tilted, up)
     heights = levelled[..., 2] - levelled[:, :1, 2]
     np.testing.assert_allclose(heights, truth[..., 2] - truth[:, :1, 2], atol=0.05)
 
@@ -202,16 +202,16 @@ def test_who_lies_sits_or_shows_no_feet_does_not_tell_up() -> None:
     _, x = person(90)
     truth = canonical(x)
     lying = Rotation.from_euler("x", 80, degrees=True).apply(truth.reshape(-1, 3)).reshape(truth.shape)
-    assert pose_mending.up_axis(lying, RATE_HZ) is None
+    assert cleanup.up_axis(lying, RATE_HZ) is None
     sitting = truth.copy()
     for side in ("left", "right"):
         sitting[:, JOINTS.index(f"{side}_knee")] = truth[:, JOINTS.index(f"{side}_hip")] + [0, -0.4, 0]
         sitting[:, JOINTS.index(f"{side}_ankle")] = truth[:, JOINTS.index(f"{side}_hip")] + [0, -0.4, -0.4]
-    assert pose_mending.up_axis(sitting, RATE_HZ) is None
+    assert cleanup.up_axis(sitting, RATE_HZ) is None
     footless = truth.copy()
     footless[:, JOINTS.index("left_ankle")] = np.nan
-    assert pose_mending.up_axis(footless, RATE_HZ) is None
-    assert pose_mending.up_axis(truth[:10], RATE_HZ) is None
+    assert cleanup.up_axis(footless, RATE_HZ) is None
+    assert cleanup.up_axis(truth[:10], RATE_HZ) is None
 
 
 def test_a_stretch_becomes_joints_on_their_way_with_z_up() -> None:
@@ -227,8 +227,8 @@ def test_a_stretch_becomes_joints_on_their_way_with_z_up() -> None:
     known = [i for i, name in enumerate(JOINTS) if name != "left_wrist"]
     truth = canonical(x + path[:, None])
     truth -= np.median(truth[:, :1], axis=0)
-    up = pose_mending.up_axis(truth, RATE_HZ)
-    np.testing.assert_allclose(got[:, known], pose_mending.level(truth, up)[:, known], atol=0.02)
+    up = cleanup.up_axis(truth, RATE_HZ)
+    np.testing.assert_allclose(got[:, known], cleanup.level(truth, up)[:, known], atol=0.02)
     left, right = (got[:, JOINTS.index(f"{side}_hip"), 0] for side in ("left", "right"))
     assert (left > right).all()  # seen from the front, the left side is on the picture's right
     nose_side = got[:, JOINTS.index("left_foot"), 1] - got[:, JOINTS.index("left_ankle"), 1]

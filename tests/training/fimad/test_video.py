@@ -15,7 +15,7 @@ from made_videos import time_of, write_sound, write_video
 from mujo_edge.core import F32, DataError
 from training.fimad import pose, video
 from training.fimad.clip import JOINTS, Motion, Take
-from training.fimad.video import Cut, Options, chapters, frames, takes, watched
+from training.fimad.video import Cut, Options, chapters, frames, takes, with_features
 
 BARE = Take("made/v", "made", "squat", "v", ("a man bends his knees",))
 
@@ -123,7 +123,7 @@ def test_features_are_of_the_frame_on_show(tower: GreyTower) -> None:
     times = [0.1, 0.2, 0.26, 0.5, 2.1, 2.2]
     stream = [(t, np.full((2, 2, 3), round(20 + 20 * t), np.uint8)) for t in times]
     features: list[F32] = []
-    assert [t for t, _ in watched(stream, tower, features)] == times
+    assert [t for t, _ in with_features(stream, tower, features)] == times
     shown = [0.1, 0.2, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
     assert np.allclose(np.concatenate(features)[:, 0], shown, atol=0.03)
 

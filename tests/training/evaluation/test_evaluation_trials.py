@@ -1,4 +1,4 @@
-"""What a cell learns from and is tested on, and how its predictions are scored."""
+"""Windows that a trial is trained and tested on, and the scores of its predictions."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from sklearn.metrics import f1_score
 
 from mujo_edge.core import DataError
 from training.corpora import folds, labels_of_one, load_windows
-from training.evaluation import train
-from training.evaluation.cells import Cell, Score, append_scores, confusion, prepared, read_scores, split
+from training.evaluation import runs
 from training.evaluation.encoders import Evaluation
 from training.evaluation.schedule import grouped
+from training.evaluation.trials import Score, Trial, append_scores, confusion, prepared, read_scores, split
 from training.recipes.recipe import Recipe
 
-RANDOM = Cell("random", 3, "spar", 0, 0.02, 0)
+RANDOM = Trial("random", 3, "spar", 0, 0.02, 0)
 
 
 class SeenError(Exception):
-    """Carries what a model was given."""
+    """Carries the arguments of the training."""
 
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Runs a cell as far as its training; gives the windows and labels that it was to learn from, and those without."""
+    """Runs a trial up to its training -> the windows, labels and unlabeled windows that it would be trained on."""
 
     def fake(encoder, x, y, *rest, unlabeled):
         raise SeenError(x, y, unlabeled)
 
-    monkeypatch.setattr(train, "finetune", fake)
+    monkeypatch.setattr(runs, "finetune", fake)
 
-    def learn(cell: Cell) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    def learn(trial: Trial) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         with pytest.raises(SeenError) as caught:
-            train.run_cell(cell, Evaluation(tmp_path, Recipe("none", ("spar",))))
+            runs.run_trial(trial, Evaluation(tmp_path, Recipe("none", ("spar",))))
         return caught.value.args
 
     return learn
@@ -46,7 +46,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 @pytest.mark.parametrize("fold", [0, 3])
 @pytest.mark.parametrize("fraction", [0.02, 1.0, "one"])
-def test_a_model_is_given_windows_of_other_people_alone(fold: int, fraction: float | str, seen):
+def test_a_model_is_trained_on_windows_of_other_people_only(fold: int, fraction: float | str, seen):
     x, y, unlabeled = seen(replace(RANDOM, fold=fold, fraction=fraction))
     assert unlabeled is None
     data, every = prepared("spar", 3)
@@ -76,17 +76,17 @@ def test_seeds_of_a_fold_learn_from_different_people_and_models_from_the_same():
     chosen = {}
     for fold, (train_rows, _) in enumerate(folds(data.y, data.subject)):
         for seed in range(3):
-            cell = Cell("random", 3, "spar", fold, "one", seed)
-            rows, others, test = split(data, cell)
-            (chosen[fold, seed],) = set(data.subject[rows].tolist())
-            np.testing.assert_array_equal(rows, split(data, replace(cell, row="mujo"))[0])
-            np.testing.assert_array_equal(np.sort([*rows, *others]), train_rows)
-            assert len(rows) == (data.subject == chosen[fold, seed]).sum()
+            trial = Trial("random", 3, "spar", fold, "one", seed)
+            labeled, others, test = split(data, trial)
+            (chosen[fold, seed],) = set(data.subject[labeled].tolist())
+            np.testing.assert_array_equal(labeled, split(data, replace(trial, method="mujo"))[0])
+            np.testing.assert_array_equal(np.sort([*labeled, *others]), train_rows)
+            assert len(labeled) == (data.subject == chosen[fold, seed]).sum()
             assert chosen[fold, seed] not in data.subject[test]
         assert len({chosen[fold, seed] for seed in range(3)}) == 3
 
 
-def test_only_who_shows_every_class_is_taken():
+def test_only_people_who_show_every_class_are_taken():
     y = np.array([0, 1, 0, 0, 1, 1, 0])
     subject = np.array(["a", "a", "b", "c", "c", "a", "b"])
     train_rows = np.arange(7)
@@ -96,21 +96,21 @@ def test_only_who_shows_every_class_is_taken():
         labels_of_one(y, subject, np.array([0, 2, 4]), 0, 0)
 
 
-def test_only_folds_without_labels_of_their_own_share_a_model():
-    cells = [replace(RANDOM, fold=fold, seed=seed) for fold in (0, 1) for seed in (0, 1)]
-    assert grouped(cells) == [(cell,) for cell in cells]
-    words = [replace(cell, row="mujo", fraction=0.0) for cell in cells]
+def test_folds_share_a_model_without_labels_of_the_tested_set():
+    trials = [replace(RANDOM, fold=fold, seed=seed) for fold in (0, 1) for seed in (0, 1)]
+    assert grouped(trials) == [(trial,) for trial in trials]
+    words = [replace(trial, method="mujo", fraction=0.0) for trial in trials]
     assert grouped(words) == [(words[0], words[2]), (words[1], words[3])]
-    other = [replace(cell, source="muvr") for cell in cells]
-    assert len(grouped([*cells, *words, *other])) == 4 + 2 + 2
+    other = [replace(trial, source="muvr") for trial in trials]
+    assert len(grouped([*trials, *words, *other])) == 4 + 2 + 2
 
 
 def test_scores_are_read_as_they_were_written(tmp_path: Path):
-    path = tmp_path / "cells.jsonl"
+    path = tmp_path / "trials.jsonl"
     scores = [
         Score(RANDOM, "fp32", ((1, 2), (3, 4))),
         Score(replace(RANDOM, fraction="one", without="pose"), "fp32", ((0, 1), (1, 0))),
-        Score(replace(RANDOM, row="mujo", fraction=0.0), "fp32", ((0, 1), (1, 0))),
+        Score(replace(RANDOM, method="mujo", fraction=0.0), "fp32", ((0, 1), (1, 0))),
     ]
     append_scores(path, scores[:1])
     append_scores(path, scores[1:])
@@ -140,8 +140,8 @@ def test_macro_f1_is_that_of_the_protocol(protocol: ModuleType):
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.7, 0.2, 0.1), (0.25, 0.75, 0.0)])
-def test_chance_is_what_guessing_comes_to(shares: tuple[float, ...]):
-    """Against 400,000 guesses; a class that is not tested may be guessed all the same."""
+def test_chance_is_the_macro_f1_of_random_guesses(shares: tuple[float, ...]):
+    """Against 400,000 guesses, some of a class that is not tested."""
     rng = np.random.default_rng(0)
     y = rng.choice(len(shares), 400_000, p=shares)
     guessed = Score(RANDOM, "fp32", confusion(y, rng.integers(0, len(shares), len(y)), len(shares)))

@@ -1,0 +1,177 @@
+"""Frozen features of protocol v2 and the classifiers fitted to them: one method on one target, all shares of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from sklearn.metrics import f1_score
+
+from mujo_edge.core import F32
+from mujo_edge.runtimes import open_model
+from mujo_edge.signal import InputSpec, prepare
+from training.corpora import WindowSet, folds, label_fraction, load_windows
+from training.evaluation.baselines import hand_features
+from training.evaluation.few_windows import teachings
+from training.evaluation.heads import Head, Scaling, Whitening, forest, logistic, nearest
+from training.evaluation.set_groups import Protocol, pretraining_sets, read_protocol, target_windows
+from training.models.inference import float_embeddings
+from training.models.towers import Towers, without_slice
+from training.release.quantize import quantize_litert
+from training.support.tensors import load_tensors
+
+Method = Literal["hand", "random", "broad", "broad_int8"]
+"""hand: hand features. random: the towers from random init. broad: the towers pretrained on the other groups' sets, as
+float and as the int8 file that would ship."""
+METHODS: tuple[Method, ...] = get_args(Method)
+
+FOLDS = 5
+SAMPLED = 60
+"""Windows of each class and placement of a pretraining set that scalings, whitening and int8 ranges come from."""
+CALIBRATION_WINDOWS = 512
+NETWORK_PENALTY, HAND_PENALTY = 0.1, 0.3
+"""Inverse penalties of logistic regression, chosen on groups 0 and 1 for both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One method on one target: `channels` is 3 or 6, `seed` that of the network's weights."""
+
+    method: Method
+    target: str
+    channels: int
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Macro-F1 of a trial with a head. `labels` is a share of the train people's ("0.02") or a number of windows of one
+    person ("3 windows"); `scores` are those of the folds, draws or people that it was measured on."""
+
+    trial: Trial
+    head: str
+    labels: str
+    scores: tuple[float, ...]
+
+    @property
+    def macro_f1(self) -> float:
+        """Their mean."""
+        return float(np.mean(self.scores))
+
+
+def run_trial(trial: Trial, encoders: Path) -> list[Result]:
+    """All results of a trial; a pretrained network is at `encoder_path(encoders, ...)`."""
+    torch.set_num_threads(1)
+    protocol, data = read_protocol(), target_windows(trial.target)
+    features, heads = features_of(trial, data, encoders)
+    results = []
+    for name, (scale, head) in heads.items():
+        for fraction in protocol.fractions if protocol.targets[trial.target].folds else ():
+            scores = tuple(by_fold(data, features, scale, head, fraction, protocol))
+            results.append(Result(trial, name, f"{fraction:g}", scores))
+        for count in protocol.shots:
+            scores = tuple(by_person(data, features, scale, head, count, protocol))
+            results.append(Result(trial, name, f"{count} windows", scores))
+    return [result for result in results if result.scores]
+
+
+Scale = Callable[[F32], Callable[[F32], F32]]
+"""Features of the labeled windows -> how all features are scaled."""
+
+
+def features_of(trial: Trial, data: WindowSet, encoders: Path) -> tuple[F32, Mapping[str, tuple[Scale, Head]]]:
+    """Features (N, D) of a target's windows, and every head with the scaling before it."""
+    protocol = read_protocol()
+    group = protocol.group_of(trial.target)
+    x = data.x[:, : trial.channels]
+    if trial.method == "hand":
+        known = Scaling.of(hand_features(pretraining_sample(group)[0][:, : trial.channels]))
+        return hand_features(x), {
+            "logistic": (Scaling.of, logistic(HAND_PENALTY)),
+            "forest": (lambda _: lambda f: f, forest),
+            "nearest": (lambda _: known, nearest),
+        }
+    sample, labels, has_gyro = pretraining_sample(group)
+    if trial.channels == 6:
+        sample, labels = sample[has_gyro], labels[has_gyro]
+    torch.manual_seed(trial.seed)
+    towers = Towers()
+    if trial.method != "random":
+        towers.load_state_dict(load_tensors(encoder_path(encoders, group, trial.seed)))
+    embed = network_features(towers.eval(), trial, sample)
+    whitening = Whitening.of(embed(sample), labels)
+    return embed(x), {"logistic": (lambda _: whitening, logistic(NETWORK_PENALTY))}
+
+
+def network_features(towers: Towers, trial: Trial, sample: F32) -> Callable[[F32], F32]:
+    """Windows (N, C, T) in SI units -> features of the float network, or of its int8 file with ranges from `sample`;
+    those of the accelerometer's tower alone where `trial.channels` is 3."""
+    spec, count = InputSpec(), sum(towers.widths) if trial.channels == 6 else towers.widths[0]
+    some = np.random.default_rng(0).permutation(len(sample))[:CALIBRATION_WINDOWS]
+    calibration = prepare(sample[some, : trial.channels], spec)
+
+    def embed(x: F32) -> F32:
+        prepared = prepare(x[:, : trial.channels], spec)
+        if trial.method == "broad_int8":
+            return open_model(quantize_litert(without_slice(towers), calibration), "litert").run(prepared)[:, :count]
+        return float_embeddings(towers, prepared)[:, :count]
+
+    return embed
+
+
+def encoder_path(folder: Path, group: int, seed: int) -> Path:
+    """Where the pretrained network of a group is kept."""
+    return folder / f"group-{group}-seed-{seed}.pt"
+
+
+@cache
+def pretraining_sample(group: int) -> tuple[F32, np.ndarray, np.ndarray]:
+    """Windows (N, 6, T) of the sets that a group's encoder learns from, up to `SAMPLED` of each class and placement,
+    their classes (N,) numbered through, and whether they have a gyroscope (N,)."""
+    rng = np.random.default_rng(0)
+    x, y, gyro = [], [], []
+    for name in pretraining_sets(group):
+        data = load_windows(name)
+        for placement in np.unique(data.placement):
+            for label in np.unique(data.y[data.placement == placement]):
+                rows = np.flatnonzero((data.placement == placement) & (data.y == label))
+                rows = rng.permutation(rows)[:SAMPLED]
+                x.append(data.x[rows])
+                gyro.append(data.has_gyro[rows])
+                y.append(np.full(len(rows), len(y)))
+    return np.concatenate(x), np.concatenate(y), np.concatenate(gyro)
+
+
+def by_fold(
+    data: WindowSet, features: F32, scale: Scale, head: Head, fraction: float, protocol: Protocol
+) -> Iterator[float]:
+    """Macro-F1 of each fold (and draw of the smallest share) with a share of the labels of its train people."""
+    people = len(np.unique(data.subject))
+    for number, (train, test) in enumerate(folds(data.y, data.subject, min(FOLDS, people))):
+        for draw in range(protocol.draws if fraction == min(protocol.fractions) else 1):
+            rows = label_fraction(data.y, train, fraction, number + FOLDS * draw)
+            scaled = scale(features[rows])
+            predicted = head(scaled(features[rows]), data.y[rows], scaled(features[test]))
+            yield macro_f1(data.y[test], predicted, data.y[rows])
+
+
+def by_person(
+    data: WindowSet, features: F32, scale: Scale, head: Head, count: int, protocol: Protocol
+) -> Iterator[float]:
+    """Macro-F1 of each person and draw, taught by `count` windows of each class."""
+    for draw in range(protocol.draws):
+        for taught, tested in teachings(data, count, draw, protocol.people):
+            scaled = scale(features[taught])
+            predicted = head(scaled(features[taught]), data.y[taught], scaled(features[tested]))
+            yield macro_f1(data.y[tested], predicted, data.y[taught])
+
+
+def macro_f1(y: np.ndarray, predicted: np.ndarray, learned: np.ndarray) -> float:
+    """Mean F1 over the classes that were learned and tested."""
+    labels = np.intersect1d(y, learned)
+    return float(f1_score(y, predicted, labels=labels, average="macro", zero_division=0))
