@@ -22,26 +22,27 @@ lint: .venv-dev/installed
 	.venv-dev/bin/ruff format --check .
 	.venv-dev/bin/mypy
 	.venv-dev/bin/lint-imports
+	.venv-dev/bin/deptry mujo_edge firmware_bridge training benchmarks
 
 tiny: .venv-dev/installed
 	.venv-dev/bin/python -m training.run --recipe tiny
 
-.venv/installed: pyproject.toml
+.venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mujo-edge needs Python 3.11 or newer; run: make demo PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --editable .
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 
 .venv/sim: .venv/installed
-	.venv/bin/python -m pip install --quiet --editable '.[sim]'
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[sim]'
 	touch $@
 
 # One pip command: in stages, the converters' needs conflict. tosa-tools, which the Cortex-M lowering imports, pins versions
 # of others that it does not need for that.
-.venv-dev/installed: pyproject.toml
+.venv-dev/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-dev
-	.venv-dev/bin/python -m pip install --quiet --editable '.[dev]'
-	.venv-dev/bin/python -m pip install --quiet --no-deps tosa-tools==2026.5.0
+	.venv-dev/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	.venv-dev/bin/python -m pip install --quiet --constraint constraints.txt --no-deps tosa-tools
 	touch $@
 
 clean:

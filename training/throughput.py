@@ -1,6 +1,6 @@
-"""How fast a recipe's teacher is pretrained: `python -m training.throughput --recipe mujo_pure --shards DIR`.
+"""Throughput of pretraining a recipe's teacher: `python -m training.throughput --recipe mujo_pure --shards DIR`.
 
-Under torchrun it measures that many processes; the file has one entry for each recipe and number of processes.
+Under torchrun, of all its processes; the file has one entry for each recipe and number of processes.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from training.support.provenance import git_commit
 def main(
     recipe: RecipeOption = "mujo_pure",
     shards: ShardsOption = None,
-    steps: Annotated[int, typer.Option(help="steps that are counted", min=2)] = 50,
-    out: Annotated[Path, typer.Option(dir_okay=False, help="JSON file of the figures")] = Path("runs/throughput.json"),
+    steps: Annotated[int, typer.Option(help="measured steps", min=2)] = 50,
+    out: Annotated[Path, typer.Option(dir_okay=False, help="JSON file of results")] = Path("runs/throughput.json"),
 ) -> None:
-    """Windows/s of pretraining a recipe's teacher, real and virtual together, drawing included."""
+    """Windows/s of pretraining a recipe's teacher, real and virtual together, drawing of batches included."""
     chosen = read_recipe(recipe)
     config = replace(chosen.teacher, loop=replace(chosen.teacher.loop, steps=steps + WARM_UP))
     with together(config.device), TemporaryDirectory() as folder:

@@ -38,6 +38,8 @@ def _doctor_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
         )
     for name, package in found["packages"].items():
         rows.append((name, package["version"] or "-", "" if package["version"] else package["install"]))
+    for name in ("training", "pose"):
+        rows.append((name, "ready" if found[name]["ready"] else "-", found[name]["detail"]))
     rows.append(("telemetry", "off" if found["telemetry"]["off"] else "on", found["telemetry"]["detail"]))
     ready = {True: "yes", False: "no", None: "?"}[found["bluetooth"]["ready"]]
     rows.append(("bluetooth", ready, found["bluetooth"]["detail"]))

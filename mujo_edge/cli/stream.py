@@ -10,7 +10,7 @@ import typer
 
 from mujo_edge.cli.arguments import BundleOption, Verbose
 from mujo_edge.cli.source import SourceOptions, takes_source
-from mujo_edge.cli.streams import say
+from mujo_edge.cli.streams import ignore_signals, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +118,9 @@ def _run(
         errors = BackgroundWriter(sys.stderr, "standard error")
         with redirect_stderr(errors.text()):
             try:
-                await run_together(engines, _waiting, output)
+                summaries = await run_together(engines, _waiting, output)
+                if any(summary.ended == "interrupted" for summary in summaries):
+                    ignore_signals()  # another one must not turn the end of this process into a failure
             finally:
                 errors.hurry()
                 errors.finish(grace_s=0.25)

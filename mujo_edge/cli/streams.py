@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,13 @@ def say(text: str) -> None:
     writer.text().write("\n".join(lines) + "\n")
     writer.hurry()
     writer.finish(grace_s=0.25)
+
+
+def ignore_signals() -> None:
+    """Ignore Ctrl-C, SIGTERM and hangups from now on; for a process that has done its work and ends."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if number := getattr(signal, name, None):
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

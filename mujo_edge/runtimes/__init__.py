@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +16,7 @@ class RuntimeInfo:
     """A runtime: our `module`, the distribution `package` that it needs, and the module `imports` of that.
 
     `format` is the "runtime" in `bundle.json` of the model files that it can open; `install` is the pip command that
-    installs it.
+    installs it. `newest_python` is the last version for which the package has wheels, None without a limit.
     """
 
     name: str
@@ -25,6 +26,7 @@ class RuntimeInfo:
     module: str
     install: str
     needs_numpy_1: bool = False
+    newest_python: tuple[int, int] | None = None
 
     @property
     def version(self) -> str | None:
@@ -37,6 +39,9 @@ class RuntimeInfo:
     @property
     def obstacle(self) -> str | None:
         """Why it cannot be used here; None if it can."""
+        if not self.version and self.newest_python and sys.version_info[:2] > self.newest_python:
+            newest = ".".join(map(str, self.newest_python))
+            return f"{self.package} has no wheels for Pythons after {newest}; use LiteRT, or Python {newest}"
         if not self.version:
             return f"{self.package} is not installed"
         # Compiled against numpy 1, it can be imported with numpy 2, but fails to create an interpreter.
@@ -64,6 +69,7 @@ RUNTIMES = {
             module="mujo_edge.runtimes.tflite_runtime",
             install="pip install 'mujo-edge[tflite]' (in an environment of its own)",
             needs_numpy_1=True,
+            newest_python=(3, 11),
         ),
         RuntimeInfo(
             name="executorch",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from generated_motion import ROOT
 
 from mujo_edge import __version__, doctor
 from mujo_edge.doctor import examine, examine_bluetooth
@@ -42,6 +45,44 @@ def test_a_missing_extra_is_no_problem(bundle_folder: Path, monkeypatch: pytest.
     found = examine(bundle_folder)
     assert found["packages"]["no-such-package"] == {"version": None, "install": "pip install 'mujo-edge[none]'"}
     assert found["problems"] == []
+
+
+def test_training_and_pose_are_shown_and_are_no_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert doctor.examine_extra("train", doctor.TRAINING)["ready"]
+    lacking = doctor.examine_extra("train", ("numpy", "no-such-package"))
+    assert lacking["missing"] == ["no-such-package"]
+    assert lacking["detail"] == "missing: no-such-package; pip install 'mujo-edge[train]'"
+    monkeypatch.setenv("MUJO_CACHE", str(tmp_path))
+    assert "on first use" in doctor.examine_pose()["detail"]
+    monkeypatch.setattr("mujo_edge.doctor.POSE_NEWEST_PYTHON", (3, 10))
+    assert doctor.examine_pose() == {
+        "ready": False, "missing": [], "detail": "mediapipe has no wheels for Pythons after 3.10"
+    }  # fmt: skip
+
+
+def test_extras_are_those_of_pyproject() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+
+    def names(extra: str) -> set[str]:
+        found = {re.match(r"[\w.-]+", one)[0] for one in extras[extra]}  # type: ignore[index]
+        return found - {"mujo-edge"}
+
+    assert names("train") == {*doctor.TRAINING}
+    assert names("pose") == {*doctor.POSE}
+
+
+def test_package_versions_that_ci_runs_lie_in_the_published_ranges() -> None:
+    from packaging.requirements import Requirement
+
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    pins = {name.lower().replace("_", "-"): pin for name, pin in pins.items()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    for one in map(Requirement, wanted):
+        if (one.marker is None or one.marker.evaluate()) and one.name not in ("mujo-edge", "tflite-runtime"):
+            if one.name == "numpy" and "<2" in str(one.specifier):
+                continue  # of the extra tflite, which needs an environment of its own
+            assert one.specifier.contains(pins[one.name.lower().replace("_", "-")], prereleases=True), one
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,14 @@ def test_every_installed_runtime_has_a_version() -> None:
     assert all(versions[name] for name in ("litert", "executorch", "onnx"))
 
 
+def test_runtime_without_wheels_for_this_python_says_so() -> None:
+    absent = replace(RUNTIMES["tflite-runtime"], package="no-such-package", imports="no_such_package.api")
+    assert replace(absent, newest_python=(3, 10)).obstacle == (
+        "no-such-package has no wheels for Pythons after 3.10; use LiteRT, or Python 3.10"
+    )
+    assert replace(absent, newest_python=(9, 0)).obstacle == "no-such-package is not installed"
+
+
 def test_missing_runtime_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
     absent = replace(RUNTIMES["onnx"], package="no-such-package", imports="no_such_package.api")
     assert (absent.version, absent.obstacle) == (None, "no-such-package is not installed")

@@ -1,4 +1,4 @@
-"""A data set of generated motion with words, and a teacher and student of it, trained for seconds."""
+"""A data set of generated motion with prompts, and a teacher and student trained on it for seconds."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def vocabulary() -> Vocabulary:
 
 @pytest.fixture(scope="session")
 def motion_data() -> Data:
-    """Training and held-out windows that share nobody; the held ones twice, as windows and as streams."""
-    held = motion_set(40, seed=1)
-    return Data((motion_set(100, seed=0),), (held,), (held,))
+    """Training and held-out windows that share no person; the held-out ones also as streams."""
+    held_out = motion_set(40, seed=1)
+    return Data((motion_set(100, seed=0),), (held_out,), (held_out,))
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +41,7 @@ def words(vocabulary: Vocabulary) -> PromptEmbeddings:
 
 @pytest.fixture(scope="session")
 def teacher(motion_pool: Pool, words: PromptEmbeddings) -> JointModel:
-    """Knows generated motion."""
+    """Trained on generated motion."""
     return pretrain(PretrainConfig(loop=LoopConfig(steps=120, batch=64, ema=0.9)), None, motion_pool, words)
 
 
@@ -53,7 +53,7 @@ def student(teacher: JointModel, motion_pool: Pool, words: PromptEmbeddings) -> 
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache of windows for these tests, apart from the user's."""
+    """A cache of windows for these tests, separate from the user's."""
     return tmp_path_factory.mktemp("cache")
 
 

@@ -1,4 +1,4 @@
-"""Clips of three made exercises in which pose, IMU, video and text say the same thing."""
+"""Clips of three synthetic exercises with matching pose, IMU, video and text."""
 
 from __future__ import annotations
 
@@ -45,5 +45,5 @@ def made_clip(title: str, number: int, seconds: float = 6.0, corpus: str = "made
 
 
 def made_clips(each: int = 12, first: int = 0) -> list[Clip]:
-    """`each` clips of every title, by people `first` and on."""
+    """`each` clips of every title, of people from `first` on."""
     return [made_clip(title, number) for title in TITLES for number in range(first, first + each)]

@@ -1,4 +1,4 @@
-"""A data set of generated motion, with people, recordings and words."""
+"""A data set of generated motion, with people, recordings and prompts."""
 
 from __future__ import annotations
 

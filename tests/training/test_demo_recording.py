@@ -1,4 +1,4 @@
-"""The recording that is shipped is what its script makes of SPAR."""
+"""The shipped recording is the output of its script on SPAR."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mujo_edge.recordings.reader import open_recording
 from mujo_edge.sources.replay import shipped_recording
 from training import demo_recording
 from training.corpora import registry
+from training.support.command import step
 
 pytestmark = pytest.mark.skipif(
     registry.get("spar").locate() is None, reason="seglearn, which carries SPAR, is not installed"
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.skipif(
 
 def run(*arguments: str) -> tuple[int, str]:
     app = typer.Typer()
-    app.command()(demo_recording.main)
+    app.command()(step(demo_recording.main))
     result = CliRunner().invoke(app, arguments)
     return result.exit_code, result.output
 
@@ -39,7 +40,7 @@ def test_the_shipped_recording_can_be_made_again(tmp_path: Path) -> None:
     assert (tmp_path / "LICENSE-SPAR").read_text() == (shipped.parent / "LICENSE-SPAR").read_text()
 
 
-def test_its_samples_are_those_of_the_corpus_in_order(tmp_path: Path) -> None:
+def test_its_samples_are_the_middle_of_each_trial_in_order(tmp_path: Path) -> None:
     assert run("--subject", "3", "--side", "left", "--seconds", "20", "--out", str(tmp_path / "spar-3"))[0] == 0
     chunks = list(open_recording(tmp_path / "spar-3").chunks(1 << 22))
     x, truth = np.concatenate([c.x for c in chunks]), np.concatenate([c.truth for c in chunks])
@@ -52,7 +53,7 @@ def test_its_samples_are_those_of_the_corpus_in_order(tmp_path: Path) -> None:
         np.testing.assert_array_equal(x[part], trials[name][start : start + 1000])
 
 
-def test_a_person_who_is_not_there_and_one_who_is_there_already(tmp_path: Path) -> None:
+def test_an_unknown_person_and_an_existing_folder_are_refused(tmp_path: Path) -> None:
     code, output = run("--subject", "11", "--out", str(tmp_path / "spar-11"))
     assert code == 2
     assert "no person '11'" in output

@@ -1,4 +1,4 @@
-"""`training.pretrain --shards`: what a run takes from its clips, and the same command under torchrun."""
+"""`training.pretrain --shards`: the clips that a run uses, and the command under torchrun."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def shards(tmp_path: Path) -> Path:
-    """Two data sets of clips, one of them with a real IMU, and clips that are held out."""
+    """Two data sets of clips, one of them with a real IMU, and held-out clips."""
     folder = tmp_path / "shards"
     folder.mkdir()
     clips = made_clips(4)
@@ -70,13 +70,13 @@ def shards(tmp_path: Path) -> Path:
     return folder
 
 
-def test_clips_with_pose_need_their_folder(tmp_path: Path):
+def test_a_recipe_with_pose_needs_shards(tmp_path: Path):
     with pytest.raises(UsageError, match=r"recipe made trains on clips with pose, video: give their folder with --sha"):
         Run(RECIPE, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_takes_the_train_clips_of_its_recipe(shards: Path, tmp_path: Path):
+def test_a_run_uses_the_train_clips_of_its_recipe(shards: Path, tmp_path: Path):
     clips, windows = Run(RECIPE, tmp_path / "run", shards).pools(TEACHER)
     assert (len(clips), clips.corpora, len(windows.y)) == (13, ("made", "other"), 70)
     assert not clips.virtual.all(), "MuJo+ takes in what devices measured"
@@ -88,7 +88,7 @@ def test_a_run_takes_the_train_clips_of_its_recipe(shards: Path, tmp_path: Path)
     assert not fewer.has("pose").any()
 
 
-def test_a_teacher_of_clips_is_made_once_for_the_same_shards(shards: Path, tmp_path: Path):
+def test_a_teacher_is_trained_once_for_the_same_shards(shards: Path, tmp_path: Path):
     run = Run(RECIPE, tmp_path / "run", shards)
     first = run.teacher().state_dict()
     made = (tmp_path / "run" / "teacher.pt").stat().st_mtime_ns
@@ -106,7 +106,7 @@ def test_a_teacher_of_clips_is_made_once_for_the_same_shards(shards: Path, tmp_p
     assert set(shards_sha256(shards)) == {"made-00000.parquet", "other-00000.parquet"}
 
 
-def test_the_same_command_under_torchrun(shards: Path, tmp_path: Path, cache: Path):
+def test_the_command_runs_under_torchrun(shards: Path, tmp_path: Path, cache: Path):
     recipe = tmp_path / "made.toml"
     recipe.write_text(TOML)
     words = f"-m training.pretrain --recipe {recipe} --shards {shards} --out {tmp_path / 'run'}".split()

@@ -1,4 +1,4 @@
-"""`python -m training.run --recipe tiny` as CI runs it, on real SPAR, each step alone, and after a kill."""
+"""`python -m training.run --recipe tiny` on real SPAR, each step on its own, and resuming after a kill."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def tiny(tmp_path_factory, cache: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def again(tiny: Path, cache: Path) -> dict[str, tuple[int, str, str]]:
-    """(exit code, stdout, stderr) of every command that takes up a run, in its folder, two at a time."""
+    """(exit code, stdout, stderr) of every command on the folder of the run, two at a time."""
     out = str(tiny)
     few = "labels --sets spar --fold 0 --fractions 0.02 --seeds 1 --methods random,forest --jobs 1"
     commands = {
@@ -86,7 +86,7 @@ def test_the_int8_student_is_compared_with_its_teacher(tiny: Path):
     assert 0.8 < comparison["mean"] < 1.25
 
 
-def test_the_bundle_recognizes_people_whom_it_never_saw(tiny: Path):
+def test_the_bundle_recognizes_held_out_people(tiny: Path):
     bundle = ModelBundle.load(tiny / "mujo-student")
     assert all(check.passed for check in bundle.verify())
     data = load_windows("spar")
@@ -95,7 +95,7 @@ def test_the_bundle_recognizes_people_whom_it_never_saw(tiny: Path):
     assert np.mean(right) > 0.6
 
 
-def test_the_bundle_says_where_it_comes_from(tiny: Path):
+def test_the_bundle_records_its_provenance(tiny: Path):
     manifest = json.loads((tiny / "mujo-student" / "bundle.json").read_text())
     assert set(manifest["label_sets"]) == {"physio-wrist"}
     assert manifest["default_label_set"] == "physio-wrist"
@@ -114,28 +114,28 @@ def test_the_bundle_says_where_it_comes_from(tiny: Path):
     assert "SPAR" in (tiny / "mujo-student" / "MODEL_CARD.md").read_text()
 
 
-def test_the_run_says_what_it_was_given(tiny: Path):
-    told = json.loads((tiny / "run.json").read_text())
-    assert told["config"]["recipe"]["name"] == "tiny"
-    loops = [told["config"]["recipe"][part]["loop"] for part in ("teacher", "distill")]
+def test_run_json_records_the_inputs(tiny: Path):
+    record = json.loads((tiny / "run.json").read_text())
+    assert record["config"]["recipe"]["name"] == "tiny"
+    loops = [record["config"]["recipe"][part]["loop"] for part in ("teacher", "distill")]
     assert all(loop["seed"] == 0 and loop["steps"] > 0 for loop in loops)
-    assert told["data_sha256"] == data_sha256(["spar"])
-    assert told["packages"]["torch"]
+    assert record["data_sha256"] == data_sha256(["spar"])
+    assert record["packages"]["torch"]
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     if head.returncode == 0:
-        assert len(told["git_commit"].removesuffix("+changes")) == 40
+        assert len(record["git_commit"].removesuffix("+changes")) == 40
     else:
-        assert told["git_commit"] == "unknown"
+        assert record["git_commit"] == "unknown"
 
 
-def test_the_shipped_recording_was_played_through_it(tiny: Path):
-    told = json.loads((tiny / "recording.json").read_text())
-    assert told == pytest.approx(recording_accuracy(tiny / "mujo-student", shipped_recording()))
-    assert told["windows"] > 200
-    assert told["accuracy"] > 0.4, "chance is 0.14"
+def test_recording_json_has_the_accuracy_on_the_shipped_recording(tiny: Path):
+    record = json.loads((tiny / "recording.json").read_text())
+    assert record == pytest.approx(recording_accuracy(tiny / "mujo-student", shipped_recording()))
+    assert record["windows"] > 200
+    assert record["accuracy"] > 0.4, "chance is 0.14"
 
 
-def test_no_half_file_is_left(tiny: Path, again):
+def test_the_folder_of_a_run_holds_only_finished_files(tiny: Path, again):
     names = {path.name for path in tiny.iterdir()}
     assert names == {
         *("teacher.pt", "student.pt", "release.pt", "run.json", "held-out.json", "recording.json", "mujo-student"),
@@ -165,13 +165,13 @@ def test_each_step_runs_alone(again, name: str, said: str):
     assert "Traceback" not in err
 
 
-def test_the_export_alone_gives_the_same_models(tiny: Path, again):
+def test_export_of_the_checkpoint_gives_the_same_models(tiny: Path, again):
     one, other = tiny / "mujo-student", tiny / "exported"
     assert (one / "student_int8.tflite").read_bytes() == (other / "student_int8.tflite").read_bytes()
     assert all(check.passed for check in ModelBundle.load(other).verify())
 
 
-def test_the_evaluation_alone_beats_chance(tiny: Path, again):
+def test_the_evaluation_beats_chance(tiny: Path, again):
     table = json.loads((tiny / "evaluate" / "table.json").read_text())
     assert {entry["method"] for entry in table} == {"random fp32", "forest"}
     assert next(entry["mean"] for entry in table if entry["method"] == "forest") > 0.5
@@ -193,31 +193,31 @@ from test_run import SMALL
 training.learn.loop.CHECKPOINT_EVERY_S = 0.0
 torch.set_num_threads(1)
 @contextmanager
-def told(description, total):
+def record(description, total):
     yield lambda done, loss: print(done, flush=True)
-training.release.run.progress_bar = told
+training.release.run.progress_bar = record
 training.release.run.Run(SMALL, Path(sys.argv[1])).teacher()
 """
 
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Sums in one order, here and in the process that is killed."""
+    """One order of summation, here and in the killed process."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-def test_kill_9_in_the_middle_of_pretraining(tmp_path: Path, cache: Path, one_thread, monkeypatch):
-    """The same command goes on after the last checkpoint, to the weights of a run that nobody killed."""
+def test_killed_pretraining_resumes_to_the_same_weights(tmp_path: Path, cache: Path, one_thread, monkeypatch):
+    """The same command resumes from the last checkpoint, to the weights of an uninterrupted run."""
     steps: list[int] = []
 
     @contextmanager
-    def told(description: str, total: int):
+    def record(description: str, total: int):
         yield lambda done, loss: steps.append(done)
 
-    monkeypatch.setattr(training.release.run, "progress_bar", told)
+    monkeypatch.setattr(training.release.run, "progress_bar", record)
     whole = Run(SMALL, tmp_path / "whole").teacher().state_dict()
     assert steps == list(range(1, 41))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), str(ROOT / "tests")]))
@@ -249,11 +249,11 @@ run(step)
 """
 
 
-def test_ctrl_c_says_that_the_run_goes_on(cache: Path):
+def test_ctrl_c_reports_that_the_command_resumes(cache: Path):
     process = start("-c", SLOW, "--steps", "7", cache=cache)
     assert process.stdout.readline() == "7\n"
     process.send_signal(signal.SIGINT)
-    assert finish(process) == (130, "", "stopped; the same command goes on from here\n")
+    assert finish(process) == (130, "", "stopped; the same command resumes from here\n")
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_ctrl_c_says_that_the_run_goes_on(cache: Path):
         ("export", ("none.pt", "out"), 4, None),
     ],
 )
-def test_a_mistake_is_one_line(name: str, options: tuple[str, ...], code: int, said: str | None, cache: Path):
+def test_a_user_error_is_one_line(name: str, options: tuple[str, ...], code: int, said: str | None, cache: Path):
     found, out, err = step(name, *options, cache=cache)
     assert found == code
     assert out == ""
@@ -283,7 +283,7 @@ def test_a_mistake_is_one_line(name: str, options: tuple[str, ...], code: int, s
     assert said in (None, err.strip())
 
 
-def test_data_that_is_not_there_is_one_line(tmp_path: Path, cache: Path, monkeypatch):
+def test_missing_data_is_reported_in_one_line(tmp_path: Path, cache: Path, monkeypatch):
     (tmp_path / "gym.toml").write_text('corpora = ["muvr"]\n')
     monkeypatch.setenv("MUJO_DATA", str(tmp_path))
     code, _, err = step("run", "--recipe", str(tmp_path / "gym.toml"), "--out", str(tmp_path / "out"), cache=cache)
@@ -293,7 +293,7 @@ def test_data_that_is_not_there_is_one_line(tmp_path: Path, cache: Path, monkeyp
     assert not (tmp_path / "out").exists()
 
 
-def test_a_result_of_other_settings_is_made_again(tmp_path: Path):
+def test_a_result_of_other_settings_is_recomputed(tmp_path: Path):
     made: list[Path] = []
 
     def make(checkpoint: Path) -> torch.nn.Module:
@@ -308,15 +308,15 @@ def test_a_result_of_other_settings_is_made_again(tmp_path: Path):
     assert len(made) == 1
     other = cached(path, "b" * 64, make)
     assert not torch.equal(other["weight"], first["weight"])
-    assert made[0] != made[1], "nor does it go on from the other's checkpoint"
+    assert made[0] != made[1], "it does not resume from the other's checkpoint"
     assert [p.name for p in tmp_path.iterdir()] == ["x.pt"]
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(DataError, match=r"x\.pt is damaged"):
         cached(path, "b" * 64, make)
 
 
-def test_what_a_step_is_made_from(tmp_path: Path):
-    """Settings of the step, the words, the data and its max_windows_per_class; not those of later steps."""
+def test_the_fingerprint_covers_settings_prompts_and_data(tmp_path: Path):
+    """Settings of the step, the prompts, the data and max_windows_per_class; not settings of later steps."""
     plain = Run.__new__(Run)
     plain.vocabulary, plain.hashes = read_vocabulary(), {"spar": "1"}
 
@@ -331,7 +331,7 @@ def test_what_a_step_is_made_from(tmp_path: Path):
     assert key(SMALL, {"spar": "2"}) != base
 
 
-def test_a_recording_without_labels_cannot_judge(tiny: Path, tmp_path: Path):
+def test_a_recording_without_labels_is_refused(tiny: Path, tmp_path: Path):
     (tmp_path / "still.csv").write_text(
         "t,ax,ay,az\n" + "".join(f"{i / 50},{0.01 * (i % 7)},0.2,9.8\n" for i in range(600))
     )
@@ -339,9 +339,9 @@ def test_a_recording_without_labels_cannot_judge(tiny: Path, tmp_path: Path):
         recording_accuracy(tiny / "mujo-student", tmp_path / "still.csv")
 
 
-def test_numbers_on_one_line():
+def test_metrics_are_listed_on_one_line():
     assert listed({"windows": 273, "accuracy": 0.91234}) == "windows 273, accuracy 0.9123"
 
 
-def test_spar_is_always_at_hand():
+def test_spar_is_installed_with_a_package():
     assert find("spar").name == "watch_dataset.npy"

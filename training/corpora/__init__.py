@@ -1,4 +1,4 @@
-"""Public data sets in their publishers' own layouts -> recordings in SI units -> protocol v1's windows."""
+"""Public data sets in their publishers' own layouts -> recordings in SI units -> windows of protocol v1."""
 
 from training.corpora.base import Corpus, Recording, WindowSet, windows
 from training.corpora.registry import CORPORA, PROTOCOL_V1, data_root, find, get, load, load_windows

@@ -1,4 +1,4 @@
-"""`python -m training.corpora`: which data sets are here, whether they are sound, how many windows they give."""
+"""`python -m training.corpora`: list, check and download data sets; count their windows and repetitions."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ app = typer.Typer(
 console = Console()
 COLUMNS = ("recordings", "people", "classes", "hours", "rate (Hz)")
 LABELS_ALONE = "mm_fit_labels"
+"""Name, in place of a data set's, for MM-Fit's label files without the signals."""
 SHOWN = 20
-"""Problems listed in full; more are counted."""
+"""Number of problems that are listed; further ones are only counted."""
 
 Root = Annotated[Path | None, typer.Option("--data", help="Folder of the data sets.  [default: $MUJO_DATA]")]
 
 
 @app.command("list")
 def list_(data: Root = None) -> None:
-    """List the data sets: what was found, people, classes, hours, rate and license."""
+    """List the data sets: recordings, people, classes, hours, rate and license."""
     root = data or registry.data_root()
     table = Table(*(Column(name, no_wrap=True) for name in ("name", *COLUMNS, "license")), box=SIMPLE_HEAD, padding=0)
     paths, damaged = registry.present(root)
@@ -54,30 +55,30 @@ def list_(data: Root = None) -> None:
         console.print(escape(message), style="red")
 
 
-def numbers(found: Inspection) -> list[str]:
-    """Cells of `COLUMNS`."""
-    if not found.recordings:
+def numbers(inspection: Inspection) -> list[str]:
+    """Texts for the columns `COLUMNS`."""
+    if not inspection.recordings:
         return ["0", "", "0", "0", ""]
-    classes = {label for r in found.recordings for label, *_ in r.segments()} - {""}
-    people = str(len(found.subjects)) if found.corpus.subjects else "not named"
-    return [str(len(found.recordings)), people, str(len(classes)), f"{found.hours:.2f}", found.rates_hz]
+    classes = {label for r in inspection.recordings for label, *_ in r.segments()} - {""}
+    people = str(len(inspection.subjects)) if inspection.corpus.subjects else "not named"
+    return [str(len(inspection.recordings)), people, str(len(classes)), f"{inspection.hours:.2f}", inspection.rates_hz]
 
 
 @app.command()
 def check(
     path: Annotated[Path, typer.Argument(help="A data set's zip file or folder.")],
     draw: Annotated[Path | None, typer.Option("--plot", help="Draw a recording to this image file.")] = None,
-    session: Annotated[str | None, typer.Option(help="Which recording to draw.  [default: the first]")] = None,
+    session: Annotated[str | None, typer.Option(help="Recording to draw.  [default: the first]")] = None,
 ) -> None:
-    """Say which data sets a path holds, check units and layout, list every problem."""
+    """Check the data sets at a path: list recordings, and problems of layout, units and labels."""
     if not path.exists():
         raise UsageError(f"{path} does not exist. Give a data set's zip file or folder")
-    held = [(corpus, where) for corpus in registry.CORPORA.values() if (where := corpus.find(path))]
-    if not held:
+    present = [(corpus, where) for corpus in registry.CORPORA.values() if (where := corpus.find(path))]
+    if not present:
         known = ", ".join(registry.CORPORA)
         raise DataError(f"{path} holds none of the known data sets ({known}). Give the publisher's own zip or folder")
     inspections = []
-    for corpus, where in held:
+    for corpus, where in present:
         with console.status(f"Reading {escape(str(where))}"):
             inspections.append(inspect(corpus, where))
         report(inspections[-1])
@@ -87,28 +88,29 @@ def check(
             raise UsageError(f"no recording called {session!r} could be read. Leave --session out to draw the first")
         plot(recordings[0], draw)
         console.print(f"Drew {escape(recordings[0].session)} to {escape(str(draw))}")
-    if wrong := sum(len(i.problems) for i in inspections):
-        raise DataError(f"{path}: {wrong} problem{'s' * (wrong > 1)}, listed above")
+    if count := sum(len(i.problems) for i in inspections):
+        raise DataError(f"{path}: {count} problem{'s' * (count > 1)}, listed above")
 
 
-def report(found: Inspection) -> None:
-    """Print what one data set holds and what is wrong with it."""
-    console.print(f"[bold]{escape(found.corpus.title)}[/] in {escape(str(found.path))}")
-    if found.recordings:
+def report(inspection: Inspection) -> None:
+    """Print the recordings and the problems of one data set."""
+    console.print(f"[bold]{escape(inspection.corpus.title)}[/] in {escape(str(inspection.path))}")
+    if inspection.recordings:
         table = Table(*COLUMNS, "|a| at rest (m/s²)", "repeats left out", box=SIMPLE_HEAD)
-        table.add_row(*numbers(found), f"{found.rest:.2f}", str(found.repeats))
+        table.add_row(*numbers(inspection), f"{inspection.rest:.2f}", str(inspection.repeats))
         console.print(table)
-        sessions = [r.session for r in found.recordings]
+        sessions = [r.session for r in inspection.recordings]
         console.print(f"Recordings: {escape(', '.join(sessions[:3]))}{' ...' * (len(sessions) > 3)}")
-    if not found.problems:
+    count = len(inspection.problems)
+    if not count:
         console.print("No problems.", style="green")
         return
-    console.print(f"{len(found.problems)} problem{'s' * (len(found.problems) > 1)}:", style="red")
+    console.print(f"{count} problem{'s' * (count > 1)}:", style="red")
     table = Table("where", "problem", box=SIMPLE_HEAD)
-    for where, what in found.problems[:SHOWN]:
-        table.add_row(escape(where or "the whole set"), escape(what))
-    if len(found.problems) > SHOWN:
-        table.add_row("...", f"and {len(found.problems) - SHOWN} more")
+    for where, problem in inspection.problems[:SHOWN]:
+        table.add_row(escape(where or "the whole set"), escape(problem))
+    if count > SHOWN:
+        table.add_row("...", f"and {count - SHOWN} more")
     console.print(table)
 
 
@@ -119,7 +121,7 @@ def windows(
     hop: Annotated[int, typer.Option(min=1, help="Samples between windows of 150 at 50 Hz.")] = TRAIN_HOP,
     out: Annotated[Path | None, typer.Option("--csv", help="Write windows per data set, class and person.")] = None,
 ) -> None:
-    """Count protocol v1's windows per class and person."""
+    """Count the windows of protocol v1 per class and person."""
     root = data or registry.data_root()
     rows: list[tuple[str, str, str, int]] = []
     for corpus in map(registry.get, names or registry.present(root)[0]):
@@ -135,7 +137,7 @@ def windows(
 
 
 def show_windows(corpus: Corpus, counts: np.ndarray) -> None:
-    """Print the (classes, people) windows as totals of every class, and their spread over people."""
+    """Print the totals of (classes, people) window counts by class, and their spread over people."""
     total = counts.sum()
     people = counts.shape[1] if corpus.subjects else "unnamed"
     console.print(f"[bold]{escape(corpus.title)}[/]: {total} windows of 3 s, {people} people")
@@ -152,7 +154,7 @@ def sets(
     data: Root = None,
     out: Annotated[Path | None, typer.Option("--csv", help="Write every set with its times and repetitions.")] = None,
 ) -> None:
-    """List the sets of exercises whose repetitions were counted."""
+    """List the exercise sets with known numbers of repetitions."""
     root = data or registry.data_root()
     here = [*registry.present(root)[0], *([LABELS_ALONE] if locate(root, mm_fit.LABELS) else [])]
     rows: list[tuple[str, str, str, str, RepetitionSet]] = []
@@ -174,7 +176,7 @@ def sets(
 
 
 def counted(name: str, root: Path) -> Iterator[tuple[str, str, str, str, RepetitionSet]]:
-    """(data set, person, session, placement, set) of every counted set; MM-Fit's also from its label files alone."""
+    """(data set, person, session, placement, set) of every counted set; `LABELS_ALONE` reads MM-Fit's label files."""
     if name != LABELS_ALONE:
         yield from ((name, r.subject, r.session, r.placement, one) for r in registry.load(name, root) for one in r.sets)
         return
@@ -182,9 +184,9 @@ def counted(name: str, root: Path) -> Iterator[tuple[str, str, str, str, Repetit
         raise DataError(
             f"MM-Fit's label files were not found under {root}. Set MUJO_DATA to the folder that holds them"
         )
-    for workout, found in mm_fit.label_sets(path).items():
+    for workout, workout_sets in mm_fit.label_sets(path).items():
         person = str(mm_fit.PARTICIPANTS[int(workout[1:])])
-        yield from ((name, person, workout, "", one) for one in found)
+        yield from ((name, person, workout, "", one) for one in workout_sets)
 
 
 @app.command()
@@ -199,7 +201,7 @@ def download(name: Annotated[str, typer.Argument(help="A data set.")], data: Roo
 
 
 def main() -> None:
-    """Run the command; a user's mistake is two lines on stderr and an exit code."""
+    """Run the command; errors are printed to stderr and end with their exit code."""
     try:
         app()
     except MujoError as error:

@@ -1,8 +1,8 @@
-"""What every data set becomes: `Recording`s in SI units, and protocol v1's windows of them.
+"""The types of all data sets: `Recording` in SI units, `Corpus`, and `WindowSet`, the windows of protocol v1.
 
-Sign: an accelerometer here reads specific force, as MEMS chips and Android do: +9.81 m/s2 on the axis
-that points up. Apple's Core Motion and Pebble give the opposite sign; their loaders turn it
-(`CORE_MOTION_G`), so that one student serves phones and watches of both families.
+Sign convention: an accelerometer measures specific force, as in MEMS chips and Android: +9.81 m/s2 on the axis that
+points up. Apple's Core Motion and Pebble have the opposite sign, which their readers invert (`CORE_MOTION_G`), so that
+one student serves phones and watches of both families.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from training.corpora.files import Tree, holds, locate
 
 WINDOW, RATE_HZ = DEFAULT_INPUT.window, DEFAULT_INPUT.rate_hz
 TRAIN_HOP, LIVE_HOP = WINDOW // 2, DEFAULT_INPUT.hop
-"""Samples between the windows of training, which overlap by half, and between those of live streaming."""
+"""Samples between windows in training (half a window) and in live streaming."""
 
 CORE_MOTION_G = -STANDARD_GRAVITY
-"""m/s2 of specific force in one g as Core Motion signs it (CMAccelerometerData: face up at rest, z = -1)."""
+"""m/s2 of specific force per g in Core Motion's sign convention (CMAccelerometerData: face up at rest, z = -1)."""
 BACKGROUND = "background"
-"""Class of what is none of the named activities, for label sets that must stay quiet then."""
+"""Class of activities other than the named ones, for label sets that must not react to them."""
 
 
 @dataclass(frozen=True, slots=True)
 class RepetitionSet:
-    """A set of an exercise that somebody counted; times in seconds from the first sample of its recording."""
+    """A set of an exercise with its number of repetitions; times in seconds from the recording's first sample."""
 
     start_s: float
     end_s: float
@@ -44,9 +44,9 @@ class RepetitionSet:
 class Recording:
     """One stream of one sensor on one person.
 
-    `x` (n, C) float32 in m/s2 (gravity as `gravity` says) and rad/s, columns `channels`; `labels` (n,) str,
-    "" where nothing is annotated. `subject` is the group that may never be split between train and test. `sets` are
-    those of its exercises whose repetitions are known.
+    `x` (n, C) float32 in m/s2 (with or without gravity, see `gravity`) and rad/s, columns `channels`; `labels` (n,)
+    str, "" where unlabeled. `subject` is the group that is never split between train and test. `sets` are the exercise
+    sets with known numbers of repetitions.
     """
 
     corpus: str
@@ -63,7 +63,7 @@ class Recording:
 
     @property
     def duration_s(self) -> float:
-        """Samples over rate."""
+        """Number of samples divided by the rate."""
         return len(self.x) / self.rate_hz
 
     @property
@@ -72,11 +72,11 @@ class Recording:
         return len(self.channels) == len(CHANNELS)
 
     def segments(self) -> Iterator[tuple[str, int, int]]:
-        """(label, start, stop) of every run of one label, unlabeled runs included."""
+        """(label, start, stop) of every run of equal labels, including unlabeled ones."""
         return runs(self.labels)
 
     def digest(self) -> bytes:
-        """Hash of placement, labels and samples: equal for byte-identical recordings."""
+        """SHA-256 of placement, rate, labels and samples: equal for identical recordings."""
         key = f"{self.placement} {self.rate_hz} {self.x.shape} {list(self.segments())}"
         return hashlib.sha256(key.encode() + np.ascontiguousarray(self.x).tobytes()).digest()
 
@@ -88,10 +88,10 @@ def runs(labels: np.ndarray) -> Iterator[tuple[str, int, int]]:
 
 
 def join(streams: Sequence[tuple[F64, F64]], rate_hz: float) -> tuple[F64, F64]:
-    """Sensors of one device that tick apart, each (t_s (n,), x (n, C)), -> one grid t_s (m,), x (m, sum of C).
+    """Sensors with separate clocks, each (t_s (n,), x (n, C)) -> a common grid t_s (m,), x (m, sum of C).
 
-    The grid covers the time that all of them share and is empty where there is none. A sensor faster than
-    `rate_hz` is low-passed first, as `mujo_edge.signal.resample` does.
+    The grid covers the time that all of them share, and is empty if there is none. A sensor faster than `rate_hz` is
+    low-pass filtered first by `mujo_edge.signal.resample`.
     """
     start, stop = max(t[0] for t, _ in streams), min(t[-1] for t, _ in streams)
     grid = np.arange(start, stop, 1 / rate_hz)
@@ -106,29 +106,29 @@ def join(streams: Sequence[tuple[F64, F64]], rate_hz: float) -> tuple[F64, F64]:
 
 
 def interpolate(at: F64, t: F64, x: F64) -> F64:
-    """Linear interpolation of (n, C) at other times."""
+    """Linear interpolation of `x` (n, C) with times `t` (n,) at the times `at` (m,) -> (m, C)."""
     return np.stack([np.interp(at, t, column) for column in x.T], 1)
 
 
 def columns(*parts: np.ndarray) -> F32:
-    """Arrays (n, C) side by side, as float32."""
+    """Arrays (n, C) concatenated along the columns, as float32."""
     return np.concatenate(parts, 1).astype(np.float32)
 
 
 def turned(x: F64, axes: str) -> F64:
-    """(n, 3) or (n, 6) in another right-handed frame; `axes` are its x, y and z in terms of the old: "-z -x y"."""
+    """(n, 3) or (n, 6) in another right-handed frame, whose x, y and z are given in old axes, e.g. "-z -x y"."""
     index = ["xyz".index(axis[-1]) for axis in axes.split()]
     sign = np.asarray([-1.0 if axis[0] == "-" else 1.0 for axis in axes.split()])
     return np.concatenate([x[:, first : first + 3][:, index] * sign for first in range(0, x.shape[1], 3)], 1)
 
 
-def whole(label: str, n: int) -> np.ndarray:
-    """The same label for `n` samples, without the memory."""
+def constant(label: str, n: int) -> np.ndarray:
+    """The same label for `n` samples, as a broadcast view."""
     return np.broadcast_to(np.asarray(label), n)
 
 
 def rest_acceleration(recordings: Iterable[Recording], quiet: float = 0.05) -> float:
-    """Median |a| (m/s2) of the quietest share of all 1-s stretches: near 9.81 in SI units with gravity."""
+    """Median |a| (m/s2) of the quietest fraction `quiet` of all 1-s blocks: near 9.81 in SI units with gravity."""
     spread, level = [], []
     for recording in recordings:
         n = max(1, round(recording.rate_hz))
@@ -141,10 +141,10 @@ def rest_acceleration(recordings: Iterable[Recording], quiet: float = 0.05) -> f
 
 
 def problems(recordings: Sequence[Recording], classes: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """(session, or "" for the whole set; what is wrong and what to do) of units, values and labels.
+    """(session, or "" for the whole set; problem and advice) for wrong units, values and labels.
 
-    |a| at rest must be 7.4 to 12.3 m/s2 over the set; one recording, which may hold no rest at all, may be
-    off by a factor of four. No value may exceed 1,000 m/s2 or rad/s.
+    |a| at rest must be 7.4 to 12.3 m/s2 over the whole set, and within a factor of four of g in each recording, which
+    may contain no rest. No value may exceed 1,000 m/s2 or rad/s.
     """
     sound = []
     for recording in recordings:
@@ -154,14 +154,14 @@ def problems(recordings: Sequence[Recording], classes: Sequence[str]) -> Iterato
         sound.append(recording)
         if advice := gravity_advice(rest_acceleration([recording]), 0.25, 4.0):
             yield recording.session, advice
-        if strange := {label for label, *_ in recording.segments()} - {*classes, ""}:
-            yield recording.session, f"labels {sorted(strange)} are not of this data set: is it a newer version of it?"
+        if unknown := {label for label, *_ in recording.segments()} - {*classes, ""}:
+            yield recording.session, f"labels {sorted(unknown)} are not of this data set: is it a newer version of it?"
     if sound and (advice := gravity_advice(rest_acceleration(sound), 0.75, 1.25)):
         yield "", advice
 
 
 def gravity_advice(rest: float, low: float, high: float) -> str | None:
-    """What is wrong with |a| at rest outside `low` to `high` times g, None if nothing."""
+    """Problem and advice for |a| at rest outside `low` to `high` times g; None if it is inside."""
     if low <= rest / STANDARD_GRAVITY <= high:
         return None
     if rest < 0.5:
@@ -178,7 +178,7 @@ def gravity_advice(rest: float, low: float, high: float) -> str | None:
 
 
 def unique(recordings: Iterable[Recording]) -> list[Recording]:
-    """Drop every recording whose samples and labels repeat an earlier one's, whatever its name."""
+    """The recordings without those whose samples and labels equal an earlier one's, regardless of their names."""
     seen: dict[bytes, Recording] = {}
     for recording in recordings:
         seen.setdefault(recording.digest(), recording)
@@ -187,7 +187,7 @@ def unique(recordings: Iterable[Recording]) -> list[Recording]:
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A public address of a data set's file; `sha256` None where the publisher changes or never states it."""
+    """Public URL of a data set's file; `sha256` is None if the publisher's file changes or has no stated hash."""
 
     url: str
     filename: str
@@ -196,13 +196,13 @@ class Download:
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """A data set: what it is, who may use it, and how to read it.
+    """A data set: description, license and reader.
 
-    `marker` matches the files that `read` turns into recordings in SI units, at any depth of a zip or folder;
-    files whose `unit` group is equal are read together, others one by one. `files` is how many the publisher has.
-    `open_license` is whether the publisher states an open license (`licenses = "permissive"` keeps those).
-    `subjects` is False where the copy names nobody. `locate` finds a copy outside the data folder. `signals` matches
-    those of the files that hold signals, where others of them are also published alone.
+    `marker` matches the files that `read` turns into recordings in SI units, at any depth of a zip or folder; files
+    with the same `unit` group are read together, others one by one. `files` is the publisher's number of files.
+    `open_license` is whether the publisher states an open license (`licenses = "permissive"` keeps those). `subjects`
+    is False if people are not identified. `locate` finds a copy outside the data folder. `signals` matches the files
+    with signals, for data sets whose other files are also published separately.
     """
 
     name: str
@@ -221,22 +221,22 @@ class Corpus:
     signals: str | None = None
 
     def find(self, root: Path) -> Path | None:
-        """The archive or folder of this data set under `root`: see `files.locate`."""
+        """The archive or folder of this data set under `root`; see `files.locate`."""
         return locate(root, self.signals or self.marker)
 
     def recognizes(self, path: Path) -> bool:
-        """Whether `path` holds files of this data set, by name alone."""
+        """Whether `path` holds files of this data set, judged by their names."""
         return holds(path, self.signals or self.marker)
 
     def units(self, tree: Tree) -> dict[str, Tree]:
-        """The parts of `tree` that can be read on their own, by name."""
+        """The parts of `tree` that can be read independently, by name."""
         parts: dict[str, list[str]] = {}
-        for name, found in tree.match(self.marker):
-            parts.setdefault(found.groupdict().get("unit") or name, []).append(name)
+        for name, matched in tree.match(self.marker):
+            parts.setdefault(matched.groupdict().get("unit") or name, []).append(name)
         return {unit: replace(tree, names=tuple(names)) for unit, names in parts.items()}
 
     def load(self, path: Path) -> list[Recording]:
-        """All recordings, identical ones once, units and labels checked. Raises `DataError` naming the file."""
+        """All recordings without duplicates, units and labels checked. Raises `DataError` naming the file."""
         with Tree.open(path) as tree:
             recordings = unique(self.read(tree))
         if not recordings:
@@ -250,9 +250,9 @@ class Corpus:
 class WindowSet:
     """Labeled windows of one data set.
 
-    `x` (N, 6, 150) float32 in m/s2 and rad/s, gyroscope zero where `has_gyro` (N,) is False; `y` (N,) int64
-    into `classes`; `subject` and `placement` (N,) str; `recording` (N,) int64, the recording's number; `side` (N,) str,
-    "left", "right" or "" where it is not known; `start_s` (N,) float32, seconds from the recording's first sample.
+    `x` (N, 6, 150) float32 in m/s2 and rad/s, gyroscope 0 where `has_gyro` (N,) is False; `y` (N,) int64 indices into
+    `classes`; `subject` and `placement` (N,) str; `recording` (N,) int64, the number of the recording; `side` (N,) str,
+    "left", "right" or "" if unknown; `start_s` (N,) float32, seconds from the recording's first sample.
     """
 
     corpus: str
@@ -270,7 +270,7 @@ class WindowSet:
         return len(self.y)
 
     def select(self, index: np.ndarray) -> WindowSet:
-        """Windows at an index or boolean array; classes stay as they are."""
+        """The windows selected by an index or boolean array, with the same classes."""
         arrays = (
             self.x,
             self.has_gyro,
@@ -285,9 +285,9 @@ class WindowSet:
 
 
 def windows(recordings: Sequence[Recording], classes: Sequence[str], hop: int = TRAIN_HOP) -> WindowSet:
-    """Protocol v1's windows: 50 Hz, 150 samples, inside one recording and one label.
+    """Windows of protocol v1: 50 Hz, 150 samples, within one recording and one label.
 
-    Labels not in `classes` give no windows. A label at 50 Hz is that of the nearest source sample.
+    Labels not in `classes` give no windows. The label of a sample at 50 Hz is that of the nearest source sample.
     """
     number = {label: i for i, label in enumerate(classes)}
     parts: list[tuple[np.ndarray, bool, int, str, str, int, str]] = []

@@ -1,4 +1,4 @@
-"""Fetching a data set from its publisher."""
+"""Download of a data set from its publisher."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from training.corpora.base import Corpus
 
 
 def fetch(corpus: Corpus, folder: Path) -> Path:
-    """Download the data set's file into `folder`; a whole file that is there already is kept.
+    """Download the data set's file into `folder`, unless it is there already; returns its path.
 
-    Raises `UsageError` where the publisher offers no address, `DataError` if the download fails, its hash is
-    wrong or it holds no file of the data set.
+    Raises `UsageError` if there is no public URL, `DataError` if the download fails, its hash is wrong or it holds no
+    file of the data set.
     """
     source = corpus.download
     if source is None:
         raise UsageError(
-            f"{corpus.title} has no public address for a program: its publisher asks for a form or a request. "
+            f"{corpus.title} cannot be downloaded by a program: its publisher requires a form or a request. "
             f"Get it from {corpus.home} and put it into {folder}"
         )
     pooch = require_extra("pooch", "train")

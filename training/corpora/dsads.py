@@ -1,15 +1,16 @@
 """Daily and Sports Activities: 8 people, 19 activities, five Xsens MTx units at once, 25 Hz (Altun, Barshan, 2010).
 
 Layout: `a{AA}/p{P}/s{SS}.txt`, segments of 125 rows (5 s) of 45 numbers: for torso, right arm (wrist), left arm, right
-leg (the thigh's side of the knee) and left leg in turn acceleration (m/s2 with gravity), angular rate (rad/s) and
-magnetometer, which is not read. Segments of one activity and person whose numbers follow each other are contiguous and
-are joined; a copy that lacks some gives more and shorter recordings. Some segments of persons 1 and 6 end in a second
-of zeros, which is cut off and ends the recording. The five places of a recording share its session.
+leg (above the knee) and left leg in turn acceleration (m/s2 with gravity), angular rate (rad/s) and magnetometer, which
+is not read. Segments of one activity and person with consecutive numbers are contiguous and are joined; a copy with
+missing segments gives more and shorter recordings. Some segments of persons 1 and 6 end in a second of zeros, which is
+cut off and ends the recording. The five placements of a recording share its session.
 
-Axes, checked against gravity in standing, sitting and lying, are turned to those of `training.fimad.virtual_imu`. On
+Axes, checked against gravity in standing, sitting and lying, are rotated to those of `training.fimad.virtual_imu`. On
 the sensors, x points up at the torso and, on hanging arms, at the wrists, and down at the legs; z points out of the
-body (to the front, right or left) at torso and legs. How the wrist units sit about the forearm is not documented: of
-the four quarter turns this is the one under which gravity in sitting and walking is that of a watch (sp-sw's).
+body (to the front, right or left) at torso and legs. The rotation of the wrist units about the forearm is not
+documented: of the four quarter turns, this is the one in which gravity in sitting and walking agrees with a watch
+(sp-sw's).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from mujo_edge.core import F64, DataError
-from training.corpora.base import Corpus, Download, Recording, columns, turned, whole
+from training.corpora.base import Corpus, Download, Recording, columns, constant, turned
 from training.corpora.files import Tree, read_csv, stack
 
 ACTIVITIES = (
@@ -57,10 +58,10 @@ SEGMENT = 125
 
 
 def read(tree: Tree) -> Iterator[Recording]:
-    """One recording a place and stretch of segments."""
+    """One recording per placement and stretch of segments."""
     done: dict[tuple[str, str], dict[int, str]] = {}
-    for name, found in tree.match(MARKER):
-        done.setdefault(found.group("activity", "person"), {})[int(found["segment"])] = name
+    for name, matched in tree.match(MARKER):
+        done.setdefault(matched.group("activity", "person"), {})[int(matched["segment"])] = name
     for (activity, person), segments in done.items():
         if not 1 <= int(activity) <= len(ACTIVITIES):
             where = tree.where(next(iter(segments.values())))
@@ -74,13 +75,13 @@ def read(tree: Tree) -> Iterator[Recording]:
                     placement=placement,
                     rate_hz=25.0,
                     x=columns(turned(values[:, 9 * i : 9 * i + 6], axes)),
-                    labels=whole(ACTIVITIES[int(activity) - 1], len(values)),
+                    labels=constant(ACTIVITIES[int(activity) - 1], len(values)),
                     side=side,
                 )
 
 
 def stretches(tree: Tree, segments: Mapping[int, str]) -> Iterator[tuple[list[int], F64]]:
-    """Numbers and (n, 45) rows of the segments that follow each other without a pause."""
+    """Numbers and rows (n, 45) of each stretch of contiguous segments."""
     numbers: list[int] = []
     rows: list[F64] = []
     for number, name in sorted(segments.items()):
@@ -94,7 +95,7 @@ def stretches(tree: Tree, segments: Mapping[int, str]) -> Iterator[tuple[list[in
 
 
 def segment(tree: Tree, name: str) -> F64:
-    """(125, 45) of one file, or less where it ends in zeros."""
+    """Rows (125, 45) of one file, without zeros at its end."""
     values = stack(read_csv(tree, name, dict.fromkeys(COLUMNS, float), COLUMNS, ended=True), COLUMNS)
     there = np.flatnonzero(values.any(1))
     if len(values) != SEGMENT or not len(there):

@@ -1,12 +1,12 @@
-"""emlearn's exercise recordings: jumping jacks, squats, lunges and all else of one person's wrist (Nordby, 2024).
+"""emlearn's exercise recordings: jumping jacks, squats, lunges and other movements of one wrist (Nordby, 2024).
 
 Layout: `har_record_exercises_1/data/{time}_{label}.npy`, int16 x, y, z in 1/16384 g with gravity, clipped at 2 g;
-`har_record_exercises_1/labels/*.csv`, what a person saw in some of the files afterwards (Label Studio's export, columns
-timeseriesUrl and trend_forecast), which counts more than the file's name; what is `mixed` is unlabeled. Headers
-promise 1,000 rows, but files hold those that were written before the button was pressed, and one holds nothing. Files
-of 1,000 rows follow each other every 10 s, so that the rate is 100 Hz.
+`har_record_exercises_1/labels/*.csv`, later annotations of some files (Label Studio's export, columns timeseriesUrl and
+trend_forecast), which take precedence over the label in the file's name; `mixed` is unlabeled. Headers announce 1,000
+rows, but files hold only the rows written before the button was pressed, and one is empty. Files of 1,000 rows follow
+each other every 10 s, so the rate is 100 Hz.
 
-The device is an M5StickC, and how it sat on the wrist is not stated; axes stay as they are.
+The device is an M5StickC; its orientation on the wrist is not stated, so axes stay as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mujo_edge.core import CHANNELS, STANDARD_GRAVITY, DataError
-from training.corpora.base import BACKGROUND, Corpus, Recording, columns, whole
+from training.corpora.base import BACKGROUND, Corpus, Recording, columns, constant
 from training.corpora.files import Tree
 
 LABELS = {"jumpingjack": "jumping jack", "squat": "squat", "lunge": "lunge", "other": BACKGROUND, "mixed": ""}
@@ -25,54 +25,56 @@ MARKER = r"(?P<unit>har_record_exercises_1)/(?:data/(?P<stem>[\dT-]+_(?P<label>[
 MAGIC = b"\x93NUMPY\x01\x00"
 DTYPE = b"'descr': '<i2', 'fortran_order': False"
 LSB = STANDARD_GRAVITY / 16384
-"""m/s2 a step of the accelerometer at its range of 2 g."""
+"""m/s2 per LSB of the accelerometer at a range of 2 g."""
 RATE_HZ = 100.0
 
 
 def read(tree: Tree) -> Iterator[Recording]:
-    """One recording a file."""
-    seen = annotations(tree)
-    for name, found in tree.match(MARKER):
-        if not found["stem"] or not (content := tree.read(name)):
+    """One recording per file."""
+    annotated = annotations(tree)
+    for name, matched in tree.match(MARKER):
+        if not matched["stem"] or not (content := tree.read(name)):
             continue
-        label = seen.get(found["stem"], found["label"])
+        label = annotated.get(matched["stem"], matched["label"])
         if label not in LABELS:
             raise DataError(f"{tree.where(name)} has an unknown label, {label!r}. Is it a newer version of the set?")
         x = columns(samples(content, tree.where(name)) * LSB)
         yield Recording(
             corpus="emlearn_exercises",
             subject="1",
-            session=found["stem"],
+            session=matched["stem"],
             placement="wrist",
             rate_hz=RATE_HZ,
             x=x,
-            labels=whole(LABELS[label], len(x)),
+            labels=constant(LABELS[label], len(x)),
             channels=CHANNELS[:3],
         )
 
 
 def annotations(tree: Tree) -> dict[str, str]:
-    """What was seen in a file, by its stem; `mixed` where a file was looked at twice with two results."""
-    seen: dict[str, str] = {}
-    for name, found in tree.match(MARKER):
-        if found["stem"]:
+    """Stem of a file -> annotated label; `mixed` if two annotations differ."""
+    labels: dict[str, str] = {}
+    for name, matched in tree.match(MARKER):
+        if matched["stem"]:
             continue
         try:
             rows = list(csv.DictReader(tree.read(name).decode().splitlines(), strict=True))
             for row in rows:
                 stem, label = row["timeseriesUrl"].split("-", 1)[1].removesuffix(".npy.csv"), row["trend_forecast"]
-                seen[stem] = label if seen.get(stem, label) == label else "mixed"
+                labels[stem] = label if labels.get(stem, label) == label else "mixed"
         except (csv.Error, KeyError, IndexError, AttributeError, UnicodeDecodeError) as error:
-            raise DataError(f"{tree.where(name)} is no table of annotations ({error}). Fetch the file again") from None
-    return seen
+            raise DataError(
+                f"{tree.where(name)} is not a table of annotations ({error}). Fetch the file again"
+            ) from None
+    return labels
 
 
 def samples(content: bytes, where: str) -> np.ndarray:
-    """(n, 3) of an .npy file whose header may promise more rows. Raises `DataError` if it is anything else."""
+    """(n, 3) of an .npy file whose header may announce more rows. Raises `DataError` for any other file."""
     start = len(MAGIC) + 2 + int.from_bytes(content[len(MAGIC) : len(MAGIC) + 2], "little")
     body = content[start:]
     if not content.startswith(MAGIC) or DTYPE not in content[:start] or not body or len(body) % 6:
-        raise DataError(f"{where} is cut off or no .npy file of int16 triples. Fetch the file again")
+        raise DataError(f"{where} is cut off or not an .npy file of int16 triples. Fetch the file again")
     return np.frombuffer(body, "<i2").reshape(-1, 3).astype(np.float64)
 
 

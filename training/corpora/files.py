@@ -1,4 +1,4 @@
-"""One view of a data set whether it is an archive or an unpacked folder, where it lies, and checked readers."""
+"""Files of a data set in an archive or folder (`Tree`), search for it on disk, and validating readers of formats."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from mujo_edge.core import DataError
 from mujo_edge.folders import cache_folder
 
 LARGEST = 1e15
-"""No number of these data sets is larger; timestamps in milliseconds are 1.6e12."""
+"""Upper bound of all numbers in these data sets; timestamps in milliseconds are 1.6e12."""
 TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 PEEK = 20
-"""Members of a tar archive that are looked at to tell whose it is: reading it to its end takes seconds."""
+"""Number of members of a tar archive that are listed to identify it; reading all of it takes seconds."""
 
 
 def usable(values: np.ndarray) -> np.ndarray:
-    """Where an array holds numbers: neither NaN nor infinite nor absurd."""
+    """Bool mask of the values that are finite and below `LARGEST`."""
     return np.abs(values) < LARGEST
 
 
 def natural(text: str) -> list[tuple[int, str]]:
-    """Sort key that puts `sub_2` before `sub_10`."""
+    """Sort key for natural order: `sub_2` before `sub_10`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The files of a zip or tar archive, of a folder, or one single file, under their POSIX paths.
+    """The files of a zip or tar archive, of a folder, or a single file, by POSIX path. A context manager.
 
-    Use as a context manager. `names` is in natural order. A tar archive is unpacked once into the cache.
+    `names` is in natural order. A tar archive is unpacked once into the cache.
     """
 
     path: Path
@@ -54,15 +54,15 @@ class Tree:
 
     @classmethod
     def open(cls, path: Path, names: tuple[str, ...] | None = None) -> Tree:
-        """Open `path`; with `names` only those of its files, and nothing is listed.
+        """Open `path`; if `names` are given, only those files, without listing the others.
 
         Raises `DataError` if it is missing or a damaged archive.
         """
         if is_tar(path):
             path = unpacked(path)
         if path.is_dir():
-            found = names or (p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
-            return cls(path, tuple(sorted(found, key=natural)))
+            listed = names or (p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+            return cls(path, tuple(sorted(listed, key=natural)))
         if not path.is_file():
             raise DataError(f"{path} does not exist. Give the data set's zip file or its unpacked folder")
         if path.suffix.lower() != ".zip":
@@ -70,7 +70,7 @@ class Tree:
         try:
             archive = zipfile.ZipFile(path)
         except zipfile.BadZipFile:
-            raise DataError(f"{path} is not a whole zip archive. Fetch it again: the download was cut off") from None
+            raise DataError(f"{path} is not a complete zip archive. Fetch it again: the download was cut off") from None
         listed = names or (n for n in archive.namelist() if n[-1] != "/")
         return cls(path, tuple(sorted(listed, key=natural)), archive)
 
@@ -82,12 +82,12 @@ class Tree:
             self.archive.close()
 
     def match(self, pattern: str) -> Iterator[tuple[str, re.Match[str]]]:
-        """Files whose path, at any depth of enclosing folders, ends in `pattern`."""
-        whole = re.compile(rf"(?:.*/)?{pattern}")
-        return ((name, found) for name in self.names if (found := whole.fullmatch(name)))
+        """Files whose path matches `pattern` below any number of folders, with the match."""
+        compiled = re.compile(rf"(?:.*/)?{pattern}")
+        return ((name, matched) for name in self.names if (matched := compiled.fullmatch(name)))
 
     def read(self, name: str) -> bytes:
-        """Bytes of one file. Raises `DataError` where the archive is damaged."""
+        """Content of one file. Raises `DataError` if the archive is damaged."""
         try:
             if self.archive is not None:
                 return self.archive.read(name)
@@ -98,11 +98,11 @@ class Tree:
             ) from None
 
     def where(self, name: str) -> str:
-        """How messages call a file of this tree."""
+        """Name of a file of this tree for messages."""
         return str(self.path) if name == self.path.name else f"{self.path}: {name}"
 
     def sha256(self, pattern: str) -> str:
-        """Digest of the archive or file; of a folder, over the names and contents of the files that match."""
+        """SHA-256 of the archive or file; for a folder, of names and contents of the files that match `pattern`."""
         if not self.path.is_dir():
             with self.path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
@@ -113,15 +113,15 @@ class Tree:
 
 
 def is_tar(path: Path) -> bool:
-    """Whether it is a tar archive, by name."""
+    """Whether `path` is a tar archive, judged by its name."""
     return path.name.lower().endswith(TAR) and path.is_file()
 
 
 def unpacked(archive: Path) -> Path:
-    """The folder of a tar archive's files in the cache, where it is put at the first call.
+    """Folder in the cache with the files of a tar archive, which is unpacked at the first call.
 
-    A compressed tar has no index: every file would cost reading it from the start. Raises `DataError` for a
-    damaged archive. Two processes may unpack at once: whoever is done first wins.
+    A compressed tar has no index: each file would have to be read from the start. Raises `DataError` for a damaged
+    archive. Several processes may unpack it at once; the first to finish wins.
     """
     status = archive.stat()
     key = f"{archive.resolve()} {status.st_size} {status.st_mtime_ns}".encode()
@@ -134,17 +134,19 @@ def unpacked(archive: Path) -> Path:
             tar.extractall(temporary, filter="data")
         temporary.rename(folder)
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError) as error:
-        raise DataError(f"{archive} is not a whole tar archive ({error}). Fetch it again") from None
+        raise DataError(f"{archive} is not a complete tar archive ({error}). Fetch it again") from None
     except OSError as error:
         if not folder.is_dir():
-            raise DataError(f"{archive} cannot be unpacked into {folder.parent} ({error})") from None
+            raise DataError(
+                f"{archive} cannot be unpacked into {folder.parent} ({error}). Free space there, or set MUJO_CACHE"
+            ) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
 def holds(path: Path, marker: str) -> bool:
-    """Whether `path` has files that match `marker`, by name alone. Raises `DataError` for a damaged archive."""
+    """Whether `path` has files whose names match `marker`. Raises `DataError` for a damaged archive."""
     if not is_tar(path):
         with Tree.open(path) as tree:
             return any(True for _ in tree.match(marker))
@@ -153,18 +155,18 @@ def holds(path: Path, marker: str) -> bool:
 
 @lru_cache
 def first_members(archive: Path, mtime_ns: int) -> tuple[str, ...]:
-    """Names of the first `PEEK` members of a tar archive as it was at that time. Raises `DataError` if damaged."""
+    """Names of the first `PEEK` members of a tar archive; cached by `mtime_ns`. Raises `DataError` if damaged."""
     try:
         with tarfile.open(archive) as tar:
             return tuple(member.name for member in islice(tar, PEEK))
     except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
-        raise DataError(f"{archive} is not a whole tar archive ({error}). Fetch it again") from None
+        raise DataError(f"{archive} is not a complete tar archive ({error}). Fetch it again") from None
 
 
 def locate(root: Path, marker: str) -> Path | None:
-    """The archive or folder that holds files matching `marker`: one in `root`, two levels deep, or `root` itself.
+    """The archive or folder with files that match `marker`: in `root`, up to two levels deep, or `root` itself.
 
-    Raises `DataError` where none is found but a damaged archive is, which may be it.
+    Raises `DataError` if none is found but there is a damaged archive, which may be the one.
     """
     if not root.is_dir():
         return root if root.is_file() and holds(root, marker) else None
@@ -188,12 +190,11 @@ def read_csv(
     delimiter: str = ",",
     ended: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Read the named columns (float or str) of one text table; `header` names them where the file does not.
+    """Read the named columns (float or str) of one text table; `header` names the columns of a file without header.
 
-    `ended` is for publishers who end every row, the last included: a last row without an end is cut off.
+    `ended` is for publishers whose files end in a line break: a last row without one is an error (cut off).
 
-    Raises `DataError` naming the file for missing columns, rows that do not fit and numbers that are
-    missing or not finite.
+    Raises `DataError` naming the file for missing columns, malformed rows, and missing or non-finite numbers.
     """
     where, content = tree.where(name), tree.read(name)
     if ended and not content.endswith(b"\n"):
@@ -235,7 +236,7 @@ def read_npy(tree: Tree, name: str, columns: int) -> np.ndarray:
     try:
         values = np.asarray(np.load(BytesIO(tree.read(name)), allow_pickle=False), np.float64)
     except (ValueError, TypeError, EOFError) as error:
-        raise DataError(f"{where} is no whole .npy file ({error}). Fetch the file again") from None
+        raise DataError(f"{where} is not a complete .npy file ({error}). Fetch the file again") from None
     if values.ndim != 2 or values.shape[1] != columns or not len(values):
         raise DataError(f"{where} has shape {values.shape}, expected (n, {columns}). Is it another data set's file?")
     if not usable(values).all():
@@ -252,7 +253,7 @@ def mat_variable(tree: Tree, name: str, variable: str) -> np.ndarray:
     try:
         content = loadmat(BytesIO(tree.read(name)), variable_names=[variable])
     except (MatReadError, ValueError, TypeError, IndexError, OSError, zlib.error, NotImplementedError) as error:
-        raise DataError(f"{where} is no whole MATLAB 5 file ({error}). Fetch the file again") from None
+        raise DataError(f"{where} is not a complete MATLAB 5 file ({error}). Fetch the file again") from None
     if variable not in content:
         raise DataError(f"{where} has no variable {variable}. Is it another data set's file?")
     return np.asarray(content[variable])

@@ -1,12 +1,12 @@
 """HAPT: 30 people, 6 daily activities and 6 postural transitions, phone at the waist, 50 Hz (Reyes-Ortiz et al., 2016).
 
 Layout (the data set's README.txt): `RawData/{acc,gyro}_exp{EE}_user{UU}.txt`, rows of x, y, z in g and rad/s;
-`RawData/labels.txt`, rows of experiment, user, activity (1 to 12), first and last sample, counted from 1 and both
-included. The time between two annotations is unlabeled. Its people are those of "Human Activity Recognition Using
-Smartphones" (UCI HAR), which is cut from the same recordings. At rest the phones read 2 to 3 % more than gravity.
+`RawData/labels.txt`, rows of experiment, user, activity (1 to 12), first and last sample, counted from 1, inclusive.
+Samples between annotations are unlabeled. The people are those of "Human Activity Recognition Using Smartphones" (UCI
+HAR), which is cut from the same recordings. At rest the phones read 2 to 3 % more than gravity.
 
-The phone (Galaxy S II) is worn in landscape, x up. It is turned here so that y points up and z out of the body, to the
-front and left as most people wore it; the hip frame of `training.fimad.virtual_imu` looks straight ahead.
+The phone (Galaxy S II) is worn in landscape, x up. Axes are rotated so that y points up and z out of the body, to the
+front left as most people wore it; in the hip frame of `training.fimad.virtual_imu` z points straight ahead.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ AXES = "-y x z"
 
 
 def read(tree: Tree) -> Iterator[Recording]:
-    """One recording an experiment; each person did two."""
+    """One recording per experiment; each person did two."""
     experiments: dict[tuple[str, str], dict[str, str]] = {}
-    for name, found in tree.match(MARKER):
-        if found["sensor"]:
-            experiments.setdefault(found.group("experiment", "user"), {})[found["sensor"]] = name
+    for name, matched in tree.match(MARKER):
+        if matched["sensor"]:
+            experiments.setdefault(matched.group("experiment", "user"), {})[matched["sensor"]] = name
     annotations: dict[str, np.ndarray] = {}
     for (experiment, user), pair in experiments.items():
         if len(pair) < 2:
@@ -76,7 +76,7 @@ def read(tree: Tree) -> Iterator[Recording]:
 
 
 def labeled(annotations: np.ndarray, experiment: int, user: int, n: int, where: str) -> np.ndarray:
-    """Activity of each of `n` samples. Raises `DataError` for ranges that the recording does not have."""
+    """Activity of each of `n` samples. Raises `DataError` for annotations outside the recording."""
     labels = np.full(n, "", f"<U{max(map(len, ACTIVITIES))}")
     own = annotations[annotations[:, 0] == experiment]
     if not len(own):

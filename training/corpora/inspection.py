@@ -1,4 +1,4 @@
-"""What a data set on disk holds and what is wrong with it: the tables and the plot of `python -m training.corpora`."""
+"""Inspection of a data set on disk for `python -m training.corpora`: recordings, problems, window counts, a plot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.corpora.files import Tree, natural
 class Inspection:
     """A data set read file by file, so that one bad file does not hide the others.
 
-    `problems` are (where, what and what to do); `repeats` is how many recordings equal an earlier one.
+    `problems` are (file or session, problem and advice); `repeats` is the number of recordings equal to earlier ones.
     """
 
     corpus: Corpus
@@ -34,12 +34,12 @@ class Inspection:
 
     @property
     def hours(self) -> float:
-        """Recorded time."""
+        """Total duration of the recordings."""
         return sum(r.duration_s for r in self.recordings) / 3600
 
     @property
     def rates_hz(self) -> str:
-        """Rate as read, whole hertz; lowest and highest where they differ."""
+        """Rate of the recordings in whole hertz; lowest and highest if they differ."""
         rates = sorted({round(r.rate_hz) for r in self.recordings})
         return str(rates[0]) if len(rates) == 1 else f"{rates[0]}-{rates[-1]}"
 
@@ -50,28 +50,28 @@ class Inspection:
 
 
 def inspect(corpus: Corpus, path: Path) -> Inspection:
-    """Read every file of `corpus` at `path` and collect what is wrong. Raises `DataError` if nothing opens."""
+    """Read every file of `corpus` at `path` and collect problems. Raises `DataError` if `path` cannot be opened."""
     recordings: list[Recording] = []
-    wrong: list[tuple[str, str]] = []
+    collected: list[tuple[str, str]] = []
     with Tree.open(path) as tree:
         units = corpus.units(tree)
         for unit, part in units.items():
             try:
                 recordings += corpus.read(part)
             except DataError as error:
-                wrong.append((unit, str(error).removeprefix(f"{path}: ").removeprefix(f"{unit}: ")))
+                collected.append((unit, str(error).removeprefix(f"{path}: ").removeprefix(f"{unit}: ")))
         count = sum(len(part.names) for part in units.values())
     if corpus.files is not None and count < corpus.files:
-        wrong.append(
+        collected.append(
             ("", f"{count} of the publisher's {corpus.files} files are here: unpack or fetch the data set again")
         )
-    wrong += problems(recordings, corpus.classes)
-    kept = unique(recordings)
-    return Inspection(corpus, path, kept, wrong, len(recordings) - len(kept))
+    collected += problems(recordings, corpus.classes)
+    distinct = unique(recordings)
+    return Inspection(corpus, path, distinct, collected, len(recordings) - len(distinct))
 
 
 def count_windows(data: WindowSet) -> tuple[list[str], np.ndarray]:
-    """Names of the people in natural order, and (classes, people) number of windows."""
+    """Names of the people in natural order, and window counts (classes, people)."""
     people = sorted(set(data.subject.tolist()), key=natural)
     counts = np.stack([np.bincount(data.y[data.subject == p], minlength=len(data.classes)) for p in people], 1)
     return people, counts
@@ -108,7 +108,7 @@ def plot(recording: Recording, path: Path) -> None:
 
 
 def shade(panel: Any, recording: Recording) -> None:
-    """Bands for the labeled runs, with their names where there is room."""
+    """Shade the labeled runs, with their labels where there is room."""
     names: Sequence[str] = sorted({label for label, *_ in recording.segments()} - {""})
     for label, start, stop in recording.segments():
         if label:

@@ -1,4 +1,4 @@
-"""The vocabulary: classes of the corpora -> labels, their words, and the shipped label sets (`corpora/labels.toml`)."""
+"""Training vocabulary (`corpora/labels.toml`): classes of corpora -> labels, their prompts, and shipped label sets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LABELS_FILE = Path(__file__).with_name("labels.toml")
 
 @dataclass(frozen=True, slots=True)
 class LabelSetSpec:
-    """A shipped label set: every class that `corpora` have at `placement`."""
+    """A shipped label set: all classes of `corpora` at `placement`."""
 
     name: str
     placement: str
@@ -27,8 +27,11 @@ class LabelSetSpec:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """`names` are all labels in a fixed order; `prompts[i]` are the ways to say `names[i]`;
-    `chiral` names the corpora whose classes tell left from right."""
+    """Labels with their prompts.
+
+    `names` are all labels in a fixed order; `prompts[i]` are the sentences for `names[i]`; `aliases` maps classes to
+    labels; `chiral` names the corpora whose classes distinguish left from right.
+    """
 
     names: tuple[str, ...]
     prompts: tuple[tuple[str, ...], ...]
@@ -37,7 +40,7 @@ class Vocabulary:
     chiral: tuple[str, ...]
 
     def index(self, classes: Iterable[str]) -> np.ndarray:
-        """Vocabulary numbers (len,) of corpus classes. Raises `DataError` for a class that has no words."""
+        """Label numbers of corpus classes, int64. Raises `DataError` for a class without prompts."""
         number = {name: i for i, name in enumerate(self.names)}
         classes = [self.aliases.get(c, c) for c in classes]
         missing = sorted(set(classes) - set(number))
@@ -46,35 +49,35 @@ class Vocabulary:
         return np.asarray([number[c] for c in classes], np.int64)
 
     def targets(self, data: WindowSet) -> np.ndarray:
-        """(N,) vocabulary number of every window."""
+        """(N,) label number of every window."""
         return self.index(data.classes)[data.y]
 
     def members(self, spec: LabelSetSpec, sets: Sequence[WindowSet]) -> list[WindowSet]:
-        """The windows of `sets` that belong to a label set, in the order given."""
+        """The windows of `sets` that belong to a label set, in the order of `sets`."""
         return [s.select(s.placement == spec.placement) for s in sets if s.corpus in spec.corpora]
 
     def rows(self, spec: LabelSetSpec, sets: Sequence[WindowSet]) -> np.ndarray:
-        """(n,) where the windows of `members` are in all windows of `sets`, end to end."""
+        """Indices (n,) of the windows of `members` in the concatenation of `sets`."""
         return np.flatnonzero(
             np.concatenate([(s.placement == spec.placement) & (s.corpus in spec.corpora) for s in sets])
         )
 
 
 def sentences(name: str, words: object) -> tuple[str, ...]:
-    """`words` if they are a list of one sentence or more, else ValueError."""
+    """`words` as a tuple. Raises `ValueError` if they are not a list of at least one sentence."""
     if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
-        raise ValueError(f"the prompts of {name!r} are no list of sentences")
+        raise ValueError(f"the prompts of {name!r} are not a list of sentences")
     return tuple(words)
 
 
 def read_vocabulary(path: Path = LABELS_FILE, corpora: Iterable[str] = ()) -> Vocabulary:
-    """Read the TOML file: the labels of [prompts] and, of [more], those that classes of `corpora` need.
+    """Read the TOML file: the labels in [prompts] and those in [more] that occur in `corpora`.
 
-    A data set that is added brings its labels only to those who train on it: which prompt is drawn depends on how many
-    labels there are, so that a recipe without it stays the same bit for bit.
+    The random choice of prompts depends on the number of labels. With [more], a new data set adds labels only to
+    recipes that train on it, and other recipes give the same result bit for bit.
 
     Raises:
-        DataError: the file is not what it should be.
+        DataError: the file is missing or malformed.
     """
     try:
         table = tomllib.loads(path.read_text())

@@ -1,9 +1,10 @@
 """Barbell exercises with a MetaMotion on the wrist (Ebbelaar, Vrije Universiteit Amsterdam, 2019).
 
-Layout: one CSV a sensor and recording, `{person}-{lift}-{load}..._MetaWear_{time}_{device}_{sensor}_{rate}Hz_{version}
-.csv`; columns epoch (ms), time, elapsed (s), then x, y, z in g at 12.5 Hz or deg/s at 25 Hz. The two sensors of one
-recording are joined on time at 25 Hz. Equal samples count once: every file of person E, and some others, repeat a
-recording of A, C or D with the clock moved by whole days, which leaves 61 recordings of four people.
+Layout: one CSV per sensor and recording,
+`{person}-{lift}-{load}..._MetaWear_{time}_{device}_{sensor}_{rate}Hz_{version}.csv`; columns epoch (ms), time, elapsed
+(s), then x, y, z in g at 12.5 Hz or deg/s at 25 Hz. The two sensors of one recording are joined on time at 25 Hz.
+Duplicates are dropped: all files of person E, and some others, repeat a recording of A, C or D with the clock shifted
+by whole days, which leaves 61 recordings of four people.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mujo_edge.core import F64, STANDARD_GRAVITY, DataError
-from training.corpora.base import Corpus, Recording, columns, join, whole
+from training.corpora.base import Corpus, Recording, columns, constant, join
 from training.corpora.files import Tree, read_csv, stack
 
 LIFTS = {
@@ -37,34 +38,36 @@ RATE_HZ = 25.0
 
 
 def read(tree: Tree) -> Iterator[Recording]:
-    """One recording a set."""
+    """One recording per set."""
     pairs: dict[tuple[str, ...], dict[str, tuple[str, re.Match[str]]]] = {}
-    for name, found in tree.match(MARKER):
-        pairs.setdefault(found.group("title", "unit", "version"), {})[found["sensor"]] = name, found
+    for name, matched in tree.match(MARKER):
+        pairs.setdefault(matched.group("title", "unit", "version"), {})[matched["sensor"]] = name, matched
     complete = {key[1] for key, pair in pairs.items() if len(pair) == len(AXES)}
     for (title, time, _), pair in pairs.items():
-        name, found = next(iter(pair.values()))
+        name, matched = next(iter(pair.values()))
         if len(pair) < len(AXES):
             if time in complete:
-                continue  # half of a copy
+                continue  # one sensor of a duplicate, whose other sensor is missing
             raise DataError(
                 f"{tree.where(name)} has no matching file of the other sensor. "
                 "Unpack the data set again, or move this file out of the folder"
             )
         streams = [samples(tree, pair[sensor][0], AXES[sensor]) for sensor in AXES]
-        # Whole milliseconds since the first sample: copies with another clock come out equal bit for bit.
+        # Integer milliseconds since the first sample, so that duplicates with a shifted clock are equal bit for bit.
         origin_ms = min(t_ms[0] for t_ms, _ in streams)
         t_s, x = join([((t_ms - origin_ms) / 1000, values) for t_ms, values in streams], RATE_HZ)
         if not len(t_s):
-            raise DataError(f"{tree.where(name)} and the other sensor's file do not overlap in time")
+            raise DataError(
+                f"{tree.where(name)} and the other sensor's file do not overlap in time. Move both out of the folder"
+            )
         yield Recording(
             corpus="metamotion",
-            subject=found["person"],
+            subject=matched["person"],
             session=f"{title} {time}",
             placement="wrist",
             rate_hz=RATE_HZ,
             x=columns(x[:, :3] * STANDARD_GRAVITY, np.deg2rad(x[:, 3:])),
-            labels=whole(LIFTS[found["lift"]], len(x)),
+            labels=constant(LIFTS[matched["lift"]], len(x)),
         )
 
 
@@ -73,7 +76,7 @@ def samples(tree: Tree, name: str, axes: list[str]) -> tuple[F64, F64]:
     values = read_csv(tree, name, dict.fromkeys(["epoch (ms)", *axes], float))
     t_ms = values["epoch (ms)"]
     if (np.diff(t_ms) <= 0).any():
-        raise DataError(f"{tree.where(name)} has timestamps that do not grow. Fetch the file again")
+        raise DataError(f"{tree.where(name)} has timestamps that do not increase. Fetch the file again")
     return t_ms, stack(values, axes)
 
 

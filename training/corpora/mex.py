@@ -1,12 +1,13 @@
 """MEx: 30 people, 7 physiotherapy exercises for the back, Axivity AX3 on thigh and wrist (Wijekoon et al., 2019).
 
-Layout: `{person}/{exercise}_{sensor}_{trial}.csv`, in the publisher's zip below a folder a sensor; sensors `act`
-(thigh) and `acw` (wrist), rows of a timestamp to the millisecond and x, y, z in g with gravity, without a header. The
-nominal rate is 100 Hz, the timestamps say 103 Hz, evenly: the rate of a recording is its samples over its time span.
-Exercise 4 has two trials, one on each side. Depth camera and pressure mat (`dc`, `pm`) are not read.
+Layout: `{person}/{exercise}_{sensor}_{trial}.csv`, in the publisher's zip below one folder per sensor; sensors `act`
+(thigh) and `acw` (wrist), rows of a timestamp in ms resolution and x, y, z in g with gravity, without header. The
+nominal rate is 100 Hz, but the evenly spaced timestamps give 103 Hz: the rate of a recording is the number of its
+samples divided by its time span. Exercise 4 has two trials, one per side. Depth camera and pressure mat (`dc`, `pm`)
+are not read.
 
-Straps were put on in several orientations: x runs along the thigh, up for some people and down for others, and y points
-to the front for some and to the back for others. The axes are not turned.
+The orientation of the strap differs between people: x runs along the thigh, up for some and down for others, and y
+points to the front for some and to the back for others. Axes stay as they are.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from functools import partial
 import numpy as np
 
 from mujo_edge.core import CHANNELS, STANDARD_GRAVITY, DataError
-from training.corpora.base import Corpus, Download, Recording, columns, whole
+from training.corpora.base import Corpus, Download, Recording, columns, constant
 from training.corpora.files import Tree, read_csv, stack
 
 EXERCISES = (
@@ -31,7 +32,7 @@ EXERCISES = (
 )
 ROW = ("time", "x", "y", "z")
 LONGEST_S = 0.5
-"""No step between samples is longer in the published files, by far."""
+"""Upper bound of the time between samples, far above that of the published files."""
 
 
 def marker(sensor: str) -> str:
@@ -40,8 +41,8 @@ def marker(sensor: str) -> str:
 
 
 def read(tree: Tree, sensor: str) -> Iterator[Recording]:
-    """One recording an exercise and trial."""
-    for name, found in tree.match(marker(sensor)):
+    """One recording per exercise and trial."""
+    for name, matched in tree.match(marker(sensor)):
         values = read_csv(tree, name, {"time": str, **dict.fromkeys("xyz", float)}, ROW, ended=True)
         try:
             t_ns = values["time"].astype("datetime64[ns]").astype(np.int64)
@@ -49,25 +50,25 @@ def read(tree: Tree, sensor: str) -> Iterator[Recording]:
             raise DataError(f"{tree.where(name)} is cut off or malformed ({error}). Fetch the file again") from None
         step_s = np.diff(t_ns) / 1e9
         if not len(step_s) or (step_s <= 0).any() or (step_s > LONGEST_S).any():
-            raise DataError(f"{tree.where(name)} has timestamps that do not grow evenly. Fetch the file again")
-        number = int(found["exercise"])
+            raise DataError(f"{tree.where(name)} has timestamps that do not increase evenly. Fetch the file again")
+        number = int(matched["exercise"])
         if not 1 <= number <= len(EXERCISES):
             raise DataError(f"{tree.where(name)}: exercises are 1 to {len(EXERCISES)}. Move this file away")
         x = columns(stack(values, "xyz") * STANDARD_GRAVITY)
         yield Recording(
             corpus="mex_thigh" if sensor == "act" else "mex_wrist",
-            subject=str(int(found["person"])),
-            session=f"{found['person']}/{found['exercise']}_{found['trial']}",
+            subject=str(int(matched["person"])),
+            session=f"{matched['person']}/{matched['exercise']}_{matched['trial']}",
             placement="thigh" if sensor == "act" else "wrist",
             rate_hz=len(step_s) / float(step_s.sum()),
             x=x,
-            labels=whole(EXERCISES[number - 1], len(x)),
+            labels=constant(EXERCISES[number - 1], len(x)),
             channels=CHANNELS[:3],
         )
 
 
 def corpus(sensor: str, name: str, title: str) -> Corpus:
-    """Thigh and wrist are two data sets of the same people at the same time; the publisher has a folder for each."""
+    """One of the two data sets, thigh and wrist, recorded simultaneously; the publisher has one folder for each."""
     return Corpus(
         name=name,
         title=title,

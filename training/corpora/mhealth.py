@@ -1,8 +1,8 @@
 """MHEALTH: 10 people, 12 activities, chest, left ankle and right wrist at 50 Hz (Banos et al., 2014).
 
-Layout (the data set's README.txt): `mHealth_subject{n}.log`, 24 columns split by tabs: chest acceleration (0-2), two
-ECG leads (3-4), left ankle acceleration, gyroscope, magnetometer (5-13), right lower arm the same (14-22), label
-(23; 0 = none of the twelve). Accelerations in m/s2, gyroscopes in deg/s.
+Layout (the data set's README.txt): `mHealth_subject{n}.log`, 24 tab-separated columns: chest acceleration (0-2), two
+ECG leads (3-4), left ankle acceleration, gyroscope, magnetometer (5-13), right lower arm likewise (14-22), label (23;
+0 = none of the twelve). Accelerations in m/s2, gyroscopes in deg/s.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ SITES = (("chest", None, 0, 3), ("ankle", "left", 5, 6), ("wrist", "right", 14, 
 
 
 def read(tree: Tree) -> Iterator[Recording]:
-    """One recording a person and body site."""
-    for name, found in tree.match(MARKER):
+    """One recording per person and body site."""
+    for name, matched in tree.match(MARKER):
         values = read_csv(tree, name, dict.fromkeys(COLUMNS, float), COLUMNS, delimiter="\t")
         number = values["23"].astype(np.int64)
         if not np.isin(values["23"], range(len(ACTIVITIES) + 1)).all():
@@ -49,8 +49,8 @@ def read(tree: Tree) -> Iterator[Recording]:
             x = stack(values, COLUMNS[first : first + channels])
             yield Recording(
                 corpus="mhealth",
-                subject=found[1],
-                session=f"subject{found[1]} {placement}",
+                subject=matched[1],
+                session=f"subject{matched[1]} {placement}",
                 placement=placement,
                 rate_hz=50.0,
                 x=columns(x[:, :3], np.deg2rad(x[:, 3:])),

@@ -1,7 +1,7 @@
-"""Windows of 4 s cut from MHEALTH by others: accelerometers of right wrist, left ankle and chest, 50 Hz.
+"""Windows of 4 s cut from MHEALTH by a third party: accelerometers of right wrist, left ankle and chest, 50 Hz.
 
-Layout: `mhealth_fragments_acc.npz` with X (N, 200, 9) m/s2, y, unique (bool, False for repeats), channels, classes. It
-names no subjects, and neighboring windows come from one person: never report it as MHEALTH.
+Layout: `mhealth_fragments_acc.npz` with X (N, 200, 9) m/s2, y, unique (bool, False for repeats), channels, classes.
+People are not identified, and neighboring windows are of one person: never report it as MHEALTH.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from io import BytesIO
 import numpy as np
 
 from mujo_edge.core import CHANNELS, DataError
-from training.corpora.base import Corpus, Recording, columns, whole
+from training.corpora.base import Corpus, Recording, columns, constant
 from training.corpora.files import Tree, usable
 from training.corpora.mhealth import ACTIVITIES
 
@@ -22,7 +22,7 @@ SITES = {"arm": ("wrist", "right"), "ankle": ("ankle", "left"), "chest": ("chest
 
 
 def read(tree: Tree) -> Iterator[Recording]:
-    """One recording a window and body site."""
+    """One recording per window and body site."""
     for name, _ in tree.match(MARKER):
         where = tree.where(name)
         try:
@@ -31,7 +31,9 @@ def read(tree: Tree) -> Iterator[Recording]:
         except (zipfile.BadZipFile, EOFError, KeyError, ValueError, OSError) as error:
             raise DataError(f"{where} is cut off or not this data set ({error}). Fetch the file again") from None
         if x.ndim != 3 or x.shape[2] != len(channels) or not len(x) == len(y) == len(keep):
-            raise DataError(f"{where}: X {x.shape}, y {y.shape} and channels {channels.shape} do not fit together")
+            raise DataError(
+                f"{where}: X {x.shape}, y {y.shape} and channels {channels.shape} are inconsistent. Fetch it again"
+            )
         if not usable(x).all():
             raise DataError(f"{where}: X holds values that are not finite numbers. Fetch the file again")
         for site, (placement, side) in SITES.items():
@@ -44,7 +46,7 @@ def read(tree: Tree) -> Iterator[Recording]:
                     placement=placement,
                     rate_hz=50.0,
                     x=columns(x[i][:, axes]),
-                    labels=whole(str(classes[y[i]]), x.shape[1]),
+                    labels=constant(str(classes[y[i]]), x.shape[1]),
                     side=side,
                     channels=CHANNELS[:3],
                 )

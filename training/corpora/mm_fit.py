@@ -1,11 +1,10 @@
 """MM-Fit: 10 people, 21 full-body workouts, watches on both wrists and phones in the pockets (Stromback et al., 2020).
 
 Layout: `wNN/wNN_{sw_l,sw_r,sp_l,sp_r}_{acc,gyr}.npy`, rows of camera frame, timestamp (ms), x, y, z at 100 Hz (watch)
-and 210 or 500 Hz (phone), m/s2 with gravity and rad/s as Android gives them; `wNN/wNN_labels.csv`, rows of first
-frame, last frame, repetitions, exercise, and no header. The two sensors of a device are joined on time at 50 Hz,
-the rate that MM-Fit's own evaluation uses. The publisher's notebook maps workouts to people. The ear bud
-(eb_l), whose unit is not documented, and the poses are not read. The label files are also to be had alone; `label_sets`
-reads them.
+and 210 or 500 Hz (phone), m/s2 with gravity and rad/s in Android's axes; `wNN/wNN_labels.csv` without header: first
+frame, last frame, repetitions, exercise. The two sensors of a device are joined on time at 50 Hz, the rate of MM-Fit's
+own evaluation. The publisher's notebook maps workouts to people. The ear bud (eb_l), whose unit is not documented, and
+the poses are not read. The label files are also published separately; `label_sets` reads them.
 """
 
 from __future__ import annotations
@@ -55,11 +54,11 @@ RATE_HZ = 50.0
 
 
 def read(tree: Tree) -> Iterator[Recording]:
-    """One recording a workout and device."""
+    """One recording per workout and device."""
     workouts: dict[str, dict[tuple[str, ...] | None, str]] = {}
-    for name, found in tree.match(MARKER):
-        key = found.group("device", "side", "sensor") if found["device"] else None
-        workouts.setdefault(found["workout"], {})[key] = name
+    for name, matched in tree.match(MARKER):
+        key = matched.group("device", "side", "sensor") if matched["device"] else None
+        workouts.setdefault(matched["workout"], {})[key] = name
     for workout, files in workouts.items():
         devices = sorted({key[:2] for key in files if key})
         missing = [
@@ -78,7 +77,7 @@ def read(tree: Tree) -> Iterator[Recording]:
             for sensor, rows in zip(("acc", "gyr"), streams, strict=True):
                 if len(rows) < 2 or (np.diff(rows[:, 1]) < 0).any() or rows[0, 1] == rows[-1, 1]:
                     where = tree.where(files[device, side, sensor])
-                    raise DataError(f"{where} has timestamps that do not grow. Fetch the file again")
+                    raise DataError(f"{where} has timestamps that do not increase. Fetch the file again")
             t_s, x = join([(rows[:, 1] / 1000, rows[:, 2:]) for rows in streams], RATE_HZ)
             if not len(t_s):
                 raise DataError(
@@ -99,7 +98,7 @@ def read(tree: Tree) -> Iterator[Recording]:
 
 
 def exercise_sets(tree: Tree, name: str) -> tuple[RepetitionSet, ...]:
-    """The sets of a workout, times on the clock of its camera, from frame 0 on."""
+    """The sets of a workout, in seconds from frame 0 of its camera."""
     header = ("first", "last", "repetitions", "exercise")
     values = read_csv(tree, name, {**dict.fromkeys(header[:3], float), "exercise": str}, header)
     rows = stack(values, header[:3])
@@ -112,20 +111,20 @@ def exercise_sets(tree: Tree, name: str) -> tuple[RepetitionSet, ...]:
 
 
 def label_sets(path: Path) -> dict[str, tuple[RepetitionSet, ...]]:
-    """Sets by workout ("w00") of the label files in a zip or folder, without any signal; times on the camera's clock.
+    """Workout ("w00") -> sets, from the label files in a zip or folder without signals; times on the camera's clock.
 
     Raises:
-        DataError: no label file, or one that is not what it should be.
+        DataError: there is no label file, or one is malformed.
     """
     with Tree.open(path) as tree:
-        found = {workout["workout"]: exercise_sets(tree, name) for name, workout in tree.match(LABELS)}
-    if not found:
+        sets = {matched["workout"]: exercise_sets(tree, name) for name, matched in tree.match(LABELS)}
+    if not sets:
         raise DataError(f"{path} holds no label file of MM-Fit (w00/w00_labels.csv). See {CORPUS.home}")
-    return found
+    return sets
 
 
 def placed(sets: Iterable[RepetitionSet], camera_s: F64) -> tuple[RepetitionSet, ...]:
-    """The sets that a recording holds as a whole, on its own clock; `camera_s` (n,) is the camera's at its samples."""
+    """The sets that lie completely in a recording, on its own clock; `camera_s` (n,) are its samples' camera times."""
     own_s = np.arange(len(camera_s)) / RATE_HZ
     return tuple(
         replace(one, start_s=float(start_s), end_s=float(end_s))
@@ -136,7 +135,7 @@ def placed(sets: Iterable[RepetitionSet], camera_s: F64) -> tuple[RepetitionSet,
 
 
 def labels_at(t_s: F64, sets: Iterable[RepetitionSet]) -> np.ndarray:
-    """Exercise at every time (n,) of the camera; between sets, "non activity"."""
+    """Exercise at camera times (n,); "non activity" between sets."""
     labels = np.full(len(t_s), EXERCISES[-1], f"<U{max(map(len, EXERCISES))}")
     for one in sets:
         labels[(t_s >= one.start_s) & (t_s <= one.end_s)] = one.exercise

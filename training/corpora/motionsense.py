@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from training.corpora.base import CORE_MOTION_G, Corpus, Download, Recording, columns, whole
+from training.corpora.base import CORE_MOTION_G, Corpus, Download, Recording, columns, constant
 from training.corpora.files import Tree, read_csv, stack
 
 ACTIVITIES = {
@@ -26,12 +26,12 @@ GRAVITY, USER, ROTATION = (
 
 
 def read(tree: Tree) -> Iterator[Recording]:
-    """One recording a trial."""
-    for name, found in tree.match(MARKER):
+    """One recording per trial and person."""
+    for name, matched in tree.match(MARKER):
         values = read_csv(tree, name, dict.fromkeys(GRAVITY + USER + ROTATION, float))
         acceleration = (stack(values, GRAVITY) + stack(values, USER)) * CORE_MOTION_G
         x = columns(acceleration, stack(values, ROTATION))
-        activity, trial, subject = found.groups()
+        activity, trial, subject = matched.groups()
         yield Recording(
             corpus="motionsense",
             subject=subject,
@@ -39,7 +39,7 @@ def read(tree: Tree) -> Iterator[Recording]:
             placement="pocket",
             rate_hz=50.0,
             x=x,
-            labels=whole(ACTIVITIES[activity], len(x)),
+            labels=constant(ACTIVITIES[activity], len(x)),
         )
 
 

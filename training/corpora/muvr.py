@@ -1,9 +1,9 @@
 """muvr: 30 gym exercises on a wrist, accelerometer only (the muvr project's training data, 2015-2016).
 
 Layout: `{session}/*.csv` without a header: x, y, z (g), exercise, intensity, weight (kg), repetitions. The rate is not
-stated; movement tempo fits 50 Hz. Nobody is named and the publisher calls most of it "Jan's collected
-exercises", so the groups are session folders: never report this set as subject-disjoint. Repetitions are those of the
-whole file, a set with what is before and after it; a quarter of the files has none.
+stated; movement tempo fits 50 Hz. People are not identified, and the publisher calls most of it "Jan's collected
+exercises", so the groups are session folders: never report this set as subject-disjoint. Repetitions are per file,
+which holds one set and the time before and after it; a quarter of the files have none.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ COLUMNS = ("x", "y", "z", "exercise", "intensity", "weight", "repetitions")
 
 
 def read(tree: Tree) -> Iterator[Recording]:
-    """One recording a set of one exercise; the watches (Pebble, Apple Watch) sign g as Core Motion does."""
-    for name, found in tree.match(MARKER):
+    """One recording per set of one exercise; the watches (Pebble, Apple Watch) have Core Motion's sign of g."""
+    for name, matched in tree.match(MARKER):
         values = read_csv(tree, name, {**dict.fromkeys("xyz", float), "exercise": str, "repetitions": str}, COLUMNS)
         labels = np.asarray([exercise.replace("-", " ") for exercise in values["exercise"]])
         yield Recording(
             corpus="muvr",
-            subject=found[1],
-            session=f"{found[1]}/{found[2]}",
+            subject=matched[1],
+            session=f"{matched[1]}/{matched[2]}",
             placement="wrist",
             rate_hz=RATE_HZ,
             x=columns(stack(values, "xyz") * CORE_MOTION_G),
@@ -72,15 +72,15 @@ def read(tree: Tree) -> Iterator[Recording]:
 
 
 def counted(labels: np.ndarray, repetitions: np.ndarray, where: str) -> tuple[RepetitionSet, ...]:
-    """The sets whose repetitions were entered; many were not, or as 0. Raises `DataError` for what is no count."""
-    found = []
+    """The sets with a number of repetitions; many have none, or 0. Raises `DataError` for any other content."""
+    sets = []
     for label, start, stop in runs(labels):
         entered = set(repetitions[start:stop].tolist())
         if len(entered) > 1 or not all(count == "" or (count.isascii() and count.isdigit()) for count in entered):
             raise DataError(f"{where}: {label} has repetitions {sorted(entered)}, not one number. Fetch the file again")
         if count := int(entered.pop() or 0):
-            found.append(RepetitionSet(start / RATE_HZ, stop / RATE_HZ, count, label))
-    return tuple(found)
+            sets.append(RepetitionSet(start / RATE_HZ, stop / RATE_HZ, count, label))
+    return tuple(sets)
 
 
 CORPUS = Corpus(

@@ -1,8 +1,8 @@
 """MyoGym: 10 people, 30 gym exercises, Myo band on the forearm, 50 Hz (Koskimaki, Siirtola, Roning, 2017).
 
 Layout: `MyoGym.mat` with `raw_data` (n, 17): EMG time, 8 EMG channels, acceleration time, acceleration in g (10-12),
-gyroscope time, gyroscope in deg/s (14-16); `raw_data_labels` (n, 2): exercise (1-30, 99 = none) and person. The file
-holds repeated rows, which are dropped.
+gyroscope time, gyroscope in deg/s (14-16); `raw_data_labels` (n, 2): exercise (1-30, 99 = none) and person. Repeated
+rows are dropped.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ MARKER = r"MyoGym\.mat"
 
 
 def read(tree: Tree) -> Iterator[Recording]:
-    """One recording a person."""
+    """One recording per person."""
     for name, _ in tree.match(MARKER):
         data, labels = read_mat(tree, name, "raw_data"), read_mat(tree, name, "raw_data_labels")
         if data.ndim != 2 or data.shape[1] != 17 or labels.shape != (len(data), 2):

@@ -1,16 +1,16 @@
 """Physical Therapy Exercises: 5 people, 8 exercises, five Xsens MTx units, 25 Hz (Yurtman, Barshan, 2014).
 
 Layout: `s{person}/e{exercise}/u{unit}/{template_session,test}.txt`, columns time index, acc_x .. acc_z (m/s2 with
-gravity), gyr_x .. gyr_z (rad/s), mag_x .. mag_z, split by semicolons; `s{person}/e{exercise}/template_times.txt`,
-rows of execution type (1 correct, 2 fast, 3 of low amplitude), first and last time index (halves occur) of one
-execution of the template session each. A test is 10 correct executions, a rest, 10 fast ones, a rest and 10 of low
-amplitude; the blocks begin at 0, 100 and 160 s within 4 s. Which part of a block is rest is not annotated: here it is
-what stays still for longer than `STILL_S`, while held positions last for less. Units on parts of the body that an
-exercise does not move are unlabeled.
+gravity), gyr_x .. gyr_z (rad/s), mag_x .. mag_z, separated by semicolons; `s{person}/e{exercise}/template_times.txt`,
+one row per execution in the template session: type (1 correct, 2 fast, 3 low amplitude), first and last time index
+(halves occur). A test is 10 correct executions, a rest, 10 fast ones, a rest and 10 of low amplitude; the blocks begin
+at 0, 100 and 160 s, with a tolerance of 4 s. The rests are not annotated: here they are the stretches without movement
+for longer than `STILL_S`; held positions are shorter. Units on parts of the body that an exercise does not move are
+unlabeled.
 
-Axes, checked against gravity in sitting, standing, lying and in curls and raises of the arm, are turned to those of
+Axes, checked against gravity in sitting, standing, lying and in curls and raises of the arm, are rotated to those of
 `training.fimad.virtual_imu`: on the sensors x points to the foot or hand, z out of the leg to the right or out of the
-palm's side of the wrist. Those of the units that are not in `AXES` stay as they are.
+palm's side of the wrist. Units that are not in `AXES` keep their axes.
 """
 
 from __future__ import annotations
@@ -43,38 +43,39 @@ LEG = (("ankle", "left"), ("ankle", "right"), ("thigh", "right"), ("thigh", "lef
 ARM = (("thigh", "right"), ("wrist", "right"), ("upper arm", "right"), ("shoulder", "right"), ("chest", None))
 """Placement and side of units 1 to 5 in exercises 1 to 5, and in 6 to 8 (the data set's figure of the sensors)."""
 MOVED = {1: "23", 2: "35", 3: "23", 4: "23", 5: "23", 6: "2", 7: "23", 8: "23"}
-"""Units that an exercise moves."""
+"""Exercise -> units that it moves."""
 AXES = {("wrist", "right"): "-x y -z", ("thigh", "right"): "-z -x y"}
 SENSORS = [f"{sensor}_{axis}" for sensor in ("acc", "gyr") for axis in "xyz"]
 TIMES = ("execution type", "start", "end")
 RATE_HZ = 25.0
 BLOCKS_S = (0.0, 100.0, 160.0)
+"""Start times of a test's three blocks."""
 BLOCK_REPETITIONS = 10
 STILL_RADPS, STILL_S = 0.05, 8.0
-"""Still: the angular rate, less its median, stays below this in the mean of a second."""
+"""A rest: the angular rate minus its median, averaged over 1 s, stays below this for longer than `STILL_S`."""
 
 
 def read(tree: Tree) -> Iterator[Recording]:
-    """One recording a session and unit."""
-    times = {str(PurePosixPath(name).parent): name for name, found in tree.match(MARKER) if not found["kind"]}
-    for name, found in tree.match(MARKER):
-        if not found["kind"]:
+    """One recording per session and unit."""
+    times = {str(PurePosixPath(name).parent): name for name, matched in tree.match(MARKER) if not matched["kind"]}
+    for name, matched in tree.match(MARKER):
+        if not matched["kind"]:
             continue
-        number, place = int(found["exercise"]), int(found["place"])
+        number, place = int(matched["exercise"]), int(matched["place"])
         exercise, (placement, side) = EXERCISES[number - 1], (LEG if number <= len(LEG) else ARM)[place - 1]
         values = stack(read_csv(tree, name, dict.fromkeys(SENSORS, float), delimiter=";", ended=True), SENSORS)
         labels = np.full(len(values), "", f"<U{len(exercise)}")
         sets: tuple[RepetitionSet, ...] = ()
-        if found["place"] in MOVED[number]:
+        if matched["place"] in MOVED[number]:
             labels[moving(values[:, 3:])] = exercise
-            if found["kind"] == "test":
+            if matched["kind"] == "test":
                 sets = blocks(labels, exercise)
             elif table := times.get(str(PurePosixPath(name).parent.parent)):
                 sets = executions(tree, table, exercise, len(values))
         yield Recording(
             corpus="ptex",
-            subject=found["person"],
-            session=f"s{found['person']}/e{number} {found['kind'].removesuffix('_session')}",
+            subject=matched["person"],
+            session=f"s{matched['person']}/e{number} {matched['kind'].removesuffix('_session')}",
             placement=placement,
             rate_hz=RATE_HZ,
             x=columns(turned(values, AXES.get((placement, side), "x y z"))),
@@ -85,7 +86,7 @@ def read(tree: Tree) -> Iterator[Recording]:
 
 
 def moving(rate_radps: F64) -> np.ndarray:
-    """(n,) bool: where (n, 3) angular rates are not part of a rest."""
+    """(n,) bool: the samples of angular rates (n, 3) that are not part of a rest."""
     speed = np.linalg.norm(rate_radps - np.median(rate_radps, axis=0), axis=1)
     second = np.ones(round(RATE_HZ))
     still = np.convolve(speed, second / len(second), "same") < STILL_RADPS
@@ -97,19 +98,19 @@ def moving(rate_radps: F64) -> np.ndarray:
 
 def blocks(labels: np.ndarray, exercise: str) -> tuple[RepetitionSet, ...]:
     """The three sets of a test, from the first to the last moving sample of each block."""
-    found = []
+    sets = []
     edges = [*(round(start * RATE_HZ) for start in BLOCKS_S), len(labels)]
     for start, stop in pairwise(edges):
         if len(own := start + np.flatnonzero(labels[start:stop] != "")):
-            found.append(RepetitionSet(own[0] / RATE_HZ, (own[-1] + 1) / RATE_HZ, BLOCK_REPETITIONS, exercise))
-    return tuple(found)
+            sets.append(RepetitionSet(own[0] / RATE_HZ, (own[-1] + 1) / RATE_HZ, BLOCK_REPETITIONS, exercise))
+    return tuple(sets)
 
 
 def executions(tree: Tree, name: str, exercise: str, n: int) -> tuple[RepetitionSet, ...]:
     """The annotated executions of a template session of `n` samples, one repetition each."""
     rows = stack(read_csv(tree, name, dict.fromkeys(TIMES, float), delimiter=";"), TIMES)
     if not ((rows[:, 1] >= 1) & (rows[:, 1] < rows[:, 2]) & (rows[:, 2] <= n)).all():
-        raise DataError(f"{tree.where(name)} has times outside of its session's {n} samples. Fetch the file again")
+        raise DataError(f"{tree.where(name)} has times outside its session's {n} samples. Fetch the file again")
     return tuple(RepetitionSet((a - 1) / RATE_HZ, b / RATE_HZ, 1, exercise) for _, a, b in rows.tolist())
 
 

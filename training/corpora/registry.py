@@ -1,4 +1,4 @@
-"""The data sets by name, where they lie, and their windows from a disk cache."""
+"""All data sets by name, their paths, and their windows with a disk cache."""
 
 from __future__ import annotations
 
@@ -66,24 +66,24 @@ CORPORA: dict[str, Corpus] = {
 PROTOCOL_V1 = ("motionsense", "spar", "utd_mhad", "sp_sw_watch")
 """Data sets of the evaluation protocol; all others are for training."""
 ARRAYS = ("x", "has_gyro", "y", "subject", "placement", "recording", "side", "start_s")
-"""Fields of a `WindowSet` that the cache holds."""
+"""Fields of a `WindowSet` that are stored in the cache."""
 
 
 def data_root() -> Path:
-    """$MUJO_DATA, or ../shared/data beside the checkout."""
+    """Folder of the data sets: $MUJO_DATA, or ../shared/data beside the checkout."""
     default = Path(__file__).resolve().parents[3] / "shared" / "data"
     return Path(os.environ.get("MUJO_DATA") or default)
 
 
 def get(name: str) -> Corpus:
-    """The data set of that name. Raises `UsageError` listing the names."""
+    """The data set `name`. Raises `UsageError` listing the names if there is none."""
     if name not in CORPORA:
         raise UsageError(f"no data set is called {name!r}. Choose from: {', '.join(CORPORA)}")
     return CORPORA[name]
 
 
 def present(root: Path) -> tuple[dict[str, Path], list[str]]:
-    """Where the data sets lie that are here, by name; and what is wrong with archives that cannot be opened."""
+    """Name -> path of the data sets that are found, and error messages for damaged archives."""
     paths, damaged = {}, {}
     for name, corpus in CORPORA.items():
         try:
@@ -95,7 +95,7 @@ def present(root: Path) -> tuple[dict[str, Path], list[str]]:
 
 
 def find(name: str, root: Path | None = None) -> Path:
-    """Where the data set lies, under `root` (default `data_root()`) or in a package. Raises `DataError` if nowhere."""
+    """Path of a data set under `root` (default `data_root()`) or in a package. Raises `DataError` if not found."""
     corpus, root = get(name), root or data_root()
     path = corpus.locate() or corpus.find(root)
     if path is None:
@@ -112,9 +112,9 @@ def load(name: str, root: Path | None = None) -> list[Recording]:
 
 
 def load_windows(name: str, root: Path | None = None, hop: int = TRAIN_HOP) -> WindowSet:
-    """Protocol v1's windows of a data set, kept on disk from the second call on.
+    """Windows of protocol v1 of a data set, cached on disk.
 
-    The cache's key is the SHA-256 of the data, of the code that reads and cuts it, and `hop`.
+    The cache's key consists of the SHA-256 of the data and of the code that reads and cuts it, and `hop`.
     """
     corpus, path = get(name), find(name, root)
     with Tree.open(path) as tree:
@@ -124,14 +124,14 @@ def load_windows(name: str, root: Path | None = None, hop: int = TRAIN_HOP) -> W
         with np.load(cached) as data:
             return WindowSet(corpus=name, classes=corpus.classes, **{field: data[field] for field in ARRAYS})
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        # Not there yet, or damaged: it is only a cache.
-        made = windows(corpus.load(path), corpus.classes, hop)
-        store(cached, made)
-        return made
+        # Not cached yet, or damaged.
+        data_set = windows(corpus.load(path), corpus.classes, hop)
+        store(cached, data_set)
+        return data_set
 
 
 def code_digest(corpus: Corpus) -> str:
-    """Digest of the sources that make windows of this data set."""
+    """SHA-256 of the modules that make windows of this data set."""
     reader = sys.modules[getattr(corpus.read, "func", corpus.read).__module__]
     sources = (Path(str(module.__file__)).read_bytes() for module in (mujo_edge.signal, base, files, reader))
     return hashlib.sha256(b"\0".join(sources)).hexdigest()
@@ -144,7 +144,7 @@ def store(path: Path, data: WindowSet) -> None:
 
 
 def data_sha256(names: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of the files of every data set that its reader uses."""
+    """Name -> SHA-256 of the files of a data set that its reader uses."""
     digests = {}
     for name in names:
         with Tree.open(find(name)) as tree:

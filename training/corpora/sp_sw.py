@@ -1,8 +1,9 @@
 """sp-sw: seated, standing up, walking, turning, sitting down; pocket phone and left-wrist watch together.
 
 Layout: `DATA/sNN/sNN_EE_{sp,sw}.csv` with x_acc..z_acc (m/s2 with gravity), x_gyro..z_gyro (rad/s), timestamp (ms) and
-label of every sample. Stamps are of arrival and bunched (0 to 188 ms apart), while the sensors tick evenly at about
-102.5 Hz (phone) and 104.3 Hz (watch): the rate of a recording is its samples over its time span.
+label of every sample. Timestamps are arrival times in bursts (0 to 188 ms apart), while the sensors sample evenly at
+about 102.5 Hz (phone) and 104.3 Hz (watch): the rate of a recording is the number of its samples divided by its time
+span.
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ def marker(device: str) -> str:
 
 
 def read(tree: Tree, device: str) -> Iterator[Recording]:
-    """One recording an execution."""
-    for name, found in tree.match(marker(device)):
+    """One recording per execution."""
+    for name, matched in tree.match(marker(device)):
         values = read_csv(tree, name, {**dict.fromkeys((*COLUMNS, "timestamp"), float), "label": str})
         span_s = (values["timestamp"][-1] - values["timestamp"][0]) / 1000
         labels = values["label"]
         unknown = set(labels) - set(ACTIVITIES)
         if unknown or span_s <= 0:
-            problem = f"unknown labels {sorted(map(str, unknown))}" if unknown else "timestamps that do not grow"
+            problem = f"unknown labels {sorted(map(str, unknown))}" if unknown else "timestamps that do not increase"
             raise DataError(f"{tree.where(name)} has {problem}. Is it another data set's file?")
         x = columns(stack(values, COLUMNS))
         yield Recording(
             corpus="sp_sw_phone" if device == "sp" else "sp_sw_watch",
-            subject=found[1],
-            session=f"s{found[1]}_{found[2]}_{device}",
+            subject=matched[1],
+            session=f"s{matched[1]}_{matched[2]}_{device}",
             placement="pocket" if device == "sp" else "wrist",
             rate_hz=(len(x) - 1) / span_s,
             x=x,
@@ -55,7 +56,7 @@ def read(tree: Tree, device: str) -> Iterator[Recording]:
 
 
 def corpus(device: str, name: str, title: str) -> Corpus:
-    """Phone and watch are two data sets of the same people at the same time."""
+    """One of the two data sets, phone and watch, recorded simultaneously."""
     return Corpus(
         name=name,
         title=title,

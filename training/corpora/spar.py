@@ -1,7 +1,7 @@
 """SPAR: seven shoulder exercises on a watch, 10 people x 2 sides, 50 Hz (Burns et al., 2018).
 
-Layout: `watch_dataset.npy` of the seglearn package, a pickled dict of X (list of (n, 6) in g and rad/s, as the
-Apple Watch's Core Motion gives them), y, subject, side (1 = right).
+Layout: `watch_dataset.npy` of the seglearn package, a pickled dict of X (list of (n, 6) in g and rad/s, in the sign
+convention of the Apple Watch's Core Motion), y, subject, side (1 = right).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mujo_edge.core import DataError
-from training.corpora.base import CORE_MOTION_G, Corpus, Download, Recording, columns, whole
+from training.corpora.base import CORE_MOTION_G, Corpus, Download, Recording, columns, constant
 from training.corpora.files import Tree
 
 EXERCISES = (
@@ -32,10 +32,10 @@ SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
 
 
 def read(tree: Tree) -> Iterator[Recording]:
-    """One recording an exercise, person and side."""
+    """One recording per exercise, person and side."""
     for name, _ in tree.match(MARKER):
         content = tree.read(name)
-        # A pickle runs code when it is read: only the published file is.
+        # Reading a pickle can run code, so only the published file is read.
         if hashlib.sha256(content).hexdigest() != SHA256:
             raise DataError(
                 f"{tree.where(name)} is not the published file (SHA-256 differs). Install it with: pip install seglearn"
@@ -51,13 +51,13 @@ def read(tree: Tree) -> Iterator[Recording]:
                 placement="wrist",
                 rate_hz=50.0,
                 x=x,
-                labels=whole(EXERCISES[exercise], len(x)),
+                labels=constant(EXERCISES[exercise], len(x)),
                 side=hand,
             )
 
 
 def in_package() -> Path | None:
-    """The copy inside an installed seglearn, which is not imported."""
+    """Path of the copy in an installed seglearn package, which is not imported."""
     spec = find_spec("seglearn")
     if spec is None or spec.origin is None:
         return None

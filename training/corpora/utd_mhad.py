@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mujo_edge.core import STANDARD_GRAVITY, DataError
-from training.corpora.base import Corpus, Download, Recording, columns, whole
+from training.corpora.base import Corpus, Download, Recording, columns, constant
 from training.corpora.files import Tree, read_mat
 
 ACTIONS = (
@@ -45,17 +45,17 @@ ACTIONS = (
 )
 MARKER = r"a(\d+)_s(\d+)_t(\d+)_inertial\.mat"
 WRIST_ACTIONS = ACTIONS[:21]
-"""Those recorded at the right wrist; the others at the right thigh."""
+"""Actions recorded at the right wrist; the others at the right thigh."""
 
 
 def read(tree: Tree) -> Iterator[Recording]:
-    """One recording a trial."""
-    for name, found in tree.match(MARKER):
+    """One recording per trial."""
+    for name, matched in tree.match(MARKER):
         raw = read_mat(tree, name, "d_iner")
         if raw.ndim != 2 or raw.shape[1] != 6:
-            raise DataError(f"{tree.where(name)}: d_iner has shape {raw.shape}, expected (n, 6)")
+            raise DataError(f"{tree.where(name)}: d_iner has shape {raw.shape}, expected (n, 6). Fetch it again")
         x = columns(raw[:, :3] * STANDARD_GRAVITY, np.deg2rad(raw[:, 3:]))
-        action, subject, trial = map(int, found.groups())
+        action, subject, trial = map(int, matched.groups())
         if not 1 <= action <= len(ACTIONS):
             raise DataError(f"{tree.where(name)}: UTD-MHAD has actions 1 to 27. Move this file out of the folder")
         yield Recording(
@@ -65,7 +65,7 @@ def read(tree: Tree) -> Iterator[Recording]:
             placement="wrist" if action <= len(WRIST_ACTIONS) else "thigh",
             rate_hz=50.0,
             x=x,
-            labels=whole(ACTIONS[action - 1], len(x)),
+            labels=constant(ACTIONS[action - 1], len(x)),
             side="right",
         )
 

@@ -1,15 +1,15 @@
 """WISDM activity prediction v1.1: 36 people, 6 daily activities, Android phone in the front trouser pocket, 20 Hz.
 
 Layout (Kwapisz, Weiss, Moore, 2010): `WISDM_ar_v1.1_raw.txt`, records `user,activity,timestamp (ns),x,y,z;` in m/s2
-with gravity, +10 on the axis that points up; or the same rows as one CSV a person, `wisdm_subject{n}.csv`, with a
+with gravity, +10 on the axis that points up; or the same rows as one CSV per person, `wisdm_subject{n}.csv`, with a
 header. Most people wore the phone upright, y up the thigh and the screen to the front, which is the thigh frame of
 `training.fimad.virtual_imu`; some did not.
 
-Faults of the published data, all handled here: a few records are cut off or run together (skipped; more than one in a
-thousand is an error); rows of zeros, with timestamp zero, stand for lost samples (dropped); samples are written twice,
-12,151 rows of person 19 as a whole block (each counts once); clocks jump back by hours and leave gaps (a new recording
-begins wherever time does not grow or more than `GAP_S` are missing); samples come in bursts, so that the rate wanders
-between 9 and 20 Hz (put on an even grid by their timestamps).
+Defects of the published data and their treatment: a few records are cut off or run together (skipped; more than one in
+a thousand is an error); rows of zeros with timestamp zero represent lost samples (dropped); samples are duplicated,
+12,151 rows of person 19 as one block (duplicates dropped); clocks jump back by hours and have gaps (a new recording
+begins wherever time does not increase or more than `GAP_S` is missing); samples arrive in bursts, so that the rate
+varies between 9 and 20 Hz (resampled to an even grid by their timestamps).
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ MARKER = r"(?:WISDM_ar_v1\.1_raw\.txt|wisdm_subject\d+\.csv)"
 COLUMNS = {"user": pa.string(), "activity": pa.string(), **dict.fromkeys(("t_ns", "x", "y", "z"), pa.float64())}
 RATE_HZ = 20.0
 GAP_S = 0.5
-"""A longer pause between samples ends a recording."""
+"""Longest time between samples within a recording."""
 SHORTEST_S = 1.0
-"""Shorter stretches between two pauses are dropped."""
-MOST_BROKEN = 0.001
-"""Share of records that may be broken; the published file has fewer."""
+"""Duration below which a stretch between gaps is dropped."""
+MAX_BROKEN = 0.001
+"""Maximum fraction of broken records; the published file has fewer."""
 
 
 def read(tree: Tree) -> Iterator[Recording]:
-    """One recording a person and stretch of time without a gap."""
+    """One recording per person and stretch without gaps."""
     for name, _ in tree.match(MARKER):
         user, activity, t_s, x = table(tree, name)
         for person in dict.fromkeys(user.tolist()):
@@ -56,7 +56,7 @@ def read(tree: Tree) -> Iterator[Recording]:
 
 
 def table(tree: Tree, name: str) -> tuple[np.ndarray, np.ndarray, F64, F64]:
-    """User (n,), activity (n,), seconds (n,) and m/s2 (n, 3) of one file, lost and broken records left out."""
+    """User (n,), activity (n,), seconds (n,) and m/s2 (n, 3) of one file, without lost and broken records."""
     where, broken = tree.where(name), 0
     content = tree.read(name).replace(b";", b"\n")
     if content.startswith(b"user,"):
@@ -79,23 +79,23 @@ def table(tree: Tree, name: str) -> tuple[np.ndarray, np.ndarray, F64, F64]:
     except pa.ArrowInvalid as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"{where} is cut off or malformed ({reason}). Fetch the file again") from None
-    kept = rows.drop_null()
-    broken += len(rows) - len(kept)
-    if broken > MOST_BROKEN * (len(kept) + broken):
+    records = rows.drop_null()
+    broken += len(rows) - len(records)
+    if broken > MAX_BROKEN * (len(records) + broken):
         raise DataError(f"{where} is cut off or malformed ({broken} of {len(rows)} records). Fetch the file again")
-    if strange := set(pc.unique(kept["activity"]).to_pylist()) - set(ACTIVITIES):
-        raise DataError(f"{where} has unknown activities {sorted(strange)}. Is it another data set's file?")
-    t_ns, *axes = (kept[column].to_numpy() for column in ("t_ns", "x", "y", "z"))
+    if unknown := set(pc.unique(records["activity"]).to_pylist()) - set(ACTIVITIES):
+        raise DataError(f"{where} has unknown activities {sorted(unknown)}. Is it another data set's file?")
+    t_ns, *axes = (records[column].to_numpy() for column in ("t_ns", "x", "y", "z"))
     x = np.stack(axes, 1)
     if not usable(np.column_stack([t_ns / 1e9, x])).all():
         raise DataError(f"{where} holds values that are not finite numbers. Drop or repair those rows first")
-    there = (t_ns > 0) & x.any(1)
-    user, activity = (kept[column].to_numpy(zero_copy_only=False)[there] for column in ("user", "activity"))
-    return user, activity, t_ns[there] / 1e9, x[there]
+    valid = (t_ns > 0) & x.any(1)
+    user, activity = (records[column].to_numpy(zero_copy_only=False)[valid] for column in ("user", "activity"))
+    return user, activity, t_ns[valid] / 1e9, x[valid]
 
 
 def recordings(person: str, activity: np.ndarray, t_s: F64, x: F64) -> Iterator[Recording]:
-    """Stretches of one person's samples, which may come twice and jump in time."""
+    """Recordings from one person's samples, which may contain duplicates and jumps in time."""
     _, first = np.unique(np.column_stack([t_s, x]), axis=0, return_index=True)
     first.sort()
     activity, t_s, x = activity[first], t_s[first], x[first]

@@ -1,8 +1,8 @@
 """Cross-modal retrieval on held-out clips: `python -m training.retrieval RUN --shards DIR --out docs/retrieval`.
 
-For every ordered pair of modalities: how high in the list of all candidates, by cosine, stands what belongs to the
-query? With text, the right answer is any clip of that title, and each title is a candidate once; without it, there are
-two questions: any clip of the same title, and the very same three seconds.
+For every ordered pair of modalities: the rank of the best match of a query among all candidates, by cosine. With text,
+a match is any clip of that title, and each title is one candidate. Without text, two kinds of match are scored: any
+clip of the same title, and the same three seconds.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from training.recipes.recipe import Recipe
 from training.support.tensors import load_tensors
 
 FIRST = (1, 5)
+"""Ranks of the recalls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One ordered pair. `match` is what counts as found; recalls are at 1 and 5; `chance_*` is what a random order
-    gives in expectation, and its median rank."""
+    """Scores of an ordered pair. `match` is "title" or "clip"; recalls are at 1 and 5; `chance_*` are the expected
+    recalls and the median rank of a random order."""
 
     query: Modality
     target: Modality
@@ -46,51 +47,51 @@ class Score:
     chance_median_rank: float
 
 
-def ranks(scores: F64, right: np.ndarray) -> np.ndarray:
-    """`scores` (Q, C), `right` (Q, C) bool -> (Q,) rank of the best right candidate from 1; ties count against it."""
-    best = np.where(right, scores, -np.inf).max(1, keepdims=True)
-    return 1 + ((scores >= best) & ~right).sum(1)
+def ranks(scores: F64, match: np.ndarray) -> np.ndarray:
+    """`scores` (Q, C), `match` (Q, C) bool -> (Q,) rank of the best match, from 1; ties count against it."""
+    best = np.where(match, scores, -np.inf).max(1, keepdims=True)
+    return 1 + ((scores >= best) & ~match).sum(1)
 
 
-def chance(right: np.ndarray) -> tuple[tuple[float, float], float]:
-    """Recalls and median rank of a random order, where `right` (Q, C) says which candidates are right.
+def chance(match: np.ndarray) -> tuple[tuple[float, float], float]:
+    """Recalls and median rank of a random order, for matches `match` (Q, C) bool.
 
-    Of C candidates k are right: none is among the first r with the hypergeometric probability.
+    With k matches among C candidates, the probability of none among the first r is hypergeometric.
     """
-    candidates = right.shape[1]
-    k, counts = np.unique(right.sum(1), return_counts=True)
+    candidates = match.shape[1]
+    k, counts = np.unique(match.sum(1), return_counts=True)
 
-    def found(r: np.ndarray) -> np.ndarray:
+    def recall(r: np.ndarray) -> np.ndarray:
         return counts @ (1 - hypergeom.pmf(0, candidates, k[:, None], r[None])) / counts.sum()
 
-    within = found(np.arange(1, candidates + 1))
-    first = tuple(float(found(np.array([min(r, candidates)]))[0]) for r in FIRST)
+    within = recall(np.arange(1, candidates + 1))
+    first = tuple(float(recall(np.array([min(r, candidates)]))[0]) for r in FIRST)
     return (first[0], first[1]), float(1 + np.argmax(within >= 0.5 - 1e-9))
 
 
 def score(query: Modality, target: Modality, match: str, a: F64, b: F64, right: np.ndarray) -> Score:
     """Queries `a` (Q, D) among candidates `b` (C, D), unit vectors."""
-    found = ranks(a @ b.T, right)
+    best = ranks(a @ b.T, right)
     by_chance, median = chance(right)
-    first = tuple(float((found <= r).mean()) for r in FIRST)
-    return Score(query, target, match, len(a), len(b), (first[0], first[1]), float(np.median(found)), by_chance, median)
+    first = tuple(float((best <= r).mean()) for r in FIRST)
+    return Score(query, target, match, len(a), len(b), (first[0], first[1]), float(np.median(best)), by_chance, median)
 
 
 @torch.no_grad()
 def embed(model: JointModel, clips: ClipPool, modalities: Sequence[Modality]) -> dict[str, tuple[Tensor, F64]]:
-    """Modality -> the clips that have it (n,), and unit embeddings (n, D) of their middle three seconds."""
-    found: dict[str, tuple[list[Tensor], list[Tensor]]] = {m: ([], []) for m in modalities}
+    """Modality -> indices (n,) of the clips that have it, and unit embeddings (n, D) of their middle three seconds."""
+    parts: dict[str, tuple[list[Tensor], list[Tensor]]] = {m: ([], []) for m in modalities}
     for rows in torch.arange(len(clips)).split(256):
         middle = clips.center(rows)
-        for m, (which, vectors) in found.items():
+        for m, (which, vectors) in parts.items():
             if len(middle.inputs[m]):
                 which.append(rows[middle.present[m]])
                 vectors.append(normalize(getattr(model, m)(middle.inputs[m]), dim=1))
-    return {m: (torch.cat(which), torch.cat(v).double().numpy()) for m, (which, v) in found.items() if which}
+    return {m: (torch.cat(which), torch.cat(v).double().numpy()) for m, (which, v) in parts.items() if which}
 
 
 def retrieve(model: JointModel, clips: ClipPool, modalities: Sequence[Modality]) -> Iterator[Score]:
-    """Every ordered pair that two clips or more have."""
+    """Scores of every ordered pair that at least two clips have."""
     with torch.no_grad():
         titles = normalize(model.text(clips.title_vectors), dim=1).double().numpy()
     embedded = embed(model, clips, [m for m in modalities if m != "text"])
@@ -117,7 +118,7 @@ def retrieve(model: JointModel, clips: ClipPool, modalities: Sequence[Modality])
 
 
 def markdown(scores: Sequence[Score]) -> str:
-    """One line a pair; chance in brackets."""
+    """A table with a line for each pair; chance in brackets."""
     lines = [
         "| query -> target | found is the same | queries | candidates | R@1 | R@5 | median rank |",
         "|---|---|---|---|---|---|---|",
@@ -132,7 +133,7 @@ def markdown(scores: Sequence[Score]) -> str:
 
 
 def plot(scores: Sequence[Score], path: Path) -> None:
-    """Recall at 1 and 5 of every pair, a panel for each match, chance as a mark on each bar, queries in brackets."""
+    """Recall at 1 and 5 of every pair, a panel for each kind of match; marks show chance, brackets the queries."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -157,7 +158,7 @@ def plot(scores: Sequence[Score], path: Path) -> None:
 
 
 def read_teacher(folder: Path) -> tuple[Recipe, JointModel]:
-    """Recipe and teacher of a run. Raises `DataError` where `folder` holds none."""
+    """Recipe and teacher of a run. Raises `DataError` if `folder` holds none."""
     try:
         table = json.loads((folder / "run.json").read_text("utf-8"))["config"]["recipe"]
         recipe = dacite.from_dict(Recipe, table, dacite.Config(cast=[tuple]))

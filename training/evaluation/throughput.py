@@ -1,7 +1,4 @@
-"""How fast a recipe's teacher is pretrained: `python -m training.throughput --recipe mujo_pure --shards DIR`.
-
-Under torchrun it measures that many processes; the file has one entry for each recipe and number of processes.
-"""
+"""Throughput of pretraining: windows/s, and the file of the measurements."""
 
 from __future__ import annotations
 
@@ -13,11 +10,11 @@ from typing import Any
 import numpy as np
 
 WARM_UP = 5
-"""Steps that are not counted."""
+"""Steps that are excluded from the measurement."""
 
 
 def speed(times_s: Sequence[float], batch: int) -> dict[str, Any]:
-    """Times (n,) at which the steps were done -> windows/s over all counted steps, and quartiles over single steps."""
+    """End times (n,) of the steps -> windows/s over all counted steps, and quartiles over single steps."""
     steps = np.diff(times_s[WARM_UP - 1 :])
     return {
         "steps": len(steps),
@@ -27,8 +24,8 @@ def speed(times_s: Sequence[float], batch: int) -> dict[str, Any]:
 
 
 def merge(path: Path, entry: dict[str, Any]) -> None:
-    """Put `entry` into the JSON list at `path`, in place of what was measured of the same recipe and processes."""
-    kept = json.loads(path.read_text("utf-8")) if path.exists() else []
-    kept = [old for old in kept if any(old[key] != entry[key] for key in ("recipe", "processes"))]
+    """Add `entry` to the JSON list at `path`, replacing that of the same recipe and number of processes."""
+    entries = json.loads(path.read_text("utf-8")) if path.exists() else []
+    entries = [old for old in entries if any(old[key] != entry[key] for key in ("recipe", "processes"))]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([*kept, entry], indent=1) + "\n")
+    path.write_text(json.dumps([*entries, entry], indent=1) + "\n")

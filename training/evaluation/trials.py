@@ -103,7 +103,7 @@ def split(data: WindowSet, trial: Trial) -> tuple[np.ndarray, np.ndarray, np.nda
     """Indices of the labeled train windows, of the other train windows and of the test windows of a trial.
 
     Raises:
-        DataError: `fraction` is "one", and no train person shows every class.
+        DataError: `fraction` is "one", and no train person has every class.
     """
     train, test = list(folds(data.y, data.subject))[trial.fold]
     if trial.fraction == "one":

@@ -1,8 +1,8 @@
-"""How close the virtual IMU comes to a real one: `python -m training.fimad validate`.
+"""Validation of the virtual IMU against a real one: `python -m training.fimad validate`.
 
-UTD-MHAD has a Kinect skeleton and the sensor that the person wore in the same trial. Everything that is fitted (the
-turn by which the sensor was mounted, one a placement, and classifiers) sees protocol v1's train people of a fold only;
-all numbers are of its test people.
+UTD-MHAD has a Kinect skeleton and a worn sensor in the same recordings. Everything that is fitted (the mounting
+rotation of the sensor, one per placement, and classifiers) uses the train people of a fold of protocol v1; all numbers
+are of its test people.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from scipy.spatial.transform import Rotation
 from mujo_edge.core import CHANNELS, F32, F64, DataError
 from mujo_edge.signal import DEFAULT_INPUT, prepare
 from training.corpora import Recording, WindowSet, folds, utd_mhad, windows
-from training.corpora.base import whole
+from training.corpora.base import constant
 from training.fimad.clip import IMU_RATE_HZ
 from training.fimad.sources import utd_mhad as skeletons
 from training.fimad.virtual_imu import virtual_imus
 
 SCALE = np.array(DEFAULT_INPUT.scale)
 MOST_LAG = 25
-"""Samples by which skeleton and sensor are searched to be apart: half a second."""
+"""Largest lag in samples that is searched between skeleton and sensor: half a second."""
 BANDS_HZ = ((0.4, 1.0), (1.0, 2.0), (2.0, 4.0), (4.0, 8.0), (8.0, 20.0))
 COPIES = 4
-"""Draws of `training.learn.sensor_noise` for every virtual window that trains a classifier."""
+"""Draws of `training.learn.sensor_noise` for every virtual train window."""
 
 Signal = Literal["virtual", "real", "virtual + sensor"]
 Model = Literal["forest", "student"]
 WORN: Signal = "virtual + sensor"
-"""Virtual signals as `training.learn.sensor_noise` changes them."""
+"""Virtual signals with the errors of `training.learn.sensor_noise`."""
 PAIRS: tuple[tuple[Signal, Signal], ...] = (
     ("real", "real"),
     ("virtual", "real"),
     (WORN, "real"),
     ("virtual", "virtual"),
 )
-"""What a classifier is trained on, and tested on."""
+"""(signal that a classifier is trained on, signal that it is tested on)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Both signals of one trial, (n, 6) each, from the same moment on: `lag` samples of the later one are cut off.
+    """Both signals of one recording, (n, 6) each, aligned: the first `lag` samples of the later one are cut off.
 
-    `lag` is positive where the skeleton lags behind the sensor.
+    `lag` is positive if the skeleton lags behind the sensor.
     """
 
     action: str
@@ -63,7 +63,7 @@ class Pair:
 
 
 def best_lag(virtual: F32, real: F32) -> int:
-    """The lag at which |specific force| and |angular rate| of (n, 6) and (m, 6) correlate best; see `Pair`."""
+    """The lag with the highest correlation of |specific force| and |angular rate| of (n, 6) and (m, 6); see `Pair`."""
 
     def agreement(lag: int) -> float:
         a, b = shifted(virtual, real, lag)
@@ -76,43 +76,44 @@ def best_lag(virtual: F32, real: F32) -> int:
 
 
 def shifted(virtual: F32, real: F32, lag: int) -> tuple[F32, F32]:
-    """Both from the same moment on, equally long."""
+    """Both signals aligned by `lag`, of equal length."""
     virtual, real = virtual[max(lag, 0) :], real[max(-lag, 0) :]
     n = min(len(virtual), len(real))
     return virtual[:n], real[:n]
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's, 0 where one of them is constant."""
+    """Pearson's correlation, 0 if one of them is constant."""
     a, b = a - a.mean(), b - b.mean()
     size = np.sqrt((a**2).sum() * (b**2).sum())
     return float((a * b).sum() / size) if size > 0 else 0.0
 
 
 def read_pairs(root: Path) -> tuple[list[Pair], int]:
-    """Every trial under the data folder that has both signals, and how many have not.
+    """Every recording under the data folder with both signals, and the number of those without.
 
-    Raises `DataError` where the skeletons or the sensor's files are not there.
+    Raises:
+        DataError: the files of the skeletons or of the sensor are missing.
     """
     path = skeletons.SOURCE.find(root)
     if path is None:
         raise DataError(f"{skeletons.SOURCE.title} was not found under {root}. It is at {skeletons.SOURCE.home}")
     pairs, without = [], 0
-    for task in track(list(skeletons.SOURCE.tasks(path)), "virtual IMU of every trial"):
+    for task in track(list(skeletons.SOURCE.tasks(path)), "virtual IMU of every recording"):
         for take in task.read(*task.arguments):
-            made = virtual_imus(take.motion, tuple(take.real_imu)) if take.motion else {}
-            for placement, virtual in made.items():
+            virtual_signals = virtual_imus(take.motion, tuple(take.real_imu)) if take.motion else {}
+            for placement, virtual in virtual_signals.items():
                 lag = best_lag(virtual, take.real_imu[placement])
                 cut = shifted(virtual, take.real_imu[placement], lag)
                 pairs.append(Pair(take.name, take.subject, placement, *cut, lag))
-            without += not made
+            without += not virtual_signals
     if not pairs:
-        raise DataError(f"{path} has no trial with both skeleton and sensor. Put Inertial.zip beside Skeleton.zip")
+        raise DataError(f"{path} has no recording with both skeleton and sensor. Put Inertial.zip beside Skeleton.zip")
     return pairs, without
 
 
 def mounting(pairs: Sequence[Pair]) -> Rotation:
-    """The one turn that takes virtual to real, force and rate together (Kabsch; both in the model's units)."""
+    """The rotation from virtual to real signals, of force and rate together (Kabsch; both in the model's units)."""
     stacked = [
         np.concatenate([(getattr(pair, name) / SCALE).reshape(-1, 2, 3) for pair in pairs]).reshape(-1, 3)
         for name in ("real", "virtual")
@@ -122,7 +123,7 @@ def mounting(pairs: Sequence[Pair]) -> Rotation:
 
 
 def turned(x: F32, turn: Rotation) -> F32:
-    """(n, 6) in another frame."""
+    """(n, 6) rotated into another frame."""
     return np.concatenate([turn.apply(x[:, :3]), turn.apply(x[:, 3:])], 1).astype(np.float32)
 
 
@@ -133,28 +134,28 @@ def mountings(pairs: Sequence[Pair]) -> dict[str, Rotation]:
 
 
 def by_fold(pairs: Sequence[Pair]) -> Iterator[tuple[list[Pair], list[Pair]]]:
-    """(train, test) trials of protocol v1's five folds."""
+    """(train, test) recordings of protocol v1's five folds."""
     subject = np.array([pair.subject for pair in pairs])
     for train, test in folds(np.zeros(len(pairs), int), subject):
         yield [pairs[i] for i in train], [pairs[i] for i in test]
 
 
 def agreement(pairs: Sequence[Pair]) -> dict[str, dict[str, list[float]]]:
-    """Placement -> measure -> one value a channel, in the virtual IMU's axes; of test people, all folds together.
+    """Placement -> measure -> one value per channel, in the axes of the virtual IMU; of test people of all folds.
 
-    `pooled` correlates all samples of all trials at once (where the limb points counts too), `within` is the median of
-    the trials' own correlations, `rms` the error (m/s2, rad/s), `size` the virtual signal's sd over the real one's.
+    `pooled`: correlation over all samples of all recordings (includes the orientation of the limb); `within`: median of
+    the correlations within recordings; `rms`: error (m/s2, rad/s); `size`: sd of the virtual over the real signal.
     """
-    found: dict[str, list[tuple[F32, F32]]] = {}
+    signals: dict[str, list[tuple[F32, F32]]] = {}
     for train, test in by_fold(pairs):
         turns = mountings(train)
         for pair in test:
             real = turned(pair.real, turns[pair.placement].inv())
-            found.setdefault(pair.placement, []).append((pair.virtual, real))
+            signals.setdefault(pair.placement, []).append((pair.virtual, real))
     result = {}
-    for placement, trials in found.items():
-        virtual, real = (np.concatenate(part) for part in zip(*trials, strict=True))
-        own = [[correlation(v[:, c], r[:, c]) for c in range(6)] for v, r in trials]
+    for placement, recordings in signals.items():
+        virtual, real = (np.concatenate(part) for part in zip(*recordings, strict=True))
+        own = [[correlation(v[:, c], r[:, c]) for c in range(6)] for v, r in recordings]
         measures = {
             "pooled": [correlation(virtual[:, c], real[:, c]) for c in range(6)],
             "within": np.median(own, 0),
@@ -167,7 +168,7 @@ def agreement(pairs: Sequence[Pair]) -> dict[str, dict[str, list[float]]]:
 
 def spectra(pairs: Sequence[Pair]) -> dict[str, dict[str, list[float]]]:
     """Placement -> power spectral density (Welch, segments of 1.28 s) over `frequency_hz`, of force (`force_virtual`,
-    `force_real`, (m/s2)^2/Hz) and rate (`rate_...`, (rad/s)^2/Hz), summed over axes, mean of the trials."""
+    `force_real`, (m/s2)^2/Hz) and rate (`rate_...`, (rad/s)^2/Hz), summed over axes, mean of the recordings."""
     result = {}
     for placement in dict.fromkeys(pair.placement for pair in pairs):
         own = [pair for pair in pairs if pair.placement == placement and len(pair.real) >= 64]
@@ -196,8 +197,8 @@ def band_ratios(curves: dict[str, list[float]]) -> dict[str, list[float]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """What a score is of."""
+class Condition:
+    """One training and test of a classifier: `trained` and `tested` are the signals, on a fold of protocol v1."""
 
     model: Model
     channels: int
@@ -208,7 +209,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `scores` does: models, channels and the student's steps."""
+    """Conditions of `scores`: models, channels, pairs of signals; training steps and seed of the student."""
 
     models: tuple[Model, ...] = ("forest", "student")
     channels: tuple[int, ...] = (3, 6)
@@ -216,67 +217,68 @@ class Settings:
     seed: int = 0
     pairs: tuple[tuple[Signal, Signal], ...] = field(default=PAIRS)
 
-    def trials(self) -> Iterator[Trial]:
-        """In the order in which they are done."""
+    def conditions(self) -> Iterator[Condition]:
+        """All conditions, in the order of their execution."""
         for channels in self.channels:
             for model in self.models:
                 for fold in range(5):
-                    yield from (Trial(model, channels, *pair, fold) for pair in self.pairs)
+                    yield from (Condition(model, channels, *pair, fold) for pair in self.pairs)
 
 
 def window_sets(pairs: Sequence[Pair], name: str, turns: dict[str, Rotation]) -> WindowSet:
-    """Protocol v1's windows of one signal in the sensor's own frame; virtual ones are turned as the sensor was."""
+    """Protocol v1's windows of one signal in the sensor's own frame; virtual ones are rotated into it."""
     recordings = []
     for number, pair in enumerate(pairs):
         x = pair.real if name == "real" else turned(pair.virtual, turns[pair.placement])
-        labels = whole(pair.action, len(x))
+        labels = constant(pair.action, len(x))
         recordings.append(
             Recording("utd_mhad", pair.subject, str(number), pair.placement, IMU_RATE_HZ, x, labels, channels=CHANNELS)
         )
     return windows(recordings, utd_mhad.ACTIONS)
 
 
-def scores(pairs: Sequence[Pair], settings: Settings, kept: Path) -> dict[Trial, float]:
-    """Macro-F1 of every trial of `settings`; those in `kept` (JSON lines) of the same signals and settings are not done
-    again."""
+def scores(pairs: Sequence[Pair], settings: Settings, saved: Path) -> dict[Condition, float]:
+    """Macro-F1 of every condition; scores in `saved` (JSON lines) of the same signals and settings are reused."""
     plain, sensed = (digest(pairs, settings, sensor) for sensor in (False, True))
-    keys = {trial: sensed if trial.trained == WORN else plain for trial in settings.trials()}
-    done: dict[Trial, float] = {}
-    if kept.exists():
-        for row in map(json.loads, kept.read_text("utf-8").splitlines()):
+    keys = {condition: sensed if condition.trained == WORN else plain for condition in settings.conditions()}
+    done: dict[Condition, float] = {}
+    if saved.exists():
+        for row in map(json.loads, saved.read_text("utf-8").splitlines()):
             key, value = row.pop("key"), row.pop("macro_f1")
-            if keys.get(trial := Trial(**row)) == key:
-                done[trial] = value
-    wanted = [trial for trial in settings.trials() if trial not in done]
+            if keys.get(condition := Condition(**row)) == key:
+                done[condition] = value
+    wanted = [condition for condition in settings.conditions() if condition not in done]
     data = list(by_fold(pairs))
     fit = remembered(settings)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    for trial in track(wanted, "train and test"):
-        train, test = data[trial.fold]
+    saved.parent.mkdir(parents=True, exist_ok=True)
+    for condition in track(wanted, "train and test"):
+        train, test = data[condition.fold]
         turns = mountings(train)
-        tested = window_sets(test, trial.tested, turns)
-        predict = fit(trial, window_sets(train, trial.trained.split()[0], turns), turns)
-        done[trial] = macro_f1(tested.y, predict(tested.x[:, : trial.channels]))
-        with kept.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": keys[trial], **asdict(trial), "macro_f1": round(done[trial], 4)}) + "\n")
-    return {trial: done[trial] for trial in settings.trials()}
+        tested = window_sets(test, condition.tested, turns)
+        predict = fit(condition, window_sets(train, condition.trained.split()[0], turns), turns)
+        done[condition] = macro_f1(tested.y, predict(tested.x[:, : condition.channels]))
+        with saved.open("a", encoding="utf-8") as file:
+            file.write(
+                json.dumps({"key": keys[condition], **asdict(condition), "macro_f1": round(done[condition], 4)}) + "\n"
+            )
+    return {condition: done[condition] for condition in settings.conditions()}
 
 
 def digest(pairs: Sequence[Pair], settings: Settings, sensor: bool) -> str:
-    """Names what a score depends on; the model of the sensor where it was used."""
-    found = hashlib.sha256(json.dumps([settings.steps, settings.seed]).encode())
+    """Digest of all inputs of a score; of the sensor model too with `sensor`."""
+    hasher = hashlib.sha256(json.dumps([settings.steps, settings.seed]).encode())
     if sensor:
         from training.learn import sensor_noise
 
-        found.update(Path(str(sensor_noise.__file__)).read_bytes() + bytes([COPIES]))
+        hasher.update(Path(str(sensor_noise.__file__)).read_bytes() + bytes([COPIES]))
     for pair in pairs:
-        found.update(f"{pair.action} {pair.subject} {pair.placement}".encode() + pair.virtual.tobytes())
-        found.update(pair.real.tobytes())
-    return found.hexdigest()[:12]
+        hasher.update(f"{pair.action} {pair.subject} {pair.placement}".encode() + pair.virtual.tobytes())
+        hasher.update(pair.real.tobytes())
+    return hasher.hexdigest()[:12]
 
 
 def macro_f1(y: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean F1 over the classes that are tested."""
+    """Mean F1 over the classes that have test windows."""
     from sklearn.metrics import f1_score
 
     return float(f1_score(y, predicted, labels=np.unique(y), average="macro", zero_division=0))
@@ -285,26 +287,26 @@ def macro_f1(y: np.ndarray, predicted: np.ndarray) -> float:
 Predict = Callable[[F32], np.ndarray]
 
 
-def remembered(settings: Settings) -> Callable[[Trial, WindowSet, dict[str, Rotation]], Predict]:
-    """`fit` that trains once for both tests."""
+def remembered(settings: Settings) -> Callable[[Condition, WindowSet, dict[str, Rotation]], Predict]:
+    """`fit` with a cache, since a trained classifier may be tested on two signals."""
     known: dict[tuple[Any, ...], Predict] = {}
 
-    def one(trial: Trial, data: WindowSet, turns: dict[str, Rotation]) -> Predict:
-        key = (trial.model, trial.channels, trial.trained, trial.fold)
+    def one(condition: Condition, data: WindowSet, turns: dict[str, Rotation]) -> Predict:
+        key = (condition.model, condition.channels, condition.trained, condition.fold)
         if key not in known:
-            known[key] = fit(trial, data, turns, settings)
+            known[key] = fit(condition, data, turns, settings)
         return known[key]
 
     return one
 
 
-def fit(trial: Trial, data: WindowSet, turns: dict[str, Rotation], settings: Settings) -> Predict:
-    """Train the trial's classifier on raw windows (N, 6, 150); it takes (M, 3 or 6, 150)."""
-    x, y = data.x[:, : trial.channels], data.y
-    if trial.trained == WORN:
-        x, y = worn(data, turns, settings.seed + trial.fold)
-        x = x[:, : trial.channels]
-    if trial.model == "forest":
+def fit(condition: Condition, data: WindowSet, turns: dict[str, Rotation], settings: Settings) -> Predict:
+    """Train the classifier of a condition on raw windows (N, 6, 150); it takes (M, 3 or 6, 150)."""
+    x, y = data.x[:, : condition.channels], data.y
+    if condition.trained == WORN:
+        x, y = worn(data, turns, settings.seed + condition.fold)
+        x = x[:, : condition.channels]
+    if condition.model == "forest":
         from training.evaluation.baselines import forest_predictions
 
         return lambda seen: forest_predictions(x, y, seen, settings.seed)
@@ -325,7 +327,7 @@ def fit(trial: Trial, data: WindowSet, turns: dict[str, Rotation], settings: Set
 
 
 def worn(data: WindowSet, turns: dict[str, Rotation], seed: int) -> tuple[F32, np.ndarray]:
-    """`COPIES` draws of `sensor_noise` of every window with twists and noise alone, as the mounting is known here.
+    """`COPIES` draws of `sensor_noise` for every window, without reversal, since the mounting is known here.
 
     (N * COPIES, 6, 150) in m/s2 and rad/s, and their labels.
     """
@@ -343,6 +345,6 @@ def worn(data: WindowSet, turns: dict[str, Rotation], seed: int) -> tuple[F32, n
 
 
 def lags_ms(pairs: Sequence[Pair]) -> list[float]:
-    """The 5th, 25th, 50th, 75th and 95th percentile of the lags."""
+    """The 5th, 25th, 50th, 75th and 95th percentile of the lags, in ms."""
     values: F64 = np.percentile([pair.lag for pair in pairs], (5, 25, 50, 75, 95)) * 1000 / IMU_RATE_HZ
     return [round(float(v), 1) for v in values]

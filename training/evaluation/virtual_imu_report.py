@@ -1,4 +1,4 @@
-"""The command `python -m training.fimad validate`: tables and pictures of `training.evaluation.virtual_imu`."""
+"""The command `python -m training.fimad validate`: tables and figures of `training.evaluation.virtual_imu`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from training.corpora.files import Tree
 from training.corpora.registry import data_root
 from training.evaluation.virtual_imu import (
     BANDS_HZ,
+    Condition,
     Model,
     Pair,
     Settings,
-    Trial,
     agreement,
     band_ratios,
     correlation,
@@ -36,35 +36,35 @@ from training.support.provenance import describe
 
 OUT = Path("docs/virtual-imu")
 MARK = "<!-- table -->"
-"""Everything after it on the page beside the folder is the table."""
+"""Marker on the page OUT.md: everything after it is the table."""
 MEASURES = {"pooled": "r, all samples", "within": "r, median trial", "rms": "rms error", "size": "sd ratio"}
 
 
 def validate(
-    out: Annotated[Path, typer.Option(help="Folder for table, pictures and scores.")] = OUT,
+    out: Annotated[Path, typer.Option(help="Folder of tables, figures and scores.")] = OUT,
     data: Annotated[Path | None, typer.Option("--data", help="Folder of the data sets.  [default: $MUJO_DATA]")] = None,
     channels: Annotated[str, typer.Option(help="3, 6 or both.")] = "3,6",
-    models: Annotated[str, typer.Option(help="Classifiers, or none.")] = "forest,student",
+    models: Annotated[str, typer.Option(help="Classifiers, comma-separated, or none.")] = "forest,student",
     steps: Annotated[int, typer.Option(min=1, help="Training steps of the student.")] = 300,
 ) -> None:
     """Compare the virtual IMU with UTD-MHAD's real one: correlation, spectrum, macro-F1."""
     root = data or data_root()
     settings = Settings(chosen_models(models), chosen_channels(channels), steps)
     pairs, without = read_pairs(root)
-    told = provenance(root, settings)  # before anything is written: the files may be tracked ones
+    record = provenance(root, settings)  # before anything is written, as it states whether tracked files changed
     out.mkdir(parents=True, exist_ok=True)
     curves = spectra(pairs)
-    found = scores(pairs, settings, out / "scores.jsonl")
+    scored = scores(pairs, settings, out / "scores.jsonl")
     results = {
         "trials": len(pairs),
         "trials_without": without,
         "lag_ms": lags_ms(pairs),
         "agreement": agreement(pairs),
         "bands": {placement: band_ratios(curve) for placement, curve in curves.items()},
-        "scores": summary(found),
+        "scores": summary(scored),
     }
     write_json(out / "results.json", results)
-    write_json(out / "run.json", told)
+    write_json(out / "run.json", record)
     text = markdown(results)
     (out / "table.md").write_text(text, "utf-8")
     page = out.with_suffix(".md")
@@ -91,12 +91,12 @@ def chosen_channels(text: str) -> tuple[int, ...]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Indented, with a line's end."""
+    """Write indented JSON with a final newline."""
     path.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
 def provenance(root: Path, settings: Settings) -> dict[str, Any]:
-    """What the numbers depend on; the skeletons' hash too."""
+    """Provenance of the numbers, with the hash of the skeletons."""
     path = skeletons.SOURCE.find(root)
     assert path is not None  # its trials were read
     with Tree.open(path) as tree:
@@ -105,11 +105,11 @@ def provenance(root: Path, settings: Settings) -> dict[str, Any]:
     return {**about, "data_sha256": {skeletons.SOURCE.name: digest}}
 
 
-def summary(found: Mapping[Trial, float]) -> list[dict[str, Any]]:
-    """One entry a row: model, channels, trained and tested on, mean and sd over the folds, every fold."""
+def summary(scored: Mapping[Condition, float]) -> list[dict[str, Any]]:
+    """Entries with model, channels, trained and tested signal, mean and sd over the folds, and all folds."""
     rows: dict[tuple[str, int, str, str], list[float]] = {}
-    for trial, value in found.items():
-        rows.setdefault((trial.model, trial.channels, trial.trained, trial.tested), []).append(value)
+    for condition, value in scored.items():
+        rows.setdefault((condition.model, condition.channels, condition.trained, condition.tested), []).append(value)
     return [
         dict(zip(("model", "channels", "trained", "tested"), key, strict=True))
         | {"mean": float(np.mean(v)), "sd": float(np.std(v)), "folds": [round(x, 4) for x in v]}
@@ -147,8 +147,8 @@ def markdown(results: Mapping[str, Any]) -> str:
 
 
 def typical(pairs: Sequence[Pair], placement: str) -> tuple[Pair, np.ndarray]:
-    """The trial of median agreement at a placement, and its real signal in the virtual IMU's axes; the turn is that
-    of the other people."""
+    """The recording of median agreement at a placement, and its real signal in the axes of the virtual IMU, by the
+    mounting fitted to the other people."""
     rated = []
     for subject in dict.fromkeys(pair.subject for pair in pairs):
         turns = mountings([pair for pair in pairs if pair.subject != subject])
@@ -162,7 +162,7 @@ def typical(pairs: Sequence[Pair], placement: str) -> tuple[Pair, np.ndarray]:
 
 
 def plot_traces(pairs: Sequence[Pair], path: Path) -> None:
-    """The typical trial of every placement, channel by channel."""
+    """The typical recording of every placement, by channel."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -182,14 +182,14 @@ def plot_traces(pairs: Sequence[Pair], path: Path) -> None:
         axes[0, column].set_title(f"{placement}: {pair.action}, person {pair.subject}", fontsize=9)
         axes[-1, column].set_xlabel("s", fontsize=8)
     axes[0, 0].legend(fontsize=7)
-    figure.suptitle("Trials of median agreement", fontsize=9)
+    figure.suptitle("Recordings of median agreement", fontsize=9)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
 
 def plot_spectra(curves: Mapping[str, Mapping[str, Sequence[float]]], path: Path) -> None:
-    """Power spectral density of force and rate at every placement, virtual beside real."""
+    """Power spectral density of force and rate at every placement, virtual and real."""
     import matplotlib
 
     matplotlib.use("agg")

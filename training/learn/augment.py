@@ -1,6 +1,6 @@
-"""Random changes that keep a window's label: mounting, side of the body, strength, tempo, noise, a missing gyroscope.
+"""Label-preserving augmentation: mounting, side of the body, strength, tempo, noise, a missing gyroscope.
 
-All work on a batch of prepared model input (N, 6, 1, T), in torch, with an explicit generator.
+On batches of prepared model input (N, 6, 1, T), with an explicit generator.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class AugmentConfig:
-    """Standard deviations, and probabilities where the name says so."""
+    """Standard deviations of the changes, and probabilities if so named."""
 
     rotation_deg: float = 15.0
     scale: float = 0.1
@@ -41,7 +41,7 @@ def rotations(n: int, sd_deg: float, generator: torch.Generator) -> Tensor:
 
 
 def resample_time(x: Tensor, tempo: Tensor, shift: Tensor) -> Tensor:
-    """(N, C, T) read at `tempo` about the center and moved by `shift` (shares of the window); edges repeat."""
+    """(N, C, T) played at `tempo` (N,) about the center and shifted by `shift` (N,) windows; edges repeat."""
     length = x.shape[2]
     grid = torch.linspace(-1, 1, length)
     at = ((grid * tempo[:, None] + 2 * shift[:, None] + 1) * (length - 1) / 2).clamp(0, length - 1)
@@ -52,14 +52,14 @@ def resample_time(x: Tensor, tempo: Tensor, shift: Tensor) -> Tensor:
 
 
 MIRROR = torch.tensor([-1.0, 1.0, 1.0, 1.0, -1.0, -1.0])
-"""The other side of the body, for a sensor whose x axis runs along the limb or across the pocket: a
-reflection in x, under which angular rate is an axial vector and keeps only its x component."""
+"""Signs for the other side of the body, for a sensor whose x axis runs along the limb or across the pocket: a
+reflection in x, under which angular rate, an axial vector, keeps only its x component."""
 
 
 def augment(x: Tensor, config: AugmentConfig, generator: torch.Generator, chiral: Tensor | None = None) -> Tensor:
-    """(N, 6, 1, T) -> the same shape, changed. A gyroscope that was absent (all zero) stays absent.
+    """(N, 6, 1, T) -> augmented, same shape. An absent gyroscope (all zero) stays absent.
 
-    `chiral` (N,) bool marks windows whose label tells left from right: they are never mirrored.
+    `chiral` (N,) bool marks windows whose label distinguishes left and right: they are never mirrored.
     """
     n = len(x)
 

@@ -1,4 +1,4 @@
-"""Clips with their modalities as one pool to draw from: windows of 3 s, the same stretch of time in each modality."""
+"""A pool of clips from which windows of 3 s are drawn, of the same stretch of time in every modality."""
 
 from __future__ import annotations
 
@@ -26,12 +26,11 @@ IMU_PER_POSE = int(IMU_RATE_HZ / POSE_RATE_HZ)
 
 @dataclass(frozen=True, slots=True)
 class DrawConfig:
-    """How windows are drawn from clips and changed.
+    """Drawing and augmentation of windows from clips.
 
-    `imu_share` of the draws have an IMU, where any clip has one. `sensor` makes a virtual IMU like one that is worn,
-    then `imu` changes it as any; clips are never mirrored, as their other modalities are not. A skeleton is turned
-    about the vertical at random, scaled, and loses joints; `flatten_probability` of those in space lose their depth,
-    so that 2-D skeletons are nothing new.
+    A fraction `imu_share` of the draws has an IMU, if any clip has one. `sensor` adds sensor errors to a virtual IMU,
+    then `imu` augments it; clips are never mirrored, since their other modalities are not. A skeleton is rotated about
+    the vertical, scaled, and loses joints; 3-D skeletons lose their depth with `flatten_probability`.
     """
 
     imu_share: float = 0.75
@@ -45,39 +44,39 @@ class DrawConfig:
 
 @dataclass(frozen=True, slots=True)
 class Bank:
-    """Arrays of many owners end to end: `x` (sum of n, ...), those of owner i in rows `start[i]:start[i + 1]`."""
+    """Concatenated arrays of many owners: `x` (sum of n, ...), that of owner i in rows `start[i]:start[i + 1]`."""
 
     x: Tensor
     start: Tensor
 
     @classmethod
     def of(cls, arrays: Sequence[np.ndarray], empty: tuple[int, ...], dtype: type = np.float32) -> Bank:
-        """Join (n, ...) arrays; `empty` is the shape of one row."""
+        """Concatenate (n, ...) arrays; `empty` is the shape of one row."""
         joined = np.concatenate([np.zeros((0, *empty), dtype), *arrays])
         return cls(torch.from_numpy(joined), torch.tensor([0, *map(len, arrays)]).cumsum(0))
 
     @property
     def lengths(self) -> Tensor:
-        """(owners,) rows of each."""
+        """(owners,) number of rows of each owner."""
         return self.start.diff()
 
     def cut(self, owner: Tensor, begin: Tensor, length: int) -> tuple[Tensor, Tensor]:
-        """Rows `begin` (N,) to `begin + length` of each owner (N,): values (N, length, ...), and (N, length) bool that
-        is False outside the array, where the nearest value stands. Every owner needs a row."""
+        """Rows `begin` (N,) to `begin + length` of each owner (N,): values (N, length, ...), and (N, length) bool,
+        False outside the array, where the nearest value is repeated. Every owner needs at least one row."""
         at = begin[:, None] + torch.arange(length)
         n = self.lengths[owner][:, None]
         return self.x[self.start[owner][:, None] + at.clamp(min=0).minimum(n - 1)], (at >= 0) & (at < n)
 
     def pick(self, owner: Tensor, generator: torch.Generator) -> Tensor:
-        """(N,) the number of a row of each owner at random. Every owner needs one."""
+        """(N,) index of a random row of each owner. Every owner needs at least one row."""
         return self.start[owner] + (torch.rand(len(owner), generator=generator) * self.lengths[owner]).long()
 
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """N windows. `inputs` holds for each modality the rows that have it, in order; `present` (N,) bool says which.
+    """N windows. `inputs` holds, for each modality, the rows that have it, in order; `present` (N,) bool marks them.
 
-    imu (n, 6, 1, 150) prepared; pose (n, 75, 20, 3) m, NaN unknown; video (n, 12, F), NaN where no frame is;
+    imu (n, 6, 1, 150) prepared; pose (n, 75, 20, 3) in m, NaN if unknown; video (n, 12, F), NaN for missing frames;
     text (n, 384).
     """
 
@@ -87,11 +86,13 @@ class Windows:
 
 @dataclass(frozen=True, slots=True)
 class ClipPool:
-    """Clips in memory. `y` (N,) numbers their `titles`, whose words are `title_vectors` (V, 384); `corpus` (N,) number
-    of the corpus; `allowed` (corpora, V) bool, the titles that each corpus has; `weight` (N,) sampling weight.
+    """N clips in memory.
 
-    `streams.x[streams.start[i]:streams.start[i + 1]]` are the numbers of clip i's IMU streams in `imu`, at
-    `placements`, `virtual` (M,) bool or real, `along` (M, 3) the limb; `sentences` likewise its texts in
+    `y` (N,) indexes their `titles`, embedded as `title_vectors` (V, 384); `corpus` (N,) indexes `corpora`; `allowed`
+    (corpora, V) bool marks the titles of each corpus; `weight` (N,) is the sampling weight.
+
+    `streams.x[streams.start[i]:streams.start[i + 1]]` are the indices of clip i's IMU streams in `imu`, at
+    `placements`, `virtual` (M,) bool or real, `along` (M, 3) the axis along the limb; `sentences` likewise its texts in
     `vectors` (S, 384).
     """
 
@@ -118,14 +119,14 @@ class ClipPool:
         return len(self.ids)
 
     def has(self, modality: str) -> Tensor:
-        """(N,) bool: the clips that have it."""
+        """(N,) bool: the clips that have the modality."""
         bank = {"imu": self.streams, "pose": self.pose, "video": self.video, "text": self.sentences}[modality]
         return bank.lengths > 0
 
     @property
     def shared(self) -> Tensor:
-        """(N,) how long the IMU and the pose of a clip both last, or else its video, in frames of the pose's rate; 0
-        for text alone. The video's rate is too coarse to cut the others by."""
+        """(N,) common length of IMU and pose of each clip, or else length of its video, in frames at the pose rate; 0
+        for text only. The frame rate of the video is too coarse to cut the others by."""
         longest = torch.iinfo(torch.int64).max
         owner = torch.repeat_interleave(torch.arange(len(self)), self.streams.lengths)
         frames = torch.where(self.pose.lengths > 0, self.pose.lengths, longest)
@@ -133,7 +134,7 @@ class ClipPool:
         return torch.where(frames < longest, frames, (self.video.lengths * (POSE_RATE_HZ / VIDEO_RATE_HZ)).long())
 
     def draw(self, n: int, config: DrawConfig, generator: torch.Generator) -> tuple[Tensor, Windows]:
-        """(n,) clips by weight, and a window of each at a random time, placement and sentence, changed at random."""
+        """(n,) clips by weight, and an augmented window of each, at a random time, placement and sentence."""
         weight = self.weight * imu_factor(self.weight, self.has("imu"), config.imu_share)
         clips = torch.multinomial(weight, n, replacement=n > len(weight), generator=generator)
         spare = self.shared[clips] - round(self.spec.window / self.spec.rate_hz * POSE_RATE_HZ)
@@ -150,7 +151,7 @@ class ClipPool:
         return clips, Windows(inputs, drawn.present)
 
     def center(self, clips: Tensor) -> Windows:
-        """The middle of each clip, with its first IMU stream and first sentence, unchanged."""
+        """The middle of each clip, with its first IMU stream and first sentence, without augmentation."""
         begin = (self.shared[clips] - round(self.spec.window / self.spec.rate_hz * POSE_RATE_HZ)) // 2
         streams, sentences = (
             bank.x[bank.start[clips[self.has(name)[clips]]]]
@@ -159,9 +160,9 @@ class ClipPool:
         return self.windows(clips, begin, streams, sentences)
 
     def windows(self, clips: Tensor, begin: Tensor, streams: Tensor, sentences: Tensor) -> Windows:
-        """Windows of `clips` (N,) from frame `begin` (N,) on, at the pose's rate; before 0 where a clip is shorter.
+        """Windows of `clips` (N,) from frame `begin` (N,) at the pose rate, negative if a clip is shorter.
 
-        `streams` and `sentences` are one number for each clip that has any.
+        `streams` and `sentences` hold one index for each clip that has any.
         """
         seconds = self.spec.window / self.spec.rate_hz
         present = {name: self.has(name)[clips] for name in ("imu", "pose", "video", "text")}
@@ -176,7 +177,7 @@ class ClipPool:
             "video": video.masked_fill(~seen[..., None], nothing),
             "text": self.vectors[sentences],
         }
-        for name in ("pose", "video"):  # nobody in sight in these seconds
+        for name in ("pose", "video"):  # drop windows in which nobody is visible
             some = ~inputs[name].flatten(1).isnan().all(1)
             inputs[name] = inputs[name][some]
             present[name] = present[name].clone()
@@ -185,9 +186,9 @@ class ClipPool:
 
 
 def make_clip_pool(clips: Iterable[Clip], spec: InputSpec, real_imu: bool = False) -> ClipPool:
-    """Join clips; `real_imu` takes in what devices measured on them, beside the virtual IMU.
+    """A pool of `clips`; with `real_imu`, of their recorded IMU signals as well as the virtual ones.
 
-    A title is drawn with the square root of its number of windows: rare ones are seen, none dominates.
+    A title is drawn with the square root of its number of windows, so that rare ones are seen and none dominates.
 
     Raises:
         DataError: no clips, or video features of two image towers.
@@ -243,7 +244,7 @@ def make_clip_pool(clips: Iterable[Clip], spec: InputSpec, real_imu: bool = Fals
 
 
 def imu_factor(weight: Tensor, has_imu: Tensor, share: float) -> Tensor:
-    """(N,) factors that give clips with an IMU `share` of the total weight, where both kinds are there."""
+    """(N,) factors that give clips with an IMU the fraction `share` of the total weight, if both kinds exist."""
     total, own = weight.sum(), weight[has_imu].sum()
     if own in (0, total):
         return torch.ones(len(weight), dtype=weight.dtype)
@@ -251,7 +252,7 @@ def imu_factor(weight: Tensor, has_imu: Tensor, share: float) -> Tensor:
 
 
 def change_pose(x: Tensor, config: DrawConfig, generator: torch.Generator) -> Tensor:
-    """(N, T, 20, 3) the same motions seen from elsewhere: heading, size, noise, fewer joints, no depth."""
+    """Augment skeletons (N, T, 20, 3): heading, size, noise, missing joints, missing depth."""
     n, _, joints, _ = x.shape
 
     def chance(probability: float, *shape: int) -> Tensor:
@@ -259,7 +260,7 @@ def change_pose(x: Tensor, config: DrawConfig, generator: torch.Generator) -> Te
 
     flat = x[..., 1].flatten(1).isnan().all(1)
     angle = torch.rand(n, generator=generator) * 2 * pi
-    # Nobody can walk around a picture: a flat skeleton may only be seen from behind.
+    # A flat skeleton can only be rotated by half a turn.
     c, s = torch.where(flat, angle.cos().sign(), angle.cos()), torch.where(flat, 0.0, angle.sin())
     c, s = c[:, None, None], s[:, None, None]
     depth = x[..., 1]
@@ -269,7 +270,7 @@ def change_pose(x: Tensor, config: DrawConfig, generator: torch.Generator) -> Te
     turned = turned + config.joint_noise_m * torch.randn(turned.shape, generator=generator)
     lost = chance(config.joint_drop_probability, n, joints)
     known = ~turned[..., 0].isnan().all(1)
-    lost &= (known & ~lost).any(1, keepdim=True)  # never all that there is
+    lost &= (known & ~lost).any(1, keepdim=True)  # never all known joints
     turned = turned.masked_fill(lost[:, None, :, None], float("nan"))
     turned[..., 1] = turned[..., 1].masked_fill(chance(config.flatten_probability, n)[:, None, None], float("nan"))
     return turned

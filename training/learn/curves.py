@@ -1,4 +1,4 @@
-"""Loss curves of a training run: every pair and term in a CSV file that a killed run goes on with, and as a picture."""
+"""Loss curves of a training run: every pair and term, in a CSV file that a resumed run continues, and as a figure."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ EVERY = 10
 
 
 class Curves:
-    """Writes columns step, name, value: of the first and of every tenth step each term that the batch had."""
+    """Writer of columns step, name, value: every term of the batch, at the first and every tenth step."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.held_out: Mapping[str, Tensor] = {}
+        self.values: Mapping[str, Tensor] = {}
         self.started = False
 
     def hold(self, values: Mapping[str, Tensor]) -> None:
-        """Terms (scalars, still on their device) of the step that is being made."""
-        self.held_out = values
+        """Remember the terms of the current step (scalars, still on their device)."""
+        self.values = values
 
     def write(self, step: int, loss: float) -> None:
-        """Append what was held, when it is time. The first time, drop lines of this step and later ones: a run that
-        goes on from a checkpoint makes them again."""
+        """Append the remembered terms if the step is due. The first call drops lines of this step and later ones, which
+        a run resumed from a checkpoint repeats."""
         if step % EVERY and step != 1:
             return
         if not self.started:
-            kept = [line for line in read_curves(self.path) if line[0] < step] if self.path.exists() else []
+            earlier = [line for line in read_curves(self.path) if line[0] < step] if self.path.exists() else []
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("w", newline="") as file:
-                csv.writer(file).writerows([("step", "name", "value"), *kept])
+                csv.writer(file).writerows([("step", "name", "value"), *earlier])
             self.started = True
         with self.path.open("a", newline="") as file:
-            rows = [(step, "loss", loss), *((step, name, float(value)) for name, value in self.held_out.items())]
+            rows = [(step, "loss", loss), *((step, name, float(value)) for name, value in self.values.items())]
             csv.writer(file).writerows(rows)
 
 
 def read_curves(path: Path) -> list[tuple[int, str, float]]:
-    """(step, name, value) of every line; one that a kill tore is left out."""
+    """(step, name, value) of every line; a line torn by a kill is skipped."""
     rows = []
     with path.open(newline="") as file:
         for row in csv.reader(file):
@@ -54,7 +54,7 @@ def read_curves(path: Path) -> list[tuple[int, str, float]]:
 
 
 def plot_curves(path: Path, picture: Path) -> None:
-    """Every term over the steps, smoothed over a fiftieth of the run; pairs drawn through, other terms dashed."""
+    """Every term over the steps, smoothed over 1/50 of the run; pairs solid, other terms dashed."""
     import matplotlib
 
     matplotlib.use("agg")

@@ -1,9 +1,9 @@
-"""Several processes as one: `torchrun --nproc-per-node 2 -m training.pretrain`. Each draws its share of the batch; the
-embeddings, the batch statistics and the gradients are those of the joined batch.
+"""Training in several processes: `torchrun --nproc-per-node 2 -m training.pretrain`. Each draws its part of the batch;
+embeddings, batch statistics and gradients are those of the joint batch.
 
-Why the mean over the processes is the gradient: each computes the same loss of all embeddings, and the backward pass
-of the collective operations sums what all of them ask for, so each process holds its own rows' part as many times as
-there are processes.
+Gradients are averaged over the processes: each computes the same loss of all embeddings, and the backward pass of the
+collective operations sums the gradients of all processes, so each process holds the gradient of its own rows times the
+number of processes.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from torch import Tensor, nn
 
 
 def rank_and_world() -> tuple[int, int]:
-    """Number of this process and of all; (0, 1) outside `together`."""
+    """Rank of this process and number of processes; (0, 1) outside `together`."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 @contextmanager
 def together(device: str) -> Iterator[None]:
-    """Join the processes that torchrun started (its variables are in the environment); alone, do nothing."""
+    """Join the processes that torchrun started (by its environment variables); without torchrun, do nothing."""
     if "WORLD_SIZE" not in os.environ:
         yield
         return
     if on_gpu := device.startswith("cuda"):
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # "cuda" is then each one's own
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # so that "cuda" is the own GPU of each process
     dist.init_process_group("nccl" if on_gpu else "gloo")
     try:
         yield
@@ -39,7 +39,7 @@ def together(device: str) -> Iterator[None]:
 
 
 class Sum(torch.autograd.Function):
-    """The sum over the processes, of values and on the way back of gradients."""
+    """Sum over the processes: of values forward, of gradients backward."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -50,12 +50,12 @@ class Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        """What all processes ask for."""
+        """Sum of the gradients of all processes."""
         return Sum.forward(ctx, gradient)
 
 
 def gather(x: Tensor) -> Tensor:
-    """(N, ...) of every process, as many rows in each -> (world * N, ...), in the order of ranks, with gradients."""
+    """(N, ...) of every process, with equal N -> (world * N, ...) in order of ranks, with gradients."""
     rank, world = rank_and_world()
     if world == 1:
         return x
@@ -69,27 +69,27 @@ def gather(x: Tensor) -> Tensor:
 
 
 def of_first(value: bool) -> bool:
-    """What the first process says, in all of them."""
+    """`value` of the first process, in every process."""
     if rank_and_world()[1] == 1:
         return value
-    said = [value]
-    dist.broadcast_object_list(said, 0)
-    return said[0]
+    values = [value]
+    dist.broadcast_object_list(values, 0)
+    return values[0]
 
 
 def of_all(value: Any) -> list[Any]:
-    """What each process says, by rank."""
+    """`value` of every process, by rank."""
     _, world = rank_and_world()
-    said = [value] * world
+    values = [value] * world
     if world > 1:
-        dist.all_gather_object(said, value)
-    return said
+        dist.all_gather_object(values, value)
+    return values
 
 
 @torch.no_grad()
 def fill_and_average(parameters: Iterable[nn.Parameter]) -> None:
-    """Gradients -> their mean over the processes; zero where a batch did not touch a parameter, so that alone and
-    together it is treated alike."""
+    """Replace gradients by their mean over the processes, and missing gradients by zero, with one process too, so that
+    the optimizer treats both cases alike."""
     parameters = [p for p in parameters if p.requires_grad]
     for p in parameters:
         if p.grad is None:
@@ -103,10 +103,10 @@ def fill_and_average(parameters: Iterable[nn.Parameter]) -> None:
 
 
 class JointBatchNorm(nn.BatchNorm2d):
-    """BatchNorm over the rows of all processes. Torch's own (`SyncBatchNorm`) runs on GPUs alone."""
+    """BatchNorm over the rows of all processes. PyTorch's `SyncBatchNorm` requires GPUs."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> the same; N may differ between processes."""
+        """(N, C, H, W) -> same shape; N may differ between processes."""
         if not self.training:
             return super().forward(x)
         sums = torch.cat([x.sum((0, 2, 3)), x.square().sum((0, 2, 3)), x.new_tensor([x.numel() / x.shape[1]])])
@@ -123,9 +123,9 @@ class JointBatchNorm(nn.BatchNorm2d):
 
 
 def join_batch_norms(model: nn.Module) -> None:
-    """Make every BatchNorm2d of `model` count the rows of all processes; nothing to do alone."""
+    """Make every BatchNorm2d of `model` use the rows of all processes; no effect with one process."""
     if rank_and_world()[1] > 1:
         for module in model.modules():
             if type(module) is nn.BatchNorm2d:
-                # Same parameters, buffers and names: weights go in and out as before.
+                # Same parameters, buffers and names, so that weights load and save as before.
                 module.__class__ = JointBatchNorm

@@ -1,4 +1,4 @@
-"""One optimization loop for every step: AdamW, one-cycle, weight averaging, exact resume after a kill."""
+"""The optimization loop of every training step: AdamW, one-cycle, weight averaging, exact resume after a kill."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from training.learn.distributed import fill_and_average, of_all, of_first, rank_
 from training.support.tensors import load_tensors, save_tensors
 
 CHECKPOINT_EVERY_S = 15.0
+"""Seconds between checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoopConfig:
-    """`ema` is the decay of the averaged weights that the loop returns."""
+    """Settings of `optimize`. `ema` is the decay of the averaged weights, which are the result."""
 
     steps: int = 600
     batch: int = 128
@@ -40,7 +41,7 @@ Report = Callable[[int, float], None]
 
 @contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Report]:
-    """A rich bar on stderr with loss, elapsed and remaining time."""
+    """A progress bar on stderr with loss, elapsed and remaining time."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -61,13 +62,12 @@ def optimize(
     report: Report | None = None,
     checkpoint: Path | None = None,
 ) -> nn.Module:
-    """Minimise `loss_of(generator)` over the parameters of `model`; return the averaged copy in eval mode.
+    """Minimize `loss_of(generator)` over the parameters of `model`; return the averaged copy in eval mode.
 
-    All randomness comes from `generator` and torch's global state, both seeded here and both kept in
-    `checkpoint`, so that a killed run that is started again ends with the same weights. A checkpoint of
-    another `config` is not used; whatever else `loss_of` depends on, the caller puts into its name.
-    Under `training.learn.distributed.together` every process draws from a seed of its own, gradients are averaged,
-    and the first one keeps the checkpoint, with the randomness of all.
+    All randomness comes from `generator` and torch's global state, both seeded here and saved in `checkpoint`, so that
+    a resumed run ends with the same weights. A checkpoint of another `config` is ignored; other dependencies of
+    `loss_of` belong into the name of the file. Under `training.learn.distributed.together` every process has its own
+    seed, gradients are averaged, and the first process saves the checkpoint with the random states of all.
 
     Raises:
         DataError: the checkpoint is damaged.
@@ -107,11 +107,11 @@ def optimize(
 
 @torch.no_grad()
 def _follow(average: nn.Module, model: nn.Module, decay: float) -> None:
-    for kept, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        if kept.dtype.is_floating_point:
-            kept.lerp_(new, 1 - decay)
+    for mean, new in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if mean.dtype.is_floating_point:
+            mean.lerp_(new, 1 - decay)
         else:
-            kept.copy_(new)
+            mean.copy_(new)
 
 
 def _save(path: Path, config: LoopConfig, parts: dict[str, Any], generator: torch.Generator, step: int) -> None:
@@ -127,7 +127,7 @@ def _restore(path: Path | None, config: LoopConfig, parts: dict[str, Any], gener
         return 0
     state = load_tensors(path)
     rank, world = rank_and_world()
-    # Made with other settings, by more or fewer processes, or by an older version: not this run.
+    # Made with other settings, another number of processes, or an older version.
     if state["config"] != asdict(config) or len(state.get("processes", ())) != world:
         return 0
     for name, part in parts.items():

@@ -2,9 +2,9 @@
 
 Every pair of modalities that a sample has is matched by symmetric InfoNCE (MuJo's objective, arXiv 2406.03857). A batch
 holds windows of clips (`training.learn.clip_pool`: virtual IMU, pose, video, text), real recordings with prompts of
-their labels, or both. Two optional terms make it a multitask objective: each window is classified among the labels of
-its own corpus, because most negatives in a batch are easy for short class lists; and each embedding predicts the
-frozen features of the other modalities.
+their labels, or both. Two optional terms: each window is classified among the labels of its own corpus, since most
+negatives in a batch are easy for short class lists; and each embedding predicts the frozen features of the other
+modalities.
 """
 
 from __future__ import annotations
@@ -39,11 +39,12 @@ from training.models.student import Student, StudentConfig
 
 @dataclass(frozen=True, slots=True)
 class PretrainConfig:
-    """`modalities` are those that take part. Where there are clips and real windows, `clip_share` of a batch are clips.
+    """`modalities` are those that are trained. With clips and real windows, `clip_share` is the fraction of clips in a
+    batch.
 
-    `pair_weights` scales pairs of modalities ("imu-text", in alphabetical order; 1 where not named), `label_weight`
-    the labels of real windows, `title_weight` the titles of clips, `predict_weight` the cross-modal prediction.
-    `augment` changes real windows, `draw` clips. `device` and `precision` are torch's; bf16 is autocast.
+    `pair_weights` scales pairs of modalities ("imu-text", in alphabetical order; default 1), `label_weight` the labels
+    of real windows, `title_weight` the titles of clips, `predict_weight` the cross-modal prediction. `augment` applies
+    to real windows, `draw` to clips. `device` and `precision` are torch's; bf16 is autocast.
     """
 
     encoder: StudentConfig = field(default_factory=StudentConfig)
@@ -64,11 +65,10 @@ class PretrainConfig:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Windows of several corpora in one array, with their words.
+    """Windows of several corpora in one array.
 
-    `x` (N, 6, 1, 150) prepared; `y` (N,) vocabulary number; `corpus` (N,) number of the corpus;
-    `weight` (N,) sampling weight; `chiral` (N,) bool, never to be mirrored; `allowed` (corpora, V)
-    bool, the labels that each corpus has.
+    `x` (N, 6, 1, 150) prepared; `y` (N,) index in the vocabulary; `corpus` (N,) index of the corpus; `weight` (N,)
+    sampling weight; `chiral` (N,) bool, never mirrored; `allowed` (corpora, V) bool, the labels of each corpus.
     """
 
     x: Tensor
@@ -79,12 +79,13 @@ class Pool:
     allowed: Tensor
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """(n,) rows by weight, each at most once unless there are fewer than `n`."""
+        """(n,) rows by weight, without replacement unless there are fewer than `n`."""
         return torch.multinomial(self.weight, n, replacement=n > len(self.weight), generator=generator)
 
 
 def make_pool(sets: Sequence[WindowSet], vocabulary: Vocabulary, spec: InputSpec) -> Pool:
-    """Join the sets. A class is drawn with the square root of its count: rare ones are seen, none dominates."""
+    """A pool of the sets. A class is drawn with the square root of its count, so that rare ones are seen and none
+    dominates."""
     targets = [vocabulary.targets(s) for s in sets]
     allowed = torch.zeros(len(sets), len(vocabulary.names), dtype=torch.bool)
     weights = []
@@ -102,9 +103,9 @@ def make_pool(sets: Sequence[WindowSet], vocabulary: Vocabulary, spec: InputSpec
 
 
 class JointModel(nn.Module):
-    """An encoder for each modality into one space, with the objective's temperature.
+    """Encoders of all modalities into one space, with the temperature of the objective.
 
-    `imu` and `text` are always there; `pose`, `video` and the heads of the prediction only where `config` has them.
+    `imu` and `text` always exist; `pose`, `video` and the prediction heads only if `config` has them.
     """
 
     def __init__(self, config: PretrainConfig) -> None:
@@ -124,7 +125,7 @@ class JointModel(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class PromptEmbeddings:
-    """Sentence embeddings of a vocabulary: `vectors` (P, 384), rows `first[i]:first[i + 1]` say `names[i]`."""
+    """Sentence embeddings of a vocabulary: `vectors` (P, 384); rows `first[i]:first[i + 1]` belong to `names[i]`."""
 
     vectors: Tensor
     first: Tensor
@@ -138,7 +139,7 @@ class PromptEmbeddings:
         return cls(vectors, counts.cumsum(0), vocabulary.names)
 
     def draw(self, generator: torch.Generator) -> Tensor:
-        """(V, 384): one prompt of each label at random."""
+        """(V, 384): a random prompt of each label."""
         low, high = self.first[:-1], self.first[1:]
         pick = low + (torch.rand(len(low), generator=generator) * (high - low)).long()
         return self.vectors[pick]
@@ -146,7 +147,7 @@ class PromptEmbeddings:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The rows from `start` on are to find `y` (n,) in `bank` (V, 384), among the `allowed` (n, V)."""
+    """Labels of the rows from `start` on: `y` (n,) in `bank` (V, 384), among the `allowed` (n, V)."""
 
     start: int
     y: Tensor
@@ -157,8 +158,8 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """N samples. `inputs` holds for each modality the rows that have it, in order, and `present` (N,) bool says which;
-    rows of one `group` (N,) are not each other's negatives."""
+    """N samples. `inputs` holds, for each modality, the rows that have it, in order, and `present` (N,) bool marks
+    them; rows with the same `group` (N,) are not negatives of each other."""
 
     inputs: Mapping[str, Tensor]
     present: Mapping[str, Tensor]
@@ -168,8 +169,7 @@ class Batch:
 
 @lru_cache(maxsize=4)
 def groups(names: tuple[str, ...]) -> Tensor:
-    """(len(names),) a number for each activity: the same for the same words, in every process and for clips and real
-    windows alike."""
+    """(len(names),) a number for each activity name, equal in every process, for clips and for real windows."""
     digests = (hashlib.sha256(name.lower().encode()).digest() for name in names)
     return torch.tensor([int.from_bytes(digest[:8], "big", signed=True) for digest in digests])
 
@@ -177,7 +177,7 @@ def groups(names: tuple[str, ...]) -> Tensor:
 def window_batch(
     n: int, pool: Pool, words: PromptEmbeddings, config: PretrainConfig, generator: torch.Generator
 ) -> Batch:
-    """`n` real windows and a prompt of each one's label."""
+    """`n` real windows, each with a prompt of its label."""
     rows = pool.draw(n, generator)
     x = augment(pool.x[rows], config.augment, generator, pool.chiral[rows])
     bank, y, everyone = words.draw(generator), pool.y[rows], torch.ones(n, dtype=torch.bool)
@@ -186,7 +186,7 @@ def window_batch(
 
 
 def clip_batch(n: int, clips: ClipPool, config: PretrainConfig, generator: torch.Generator) -> Batch:
-    """`n` windows of clips with the modalities that take part."""
+    """`n` windows of clips with the modalities of `config`."""
     rows, drawn = clips.draw(n, config.draw, generator)
     y = clips.y[rows]
     labels = Labels(0, y, clips.title_vectors, clips.allowed[clips.corpus[rows]], config.title_weight)
@@ -208,12 +208,12 @@ def joined(a: Batch, b: Batch) -> Batch:
 
 
 def label_loss(imu: Tensor, text: Tensor, scale: Tensor, y: Tensor, allowed: Tensor) -> Tensor:
-    """Cross-entropy of each row of `imu` (N, D) over the labels `text` (V, D) that its corpus has (N, V)."""
+    """Cross-entropy of each row of `imu` (N, D) over the labels `text` (V, D) that are `allowed` (N, V)."""
     return cross_entropy((scale * imu @ text.T).masked_fill(~allowed, float("-inf")), y)
 
 
 def terms(model: JointModel, batch: Batch, config: PretrainConfig) -> Iterator[tuple[str, Tensor, Tensor | float]]:
-    """Name, value and weight of every part of the loss; its total is the sum of value times weight."""
+    """Name, value and weight of every term; the loss is the sum of value times weight."""
     n, device = len(batch.group), batch.group.device
     names = sorted(batch.present)
     present = gather(torch.stack([batch.present[m] for m in names], 1))
@@ -221,12 +221,12 @@ def terms(model: JointModel, batch: Batch, config: PretrainConfig) -> Iterator[t
     own = {}
     for m in names:
         own[m] = torch.zeros(n, config.encoder.embedding, device=device)
-        # The statistics of batch normalization are of all processes: each takes part in them, if only with no rows.
+        # Batch statistics are exchanged between processes: each must take part, even without rows.
         if len(batch.inputs[m]) or (m == "imu" and everyone[m].any()):
             with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
                 rows = getattr(model, m)(batch.inputs[m])
             own[m] = own[m].index_put((batch.present[m],), rows.float())
-    # One exchange for all modalities.
+    # A single exchange for all modalities.
     every = gather(torch.stack([own[m] for m in names], 1))
     embeddings = {m: every[:, i] for i, m in enumerate(names)}
     for name, value, share in model.objective.pairs(embeddings, everyone, gather(batch.group)):
@@ -254,12 +254,13 @@ def terms(model: JointModel, batch: Batch, config: PretrainConfig) -> Iterator[t
 
 
 def frozen_features(x: Tensor) -> Tensor:
-    """Sentence embeddings (n, 384) as they are; frame features (n, k, F) as their mean over time (n, F)."""
+    """Targets of the prediction: sentence embeddings (n, 384) unchanged; frame features (n, k, F) averaged over time
+    (n, F)."""
     return x if x.ndim == 2 else x.nanmean(1)
 
 
 def to_device(batch: Batch, device: str) -> Batch:
-    """The batch there; images of the IMU channels-last, as the loop has the weights."""
+    """The batch on `device`; IMU windows channels-last, as the weights in the loop."""
 
     def there(parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {m: x.to(device, non_blocking=True) for m, x in parts.items()}
@@ -275,10 +276,10 @@ def to_device(batch: Batch, device: str) -> Batch:
 
 
 def shares(config: PretrainConfig, clips: ClipPool | None, windows: Pool | None) -> tuple[int, int]:
-    """How many clips and how many real windows this process puts into a batch.
+    """Numbers of clips and of real windows in this process's part of a batch.
 
     Raises:
-        UsageError: nothing to train on, or a batch that cannot be divided so.
+        UsageError: nothing to train on, or a batch that cannot be divided that way.
     """
     _, world = rank_and_world()
     if clips is None and windows is None:
@@ -288,7 +289,7 @@ def shares(config: PretrainConfig, clips: ClipPool | None, windows: Pool | None)
     of_clips = round(share * each)
     if config.loop.batch % world or (clips is not None and windows is not None and not 0 < of_clips < each):
         raise UsageError(
-            f"a batch of {config.loop.batch} with clip_share {config.clip_share:g} cannot be shared out among "
+            f"a batch of {config.loop.batch} with clip_share {config.clip_share:g} cannot be divided among "
             f"{world} processes, clips and windows; choose another batch or clip_share"
         )
     return of_clips, each - of_clips
@@ -303,17 +304,17 @@ def pretrain(
     checkpoint: Path | None = None,
     curves: Path | None = None,
 ) -> JointModel:
-    """Train a `JointModel` on clips, on real windows with their `words`, or on both; deterministic for a seed.
+    """Train a `JointModel` on clips, on real windows with the prompts `words`, or on both; deterministic for a seed.
 
-    `curves` is a CSV file for the loss of every pair and term. Under torchrun each process has its own share of the
-    batch, and of the clips if the caller read only that.
+    `curves` is a CSV file for the loss of every pair and term. Under torchrun each process draws its part of the batch,
+    from the clips that its caller read.
 
     Raises:
-        UsageError: nothing to train on, windows without words, modalities or a device that cannot be used.
+        UsageError: nothing to train on, windows without prompts, unusable modalities or device.
     """
     of_clips, of_windows = shares(config, clips, windows)
     if windows is not None and words is None:
-        raise UsageError("real windows need the words of their labels")
+        raise UsageError("real windows need the prompts of their labels")
     if config.device.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError(f'there is no GPU for device = "{config.device}"; set device = "cpu" in the recipe')
     if clips is not None and "video" in config.modalities and clips.video.x.shape[1] not in (0, config.video.features):
@@ -333,23 +334,25 @@ def pretrain(
         if clips is not None:
             parts.append(clip_batch(of_clips, clips, config, generator))
         batch = to_device(parts[0] if len(parts) == 1 else joined(*parts), config.device)
-        found = list(terms(model, batch, config))
+        parts_of_loss = list(terms(model, batch, config))
         if log is not None:
-            log.hold({name: value.detach() for name, value, _ in found} | {"scale": model.objective.scale.detach()})
-        return torch.stack([value * weight for _, value, weight in found]).sum()
+            log.hold(
+                {name: value.detach() for name, value, _ in parts_of_loss} | {"scale": model.objective.scale.detach()}
+            )
+        return torch.stack([value * weight for _, value, weight in parts_of_loss]).sum()
 
-    def told(step: int, loss: float) -> None:
+    def log_and_report(step: int, loss: float) -> None:
         if log is not None:
             log.write(step, loss)
         if report is not None:
             report(step, loss)
 
-    trained = optimize(model, loss_of, config.loop, told, checkpoint)
+    trained = optimize(model, loss_of, config.loop, log_and_report, checkpoint)
     plain = JointModel(config)
     plain.load_state_dict(trained.state_dict())
     return plain.eval()
 
 
 def with_seed(config: PretrainConfig, seed: int) -> PretrainConfig:
-    """The same recipe from another seed."""
+    """The same settings with another seed."""
     return replace(config, loop=replace(config.loop, seed=seed))

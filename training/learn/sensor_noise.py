@@ -1,8 +1,7 @@
-"""Mounting errors and sensor errors for an ideal signal, such as that of `training.fimad.virtual_imu`.
+"""Mounting and sensor errors for an ideal signal, such as that of `training.fimad.virtual_imu`.
 
-A worn sensor is turned about the limb or upside down; a real one filters, has bias, noise and a limited range.
-
-On a batch of prepared model input (N, 6, 1, T), in torch, with an explicit generator, before `training.learn.augment`.
+Mounting: twisted about the limb, reversed. Sensor: low-pass filter, bias, noise, limited range. On batches of prepared
+model input (N, 6, 1, T), with an explicit generator, before `training.learn.augment`.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ from mujo_edge.signal import DEFAULT_INPUT
 from training.learn.augment import turns
 
 RANGES_G, RANGES_DPS = (2.0, 4.0, 8.0, 16.0), (250.0, 500.0, 1000.0, 2000.0)
-"""Full scales that accelerometers and gyroscopes of watches and phones offer (data sheets of LSM6DSO, BMI270)."""
+"""Full-scale ranges of accelerometers and gyroscopes in watches and phones (data sheets of LSM6DSO, BMI270)."""
 
 
 @dataclass(frozen=True, slots=True)
 class SensorConfig:
-    """Standard deviations, bounds of uniform draws (`lowpass_hz`), and probabilities where the name says so.
+    """Standard deviations, bounds of uniform draws (`lowpass_hz`), and probabilities if so named.
 
-    Noise and bias defaults are generous for the sensors above: zero-g offsets of 20 to 60 mg, zero-rate offsets of
-    about 1 deg/s after calibration, noise in a 25-Hz band of about 1 mg and 0.05 deg/s. Twist and filter defaults did
-    best on UTD-MHAD, trained on virtual and tested on real signals; skeletons of cameras are smooth as they are.
+    Noise and bias defaults are above those of the sensors: zero-g offsets of 20 to 60 mg, zero-rate offsets of about
+    1 deg/s after calibration, noise in a 25-Hz band of about 1 mg and 0.05 deg/s. Twist and filter defaults had the
+    best scores on UTD-MHAD, trained on virtual and tested on real signals; skeletons from cameras are smooth already.
     """
 
     twist_deg: float = 20.0
@@ -43,24 +42,25 @@ class SensorConfig:
 
 
 def along_limb(placements: Sequence[str]) -> Tensor:
-    """(N, 3) the axis of `training.fimad.virtual_imu`'s frames that runs along the segment: x at the wrists, else y."""
+    """(N, 3) the axis along the limb in the frames of `training.fimad.virtual_imu`: x at the wrists, else y."""
     axes = torch.tensor([0 if placement.endswith("wrist") else 1 for placement in placements], dtype=torch.long)
     return torch.nn.functional.one_hot(axes, 3).float()
 
 
 def lowpass(x: Tensor, cutoff_hz: Tensor, rate_hz: float) -> Tensor:
-    """(N, C, T) with the amplitude response of a second-order Butterworth filter at `cutoff_hz` (N,), zero phase."""
+    """(N, C, T) filtered with the amplitude response of a second-order Butterworth low-pass at `cutoff_hz` (N,), zero
+    phase."""
     length = x.shape[2]
-    padded = torch.cat([x, x.flip(2)], 2)  # periodic without a step
+    padded = torch.cat([x, x.flip(2)], 2)  # periodic, without a step at the edge
     frequency = torch.fft.rfftfreq(2 * length, 1 / rate_hz)
     gain = (1 + (frequency / cutoff_hz[:, None]) ** 4).rsqrt()
     return torch.fft.irfft(torch.fft.rfft(padded, dim=2) * gain[:, None], 2 * length, dim=2)[:, :, :length]
 
 
 def sense(x: Tensor, along: Tensor, config: SensorConfig, generator: torch.Generator) -> Tensor:
-    """(N, 6, 1, T) -> the same shape, as a sensor of some make would give it.
+    """(N, 6, 1, T) -> same shape, with the errors of a randomly drawn mounting and sensor.
 
-    `along` (N, 3) is each window's axis along the limb. A gyroscope that was absent (all zero) stays absent.
+    `along` (N, 3) is the axis along the limb in each window. An absent gyroscope (all zero) stays absent.
     """
     n, spec = len(x), DEFAULT_INPUT
     scale = torch.tensor(spec.scale)[:, None]
@@ -75,7 +75,7 @@ def sense(x: Tensor, along: Tensor, config: SensorConfig, generator: torch.Gener
     y = x[:, :, 0]
     has_gyro = (y[:, 3:].abs().amax((1, 2), keepdim=True) > 0).float()
     turn = turns(along, torch.randn(n, generator=generator) * config.twist_deg * pi / 180)
-    # The wrong way round: half a turn about z, which points out of the screen.
+    # Reversed: half a turn about z, which points out of the screen.
     back = torch.where(chance(config.reverse_probability), pi, 0.0)
     turn = turns(torch.tensor([[0.0, 0.0, 1.0]]).expand(n, 3), back) @ turn
     y = torch.cat([turn @ y[:, :3], turn @ y[:, 3:]], 1)

@@ -1,7 +1,7 @@
-"""Encoders of pose and video into the joint space: short transformers over time. They teach; nothing of them ships.
+"""Encoders of pose and video into the joint space: short transformers over time, used in training only.
 
-A motion of 3 s is 15 tokens of 0.2 s, each the whole skeleton of 5 frames; a video is one token a frame. What is not
-there is told apart from what is zero: unknown joints by flags, frames outside the clip by the attention mask.
+A motion of 3 s is 15 tokens of 0.2 s, each the whole skeleton in 5 frames; a video has one token per frame. Missing
+values are distinct from zero: unknown joints have flags, frames outside the clip are masked in the attention.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROOT = [JOINTS.index(name) for name in ("pelvis", "left_hip", "right_hip")]
 
 @dataclass(frozen=True, slots=True)
 class PoseConfig:
-    """A transformer of `layers` blocks of `width`, pre-norm; `patch` frames at 25 Hz make one token."""
+    """A pre-norm transformer of `layers` blocks of `width`; a token is `patch` frames at 25 Hz."""
 
     width: int = 64
     layers: int = 2
@@ -31,7 +31,7 @@ class PoseConfig:
 
 @dataclass(frozen=True, slots=True)
 class VideoConfig:
-    """As `PoseConfig`; `features` is what the image tower gives a frame (EfficientNet-Lite0: 1280)."""
+    """As `PoseConfig`; `features` is the number of features per frame of the image tower (EfficientNet-Lite0: 1280)."""
 
     width: int = 64
     layers: int = 1
@@ -41,15 +41,15 @@ class VideoConfig:
 
 
 def positions(length: int, width: int, like: Tensor) -> Tensor:
-    """(length, width) sines and cosines of geometric wavelengths (arXiv 1706.03762, section 3.5), so that any length
-    can be encoded."""
+    """(length, width) sines and cosines of geometric wavelengths (arXiv 1706.03762, section 3.5), for any
+    length."""
     wavelength = torch.exp(torch.arange(0, width, 2, device=like.device) * (-log(10_000.0) / width))
     angle = torch.arange(length, device=like.device)[:, None] * wavelength
     return torch.stack([angle.sin(), angle.cos()], 2).flatten(1).to(like.dtype)
 
 
 class TemporalEncoder(nn.Module):
-    """Tokens in time -> one embedding: linear, transformer blocks, mean over the tokens that are there, linear."""
+    """Tokens in time -> one embedding: linear, transformer blocks, mean over the present tokens, linear."""
 
     def __init__(self, inputs: int, embedding: int, config: PoseConfig | VideoConfig) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class TemporalEncoder(nn.Module):
         self.project = nn.Linear(config.width, embedding)
 
     def forward(self, x: Tensor, present: Tensor) -> Tensor:
-        """`x` (N, L, inputs), `present` (N, L) bool, in each row at least once -> (N, D), not normalized."""
+        """`x` (N, L, inputs), `present` (N, L) bool with at least one True per row -> (N, D), not normalized."""
         x = self.embed(x)
         x = self.blocks(x + positions(x.shape[1], self.width, x), src_key_padding_mask=~present)
         share = present[..., None].to(x.dtype)
@@ -72,16 +72,16 @@ class TemporalEncoder(nn.Module):
 
 
 class PoseEncoder(nn.Module):
-    """Skeletons over time, in space or flat, with joints missing."""
+    """Encoder of skeletons over time, 3-D or flat, with missing joints."""
 
     def __init__(self, embedding: int, config: PoseConfig = PoseConfig()) -> None:
         super().__init__()
         self.patch = config.patch
-        # Each joint: x, y, z, whether it is known, whether its depth is.
+        # Per joint: x, y, z, and flags for a known position and a known depth.
         self.encoder = TemporalEncoder(5 * len(JOINTS) * config.patch, embedding, config)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` (N, T, 20, 3) meters, z up, at 25 Hz; NaN is unknown, but something is known in every row -> (N, D)."""
+        """`x` (N, T, 20, 3) in m, z up, at 25 Hz; NaN is unknown, every row has a known value -> (N, D)."""
         x = pad(x, (0, 0, 0, 0, 0, -x.shape[1] % self.patch), value=float("nan"))
         known = ~x.isnan()
         joints = (x - root(x)).nan_to_num(0.0)
@@ -91,24 +91,24 @@ class PoseEncoder(nn.Module):
 
 
 def root(x: Tensor) -> Tensor:
-    """(N, T, 20, 3) -> (N, 1, 1, 3): where the pelvis is in the mean of the window, or else all joints are.
+    """(N, T, 20, 3) -> (N, 1, 1, 3): mean position of the pelvis in the window, or of all joints if it is unknown.
 
-    One point a window and not a frame, so that steps, jumps and lying down stay in the motion.
+    One point per window and not per frame, so that steps, jumps and lying down remain in the motion.
     """
     center = x[:, :, ROOT].nanmean((1, 2), keepdim=True)
     return torch.where(center.isnan(), x.nanmean((1, 2), keepdim=True), center).nan_to_num(0.0)
 
 
 class VideoEncoder(nn.Module):
-    """Frame features of a frozen image tower over time, any number of them."""
+    """Encoder of frame features of a frozen image tower over time, for any number of frames."""
 
     def __init__(self, embedding: int, config: VideoConfig = VideoConfig()) -> None:
         super().__init__()
-        # Towers differ in scale by orders of magnitude.
+        # The scales of towers differ by orders of magnitude.
         self.norm = nn.LayerNorm(config.features)
         self.encoder = TemporalEncoder(config.features, embedding, config)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` (N, k, F), rows of NaN where there is no frame, but one in every clip -> (N, D)."""
+        """`x` (N, k, F), NaN for missing frames, at least one frame per clip -> (N, D)."""
         present = ~x[..., 0].isnan()
         return self.encoder(self.norm(x.nan_to_num(0.0)), present)

@@ -1,4 +1,4 @@
-"""Run a trained network as it would be exported."""
+"""Inference with a trained float network, in the form that is exported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mujo_edge.core import F32
 
 
 def frozen(model: nn.Module) -> nn.Module:
-    """A copy in eval mode without dropout, whose nodes the quantizers would otherwise observe."""
+    """A copy in eval mode without dropout layers, which the quantizers would observe."""
     model = copy.deepcopy(model).cpu().eval()
     for parent in list(model.modules()):
         for name, child in parent.named_children():

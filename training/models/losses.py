@@ -16,10 +16,10 @@ MAX_LOGIT_SCALE = log(100.0)
 
 
 def info_nce(a: Tensor, b: Tensor, scale: Tensor, group: Tensor | None = None) -> Tensor:
-    """Symmetric InfoNCE of matched rows of `a` and `b`, each (N, D) and L2-normalized; scalar.
+    """Symmetric InfoNCE of matched rows of `a` and `b`, each (N, D) and L2-normalized -> scalar.
 
-    Row i of `a` has row i of `b` as its positive. Rows of one `group` (N,) of int, such as clips of
-    the same title, are not each other's negatives.
+    Row i of `b` is the positive of row i of `a`. Rows with the same `group` (N,) int, such as clips of the same title,
+    are not negatives of each other.
     """
     logits = scale * a @ b.T
     if group is not None:
@@ -30,11 +30,11 @@ def info_nce(a: Tensor, b: Tensor, scale: Tensor, group: Tensor | None = None) -
 
 
 class PairwiseInfoNCE(nn.Module):
-    """Sum of InfoNCE over every pair of modalities, with one learnable temperature.
+    """Sum of InfoNCE over every pair of modalities, with one learned temperature.
 
-    A sample may lack modalities: each pair uses the rows where both are present, weighted by their
-    share of the batch, so that a rare modality neither vanishes nor dominates. `weights` scales pairs by
-    name, as "imu-text" in alphabetical order; 1 where it says nothing.
+    Samples may lack modalities: each pair uses the rows where both are present, weighted by their fraction of the
+    batch, so that a rare modality neither vanishes nor dominates. `weights` scales pairs by name ("imu-text", in
+    alphabetical order; default 1).
     """
 
     def __init__(self, temperature: float = 0.07, weights: Mapping[str, float] = MappingProxyType({})) -> None:
@@ -50,7 +50,7 @@ class PairwiseInfoNCE(nn.Module):
     def pairs(
         self, embeddings: Mapping[str, Tensor], present: Mapping[str, Tensor], group: Tensor | None = None
     ) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """Name, InfoNCE and share of the batch of every pair that two samples have."""
+        """Name, InfoNCE and fraction of the batch of every pair that at least two samples have."""
         if len(embeddings) < 2:
             raise ValueError(f"a contrastive loss needs two modalities or more, got {sorted(embeddings)}")
         unit = {name: normalize(value, dim=1) for name, value in embeddings.items()}
@@ -66,8 +66,10 @@ class PairwiseInfoNCE(nn.Module):
     ) -> Tensor:
         """`embeddings` name -> (N, D); `present` name -> (N,) bool; `group` (N,) int -> scalar loss.
 
-        Raises ValueError when fewer than two modalities are given. A pair that no two samples of the
-        batch share adds nothing.
+        Pairs with fewer than two samples are left out.
+
+        Raises:
+            ValueError: fewer than two modalities.
         """
         total = torch.zeros((), device=self.log_scale.device)
         for name, value, share in self.pairs(embeddings, present, group):

@@ -1,7 +1,7 @@
-"""The student: a small 1-D CNN written as Conv2d(1, k), so that it lowers to one XNNPACK subgraph.
+"""The student: a small 1-D CNN of Conv2d(1, k) layers, which lowers to one XNNPACK subgraph.
 
-Input (N, 6, 1, 150) as `mujo_edge.signal.prepare` makes it, output (N, D): the embedding before its
-L2 normalization, which the runtime does in float.
+Input (N, 6, 1, 150) from `mujo_edge.signal.prepare`, output (N, D): the embedding before L2 normalization, which the
+runtime does in float.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class StudentConfig:
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, relu: bool = True) -> nn.Sequential:
-    """Conv2d(1, kernel) + BatchNorm (+ ReLU); folds into one quantized convolution."""
+    """Conv2d(1, kernel) + BatchNorm (+ ReLU), which fold into one quantized convolution."""
     layers: list[nn.Module] = [
         nn.Conv2d(inputs, outputs, (1, kernel), (1, stride), (0, kernel // 2), groups=groups, bias=False),
         nn.BatchNorm2d(outputs),
@@ -41,14 +41,14 @@ def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 
 
 
 class Block(nn.Module):
-    """Depthwise then pointwise convolution, with a residual where shapes allow."""
+    """Depthwise, then pointwise convolution, with a residual connection if the shapes match."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
         super().__init__()
         self.depthwise = conv(inputs, inputs, kernel, stride, groups=inputs)
         self.pointwise = conv(inputs, outputs, 1, relu=False)
         self.residual = inputs == outputs and stride == 1
-        # A module, not torch.relu: LiteRT's quantizer fuses it with the addition only in this form.
+        # A module, not torch.relu: LiteRT's quantizer fuses only this form with the addition.
         self.activation = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class Student(nn.Module):
     """IMU encoder of a few tens of thousands of parameters.
 
     Attributes:
-        keep_statistics: whether those of batch normalization stand still in training, as fine-tuning wants it.
+        keep_statistics: freeze the statistics of batch normalization in training, for fine-tuning.
     """
 
     keep_statistics = False
@@ -77,7 +77,7 @@ class Student(nn.Module):
         self.project = nn.Linear(widths[-1], config.embedding)
 
     def train(self, mode: bool = True) -> Student:
-        """As of every module, but for statistics that are to be kept."""
+        """As in `nn.Module`, but batch normalization stays in eval mode with `keep_statistics`."""
         super().train(mode)
         if self.keep_statistics:
             for module in self.modules():
@@ -92,10 +92,10 @@ class Student(nn.Module):
 
 
 def macs(model: Student, window: int) -> int:
-    """Multiply-accumulates of one window of `window` samples, zeros of the padding included.
+    """Multiply-accumulates for one window of `window` samples, padding zeros included.
 
-    Half of the floating-point operations that PyTorch counts: 2 for each weight of a convolution or a linear layer and
-    each value that it gives. Pooling, activations and the residual additions are not among them.
+    Half of the floating-point operations that PyTorch counts: convolutions and linear layers, without pooling,
+    activations and residual additions.
     """
     from torch.utils.flop_counter import FlopCounterMode
 

@@ -1,1 +1,1 @@
-"""Recipes, label vocabulary and data splits."""
+"""Recipes (TOML files) and data splits."""

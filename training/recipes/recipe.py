@@ -1,4 +1,4 @@
-"""A whole run as one TOML file in `training/recipes`."""
+"""Recipes: the settings of a run in one TOML file of `training/recipes`."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ RECIPES = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What `training.run` and `training.evaluate` do.
+    """Settings of `training.run` and `training.evaluate`.
 
-    `corpora` are those of `licenses`: "any", or "permissive" for sets with a stated open license, of clips too.
-    `clips` are the data sets that are taken from the shards (empty: all in them).
-    `max_windows_per_class` keeps at most so many windows of a class and corpus (0: all). `teacher` is pretrained and
-    distilled into the student of `distill`; `pretrain` and `finetune` are what protocol v1 evaluates, `adapt` instead
-    of `finetune` where the encoder was pretrained (none: the same).
+    Attributes:
+        corpora: data sets of real recordings.
+        licenses: "any", or "permissive" for only corpora and clips with a stated open license.
+        clips: data sets taken from the shards (empty: all).
+        max_windows_per_class: windows of each class and corpus (0: all).
+        teacher, distill: of `training.run`: pretraining of the teacher, distillation into the student.
+        pretrain, finetune: of `training.evaluate`: pretraining of the student's network, and fine-tuning.
+        adapt: replaces `finetune` for pretrained encoders (None: the same).
     """
 
     name: str
@@ -44,20 +47,20 @@ class Recipe:
     adapt: FinetuneConfig | None = None
 
     def finetune_of(self, pretrained: bool) -> FinetuneConfig:
-        """How labels are learned from random init, or by an encoder that was pretrained."""
+        """Fine-tuning settings for a pretrained encoder, or from random initialization."""
         return self.adapt or self.finetune if pretrained else self.finetune
 
     def allowed(self) -> tuple[str, ...]:
-        """The corpora that the license rule lets in."""
+        """The corpora that `licenses` permits."""
         return tuple(c for c in self.corpora if self.licenses == "any" or CORPORA[c].open_license)
 
     def allowed_clips(self, present: Iterable[str]) -> tuple[str, ...]:
-        """Of the data sets `present` in shards those that are wanted and that the license rule lets in; what the user
-        made by a manifest is the user's."""
+        """The data sets `present` in shards that `clips` selects and `licenses` permits; those from a user's own
+        manifest are always permitted."""
         wanted = tuple(name for name in present if not self.clips or name in self.clips)
         if self.licenses == "any":
             return wanted
-        from training.fimad.sources import SOURCES  # its readers need more than a recipe does
+        from training.fimad.sources import SOURCES  # imports the readers of all sources
 
         return tuple(name for name in wanted if name not in SOURCES or SOURCES[name].open_license)
 
@@ -66,8 +69,8 @@ def read_recipe(name: str) -> Recipe:
     """The recipe called `name`, or the TOML file at that path.
 
     Raises:
-        UsageError: there is none.
-        DataError: it holds a key that no recipe has, a value of the wrong type, or nothing to train on.
+        UsageError: there is no such recipe.
+        DataError: it has an unknown key, a value of the wrong type, or nothing to train on.
     """
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
     if not path.is_file():
@@ -93,7 +96,7 @@ def read_recipe(name: str) -> Recipe:
 
 
 def pretraining_problem(config: PretrainConfig) -> str | None:
-    """What is wrong with it, None if nothing: a misspelled pair would silently weigh as any other."""
+    """What is wrong with the settings, or None. (A misspelled pair would silently have weight 1.)"""
     if len(set(config.modalities)) < 2:
         return f"modalities {list(config.modalities)} leave nothing to contrast; give two or more of {list(MODALITIES)}"
     known = {f"{a}-{b}" for a, b in combinations(sorted(config.modalities), 2)}

@@ -1,4 +1,4 @@
-"""What a recipe trains on and what it holds out."""
+"""Training and held-out windows of a recipe."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from training.corpora.base import LIVE_HOP, TRAIN_HOP
 from training.recipes.recipe import Recipe
 
 RESERVED = {"spar": "10"}
-"""The person of the shipped recording: seen by nothing, neither in training nor in calibration."""
+"""Corpus -> the person of the shipped recording, used neither in training nor in calibration."""
 
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """`train` and `held_out` windows of every corpus, hop 1.5 s; they share no person, or, in corpora without people
-    that could be held out, no recording. `streams` are the held recordings at the live hop of 0.5 s."""
+    """`train` and `held_out` windows of every corpus, hop 1.5 s, which share no person, or, in corpora whose people
+    cannot be held out, no recording. `streams` are the held-out recordings at the live hop of 0.5 s."""
 
     train: tuple[WindowSet, ...]
     held_out: tuple[WindowSet, ...]
@@ -25,14 +25,14 @@ class Data:
 
 
 def held_out_people(data: WindowSet) -> np.ndarray:
-    """(N,) bool: every fifth person from the fifth on, in natural order; with fewer than five people nobody."""
+    """(N,) bool: every fifth person from the fifth on, in natural order; nobody if there are fewer than five."""
     people = sorted(set(data.subject.tolist()), key=lambda name: (len(name), name))
     return np.isin(data.subject, people[4::5])
 
 
 def held_out_recordings(data: WindowSet) -> np.ndarray:
-    """(N,) bool: every fifth recording of each class, where people cannot be held out (one person, or few who
-    do not all do everything). Its scores are not subject-disjoint."""
+    """(N,) bool: every fifth recording of each class, for corpora whose people cannot be held out (one person, or few
+    people who do not all show every class). Scores are then not subject-disjoint."""
     held = np.zeros(len(data), bool)
     for label in np.unique(data.y):
         held |= np.isin(data.recording, np.unique(data.recording[data.y == label])[4::5])
@@ -40,13 +40,13 @@ def held_out_recordings(data: WindowSet) -> np.ndarray:
 
 
 def by_people(data: WindowSet) -> bool:
-    """Whether every class remains in training when people are held out, and somebody is."""
+    """Whether people can be held out, with every class remaining in training."""
     held = held_out_people(data)
     return CORPORA[data.corpus].subjects and held.any() and set(data.y[held]) <= set(data.y[~held])
 
 
 def held_out(data: WindowSet) -> np.ndarray:
-    """(N,) bool: the windows that training must not see."""
+    """(N,) bool: the windows that are held out of training."""
     return held_out_people(data) if by_people(data) else held_out_recordings(data)
 
 
@@ -66,11 +66,11 @@ def thin(data: WindowSet, most: int) -> WindowSet:
 
 def load_data(recipe: Recipe) -> Data:
     """Load and split the recipe's corpora. Raises `DataError` for one that is not found."""
-    train, kept, streams = [], [], []
+    train, withheld, streams = [], [], []
     for name in recipe.allowed():
         data, live = load_windows(name, hop=TRAIN_HOP), load_windows(name, hop=LIVE_HOP)
         out = held_out(data)
         train.append(thin(data.select(~out & ~reserved(data)), recipe.max_windows_per_class))
-        kept.append(data.select(out & ~reserved(data)))
-        streams.append(live.select(np.isin(live.recording, kept[-1].recording)))
-    return Data(tuple(train), tuple(kept), tuple(streams))
+        withheld.append(data.select(out & ~reserved(data)))
+        streams.append(live.select(np.isin(live.recording, withheld[-1].recording)))
+    return Data(tuple(train), tuple(withheld), tuple(streams))

@@ -1,4 +1,4 @@
-"""A trained student becomes a bundle: quantize for every runtime, judge every file, write the folder whole.
+"""Export of a trained student as a bundle: quantize for every runtime, check every file, write the folder atomically.
 
 python -m training.export runs/mujo_plus/release.pt mujo_edge/assets/bundles/mujo-student --results docs/mujo
 """
@@ -52,9 +52,14 @@ VOCABULARY_ARRAYS = ("prototypes", "weight", "bias")
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Real windows that every file is judged on: `x` (N >= 1000, 3 or 6, T) in m/s2 and rad/s, `member` (N,) the
-    name of the label set that each belongs to. Some of those that are `shareable` (N,), as the license of their data
-    lets them be passed on, stay in the bundle as its reference."""
+    """Real windows that every file is compared with fp32 on.
+
+    Attributes:
+        x: (N >= 1000, 3 or 6, T) in m/s2 and rad/s.
+        member: (N,) name of the label set that each window belongs to.
+        shareable: (N,) bool, whether the license of the data permits redistribution. Some of these windows are the
+            bundle's reference.
+    """
 
     x: F32
     member: np.ndarray
@@ -63,14 +68,14 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What a bundle says besides its models: label sets, and `vocabulary`, names that are known by their words alone.
+    """Contents of a bundle besides its models: label sets, `vocabulary`, provenance and metrics.
 
-    `training` is the provenance: recipe, seeds, data hashes, "git_commit", and "corpora", one table a
-    training set with name, title, licence, open_licence, citation, home, subjects and windows; "clips", where there
-    were any, the same of every collection with the number of clips instead of the last two.
-    `metrics` may hold "results": tables with dataset, task, metric and value, for the model card's front matter,
-    "held_out": label set -> what `training.release.calibrate` measured, "names": what `training.names` measured, and
-    "protocol_v1": what `read_results` gives.
+    `training` is the provenance: recipe, seeds, data hashes, "git_commit", and "corpora", one table for each training
+    set with name, title, licence, open_licence, citation, home, subjects and windows; "clips" likewise for every
+    collection of clips, with the number of clips instead of the last two.
+    `metrics` may hold "results" (tables with dataset, task, metric and value, for the front matter of the model card),
+    "held_out" (label set -> metrics of `training.release.calibrate`), "names" (metrics of `known_names`) and
+    "protocol_v1" (see `read_results`).
     """
 
     label_sets: Sequence[LabelSet]
@@ -85,27 +90,27 @@ class Release:
 def export_bundle(
     out: Path, model: Student, spec: InputSpec, calibration: F32, gate: Gate, release: Release
 ) -> Manifest:
-    """Quantize, judge and write the bundle `out`; what was there before is replaced at the very end.
+    """Quantize, check and write the bundle `out`; an older bundle is replaced at the very end.
 
     Args:
         out: the bundle's folder; an older bundle there is replaced, anything else is refused.
         model: trained student.
-        spec: what the model takes.
+        spec: input of the model.
         calibration: (N, 3 or 6, T) training windows in m/s2 and rad/s.
-        gate: real windows that every file is judged on.
+        gate: real windows that every file is checked on.
         release: label sets and provenance.
 
     Raises:
-        UsageError: `out` holds something that is no bundle; there are fewer than 1,000 gate windows, or none of them
-            may be passed on.
+        UsageError: `out` holds something that is not a bundle; there are fewer than 1,000 gate windows, or none of
+            them may be redistributed.
         DataError: a file fails the gate: top-1 agreement below 99 %, SNR below 20 dB, the int8 .tflite
             above 100 KB, in more than one XNNPACK partition, or above 32 KiB in tflite-micro. Nothing is left behind.
     """
     if len(gate.x) < LEAST_WINDOWS:
-        raise UsageError(f"the parity gate needs {LEAST_WINDOWS} real windows and was given {len(gate.x)}")
+        raise UsageError(f"the parity gate needs {LEAST_WINDOWS} real windows and got {len(gate.x)}")
     if not gate.shareable.any():
         raise UsageError(
-            "no license lets a gate window stay in the bundle; add an open corpus, such as spar, to the recipe"
+            "no gate window may be redistributed in the bundle; add an open corpus, such as spar, to the recipe"
         )
     with atomic_directory(out, lambda folder: (folder / "bundle.json").is_file(), "bundle") as partial:
         write_bundle(partial, model, spec, calibration, gate, release)
@@ -114,7 +119,7 @@ def export_bundle(
 
 
 def write_bundle(folder: Path, model: Student, spec: InputSpec, calibration: F32, gate: Gate, release: Release) -> None:
-    """Everything of a bundle into `folder`, which is empty. Raises `DataError` at the first failed check."""
+    """Write all files of a bundle into the empty `folder`. Raises `DataError` at the first failed check."""
     calibration, windows = prepare(calibration, spec), prepare(gate.x, spec)
     truth = l2_normalize(float_embeddings(model, windows))
     by_name = {labels.name: labels for labels in release.label_sets}
@@ -125,33 +130,35 @@ def write_bundle(folder: Path, model: Student, spec: InputSpec, calibration: F32
     lowered: list[LoweredFile] = []
     sizes: dict[str, int] = {}
 
-    def judge(file: str, embeddings: F32) -> Parity:
+    def parity_of(file: str, embeddings: F32) -> Parity:
         return gated(file, compare(truth, l2_normalize(embeddings), by_name, gate.member))
 
-    def keep(file: str, content: bytes) -> None:
+    def write(file: str, content: bytes) -> None:
         (folder / file).write_bytes(content)
         sizes[file] = len(content)
 
     def add(file: str, runtime: str, precision: Literal["int8", "fp32"], content: bytes) -> None:
-        models.append(ModelFile(file, runtime, precision, judge(file, open_model(content, runtime).run(windows))))
-        keep(file, content)
+        models.append(ModelFile(file, runtime, precision, parity_of(file, open_model(content, runtime).run(windows))))
+        write(file, content)
 
     equal = equalize(model, calibration)
     int8 = quantize_litert(equal, calibration)
     add("student_int8.tflite", "litert", "int8", int8)
     arena_bytes = check_small(int8, windows)
-    judge("student_int8.tflite in tflite-micro", micro_embeddings(int8, windows, arena_bytes))
+    parity_of("student_int8.tflite in tflite-micro", micro_embeddings(int8, windows, arena_bytes))
     add("student_int8.pte", "executorch", "int8", quantize_executorch(equal, calibration, model_metadata))
     add("student_int8.onnx", "onnx", "int8", quantize_onnx(equal, calibration, model_metadata))
     add("student_fp32.tflite", "litert", "fp32", float_litert(model, calibration))
     for backend in BACKENDS:
         if not backend.obstacle:
-            made = backend.lower(equal, calibration, model_metadata, windows)
-            parity = judge(backend.file, made.embeddings)
+            lowered_model = backend.lower(equal, calibration, model_metadata, windows)
+            parity = parity_of(backend.file, lowered_model.embeddings)
             lowered.append(
-                LoweredFile(backend.file, backend.name, backend.precision, made.operators, parity, backend.measured)
+                LoweredFile(
+                    backend.file, backend.name, backend.precision, lowered_model.operators, parity, backend.measured
+                )
             )
-            keep(backend.file, made.content)
+            write(backend.file, lowered_model.content)
     (folder / "prototypes").mkdir()
     for labels in release.label_sets:
         np.save(folder / "prototypes" / f"{labels.name}.npy", labels.prototypes)
@@ -188,7 +195,7 @@ def write_bundle(folder: Path, model: Student, spec: InputSpec, calibration: F32
 
 
 def gated(file: str, parity: Parity) -> Parity:
-    """The parity gate: `parity` itself, or `DataError`."""
+    """The parity gate: returns `parity`, or raises `DataError` if it is below the limits."""
     if not (parity.top1_agreement >= LEAST_AGREEMENT and parity.snr_db >= LEAST_SNR_DB):
         raise DataError(
             f"export stopped: {file} has top-1 agreement {parity.top1_agreement:.4f} (limit {LEAST_AGREEMENT}) and SNR "
@@ -199,7 +206,7 @@ def gated(file: str, parity: Parity) -> Parity:
 
 
 def check_small(model: bytes, windows: F32) -> int:
-    """Size, one XNNPACK partition, and the arena in bytes that tflite-micro needs. Raises `DataError`."""
+    """Check size, XNNPACK partitions and tflite-micro's arena -> the arena in bytes. Raises `DataError`."""
     if len(model) > LARGEST_INT8_BYTES:
         raise DataError(f"export stopped: the int8 .tflite has {len(model)} bytes (limit {LARGEST_INT8_BYTES})")
     if not open_model(model, "litert").is_one_partition():
@@ -213,7 +220,7 @@ def check_small(model: bytes, windows: F32) -> int:
 def save_checkpoint(
     path: Path, model: Student, spec: InputSpec, calibration: F32, gate: Gate, release: Release
 ) -> None:
-    """Everything that `export_bundle` takes, in one file that `torch.load(weights_only=True)` accepts."""
+    """All arguments of `export_bundle` in one file that `torch.load(weights_only=True)` accepts."""
     sets = [asdict(labels) | {"prototypes": torch.from_numpy(labels.prototypes)} for labels in release.label_sets]
     names = asdict(release.vocabulary) if release.vocabulary else None
     if names:
@@ -232,7 +239,7 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path) -> tuple[Student, InputSpec, F32, Gate, Release]:
-    """What `save_checkpoint` wrote. Raises `DataError` for any other file."""
+    """The content of a file that `save_checkpoint` wrote. Raises `DataError` for any other file."""
     try:
         content = torch.load(path, weights_only=True)
         model = Student(StudentConfig(**content["config"]))
@@ -258,5 +265,5 @@ def load_checkpoint(path: Path) -> tuple[Student, InputSpec, F32, Gate, Release]
         return model.eval(), spec, content["calibration"].numpy(), gate, release
     except Exception as error:  # a damaged pickle may raise anything
         raise DataError(
-            f"{path} is no checkpoint to export: {error!r}. Train again with python -m training.run"
+            f"{path} is not a checkpoint to export: {error!r}. Train again with python -m training.run"
         ) from error

@@ -1,5 +1,5 @@
-"""From a trained student to label sets: prototypes from words, then temperature, unknown and smoothing from
-held-out recordings."""
+"""Label sets of a trained student: prototypes from prompts; temperature, unknown threshold and smoothing from held-out
+recordings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from training.models.student import Student
 from training.recipes.splits import Data
 
 FALSE_UNKNOWN = 0.05
-"""Share of held-out windows of a label set that the unknown threshold may turn away."""
+"""Fraction of a label set's held-out windows that the unknown threshold rejects."""
 
 SMOOTHINGS = (
     Smoothing("none"),
@@ -34,7 +34,7 @@ SMOOTHINGS = (
 
 
 def embed(student: Student, x: F32, spec: InputSpec) -> F32:
-    """(N, 3 or 6, T) in m/s2 and rad/s -> (N, D), L2-normalized, by the float network."""
+    """(N, 3 or 6, T) in m/s2 and rad/s -> embeddings (N, D) of the float network, L2-normalized."""
     return l2_normalize(float_embeddings(student, prepare(x, spec)))
 
 
@@ -46,23 +46,23 @@ def likelihood(cosine: F32, y: np.ndarray, temperature: float) -> float:
 
 
 def fit_temperature(cosine: F32, y: np.ndarray) -> float:
-    """The softmax temperature that makes held-out labels likeliest (Guo et al., arXiv 1706.04599)."""
-    found = minimize_scalar(lambda t: likelihood(cosine, y, float(np.exp(t))), bounds=(-5, 0), method="bounded")
-    return float(np.exp(found.x))
+    """The softmax temperature of maximum likelihood on held-out labels (Guo et al., arXiv 1706.04599)."""
+    optimum = minimize_scalar(lambda t: likelihood(cosine, y, float(np.exp(t))), bounds=(-5, 0), method="bounded")
+    return float(np.exp(optimum.x))
 
 
 def smoothed_accuracy(labels: LabelSet, embeddings: F32, y: np.ndarray, person: np.ndarray) -> float:
-    """Share of right labels when each person's held-out recordings are played one after another.
+    """Accuracy when the held-out recordings of each person are played one after another.
 
-    The filter is not told where one recording ends, so that a slow filter pays for its delay.
+    The filter is not reset between recordings, so that a slow filter is penalized for its delay.
     """
-    right = []
+    correct = []
     for name in np.unique(person):
         smoother = Smoother(labels.smoothing, len(labels.names))
         own = np.flatnonzero(person == name)
-        found = [int(smoother.update(p).argmax()) for p in labels.probabilities(embeddings[own])]
-        right += (np.asarray(found) == y[own]).tolist()
-    return float(np.mean(right))
+        predicted = [int(smoother.update(p).argmax()) for p in labels.probabilities(embeddings[own])]
+        correct += (np.asarray(predicted) == y[own]).tolist()
+    return float(np.mean(correct))
 
 
 def stack(sets: Sequence[WindowSet], vocabulary: Vocabulary, names: Sequence[str]) -> tuple[F32, np.ndarray]:
@@ -80,10 +80,10 @@ def calibrate(
     data: Data,
     spec: InputSpec,
 ) -> tuple[LabelSet, dict[str, Any]] | None:
-    """One label set with what was measured on its held-out windows; None where the recipe has none of it.
+    """A label set and its metrics on held-out windows; None if the recipe has no windows of it.
 
-    The threshold turns away `FALSE_UNKNOWN` of the held-out windows, which count with the gyroscope and
-    without. "unknown" is judged on held-out windows of other labels at the same placement.
+    The threshold rejects `FALSE_UNKNOWN` of the held-out windows, each counted with and without the gyroscope.
+    "unknown" is evaluated on held-out windows of other labels at the same placement (open set).
     """
     if not (train := vocabulary.members(wanted, data.train)):
         return None
@@ -91,8 +91,8 @@ def calibrate(
     names = [vocabulary.names[i] for i in present]
     prompts = [vocabulary.prompts[i] for i in present]
     channels = 6 if all(s.has_gyro.all() for s in train) else 3
-    held, streams = vocabulary.members(wanted, data.held_out), vocabulary.members(wanted, data.streams)
-    x, y = stack(held, vocabulary, names)
+    held_out, streams = vocabulary.members(wanted, data.held_out), vocabulary.members(wanted, data.streams)
+    x, y = stack(held_out, vocabulary, names)
     embeddings = {c: embed(student, x[:, :c], spec) for c in sorted({3, channels})}
     both = np.concatenate(list(embeddings.values()))
     labels = LabelSet(
@@ -124,12 +124,12 @@ def calibrate(
         "windows": len(y),
         "stream_accuracy": scores[labels.smoothing],
         "stream_accuracy_unsmoothed": scores[Smoothing("none")],
-        **foreign(student, labels, cosine.max(1), wanted, vocabulary, data, spec),
+        **open_set(student, labels, cosine.max(1), wanted, vocabulary, data, spec),
     }
     return labels, measured
 
 
-def foreign(
+def open_set(
     student: Student,
     labels: LabelSet,
     known: F32,
@@ -138,7 +138,7 @@ def foreign(
     data: Data,
     spec: InputSpec,
 ) -> dict[str, float]:
-    """How well unknown works: held-out windows of other labels at the same placement, never used to fit anything.
+    """Metrics of "unknown" on held-out windows of other labels at the same placement, which nothing is fitted to.
 
     `known` (N,) are the largest cosines of the label set's own held-out windows.
     """
@@ -150,10 +150,10 @@ def foreign(
             parts.append(s.x[other][:, : labels.channels])
     if not parts:
         return {}
-    strange = (embed(student, np.concatenate(parts), spec) @ labels.prototypes.T).max(1)
-    truth = np.r_[np.ones(len(known)), np.zeros(len(strange))]
+    unknown = (embed(student, np.concatenate(parts), spec) @ labels.prototypes.T).max(1)
+    truth = np.r_[np.ones(len(known)), np.zeros(len(unknown))]
     return {
-        "unknown_auroc": float(roc_auc_score(truth, np.r_[known, strange])),
-        "unknown_found": float((strange < labels.unknown_threshold).mean()),
+        "unknown_auroc": float(roc_auc_score(truth, np.r_[known, unknown])),
+        "unknown_found": float((unknown < labels.unknown_threshold).mean()),
         "known_kept": float((known >= labels.unknown_threshold).mean()),
     }

@@ -1,10 +1,9 @@
-"""Cross-layer equalization: the same network, with channels that int8 resolves alike.
+"""Cross-layer equalization: the same function, with channels of similar range, so that int8 resolves all of them.
 
-int8 gives all channels of an activation one scale, so a channel with a hundredth of the largest one's
-range keeps one or two bits. Since relu(s x) = s relu(x) for s > 0, a channel can be divided by s where
-it is made and multiplied where it is used, and the network computes what it did. Nagel et al.,
-Data-Free Quantization Through Weight Equalization and Bias Correction, ICCV 2019, section 4.1, here
-with ranges of activations over the calibration windows.
+int8 has one scale for all channels of an activation, so a channel with a hundredth of the largest range keeps one or
+two bits. Since relu(s x) = s relu(x) for s > 0, the output of a layer can be divided by s, and the input of the next
+one multiplied by s, without changing the network's function. Nagel et al., Data-Free Quantization Through Weight
+Equalization and Bias Correction, ICCV 2019, section 4.1, here with ranges of activations over the calibration windows.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from mujo_edge.core import F32
 from training.models.student import Student
 
 SMALLEST = 1e-3
-"""A channel counts as at least this share of the largest: a dead one is not blown up."""
+"""Lower bound of a channel's range relative to the largest, so that a dead channel is not amplified."""
 
 
 def equalize(model: Student, calibration: F32) -> Student:
-    """A copy with folded BatchNorm and equalized channels, equal in function up to rounding.
+    """A copy with folded BatchNorm and equalized channels; the same function up to rounding.
 
     Args:
         model: a student.
@@ -35,7 +34,7 @@ def equalize(model: Student, calibration: F32) -> Student:
     with torch.no_grad():
         divide_outputs(student.stem[0], scales[0])
         for block, peak, (before, after) in zip(student.blocks, inner, pairwise(scales), strict=True):
-            # A depthwise filter has a scale of its own for each channel, so that this side is free.
+            # Depthwise weights are quantized per channel, so their range needs no balancing.
             multiply_inputs(block.depthwise[0], before)
             divide_outputs(block.pointwise[0], after)
             middle = balanced(peak, block.pointwise[0].weight)
@@ -46,7 +45,7 @@ def equalize(model: Student, calibration: F32) -> Student:
 
 
 def folded(model: Student) -> Student:
-    """A copy in eval mode whose BatchNorm layers are part of the convolutions before them."""
+    """A copy in eval mode with BatchNorm layers folded into the convolutions before them."""
     student = Student(model.config)
     student.load_state_dict(model.state_dict())
     student.eval()
@@ -57,7 +56,7 @@ def folded(model: Student) -> Student:
 
 
 def channel_peaks(student: Student, calibration: F32) -> tuple[list[Tensor], list[Tensor]]:
-    """Largest |value| of each channel: after every block's depthwise half, and between blocks (the stem's first)."""
+    """Largest |value| of each channel: after the depthwise half of every block, and between blocks (stem first)."""
     with torch.no_grad():
         x = student.stem(torch.from_numpy(calibration))
         inner, outer = [], [peak(x)]
@@ -65,7 +64,7 @@ def channel_peaks(student: Student, calibration: F32) -> tuple[list[Tensor], lis
             inner.append(peak(block.depthwise(x)))
             branch = block.pointwise(block.depthwise(x))
             x = block(x)
-            # With a residual the branch is an activation of its own, which shares the channels' scale.
+            # With a residual, the branch is an activation too, with the same channel scales.
             outer.append(torch.maximum(peak(x), peak(branch)) if block.residual else peak(x))
     return inner, outer
 
@@ -76,7 +75,7 @@ def peak(x: Tensor) -> Tensor:
 
 
 def tied_scales(student: Student, outer: list[Tensor]) -> list[Tensor]:
-    """A scale for each channel between blocks; one and the same along a chain of residual blocks."""
+    """Channel scales between blocks; the same scales along a chain of residual blocks."""
     chains: list[list[Tensor]] = []
     for position, own in enumerate(outer):
         if position and student.blocks[position - 1].residual:
@@ -89,7 +88,7 @@ def tied_scales(student: Student, outer: list[Tensor]) -> list[Tensor]:
 
 
 def balanced(peaks: Tensor, weight: Tensor) -> Tensor:
-    """sqrt(activation range / weight range): what one side gains in resolution the other must not lose.
+    """sqrt(activation range / weight range) per channel, which balances the resolution of both.
 
     `weight` (out, in, ...) is quantized for each output on its own.
     """
@@ -99,19 +98,19 @@ def balanced(peaks: Tensor, weight: Tensor) -> Tensor:
 
 
 def spread(scale: Tensor) -> Tensor:
-    """(C,) bounded from below and with geometric mean 1."""
+    """(C,) scales bounded from below, with geometric mean 1."""
     scale = scale.clamp_min(SMALLEST * scale.max())
     return scale / scale.log().mean().exp()
 
 
 def divide_outputs(layer: nn.Conv2d, scale: Tensor) -> None:
-    """Make every output channel smaller by `scale`."""
+    """Divide every output channel by `scale`."""
     layer.weight /= scale[:, None, None, None]
     layer.bias /= scale
 
 
 def multiply_inputs(layer: nn.Conv2d | nn.Linear, scale: Tensor) -> None:
-    """Make up for input channels that are smaller by `scale`."""
+    """Multiply the weights of every input channel by `scale`."""
     if isinstance(layer, nn.Linear):
         layer.weight *= scale
     elif layer.groups > 1:

@@ -1,6 +1,7 @@
-"""Models for runtimes that only their devices have: Core ML on Apple's, CMSIS-NN on a Cortex-M.
+"""Models for runtimes that exist only on the device: Core ML on Apple's, CMSIS-NN on a Cortex-M.
 
-ExecuTorch lowers the graphs here. What can be run of them in Python is compared with fp32; the files are not run.
+ExecuTorch lowers the graphs. The files themselves cannot be run here; the closest equivalent that Python can run is
+compared with fp32.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from training.release.quantize import example, observe
 from training.support.quiet import quiet
 
 CPU = "cortex-m4"
-"""Whose CMSIS-NN kernels and scratch buffers the .pte is made for; it has the DSP extension, and no vectors."""
+"""Target of the CMSIS-NN kernels and scratch buffers of the .pte: DSP extension, no vector extension."""
 
 BATCH = 64
-"""Windows at a time through the reference operators, which loop over channels in Python."""
+"""Windows per call of the reference operators, which loop over channels in Python."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lowered:
-    """A lowered file: `content`, the `operators` its backend must have, `embeddings` (N, D) of what Python can run."""
+    """A lowered file: `content`, the `operators` that its backend needs, `embeddings` (N, D) of its equivalent."""
 
     content: bytes
     operators: tuple[str, ...]
@@ -40,7 +41,8 @@ class Lowered:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """`needs` is the module that must be installed, by the pip line `install`; `measured` what `embeddings` are of."""
+    """A target. `needs` is the module that `install` (a pip command) installs; `measured` describes what gave the
+    `embeddings`."""
 
     name: str
     file: str
@@ -52,7 +54,7 @@ class Backend:
 
     @property
     def obstacle(self) -> str | None:
-        """Why the file cannot be made here; None where it can."""
+        """Why the file cannot be made here; None if it can."""
         return None if find_spec(self.needs) else f"{self.needs} is not installed. Install it with: {self.install}"
 
 
@@ -60,8 +62,8 @@ class Backend:
 def lower_coreml(model: nn.Module, calibration: F32, model_metadata: ModelMetadata, windows: F32) -> Lowered:
     """float16 .pte for Core ML, float32 input and output; an ML program that iOS 16 and macOS 13 can run.
 
-    Operators are those of Core ML's ML program. `embeddings` are the network's in float16 in PyTorch: what the
-    precision costs, not what Core ML's own kernels make of it.
+    Operators are those of Core ML's ML program. `embeddings` are those of the network in float16 in PyTorch: they show
+    the cost of the precision, not the results of Core ML's kernels.
 
     Raises:
         ValueError: the graph did not lower to exactly one Core ML program.
@@ -97,7 +99,7 @@ def coreml_operators(payload: bytes) -> tuple[str, ...]:
 
     with tempfile.TemporaryDirectory() as folder:
         if not executorchcoreml.unflatten_directory_contents(payload, folder):
-            raise ValueError("what was lowered for Core ML is no package of a model")
+            raise ValueError("the Core ML payload is not a model package")
         (model,) = Path(folder).rglob("*.mlmodel")
         program = coremltools.utils.load_spec(str(model)).mlProgram
     main = program.functions["main"]
@@ -129,7 +131,7 @@ def lower_cortex_m(model: nn.Module, calibration: F32, model_metadata: ModelMeta
         edge = to_edge(torch.export.export(quantized, (x,)), compile_config=config)
         return CortexMPassManager(edge.exported_program(), target_config=target).transform()
 
-    # The graph fixes the batch, so that the one that is run here is lowered once more, for BATCH windows.
+    # The batch size is fixed in the graph: a second one is lowered for BATCH windows.
     wide = lowered(channels_last(torch.zeros(BATCH, *first.shape[1:]))).module(check_guards=False)
     padded = np.concatenate([windows, np.zeros((-len(windows) % BATCH, *windows.shape[1:]), np.float32)])
     batches = torch.from_numpy(padded).split(BATCH)
@@ -142,7 +144,7 @@ def lower_cortex_m(model: nn.Module, calibration: F32, model_metadata: ModelMeta
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """(N, C, 1, T) as it was, with its memory sample by sample: what CMSIS-NN takes."""
+    """(N, C, 1, T) in channels-last memory format, as CMSIS-NN takes it."""
     return x.contiguous(memory_format=torch.channels_last)
 
 
@@ -161,7 +163,7 @@ BACKENDS = (
         file="student_cortex_m.pte",
         precision="int8",
         needs="tosa_serializer",
-        # It wants older flatbuffers, numpy and others than the rest here, and works with ours.
+        # It pins older versions of flatbuffers and numpy, but works with ours.
         install="pip install --no-deps tosa-tools==2026.5.0",
         measured="the lowered graph with ExecuTorch's reference operators in Python; no Cortex-M ran it",
         lower=lower_cortex_m,
@@ -170,5 +172,5 @@ BACKENDS = (
 
 
 def left_out() -> list[str]:
-    """A line for each file that an export cannot make here, and what to install for it."""
+    """A line for each file that an export cannot make here, with the command that installs its tool."""
     return [f"{backend.file} is left out: {backend.obstacle}" for backend in BACKENDS if backend.obstacle]

@@ -1,4 +1,4 @@
-"""What a model file says of itself, for an app that has nothing else. docs/bundles.md has the list."""
+"""Metadata inside a model file, for apps that have only the file. docs/bundles.md lists it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mujo_edge.signal import InputSpec
 
 @dataclass(frozen=True, slots=True)
 class ModelMetadata:
-    """Of a bundle: its name and version, what the model takes (`spec`) and gives (`dim` values), and its label sets."""
+    """Name and version of a bundle, input (`spec`) and output dimension (`dim`) of its model, and its label sets."""
 
     bundle: str
     version: str
@@ -27,7 +27,7 @@ class ModelMetadata:
     default_label_set: str
 
     def mujo_json(self) -> str:
-        """The part of an export's mujo.json that belongs to the model alone."""
+        """The part of an export's mujo.json that describes the model."""
         table = {
             "bundle": self.bundle,
             "version": self.version,
@@ -39,7 +39,7 @@ class ModelMetadata:
         return json.dumps(table, ensure_ascii=False, separators=(",", ":"))
 
     def input_constants(self) -> dict[str, Any]:
-        """Constant methods of a .pte without label sets: what to feed it."""
+        """Constant methods of a .pte that describe its input and output."""
         return {
             "bundle": self.bundle,
             "version": self.version,
@@ -54,7 +54,7 @@ class ModelMetadata:
         }
 
     def constants(self) -> dict[str, Any]:
-        """All constant methods of a .pte. A label set's own are called NAME.labels and so on."""
+        """All constant methods of a .pte. Those of a label set are called NAME.labels and so on."""
         names = [labels.name for labels in self.label_sets]
         whole = {"label_sets": json.dumps(names), "default_label_set": self.default_label_set}
         for labels in self.label_sets:
@@ -63,7 +63,7 @@ class ModelMetadata:
 
 
 def label_constants(labels: LabelSet) -> Mapping[str, Any]:
-    """A label set as values that a constant method can return: text, numbers, tensors."""
+    """A label set as values that constant methods can return: text, numbers, tensors."""
     return {
         "labels": json.dumps([label.name for label in labels.labels]),
         "prototypes": torch.from_numpy(labels.prototypes),

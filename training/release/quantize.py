@@ -1,8 +1,7 @@
-"""From a trained student to static int8 files, one quantizer per target.
+"""Quantization of a trained student to static int8 files, with a quantizer per target.
 
-A graph annotated for one runtime does not convert for another, so each function here starts from the
-float model and the same calibration windows, (N, 6, 1, T) float32 as `mujo_edge.signal.prepare` makes
-them. All of them return the content of a file.
+A graph annotated for one runtime does not convert for another, so each function starts from the float model and the
+same calibration windows, (N, 6, 1, T) float32 prepared by `mujo_edge.signal.prepare`, and returns the file content.
 """
 
 from __future__ import annotations
@@ -27,12 +26,12 @@ CALIBRATION_BATCH = 64
 
 
 def example(calibration: F32) -> tuple[Tensor]:
-    """The (1, C, 1, T) input that fixes the shapes of an exported graph."""
+    """The (1, C, 1, T) example input that determines the shapes of an exported graph."""
     return (torch.from_numpy(np.ascontiguousarray(calibration[:1])),)
 
 
 def observe(prepared: nn.Module, calibration: F32) -> None:
-    """Run every calibration window through a prepared graph. Nothing in the graph fixes the batch."""
+    """Run every calibration window through a prepared graph, in batches of any size."""
     with torch.no_grad():
         for start in range(0, len(calibration), CALIBRATION_BATCH):
             prepared(torch.from_numpy(np.ascontiguousarray(calibration[start : start + CALIBRATION_BATCH])))
@@ -61,7 +60,7 @@ def quantize_litert(model: nn.Module, calibration: F32) -> bytes:
 
 @quiet()
 def convert_litert(prepared: nn.Module, quantizer: Any, calibration: F32) -> bytes:
-    """The .tflite of a graph that `quantizer` annotated and that saw its calibration or training."""
+    """The .tflite of a graph that `quantizer` annotated, after calibration or quantization-aware training."""
     import litert_torch
     from litert_torch.quantize.quant_config import QuantConfig
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e
@@ -72,7 +71,7 @@ def convert_litert(prepared: nn.Module, quantizer: Any, calibration: F32) -> byt
 
 
 def short_names(model: bytes) -> bytes:
-    """A .tflite whose tensors are called t0, t1, ...: the names of Python modules take 10 KB of a small file."""
+    """A .tflite with tensors renamed to t0, t1, ...: names of Python modules would take 10 KB."""
     import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
@@ -176,5 +175,5 @@ def quantize_onnx(model: nn.Module, calibration: F32, model_metadata: ModelMetad
 
 
 def quantized_embeddings(model: Student, calibration: F32, windows: F32) -> F32:
-    """(N, 6, 1, T) prepared windows -> (N, D) of the int8 .tflite as it would ship, run in LiteRT; not normalized."""
+    """(N, 6, 1, T) prepared windows -> (N, D) of the int8 .tflite for release, run in LiteRT; not normalized."""
     return open_model(quantize_litert(equalize(model, calibration), calibration), "litert").run(windows)

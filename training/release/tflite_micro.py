@@ -1,6 +1,6 @@
-"""tflite-micro as a judge: does the int8 .tflite fit a microcontroller, and does it compute the same there?
+"""The int8 .tflite in tflite-micro: its embeddings, and the smallest arena that it runs in.
 
-Too small an arena may end the interpreter with a segmentation fault, so every try is a process of its own.
+A too small arena may crash the interpreter with a segmentation fault, so every attempt runs in its own process.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ import numpy as np
 from mujo_edge.core import F32, DataError, require_extra
 
 STEP = 1024
+"""Resolution of `least_arena` in bytes."""
 LARGEST = 256 * STEP
 
 
 def micro_embeddings(model: bytes, windows: F32, arena_bytes: int) -> F32:
-    """(N, C, 1, T) prepared windows -> (N, D) from tflite-micro. Raises `DataError` where the arena is too small."""
-    found = attempt(model, windows, arena_bytes)
-    if isinstance(found, str):
-        raise DataError(f"tflite-micro cannot run the model in an arena of {arena_bytes} bytes: {found}")
-    return found
+    """(N, C, 1, T) prepared windows -> (N, D) from tflite-micro. Raises `DataError` if the arena is too small."""
+    result = attempt(model, windows, arena_bytes)
+    if isinstance(result, str):
+        raise DataError(f"tflite-micro cannot run the model in an arena of {arena_bytes} bytes: {result}")
+    return result
 
 
 def least_arena(model: bytes, window: F32) -> int:
@@ -40,7 +41,7 @@ def least_arena(model: bytes, window: F32) -> int:
 
 
 def attempt(model: bytes, windows: F32, arena_bytes: int) -> F32 | str:
-    """`main` in a process of its own; the reason where that process failed."""
+    """`main` in its own process -> embeddings (N, D), or the last line of its errors if it failed."""
     require_extra("tflite_micro", "train")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -65,10 +66,10 @@ def main(folder: Path, arena_bytes: int) -> None:
     from tflite_micro import runtime
 
     interpreter = runtime.Interpreter.from_file(str(folder / "model.tflite"), arena_size=arena_bytes)
-    given, taken = interpreter.get_input_details(0), interpreter.get_output_details(0)
+    input_, output = interpreter.get_input_details(0), interpreter.get_output_details(0)
     (scale, zero), (out_scale, out_zero) = (
         (d["quantization_parameters"]["scales"][0], d["quantization_parameters"]["zero_points"][0])
-        for d in (given, taken)
+        for d in (input_, output)
     )
     x = np.load(folder / "x.npy")
     quantized = np.clip(np.rint(x / scale) + zero, -128, 127).astype(np.int8)

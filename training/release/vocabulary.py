@@ -1,8 +1,6 @@
-"""The names that a bundle knows by their words alone: from `recipes/names.toml` to text prototypes.
+"""The vocabulary of a bundle: names from `recipes/names.toml` with text prototypes, without training data of their own.
 
 python -m training.names runs/base/release.pt runs/base/teacher.pt --recipe base --out runs/base/named.pt
-
-adds them to what a run wrote for `training.export`, and says how well held-out people's windows find them.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ NAMES_FILE = RECIPES / "names.toml"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A name, other ways to say it, and the sentences whose mean direction is its prototype."""
+    """A name, its synonyms `also`, and the sentences whose mean direction is its prototype."""
 
     name: str
     also: tuple[str, ...]
@@ -44,7 +42,8 @@ class Entry:
 def read_names(labels: Labels, path: Path) -> list[Entry]:
     """All names: those of `labels` with their prompts, then activities, then exercises that are neither.
 
-    Raises `DataError` for a file that is not what it should be, or that gives one way to say it to two names.
+    Raises:
+        DataError: the file cannot be parsed, or it gives one synonym to two names.
     """
     try:
         table = tomllib.loads(path.read_text("utf-8"))
@@ -52,9 +51,9 @@ def read_names(labels: Labels, path: Path) -> list[Entry]:
         exercises = [name.replace(",", "").lower() for name in sentences("exercises", table["exercises"])]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not a file of names ({error}). It needs exercises and [activities]") from None
-    entries = {key(name): Entry(name, (), said) for name, said in zip(labels.names, labels.prompts, strict=True)}
+    entries = {key(name): Entry(name, (), prompts) for name, prompts in zip(labels.names, labels.prompts, strict=True)}
     for name, also in activities.items():
-        known = entries.get(key(name), Entry(name, (), prompts(name, also)))
+        known = entries.get(key(name), Entry(name, (), prompts_of(name, also)))
         entries[key(name)] = replace(known, also=also)
     owner = {key(words): entry.name for entry in entries.values() for words in (entry.name, *entry.also)}
     for entry in entries.values():
@@ -62,23 +61,24 @@ def read_names(labels: Labels, path: Path) -> list[Entry]:
             raise DataError(f"{path} gives {twice[0]!r} to both {entry.name!r} and {owner[key(twice[0])]!r}")
     for name in exercises:
         if key(name) not in owner:
-            entries.setdefault(key(name), Entry(name, (), prompts(name)))
+            entries.setdefault(key(name), Entry(name, (), prompts_of(name)))
     return list(entries.values())
 
 
-def prompts(name: str, also: Sequence[str] = ()) -> tuple[str, ...]:
-    """What is embedded for a name that has no prompts of its own: plain words, and what the body does if that is known.
+def prompts_of(name: str, also: Sequence[str] = ()) -> tuple[str, ...]:
+    """Prompts of a name that has none in labels.toml: the name, its synonyms, and a description of the motion if known.
 
-    Sentences around it ("a person doing ...") are left out: tried with encoders that never saw SPAR, UTD-MHAD or sp-sw
-    watch, they found the activities of those sets a little worse than the bare name.
+    No sentence around the name ("a person doing ..."): with encoders that never saw SPAR, UTD-MHAD or sp-sw watch, such
+    sentences gave slightly worse zero-shot scores than the bare name.
     """
     return tuple(dict.fromkeys((name, *also, *synonyms(normalize_title(name)))))
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """Held-out windows of a label set against its names: `cosine` (N, L), right columns `y` (N,), `embeddings` (N, D)
-    and the `rows` (L,) of its names among all; `reworded` (L, D) prototypes of words that training did not see."""
+class HeldOut:
+    """Held-out windows of a label set: `cosine` (N, L) to its names, true columns `y` (N,), `embeddings` (N, D), the
+    `rows` (L,) of its names in the vocabulary, and prototypes `reworded` (L, D) of synonyms that training did not see.
+    """
 
     name: str
     cosine: F32
@@ -88,52 +88,53 @@ class Judged:
     reworded: F32
 
 
-def judge(student: Student, known: Vocabulary, labels: Labels, data: Data, spec: InputSpec) -> list[Judged]:
-    """Every label set that has held-out windows, with the gyroscope where all of them have it."""
-    found = []
+def held_out_windows(student: Student, known: Vocabulary, labels: Labels, data: Data, spec: InputSpec) -> list[HeldOut]:
+    """Every label set with held-out windows, with the gyroscope if all of them have it."""
+    result = []
     for wanted in labels.sets:
-        if not (held := labels.members(wanted, data.held_out)):
+        if not (members := labels.members(wanted, data.held_out)):
             continue
-        present = np.unique(np.concatenate([labels.targets(s) for s in (*labels.members(wanted, data.train), *held)]))
+        in_training = labels.members(wanted, data.train)
+        present = np.unique(np.concatenate([labels.targets(s) for s in (*in_training, *members)]))
         names = [labels.names[i] for i in present]
-        x, y = stack(held, labels, names)
-        channels = 6 if all(s.has_gyro.all() for s in held) else 3
+        x, y = stack(members, labels, names)
+        channels = 6 if all(s.has_gyro.all() for s in members) else 3
         embeddings = embed(student, x[:, :channels], spec)
         rows = np.asarray([known.rows[key(name)] for name in names])
         words = [first_unseen(known.names[row], labels.prompts[i]) for row, i in zip(rows, present, strict=True)]
         reworded = known.project(embed_once(words).numpy())
-        found.append(Judged(wanted.name, embeddings @ known.prototypes[rows].T, y, embeddings, rows, reworded))
-    return found
+        result.append(HeldOut(wanted.name, embeddings @ known.prototypes[rows].T, y, embeddings, rows, reworded))
+    return result
 
 
 def first_unseen(name: Name, prompts: Sequence[str]) -> str:
-    """The first other way to say a name that is none of its prompts, else the name itself."""
+    """The first synonym of a name that is none of its prompts, else the name itself."""
     seen = {key(prompt) for prompt in prompts}
     return next((words for words in name.also if key(words) not in seen), name.name)
 
 
-def calibrated(known: Vocabulary, judged: Sequence[Judged]) -> Vocabulary:
-    """`known` with the temperature that makes the held-out labels of all sets likeliest, and the threshold that turns
-    away `FALSE_UNKNOWN` of their windows; every set counts alike, however many windows it has.
+def calibrated(known: Vocabulary, held_out: Sequence[HeldOut]) -> Vocabulary:
+    """`known` with the temperature of maximum likelihood on the held-out labels of all sets, and the threshold that
+    rejects `FALSE_UNKNOWN` of their windows; every set has the same weight.
 
-    All these names were trained, so the threshold is that of trained names, see `Vocabulary.label_set`.
+    All these names were trained, so the threshold applies to trained names only, see `Vocabulary.label_set`.
     """
 
     def cost(log_temperature: float) -> float:
-        return float(np.mean([likelihood(one.cosine, one.y, float(np.exp(log_temperature))) for one in judged]))
+        return float(np.mean([likelihood(one.cosine, one.y, float(np.exp(log_temperature))) for one in held_out]))
 
-    best = np.concatenate([one.cosine.max(1) for one in judged])
-    weight = np.concatenate([np.full(len(one.y), 1 / len(one.y)) for one in judged])
+    best = np.concatenate([one.cosine.max(1) for one in held_out])
+    weight = np.concatenate([np.full(len(one.y), 1 / len(one.y)) for one in held_out])
     threshold = float(np.quantile(best, FALSE_UNKNOWN, weights=weight, method="inverted_cdf"))
     temperature = float(np.exp(minimize_scalar(cost, bounds=(-5, 0), method="bounded").x))
     return replace(known, temperature=temperature, unknown_threshold=threshold)
 
 
-def measured(known: Vocabulary, judged: Sequence[Judged]) -> dict[str, dict[str, float]]:
-    """By label set: macro-F1 among its own names, and when each is said in other words; the share of windows kept as
-    known, and where the right name stands among all names of the bundle."""
+def measured(known: Vocabulary, held_out: Sequence[HeldOut]) -> dict[str, dict[str, float]]:
+    """Label set -> macro-F1 among its names and with reworded names, fraction of windows accepted as known ("kept"),
+    and the rank of the true name among all names of the bundle."""
     table = {}
-    for one in judged:
+    for one in held_out:
         every = one.embeddings @ known.prototypes.T
         rank = 1 + (every > every[np.arange(len(one.y)), one.rows[one.y]][:, None]).sum(1)
         table[one.name] = {
@@ -151,9 +152,9 @@ def measured(known: Vocabulary, judged: Sequence[Judged]) -> dict[str, dict[str,
 def known_names(
     text: TextProjection, student: Student, labels: Labels, data: Data, spec: InputSpec, trained: Collection[str] = ()
 ) -> tuple[Vocabulary, dict[str, Any]]:
-    """The names of a bundle, calibrated, and what was measured of them.
+    """The calibrated vocabulary of a bundle, and its metrics.
 
-    `trained` are names that pretraining saw beside those of `data`, such as the titles of clips.
+    `trained` are names that pretraining saw in addition to those of `data`, such as titles of clips.
     """
     entries = read_names(labels, NAMES_FILE)
     seen = np.unique(np.concatenate([labels.targets(s) for s in data.train]))
@@ -168,6 +169,6 @@ def known_names(
         temperature=1.0,
         unknown_threshold=-1.0,
     )
-    judged = judge(student, known, labels, data, spec)
-    known = calibrated(known, judged)
-    return known, {"names": len(known.names), "label_sets": measured(known, judged)}
+    held_out = held_out_windows(student, known, labels, data, spec)
+    known = calibrated(known, held_out)
+    return known, {"names": len(known.names), "label_sets": measured(known, held_out)}

@@ -1,4 +1,5 @@
-"""How every `python -m training.<step>` runs: a user's mistake is a line on stderr and an exit code."""
+"""Entry point and shared options of the commands `python -m training.<step>`: a `MujoError` becomes one line on stderr
+and an exit code."""
 
 from __future__ import annotations
 
@@ -14,9 +15,9 @@ from mujo_edge.core import MujoError
 
 
 def step(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` as a Typer command takes it: it ends the process with its exit code, 130 after Ctrl-C."""
+    """`function` as a Typer command that exits with the code of its error, 130 after Ctrl-C."""
 
-    # Inside the command: Typer would end it without a word on Ctrl-C.
+    # Caught inside the command: Typer would end it without a message on Ctrl-C.
     @wraps(function)
     def guarded(*args: Any, **options: Any) -> None:
         try:
@@ -25,7 +26,7 @@ def step(function: Callable[..., Any]) -> Callable[..., Any]:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            typer.echo("stopped; the same command goes on from here", err=True)
+            typer.echo("stopped; the same command resumes from here", err=True)
             raise typer.Exit(130) from None
 
     return guarded
@@ -40,11 +41,11 @@ RecipeOption = Annotated[str, typer.Option("--recipe", help="tiny, base, or a .t
 
 
 OutOption = Annotated[
-    Path | None, typer.Option("--out", file_okay=False, help="folder of the run, runs/RECIPE by default")
+    Path | None, typer.Option("--out", file_okay=False, help="folder of the run  [default: runs/RECIPE]")
 ]
 
 
 ShardsOption = Annotated[
     Path | None,
-    typer.Option("--shards", exists=True, file_okay=False, help="clips that `python -m training.fimad build` made"),
+    typer.Option("--shards", exists=True, file_okay=False, help="clips from `python -m training.fimad build`"),
 ]

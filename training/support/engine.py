@@ -1,4 +1,4 @@
-"""Where tasks are done: processes of this machine, or a Ray cluster. Both take the same functions."""
+"""Engines that run tasks: processes on this machine, or a Ray cluster."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from training.support.workers import workers
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Engine = Callable[[Callable[[Any], Any], Iterable[Any], int], Iterator[tuple[Any, Any]]]
-"""(function, items, jobs) -> (item, function(item)) in the order in which they are done, so many at a time; None
-instead of a result where the process that worked on it died. What the function raises is raised here, and ends all."""
+"""(function, items, jobs) -> (item, function(item)) in order of completion, `jobs` at a time. The result is None if the
+process died. An exception of the function is raised to the caller and stops all tasks."""
 
 AHEAD = 2
-"""Items given to a worker before it has done the last one, so that it never waits for the next."""
+"""Items queued per worker, so that it never waits for the next."""
 
 
 def on_processes(
     function: Callable[[Item], Result], items: Iterable[Item], jobs: int
 ) -> Iterator[tuple[Item, Result | None]]:
-    """`Engine` of `jobs` processes. When one dies, those that were under way are tried again, one by one."""
+    """`Engine` of `jobs` processes. When one dies, the tasks in progress are retried one by one."""
     return limited(function, items, jobs, AHEAD * jobs)
 
 
 def limited(
     function: Callable[[Item], Result], items: Iterable[Item], jobs: int, most: int
 ) -> Iterator[tuple[Item, Result | None]]:
-    """`on_processes` with at most so many items under way."""
+    """`on_processes` with at most `most` items in progress."""
     queue = deque(items)
     while queue:
         running: dict[Future[Result], Item] = {}
@@ -58,8 +58,10 @@ def on_ray(
 ) -> Iterator[tuple[Item, Result | None]]:
     """`Engine` of the Ray cluster at $RAY_ADDRESS, else of `jobs` Ray workers on this machine.
 
-    Data must lie at the same path on every node and the checkout be importable there; nothing is written there. Raises
-    `MissingExtraError` without Ray.
+    Data must be at the same path on every node, and the checkout importable there; nothing is written on the nodes.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
     """
     ray = require_extra("ray", "cluster")
     address = os.environ.get("RAY_ADDRESS", "local")
@@ -70,7 +72,7 @@ def on_ray(
     }
     ray.init(address=address, log_to_driver=False, configure_logging=False, **(here if address == "local" else {}))
     try:
-        remote = ray.remote(max_retries=1)(lambda item: function(item))  # a partial is no function to Ray
+        remote = ray.remote(max_retries=1)(lambda item: function(item))  # Ray does not take a partial
         most = AHEAD * int(ray.cluster_resources().get("CPU", jobs))
         queue = deque(items)
         running: dict[Any, Item] = {}
@@ -97,5 +99,5 @@ ENGINES: dict[str, Engine] = {"processes": on_processes, "ray": on_ray}
 def engine(name: str) -> Engine:
     """The engine of that name. Raises `UsageError` listing the names."""
     if name not in ENGINES:
-        raise UsageError(f"no engine is called {name!r}. Choose from: {', '.join(ENGINES)}")
+        raise UsageError(f"no engine {name!r}. Choose from: {', '.join(ENGINES)}")
     return ENGINES[name]

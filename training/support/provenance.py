@@ -1,4 +1,4 @@
-"""What a run was given, written beside what it made: config, data hashes, seeds, git commit, versions."""
+"""Provenance of a run, written with its results: config, data hashes, seeds, git commit, versions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES = ("torch", "torchao", "litert-torch", "executorch", "onnxruntime", "nu
 
 
 def git_commit() -> str:
-    """HEAD of the checkout, with "+changes" when tracked files differ; "unknown" outside a checkout."""
+    """HEAD of the checkout, with "+changes" if tracked files differ; "unknown" outside a checkout."""
     here = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:
@@ -38,7 +38,7 @@ def plain(value: Any) -> Any:
 
 
 def describe(config: Mapping[str, Any], data_sha256: Mapping[str, str]) -> dict[str, Any]:
-    """Everything that a result depends on, as JSON values."""
+    """Config, data hashes, commit and versions as JSON values."""
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": git_commit(),

@@ -1,4 +1,4 @@
-"""Silence converters that print progress and warnings for every model."""
+"""Suppression of the progress lines and warnings that converters print."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mujo_edge.runtimes.quiet import without_lines
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the progress lines and warnings that the converters print for every model."""
+    """Suppress the progress lines and warnings that the converters print for every model."""
     previous = logging.root.manager.disable
     logging.disable(logging.WARNING)
     notices = (b"I0000 ", b"WARNING: All log messages", b"Failed to load ", b"W0", b"W1", b"[cpuinfo_utils")

@@ -13,9 +13,9 @@ from multiprocessing.connection import wait
 
 
 def end_with_parent() -> None:
-    """In a worker: leave Ctrl-C to the parent, and end when the parent does, however it ends.
+    """In a worker: ignore Ctrl-C, which the parent handles, and exit when the parent exits for any reason.
 
-    A parent that SIGTERM or SIGKILL takes runs no handler; its end of the sentinel's pipe is closed all the same.
+    A parent killed by SIGTERM or SIGKILL runs no handler, but its end of the sentinel's pipe is closed in any case.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
@@ -31,7 +31,7 @@ def end_with_parent() -> None:
 
 @contextmanager
 def workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """`jobs` fresh processes. When the body raises, or is interrupted, they are ended at once."""
+    """A pool of `jobs` new processes, terminated at once if the body raises or is interrupted."""
     before = set(active_children())
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         try:

@@ -283,10 +283,33 @@ def test_other_commands_without_a_traceback(name: str, redirection: str) -> None
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_gnu_timeout_signals_twice_and_the_summary_is_there(bundle: Path, walk: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("delay_s", [0.0, 0.03, 0.1, 0.2])
+def test_second_signal_within_a_second_changes_nothing(
+    bundle: Path, walk: Path, number: signal.Signals, delay_s: float
+) -> None:
+    args = command("stream", "--bundle", bundle, "--runtime", "onnx", "--replay", walk)
+    with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        for _ in range(2):
+            process.send_signal(number)
+            time.sleep(delay_s)
+        out, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert json.loads(out.splitlines()[-1])["ended"] == "interrupted"
+
+
+@pytest.mark.parametrize("option", ["", "-s INT"])
+def test_gnu_timeout_signals_twice_and_the_summary_is_there(bundle: Path, walk: Path, option: str) -> None:
     args = " ".join(command("stream", "--bundle", bundle, "--runtime", "onnx", "--replay", walk))
     done = subprocess.run(
-        ["bash", "-c", f"timeout 3 {args}"], capture_output=True, text=True, env=ENVIRONMENT, timeout=60, check=False
+        ["bash", "-c", f"timeout {option} 3 {args}"],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        timeout=60,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (124, "")
     assert json.loads(done.stdout.splitlines()[-1])["ended"] == "interrupted"

@@ -9,11 +9,14 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mujo_edge.bundle import ModelBundle
 from mujo_edge.bundle.manifest import read_manifest, write_manifest
 from mujo_edge.bundle.store import SHIPPED
 from mujo_edge.core import DataError, UsageError
@@ -159,3 +162,30 @@ def test_command_prints_the_folder(tmp_path: Path) -> None:
     assert str(tmp_path / "android" / "README.md") in done.stdout
     sums = {line.split("  ")[1]: line.split("  ")[0] for line in (tmp_path / "android" / SUMS).read_text().splitlines()}
     assert sums[CONTRACT] == sha256(tmp_path / "android" / CONTRACT)
+
+
+def test_own_label_set_is_exported_like_a_shipped_one(tmp_path: Path) -> None:
+    shipped = ModelBundle.load()
+    gym = shipped.label_sets["gym-wrist"]
+    own = replace(gym, name="mine-3", labels=gym.labels[:3], prototypes=gym.prototypes[:3], note="")
+    own.save(tmp_path / "mine.json")
+    android, mcu = (
+        export(target, None, tmp_path / "out", labels=str(tmp_path / "mine.json"))[0] for target in ("android", "mcu")
+    )
+    for folder in (android, mcu):
+        table = json.loads((folder / CONTRACT).read_text("utf-8"))
+        assert table["default_label_set"] == "mine-3"
+        assert table["label_sets"].keys() == {*shipped.label_sets, "mine-3"}
+        np.testing.assert_array_equal(np.array(table["label_sets"]["mine-3"]["prototypes"], np.float32), own.prototypes)
+        cases = (folder / "golden" / "cases.csv").read_text().splitlines()
+        assert all(line.split(",")[1] == "mine-3" for line in cases[1:])
+    assert "#define MUJO_LABELS mujo_labels_mine_3" in next(mcu.rglob("mujo_labels.h")).read_text()
+    assert "labels-mine-3.txt" in zipfile.ZipFile(android / "student_int8_float_io.tflite").namelist()
+
+
+def test_own_label_set_must_not_have_the_name_of_a_shipped_one(tmp_path: Path) -> None:
+    gym = ModelBundle.load().label_sets["gym-wrist"]
+    replace(gym, labels=gym.labels[:3], prototypes=gym.prototypes[:3]).save(tmp_path / "mine.json")
+    with pytest.raises(UsageError, match="has a label set gym-wrist already"):
+        export("android", None, tmp_path / "out", labels=tmp_path / "mine.json")
+    assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""Made data sets, the real ones where they are, and a cache of the test's own."""
+"""Fixtures: generated data sets, the real ones where present, and a cache for each test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.corpora import CORPORA, data_root
 
 @pytest.fixture(params=LAYOUTS)
 def layout(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
-    """(name, folder) of every data set that can be made up."""
+    """(name, folder) of every generated data set."""
     folder = tmp_path / "data" / "publisher"
     LAYOUTS[request.param](folder)
     return request.param, folder
@@ -21,7 +21,7 @@ def layout(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
 
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[[str], Path]:
-    """Write one data set by name -> its folder."""
+    """Function that generates a data set by name and returns its folder."""
 
     def write(name: str) -> Path:
         folder = tmp_path / name
@@ -38,7 +38,7 @@ def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
 
 @pytest.fixture(scope="session")
 def real() -> Callable[[str], Path]:
-    """Path of a real data set; skips the test where it is absent."""
+    """Function that returns the path of a real data set; skips the test if it is absent."""
 
     def path(name: str) -> Path:
         found = CORPORA[name].locate() or CORPORA[name].find(data_root())

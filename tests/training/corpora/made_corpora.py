@@ -1,4 +1,4 @@
-"""Small data sets written in the publishers' layouts, with planted signals."""
+"""Small data sets in the publishers' layouts with known signals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from training.corpora.motionsense import GRAVITY, ROTATION, USER
 
 G = 9.80665
 TURN_RAD_S = 0.5
-"""Planted rotation about x, so that a wrong unit of the gyroscope shows."""
+"""Rotation about x in the generated signals, to detect a wrong unit of the gyroscope."""
 
 
 def motion(n: int, rate_hz: float, seed: int = 0) -> np.ndarray:
@@ -155,7 +155,7 @@ def wisdm_records(user: int) -> list[str]:
 
 
 def wisdm(root: Path) -> None:
-    """As the publisher has it: one file, records ended by semicolons."""
+    """The publisher's layout: one file, records end in semicolons."""
     root.mkdir(parents=True)
     (root / "WISDM_ar_v1.1_raw.txt").write_text("\n".join([*wisdm_records(33), *wisdm_records(1)]) + "\n")
 
@@ -222,7 +222,7 @@ def stress_predict(root: Path) -> None:
 
 
 def emlearn_file(x: np.ndarray) -> bytes:
-    """Int16 of (n, 3) m/s2 under a header that promises 1,000 rows, as MicroPython's npyfile writes it."""
+    """(n, 3) m/s2 as int16 with a header that announces 1,000 rows, as written by MicroPython's npyfile."""
     header = b"{'descr': '<i2', 'fortran_order': False, 'shape': (1000,3), }".ljust(70)
     return b"\x93NUMPY\x01\x00\x46\x00" + header + np.rint(x / G * 16384).astype("<i2").tobytes()
 

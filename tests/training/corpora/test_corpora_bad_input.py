@@ -1,4 +1,4 @@
-"""Broken data sets: each a DataError that names the file and says what to do, none a traceback."""
+"""Broken data sets: each gives a DataError with the file's name and advice."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from made_corpora import LAYOUTS, zip_folder
 
 from mujo_edge.core import DataError
 from training.corpora import CORPORA
-from training.corpora.base import Recording, problems, whole
+from training.corpora.base import Recording, constant, problems
 from training.corpora.files import Tree
 
 
 def first_file(name: str, folder: Path) -> Path:
-    """The first file that the reader of `name` reads, tables of labels left aside."""
+    """The first file with signals that the reader of `name` reads."""
     with Tree.open(folder) as tree:
         return folder / next(n for n, _ in tree.match(CORPORA[name].marker) if "labels" not in n)
 
@@ -37,7 +37,7 @@ def edit(file: Path, line: int, change: Callable[[str], str]) -> None:
 
 
 def nan(line: str) -> str:
-    """The third of the row's numbers that are read: the fifth cell of MetaMotion's, which begins with two times."""
+    """Replace the third number that is read in a row: the fifth cell in MetaMotion, where two times come first."""
     separator = next(one for one in "\t, " if one in line)
     cells = line.split(separator)
     cells[4 if cells[0] == cells[1] else 2] = "nan"
@@ -49,7 +49,7 @@ BINARY = ("utd_mhad", "mm_fit", "myogym", "mhealth_fragments")
 
 
 @pytest.mark.parametrize("name", [*TEXT, *BINARY, "wisdm_v1", "ptex"])
-def test_truncated_file(name, make):
+def test_truncated_file_is_an_error(name, make):
     folder = make(name)
     file = first_file(name, folder)
     truncate(file)
@@ -60,7 +60,7 @@ def test_truncated_file(name, make):
 
 @pytest.mark.parametrize("name", TEXT)
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         (nan, "not a finite number"),
         (lambda line: line.replace(".", "x"), "malformed"),
@@ -69,11 +69,11 @@ def test_truncated_file(name, make):
     ],
     ids=["nan", "letters", "extra column", "half a row"],
 )
-def test_broken_row(name, change, says, make):
+def test_broken_row_is_an_error(name, change, message, make):
     folder = make(name)
     file = first_file(name, folder)
     edit(file, 7, change)
-    with pytest.raises(DataError, match=says) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         CORPORA[name].load(folder)
     assert file.name in str(caught.value)
 
@@ -136,10 +136,10 @@ def test_matlab_file_of_something_else(name, make):
 
 @pytest.mark.parametrize("name", LAYOUTS)
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.5, 0.97])
-def test_half_a_zip(name, part, make, tmp_path):
+def test_truncated_zip_is_an_error(name, part, make, tmp_path):
     archive = zip_folder(make(name), tmp_path / "half.zip")
     archive.write_bytes(archive.read_bytes()[: int(part * archive.stat().st_size)])
-    with pytest.raises(DataError, match=r"half\.zip is not a whole zip archive"):
+    with pytest.raises(DataError, match=r"half\.zip is not a complete zip archive"):
         CORPORA[name].load(archive)
 
 
@@ -152,7 +152,7 @@ def test_flipped_byte_in_a_zip(make, tmp_path):
         CORPORA["motionsense"].load(archive)
 
 
-def test_nothing_there(tmp_path):
+def test_missing_path_is_an_error(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         CORPORA["spar"].load(tmp_path / "nowhere.zip")
     with pytest.raises(DataError, match="holds no recording of MotionSense"):
@@ -160,16 +160,16 @@ def test_nothing_there(tmp_path):
 
 
 def still(scale: float) -> Recording:
-    """Ten seconds at rest in a unit of which 9.81 m/s2 are `scale`."""
+    """Ten seconds at rest in a unit in which g is `scale`."""
     rng = np.random.default_rng(0)
     x = scale * (np.tile([0.1, 0.2, 0.97], (500, 1)) + rng.normal(0, 0.002, (500, 3)))
     return Recording(
-        "made", "1", "still", "wrist", 50.0, x.astype(np.float32), whole("walking", 500), channels=("ax", "ay", "az")
+        "made", "1", "still", "wrist", 50.0, x.astype(np.float32), constant("walking", 500), channels=("ax", "ay", "az")
     )
 
 
 @pytest.mark.parametrize(
-    ("scale", "says"),
+    ("scale", "message"),
     [
         (1.0, "looks like g:"),
         (999.0, "beyond 1,000|looks like mg"),
@@ -177,11 +177,11 @@ def still(scale: float) -> Recording:
         (98.1, "m/s2 where the publisher has g"),
     ],
 )
-def test_wrong_unit(scale, says, monkeypatch):
+def test_wrong_unit(scale, message, monkeypatch):
     found = list(problems([still(scale)], ["walking"]))
     assert found
     assert all(where in ("still", "") for where, _ in found)
-    assert any(part in what for _, what in found for part in says.split("|")), found
+    assert any(part in what for _, what in found for part in message.split("|")), found
 
 
 def test_right_unit():
@@ -189,7 +189,7 @@ def test_right_unit():
 
 
 @pytest.mark.parametrize("value", [np.inf, np.nan, 1e9])
-def test_absurd_values(value):
+def test_out_of_range_values_are_reported(value):
     recording = still(9.81)
     recording.x[100, 1] = value
     assert [where for where, what in problems([recording], ["walking"]) if "beyond 1,000" in what] == ["still"]
@@ -216,8 +216,8 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(sorted(LAYOUTS)), seed=st.integers(0, 2**32 - 1), zipped=st.booleans())
-def test_any_damage_is_one_clear_error_or_still_reads(originals, tmp_path, name, seed, zipped):
-    """Cut a file, flip or insert bytes anywhere: what comes out is recordings or a DataError."""
+def test_random_damage_gives_a_data_error_or_valid_recordings(originals, tmp_path, name, seed, zipped):
+    """Truncate a file, flip a bit or insert bytes anywhere: the result is valid recordings or a `DataError`."""
     rng = random.Random(seed)
     folder = tmp_path / "damaged"
     shutil.rmtree(folder, ignore_errors=True)
@@ -225,7 +225,7 @@ def test_any_damage_is_one_clear_error_or_still_reads(originals, tmp_path, name,
     victim = (
         zip_folder(folder, tmp_path / "damaged.zip")
         if zipped
-        else rng.choice(sorted(p for p in folder.rglob("*") if p.is_file()))
+        else rng.choice(sorted(p for p in folder.rglob("*") if p.is_file() and p.stat().st_size))
     )
     content = bytearray(victim.read_bytes())
     at = rng.randrange(len(content))
@@ -243,8 +243,8 @@ def test_any_damage_is_one_clear_error_or_still_reads(originals, tmp_path, name,
         assert all(np.isfinite(r.x).all() for r in recordings)
 
 
-def test_paths_that_climb_out_are_only_names(tmp_path):
-    """Nothing is unpacked: a hostile member name is matched and read, never written."""
+def test_zip_members_with_parent_paths_are_not_extracted(tmp_path):
+    """A zip is not unpacked: member names are matched and read, never written."""
     import zipfile
 
     with zipfile.ZipFile(tmp_path / "evil.zip", "w") as archive:

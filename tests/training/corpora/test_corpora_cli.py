@@ -1,4 +1,4 @@
-"""`python -m training.corpora` as a user meets it."""
+"""`python -m training.corpora` from the command line."""
 
 from __future__ import annotations
 
@@ -47,25 +47,25 @@ def test_list(make, monkeypatch):
     assert lines["mhealth"][1:3] == ["not", "here"]
 
 
-def test_half_a_zip_hides_no_other_data_set(make, monkeypatch):
+def test_truncated_zip_does_not_hide_other_data_sets(make, monkeypatch):
     root = make("mhealth").parent
     archive = zip_folder(make("motionsense"), root / "motionsense.zip")
     shutil.rmtree(root / "motionsense")
     archive.write_bytes(archive.read_bytes()[:5000])
     monkeypatch.setenv("MUJO_DATA", str(root))
     output = call("list")
-    assert "motionsense.zip is not a whole zip archive" in output
+    assert "motionsense.zip is not a complete zip archive" in output
     lines = {line.split()[0]: line.split() for line in output.splitlines() if line.strip()}
     assert lines["mhealth"][1] == "6"
     assert lines["motionsense"][1:3] == ["not", "here"]
     assert registry.load("mhealth")
     for command in (partial(registry.load, "motionsense"), partial(call, "check", archive)):
-        with pytest.raises(DataError, match="not a whole zip archive"):
+        with pytest.raises(DataError, match="not a complete zip archive"):
             command()
 
 
 def test_check_counts_the_publishers_files(layout):
-    """Made data sets are sound, but most have fewer files than the publisher's."""
+    """Generated data sets are valid, but most have fewer files than the publisher's."""
     name, folder = layout
     result = runner.invoke(app, ["check", str(folder)])
     files = CORPORA[name].files
@@ -77,7 +77,7 @@ def test_check_counts_the_publishers_files(layout):
         assert isinstance(result.exception, DataError)
 
 
-def test_check_sound(make):
+def test_check_of_an_undamaged_data_set(make):
     output = call("check", make("mm_fit"))
     assert "MM-Fit" in output
     assert "No problems." in output
@@ -137,7 +137,7 @@ def test_windows(make, tmp_path):
 
 @pytest.fixture
 def server(tmp_path):
-    """A local publisher -> (address, its folder)."""
+    """Local HTTP server -> (URL, its folder)."""
     folder = tmp_path / "www"
     folder.mkdir()
     handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
@@ -150,7 +150,7 @@ def server(tmp_path):
 
 @pytest.fixture
 def publish(server, make, monkeypatch):
-    """Serve MotionSense; `sha256` as the registry would state it."""
+    """Serve MotionSense, with `sha256` in its registry entry."""
     address, folder = server
     archive = zip_folder(make("motionsense"), folder / "A_DeviceMotion_data.zip")
 
@@ -206,13 +206,13 @@ def test_download_unreachable(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", [n for n, c in CORPORA.items() if c.download is None])
-def test_publishers_without_an_address(name, tmp_path):
+def test_download_without_a_public_url_says_where_to_ask(name, tmp_path):
     with pytest.raises(UsageError) as caught:
         call("download", name, "--data", tmp_path)
     assert CORPORA[name].home in str(caught.value)
 
 
-def test_main_turns_mistakes_into_exit_codes(monkeypatch, capsys):
+def test_main_turns_errors_into_exit_codes(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["corpora", "download", "nothing"])
     with pytest.raises(SystemExit) as caught:
         main()
@@ -220,7 +220,7 @@ def test_main_turns_mistakes_into_exit_codes(monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("error: no data set is called 'nothing'")
 
 
-def test_as_a_process(tmp_path):
+def test_exit_code_of_the_process(tmp_path):
     command = [sys.executable, "-m", "training.corpora", "check", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == DataError.exit_code

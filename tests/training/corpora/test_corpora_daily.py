@@ -1,4 +1,4 @@
-"""WISDM, HAPT and Daily and Sports Activities: their faults and axes, on small made files."""
+"""WISDM, HAPT and Daily and Sports Activities on small generated files: defects and axes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def axes_of(x: np.ndarray) -> list[int]:
     return np.rint(x[:, :3].mean(0) / G).astype(int).tolist()
 
 
-def test_turned_takes_acceleration_and_rate_into_the_new_frame():
+def test_turned_rotates_acceleration_and_rate():
     x = np.arange(6.0)[None]
     np.testing.assert_array_equal(turned(x, "-y x z"), [[-1, 0, 2, -4, 3, 5]])
     np.testing.assert_array_equal(turned(x[:, :3], "z -x -y"), [[2, 0, -1]])
 
 
 @pytest.mark.parametrize("axes", [axes for *_, axes in PLACES])
-def test_no_place_is_mirrored(axes):
+def test_axes_of_all_placements_are_right_handed(axes):
     assert np.linalg.det(turned(np.eye(3), axes)) == pytest.approx(1)
 
 
@@ -40,7 +40,7 @@ def load_wisdm(folder, lines):
     return CORPORA["wisdm_v1"].load(folder)
 
 
-def test_wisdm_lost_and_repeated_rows_leave_the_signal_as_it_was(make):
+def test_wisdm_lost_and_repeated_rows_do_not_change_the_signal(make):
     folder = make("wisdm_v1")
     recordings = CORPORA["wisdm_v1"].load(folder)
     assert [(r.subject, r.session, len(r.x), r.placement) for r in recordings] == [
@@ -57,7 +57,7 @@ def test_wisdm_lost_and_repeated_rows_leave_the_signal_as_it_was(make):
     ]
 
 
-def test_wisdm_publishers_file_and_one_csv_a_person_read_alike(make, tmp_path):
+def test_wisdm_publishers_file_and_csv_per_person_are_equal(make, tmp_path):
     folder = make("wisdm_v1")
     together = CORPORA["wisdm_v1"].load(folder)
     for user in ("33", "1"):
@@ -69,7 +69,7 @@ def test_wisdm_publishers_file_and_one_csv_a_person_read_alike(make, tmp_path):
     assert {(r.session, r.digest()) for r in apart} == {(r.session, r.digest()) for r in together}
 
 
-def test_wisdm_a_few_broken_records_are_skipped(make):
+def test_wisdm_skips_a_few_broken_records(make):
     folder = make("wisdm_v1")
     many = [line for user in range(100, 110) for line in wisdm_records(user)]
     many[50] = many[50].rpartition(",")[0] + ",;"  # no z
@@ -84,7 +84,7 @@ def test_wisdm_a_few_broken_records_are_skipped(make):
         load_wisdm(folder, many)
 
 
-def test_wisdm_a_gap_and_a_clock_that_jumps_back_begin_a_new_recording(make):
+def test_wisdm_splits_recordings_at_gaps_and_clock_jumps(make):
     lines = wisdm_lines(folder := make("wisdm_v1"))[:402]
     rows = [line.split(",") for line in lines]
     for i, row in enumerate(rows):
@@ -96,7 +96,7 @@ def test_wisdm_a_gap_and_a_clock_that_jumps_back_begin_a_new_recording(make):
     assert len({r.subject for r in recordings}) == 1
 
 
-def test_wisdm_uneven_stamps_are_put_on_an_even_grid(make, tmp_path):
+def test_wisdm_resamples_uneven_timestamps_to_an_even_grid(make, tmp_path):
     t_s = np.cumsum(np.tile([0.04, 0.08, 0.04, 0.04], 60))
     x = np.column_stack([np.sin(2 * np.pi * t_s), np.full(len(t_s), G), np.zeros(len(t_s))])
     rows = [
@@ -107,13 +107,13 @@ def test_wisdm_uneven_stamps_are_put_on_an_even_grid(make, tmp_path):
     np.testing.assert_allclose(recording.x[:, 0], np.sin(2 * np.pi * at), atol=0.04)
 
 
-def test_wisdm_unknown_activity(make):
+def test_wisdm_unknown_activity_is_an_error(make):
     lines = wisdm_lines(folder := make("wisdm_v1"))
     with pytest.raises(DataError, match=r"unknown activities \['Flying'\]"):
         load_wisdm(folder, [line.replace("Walking", "Flying") for line in lines])
 
 
-def test_hapt_ranges_are_counted_from_one_and_include_the_last(make):
+def test_hapt_ranges_start_at_one_and_are_inclusive(make):
     recordings = CORPORA["hapt"].load(make("hapt"))
     assert [(r.subject, r.session, r.placement) for r in recordings] == [
         ("1", "exp01_user01", "waist"),
@@ -132,7 +132,7 @@ def test_hapt_ranges_are_counted_from_one_and_include_the_last(make):
 @pytest.mark.parametrize(
     "row", ["1 1 5 590 601", "1 1 5 0 60", "1 1 13 1 60", "1 2 5 1 60", "1 1 5 60 1"], ids=lambda row: row
 )
-def test_hapt_a_range_that_does_not_fit(row, make):
+def test_hapt_range_outside_the_recording_is_an_error(row, make):
     folder = make("hapt")
     with (folder / "RawData" / "labels.txt").open("a") as file:
         file.write(row + "\n")
@@ -140,7 +140,7 @@ def test_hapt_a_range_that_does_not_fit(row, make):
         CORPORA["hapt"].load(folder)
 
 
-def test_hapt_files_that_are_missing(make):
+def test_hapt_missing_file_is_an_error(make):
     folder = make("hapt") / "RawData"
     (folder / "gyro_exp03_user02.txt").unlink()
     with pytest.raises(DataError, match=r"acc_exp03_user02\.txt has no matching file"):
@@ -151,7 +151,7 @@ def test_hapt_files_that_are_missing(make):
         CORPORA["hapt"].load(folder.parent)
 
 
-def test_hapt_experiment_without_annotation(make):
+def test_hapt_experiment_without_annotation_is_an_error(make):
     folder = make("hapt") / "RawData"
     rows = (folder / "labels.txt").read_text().splitlines()
     (folder / "labels.txt").write_text("\n".join(row for row in rows if not row.startswith("3 ")) + "\n")
@@ -159,7 +159,7 @@ def test_hapt_experiment_without_annotation(make):
         CORPORA["hapt"].load(folder.parent)
 
 
-def test_dsads_joins_segments_that_follow_each_other_and_no_others(make):
+def test_dsads_joins_only_consecutive_segments(make):
     recordings = CORPORA["dsads"].load(make("dsads"))
     assert {(r.session, len(r.x)) for r in recordings} == {
         ("a09/p1/s01-s03", 375),
@@ -177,7 +177,7 @@ def test_dsads_joins_segments_that_follow_each_other_and_no_others(make):
     assert {(r.subject, str(r.labels[0])) for r in recordings} == {("1", "walking"), ("8", "rowing machine")}
 
 
-def test_dsads_a_segment_that_ends_in_zeros_ends_the_recording(make):
+def test_dsads_zeros_at_the_end_of_a_segment_end_the_recording(make):
     folder = make("dsads")
     file = folder / "a09" / "p1" / "s02.txt"
     rows = np.loadtxt(file, delimiter=",")
@@ -191,7 +191,7 @@ def test_dsads_a_segment_that_ends_in_zeros_ends_the_recording(make):
     ]
 
 
-def test_dsads_axes_of_a_person_who_stands(tmp_path):
+def test_dsads_axes_of_a_standing_person(tmp_path):
     """Up is x at torso and wrists and -x at the legs; in the frame of the placement it is y, along the arm x."""
     up = np.zeros((125, 5, 9))
     up[:, :3, 0], up[:, 3:, 0] = G, -G
@@ -206,7 +206,7 @@ def test_dsads_axes_of_a_person_who_stands(tmp_path):
     }
 
 
-def test_dsads_refuses_an_activity_that_it_does_not_have(make):
+def test_dsads_unknown_activity_is_an_error(make):
     folder = make("dsads")
     (folder / "a17").rename(folder / "a20")
     with pytest.raises(DataError, match=r"a20/p8/s01\.txt: activities are 1 to 19"):

@@ -1,4 +1,4 @@
-"""MEx, Physical Therapy Exercises, Stress-Predict and emlearn's exercises: faults, axes and sets, on made files."""
+"""MEx, Physical Therapy Exercises, Stress-Predict and emlearn's exercises on small generated files."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ def test_mex_sensors_exercises_and_measured_rate(make):
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
-        (lambda lines: [*lines[:300], *lines[400:]], "do not grow evenly"),
-        (lambda lines: [*lines[:300], *lines[200:]], "do not grow evenly"),
-        (lambda lines: lines[:1], "do not grow evenly"),
+        (lambda lines: [*lines[:300], *lines[400:]], "do not increase evenly"),
+        (lambda lines: [*lines[:300], *lines[200:]], "do not increase evenly"),
+        (lambda lines: lines[:1], "do not increase evenly"),
         (lambda lines: [line.replace("2018-11", "2018-31") for line in lines], "cut off or malformed"),
     ],
     ids=["gap", "back", "one row", "no date"],
 )
-def test_mex_timestamps_that_make_no_sense(change, says, make):
+def test_mex_invalid_timestamps_are_an_error(change, message, make):
     folder = make("mex_thigh")
     file = folder / "act" / "02" / "04_act_1.csv"
     file.write_text("\n".join(change(file.read_text().splitlines())) + "\n")
-    with pytest.raises(DataError, match=rf"04_act_1\.csv.*{says}"):
+    with pytest.raises(DataError, match=rf"04_act_1\.csv.*{message}"):
         CORPORA["mex_thigh"].load(folder)
 
 
-def test_mex_refuses_an_exercise_that_it_does_not_have(make):
+def test_mex_unknown_exercise_is_an_error(make):
     folder = make("mex_thigh")
     (folder / "act" / "02" / "04_act_1.csv").rename(folder / "act" / "02" / "08_act_1.csv")
     with pytest.raises(DataError, match=r"08_act_1\.csv: exercises are 1 to 7"):
         CORPORA["mex_thigh"].load(folder)
 
 
-def test_ptex_sessions_units_and_what_moves(make):
+def test_ptex_sessions_units_and_moving_parts(make):
     recordings = CORPORA["ptex"].load(make("ptex"))
     assert [(r.subject, r.session, r.placement, r.side) for r in recordings] == [
         ("2", "s2/e1 template", "thigh", "right"),
@@ -87,7 +87,7 @@ def test_ptex_a_test_has_three_sets_of_ten(tmp_path):
     np.testing.assert_allclose(spans, [(0, 60), (102, 131), (163, 200)], atol=0.6)
 
 
-def test_ptex_units_that_an_exercise_does_not_move_are_unlabeled(make):
+def test_ptex_units_on_parts_at_rest_are_unlabeled(make):
     folder = make("ptex")
     (folder / "s2" / "e6" / "u2").rename(folder / "s2" / "e6" / "u1")
     still = [r for r in CORPORA["ptex"].load(folder) if r.session.startswith("s2/e6")]
@@ -106,11 +106,11 @@ def test_ptex_annotated_executions_of_a_template_session(make):
     ]
     assert {s.repetitions for s in test.sets} == {10}
     times.write_text("execution type;start;end\n1;76;900\n")
-    with pytest.raises(DataError, match=r"template_times\.txt has times outside of its session's 575 samples"):
+    with pytest.raises(DataError, match=r"template_times\.txt has times outside its session's 575 samples"):
         CORPORA["ptex"].load(folder)
 
 
-def test_ptex_a_held_position_is_no_rest_and_a_long_pause_is():
+def test_ptex_only_long_pauses_are_rests():
     rate = np.zeros((25 * 60, 3))
     rate[:, 2] = 0.02  # the gyroscope's bias
     for start in (2, 10, 30):
@@ -121,12 +121,12 @@ def test_ptex_a_held_position_is_no_rest_and_a_long_pause_is():
 
 
 @pytest.mark.parametrize("axes", AXES.values())
-def test_ptex_no_axes_are_mirrored(axes):
+def test_ptex_axes_are_right_handed(axes):
     assert np.linalg.det(turned(np.eye(3), axes)) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("line", "value"), [(7, "nan"), (7, "1x2"), (0, "time index;acc_x;acc_q")])
-def test_ptex_broken_row(line, value, make):
+def test_ptex_broken_row_is_an_error(line, value, make):
     folder = make("ptex")
     file = folder / "s2" / "e1" / "u3" / "test.txt"
     lines = file.read_text().splitlines()
@@ -156,7 +156,7 @@ def test_stress_predict_is_background_at_the_rate_of_its_header(make):
         (5, "1,2,3,4"),
     ],
 )
-def test_stress_predict_file_of_something_else(line, text, make):
+def test_stress_predict_file_of_another_device_is_an_error(line, text, make):
     folder = make("stress_predict")
     file = folder / "Raw_data" / "S01" / "ACC.csv"
     lines = file.read_text().splitlines()
@@ -166,7 +166,7 @@ def test_stress_predict_file_of_something_else(line, text, make):
         CORPORA["stress_predict"].load(folder)
 
 
-def test_stress_predict_file_cut_off_inside_a_number(make):
+def test_stress_predict_file_truncated_inside_a_number_is_an_error(make):
     folder = make("stress_predict")
     file = folder / "Raw_data" / "S01" / "ACC.csv"
     file.write_bytes(file.read_bytes()[:-2])
@@ -174,7 +174,7 @@ def test_stress_predict_file_cut_off_inside_a_number(make):
         CORPORA["stress_predict"].load(folder)
 
 
-def test_emlearn_rows_that_are_there_and_what_was_seen_in_them(make):
+def test_emlearn_reads_all_rows_and_prefers_annotations(make):
     recordings = CORPORA["emlearn_exercises"].load(make("emlearn_exercises"))
     assert [(r.session, len(r.x), str(r.labels[0])) for r in recordings] == [
         ("2024-12-01T162337_jumpingjack", 450, "jumping jack"),
@@ -197,7 +197,7 @@ def emlearn_paths(folder):
         (["other", "squat"], ""),
     ],
 )
-def test_emlearn_a_file_with_two_annotations(rows, label, make):
+def test_emlearn_file_with_two_annotations(rows, label, make):
     table, _ = emlearn_paths(folder := make("emlearn_exercises"))
     with table.open("a") as file:
         file.writelines(
@@ -218,22 +218,22 @@ def test_emlearn_a_file_with_two_annotations(rows, label, make):
     ],
     ids=["half a row", "no row", "floats", "text", "magic alone"],
 )
-def test_emlearn_file_that_is_none(content, make):
+def test_emlearn_malformed_file_is_an_error(content, make):
     _, squat = emlearn_paths(folder := make("emlearn_exercises"))
     squat.write_bytes(content)
-    with pytest.raises(DataError, match=r"T162541_squat\.npy is cut off or no \.npy file"):
+    with pytest.raises(DataError, match=r"T162541_squat\.npy is cut off or not an \.npy file"):
         CORPORA["emlearn_exercises"].load(folder)
 
 
 @pytest.mark.parametrize("rows", ["1,2\n", '"x', "x,y\n"])
-def test_emlearn_table_that_is_none(rows, make):
+def test_emlearn_malformed_table_is_an_error(rows, make):
     table, _ = emlearn_paths(folder := make("emlearn_exercises"))
     table.write_text(f"timeseriesUrl,trend_forecast\n{rows}")
-    with pytest.raises(DataError, match=r"is no table of annotations"):
+    with pytest.raises(DataError, match=r"is not a table of annotations"):
         CORPORA["emlearn_exercises"].load(folder)
 
 
-def test_emlearn_unknown_label(make):
+def test_emlearn_unknown_label_is_an_error(make):
     _, squat = emlearn_paths(folder := make("emlearn_exercises"))
     squat.with_name("2024-12-01T170000_burpee.npy").write_bytes(emlearn_file(np.full((9, 3), G / 2)))
     with pytest.raises(DataError, match=r"burpee\.npy has an unknown label, 'burpee'"):

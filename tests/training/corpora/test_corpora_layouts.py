@@ -1,4 +1,4 @@
-"""Every data set in its publisher's layout: SI units, people, labels, placements, zip and folder alike."""
+"""All data sets in their publishers' layouts: SI units, people, labels, placements, zip and folder."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def test_labels_are_the_corpus_classes(layout):
     assert labels - {""}
 
 
-def test_zip_and_folder_read_alike(layout, tmp_path):
+def test_zip_and_folder_give_equal_recordings(layout, tmp_path):
     name, folder = layout
     corpus = CORPORA[name]
     archive = zip_folder(folder, tmp_path / "download.zip")
     assert same(corpus.load(folder), corpus.load(archive))
 
 
-def test_found_wherever_it_was_unpacked(layout, tmp_path):
+def test_data_set_is_found_in_nested_folders(layout, tmp_path):
     name, folder = layout
     corpus = CORPORA[name]
     expected = corpus.load(folder)
@@ -56,7 +56,7 @@ def test_found_wherever_it_was_unpacked(layout, tmp_path):
         assert same(corpus.load(found), expected)
 
 
-def test_no_other_corpus_claims_it(layout):
+def test_no_other_corpus_matches_the_files(layout):
     name, folder = layout
     claims = {other for other, corpus in CORPORA.items() if corpus.find(folder)}
     together = next((both for both in TOGETHER if name in both), {name})
@@ -82,14 +82,14 @@ def test_windows_have_every_field(layout):
     assert not data.x[~data.has_gyro, 3:].any()
 
 
-def test_byte_identical_recordings_count_once(make):
+def test_identical_recordings_are_deduplicated(make):
     sessions = [r.session for r in CORPORA["motionsense"].load(make("motionsense"))]
     assert "sit_5/sub_1" in sessions
     assert "sit_13/sub_1" not in sessions
     assert len(sessions) == len(set(sessions)) == 18
 
 
-def test_metamotion_copies_with_another_clock_count_once(make):
+def test_metamotion_copies_with_a_shifted_clock_are_deduplicated(make):
     folder = make("metamotion")
     (recording,) = CORPORA["metamotion"].load(folder)
     assert recording.subject == "A"
@@ -98,7 +98,7 @@ def test_metamotion_copies_with_another_clock_count_once(make):
     assert len(CORPORA["metamotion"].load(folder)) == 1
 
 
-def test_metamotion_without_its_gyroscope_file(make):
+def test_metamotion_missing_gyroscope_file_is_an_error(make):
     folder = make("metamotion")
     for file in folder.glob("*Gyroscope*"):
         file.unlink()
@@ -148,7 +148,7 @@ def test_mm_fit_labels_follow_camera_frames(make):
         np.testing.assert_allclose([runs[1][1:], runs[3][1:]], [[2, 8], [11, 16]], atol=0.1)
 
 
-def test_mm_fit_lacking_one_file(make):
+def test_mm_fit_missing_file_is_an_error(make):
     folder = make("mm_fit")
     (folder / "w12" / "w12_sp_r_gyr.npy").unlink()
     with pytest.raises(DataError, match=r"w12 lacks sp_r_gyr\.npy"):
@@ -187,7 +187,7 @@ def test_core_motion_sign():
     assert CORE_MOTION_G == -9.80665
 
 
-def test_join_puts_sensors_on_one_grid():
+def test_join_resamples_sensors_to_a_common_grid():
     def tone(t_s):
         return np.sin(2 * np.pi * 0.7 * t_s)
 
@@ -205,7 +205,7 @@ def test_join_without_common_time_is_empty():
     assert len(t_s) == len(x) == 0
 
 
-def test_spar_refuses_any_other_file(tmp_path: Path):
+def test_spar_rejects_any_other_file(tmp_path: Path):
     file = tmp_path / "watch_dataset.npy"
     file.write_bytes(b"not the published file")
     with pytest.raises(DataError, match="not the published file"):
@@ -213,7 +213,7 @@ def test_spar_refuses_any_other_file(tmp_path: Path):
 
 
 @pytest.mark.parametrize("corpus", CORPORA.values(), ids=list(CORPORA))
-def test_described(corpus):
+def test_corpora_have_license_citation_and_home_page(corpus):
     assert corpus.title
     assert corpus.license
     assert corpus.citation

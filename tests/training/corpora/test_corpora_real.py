@@ -1,4 +1,4 @@
-"""The real data sets, where they are: counts as published, windows equal to the evaluation protocol's own code."""
+"""Real data sets, where present: published counts, and windows equal to the evaluation protocol's own code."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ def test_folds_and_fractions_equal_the_protocol(corpus, protocol):
             np.testing.assert_array_equal(ours_part, theirs_part)
 
 
-def test_motionsense_repeat_is_left_out(real):
+def test_motionsense_duplicate_is_dropped(real):
     sessions = {r.session for r in CORPORA["motionsense"].load(real("motionsense"))}
     assert "sit_5/sub_1" in sessions
     assert "sit_13/sub_1" not in sessions
 
 
-def test_short_trials_as_the_protocol_page_says(real):
+def test_number_of_short_trials_is_that_of_the_protocol(real):
     trials = CORPORA["utd_mhad"].load(real("utd_mhad"))
     assert sum(len(r.x) < 150 for r in trials) == 166
     assert {r.placement for r in trials if r.labels[0] in WRIST_ACTIONS} == {"wrist"}
@@ -101,7 +101,7 @@ def test_spar_people_sides_and_exercises(real):
 
 
 def test_apple_and_android_watches_agree_on_the_sign(real):
-    """An arm that hangs from the left shoulder points a watch's x axis to the ground: specific force is negative."""
+    """On a hanging left arm a watch's x axis points to the ground: its specific force is negative."""
     pendulum = [r for r in CORPORA["spar"].load(real("spar")) if r.side == "left" and r.labels[0] == "pendulum"]
     walking = CORPORA["sp_sw_watch"].load(real("sp_sw_watch"))
     apple = np.median(np.concatenate([r.x[:, 0] for r in pendulum]))
@@ -155,7 +155,7 @@ def test_axes_of_waist_pocket_and_physical_therapy(real):
 
 @pytest.mark.parametrize("name", ["hapt", "ptex", "dsads"])
 def test_acceleration_and_angular_rate_share_one_right_handed_frame(name, real):
-    """Gravity turns against the sensor: da/dt = a x w, in 5 s of slow motion."""
+    """Gravity rotates opposite to the sensor: da/dt = a x w, in 5 s of slow motion."""
     sums = np.zeros(2)
     for r in CORPORA[name].load(real(name)):
         second = round(r.rate_hz)
@@ -170,8 +170,8 @@ def test_acceleration_and_angular_rate_share_one_right_handed_frame(name, real):
     assert sums[0] / sums[1] == pytest.approx(1, abs=0.35)
 
 
-def test_emlearn_files_of_a_thousand_rows_follow_each_other_every_ten_seconds(real):
-    """That is what says 100 Hz."""
+def test_emlearn_full_files_are_ten_seconds_apart(real):
+    """This determines the rate of 100 Hz."""
     recordings = CORPORA["emlearn_exercises"].load(real("emlearn_exercises"))
     times = [datetime.strptime(r.session.split("_")[0], "%Y-%m-%dT%H%M%S") for r in recordings if len(r.x) == 1000]
     steps = [(b - a).total_seconds() for a, b in pairwise(t for t in times if t.year == 2024)]

@@ -1,4 +1,4 @@
-"""Sets whose repetitions were counted: muvr's and MM-Fit's, with and without signals."""
+"""Exercise sets with known repetitions in muvr and MM-Fit, with and without signals."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from training.corpora.mm_fit import label_sets
 
 @pytest.fixture
 def labels_alone(make):
-    """MM-Fit's files of labels without the signals."""
+    """MM-Fit's label files without the signals."""
     folder = make("mm_fit")
     for file in folder.rglob("*.npy"):
         file.unlink()
     return folder
 
 
-def test_muvr_repetitions_are_those_of_the_whole_file(make):
+def test_muvr_repetitions_are_per_file(make):
     assert [r.sets for r in CORPORA["muvr"].load(make("muvr"))] == [
         (RepetitionSet(0.0, 8.0, 15, "biceps curl"),),
         (RepetitionSet(0.0, 8.0, 15, "dumbbell chest fly"),),
@@ -32,7 +32,7 @@ def test_muvr_repetitions_are_those_of_the_whole_file(make):
 
 
 @pytest.mark.parametrize("entered", ["", "0"])
-def test_muvr_repetitions_that_were_not_entered_are_no_set(entered, make):
+def test_muvr_files_without_repetitions_have_no_set(entered, make):
     folder = make("muvr")
     file = next((folder / "arms").iterdir())
     file.write_text(file.read_text().replace(",15\n", f",{entered}\n"))
@@ -40,7 +40,7 @@ def test_muvr_repetitions_that_were_not_entered_are_no_set(entered, make):
 
 
 @pytest.mark.parametrize("entered", ["many", "-3", "7.5"])
-def test_muvr_repetitions_that_are_no_count(entered, make):
+def test_muvr_malformed_repetitions_are_an_error(entered, make):
     folder = make("muvr")
     file = next((folder / "arms").iterdir())
     file.write_text(file.read_text().replace(",15\n", f",{entered}\n"))
@@ -55,7 +55,7 @@ def test_mm_fit_sets_are_on_the_recordings_clock(make):
         np.testing.assert_allclose([(s.start_s, s.end_s) for s in recording.sets], runs, atol=0.05)
 
 
-def test_mm_fit_a_set_that_a_recording_does_not_hold_as_a_whole_is_left_out(make):
+def test_mm_fit_sets_cut_off_by_the_recording_are_left_out(make):
     folder = make("mm_fit")
     with (folder / "w12" / "w12_labels.csv").open("a") as file:
         file.write("1500,9000,30,lunges\n")
@@ -77,13 +77,13 @@ def test_mm_fit_labels_without_signals_are_not_the_data_set(labels_alone):
     assert not CORPORA["mm_fit"].recognizes(labels_alone)
 
 
-def test_mm_fit_no_labels_there(tmp_path):
+def test_mm_fit_without_label_files_is_an_error(tmp_path):
     with pytest.raises(DataError, match="holds no label file of MM-Fit"):
         label_sets(tmp_path)
 
 
 @pytest.mark.parametrize("row", ["1240,1060,10,squats", "-3,60,10,squats", "0,60,0,squats", "0,60,9.5,squats"])
-def test_mm_fit_sets_that_make_no_sense(row, labels_alone):
+def test_mm_fit_invalid_sets_are_an_error(row, labels_alone):
     (labels_alone / "w12" / "w12_labels.csv").write_text(row + "\n")
     with pytest.raises(DataError, match=r"w12_labels\.csv has sets without frames or repetitions"):
         label_sets(labels_alone)

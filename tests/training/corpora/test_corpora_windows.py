@@ -1,4 +1,4 @@
-"""Windows, splits and the cache: rules of protocol v1 on generated recordings."""
+"""Windows, splits and cache: rules of protocol v1 on generated recordings."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_number_of_windows(length, expected):
     assert len(windows([recording(["a"] * length)], ("a",))) == expected
 
 
-def test_hop():
+def test_hop_sets_the_distance_of_windows():
     assert len(windows([recording(["a"] * 300)], ("a",), hop=25)) == 7
 
 
@@ -48,13 +48,13 @@ def test_accelerometer_only_leaves_the_gyroscope_zero():
     assert data.x[1, 3:].any()
 
 
-def test_labels_other_than_the_classes_give_nothing():
+def test_other_labels_give_no_windows():
     data = windows([recording(["c"] * 300)], ("a", "b"))
     assert data.x.shape == (0, 6, 150)
     assert len(data) == 0
 
 
-def test_labels_move_with_the_rate():
+def test_labels_are_resampled_with_the_signal():
     """At 100 Hz and at 25 Hz a label that starts at 4 s starts there after resampling to 50 Hz."""
     for rate_hz in (100.0, 25.0):
         change = round(4 * rate_hz)
@@ -63,14 +63,14 @@ def test_labels_move_with_the_rate():
         assert np.bincount(data.y).tolist() == [1, 1]
 
 
-def test_select():
+def test_select_keeps_classes_and_selects_all_fields():
     data = windows([recording(["a"] * 300), recording(["b"] * 300, channels=3)], ("a", "b"))
     chosen = data.select(data.has_gyro)
     assert (len(chosen), chosen.classes, set(chosen.y)) == (3, ("a", "b"), {0})
 
 
 @given(st.lists(st.sampled_from("aab "), min_size=1, max_size=60))
-def test_runs_rebuild_the_labels(labels):
+def test_runs_cover_the_labels(labels):
     found = list(runs(np.asarray(labels)))
     assert [label for label, start, stop in found for _ in range(stop - start)] == labels
     assert all(left[0] != right[0] and left[2] == right[1] for left, right in pairwise(found))
@@ -93,7 +93,7 @@ def test_folds_share_no_person_and_test_everyone_once(pairs):
 
 @settings(max_examples=50)
 @given(people, st.integers(0, 4))
-def test_fractions_nest_and_hold_every_class(pairs, seed):
+def test_fractions_are_nested_and_contain_every_class(pairs, seed):
     y = np.array([p[0] for p in pairs])
     train = np.arange(0, len(y), 2)
     small, large, whole = (set(label_fraction(y, train, f, seed).tolist()) for f in (0.02, 0.10, 1.0))
@@ -101,7 +101,7 @@ def test_fractions_nest_and_hold_every_class(pairs, seed):
     assert {y[i] for i in small} == set(y[train])
 
 
-def test_the_cache_gives_the_same_and_spares_the_reading(make, monkeypatch):
+def test_cached_windows_are_equal_and_the_data_is_not_read_again(make, monkeypatch):
     root = make("utd_mhad").parent
     first = load_windows("utd_mhad", root)
     monkeypatch.setattr(registry, "windows", lambda *_: pytest.fail("cut again although cached"))
@@ -111,19 +111,19 @@ def test_the_cache_gives_the_same_and_spares_the_reading(make, monkeypatch):
     assert (second.corpus, second.classes) == ("utd_mhad", CORPORA["utd_mhad"].classes)
 
 
-def test_the_cache_follows_the_data(make):
+def test_changed_data_is_read_again(make):
     folder = make("utd_mhad")
     before = load_windows("utd_mhad", folder.parent)
     next(iter(sorted(folder.glob("*.mat")))).unlink()
     assert len(load_windows("utd_mhad", folder.parent)) == len(before) - 1
 
 
-def test_the_cache_follows_the_hop(make):
+def test_each_hop_has_its_own_cache_entry(make):
     root = make("utd_mhad").parent
     assert len(load_windows("utd_mhad", root, hop=10)) > len(load_windows("utd_mhad", root))
 
 
-def test_a_damaged_cache_is_made_again(make):
+def test_damaged_cache_is_rebuilt(make):
     root = make("utd_mhad").parent
     first = load_windows("utd_mhad", root)
     (file,) = (registry.cache_folder() / "windows").glob("*.npz")
@@ -132,16 +132,16 @@ def test_a_damaged_cache_is_made_again(make):
     np.testing.assert_array_equal(load_windows("utd_mhad", root).x, first.x)
 
 
-def test_nothing_half_written_stays_in_the_cache(make):
+def test_cache_has_no_partial_files(make):
     load_windows("utd_mhad", make("utd_mhad").parent)
     assert not list(registry.cache_folder().rglob("*.tmp*"))
 
 
-def test_unknown_name():
+def test_unknown_name_is_a_usage_error():
     with pytest.raises(UsageError, match=r"'wisdm'\. Choose from: motionsense, spar"):
         get("wisdm")
 
 
-def test_absent_data_set_says_how_to_get_it(tmp_path):
+def test_missing_data_set_error_says_how_to_get_it(tmp_path):
     with pytest.raises(DataError, match=r"python -m training\.corpora download motionsense"):
         find("motionsense", tmp_path)

@@ -92,7 +92,7 @@ def test_only_people_who_show_every_class_are_taken():
     train_rows = np.arange(7)
     taken = {tuple(labels_of_one(y, subject, train_rows, 0, seed).tolist()) for seed in range(6)}
     assert taken == {(0, 1, 5), (3, 4)}
-    with pytest.raises(DataError, match="no train person shows every class"):
+    with pytest.raises(DataError, match="no train person has every class"):
         labels_of_one(y, subject, np.array([0, 2, 4]), 0, 0)
 
 

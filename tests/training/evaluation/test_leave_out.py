@@ -41,7 +41,7 @@ def test_pretraining_never_sees_the_tested_set_nor_its_people(method: str, corpu
 
 
 @pytest.mark.parametrize("corpus", PROTOCOL_V1)
-def test_every_source_that_shows_people_of_a_set_says_so(corpus: str):
+def test_every_source_with_people_of_a_set_declares_it(corpus: str):
     """By the publication that its data come from."""
     for source in SOURCES.values():
         if CORPORA[corpus].home == source.home or CORPORA[corpus].citation == source.citation:

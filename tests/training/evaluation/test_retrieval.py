@@ -1,4 +1,4 @@
-"""Retrieval: ranks and chance by hand, every ordered pair, and the command on made clips."""
+"""Retrieval: ranks and chance by hand, every ordered pair, and the command on synthetic clips."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CONFIG = PretrainConfig(
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Small networks are faster so, the more the busier the machine."""
+    """One thread: faster for small networks, above all on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -48,7 +48,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def held_out() -> list[Clip]:
-    """New people."""
+    """Clips of other people."""
     return [replace(clip, split="val") for clip in made_clips(5, first=100)]
 
 
@@ -59,7 +59,7 @@ def curves(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def joint(curves: Path) -> JointModel:
-    """Knows the made exercises in all modalities."""
+    """Trained on the synthetic exercises in all modalities."""
     return pretrain(CONFIG, make_clip_pool(made_clips(12), InputSpec()), None, None, curves=curves)
 
 
@@ -70,7 +70,7 @@ def test_ranks_by_hand():
 
 
 @pytest.mark.parametrize("counts", [[1], [1, 1, 4], [7], [2, 3]])
-def test_chance_is_what_shuffling_gives(counts: list[int]):
+def test_chance_equals_the_mean_over_shuffles(counts: list[int]):
     candidates = 7
     right = np.zeros((len(counts), candidates), bool)
     for row, k in enumerate(counts):
@@ -87,7 +87,7 @@ def test_chance_of_one_in_n():
     assert chance(np.eye(3, dtype=bool)) == (pytest.approx((1 / 3, 1.0)), 2.0)
 
 
-def test_a_perfect_and_a_useless_space():
+def test_retrieval_in_a_perfect_and_in_a_random_space():
     same = np.eye(6)
     perfect = score("imu", "pose", "clip", same, same, np.eye(6, dtype=bool))
     assert (perfect.recall, perfect.median_rank) == ((1.0, 1.0), 1.0)
@@ -95,7 +95,7 @@ def test_a_perfect_and_a_useless_space():
     assert (useless.recall, useless.median_rank) == ((0.0, 0.0), 6.0)
 
 
-def test_every_pair_of_what_was_learned_is_found_again(joint: JointModel, held: list[Clip]):
+def test_every_trained_pair_is_retrieved(joint: JointModel, held: list[Clip]):
     scores = list(retrieve(joint, make_clip_pool(held, InputSpec()), MODALITIES))
     assert {(s.query, s.target) for s in scores if s.match == "title"} == {
         (a, b) for a in MODALITIES for b in MODALITIES if a != b
@@ -110,14 +110,14 @@ def test_every_pair_of_what_was_learned_is_found_again(joint: JointModel, held: 
     assert to_text.chance_recall[0] == pytest.approx(1 / 3)
 
 
-def test_an_untrained_space_is_chance(held: list[Clip]):
+def test_an_untrained_space_is_at_chance(held: list[Clip]):
     torch.manual_seed(0)
     scores = list(retrieve(JointModel(CONFIG).eval(), make_clip_pool(held, InputSpec()), MODALITIES))
     assert np.mean([s.recall[0] - s.chance_recall[0] for s in scores]) < 0.2
 
 
 def test_pairs_are_those_that_clips_share(joint: JointModel, held: list[Clip]):
-    """No clip has both IMU and video: nothing to say of that pair."""
+    """No clip has both IMU and video, so the pair has no score."""
     lacking = [replace(clip, video=None) if i % 2 else replace(clip, imu={}, pose=None) for i, clip in enumerate(held)]
     scores = list(retrieve(joint, make_clip_pool(lacking, InputSpec()), MODALITIES))
     pairs = {(s.query, s.target) for s in scores}
@@ -126,7 +126,7 @@ def test_pairs_are_those_that_clips_share(joint: JointModel, held: list[Clip]):
     assert next(s for s in scores if (s.query, s.target) == ("video", "text")).queries == 8
 
 
-def test_embeddings_are_unit_and_know_their_clips(joint: JointModel, held: list[Clip]):
+def test_embeddings_are_unit_vectors_with_the_indices_of_their_clips(joint: JointModel, held: list[Clip]):
     pool = make_clip_pool([replace(clip, imu={}) if i < 5 else clip for i, clip in enumerate(held)], InputSpec())
     assert isinstance(pool, ClipPool)
     which, vectors = embed(joint, pool, ["imu"])["imu"]
@@ -146,7 +146,7 @@ def test_the_loss_of_every_pair_falls(joint: JointModel, curves: Path):
 
 @pytest.fixture
 def folder(tmp_path: Path, joint: JointModel) -> Path:
-    """What a run leaves."""
+    """The folder of a run."""
     recipe = Recipe("made", ("spar",), teacher=CONFIG)
     save_tensors(tmp_path / "teacher.pt", {"state": joint.state_dict(), "made_from": "x"})
     (tmp_path / "run.json").write_text(json.dumps({"config": {"recipe": asdict(recipe)}}))
@@ -163,8 +163,8 @@ def test_the_command_writes_table_and_picture(folder: Path, held: list[Clip]):
     out = folder / "out"
     done = CliRunner().invoke(app, [str(folder), "--shards", str(folder / "shards"), "--out", str(out)])
     assert done.exit_code == 0, done.output
-    told = json.loads((out / "retrieval.json").read_text())
-    assert (told["clips"], told["split"], len(told["scores"])) == (15, "val", 18)
+    record = json.loads((out / "retrieval.json").read_text())
+    assert (record["clips"], record["split"], len(record["scores"])) == (15, "val", 18)
     table = (out / "retrieval.md").read_text()
     assert re.search(r"\| imu -> text \| title \| 15 \| 3 \| [01]\.\d{3} \[0\.333\] \|", table)
     assert table in done.output
@@ -172,7 +172,7 @@ def test_the_command_writes_table_and_picture(folder: Path, held: list[Clip]):
 
 
 @pytest.mark.parametrize("harm", ["run.json", "teacher.pt", "json", "weights", "recipe"])
-def test_a_folder_without_a_teacher_is_one_line(folder: Path, harm: str):
+def test_a_folder_without_a_teacher_is_reported_in_one_line(folder: Path, harm: str):
     if harm in ("run.json", "teacher.pt"):
         (folder / harm).unlink()
     elif harm == "json":
@@ -185,7 +185,7 @@ def test_a_folder_without_a_teacher_is_one_line(folder: Path, harm: str):
         read_teacher(folder)
 
 
-def test_a_teacher_comes_back_as_it_was(folder: Path, joint: JointModel):
+def test_read_teacher_restores_the_weights(folder: Path, joint: JointModel):
     recipe, model = read_teacher(folder)
     assert recipe.teacher == CONFIG
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in joint.state_dict().items())

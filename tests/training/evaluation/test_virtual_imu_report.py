@@ -17,9 +17,9 @@ from training.corpora.registry import data_root
 from training.evaluation import virtual_imu as validation
 from training.evaluation.virtual_imu import (
     COPIES,
+    Condition,
     Pair,
     Settings,
-    Trial,
     agreement,
     band_ratios,
     best_lag,
@@ -205,13 +205,13 @@ def test_a_student_learns_from_virtual_signals(pairs: list[Pair]):
     train, test = next(by_fold(pairs))
     turns = mountings(train)
     seen = window_sets(test, "real", turns)
-    trial = Trial("student", 6, "virtual", "real", 0)
-    predict = fit(trial, window_sets(train, "virtual", turns), turns, Settings(steps=60))
+    condition = Condition("student", 6, "virtual", "real", 0)
+    predict = fit(condition, window_sets(train, "virtual", turns), turns, Settings(steps=60))
     assert macro_f1(seen.y, predict(seen.x)) > 0.9
 
 
 def test_the_table_says_what_was_found():
-    found = {Trial("forest", 3, "virtual", "real", fold): 0.4 + 0.1 * fold for fold in range(5)}
+    found = {Condition("forest", 3, "virtual", "real", fold): 0.4 + 0.1 * fold for fold in range(5)}
     row = summary(found)[0]
     assert row["mean"] == pytest.approx(0.6)
     assert row["sd"] == pytest.approx(np.std([0.4, 0.5, 0.6, 0.7, 0.8]))

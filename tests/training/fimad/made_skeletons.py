@@ -1,4 +1,4 @@
-"""Small data sets of one person's motion, written in the publishers' layouts of skeletons."""
+"""Small data sets of one person's motion in the publishers' layouts of skeletons."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STANDING_M = {
     "left_ankle": (-0.08, 0, 0.08),
     "left_foot": (-0.08, 0.14, 0.02),
 }
-"""Somebody who stands and looks along y, so the left is at -x; the right side is its mirror image."""
+"""A standing person facing along y, so the left is at -x; the right side is its mirror image."""
 FRAMES = 40
 
 
@@ -49,13 +49,13 @@ def waving() -> dict[str, np.ndarray]:
 
 
 def y_up(z_up: np.ndarray) -> np.ndarray:
-    """(..., 3) z up -> y up, as Kinect has it."""
+    """(..., 3) z up -> y up, as in Kinect."""
     x, y, z = np.moveaxis(z_up, -1, 0)
     return np.stack([x, z, -y], -1)
 
 
 def write_utd_mhad(root: Path) -> None:
-    """Trials of 40 frames and, beside them, of 105 samples: 19 frames a second."""
+    """Trials of 40 frames, with IMU files of 105 samples beside them: 19 frames/s."""
     joints = waving() | {"hip_center": np.tile([0, 0, 1.0], (FRAMES, 1))}
     rows = np.stack([y_up(joints[name]) for name in utd_mhad.KINECT])
     imu = np.tile([0, 0, 1, 0, 0, 90.0], (105, 1))
@@ -68,7 +68,7 @@ def write_utd_mhad(root: Path) -> None:
 
 
 def amc_text(frames: int = FRAMES, knee_deg: float = 0.0, root: str = "0 17 0 0 0 0") -> str:
-    """Every frame the same: all angles 0 but the right knee's."""
+    """AMC file with equal frames: all angles are 0 except the right knee's."""
     skeleton = asf_amc.parse_asf(mocap6.NOMINAL.read_text())
     lines = ["#!OML:ASF made", ":FULLY-SPECIFIED", ":DEGREES"]
     for frame in range(1, frames + 1):
@@ -91,7 +91,7 @@ def write_hdm05(root: Path) -> None:
 
 
 def write_mocap6(root: Path) -> None:
-    """A sequence of 4 blocks, the last one short, jumping jacks then squats; labels of another without its motion."""
+    """A sequence of 4 blocks, the last one short, jumping jacks then squats; another one has labels without motion."""
     for folder, name, text in (
         ("amc", "13_29.amc", amc_text(4 * mocap6.BLOCK - 5)),
         ("truelabels", "13_29.txt", "1 1 3 3 \n"),
@@ -102,7 +102,7 @@ def write_mocap6(root: Path) -> None:
 
 
 def bvh_text(frames: int = 300, up: str = "y", bow_deg: float = 0.0) -> str:
-    """Everybody's joint hangs on the hip, which bows about x; "z" puts a root on the floor and z up."""
+    """BVH file: all joints are children of the hip, which bows about x; `up` "z" has the root on the floor and z up."""
     joints = standing()
     places = {name: joints[joint] for joint, name in cmu.AVATAR.items()}
     places |= dict(zip(cmu.TRUNK, ([0, 0, 1.0], [0, 0, 1.1], [0, 0, 1.2]), strict=True))
@@ -127,7 +127,7 @@ def bvh_text(frames: int = 300, up: str = "y", bow_deg: float = 0.0) -> str:
 
 
 def write_cmu(root: Path) -> None:
-    """A captioned file in two parts with a part of a part, one without captions, one that nothing is known of."""
+    """A captioned file with two parts and a section of a part, one without captions, one without caption and title."""
     folder = root / "subjects"
     folder.mkdir(parents=True)
     for name in ("002_03", "003_01", "099_01"):
@@ -141,7 +141,7 @@ def write_cmu(root: Path) -> None:
 
 
 def write_ui_prmd(root: Path) -> None:
-    """Two repetitions, one of them gzipped; all turns are 0 but the right elbow's in its second half."""
+    """Two repetitions, one gzipped; all angles are 0 except the right elbow's in the second half."""
     joints = y_up(np.stack(list(standing().values()))) * 100 * [-1, 1, -1]  # x to the person's left, z forward
     at = dict(zip(JOINTS, joints, strict=True))
     at |= {"waist": at["pelvis"], "chest": at["neck"] - [0, 2, 0], "skull": (at["neck"] + at["head"]) / 2}
@@ -163,14 +163,14 @@ def write_ui_prmd(root: Path) -> None:
 
 
 def penn_pixels(rows: int, columns: int) -> np.ndarray:
-    """(FRAMES, 13, 2) whole pixels of somebody who faces the camera: the person's left is at the picture's right."""
+    """(FRAMES, 13, 2) integer pixels of a person facing the camera: the person's left is on the right of the image."""
     joints = waving()
     x = np.stack([joints[name] for name in penn_action.ORDER], 1)
     return np.rint(np.stack([columns / 2 - x[..., 0] * rows / 2, rows * (0.9 - x[..., 2] / 2)], -1))
 
 
 def write_penn_npz(root: Path) -> None:
-    """Three sequences of 480 x 360: one whole, one whose left arm was not seen, one that shows hardly anybody."""
+    """Three sequences of 480 x 360: one complete, one without the left arm, one with hardly any joint."""
     x = penn_pixels(360, 480) / [480, 360]
     unseen, nobody = x.copy(), x.copy()
     unseen[:, [penn_action.ORDER.index(f"left_{joint}") for joint in ("elbow", "wrist")]] = 0
@@ -198,7 +198,7 @@ def write_penn_labels(root: Path) -> None:
 
 
 UNREAD = ("14_06.txt", "099_01.bvh")
-"""Files that no task reads: labels without motion, and a clip without a word."""
+"""Files that no task reads: labels without motion, and a clip without texts."""
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "utd_mhad_skeleton": write_utd_mhad,
     "hdm05": write_hdm05,

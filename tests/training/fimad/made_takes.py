@@ -1,4 +1,4 @@
-"""Clips and takes of made motion: a person who squats, in every mixture of modalities."""
+"""Clips and takes of a generated squat in every combination of modalities."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ STANDING = np.array(
         *((-0.1, 0, 0.92), (-0.1, 0.03, 0.5), (-0.1, 0, 0.08), (-0.1, 0.18, 0.02)),
     ]
 )
-"""Joints of somebody who stands and looks along y, meters."""
+"""Joints of a standing person facing along y, meters."""
 
 
 def squats(seconds: float, rate_hz: float, seed: int = 0) -> F32:
-    """(n, 20, 3) meters: all but the feet go down and up, the deeper the higher a joint is; each `seed` differs."""
+    """(n, 20, 3) meters: squats, in which higher joints move more; they differ by `seed`."""
     rng = np.random.default_rng(seed)
     t_s = np.arange(round(seconds * rate_hz)) / rate_hz
     depth = rng.uniform(0.25, 0.4) * (1 - np.cos(2 * np.pi * t_s / rng.uniform(1.5, 3))) / 2
@@ -41,7 +41,7 @@ def squats(seconds: float, rate_hz: float, seed: int = 0) -> F32:
 
 
 def made_clip(number: int, corpus: str = "made") -> Clip:
-    """Clip `number`: modalities come and go with it, every tenth is for validation."""
+    """Clip `number`, which determines its modalities; every tenth clip is in val."""
     rng = np.random.default_rng(number)
     seconds = 2 + number % 4
     pose = squats(seconds, POSE_RATE_HZ, number)
@@ -66,22 +66,22 @@ def made_clip(number: int, corpus: str = "made") -> Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """An argument of a task that holds a path inside a dataclass, as a cut of a video does."""
+class PathArgument:
+    """A task argument with a path inside a dataclass, like a cut of a video."""
 
     path: Path
 
 
-def read_person(told: Told, person: int) -> Iterator[Take]:
-    """Four takes of one person; a file that says "broken" cannot be read after the first of them, one that says
-    "odd" has a take that is no motion, "bug" raises what no reader should, "die" ends the process."""
-    words = told.path.read_text().split()
-    record = told.path.with_name("calls.log")
+def read_person(argument: PathArgument, person: int) -> Iterator[Take]:
+    """Four takes of one person; a file with "broken" cannot be read after the first of them, one with
+    "odd" has a take without known joints, "bug" raises an unexpected exception, "die" ends the process."""
+    words = argument.path.read_text().split()
+    record = argument.path.with_name("calls.log")
     with record.open("a") as file:
         file.write(f"{person}\n")
     for number in range(4):
         if number == 1 and "broken" in words:
-            raise DataError(f"{told.path} is cut off\nfetch it again")
+            raise DataError(f"{argument.path} is cut off\nfetch it again")
         if number == 1 and "bug" in words:
             raise IndexError("list index out of range")
         if number == 1 and "die" in words:
@@ -102,11 +102,11 @@ def read_person(told: Told, person: int) -> Iterator[Take]:
 
 def made_tasks(folder: Path) -> Iterator[Task]:
     for path in sorted(folder.glob("*.txt"), key=lambda p: int(p.stem)):
-        yield Task(f"person {path.stem}", read_person, (Told(path), int(path.stem)))
+        yield Task(f"person {path.stem}", read_person, (PathArgument(path), int(path.stem)))
 
 
 def made_source(folder: Path, people: int = 6, **words: str) -> Source:
-    """A source of `people` text files; `words` say what is in those of p0, p1 ... instead of "fine"."""
+    """A source of `people` text files; `words` (p0=..., p1=...) replace their content, "fine"."""
     folder.mkdir(exist_ok=True)
     for person in range(people):
         (folder / f"{person}.txt").write_text(words.get(f"p{person}", "fine"))
@@ -114,5 +114,5 @@ def made_source(folder: Path, people: int = 6, **words: str) -> Source:
 
 
 def in_turn(function: Callable[[Any], Any], items: Iterable[Any], jobs: int) -> Iterator[tuple[Any, Any]]:
-    """An engine of the builder without other processes."""
+    """Engine of the builder within this process."""
     return ((item, function(item)) for item in items)

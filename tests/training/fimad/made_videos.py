@@ -1,4 +1,4 @@
-"""Videos of a few seconds whose frames tell their time by their grey."""
+"""Short videos whose gray level encodes the time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-GREY_PER_S = 20.0
+GRAY_PER_S = 20.0
 
 
 def write_video(
@@ -20,7 +20,7 @@ def write_video(
     times: Sequence[float] | None = None,
     chapters: Sequence[tuple[str, float, float]] = (),
 ) -> Path:
-    """MPEG-4 video of `size` (width, height) at `rate_hz`, or with frames at `times`; grey = seconds x GREY_PER_S.
+    """MPEG-4 video of `size` (width, height) at `rate_hz`, or with frames at `times`; gray = seconds x GRAY_PER_S.
 
     `chapters` are (title, start, end) in seconds, written into the file.
     """
@@ -45,8 +45,8 @@ def write_video(
                 ]
             )
         for t_s in times:
-            grey = np.full((size[1], size[0], 3), 20 + t_s * GREY_PER_S, np.uint8)
-            frame = av.VideoFrame.from_ndarray(grey, format="rgb24")
+            gray = np.full((size[1], size[0], 3), 20 + t_s * GRAY_PER_S, np.uint8)
+            frame = av.VideoFrame.from_ndarray(gray, format="rgb24")
             frame.pts, frame.time_base = round(t_s * 1200), Fraction(1, 1200)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -54,7 +54,7 @@ def write_video(
 
 
 def write_sound(path: Path) -> Path:
-    """A second of silence and no video."""
+    """An audio file with a second of silence."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
@@ -65,5 +65,5 @@ def write_sound(path: Path) -> Path:
 
 
 def time_of(rgb: np.ndarray) -> float:
-    """The time in seconds that a frame tells."""
-    return (float(np.median(rgb)) - 20) / GREY_PER_S
+    """Time in seconds encoded in a frame."""
+    return (float(np.median(rgb)) - 20) / GRAY_PER_S

@@ -1,4 +1,4 @@
-"""What workers are given in tests of the engines: they import no more than this."""
+"""Function for workers in tests of the engines, with few imports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mujo_edge.core import MissingExtraError
 
 
 def square(x: int) -> tuple[int, int]:
-    """(x squared, the worker's process); a negative number ends the process, one above 100 is an error."""
+    """(x squared, process id); a negative number ends the process, one above 100 raises an error."""
     if x < 0:
         os._exit(7)
     if x > 100:

@@ -1,4 +1,4 @@
-"""The builder: what it makes of sources, what it does again and what not, and what bad takes and kills cost."""
+"""Builder: shards from sources, resumption, bad takes, and killed processes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def call(folder: Path, out: Path, **options: Any) -> builder.Progress:
 
 
 def calls(folder: Path) -> Counter[str]:
-    """How often each person was read."""
+    """Number of times that each person was read."""
     log = folder / "calls.log"
     return Counter(log.read_text().split()) if log.exists() else Counter()
 
@@ -68,7 +68,7 @@ def test_a_source_becomes_shards(tmp_path):
     assert failures(tmp_path / "out") == []
 
 
-def test_what_is_done_is_not_done_again(tmp_path):
+def test_finished_tasks_are_not_repeated(tmp_path):
     data, out = tmp_path / "data", tmp_path / "out"
     made_source(data)
     call(data, out)
@@ -88,7 +88,7 @@ def test_what_is_done_is_not_done_again(tmp_path):
     assert len(list((out / "parts" / "made").iterdir())) == 7, "parts of changed files remain"
 
 
-def test_shards_that_were_deleted_come_back_from_parts(tmp_path):
+def test_deleted_shards_are_rebuilt_from_parts(tmp_path):
     data, out = tmp_path / "data", tmp_path / "out"
     made_source(data)
     call(data, out)
@@ -109,7 +109,7 @@ def test_a_damaged_part_is_made_again(tmp_path):
     assert len(list(read(out))) == 24
 
 
-def test_bad_takes_cost_a_line_each(tmp_path):
+def test_each_bad_take_is_one_line_of_the_log(tmp_path):
     data, out = tmp_path / "data", tmp_path / "out"
     made_source(data, p1="broken", p2="odd", p3="bug")
     progress = call(data, out)
@@ -125,13 +125,13 @@ def test_bad_takes_cost_a_line_each(tmp_path):
 
     assert call(data, out).done == 0, "failures are done work too"
     assert failures(out) == lines
-    (data / "1.txt").write_text("mended now")
+    (data / "1.txt").write_text("repaired")
     assert call(data, out, retry=True).done == 3
     assert [line["id"] for line in failures(out)] == ["made/p2 t2", "person 3"]
     assert len(list(read(out))) == 20
 
 
-def test_failures_of_other_sources_stay(tmp_path):
+def test_failures_of_other_sources_stay_in_the_log(tmp_path):
     data, out = tmp_path / "data", tmp_path / "out"
     made_source(data, p1="broken")
     call(data, out)
@@ -141,7 +141,7 @@ def test_failures_of_other_sources_stay(tmp_path):
     assert failures(out) == lines
 
 
-def test_a_process_that_died_costs_its_task(tmp_path):
+def test_a_dead_process_loses_only_its_task(tmp_path):
     source = made_source(tmp_path / "data")
 
     def one_dies(function: Callable[[Any], Any], items: Iterable[Any], jobs: int) -> Iterator[tuple[Any, Any]]:
@@ -155,7 +155,7 @@ def test_a_process_that_died_costs_its_task(tmp_path):
     assert call(tmp_path / "data", tmp_path / "out", retry=True).clips == 24
 
 
-def test_nothing_at_all(tmp_path):
+def test_a_build_without_any_clip_is_an_error(tmp_path):
     data = tmp_path / "data"
     made_source(data, 0)
     with pytest.raises(DataError, match="not one clip"):
@@ -164,7 +164,7 @@ def test_nothing_at_all(tmp_path):
     assert call(data, tmp_path / "out").clips == 1
 
 
-def test_a_list_that_cannot_be_read_costs_its_source_alone(tmp_path):
+def test_an_unreadable_list_affects_only_its_source(tmp_path):
     def damaged(path: Path) -> Iterator[Task]:
         raise DataError("the list is cut off")
 
@@ -179,7 +179,7 @@ def test_a_list_that_cannot_be_read_costs_its_source_alone(tmp_path):
     assert (out / "made-00000.parquet").exists(), "what was built before is gone"
 
 
-def test_ids_that_repeat(tmp_path):
+def test_repeated_ids_are_left_out_and_logged(tmp_path):
     data, out = tmp_path / "data", tmp_path / "out"
     made_source(data, 2)
     (data / "00.txt").write_text("the same person once more")
@@ -189,7 +189,7 @@ def test_ids_that_repeat(tmp_path):
     assert "same id" in failures(out)[0]["what"]
 
 
-def test_many_shards(tmp_path, monkeypatch):
+def test_large_sources_become_several_shards(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "SHARD_BYTES", 100_000)
     monkeypatch.setattr(shards, "GROUP_BYTES", 50_000)
     data, out = tmp_path / "data", tmp_path / "out"
@@ -238,7 +238,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
-def test_a_build_that_was_killed_goes_on(tmp_path, sent):
+def test_a_killed_build_resumes(tmp_path, sent):
     data, out = tmp_path / "data", tmp_path / "out"
     made_source(data)
     script = tmp_path / "run.py"

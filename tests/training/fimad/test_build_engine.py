@@ -1,4 +1,4 @@
-"""Functions on processes and on Ray: the same results, and what errors and dead workers cost."""
+"""Engines on processes and Ray: equal results, errors and dead workers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(request: pytest.FixtureRequest) -> Engine:
     return engine(request.param)
 
 
-def test_the_build_and_a_worker_that_dies(run, tmp_path):
+def test_build_survives_a_worker_that_dies(run, tmp_path):
     source = made_source(tmp_path / "data", 5, p1="broken", p2="die")
     (progress,) = build([(source, tmp_path / "data")], tmp_path / "out", 2, run)
     assert sorted(where for where, _ in progress.failures) == ["person 1", "person 2"]
@@ -36,12 +36,12 @@ def test_the_build_and_a_worker_that_dies(run, tmp_path):
     ]
 
 
-def test_an_error_of_the_users_ends_it(run):
+def test_a_user_error_ends_the_run(run):
     with pytest.raises(MissingExtraError, match=r"^a package is not installed$"):
         list(run(square, [1, 200, 2], 2))
 
 
-def test_results_and_deaths():
+def test_results_of_dead_workers_are_none():
     got = dict(ENGINES["processes"](square, [*range(12), -1, *range(12, 20), -2], 2))
     assert got.pop(-1) is got.pop(-2) is None
     assert {x: result[0] for x, result in got.items()} == {x: x * x for x in range(20)}
@@ -50,7 +50,7 @@ def test_results_and_deaths():
     assert len(workers) >= 2
 
 
-def test_nothing_to_do():
+def test_no_items_give_no_results():
     assert list(ENGINES["processes"](square, [], 2)) == []
 
 
@@ -65,19 +65,19 @@ def test_leaving_early_ends_the_workers():
 
 
 def alive(pid: int) -> bool:
-    """Whether the process runs; one that nobody has waited for yet does not."""
+    """Whether the process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
 
-def test_an_engine_that_does_not_exist():
+def test_unknown_engine_is_a_usage_error():
     with pytest.raises(UsageError, match="processes, ray"):
         engine("slurm")
 
 
-def test_ray_is_an_extra(monkeypatch):
+def test_missing_ray_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"mujo-edge\[cluster\]"):
         list(ENGINES["ray"](square, [1], 1))

@@ -1,4 +1,4 @@
-"""Plain lists of clips, gymnai's own, and everything that can be wrong with one."""
+"""Manifests of the user's clips, gymnai's manifest, and malformed entries."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_csv(folder: Path) -> None:
     assert cut_three == Cut(folder / "more" / "b c.mkv", 1.0, 3.0)
 
 
-def test_json_says_the_same_as_csv(folder: Path) -> None:
+def test_json_and_csv_are_equal(folder: Path) -> None:
     table = write(folder / "mine.csv", FULL)
     entries = list(csv.DictReader(FULL.splitlines(keepends=True), skipinitialspace=True))
     plain = write(folder / "list.json", entries)
@@ -64,7 +64,7 @@ def test_json_says_the_same_as_csv(folder: Path) -> None:
     assert read(plain, "mine") == read(wrapped, "mine") == read(table, "mine")
 
 
-def test_tasks_travel_and_give_the_take(folder: Path) -> None:
+def test_tasks_can_be_pickled_and_give_the_take(folder: Path) -> None:
     path = write(folder / "mine.csv", FULL)
     made = source(path, Options(tower=None, pose=False))
     assert (made.name, made.find(folder / "elsewhere")) == ("mine", path)
@@ -74,7 +74,7 @@ def test_tasks_travel_and_give_the_take(folder: Path) -> None:
     assert (take.id, take.video, take.motion) == ("mine/a@1", None, None)
 
 
-def test_bad_entries_are_counted_and_the_others_go_on(folder: Path) -> None:
+def test_bad_entries_are_counted_and_skipped(folder: Path) -> None:
     entries: list[Any] = [
         {"video": "a.mp4", "title": "squat"},
         {"video": "a.mp4", "title": "squat again"},
@@ -117,7 +117,7 @@ def test_bad_entries_are_counted_and_the_others_go_on(folder: Path) -> None:
         ("m.json", '"squat"', "not a list of clips"),
     ],
 )
-def test_a_file_that_is_no_manifest(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_a_file_that_is_not_a_manifest_is_an_error(tmp_path: Path, name: str, content: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(write(tmp_path / name, content), "mine")
     with pytest.raises(DataError, match="cannot be read"):
@@ -125,7 +125,7 @@ def test_a_file_that_is_no_manifest(tmp_path: Path, name: str, content: str, mes
 
 
 @pytest.mark.parametrize("suffix", ["csv", "json"])
-def test_any_bytes_are_a_manifest_or_an_error(tmp_path: Path, suffix: str) -> None:
+def test_random_bytes_are_a_manifest_or_an_error(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"m.{suffix}"
     entry = {"video": "a.mp4", "title": "squat", "start": "1:02", "display_names": ["x"], "id": 3}
     valid = [FULL.encode()] if suffix == "csv" else [json.dumps(x).encode() for x in ([entry], {"exercises": [entry]})]
@@ -148,7 +148,7 @@ def test_times(text: object, value: float | None) -> None:
 
 
 @pytest.mark.parametrize("text", ["x", "1:", "inf", "nan", "-3", "1:2:3:4", "1e9", [1], True])
-def test_what_is_no_time(text: object) -> None:
+def test_malformed_times_are_errors(text: object) -> None:
     with pytest.raises(ValueError, match="not a time"):
         seconds(text)
 
@@ -173,7 +173,7 @@ def test_gymnai_layout(tmp_path: Path) -> None:
     assert len(list(made.notes(path))) == 2
 
 
-def test_gymnai_as_it_is() -> None:
+def test_real_gymnai_manifest() -> None:
     path = data_root() / "gymnai" / "manifest.json"
     if not path.is_file():
         pytest.skip(f"gymnai is not under {data_root()}: set MUJO_DATA")

@@ -1,4 +1,4 @@
-"""A take becomes a clip: its motion at the shards' rate, its virtual IMU, its texts, and what is said of bad ones."""
+"""Conversion of takes to clips: motion at the shards' rate, virtual IMU, texts, and errors of bad takes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TAKE = Take("made/1", "made", "Squats (30 sec)", "p1", ("She bends both knees.",
 
 
 def moving(rate_hz: float, seconds: float = 4.0, wave_hz: float = 1.0) -> tuple[np.ndarray, Motion]:
-    """Joint j swings with `wave_hz` and amplitude 0.1 m while it goes (j, 1, 0.1) m/s."""
+    """Joint j oscillates at `wave_hz` with amplitude 0.1 m while it moves at (j, 1, 0.1) m/s."""
     t_s = np.arange(round(seconds * rate_hz)) / rate_hz
     return t_s, Motion(course(t_s, wave_hz).astype(np.float32), rate_hz)
 
@@ -31,7 +31,7 @@ def course(t_s: np.ndarray, wave_hz: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rate_hz", [120.0, 60.0, 30.0, 25.0, 19.17, 10.0])
-def test_motion_comes_to_the_rate_of_shards(rate_hz):
+def test_motion_is_resampled_to_the_rate_of_shards(rate_hz):
     _, motion = moving(rate_hz)
     x = resample_motion(motion)
     seconds = (len(motion.x) - 1) / rate_hz
@@ -52,7 +52,7 @@ def test_the_ends_of_a_steady_movement_stay():
     np.testing.assert_allclose(x, course(np.arange(len(x)) / POSE_RATE_HZ, 0), atol=1e-5)
 
 
-def test_what_is_too_fast_for_the_rate_is_filtered_out():
+def test_movement_above_the_nyquist_rate_is_filtered_out():
     _, motion = moving(120.0, wave_hz=20.0)  # would alias to 5 Hz
     x = resample_motion(motion) - course(np.arange(100) / POSE_RATE_HZ, 0)
     assert np.abs(x[15:-15]).max() < 0.005
@@ -64,7 +64,7 @@ def test_the_same_rate_changes_nothing():
     np.testing.assert_allclose(resample_motion(Motion(x, POSE_RATE_HZ)), x, atol=1e-6)
 
 
-def test_unknown_joints_stay_unknown_and_harm_no_other():
+def test_unknown_joints_stay_unknown_and_do_not_affect_others():
     _, motion = moving(30.0)
     holes = motion.x.copy()
     holes[30:33, 7] = np.nan
@@ -96,7 +96,7 @@ def test_a_clip_of_a_take():
     assert all(x.shape == (149, 6) for x in clip.imu.values())
 
 
-def test_somebody_who_stands_still_feels_gravity():
+def test_a_standing_person_has_an_imu_with_gravity():
     still = to_clip(replace(TAKE, motion=Motion(np.repeat(TAKE.motion.x[:1], 60, 0), 30.0)))
     for placement in ("left_ankle", "right_ankle", "chest", "hip"):
         assert (still.imu[placement][:, 1] > 9.7).all(), "y points up there"
@@ -105,7 +105,7 @@ def test_somebody_who_stands_still_feels_gravity():
         np.testing.assert_allclose(x[:, 3:], 0, atol=1e-3)
 
 
-def test_a_wrist_that_is_not_seen_has_no_sensor():
+def test_an_unknown_wrist_has_no_imu():
     x = TAKE.motion.x.copy()
     x[10, JOINTS.index("left_wrist")] = np.nan
     assert set(to_clip(replace(TAKE, motion=Motion(x, 30.0))).imu) == set(PLACEMENTS) - {"left_wrist"}
@@ -137,7 +137,7 @@ def test_texts_alone_are_a_clip():
         ({"real_imu": {"chest": np.zeros((9, 3), np.float32)}}, "the IMU at chest"),
     ],
 )
-def test_bad_takes(change, message):
+def test_bad_takes_are_errors(change, message):
     with pytest.raises(DataError, match=message):
         to_clip(replace(TAKE, **change))
 
@@ -149,7 +149,7 @@ def some_bad(*wrong: object):
         yield replace(TAKE, id=f"made/{number}", **what)
 
 
-def test_a_task_keeps_what_is_sound_and_names_the_rest(tmp_path):
+def test_a_task_keeps_good_takes_and_lists_the_others(tmp_path):
     task = Task("task 7", some_bad, ({}, {"name": "?"}, {}, ValueError("two\nlines")))
     part = read_task(task, "CC0")
     assert part.clips == 2
@@ -163,12 +163,12 @@ def test_a_task_keeps_what_is_sound_and_names_the_rest(tmp_path):
     assert json.loads(table.schema.metadata[KEY])["failures"] == [list(failure) for failure in part.failures]
 
 
-def test_what_would_befall_every_task_ends_the_build():
+def test_an_error_common_to_all_tasks_ends_the_build():
     with pytest.raises(MissingExtraError):
         read_task(Task("task", some_bad, (MissingExtraError("PyAV is not installed"),)))
 
 
-def test_a_bug_in_the_conversion_costs_its_take_alone(monkeypatch):
+def test_a_bug_in_the_conversion_affects_only_its_take(monkeypatch):
     def broken(motion: Motion) -> dict:
         raise ZeroDivisionError("division by zero")
 

@@ -1,4 +1,4 @@
-"""`python -m training.fimad` as a user meets it, and the pictures that `inspect` draws."""
+"""`python -m training.fimad` from the command line, and the pictures of `inspect`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def wide(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Source:
-    """The only source there is, in `tmp_path / "data"`."""
+    """The only source, in `tmp_path / "data"`."""
     source = made_source(tmp_path / "data", 3, p1="broken")
     monkeypatch.setattr(cli, "sources", lambda options=None, manifests=(): {"made": source})
     monkeypatch.setattr(cli, "engine", lambda name: in_turn)
@@ -43,7 +43,7 @@ def made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Source:
 
 
 def call(*arguments: object, code: int = 0) -> str:
-    """What a command prints, stdout and stderr together."""
+    """Output of a command, stdout and stderr."""
     result = runner.invoke(cli.app, [str(a) for a in arguments])
     assert result.exit_code == code, result.output
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
@@ -51,7 +51,7 @@ def call(*arguments: object, code: int = 0) -> str:
 
 
 def numbers(output: str) -> list[str]:
-    """The row of "made" in the table of numbers; the bar, with its "3/3", is none."""
+    """The row "made" of the table of numbers, not of the progress bar with its "3/3"."""
     lines = [line.split() for line in output.splitlines() if "/" not in line]
     return next(words[1:] for words in lines if words[:1] == ["made"])
 
@@ -76,18 +76,18 @@ def test_build_stats_inspect(made, tmp_path):
     assert imread("made-p2 t1.png").std() > 0.05
 
 
-def test_a_log_gets_lines_instead_of_a_bar(made, monkeypatch):
+def test_progress_is_logged_as_lines_without_a_terminal(made, monkeypatch):
     monkeypatch.setattr(cli, "LOG_S", 0.0)
     output = call("build", "out")
     assert "made: 2 of 3 tasks, 5 clips" in output
 
 
-def test_an_interrupted_build_says_how_to_go_on(made, monkeypatch):
+def test_an_interrupted_build_says_how_to_resume(made, monkeypatch):
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli.builder, "build", interrupted)
-    assert "stopped; the same command goes on from here" in call("build", "out", code=130)
+    assert "stopped; the same command resumes from here" in call("build", "out", code=130)
 
 
 @pytest.mark.parametrize(
@@ -105,11 +105,11 @@ def test_mistakes(made, arguments, code, message):
     assert "Traceback" not in output
 
 
-def test_an_engine_that_does_not_exist(tmp_path):
+def test_unknown_engine_is_a_usage_error(tmp_path):
     assert "Choose from: processes, ray" in call("build", "out", "--engine", "slurm", code=2)
 
 
-def test_sources_that_are_not_here(tmp_path, monkeypatch):
+def test_missing_sources_are_listed_and_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("MUJO_DATA", str(tmp_path))
     output = call("list")
     for name, source in sources().items():
@@ -120,7 +120,7 @@ def test_sources_that_are_not_here(tmp_path, monkeypatch):
     assert "no source of clips was found" in call("build", "out", code=4)
 
 
-def test_a_damaged_list_is_told_and_hides_no_other(tmp_path, monkeypatch):
+def test_a_damaged_list_is_reported_and_does_not_hide_others(tmp_path, monkeypatch):
     monkeypatch.setenv("MUJO_DATA", str(tmp_path))
     (tmp_path / "gymnai").mkdir()
     (tmp_path / "gymnai" / "manifest.json").write_text('{"exercises": [')
@@ -157,7 +157,7 @@ def test_real_photos_and_texts(tmp_path, monkeypatch):
     assert imread("photos.png").std() > 0.05
 
 
-def test_which_clip(tmp_path):
+def test_clips_are_found_by_id_or_unique_part(tmp_path):
     (tmp_path / "out").mkdir()
     write_shards(tmp_path / "out", "made", [encode([made_clip(i) for i in range(12)])], {})
     find = inspection.find
@@ -170,7 +170,7 @@ def test_which_clip(tmp_path):
 
 
 @pytest.mark.parametrize("number", [5, 6])
-def test_pictures_of_every_mixture(tmp_path, number):
+def test_pictures_for_every_combination_of_modalities(tmp_path, number):
     clip = made_clip(number)
     inspection.draw(clip, [], tmp_path / "clip.png")
     bare = replace(clip, pose=None, imu={}, real_imu={}, video=None)
@@ -179,14 +179,14 @@ def test_pictures_of_every_mixture(tmp_path, number):
     assert tall > short
 
 
-def test_a_title_with_signs_of_mathematics(tmp_path):
+def test_a_title_with_math_characters_is_drawn(tmp_path):
     clip = replace(
         made_clip(2), pose=None, imu={}, title="lift $x_{ and more", texts=("$\\frac{ 50% \\", "a" * 500), id="made/$^$"
     )
     inspection.draw(clip, [("$_$", np.zeros((4, 6, 3), np.uint8))], tmp_path / "clip.png")
 
 
-def test_a_file_that_cannot_be_drawn(tmp_path):
+def test_an_unwritable_picture_is_an_error(tmp_path):
     clip = replace(made_clip(2), pose=None, imu={})
     with pytest.raises(DataError, match=r"Name a \.png"):
         inspection.draw(clip, [], tmp_path / "clip.docx")
@@ -194,8 +194,8 @@ def test_a_file_that_cannot_be_drawn(tmp_path):
         inspection.draw(clip, [], tmp_path / "no" / "clip.png")
 
 
-def test_the_skeleton_is_seen_from_its_front(tmp_path):
-    """Somebody who faces the viewer has the left hand on the picture's right, whatever way the room is turned."""
+def test_the_skeleton_is_drawn_from_the_front(tmp_path):
+    """A person facing the viewer has the left hand on the right of the picture, for any heading."""
     clip = made_clip(2)
     left, right = 6, 10
     for degrees in (0, 90, 200):

@@ -1,4 +1,4 @@
-"""FiMAD's released files as they are, and a folder of videos of every kind."""
+"""FiMAD's released files with videos of every kind."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def release(folder: Path, split: Mapping[str, Any], language: Mapping[str, Any] 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A release of four videos and bad ids; of the videos one has chapters inside, one beside it, one is cut."""
+    """A release with malformed ids and four videos: one with chapters inside, one with chapters beside it, two cut."""
     split = {
         "train": [f"{A}___0", f"{A}___1", f"{A}___2", f"{A}___9", "sit-ups_1", f"{A}___1", 7, f"{D}___0"],
         "val": [f"{B}___1", f"{C}___3", f"{C}___4", f"{A}_f303___0", f"{A}___0"],
@@ -77,7 +77,7 @@ def test_clips_of_the_videos_that_are_here(folder: Path) -> None:
     assert squat.descriptions == ("A man bends his knees.", "go down and up")
 
 
-def test_what_cannot_be_used_is_counted(folder: Path) -> None:
+def test_unusable_clips_are_counted_by_kind(folder: Path) -> None:
     assert {kind: sorted(which) for kind, which in read(folder).problems.items()} == {
         "ids malformed": sorted(["sit-ups_1", "7", f"{A}_f303___0"]),
         "ids repeated": [f"{A}___1"],
@@ -92,7 +92,7 @@ def test_what_cannot_be_used_is_counted(folder: Path) -> None:
     assert f"clips without a video: 1 ({D}___0)" in notes
 
 
-def test_takes_come_from_the_chapters(folder: Path) -> None:
+def test_takes_are_cut_at_the_chapters(folder: Path) -> None:
     made = source(Options(tower=None, pose=False))
     assert made.find(folder.parent) == made.find(folder) == folder
     assert made.find(folder / "videos") is None
@@ -101,7 +101,7 @@ def test_takes_come_from_the_chapters(folder: Path) -> None:
     assert (take.id, take.corpus, take.split) == (f"fimad/{B}___1", "fimad", "val")
 
 
-def test_a_damaged_video_costs_its_own_clips(folder: Path) -> None:
+def test_a_damaged_video_affects_only_its_clips(folder: Path) -> None:
     video = folder / "videos" / f"{A}.mkv"
     video.write_bytes(video.read_bytes()[:100])
     listed = read(folder)
@@ -114,7 +114,7 @@ def test_a_damaged_video_costs_its_own_clips(folder: Path) -> None:
         assert {take.subject for take, _ in read(folder).clips} == {C}
 
 
-def test_without_words_the_chapters_are_the_titles(folder: Path) -> None:
+def test_chapters_are_the_titles_without_language_data(folder: Path) -> None:
     (folder / LANGUAGE).unlink()
     (folder / LINKS).unlink()
     names = {take.id: take.name for take, _ in read(folder).clips}
@@ -122,8 +122,8 @@ def test_without_words_the_chapters_are_the_titles(folder: Path) -> None:
     assert f"fimad/{C}___3" not in names
 
 
-def test_from_the_release_to_shards(folder: Path, tmp_path: Path) -> None:
-    """Chapters become clips with the publisher's split; a video that breaks off costs one line of the log."""
+def test_release_is_built_to_shards(folder: Path, tmp_path: Path) -> None:
+    """Chapters become clips with the publisher's split; a truncated video is one line of the log."""
     whole = write_video(folder / "videos" / f"{D}.mp4", chapters=[("Plank", 0.0, 4.0)])
     (folder / "videos" / f"{C}___3.mp4").write_bytes(whole.read_bytes()[:200])
     (progress,) = build([(source(Options(pose=False)), folder)], tmp_path / "shards")
@@ -152,7 +152,7 @@ def test_a_damaged_split_is_an_error(tmp_path: Path, content: str) -> None:
         read(tmp_path)
 
 
-def test_any_bytes_are_metadata_or_an_error(tmp_path: Path) -> None:
+def test_random_bytes_are_metadata_or_an_error(tmp_path: Path) -> None:
     words = {f"{A}___0": {"chapter": ["x"], "description": "A squat."}}
     folder = release(tmp_path, {"train": [f"{A}___0"], "val": [f"{B}___0"]}, words)
     files = [folder / name for name in (SPLIT, LINKS, LANGUAGE)]
@@ -169,14 +169,14 @@ def test_any_bytes_are_metadata_or_an_error(tmp_path: Path) -> None:
     try_one()
 
 
-def test_damaged_words_are_an_error(folder: Path) -> None:
+def test_damaged_language_data_is_an_error(folder: Path) -> None:
     for content in ("[]", "{"):
         (folder / LANGUAGE).write_text(content)
         with pytest.raises(DataError, match=LANGUAGE):
             read(folder)
 
 
-def test_the_release_as_it_is() -> None:
+def test_real_release() -> None:
     path = data_root() / "fimad"
     if not (path / SPLIT).is_file():
         pytest.skip(f"fimad is not under {data_root()}: set MUJO_DATA")

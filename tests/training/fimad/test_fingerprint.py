@@ -1,4 +1,4 @@
-"""What makes a task be done again: its arguments, its files and its code."""
+"""Fingerprints of tasks depend on arguments, files and code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from made_takes import Told, made_source, made_tasks
+from made_takes import PathArgument, made_source, made_tasks
 
 from training.fimad import fingerprint as module
 from training.fimad.clip import Task
@@ -22,18 +22,18 @@ def given(tmp_path):
     return source, next(made_tasks(tmp_path / "data")), tmp_path / "data" / "0.txt"
 
 
-def test_the_same_is_the_same(given):
+def test_fingerprint_is_reproducible(given):
     source, task, _ = given
     first = fingerprint(task, source, {})
     assert fingerprint(task, source, {}) == first
     assert len(first) == 16
 
 
-def test_arguments_and_license(given):
+def test_fingerprint_depends_on_arguments_reader_and_license(given):
     source, task, path = given
     seen = {
         fingerprint(task, source, {}),
-        fingerprint(replace(task, arguments=(Told(path), 1)), source, {}),
+        fingerprint(replace(task, arguments=(PathArgument(path), 1)), source, {}),
         fingerprint(replace(task, read=hdm05.read), source, {}),
         fingerprint(task, replace(source, license="other"), {}),
     }
@@ -41,8 +41,8 @@ def test_arguments_and_license(given):
     assert fingerprint(replace(task, read=partial(task.read)), source, {}) in seen
 
 
-@pytest.mark.parametrize("wrap", [lambda p: p, Told, lambda p: (1, (p,)), lambda p: p.parent])
-def test_files_wherever_they_are_named(given, wrap):
+@pytest.mark.parametrize("wrap", [lambda p: p, PathArgument, lambda p: (1, (p,)), lambda p: p.parent])
+def test_fingerprint_depends_on_files_in_nested_arguments(given, wrap):
     source, task, path = given
     task = Task(task.id, task.read, (wrap(path),))
     seen = [fingerprint(task, source, {})]
@@ -55,7 +55,7 @@ def test_files_wherever_they_are_named(given, wrap):
     assert len(set(seen)) == 4
 
 
-def test_code_is_that_of_all_modules_a_reader_uses():
+def test_code_includes_all_modules_that_a_reader_imports():
     names = {path.relative_to(module.ROOT).as_posix() for path in code_of("training.fimad.sources.hdm05")}
     assert {
         "training/fimad/sources/hdm05.py",
@@ -69,7 +69,7 @@ def test_code_is_that_of_all_modules_a_reader_uses():
     assert code_of("numpy") == set()
 
 
-def test_code_that_changes(given, tmp_path, monkeypatch):
+def test_fingerprint_depends_on_imported_code(given, tmp_path, monkeypatch):
     root = tmp_path / "project"
     package = root / "training" / "fimad"
     package.mkdir(parents=True)
@@ -89,7 +89,7 @@ def test_code_that_changes(given, tmp_path, monkeypatch):
     module.content.cache_clear()
 
 
-def test_files_are_looked_at_once(given):
+def test_stamps_of_files_are_cached(given):
     source, task, path = given
     seen: dict[Path, str] = {}
     first = fingerprint(task, source, seen)

@@ -1,4 +1,4 @@
-"""Exercises with two photos, in both layouts, and damaged ones."""
+"""Exercises with two photos in both layouts, and damaged ones."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ ENTRY = {
 }
 
 
-def jpeg(grey: int, size: tuple[int, int] = (40, 30)) -> bytes:
+def jpeg(gray: int, size: tuple[int, int] = (40, 30)) -> bytes:
     file = BytesIO()
-    Image.fromarray(np.full((*size[::-1], 3), grey, np.uint8)).save(file, "JPEG")
+    Image.fromarray(np.full((*size[::-1], 3), gray, np.uint8)).save(file, "JPEG")
     return file.getvalue()
 
 
@@ -84,20 +84,20 @@ def test_both_layouts(tmp_path: Path, zipped: bool) -> None:
         (PHOTOS | {"Air_Squat/1.jpg": jpeg(9, (9000, 6000))}, "larger than 50,000,000 pixels"),
     ],
 )
-def test_damaged_photos(tmp_path: Path, photos: dict[str, bytes], message: str) -> None:
+def test_damaged_photos_are_errors(tmp_path: Path, photos: dict[str, bytes], message: str) -> None:
     publish(tmp_path, True, photos)
     with pytest.raises(DataError, match=message):
         takes(tmp_path)
 
 
 @pytest.mark.parametrize("change", [{"id": None}, {"name": 3}, {"images": "0.jpg"}])
-def test_a_malformed_exercise(tmp_path: Path, change: dict[str, object]) -> None:
+def test_a_malformed_exercise_is_an_error(tmp_path: Path, change: dict[str, object]) -> None:
     publish(tmp_path, True, PHOTOS, [ENTRY | change])
     with pytest.raises(DataError, match="lacks a valid id, name or images"):
         takes(tmp_path)
 
 
-def test_a_malformed_list(tmp_path: Path) -> None:
+def test_a_malformed_list_is_an_error(tmp_path: Path) -> None:
     publish(tmp_path, True, PHOTOS, {"name": "x"})
     with pytest.raises(DataError, match="not a list"):
         takes(tmp_path)

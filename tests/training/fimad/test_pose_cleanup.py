@@ -1,4 +1,4 @@
-"""Mending, on made trajectories whose truth is known."""
+"""Pose cleanup on generated trajectories with known truth."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LEFT = tuple(i for i in SKELETON if i % 2 and i != 7)
 
 
 def person(n: int, rate_hz: float = RATE_HZ) -> tuple[np.ndarray, np.ndarray]:
-    """Times (n,) and landmarks (n, 33, 3) of somebody who swings arms and legs by turns."""
+    """Times (n,) and landmarks (n, 33, 3) of a person swinging arms and legs alternately."""
     t_s = np.arange(n) / rate_hz
     x = np.zeros((n, 33, 3), np.float32)
     for i, place in SKELETON.items():
@@ -47,7 +47,7 @@ def person(n: int, rate_hz: float = RATE_HZ) -> tuple[np.ndarray, np.ndarray]:
 
 
 def seen(world: np.ndarray, path: np.ndarray) -> np.ndarray:
-    """Rays (n, 33, 2) of landmarks that stand at `path` (n, 3)."""
+    """Rays (n, 33, 2) of landmarks with the hips at `path` (n, 3)."""
     placed = world + path[:, None]
     return (placed[..., :2] / placed[..., 2:]).astype(np.float32)
 
@@ -60,7 +60,7 @@ def canonical(landmarks: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("group", list(pose.SIDES))
 @pytest.mark.parametrize("stretch", [(0, 7), (40, 41), (50, 75), (88, 90)])
-def test_sides_that_swap_are_found(group: str, stretch: tuple[int, int]) -> None:
+def test_swapped_sides_are_detected(group: str, stretch: tuple[int, int]) -> None:
     left, right = pose.SIDES[group]
     t_s, x = person(90)
     x += np.random.default_rng(0).normal(0, 0.01, x.shape).astype(np.float32)
@@ -71,7 +71,7 @@ def test_sides_that_swap_are_found(group: str, stretch: tuple[int, int]) -> None
 
 
 @pytest.mark.parametrize("hz", [0.5, 1.5])
-def test_limbs_that_pass_through_each_other_are_no_swap(hz: float) -> None:
+def test_crossing_limbs_are_not_a_swap(hz: float) -> None:
     t_s, x = person(300)
     cross = np.sin(2 * np.pi * hz * t_s)
     for rows, reach in (((15, 17, 19, 21), 0.35), ((25,), 0.1), ((27, 29, 31), 0.25)):
@@ -82,7 +82,7 @@ def test_limbs_that_pass_through_each_other_are_no_swap(hz: float) -> None:
         assert not cleanup.swapped(t_s, x, left, right).any()
 
 
-def test_all_sides_get_their_names_back_in_all_arrays() -> None:
+def test_unswap_restores_all_arrays() -> None:
     t_s, x = person(60)
     rays, visibility = x[..., :2].copy(), x[..., 0].copy()
     truth = x.copy(), rays.copy(), visibility.copy()
@@ -93,11 +93,11 @@ def test_all_sides_get_their_names_back_in_all_arrays() -> None:
         for a in (x, rays, visibility):
             a[rows, [*left, *right]] = a[rows, [*right, *left]]
     pose.unswap_sides(t_s, x, rays, visibility)
-    for mended, right_one in zip((x, rays, visibility), truth, strict=True):
-        np.testing.assert_array_equal(mended, right_one)
+    for restored, expected in zip((x, rays, visibility), truth, strict=True):
+        np.testing.assert_array_equal(restored, expected)
 
 
-def test_the_path_is_what_puts_landmarks_where_they_are_seen() -> None:
+def test_root_path_projects_landmarks_onto_their_rays() -> None:
     t_s, x = person(60)
     path = np.stack([0.8 * np.sin(t_s), -0.3 * np.abs(np.sin(5 * t_s)), 4 + t_s], 1)
     weight = np.random.default_rng(2).uniform(0, 1, (60, 33)).astype(np.float32)
@@ -105,7 +105,7 @@ def test_the_path_is_what_puts_landmarks_where_they_are_seen() -> None:
     np.testing.assert_allclose(cleanup.root_path(x, seen(x, path), weight, path[:, 2]), path, atol=1e-5)
 
 
-def test_a_film_is_split_at_cuts_and_long_gaps_only() -> None:
+def test_videos_are_split_only_at_cuts_and_long_gaps() -> None:
     t_s, x = person(300)
     x = x.astype(float)
     x[100:] += [1.5, 0.0, 0.0]  # a cut: another person stands there
@@ -118,13 +118,13 @@ def test_a_film_is_split_at_cuts_and_long_gaps_only() -> None:
     assert not {203, 204} & {round(t) for t in t_s[inside] * RATE_HZ}
 
 
-def test_nothing_but_blinks_is_nothing() -> None:
+def test_very_short_stretches_are_dropped() -> None:
     t_s, x = person(30)
     x[::2] += [0.0, 5.0, 0.0]
     assert cleanup.stretches(t_s, x.astype(float)) == []
 
 
-def test_limbs_that_shrink_or_stretch_are_unknown_to_their_ends() -> None:
+def test_joints_beyond_a_bone_of_wrong_length_are_unknown() -> None:
     _, x = person(10)
     truth = canonical(x)
     assert not cleanup.broken(truth).any()
@@ -136,7 +136,7 @@ def test_limbs_that_shrink_or_stretch_are_unknown_to_their_ends() -> None:
     assert found == [(3, "left_knee"), (3, "left_ankle"), (3, "left_foot"), (5, "right_wrist"), (5, "right_hand")]
 
 
-def test_short_gaps_are_filled_and_long_ones_are_not() -> None:
+def test_only_short_gaps_are_filled() -> None:
     t_s = np.arange(120) / RATE_HZ
     x = np.stack([np.sin(2 * np.pi * t_s), np.cos(2 * np.pi * t_s), t_s], 1)[:, None].repeat(2, 1)
     holed = x.copy()
@@ -149,7 +149,7 @@ def test_short_gaps_are_filled_and_long_ones_are_not() -> None:
     np.testing.assert_allclose(filled[:30], x[:30], atol=1e-12)
 
 
-def test_uneven_times_become_even() -> None:
+def test_uneven_times_are_resampled_to_an_even_grid() -> None:
     rng = np.random.default_rng(3)
     t_s = np.sort(5.0 + np.arange(200) / 50 + rng.uniform(-0.006, 0.006, 200))
     x = np.sin(2 * np.pi * t_s)[:, None, None].repeat(3, 2)
@@ -159,13 +159,13 @@ def test_uneven_times_become_even() -> None:
     np.testing.assert_allclose(even[:, 0, 0], expected, atol=0.01)
 
 
-def test_a_joint_seen_once_is_unknown() -> None:
+def test_a_joint_known_in_one_frame_is_unknown() -> None:
     x = np.full((60, 1, 3), np.nan)
     x[5] = 1.0
     assert np.isnan(cleanup.resample(np.arange(60) / RATE_HZ, x, RATE_HZ)).all()
 
 
-def test_smoothing_takes_jitter_and_leaves_motion() -> None:
+def test_smoothing_removes_jitter_and_keeps_motion() -> None:
     t_s = np.arange(300) / RATE_HZ
     truth = 0.5 * np.sin(2 * np.pi * 1.0 * t_s)[:, None, None].repeat(3, 2)
     noisy = truth + np.random.default_rng(4).normal(0, 0.02, truth.shape)
@@ -175,7 +175,7 @@ def test_smoothing_takes_jitter_and_leaves_motion() -> None:
     assert np.abs(cleanup.smooth(truth, RATE_HZ) - truth).max() < 0.005
 
 
-def test_smoothing_keeps_gaps_and_drops_scraps() -> None:
+def test_smoothing_keeps_gaps_and_drops_short_stretches() -> None:
     x = np.random.default_rng(5).normal(size=(90, 1, 3))
     x[40:60] = np.nan
     x[65:] = np.nan  # five samples remain between the gaps
@@ -185,7 +185,7 @@ def test_smoothing_keeps_gaps_and_drops_scraps() -> None:
 
 
 @pytest.mark.parametrize(("pitch_deg", "roll_deg"), [(0, 0), (15, 0), (-12, 6), (20, -10)])
-def test_a_camera_that_is_not_level_is_found_out(pitch_deg: float, roll_deg: float) -> None:
+def test_up_axis_of_a_tilted_camera(pitch_deg: float, roll_deg: float) -> None:
     _, x = person(90)
     truth = canonical(x)
     tilt = Rotation.from_euler("xy", [pitch_deg, roll_deg], degrees=True)
@@ -198,7 +198,7 @@ def test_a_camera_that_is_not_level_is_found_out(pitch_deg: float, roll_deg: flo
     np.testing.assert_allclose(heights, truth[..., 2] - truth[:, :1, 2], atol=0.05)
 
 
-def test_who_lies_sits_or_shows_no_feet_does_not_tell_up() -> None:
+def test_no_up_axis_without_a_standing_person_or_feet() -> None:
     _, x = person(90)
     truth = canonical(x)
     lying = Rotation.from_euler("x", 80, degrees=True).apply(truth.reshape(-1, 3)).reshape(truth.shape)
@@ -214,7 +214,7 @@ def test_who_lies_sits_or_shows_no_feet_does_not_tell_up() -> None:
     assert cleanup.up_axis(truth[:10], RATE_HZ) is None
 
 
-def test_a_stretch_becomes_joints_on_their_way_with_z_up() -> None:
+def test_a_stretch_becomes_joints_along_the_path_with_z_up() -> None:
     t_s, x = person(120)
     path = np.stack([0.5 * t_s, -0.25 * np.sin(2 * np.pi * t_s / 2) ** 2, np.full(120, 3.0)], 1)
     visibility = np.ones((120, 33), np.float32)

@@ -1,4 +1,4 @@
-"""Pose of real clips by MediaPipe in its own process: who is there and who is not, and nothing leaves the machine."""
+"""Pose of real clips by MediaPipe in its own process, and no network traffic."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Film = Callable[..., list[tuple[float, np.ndarray]]]
 
 @pytest.fixture(scope="module")
 def mediapipe() -> Iterator[None]:
-    """Its environment, and an end of its process after these tests."""
+    """Make mediapipe's environment, and end its process after these tests."""
     try:
         process.python()
     except MissingExtraError as error:
@@ -40,7 +40,7 @@ def mediapipe() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def film() -> Film:
-    """Frames of one of gymnai's clips: (name, to, from) -> times from there, and RGB."""
+    """Function that decodes frames of one of gymnai's clips: (time from `start_s`, RGB)."""
 
     def read(
         name: str, stop_s: float, start_s: float = 0.0, rate_hz: float = RATE_HZ
@@ -83,7 +83,7 @@ def test_head_and_shoulders_are_enough(mediapipe: None, carphone: list[tuple[flo
     assert np.abs(np.nanmedian(motion.x.reshape(-1, 3), axis=0)).max() < 1e-3
 
 
-def test_a_press_overhead_is_seen_as_one(mediapipe: None, film: Film) -> None:
+def test_overhead_press_of_a_real_clip(mediapipe: None, film: Film) -> None:
     ((start_s, motion),) = pose_of_video((t + 40.0, rgb) for t, rgb in film("overhead_press", 3.0))
     assert start_s == pytest.approx(40.0, abs=0.1)
     assert motion.rate_hz == pytest.approx(RATE_HZ, rel=0.1)
@@ -103,15 +103,15 @@ def test_a_press_overhead_is_seen_as_one(mediapipe: None, film: Film) -> None:
     assert np.abs(np.median(column(x, "pelvis"), axis=0)).max() < 0.01
 
 
-def test_who_lies_keeps_lying(mediapipe: None, film: Film) -> None:
+def test_a_lying_person_stays_lying(mediapipe: None, film: Film) -> None:
     ((_, motion),) = pose_of_video(film("plank", 2.0))
     body = np.nanmedian(column(motion.x, "neck") - column(motion.x, "pelvis"), axis=0)
     assert abs(body[2]) < 0.6 * np.linalg.norm(body)
     assert np.nanstd(column(motion.x, "pelvis"), axis=0).max() < 0.05
 
 
-def test_swapped_legs_of_a_real_clip_are_mended(mediapipe: None, film: Film) -> None:
-    """At 5.1 s MediaPipe begins to call the raised leg of this clip the other one; the legs themselves stay."""
+def test_swapped_legs_of_a_real_clip_are_restored(mediapipe: None, film: Film) -> None:
+    """At 5.1 s MediaPipe swaps the legs of this clip, which hardly move."""
     times, world, rays, visibility = pose.detect_landmarks((t, rgb) for t, rgb in film("bicycle_crunch", 6.0))
 
     def steps() -> np.ndarray:
@@ -124,8 +124,8 @@ def test_swapped_legs_of_a_real_clip_are_mended(mediapipe: None, film: Film) -> 
     assert steps().max() < 0.2
 
 
-def test_a_cut_of_a_real_film_splits_it(mediapipe: None, film: Film) -> None:
-    """In gymnai's burpee the man squats at one frame and is in a push-up, elsewhere, at the next."""
+def test_a_cut_in_a_real_video_splits_it(mediapipe: None, film: Film) -> None:
+    """gymnai's burpee has a cut from a squat to a push-up elsewhere in the image."""
     before, after = pose_of_video(film("burpee", 4.1, 1.7, rate_hz=30.0))
     assert before[0] == pytest.approx(0.0, abs=0.1)
     assert after[0] == pytest.approx(1.2, abs=0.05)
@@ -134,7 +134,7 @@ def test_a_cut_of_a_real_film_splits_it(mediapipe: None, film: Film) -> None:
     assert reach(after[1].x)[0] > 1.1
 
 
-def test_a_hand_before_the_lens_is_filled_if_short_and_splits_if_long(mediapipe: None, film: Film) -> None:
+def test_short_occlusions_are_filled_and_long_ones_split(mediapipe: None, film: Film) -> None:
     shots = film("overhead_press", 3.2)
 
     def hidden(start: int, stop: int) -> list[tuple[float, np.ndarray]]:
@@ -148,7 +148,7 @@ def test_a_hand_before_the_lens_is_filled_if_short_and_splits_if_long(mediapipe:
     assert len(pose_of_video(hidden(18, 29))) == 2
 
 
-def test_smoothing_takes_the_models_jitter(mediapipe: None, film: Film) -> None:
+def test_smoothing_removes_the_models_jitter(mediapipe: None, film: Film) -> None:
     shots = film("plank", 2.0)
     _, world, _, _ = pose.detect_landmarks(shots)
     ((_, motion),) = pose_of_video(shots)
@@ -160,7 +160,7 @@ def test_smoothing_takes_the_models_jitter(mediapipe: None, film: Film) -> None:
     assert jitter(motion.x) < jitter(seen) / 2
 
 
-def test_a_film_without_people_has_no_pose(mediapipe: None) -> None:
+def test_a_video_without_people_has_no_pose(mediapipe: None) -> None:
     rng = np.random.default_rng(0)
     noise = [(i / 10, rng.integers(0, 255, (120, 160, 3), np.uint8)) for i in range(15)]
     assert pose_of_video(noise) == []
@@ -169,22 +169,22 @@ def test_a_film_without_people_has_no_pose(mediapipe: None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("film_of", "said"),
+    ("film_of", "message"),
     [
         ([(0.0, (4, 4)), (0.0, (4, 4))], "do not increase at 0.0 s"),
         ([(0.0, (4, 4)), (float("nan"), (4, 4))], "do not increase at nan s"),
         ([(0.0, (4, 0))], "expected RGB"),
     ],
 )
-def test_bad_frames_are_told(mediapipe: None, film_of: list[tuple[float, tuple[int, int]]], said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_bad_frames_are_errors(mediapipe: None, film_of: list[tuple[float, tuple[int, int]]], message: str) -> None:
+    with pytest.raises(DataError, match=message):
         pose_of_video((t, np.zeros((*size, 3), np.uint8)) for t, size in film_of)
     with pytest.raises(DataError, match="expected RGB"):
         pose_of_video([(0.0, np.zeros((8, 8)))])
     assert pose_of_video([(0.0, np.zeros((8, 8, 3), np.uint8))]) == []  # and the next film goes through
 
 
-def test_a_process_that_died_is_told_and_made_anew(mediapipe: None) -> None:
+def test_a_dead_process_is_reported_and_restarted(mediapipe: None) -> None:
     def dies() -> Iterator[tuple[float, np.ndarray]]:
         yield 0.0, np.zeros((8, 8, 3), np.uint8)
         process.landmarker()._process.kill()
@@ -195,7 +195,7 @@ def test_a_process_that_died_is_told_and_made_anew(mediapipe: None) -> None:
     assert pose_of_video([(0.0, np.zeros((8, 8, 3), np.uint8))]) == []
 
 
-def test_its_process_ends_with_ours(mediapipe: None) -> None:
+def test_mediapipe_process_ends_with_ours(mediapipe: None) -> None:
     code = "from training.fimad.pose.process import landmarker; print(landmarker()._process.pid, flush=True); input()"
     root = Path(pose.__file__).parents[3]
     with subprocess.Popen(
@@ -210,7 +210,7 @@ def test_its_process_ends_with_ours(mediapipe: None) -> None:
     assert not child.exists() or not child.read_bytes()
 
 
-def test_a_python_without_mediapipe_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_without_mediapipe_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "python", lambda: sys.executable)
     with pytest.raises(DataError, match="No module named 'mediapipe'"):
         process.Landmarker()

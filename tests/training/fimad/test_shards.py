@@ -1,4 +1,4 @@
-"""Clips through Parquet shards and back, and what is said of shards that are not what they should be."""
+"""Round trip of clips through Parquet shards, and errors of damaged or foreign files."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ def alike(some: Sequence[Clip], others: Sequence[Clip]) -> bool:
     return len(some) == len(others) and all(map(same, some, others))
 
 
-def test_every_mixture_of_modalities_comes_back(tmp_path):
+def test_every_combination_of_modalities_round_trips(tmp_path):
     (path,) = write(tmp_path)
     assert alike(list(read(tmp_path)), CLIPS)
     assert path.name == "made-00000.parquet"
     assert sorted(tmp_path.iterdir()) == [path]
 
 
-def test_arrays_can_be_written_to(tmp_path):
+def test_arrays_are_writable(tmp_path):
     write(tmp_path)
     for clip in read(tmp_path):
         for x in (clip.pose, clip.video, *clip.imu.values(), *clip.real_imu.values()):
             assert x is None or x.flags.writeable
 
 
-def test_any_parquet_reader_finds_units_and_rows(tmp_path):
+def test_units_and_rows_are_readable_with_plain_parquet(tmp_path):
     (path,) = write(tmp_path)
     about = json.loads(pq.read_schema(path).metadata[KEY])
     assert about["version"] == VERSION
@@ -90,7 +90,7 @@ def test_large_sets_become_many_shards_and_row_groups(tmp_path, monkeypatch):
     assert alike(list(read(tmp_path)), CLIPS[:5])
 
 
-def test_some_corpora_one_split_some_modalities(tmp_path):
+def test_read_selects_corpora_split_and_modalities(tmp_path):
     other = [made_clip(i, "other") for i in range(20)]
     write(tmp_path)
     write(tmp_path, other, "other")
@@ -106,14 +106,14 @@ def test_some_corpora_one_split_some_modalities(tmp_path):
             assert [m for m in MODALITIES if got.has(m)] == [modality] * clip.has(modality)
 
 
-def test_a_share_is_a_rank_below_its_world(tmp_path):
+def test_invalid_share_is_a_usage_error(tmp_path):
     write(tmp_path)
     for share in ((2, 2), (-1, 2), (0, 0)):
         with pytest.raises(UsageError, match="rank"):
             list(read(tmp_path, share=share))
 
 
-def test_no_shards(tmp_path):
+def test_folder_without_shards_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"holds no shards. Make them with: python -m training.fimad build"):
         list(read(tmp_path))
 
@@ -121,7 +121,7 @@ def test_no_shards(tmp_path):
 @pytest.mark.parametrize(
     ("version", "advice"), [(VERSION + 1, "update mujo-edge"), (VERSION - 1, "build the shards again")]
 )
-def test_other_schema_versions(tmp_path, version, advice):
+def test_other_schema_versions_are_errors(tmp_path, version, advice):
     (path,) = write(tmp_path)
     table = pq.read_table(path)
     about = json.loads(table.schema.metadata[KEY]) | {"version": version}
@@ -131,20 +131,20 @@ def test_other_schema_versions(tmp_path, version, advice):
 
 
 @pytest.mark.parametrize("metadata", [None, {KEY: b"{"}, {KEY: b"[1]"}, {KEY: b"{}"}, {KEY: b'{"version": null}'}])
-def test_parquet_files_of_others(tmp_path, metadata):
+def test_other_parquet_files_are_errors(tmp_path, metadata):
     pq.write_table(pa.table({"id": ["x"]}).replace_schema_metadata(metadata), tmp_path / "theirs.parquet")
     with pytest.raises(DataError, match="is not a shard of clips"):
         list(read(tmp_path))
 
 
-def test_columns_that_are_missing(tmp_path):
+def test_missing_columns_are_an_error(tmp_path):
     (path,) = write(tmp_path)
     pq.write_table(pq.read_table(path).drop_columns(["flat"]), path)
     with pytest.raises(DataError, match="lacks columns"):
         list(read(tmp_path))
 
 
-def test_a_file_that_was_cut_off(tmp_path):
+def test_truncated_shard_is_an_error(tmp_path):
     (path,) = write(tmp_path)
     whole = path.read_bytes()
     for length in (0, 3, 100, len(whole) // 2, len(whole) - 1):
@@ -156,7 +156,7 @@ def test_a_file_that_was_cut_off(tmp_path):
 
 
 def test_damaged_bytes_are_never_read_as_data(tmp_path_factory):
-    """Whatever byte is changed, reading gives the clips as they were or a `DataError`."""
+    """For any changed byte, reading gives the original clips or a `DataError`."""
     folder = tmp_path_factory.mktemp("damaged")
     clips = CLIPS[:6]
     (path,) = write(folder, clips)

@@ -1,4 +1,4 @@
-"""ASF/AMC, BVH and joint angles: forward kinematics against matrices and by hand, and files that are damaged."""
+"""ASF/AMC, BVH and joint angles: forward kinematics against rotation matrices, and damaged files."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def turn(axis: str, degrees: float) -> np.ndarray:
     return matrix
 
 
-def test_forward_kinematics_is_a_chain_of_matrices():
-    """The definition with matrices, angle by angle, for random angles of every bone."""
+def test_forward_kinematics_equals_a_chain_of_matrices():
+    """Comparison with products of matrices, for random angles of every bone."""
     skeleton = asf_amc.parse_asf(NOMINAL)
     rng = np.random.default_rng(3)
     degrees = {name: rng.uniform(-60, 60, len(bone.dof)) for name, bone in skeleton.bones.items()}
@@ -67,7 +67,7 @@ def test_the_nominal_person_stands_upright_at_rest():
     assert len(motion.x) == FRAMES
 
 
-def test_a_bent_knee_moves_the_shank_alone_and_backwards():
+def test_a_bent_knee_moves_only_the_shank_and_backwards():
     straight, bent = (asf_amc.amc_motion(NOMINAL, amc_text(knee_deg=angle)) for angle in (0, 90))
     moved = np.linalg.norm(bent.x - straight.x, axis=2)[0] > 1e-4
     assert {JOINTS[i] for i in np.flatnonzero(moved)} == {"right_ankle", "right_foot"}
@@ -99,8 +99,8 @@ def test_bvh_joints_and_up_axis(up: str):
     assert motion.rate_hz == pytest.approx(60, rel=1e-3)
 
 
-def test_bvh_turns_about_its_own_axes_in_the_order_listed():
-    """One joint with three turns on a root that moves: offset, then Z, then Y, then X."""
+def test_bvh_rotates_about_own_axes_in_the_listed_order():
+    """One joint with three rotations on a moving root: offset, then Z, then Y, then X."""
     text = (
         "HIERARCHY\nROOT r\n{\nOFFSET 1 0 0\nCHANNELS 6 Xposition Yposition Zposition Zrotation Yrotation Xrotation\n"
         "JOINT a\n{\nOFFSET 0 2 0\nCHANNELS 3 Zrotation Yrotation Xrotation\nJOINT b\n{\nOFFSET 0 0 3\n"
@@ -117,18 +117,18 @@ def test_bvh_turns_about_its_own_axes_in_the_order_listed():
         bvh.positions(bvh.parse(text), {"r", "nose"})
 
 
-def test_half_way_is_by_length():
+def test_half_way_is_measured_by_length():
     corner = np.array([[0.0, 0, 0], [1, 0, 0], [1, 0, 3]])[:, None]
     np.testing.assert_allclose(canonical.half_way(corner), [[1, 0, 1]])
 
 
-def test_z_up_keeps_the_hand():
+def test_z_up_keeps_handedness():
     x, y, z = canonical.z_up(np.eye(3))
     np.testing.assert_allclose(np.cross(x, y), z)
     np.testing.assert_allclose(y, [0, 0, 1])
 
 
-def test_joints_that_a_source_lacks_are_not_known():
+def test_missing_joints_are_nan():
     joints = {name: x for name, x in waving().items() if "hand" not in name}
     motion = canonical.motion(joints, 30)
     assert np.isnan(at(motion, "left_hand")).all()
@@ -146,7 +146,7 @@ def test_joints_that_a_source_lacks_are_not_known():
         (lambda x: x | {"left_hip": np.full_like(x["left_hip"], np.inf)}, "no finite position"),
     ],
 )
-def test_what_is_no_motion(change, message: str):
+def test_invalid_motion_is_an_error(change, message: str):
     with pytest.raises(DataError, match=message):
         canonical.motion(change(waving()), 30)
     with pytest.raises(DataError, match="not a motion"):
@@ -163,7 +163,7 @@ def test_what_is_no_motion(change, message: str):
         (amc_text(3).replace("ltibia", "rtibia", 2), "not of this skeleton|same bones|cut off"),
     ],
 )
-def test_damaged_amc(text: str, message: str):
+def test_damaged_amc_is_an_error(text: str, message: str):
     with pytest.raises(DataError, match=message):
         asf_amc.amc_motion(NOMINAL, text)
 
@@ -180,7 +180,7 @@ def test_damaged_amc(text: str, message: str):
         ("axis XYZ", "axis XQZ"),
     ],
 )
-def test_damaged_asf(old: str, new: str):
+def test_damaged_asf_is_an_error(old: str, new: str):
     assert old in NOMINAL
     with pytest.raises(DataError):
         asf_amc.amc_motion(NOMINAL.replace(old, new, 1), amc_text(3))
@@ -197,13 +197,13 @@ def test_damaged_asf(old: str, new: str):
         ("CHANNELS 6 Xposition", "CHANNELS 6 Xpotition"),
     ],
 )
-def test_damaged_bvh(old: str, new: str):
+def test_damaged_bvh_is_an_error(old: str, new: str):
     with pytest.raises(DataError):
         bvh.parse(bvh_text().replace(old, new))
 
 
 def only_data_errors(read, *arguments: object) -> None:
-    """A result or a `DataError`; any other exception is the test's."""
+    """Call `read`; only a `DataError` may be raised."""
     with suppress(DataError):
         read(*arguments)
 
@@ -228,7 +228,7 @@ def test_hostile_labels(text: str):
     only_data_errors(mocap6.parse_labels, text, "labels")
 
 
-def test_scipy_turns_as_the_matrices_do():
+def test_scipy_rotations_equal_the_matrices():
     np.testing.assert_allclose(
         Rotation.from_euler("xyz", [20, 30, 40], degrees=True).as_matrix(),
         turn("z", 40) @ turn("y", 30) @ turn("x", 20),

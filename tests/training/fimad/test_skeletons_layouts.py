@@ -1,4 +1,4 @@
-"""Every reader of skeletons on small files in its publisher's layout, whole and damaged."""
+"""Readers of skeletons on small files in the publishers' layouts, intact and damaged."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def at(take: Take, joint: str) -> np.ndarray:
 
 
 def failures(source: Source, root: Path) -> list[str]:
-    """What tasks that fail say."""
-    said = []
+    """Error messages of the tasks that fail."""
+    messages = []
     for task in source.tasks(source.find(root)):
         try:
             list(task.read(*task.arguments))
         except DataError as error:
-            said.append(str(error))
-    return said
+            messages.append(str(error))
+    return messages
 
 
 EXPECTED = {
@@ -82,7 +82,7 @@ def test_takes_have_titles_and_people(name: str, tmp_path: Path):
 
 
 def test_found_as_folder_zip_and_tar(made: tuple[Source, Path], tmp_path: Path):
-    """The same takes from a folder, a zip and a compressed tar, which is unpacked once."""
+    """A folder, a zip and a compressed tar give equal takes."""
     source, root = made
     whole = {key: take.motion for key, take in lenient(source, root).items()}
     (tmp_path / "zip").mkdir()
@@ -109,14 +109,14 @@ def lenient(source: Source, root: Path) -> dict[str, Take]:
     return takes
 
 
-def test_no_reader_claims_the_data_of_another(made: tuple[Source, Path]):
+def test_no_reader_matches_the_data_of_another(made: tuple[Source, Path]):
     source, root = made
     assert [name for name, other in SOURCES.items() if other.find(root)] == [source.name]
 
 
 @pytest.mark.parametrize("name", ["utd_mhad_skeleton", "hdm05", "mocap6", "cmu_mocap", "ui_prmd"])
-def test_everybody_stands_upright_and_looks_ahead(name: str, tmp_path: Path):
-    """z up; the toes point ahead, and the left is where up x ahead is."""
+def test_skeletons_are_upright_and_left_is_left(name: str, tmp_path: Path):
+    """z is up, toes point ahead, and left is up x ahead."""
     LAYOUTS[name](tmp_path / "publisher")
     for take in read(SOURCES[name], tmp_path).values():
         ahead = at(take, "left_foot")[0] - at(take, "left_ankle")[0]
@@ -142,11 +142,11 @@ def test_utd_mhad_joints_rate_and_real_sensor(tmp_path: Path):
     assert SOURCES["utd_mhad_skeleton"].shares_people_with == ("utd_mhad",)
 
 
-def test_hdm05_without_the_persons_skeleton(tmp_path: Path):
+def test_hdm05_missing_skeleton_is_an_error(tmp_path: Path):
     write_hdm05(tmp_path / "hdm05")
     (tmp_path / "hdm05" / "10" / "HDM_tr.asf").unlink()
-    (said,) = failures(hdm05.SOURCE, tmp_path)
-    assert "HDM_tr.asf" in said
+    (message,) = failures(hdm05.SOURCE, tmp_path)
+    assert "HDM_tr.asf" in message
     assert len(lenient(hdm05.SOURCE, tmp_path)) == 2
 
 
@@ -204,7 +204,7 @@ def test_cmu_captions_become_sentences(tmp_path: Path):
     assert "a part at 20 s" in failures(SOURCES["cmu_mocap"], tmp_path)[0]
 
 
-def test_ui_prmd_turns_an_elbow(tmp_path: Path):
+def test_ui_prmd_elbow_rotation(tmp_path: Path):
     """The sensor's frame has x to the left, y up, z ahead: -90 degrees about x lift a hanging forearm ahead."""
     LAYOUTS["ui_prmd"](tmp_path / "ui")
     take = read(ui_prmd.SOURCE, tmp_path)["ui_prmd/m01_s01_e01"]
@@ -220,8 +220,8 @@ def test_ui_prmd_turns_an_elbow(tmp_path: Path):
     assert take.motion.rate_hz == 30
 
 
-def test_ui_prmd_turns_about_fixed_axes_y_x_z():
-    """Waist only: a point ahead goes through turns about y, then x, then z, each written out."""
+def test_ui_prmd_rotates_about_fixed_axes_y_x_z():
+    """A point ahead of the waist is rotated about y, then x, then z."""
     positions = np.zeros((2, len(ui_prmd.NAMES), 3))
     angles = np.zeros_like(positions)
     angles[:, 0] = (90, 90, 90)
@@ -234,7 +234,7 @@ def test_ui_prmd_turns_about_fixed_axes_y_x_z():
 
 
 @pytest.mark.parametrize("write", [LAYOUTS["penn_action"], write_penn_labels])
-def test_penn_action_is_flat_and_as_tall_as_everybody(write: Callable[[Path], None], tmp_path: Path):
+def test_penn_action_is_flat_and_scaled_to_human_height(write: Callable[[Path], None], tmp_path: Path):
     write(tmp_path / "penn")
     takes = lenient(penn_action.SOURCE, tmp_path)
     take = takes["penn_action/0001"]
@@ -251,33 +251,33 @@ def test_penn_action_is_flat_and_as_tall_as_everybody(write: Callable[[Path], No
     assert width / np.median(leg) == pytest.approx(0.4 / 0.87, rel=0.05)  # the frame's 4:3 is found
 
 
-def test_penn_action_joints_that_nobody_saw(tmp_path: Path):
+def test_penn_action_unlabeled_joints_are_unknown(tmp_path: Path):
     LAYOUTS["penn_action"](tmp_path / "penn")
     takes = lenient(penn_action.SOURCE, tmp_path)
     assert set(takes) == {"penn_action/0001", "penn_action/0002"}
     assert takes["penn_action/0002"].split == "val"
     assert np.isnan(at(takes["penn_action/0002"], "left_wrist")).all()
     assert np.isfinite(at(takes["penn_action/0002"], "right_wrist")[:, ::2]).all()
-    (said,) = failures(penn_action.SOURCE, tmp_path)
-    assert "0003: fewer than half" in said
+    (message,) = failures(penn_action.SOURCE, tmp_path)
+    assert "0003: fewer than half" in message
 
 
-def test_penn_action_frames_of_unknown_size_are_wide():
+def test_penn_action_frames_of_unknown_size_are_16_to_9():
     rng = np.random.default_rng(1)
     assert penn_action.aspect_of(rng.uniform(0.1, 0.9, (50, 13, 2))) == pytest.approx(16 / 9)
 
 
-def test_truncated_files(made: tuple[Source, Path]):
-    """Every file cut in half: each task says which file, and nothing else is raised."""
+def test_truncated_files_are_named(made: tuple[Source, Path]):
+    """With any file cut in half, the error names it, and no other exception is raised."""
     source, root = made
     for file in (file for file in root.rglob("*") if file.is_file() and file.name not in (*UNREAD, "captions.csv")):
         whole = file.read_bytes()
         file.write_bytes(whole[: len(whole) // 2 - 3])
         try:
-            said = failures(source, root)
+            messages = failures(source, root)
         except DataError as error:
-            said = [str(error)]
-        assert any(file.stem.split("_positions")[0] in message for message in said), (file, said)
+            messages = [str(error)]
+        assert any(file.stem.split("_positions")[0] in message for message in messages), (file, messages)
         file.write_bytes(whole)
         penn_action.load.cache_clear()
 
@@ -297,11 +297,11 @@ def test_hostile_tables(tmp_path_factory: pytest.TempPathFactory, content: bytes
 def test_utd_mhad_skeletons_of_another_shape(shape: tuple[int, ...], tmp_path: Path):
     LAYOUTS["utd_mhad_skeleton"](tmp_path / "utd")
     savemat(tmp_path / "utd" / "Skeleton" / "a1_s8_t1_skeleton.mat", {"d_skel": np.ones(shape)})
-    (said,) = failures(SOURCES["utd_mhad_skeleton"], tmp_path)
-    assert "a1_s8_t1" in said
+    (message,) = failures(SOURCES["utd_mhad_skeleton"], tmp_path)
+    assert "a1_s8_t1" in message
 
 
-def test_a_tar_that_is_cut_off_is_named(tmp_path: Path):
+def test_truncated_tar_is_named(tmp_path: Path):
     write_hdm05(tmp_path / "hdm05")
     archive = tmp_path / "data" / "cut.tar.xz"
     archive.parent.mkdir()
@@ -313,8 +313,8 @@ def test_a_tar_that_is_cut_off_is_named(tmp_path: Path):
         read(hdm05.SOURCE, archive.parent)
 
 
-def test_sources_side_by_side(tmp_path: Path):
-    """Counts, lengths in cm and a picture, of all sources that are there."""
+def test_skeletons_command_compares_sources(tmp_path: Path):
+    """Counts, lengths in cm and a picture of all sources that are present."""
     for name in ("hdm05", "ui_prmd", "penn_action"):
         LAYOUTS[name](tmp_path / "data" / name)
     side_by_side(tmp_path / "data", tmp_path / "out")

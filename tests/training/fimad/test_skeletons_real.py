@@ -1,4 +1,4 @@
-"""The real skeletons, where they are: counts, bones, which side is which, and feet that stand on the ground."""
+"""Real skeletons, where present: counts, bone lengths, sides, and feet on the ground."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TASKS = {
     "penn_action": 2326,
 }
 SHARE = {"utd_mhad_skeleton": 40, "hdm05": 24, "mocap6": 1, "cmu_mocap": 12, "ui_prmd": 50, "penn_action": 15}
-"""One of so many tasks is read."""
+"""Every Nth task of a source is read."""
 LENGTHS_M = {
     "neck": (0.18, 0.32),
     "head": (0.15, 0.27),
@@ -32,7 +32,7 @@ LENGTHS_M = {
     "left_knee": (0.32, 0.50),
     "left_ankle": (0.32, 0.51),
 }
-"""Median length of the bone that ends there, over all people of a source; a segment of Kinect's may be 3 cm off."""
+"""Joint -> range of the median length of the bone that ends there; Kinect's segments may be off by 3 cm."""
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def tasks() -> Callable[[str], list[Task]]:
 
 @pytest.fixture(scope="module", params=SHARE)
 def some(request: pytest.FixtureRequest, tasks: Callable[[str], list[Task]]) -> tuple[str, list[Take], int]:
-    """(source, takes of a share of its tasks, number of all tasks)."""
+    """(source, takes of every Nth task, number of all tasks)."""
     every = tasks(request.param)
     chosen = islice(every, 0, None, SHARE[request.param])
     return request.param, takes_of(chosen), len(every)
@@ -74,12 +74,12 @@ def takes_of(tasks: Iterable[Task]) -> list[Take]:
 
 
 def named(tasks: list[Task], ending: str) -> list[Take]:
-    """Takes of the tasks whose id ends so."""
+    """Takes of the tasks whose ids end in `ending`."""
     return takes_of(task for task in tasks if task.id.endswith(ending))
 
 
 def lengths(take: Take) -> dict[str, float]:
-    """Child joint -> median length of its bone, m; of flat ones the 95th percentile, for they are seen shortened."""
+    """Child joint -> median length of its bone, m; the 95th percentile for flat takes, which appear shortened."""
     found = {}
     for parent, child in BONES:
         difference = at(take, child) - at(take, parent)
@@ -112,7 +112,7 @@ def test_bones_have_human_lengths_on_both_sides(some):
             assert right == pytest.approx(left, rel=0.12), (name, joint)
 
 
-def test_left_is_where_up_and_ahead_say(some):
+def test_left_side_agrees_with_up_and_ahead(some):
     name, takes, _ = some
     if name == "penn_action":
         pytest.skip("flat joints have no depth")
@@ -149,8 +149,8 @@ def test_hdm05_kicks_with_the_leg_of_its_name(tasks):
         assert np.ptp(at(take, "left_ankle")[:, 2]) > 0.5 > np.ptp(at(take, "right_ankle")[:, 2])
 
 
-def test_ui_prmd_ankles_stay_in_deep_squats(tasks):
-    """What tells that angles are read in the right order: any other moves them by 17 cm."""
+def test_ui_prmd_ankles_stand_still_in_deep_squats(tasks):
+    """Evidence for the order of the angles: any other order moves the ankles by 17 cm."""
     every = tasks("ui_prmd")
     spread = [
         np.std(at(take, f"{side}_ankle"), axis=0).max()

@@ -1,4 +1,4 @@
-"""The register of sources: each can be found, told apart and sent to another process."""
+"""Registry of sources: names, metadata, search, and tasks that can be pickled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def test_names_are_those_of_the_sources(name: str) -> None:
+def test_sources_are_registered_by_name_with_metadata(name: str) -> None:
     source = SOURCES[name]
     assert source.name == name
     assert name.isidentifier()
@@ -37,12 +37,12 @@ def test_nothing_is_found_in_an_empty_folder(name: str, tmp_path: Path) -> None:
     assert SOURCES[name].find(tmp_path / "absent") is None
 
 
-def test_skeletons_of_an_evaluated_set_are_known_as_such() -> None:
+def test_utd_mhad_shares_people_with_its_corpus() -> None:
     assert SOURCES["utd_mhad_skeleton"].shares_people_with == ("utd_mhad",)
 
 
 def test_first_tasks_of_the_real_source(name: str) -> None:
-    """They have names of their own, travel to another process and give clips of their corpus."""
+    """Task ids are unique, tasks can be pickled, and their clips are of the source's corpus."""
     source = sources(Options(tower=None, pose=False))[name]
     path = source.find(data_root())
     if path is None:

@@ -1,4 +1,4 @@
-"""Titles from sources' own words, and the sentences around them."""
+"""Titles from sources' own words, and their sentences."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from training.fimad.titles import LONGEST_TEXT, LONGEST_TITLE, MEANINGS, NAMESAK
         ("ﬁre hydrant  kicks", "fire hydrant kick"),
     ],
 )
-def test_title(name: str, title: str) -> None:
+def test_normalized_titles(name: str, title: str) -> None:
     assert normalize_title(name) == title
 
 
@@ -66,9 +66,9 @@ def test_any_text_is_a_title_or_an_error(name: str) -> None:
         return
     assert title == " ".join(title.split())
     assert any(letter.isalpha() for letter in title)
-    said = texts(name, (name,))
-    assert said[0] == title
-    assert len({text.casefold() for text in said}) == len(said) > 3
+    found = texts(name, (name,))
+    assert found[0] == title
+    assert len({text.casefold() for text in found}) == len(found) > 3
 
 
 @pytest.mark.parametrize(
@@ -96,20 +96,20 @@ def test_sentences_are_english(name: str, sentence: str) -> None:
 
 
 def test_descriptions_become_sentences() -> None:
-    said = texts("squats", ("A man bends  his knees. He\nrises!", "squat", "", "1. 2. 3."))
-    assert said[0] == "squat"
-    assert said.count("squat") == 1
-    assert {"A man bends his knees.", "He rises!", "squat: A man bends his knees."} <= set(said)
-    assert not any(text.startswith("1") for text in said)
+    found = texts("squats", ("A man bends  his knees. He\nrises!", "squat", "", "1. 2. 3."))
+    assert found[0] == "squat"
+    assert found.count("squat") == 1
+    assert {"A man bends his knees.", "He rises!", "squat: A man bends his knees."} <= set(found)
+    assert not any(text.startswith("1") for text in found)
 
 
-def test_long_words_are_cut() -> None:
-    said = texts("squat " * 100, ("word " * 1000,))
-    assert len(said[0].split()) == LONGEST_TITLE
-    assert max(len(text.split()) for text in said) <= LONGEST_TEXT + LONGEST_TITLE
+def test_long_texts_are_cut() -> None:
+    found = texts("squat " * 100, ("word " * 1000,))
+    assert len(found[0].split()) == LONGEST_TITLE
+    assert max(len(text.split()) for text in found) <= LONGEST_TEXT + LONGEST_TITLE
 
 
-def test_each_exercise_of_the_real_list_keeps_a_title_of_its_own() -> None:
+def test_real_exercises_have_distinct_titles() -> None:
     path = data_root() / "free_exercise_db" / "exercises.json"
     if not path.is_file():
         pytest.skip(f"free_exercise_db is not under {data_root()}: set MUJO_DATA")
@@ -120,6 +120,6 @@ def test_each_exercise_of_the_real_list_keeps_a_title_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("words", [MEANINGS, NAMESAKES])
-def test_what_is_known_of_titles_can_be_found(words: dict[str, str]) -> None:
+def test_synonyms_and_meanings_have_normalized_titles(words: dict[str, str]) -> None:
     assert [title for title in words if normalize_title(title) != title] == []
     assert all(words[title] in texts(title) for title in words)

@@ -1,4 +1,4 @@
-"""Image towers: what they need, what they give, and that the weights see what is on a photo."""
+"""Image towers: preprocessing, features and weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.fimad.towers import Tower, load
 
 
 def plain(size: int = 8) -> Tower:
-    """Gives its input back."""
+    """A tower that returns its normalized input."""
     return Tower(size, (0.5,) * 3, (0.5,) * 3, lambda x: x.flatten(1))
 
 
@@ -26,7 +26,7 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def test_the_whole_image_is_seen_between_bars() -> None:
+def test_the_whole_image_is_padded_to_a_square() -> None:
     white = np.full((30, 60, 3), 255, np.uint8)
     x = plain().prepare(white)
     assert x.shape == (3, 8, 8)
@@ -57,8 +57,8 @@ def test_default_tower() -> None:
     assert load(DEFAULT_TOWER) is tower
 
 
-def test_two_photos_of_an_exercise_find_each_other() -> None:
-    """Among 40 exercises chance is 1 in 40; wrong weights or normalization come nowhere near a half."""
+def test_photos_of_one_exercise_are_nearest_neighbors() -> None:
+    """Chance is 1 in 40; wrong weights or normalization stay far below one half."""
     path = data_root() / "free_exercise_db" / "images_192.zip"
     if not path.is_file():
         pytest.skip(f"free_exercise_db is not under {data_root()}: set MUJO_DATA")
@@ -118,7 +118,7 @@ def test_timm_tower_from_a_checkpoint(tmp_path: Path) -> None:
         load("timm/test_resnat", tmp_path / "net.pth")
 
 
-def test_timm_that_cannot_be_imported_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_timm_that_cannot_be_imported_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(MissingExtraError, match="timm"):
         load("timm/resnet18", tmp_path / "net.pth")
@@ -130,7 +130,7 @@ def test_unknown_towers(name: str) -> None:
         load(name)
 
 
-def test_clip_weights_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_clip_weights_are_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     for weights in (tmp_path, tmp_path / "absent"):
         with pytest.raises(UsageError, match="--weights"):

@@ -1,4 +1,4 @@
-"""Videos cut, thinned and turned; their features in step with the pose."""
+"""Cuts, decimation and rotation of videos; features synchronized with the pose."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from training.fimad.video import Cut, Options, chapters, frames, takes, with_fea
 BARE = Take("made/v", "made", "squat", "v", ("a man bends his knees",))
 
 
-class GreyTower:
-    """An image tower whose one feature is the time that a frame tells."""
+class GrayTower:
+    """An image tower with one feature: the time encoded in a frame."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -32,24 +32,24 @@ class GreyTower:
 
 
 @pytest.fixture
-def tower(monkeypatch: pytest.MonkeyPatch) -> GreyTower:
-    made = GreyTower()
+def tower(monkeypatch: pytest.MonkeyPatch) -> GrayTower:
+    made = GrayTower()
     monkeypatch.setattr("training.fimad.towers.load", lambda name, weights: made)
     return made
 
 
 @pytest.mark.parametrize(("start_s", "stop_s"), [(0.0, None), (1.25, 2.5), (2.0, None), (0.0, 0.5)])
-def test_a_cut_holds_the_frames_of_its_time(tmp_path: Path, start_s: float, stop_s: float | None) -> None:
+def test_a_cut_contains_the_frames_of_its_time_span(tmp_path: Path, start_s: float, stop_s: float | None) -> None:
     path = write_video(tmp_path / "v.mp4", 4, 24)
     got = list(frames(Cut(path, start_s, stop_s)))
     expected = [t for t in np.arange(96) / 24 if start_s <= t < (stop_s or 9)]
     assert np.allclose([t for t, _ in got], np.array(expected) - start_s, atol=1e-3)
-    assert np.allclose([time_of(rgb) - start_s for _, rgb in got], [t for t, _ in got], atol=0.11)  # 2 grey levels
+    assert np.allclose([time_of(rgb) - start_s for _, rgb in got], [t for t, _ in got], atol=0.11)  # 2 gray levels
     assert all(rgb.shape == (48, 64, 3) and rgb.dtype == np.uint8 for _, rgb in got)
 
 
 @pytest.mark.parametrize(("rate_hz", "kept_hz"), [(60, 30), (50, 25), (30, 30), (25, 25)])
-def test_fast_videos_are_thinned(tmp_path: Path, rate_hz: int, kept_hz: int) -> None:
+def test_fast_videos_are_decimated(tmp_path: Path, rate_hz: int, kept_hz: int) -> None:
     path = write_video(tmp_path / "v.mp4", 2, rate_hz)
     times = [t for t, _ in frames(Cut(path))]
     assert len(times) == 2 * kept_hz
@@ -61,8 +61,8 @@ def test_large_frames_are_made_smaller(tmp_path: Path) -> None:
     assert {rgb.shape for _, rgb in frames(Cut(path))} == {(360, 640, 3)}
 
 
-def test_a_phone_held_upright_gives_upright_frames(tmp_path: Path) -> None:
-    """The display matrix of the track's header (ISO 14496-12, 8.3.2) is exchanged for one that turns by 90 degrees."""
+def test_frames_are_rotated_by_the_display_matrix(tmp_path: Path) -> None:
+    """The display matrix in the track header (ISO 14496-12, 8.3.2) is replaced by a rotation of 90 degrees."""
     path = write_video(tmp_path / "v.mp4", 0.5, 10, size=(64, 32))
     content = path.read_bytes()
     matrix = [0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000]
@@ -73,7 +73,7 @@ def test_a_phone_held_upright_gives_upright_frames(tmp_path: Path) -> None:
     assert {rgb.shape for _, rgb in frames(Cut(path))} == {(64, 32, 3)}
 
 
-def test_what_is_no_video_is_an_error(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_video_is_an_error(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "v.mp4").read_bytes()
     for name, content in (("empty", b""), ("words", b"not a video" * 100), ("cut", whole[: len(whole) // 2])):
         (tmp_path / name).write_bytes(content)
@@ -106,7 +106,7 @@ def test_damaged_bytes_are_frames_or_an_error(tmp_path: Path) -> None:
     try_one()
 
 
-def test_a_cut_behind_the_end_is_an_error(tmp_path: Path) -> None:
+def test_a_cut_after_the_end_is_an_error(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mp4", 2)
     with pytest.raises(DataError, match="no frame from 5 s on"):
         list(frames(Cut(path, 5, 9)))
@@ -118,8 +118,8 @@ def test_chapters_of_the_file(tmp_path: Path) -> None:
     assert chapters(write_video(tmp_path / "plain.mp4")) == []
 
 
-def test_features_are_of_the_frame_on_show(tower: GreyTower) -> None:
-    """Also where frames are late, or one stands for seconds."""
+def test_features_are_of_the_displayed_frame(tower: GrayTower) -> None:
+    """Including late frames and one displayed for seconds."""
     times = [0.1, 0.2, 0.26, 0.5, 2.1, 2.2]
     stream = [(t, np.full((2, 2, 3), round(20 + 20 * t), np.uint8)) for t in times]
     features: list[F32] = []
@@ -129,7 +129,7 @@ def test_features_are_of_the_frame_on_show(tower: GreyTower) -> None:
 
 
 @pytest.mark.parametrize("rate_hz", [24, 25, 30, 50])
-def test_four_rows_a_second(tmp_path: Path, tower: GreyTower, rate_hz: int) -> None:
+def test_features_have_four_rows_per_second(tmp_path: Path, tower: GrayTower, rate_hz: int) -> None:
     path = write_video(tmp_path / "v.mp4", 6, rate_hz)
     (take,) = takes(BARE, Cut(path, 1.0, 6.0), Options(pose=False))
     assert take.video is not None
@@ -140,7 +140,7 @@ def test_four_rows_a_second(tmp_path: Path, tower: GreyTower, rate_hz: int) -> N
 
 
 def fake_pose(*pieces: tuple[float, float]) -> Callable[..., list[tuple[float, Motion]]]:
-    """A `pose_of_video` that uses up the frames and sees a person in each (start, stop); a joint tells the time."""
+    """A `pose_of_video` that reads all frames and finds a person in each (start, stop); joints encode the time."""
 
     def of_video(stream: Iterable[tuple[float, np.ndarray]]) -> list[tuple[float, Motion]]:
         assert all(t >= 0 for t, _ in stream)
@@ -153,7 +153,7 @@ def fake_pose(*pieces: tuple[float, float]) -> Callable[..., list[tuple[float, M
     return of_video
 
 
-def test_pose_and_features_begin_together(tmp_path: Path, tower: GreyTower, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pose_and_features_begin_together(tmp_path: Path, tower: GrayTower, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "v.mp4", 8)
     monkeypatch.setattr(pose, "pose_of_video", fake_pose((0.55, 3.05), (3.5, 4.0), (5.0, 7.5)))
     first, second = takes(BARE, Cut(path), Options())
@@ -166,7 +166,7 @@ def test_pose_and_features_begin_together(tmp_path: Path, tower: GreyTower, monk
         assert abs(take.motion.x[-1, 0, 0] - take.video[-1, 0]) < 0.3
 
 
-def test_one_stretch_keeps_the_clips_id(tmp_path: Path, tower: GreyTower, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_stretch_keeps_the_clips_id(tmp_path: Path, tower: GrayTower, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "v.mp4", 3)
     monkeypatch.setattr(pose, "pose_of_video", fake_pose((0, 3)))
     (take,) = takes(BARE, Cut(path), Options())
@@ -175,7 +175,9 @@ def test_one_stretch_keeps_the_clips_id(tmp_path: Path, tower: GreyTower, monkey
     assert len(take.video) == 12
 
 
-def test_nobody_in_sight_leaves_the_video(tmp_path: Path, tower: GreyTower, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_person_the_take_has_only_video(
+    tmp_path: Path, tower: GrayTower, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write_video(tmp_path / "v.mp4", 3)
     monkeypatch.setattr(pose, "pose_of_video", fake_pose())
     (take,) = takes(BARE, Cut(path), Options())

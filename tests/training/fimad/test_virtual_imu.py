@@ -1,4 +1,4 @@
-"""The virtual IMU reads what mechanics says it must, on motions whose formulas are known."""
+"""Virtual IMU against the equations of mechanics, on motions with known formulas."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STANDING = {
     "left_ankle": (0, 0.1, 0.1),
     "left_foot": (0.15, 0.1, 0.0),
 }
-"""A person who stands upright, looks along x and has the left at +y; meters."""
+"""A standing person facing along x, so the left is at +y; meters."""
 
 Points = dict[str, np.ndarray]
 
@@ -42,7 +42,7 @@ def standing(t: np.ndarray) -> Points:
 
 
 def crouching(t: np.ndarray) -> Points:
-    """The same with elbows at right angles and knees bent by 60 degrees, so that every limb shows its twist."""
+    """The same with elbows at right angles and knees bent by 60 degrees, so that the twist of every limb is defined."""
     points = standing(t)
     for side in ("left", "right"):
         points[f"{side}_wrist"] = points[f"{side}_elbow"] + [0.25, 0, 0]
@@ -61,12 +61,12 @@ def times(seconds: float, rate_hz: float) -> np.ndarray:
 
 
 def move(points: Points, turn: Rotation, way: np.ndarray) -> Points:
-    """The whole body turned about the world's origin and carried along."""
+    """The whole body rotated about the world's origin and translated."""
     return {name: turn.apply(place) + way for name, place in points.items()}
 
 
 def rigid_body(orientation: Callable[[np.ndarray], Rotation], way: Callable[[np.ndarray], np.ndarray], t: np.ndarray):
-    """What each placement of a body that is rigid reads, by central differences of the exact motion."""
+    """Placement -> signal on a rigid body, by central differences of the exact motion."""
     h = 1e-4
     still = crouching(np.zeros(3))
     expected = {}
@@ -95,7 +95,7 @@ def wander(t: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("rate_hz", [20.0, 50.0, 104.0])
 @pytest.mark.parametrize("frames_hz", [25.0, 30.0, 120.0])
-def test_a_rigid_body_that_tumbles_through_space(frames_hz: float, rate_hz: float):
+def test_tumbling_rigid_body(frames_hz: float, rate_hz: float):
     """Every placement, lever arms included; the ends too, where a spline knows least. A limb's twist is smoothed more
     than the rest, so that limbs are not as exact as the trunk."""
     t = times(3, frames_hz)
@@ -130,7 +130,7 @@ def test_free_fall_is_weightless():
         np.testing.assert_allclose(x, 0, atol=0.02)
 
 
-def test_forward_thrust_is_on_the_axis_that_looks_forward():
+def test_forward_acceleration_is_on_the_forward_axis():
     t = times(1, 60)
     way = np.stack([1.5 * t**2, 0 * t, 0 * t], 1)
     found = virtual_imus(motion(move(standing(t), Rotation.identity(), way), 60))
@@ -139,7 +139,7 @@ def test_forward_thrust_is_on_the_axis_that_looks_forward():
 
 
 def test_a_circle_at_constant_speed():
-    """Carried round without being turned: the centripetal acceleration's direction goes round, its size stays."""
+    """Circular translation without rotation: the centripetal acceleration rotates at constant magnitude."""
     t, w, r = times(4, 30), 5.0, 0.4
     way = np.stack([r * np.cos(w * t), r * np.sin(w * t), 0 * t], 1)
     x = virtual_imu(motion(move(standing(t), Rotation.identity(), way), 30), "chest")
@@ -150,7 +150,7 @@ def test_a_circle_at_constant_speed():
 
 
 @pytest.mark.parametrize("w", [-3.0, 0.5, 6.0])
-def test_turning_about_the_vertical(w: float):
+def test_rotation_about_the_vertical(w: float):
     """A pirouette: the rate is on the upright axis, the force points inwards with w^2 times the sensor's distance.
 
     Arms and legs are straight, so that their turn about themselves is known from the trunk alone.
@@ -171,7 +171,7 @@ def test_turning_about_the_vertical(w: float):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("hertz", [0.5, 1.0, 2.0])
-def test_an_arm_that_swings_is_a_pendulum(side: str, hertz: float):
+def test_a_swinging_arm_is_a_pendulum(side: str, hertz: float):
     """Swung by theta = A sin(2 pi f t) about the shoulder with the elbow held bent: gravity turns by theta, and a place
     r from the pivot feels -theta'^2 r toward it and theta'' across."""
     amplitude, w, frames_hz, bend = 0.7, 2 * np.pi * hertz, 60.0, 1.5
@@ -201,7 +201,7 @@ def test_an_arm_that_swings_is_a_pendulum(side: str, hertz: float):
 
 
 def kick(t: np.ndarray, side: str) -> Points:
-    """The shank swings back and forth below a knee that stays."""
+    """The shank swings back and forth below a fixed knee."""
     points = standing(t)
     knee = points[f"{side}_knee"]
     bend = Rotation.from_rotvec(np.stack([0 * t, 0.8 * (1 - np.cos(2 * np.pi * t)), 0 * t], 1))
@@ -211,7 +211,7 @@ def kick(t: np.ndarray, side: str) -> Points:
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_a_shank_that_swings_turns_about_the_knees_hinge(side: str):
+def test_a_swinging_shank_rotates_about_the_knee(side: str):
     t, s = times(3, 60), times(3, 50)
     found = virtual_imus(motion(kick(t, side), 60))
     rate = 0.8 * 2 * np.pi * np.sin(2 * np.pi * s)
@@ -223,7 +223,7 @@ def test_a_shank_that_swings_turns_about_the_knees_hinge(side: str):
 
 
 def gymnastics(t: np.ndarray) -> Points:
-    """Arms and legs bend and swing out of step, the trunk leans and turns."""
+    """Arms and legs bend and swing out of phase, the trunk leans and rotates."""
     points = standing(t)
     for side, phase in (("left", 0.0), ("right", 1.3)):
         for top, rest, axis in (("shoulder", ("elbow", "wrist", "hand"), -1), ("hip", ("knee", "ankle", "foot"), -1)):
@@ -242,7 +242,7 @@ def gymnastics(t: np.ndarray) -> Points:
 
 
 def mirrored(points: Points) -> Points:
-    """The person in a mirror that stands along x."""
+    """The motion mirrored at the plane y = 0, with sides exchanged."""
     swap = {"left": "right", "right": "left"}
     image = {}
     for name, place in points.items():
@@ -251,8 +251,8 @@ def mirrored(points: Points) -> Points:
     return image
 
 
-def test_the_other_side_of_the_body_is_the_image_that_augmentation_makes():
-    """What `training.learn.augment.MIRROR` does to one side is what the mirrored person's other side reads."""
+def test_mirrored_motion_equals_the_mirror_augmentation():
+    """`training.learn.augment.MIRROR` applied to one side equals the other side's signal of the mirrored motion."""
     from training.learn.augment import MIRROR
 
     t = times(4, 60)
@@ -266,7 +266,7 @@ def test_the_other_side_of_the_body_is_the_image_that_augmentation_makes():
 
 
 @pytest.mark.parametrize("jitter_m", [0.0, 0.01])
-def test_the_frame_goes_on_through_a_straight_limb(jitter_m: float):
+def test_the_frame_is_continuous_through_a_straight_limb(jitter_m: float):
     """An arm that bends, is stretched for a second while it is carried about, and bends again: no flip of the frame."""
     t = times(4, 30)
     points = standing(t)
@@ -302,8 +302,8 @@ def test_a_straight_arm_that_is_raised_sideways_does_not_spin(side: str):
     assert x[level, 2] > 8
 
 
-def test_a_twist_that_is_not_seen_is_carried_along():
-    """Seen at the start only, while the segment then goes about: carried without turning about the segment."""
+def test_unobserved_twist_is_transported_in_parallel():
+    """Observed only at the start; then transported with the rotating segment, without rotation about it."""
     t = times(2, 100)
     turn = Rotation.from_rotvec(np.stack([0 * t, 1.0 * t, 0 * t], 1))
     along, across = turn.apply([0.0, 0, 1]), turn.apply([1.0, 0, 0])
@@ -311,7 +311,7 @@ def test_a_twist_that_is_not_seen_is_carried_along():
     np.testing.assert_allclose(limb_twist(along, seen, 100.0), across, atol=1e-5)
 
 
-def test_a_twist_that_is_never_seen_is_still_a_frame():
+def test_twist_without_observations_is_still_a_frame():
     t = times(1, 100)
     along = Rotation.from_rotvec(np.stack([t, 2 * t, 0 * t], 1)).apply([0.0, 0, 1])
     made = limb_twist(along, 0 * along, 100.0)
@@ -332,7 +332,7 @@ def test_smoothing_keeps_parabolas_and_halves_at_the_cutoff():
 
 
 def test_the_cutoff_follows_the_noise():
-    """The more a skeleton jitters, the lower the cutoff; none is cut off a clean one."""
+    """More jitter gives a lower cutoff; a clean skeleton gets the highest."""
     t, rng = times(10, 60), np.random.default_rng(1)
     clean = np.stack([gymnastics(t)[name] for name in ("left_wrist", "right_knee", "neck")], 1).reshape(len(t), -1)
     chosen = [choose_cutoff(clean + rng.normal(0, sd, clean.shape), 60) for sd in (0, 0.002, 0.02)]
@@ -340,7 +340,7 @@ def test_the_cutoff_follows_the_noise():
     assert chosen[0] > chosen[1] > chosen[2]
 
 
-def test_jitter_is_smoothed_where_it_would_drown_the_motion():
+def test_jitter_above_the_motion_is_smoothed():
     """1 cm of jitter at 30 Hz is tens of m/s2 after two derivatives."""
     t, rng = times(6, 30), np.random.default_rng(2)
     points = gymnastics(t)
@@ -352,8 +352,8 @@ def test_jitter_is_smoothed_where_it_would_drown_the_motion():
     assert kept[15:-15, :3].std() < 2.5 < truth[:, :3].std()
 
 
-def test_single_jumps_of_a_tracker_pass_by():
-    """One joint is seen 30 cm off in one frame of every second."""
+def test_single_outliers_of_a_tracker_are_suppressed():
+    """One joint is off by 30 cm in one frame of every second."""
     t = times(6, 30)
     points = gymnastics(t)
     truth = virtual_imu(motion(points, 30), "left_wrist", cutoff_hz=6.0)
@@ -364,8 +364,8 @@ def test_single_jumps_of_a_tracker_pass_by():
     assert np.abs(seen - truth)[:, :3].max() < 10
 
 
-def test_a_limb_that_is_lost_leaves_out_its_placement():
-    """A wrist that flies 3 m away and back within a tenth of a second is no person's."""
+def test_a_lost_limb_has_no_imu():
+    """A wrist that moves 3 m away and back within 0.1 s is a tracking error."""
     t = times(3, 30)
     points = gymnastics(t)
     shoulder = points["left_shoulder"]
@@ -376,7 +376,7 @@ def test_a_limb_that_is_lost_leaves_out_its_placement():
     assert set(found) == set(PLACEMENTS) - {"left_wrist"}
 
 
-def test_unknown_joints_leave_out_their_placements_alone():
+def test_unknown_joints_leave_out_only_their_placements():
     t = times(2, 30)
     points = gymnastics(t)
     points["left_knee"][20] = np.nan
@@ -386,7 +386,7 @@ def test_unknown_joints_leave_out_their_placements_alone():
         virtual_imu(motion(points, 30), "left_thigh")
 
 
-def test_flat_short_and_unknown_motions_have_none():
+def test_flat_short_and_unknown_motions_have_no_imu():
     t = times(2, 30)
     whole = motion(standing(t), 30)
     flat = Motion(whole.x * [1, np.nan, 1], 30, flat=True)
@@ -398,7 +398,7 @@ def test_flat_short_and_unknown_motions_have_none():
     assert virtual_imus(Motion(np.full_like(whole.x, np.inf), 30)) == {}
 
 
-def test_joints_on_one_spot_give_numbers_all_the_same():
+def test_coinciding_joints_give_finite_numbers():
     """A broken skeleton, all joints at one point, must not become NaN in a shard."""
     for x in virtual_imus(Motion(np.zeros((60, 20, 3), np.float32), 30)).values():
         assert np.isfinite(x).all()

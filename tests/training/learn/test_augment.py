@@ -1,4 +1,4 @@
-"""Augmentation moves, mirrors and weakens windows as physics would, and nothing else."""
+"""Augmentation agrees with the physics of a moving sensor."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def windows(n: int = 64, seed: int = 0) -> torch.Tensor:
 
 
 def imu(orientation: Path, position: Path) -> np.ndarray:
-    """(6, 150) what a sensor on a rigid body feels: specific force R'(a - g) and body rate vee(R' dR/dt), by
+    """(6, 150) signal of a sensor on a rigid body: specific force R'(a - g) and body rate vee(R' dR/dt), by
     central differences of its orientation (n, 3, 3) and position (n, 3) in a world with gravity."""
     h = 1e-4
     r = orientation(T_S)
@@ -45,27 +45,27 @@ def imu(orientation: Path, position: Path) -> np.ndarray:
 
 
 def tumble(t: np.ndarray) -> np.ndarray:
-    """(n, 3, 3) orientation of a body that turns about all its axes."""
+    """(n, 3, 3) orientation of a body that rotates about all axes."""
     return Rotation.from_euler("zyx", np.stack([0.9 * np.sin(2 * t), 0.7 * np.cos(3 * t), 1.3 * t], 1)).as_matrix()
 
 
 def wander(t: np.ndarray) -> np.ndarray:
-    """(n, 3) m."""
+    """(n, 3) position in m."""
     return np.stack([0.3 * np.sin(4 * t), 0.2 * np.cos(3 * t), 0.1 * np.sin(5 * t + 1)], 1)
 
 
 def model_input(x: np.ndarray) -> torch.Tensor:
-    """(6, 150) in SI units as the network sees it."""
+    """(6, 150) in SI units as model input."""
     return torch.from_numpy((x / np.repeat([[9.80665], [8.0]], 3, 0))[None, :, None].astype(np.float32))
 
 
-def test_nothing_asked_nothing_changed():
+def test_zero_settings_change_nothing():
     x = windows()
     torch.testing.assert_close(augment(x, NOTHING, seeded()), x, atol=1e-6, rtol=0)
 
 
 def test_rotation_keeps_lengths_and_angles():
-    """A sensor mounted askew: |a|, |w| and a.w are those of the body at every moment, the axes are not."""
+    """A tilted sensor: |a|, |w| and a.w are unchanged at every moment, the axes are not."""
     x = windows()
     y = augment(x, replace(NOTHING, rotation_deg=30), seeded())
     for name, invariant in {
@@ -78,7 +78,7 @@ def test_rotation_keeps_lengths_and_angles():
     assert ((y - x).abs().amax((1, 2, 3)) > 0.01).float().mean() > 0.9
 
 
-def test_rotations_are_rotations_of_the_asked_size():
+def test_rotations_are_orthogonal_with_the_requested_sd():
     r = rotations(4000, 15, seeded())
     torch.testing.assert_close(r @ r.mT, torch.eye(3).expand(4000, 3, 3), atol=1e-5, rtol=0)
     torch.testing.assert_close(torch.linalg.det(r), torch.ones(4000), atol=1e-5, rtol=0)
@@ -89,8 +89,8 @@ def test_rotations_are_rotations_of_the_asked_size():
     np.testing.assert_allclose(vectors.std(0), 15 / np.sqrt(3), rtol=0.08)
 
 
-def test_mirroring_shows_the_body_in_a_mirror():
-    """A rigid body and its image in a mirror that stands upright, across x: what a sensor on the image would feel."""
+def test_mirroring_equals_the_signal_of_a_mirrored_body():
+    """Signal of a sensor on the image of a rigid body in an upright mirror across x."""
     m = np.diag([-1.0, 1, 1])
     seen = imu(tumble, wander)
     image = imu(lambda t: m @ tumble(t) @ m, lambda t: wander(t) @ m)
@@ -99,7 +99,7 @@ def test_mirroring_shows_the_body_in_a_mirror():
     torch.testing.assert_close(mirrored, model_input(image), atol=1e-4, rtol=0)
 
 
-def test_mirroring_twice_is_nothing():
+def test_mirroring_twice_is_the_identity():
     x, twice = windows(), replace(NOTHING, mirror_probability=1)
     once = augment(x, twice, seeded(1))
     assert (once - x).abs().amax((1, 2, 3)).min() > 0.1
@@ -112,7 +112,7 @@ def test_mirroring_changes_handedness():
     torch.testing.assert_close((y[:, :3] * y[:, 3:]).sum(1), -(x[:, :3] * x[:, 3:]).sum(1), atol=1e-5, rtol=0)
 
 
-def test_what_tells_left_from_right_is_never_mirrored():
+def test_chiral_windows_are_never_mirrored():
     x = windows(400)
     chiral = torch.arange(400) % 2 == 0
     always = augment(x, replace(NOTHING, mirror_probability=1), seeded(), chiral)
@@ -123,8 +123,8 @@ def test_what_tells_left_from_right_is_never_mirrored():
     assert 0.35 < half[~chiral].float().mean() < 0.65
 
 
-def test_a_tempo_turns_faster_too():
-    """The same movement played faster covers the same angle in less time, so its rate grows as its tempo."""
+def test_tempo_scales_the_angular_rate():
+    """The same movement played faster covers the same angle in less time, so its rate scales with the tempo."""
     ramp = torch.linspace(-1, 1, 150).expand(32, 1, 6, 150).permute(0, 2, 1, 3).clone()
     ramp[:, 3:] = 1.0
     y = augment(ramp, replace(NOTHING, warp=0.2), seeded())
@@ -150,7 +150,7 @@ def test_an_absent_gyroscope_stays_absent():
     assert y[1::2, 3:].abs().amax((1, 2, 3)).min() > 0
 
 
-def test_a_gyroscope_is_dropped_as_often_as_asked_and_the_accelerometer_never():
+def test_only_the_gyroscope_is_dropped_with_the_requested_probability():
     x = windows(2000)
     y = augment(x, AugmentConfig(gyro_drop_probability=0.3), seeded())
     gone = (y[:, 3:] == 0).all(3).all(2).all(1)
@@ -159,7 +159,7 @@ def test_a_gyroscope_is_dropped_as_often_as_asked_and_the_accelerometer_never():
     assert not augment(x, AugmentConfig(gyro_drop_probability=1), seeded())[:, 3:].any()
 
 
-def test_strength_and_noise_are_as_large_as_asked():
+def test_strength_and_noise_have_the_requested_sd():
     x = windows(3000)
     factor = (augment(x, replace(NOTHING, scale=0.1), seeded()) / x)[:, :, 0, 40]
     torch.testing.assert_close(factor, factor[:, :1].expand(-1, 6), atol=1e-2, rtol=1e-2)
@@ -168,7 +168,7 @@ def test_strength_and_noise_are_as_large_as_asked():
     assert noise.std().item() == pytest.approx(0.02, rel=0.05)
 
 
-def test_the_generator_decides_everything():
+def test_augmentation_depends_only_on_the_generator():
     x, config = windows(), AugmentConfig()
     before = x.clone()
     torch.manual_seed(1)

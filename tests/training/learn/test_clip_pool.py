@@ -1,4 +1,4 @@
-"""The pool of clips: the same seconds in every modality, sampling, and bad input."""
+"""The pool of clips: aligned modalities, sampling, and bad input."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ STILL = DrawConfig(
 
 
 def clock_clip(seconds: float, number: int = 0, title: str = "squat", **changes) -> Clip:
-    """A clip whose arrays say what time it is: seconds/10 in the IMU's ax (g), meters of z, the first feature."""
+    """A clip whose arrays encode time: seconds/10 in the IMU's ax (g), meters of z, the first feature."""
     t = {name: np.arange(round(seconds * rate)) / rate for name, rate in (("imu", 50), ("pose", 25), ("video", 4))}
     pose = np.zeros((len(t["pose"]), len(JOINTS), 3), np.float32)
     pose[..., 2] = t["pose"][:, None]
@@ -52,7 +52,7 @@ def times(inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     return inputs["imu"][:, 0, 0] * 10, inputs["pose"][:, :, 0, 2], inputs["video"][:, :, 0]
 
 
-def test_every_modality_shows_the_same_three_seconds():
+def test_all_modalities_of_a_window_show_the_same_seconds():
     pool = make_clip_pool([clock_clip(20.0, i) for i in range(8)], SPEC)
     _, drawn = pool.draw(64, STILL, generator())
     imu, pose, video = times(drawn.inputs)
@@ -66,7 +66,7 @@ def test_every_modality_shows_the_same_three_seconds():
 
 
 @pytest.mark.parametrize("seconds", [0.52, 1.0, 2.96, 3.0])
-def test_a_short_clip_is_one_window_as_protocol_v1_has_it(seconds: float):
+def test_a_short_clip_is_one_padded_window_as_in_protocol_v1(seconds: float):
     clip = clock_clip(seconds)
     pool = make_clip_pool([clip], SPEC)
     _, drawn = pool.draw(1, STILL, generator())
@@ -80,7 +80,7 @@ def test_a_short_clip_is_one_window_as_protocol_v1_has_it(seconds: float):
     torch.testing.assert_close(imu[0, ::2][inside], pose[0][inside], atol=1e-4, rtol=0)
 
 
-def test_what_a_clip_lacks_is_absent_and_the_rest_is_there():
+def test_modalities_that_a_clip_lacks_are_absent():
     clips = [
         clock_clip(5, 0),
         clock_clip(5, 1, pose=None),
@@ -101,7 +101,7 @@ def test_what_a_clip_lacks_is_absent_and_the_rest_is_there():
     assert all(torch.isfinite(drawn.inputs[m]).all() for m in ("imu", "text"))
 
 
-def test_seconds_in_which_nobody_is_seen_have_no_pose():
+def test_windows_without_a_visible_person_have_no_pose():
     clip = clock_clip(30)
     clip.pose[100:] = np.nan
     pool = make_clip_pool([clip], SPEC)
@@ -142,14 +142,14 @@ def test_placements_and_sentences_are_drawn_at_random():
     assert len({float(d["text"][0, 0]) for d in drawn}) == len(TITLES["squat"])
 
 
-def test_real_imu_only_where_it_is_asked_for():
+def test_real_imu_is_used_on_request_only():
     real = {"right_wrist": np.full((300, 6), 3.0, np.float32)}
     clips = [made_clip("squat", i, real_imu=real) for i in range(3)]
     assert make_clip_pool(clips, SPEC).placements == ("left_wrist", "right_wrist") * 3
     assert make_clip_pool(clips, SPEC, real_imu=True).placements == ("left_wrist", "right_wrist", "right_wrist") * 3
 
 
-def test_a_virtual_sensor_is_worn_like_a_real_one_and_a_real_one_is_left_alone():
+def test_sensor_errors_are_added_to_virtual_imu_only():
     real = {"right_wrist": np.full((300, 6), 3.0, np.float32)}
     pool = make_clip_pool([made_clip("rest", 0, imu={"left_ankle": np.full((300, 6), 3.0)}, real_imu=real)], SPEC, True)
     assert pool.virtual.tolist() == [True, False]
@@ -160,7 +160,7 @@ def test_a_virtual_sensor_is_worn_like_a_real_one_and_a_real_one_is_left_alone()
     assert len(first.unique()) > 10
 
 
-def test_streams_too_short_for_a_window_are_none():
+def test_too_short_streams_are_left_out():
     clip = clock_clip(6, imu={"left_wrist": np.zeros((24, 6), np.float32)}, pose=np.zeros((12, 20, 3), np.float32))
     pool = make_clip_pool([clip, made_clip("rest", 1)], SPEC)
     assert not pool.has("imu")[0]
@@ -168,7 +168,7 @@ def test_streams_too_short_for_a_window_are_none():
     assert pool.has("video").all()
 
 
-def test_the_middle_of_a_clip_is_always_the_same():
+def test_center_is_deterministic():
     pool = make_clip_pool([clock_clip(9, i) for i in range(4)], SPEC)
     imu, pose, video = times(pool.center(torch.tensor([2, 0])).inputs)
     assert imu[0, 0].item() == pytest.approx(3.0, abs=0.05)
@@ -192,7 +192,7 @@ def test_a_generator_gives_the_same_draw():
     assert all(torch.equal(a.inputs[m].nan_to_num(), b.inputs[m].nan_to_num()) for m in a.inputs)
 
 
-def test_nothing_to_draw_from():
+def test_a_pool_without_clips_is_refused():
     with pytest.raises(DataError, match="no clips to train on"):
         make_clip_pool([], SPEC)
     clips = [made_clip("squat", 0), made_clip("rest", 1, tower="clip")]
@@ -244,7 +244,7 @@ def test_size_and_noise(motion: Tensor):
     assert (noisy[..., 2] - motion[..., 2]).std().item() == pytest.approx(0.01, rel=0.1)
 
 
-def test_of_a_pool_everything_is_known_by_its_clip():
+def test_every_array_of_a_pool_is_indexed_by_its_clip():
     pool = make_clip_pool(made_clips(2), SPEC)
     assert isinstance(pool, ClipPool)
     assert len(pool) == len(pool.ids) == 6

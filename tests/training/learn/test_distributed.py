@@ -1,4 +1,4 @@
-"""Two processes are one: gradients, batch statistics and the way back from a checkpoint."""
+"""Two processes train as one: gradients, batch statistics and resuming from a checkpoint."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ with together("cpu"):
 
 
 def run(code: str, processes: int, folder: Path) -> None:
-    """Under torchrun where there are several, plain otherwise."""
+    """Under torchrun if there are several processes, else directly."""
     script = folder / "script.py"
     script.write_text(code)
     environment = os.environ | {
@@ -121,7 +121,7 @@ def load(path: Path) -> dict[str, Tensor]:
 
 
 def test_gradients_are_those_of_one_process_with_the_joined_batch(tmp_path: Path):
-    """Four modalities, label and prediction terms, halves of a batch that lack different things."""
+    """Four modalities, label and prediction terms, halves of a batch that lack different modalities."""
     run(GRADIENTS, 1, tmp_path)
     run(GRADIENTS, 2, tmp_path)
     one, first, second = (load(tmp_path / name) for name in ("1-0.pt", "2-0.pt", "2-1.pt"))
@@ -137,7 +137,7 @@ def test_gradients_are_those_of_one_process_with_the_joined_batch(tmp_path: Path
     assert first["pairs"] == pytest.approx(one["pairs"], rel=1e-4)
 
 
-def test_two_processes_train_one_model_and_go_on_after_a_stop(tmp_path: Path):
+def test_two_processes_train_one_model_and_resume(tmp_path: Path):
     run(TRAIN, 2, tmp_path)
     whole = load(tmp_path / "whole-0.pt")
     for name in ("whole-1.pt", "resumed-0.pt", "resumed-1.pt"):
@@ -147,7 +147,7 @@ def test_two_processes_train_one_model_and_go_on_after_a_stop(tmp_path: Path):
     assert "10,imu-text," in curves[0]
 
 
-def test_alone_nothing_is_exchanged():
+def test_a_single_process_exchanges_nothing():
     with together("cpu"):
         assert rank_and_world() == (0, 1)
         x = torch.ones(2, 3)
@@ -156,7 +156,7 @@ def test_alone_nothing_is_exchanged():
         assert of_all("a") == ["a"]
 
 
-def test_a_parameter_without_a_gradient_has_one_of_zero():
+def test_a_missing_gradient_becomes_zero():
     layer, fixed = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2).requires_grad_(False)
     layer(torch.ones(1, 2)).sum().backward()
     layer.bias.grad = None

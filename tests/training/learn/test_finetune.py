@@ -1,4 +1,4 @@
-"""Few labels, and the forest that a network has to beat."""
+"""Fine-tuning with few labels, and the random forest baseline."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def fitted(seed: int, per_class: int = 6, config: FinetuneConfig = SHORT) -> Pro
 
 
 def test_a_few_windows_of_each_class_are_enough(held):
-    """From random weights, six labeled windows of each: new windows lie nearest to their class's prototype."""
+    """From random weights, six labeled windows of each class: new windows are nearest to their prototype."""
     x, y = held
     model = fitted(0)
     found = nearest(float_embeddings(model.encoder, x), model)
@@ -55,8 +55,8 @@ def test_a_seed_gives_the_same_classifier_again():
     assert not torch.allclose(first, other)
 
 
-def test_what_a_pretrained_encoder_keeps():
-    """Its statistics; the last layer begins anew, and all weights learn."""
+def test_fine_tuning_keeps_statistics_and_resets_the_projection():
+    """Statistics are kept, the last layer is reinitialized, and all weights are trained."""
     data = motion_set(6, seed=0, people=1)
     x = prepare(data.x, InputSpec())
     before = Student().eval().state_dict()
@@ -74,8 +74,8 @@ def test_what_a_pretrained_encoder_keeps():
     assert moved(fresh_projection=True)["project.weight"] > 2 * free["project.weight"]
 
 
-def test_windows_without_labels_help():
-    """Two labeled windows of each class from a quiet sensor, and from a noisy one windows that nobody labeled."""
+def test_unlabeled_windows_improve_accuracy():
+    """Two labeled windows of each class from a quiet sensor, and unlabeled windows from a noisy one."""
 
     def noisy(per_class: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
         data = motion_set(per_class, seed)
@@ -95,7 +95,7 @@ def test_windows_without_labels_help():
     assert right(others) > 0.9
 
 
-def test_statistics_are_of_all_windows_where_some_have_no_label():
+def test_statistics_are_updated_with_unlabeled_windows():
     data = motion_set(6, seed=0, people=1)
     x = prepare(data.x, InputSpec())
     kept = replace(SHORT, least_steps=4, most_steps=4, keep_statistics=True).for_windows(len(data), 0, chiral=False)
@@ -155,7 +155,7 @@ def test_fitted_prototypes_are_directions():
     np.testing.assert_allclose(means[2], l2_normalize(np.array([[2, 1.0]]))[0], atol=1e-6)
 
 
-def test_a_class_without_windows_has_a_prototype_all_the_same(held):
+def test_a_class_without_windows_still_has_a_prototype(held):
     x, y = held
     some = y != 2
     short = replace(SHORT, least_steps=6, most_steps=6).for_windows(100, 0, chiral=False)
@@ -175,7 +175,7 @@ def test_steps_grow_with_the_windows_within_bounds():
     assert config.for_windows(10, 7, True).augment == replace(config.augment, mirror_probability=0.0)
 
 
-def test_the_forest_beats_chance_by_far():
+def test_the_forest_beats_chance():
     train, test = motion_set(15, seed=0), motion_set(25, seed=1)
     found = forest_predictions(train.x, train.y, test.x, seed=0)
     assert (found == test.y).mean() > 0.9
@@ -184,7 +184,7 @@ def test_the_forest_beats_chance_by_far():
     assert (forest_predictions(train.x, shuffled, test.x, seed=0) == test.y).mean() < 0.6
 
 
-def test_hand_features_are_what_they_say():
+def test_hand_features_equal_their_definitions():
     t = np.arange(150) / 50
     x = np.stack([3 + 2 * np.sin(2 * np.pi * t), -np.sin(2 * np.pi * t), np.full(150, 5.0)])[None].astype(np.float32)
     f = hand_features(x)[0]

@@ -1,4 +1,4 @@
-"""A run that was killed ends with the bits of one that was not."""
+"""A killed and resumed run ends with the bits of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from training.support.tensors import load_tensors
 
 CONFIG = LoopConfig(steps=12, batch=16, seed=3)
 SMALL = StudentConfig(stem=8, blocks=((12, 5, 2), (12, 5, 1)), embedding=4, dropout=0.3)
-"""With BatchNorm and dropout, whose buffers and randomness a checkpoint must hold too."""
+"""With BatchNorm and dropout, whose buffers and random state a checkpoint must hold."""
 
 
 class KilledError(Exception):
@@ -26,7 +26,7 @@ class KilledError(Exception):
 
 
 def problem(kill_at: int | None = None) -> tuple[nn.Module, Callable[[torch.Generator], Tensor], list[Tensor]]:
-    """A network, its loss on drawn batches (raises at one step), and the batches that it saw."""
+    """A network, its loss on drawn batches (raises at one step), and the batches that it drew."""
     torch.manual_seed(0)
     model, x = Student(SMALL), torch.randn(64, 6, 1, 150)
     y = x[:, :4, 0].mean(2)
@@ -57,7 +57,7 @@ def every_step(monkeypatch):
 
 
 @pytest.mark.parametrize("kill_at", [1, 2, 7, 12])
-def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, kill_at):
+def test_a_killed_run_resumes_to_the_same_weights(tmp_path, kill_at):
     whole, seen = run(None)
     path = tmp_path / "folder" / "a.checkpoint"
     with pytest.raises(KilledError):
@@ -76,7 +76,7 @@ def test_a_finished_run_is_not_run_again(tmp_path):
     assert seen == []
 
 
-def test_a_seed_decides_and_the_caller_does_not():
+def test_the_result_depends_on_the_seed_only():
     whole, _ = run(None)
     torch.manual_seed(99)
     model, loss_of, _ = problem()
@@ -96,7 +96,7 @@ def test_a_checkpoint_of_other_settings_is_not_used(tmp_path, change):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
-def test_a_damaged_checkpoint_says_what_to_do(tmp_path, share):
+def test_a_damaged_checkpoint_is_an_error_with_a_remedy(tmp_path, share):
     path = tmp_path / "a.checkpoint"
     run(path)
     content = path.read_bytes()
@@ -132,8 +132,8 @@ def test_the_loss_falls_and_every_step_is_reported():
     assert not trained.training
 
 
-def test_the_result_is_an_average_of_the_way():
-    """With almost all weight on the past, the average lies behind the weights that moved."""
+def test_the_result_is_an_average_of_the_weights():
+    """With a decay near 1, the average lags behind the weights."""
     model, loss_of, _ = problem()
     average = optimize(model, loss_of, replace(CONFIG, steps=40, ema=0.9))
     assert not same(average, model)
@@ -142,7 +142,7 @@ def test_the_result_is_an_average_of_the_way():
     assert same(newest, model)
 
 
-def test_the_bar_shows_the_loss(capfd):
+def test_the_progress_bar_shows_the_loss(capfd):
     with progress_bar("distil something", 3) as report:
         report(3, 1.25)
     shown = capfd.readouterr()

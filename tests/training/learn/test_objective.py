@@ -1,4 +1,4 @@
-"""The objective, and what training by it reaches: windows lie nearest to their own words."""
+"""The objective, and training with it: windows are nearest to their own prompts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def unit(*shape: int, seed: int = 0) -> Tensor:
 
 
 def by_hand(a: Tensor, b: Tensor, scale: float, group: list[int] | None = None) -> float:
-    """InfoNCE written out: for each row, its match against all rows that are not of its group, both ways."""
+    """InfoNCE by its definition: each row's match against all rows that are not of its group, in both directions."""
     a, b = a.double().numpy(), b.double().numpy()
     group = list(range(len(a))) if group is None else group
     total = 0.0
@@ -70,13 +70,13 @@ def everyone(n: int, *names: str) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("scale", [1.0, 14.3, 100.0])
 @pytest.mark.parametrize("group", [None, [0, 1, 2, 3, 4, 5], [0, 1, 0, 1, 1, 2]])
-def test_info_nce_is_the_formula(scale, group):
+def test_info_nce_equals_the_formula(scale, group):
     a, b = unit(6, 8), unit(6, 8, seed=1)
     rows = None if group is None else torch.tensor(group)
     assert info_nce(a, b, torch.tensor(scale), rows).item() == pytest.approx(by_hand(a, b, scale, group), rel=1e-4)
 
 
-def test_info_nce_is_symmetric_and_blind_to_order():
+def test_info_nce_is_symmetric_and_independent_of_order():
     a, b, scale = unit(7, 5), unit(7, 5, seed=1), torch.tensor(10.0)
     order = torch.tensor([3, 0, 6, 2, 5, 1, 4])
     value = info_nce(a, b, scale)
@@ -85,8 +85,8 @@ def test_info_nce_is_symmetric_and_blind_to_order():
     assert not torch.isclose(info_nce(a, b[order], scale), value)
 
 
-def test_rows_of_one_group_do_not_push_each_other():
-    """The same words twice: no loss from them, and no gradient between the two."""
+def test_rows_of_one_group_are_not_negatives():
+    """Two rows with the same words: no loss and no gradient between them."""
     a, b = unit(2, 5).requires_grad_(), unit(2, 5, seed=1)
     together = info_nce(a, b, torch.tensor(10.0), torch.zeros(2, dtype=torch.long))
     together.backward()
@@ -95,7 +95,7 @@ def test_rows_of_one_group_do_not_push_each_other():
     assert info_nce(a, b, torch.tensor(10.0)) > 0
 
 
-def test_any_modalities_are_the_sum_of_their_pairs():
+def test_the_objective_is_the_sum_over_pairs_of_modalities():
     loss = PairwiseInfoNCE(temperature=0.2)
     parts = {name: 3 * unit(6, 4, seed=i) for i, name in enumerate(("imu", "pose", "text", "video"))}
     pairs = [
@@ -106,8 +106,8 @@ def test_any_modalities_are_the_sum_of_their_pairs():
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=4, max_size=12))
-def test_absent_modalities_count_by_the_rows_that_have_them(flags):
-    """Each pair: the loss of the rows with both, times their share of the batch; fewer than two rows give none."""
+def test_pairs_are_weighted_by_the_rows_that_have_both(flags):
+    """Each pair: the loss of the rows with both, times their fraction of the batch; none with fewer than two rows."""
     n, loss = len(flags), PairwiseInfoNCE(temperature=0.1)
     names = ("imu", "text", "video")
     parts = {name: unit(n, 4, seed=i) for i, name in enumerate(names)}
@@ -122,7 +122,7 @@ def test_absent_modalities_count_by_the_rows_that_have_them(flags):
     assert loss(parts, present, torch.tensor(group)).item() == pytest.approx(wanted, rel=1e-4, abs=1e-6)
 
 
-def test_what_stands_in_an_absent_row_does_not_matter():
+def test_values_of_absent_rows_do_not_change_the_loss():
     loss = PairwiseInfoNCE()
     imu, text = unit(6, 4).requires_grad_(), unit(6, 4, seed=1)
     present = everyone(6, "imu", "text") | {"imu": torch.tensor([True, True, False, True, False, True])}
@@ -165,7 +165,7 @@ def test_the_temperature_is_learned_and_bounded():
     assert loss.scale.item() == pytest.approx(100)
 
 
-def test_relational_looks_at_the_geometry_alone():
+def test_relational_depends_on_the_geometry_only():
     x = unit(10, 6)
     turn, _ = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(0)))
     assert relational(x @ turn, x).item() == pytest.approx(0, abs=1e-10)
@@ -177,7 +177,7 @@ def test_relational_looks_at_the_geometry_alone():
     assert relational(a, b).item() == pytest.approx(by_pairs, rel=1e-4)
 
 
-def test_a_window_is_only_asked_about_the_labels_of_its_corpus():
+def test_a_window_is_classified_among_the_labels_of_its_corpus():
     imu, text, scale = unit(3, 5), unit(4, 5, seed=1), torch.tensor(5.0)
     allowed = torch.tensor([[True, True, False, False]] * 3)
     y = torch.tensor([0, 1, 1])
@@ -213,7 +213,7 @@ def test_pool_joins_corpora_and_balances_their_classes():
     np.testing.assert_allclose(drawn / drawn[1], [3, 1, 0.4], rtol=0.1)
 
 
-def test_every_prompt_of_a_label_is_drawn_and_no_other_labels(words: PromptEmbeddings):
+def test_every_prompt_of_a_label_is_drawn_and_no_other(words: PromptEmbeddings):
     generator = torch.Generator().manual_seed(0)
     drawn = torch.stack([words.draw(generator) for _ in range(60)])
     for label, (low, high) in enumerate(zip(words.first[:-1], words.first[1:], strict=True)):
@@ -234,8 +234,8 @@ def labels_of(teacher: JointModel, words: PromptEmbeddings) -> Tensor:
     return teacher.text(words.vectors[words.first[:-1]])
 
 
-def test_pretraining_brings_windows_to_their_words(teacher: JointModel, words: PromptEmbeddings, motion_data: Data):
-    """New windows, zero-shot: the nearest words are their own, the swings without a gyroscope too."""
+def test_pretraining_aligns_windows_with_their_prompts(teacher: JointModel, words: PromptEmbeddings, motion_data: Data):
+    """New windows, zero-shot: the nearest prompts are their own, for swings also without a gyroscope."""
     held, text = motion_data.held_out[0], labels_of(teacher, words)
     assert accuracy(teacher.imu, text, held) > 0.95
     assert accuracy(teacher.imu, text, held.select(np.isin(held.y, (1, 2))), channels=3) > 0.9
@@ -243,7 +243,9 @@ def test_pretraining_brings_windows_to_their_words(teacher: JointModel, words: P
     assert accuracy(Student(), text, held) < 0.6
 
 
-def test_distillation_hands_it_on(student: Student, teacher: JointModel, words: PromptEmbeddings, motion_data: Data):
+def test_the_student_matches_the_teacher(
+    student: Student, teacher: JointModel, words: PromptEmbeddings, motion_data: Data
+):
     held = motion_data.held_out[0]
     assert accuracy(student, labels_of(teacher, words), held) > 0.95
     x = prepare(held.x, InputSpec())
@@ -320,7 +322,7 @@ def test_fewer_windows_than_a_batch_are_drawn_more_than_once(motion_pool: Pool):
     assert len(set(motion_pool.draw(300, generator).tolist())) == 300
 
 
-def test_pairs_weigh_what_they_are_told():
+def test_pair_weights_scale_their_terms():
     parts = {name: unit(6, 4, seed=i) for i, name in enumerate(("imu", "pose", "text"))}
     present = everyone(6, *parts) | {"pose": torch.arange(6) < 3}
     loss = PairwiseInfoNCE(temperature=0.2, weights={"imu-text": 3.0, "pose-text": 0.0})
@@ -349,7 +351,7 @@ def clips() -> ClipPool:
 
 
 def parts_of(config: PretrainConfig, *batches: Batch) -> dict[str, tuple[float, float]]:
-    """Name -> value and weight of every part of the loss, of a network in eval mode."""
+    """Name -> value and weight of every term, of a network in eval mode."""
     torch.manual_seed(0)
     model = JointModel(config).eval()
     batch = batches[0] if len(batches) == 1 else joined(*batches)
@@ -374,8 +376,8 @@ def test_terms_can_be_switched_off(clips: ClipPool):
     }
 
 
-def test_clips_and_windows_meet_in_one_batch(clips: ClipPool, motion_pool: Pool, words: PromptEmbeddings):
-    """Real windows have IMU and text alone, so their pairs are larger; each finds its label in its own words."""
+def test_a_batch_can_hold_clips_and_windows(clips: ClipPool, motion_pool: Pool, words: PromptEmbeddings):
+    """Real windows have only IMU and text, so this pair is larger; each part is classified by its own labels."""
     config = replace(CLIPS, title_weight=0.5)
     windows = window_batch(10, motion_pool, words, config, torch.Generator().manual_seed(0))
     drawn = clip_batch(6, clips, config, torch.Generator().manual_seed(0))
@@ -435,7 +437,7 @@ def test_bf16_trains_to_nearly_the_same_loss(clips: ClipPool):
         (replace(CLIPS, device="cuda"), ("clips",), 'no GPU for device = "cuda"'),
     ],
 )
-def test_what_cannot_be_trained_is_said(clips, motion_pool, words, config, given, said):
+def test_unusable_settings_are_refused(clips, motion_pool, words, config, given, said):
     if config.device == "cuda" and torch.cuda.is_available():
         pytest.skip("here is a GPU")
     every = {"clips": clips, "windows": motion_pool, "words": words}

@@ -1,4 +1,4 @@
-"""Wearing and a sensor's faults change a window as they would, and nothing else."""
+"""Mounting and sensor errors agree with their models."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def still(n: int) -> torch.Tensor:
     return torch.zeros(n, 6, 1, 150).index_fill_(1, torch.tensor([1, 3]), 1.0)
 
 
-def test_nothing_asked_nothing_changed():
+def test_zero_settings_change_nothing():
     x = windows(32)
     torch.testing.assert_close(sense(x, WRIST.expand(32, 3), NOTHING, seeded()), x, atol=1e-6, rtol=0)
 
 
-def test_the_axis_along_the_limb_is_the_virtual_imus():
-    """A person stands upright with hanging arms: gravity is on that axis, whichever way it points."""
+def test_along_limb_is_the_axis_of_the_virtual_imu():
+    """Standing upright with hanging arms, gravity is on that axis, in either direction."""
     standing = {
         "pelvis": (0, 0, 1.0),
         "spine": (0, 0, 1.15),
@@ -70,7 +70,7 @@ def test_the_axis_along_the_limb_is_the_virtual_imus():
         assert abs(x[:, :3].mean(0) @ axis) == pytest.approx(9.80665, abs=0.01), placement
 
 
-def test_a_twist_keeps_what_is_along_the_limb():
+def test_a_twist_keeps_the_component_along_the_limb():
     x = windows(500)
     for along, axis in ((WRIST, 0), (ANKLE, 1)):
         y = sense(x, along.expand(500, 3), replace(NOTHING, twist_deg=40), seeded())
@@ -84,7 +84,7 @@ def test_a_twist_keeps_what_is_along_the_limb():
         assert np.sqrt(np.mean(np.square(turned))) == pytest.approx(np.deg2rad(40), rel=0.1)
 
 
-def test_a_sensor_worn_the_wrong_way_round():
+def test_a_reversed_sensor_is_turned_by_half_a_turn():
     x = windows(400)
     y = sense(x, WRIST.expand(400, 3), replace(NOTHING, reverse_probability=0.25), seeded())
     turned = (y - x).abs().amax((1, 2, 3)) > 1e-3
@@ -93,7 +93,7 @@ def test_a_sensor_worn_the_wrong_way_round():
     torch.testing.assert_close(y[turned], x[turned] * half, atol=1e-5, rtol=0)
 
 
-def test_bias_stays_and_noise_does_not():
+def test_bias_is_constant_and_noise_is_not():
     x, many = still(4000), WRIST.expand(4000, 3)
     biased = sense(x, many, replace(NOTHING, bias_mps2=0.3, bias_radps=0.02), seeded()) - x
     assert biased.diff(dim=3).abs().max() < 1e-6
@@ -105,7 +105,7 @@ def test_bias_stays_and_noise_does_not():
     assert noisy.mean(3).abs().max() < 0.01
 
 
-def test_every_range_clips_where_it_ends():
+def test_every_range_clips_at_its_limit():
     x, many = still(2000) * 1e3, WRIST.expand(2000, 3)
     y = sense(x, many, replace(NOTHING, ranges=True), seeded())
     seen = sorted({round(float(v), 4) for v in y[:, 1, 0, 0]})
@@ -135,7 +135,7 @@ def test_an_absent_gyroscope_stays_absent():
     assert y[1::2, 3:].abs().amax((1, 2, 3)).min() > 0
 
 
-def test_the_generator_decides_everything():
+def test_augmentation_depends_only_on_the_generator():
     x, along = windows(64), along_limb(PLACEMENTS).repeat(8, 1)
     before = x.clone()
     torch.manual_seed(1)

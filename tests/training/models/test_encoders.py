@@ -1,4 +1,4 @@
-"""Encoders of pose and video: what is not there does not show, and the space does not matter."""
+"""Encoders of pose and video: missing data and the position in space do not change embeddings."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def test_shapes_of_any_length(pose: PoseEncoder, video: VideoEncoder):
 
 
 @torch.no_grad()
-def test_where_the_person_stands_does_not_matter(pose: PoseEncoder):
+def test_the_position_of_the_person_does_not_change_the_embedding(pose: PoseEncoder):
     x = motion()
     torch.testing.assert_close(pose(x + torch.tensor([3.0, -2.0, 1.0])), pose(x), atol=1e-4, rtol=0)
 
 
 @torch.no_grad()
-def test_how_the_person_moves_does(pose: PoseEncoder):
-    """A jump is motion of the whole skeleton: only the mean place of the window is taken away."""
+def test_the_motion_of_the_whole_skeleton_changes_the_embedding(pose: PoseEncoder):
+    """A jump moves the whole skeleton: only the mean position of the window is subtracted."""
     x = motion()
     jumps = x + torch.linspace(0, 6, 75).sin()[:, None, None] * torch.tensor([0, 0, 1.0])
     assert (pose(jumps) - pose(x)).abs().max() > 0.05
@@ -51,7 +51,7 @@ def test_how_the_person_moves_does(pose: PoseEncoder):
 
 
 @torch.no_grad()
-def test_frames_that_are_not_there_are_as_if_never_asked_for(pose: PoseEncoder, video: VideoEncoder):
+def test_absent_frames_do_not_change_the_embedding(pose: PoseEncoder, video: VideoEncoder):
     x = motion(2, 40)
     later = torch.cat([x, torch.full((2, 35, len(JOINTS), 3), NOTHING)], 1)
     torch.testing.assert_close(pose(later), pose(x), atol=1e-5, rtol=0)
@@ -63,7 +63,7 @@ def test_frames_that_are_not_there_are_as_if_never_asked_for(pose: PoseEncoder, 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 0.999))
-def test_whatever_is_missing_the_embedding_is_finite(seed: int, share: float):
+def test_embeddings_are_finite_whatever_is_missing(seed: int, share: float):
     torch.manual_seed(0)
     encoder = PoseEncoder(8, PoseConfig(16, 1, 2)).eval()
     generator = torch.Generator().manual_seed(seed)
@@ -76,7 +76,7 @@ def test_whatever_is_missing_the_embedding_is_finite(seed: int, share: float):
 
 @torch.no_grad()
 def test_unknown_is_not_zero(pose: PoseEncoder):
-    """A joint at the root is a place; a joint that nobody saw is not."""
+    """A joint at the root differs from an unknown joint."""
     x = motion()
     unknown, zero = x.clone(), x.clone()
     unknown[:, :, JOINTS.index("left_hand")] = NOTHING
@@ -84,7 +84,7 @@ def test_unknown_is_not_zero(pose: PoseEncoder):
     assert (pose(unknown) - pose(zero)).abs().max() > 0.01
 
 
-def test_the_root_is_the_pelvis_and_otherwise_what_is_seen():
+def test_the_root_is_the_pelvis_or_the_mean_of_the_known_joints():
     x = torch.full((3, 2, len(JOINTS), 3), NOTHING)
     x[0, :, JOINTS.index("pelvis")] = torch.tensor([1.0, 2, 3])
     x[0, :, JOINTS.index("head")] = torch.tensor([9.0, 9, 9])
@@ -93,7 +93,7 @@ def test_the_root_is_the_pelvis_and_otherwise_what_is_seen():
     torch.testing.assert_close(root(x)[:, 0, 0], torch.tensor([[1.0, 2, 3], [4, 5, 6], [4, 0, 6]]))
 
 
-def test_positions_are_the_formula():
+def test_positions_equal_the_formula():
     at = positions(50, 8, torch.zeros(1))
     for t, i in ((0, 0), (7, 1), (49, 3)):
         angle = torch.tensor(t / 10_000 ** (2 * i / 8))

@@ -1,4 +1,4 @@
-"""Sentence embeddings: those of the model card's recipe, whatever stands beside them in the batch."""
+"""Sentence embeddings follow the recipe of the model card, independent of the batch, and are cached."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from training.models.sentence_embedding import TEXT_DIM, TextProjection, embed_o
 SENTENCES = ["a person walking", "going for a walk on foot", "playing the violin in an orchestra of eighty people"]
 
 
-def test_embeddings_are_unit_and_mean_something():
+def test_embeddings_are_unit_vectors_and_reflect_meaning():
     e = embed_text(SENTENCES)
     assert e.shape == (3, TEXT_DIM)
     torch.testing.assert_close(e.norm(dim=1), torch.ones(3))
@@ -20,8 +20,8 @@ def test_embeddings_are_unit_and_mean_something():
     assert not e.requires_grad
 
 
-def test_padding_does_not_show():
-    """A short sentence beside a long one is what it is alone."""
+def test_padding_does_not_change_an_embedding():
+    """A short sentence in a batch with a long one has the same embedding as alone."""
     alone = torch.cat([embed_text([sentence]) for sentence in SENTENCES])
     torch.testing.assert_close(embed_text(SENTENCES), alone, atol=1e-5, rtol=0)
 
@@ -33,7 +33,7 @@ def test_projection_is_linear_into_the_joint_space():
     torch.testing.assert_close(project((a + b) / 2), (project(a) + project(b)) / 2)
 
 
-def test_without_the_package_the_pip_line(monkeypatch):
+def test_without_the_package_the_error_has_the_pip_command(monkeypatch):
     monkeypatch.setattr(text, "find_spec", lambda name: None)
     text._model.cache_clear()
     with pytest.raises(MissingExtraError, match=r"pip install 'mujo-edge\[train\]'"):

@@ -1,4 +1,4 @@
-"""Recipes and the words behind the labels: complete for every data set, and clear about what is wrong."""
+"""Recipes and label prompts: complete for every data set, with clear errors."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def windows_of(corpus: str, placements: list[str]) -> WindowSet:
     return WindowSet(corpus, classes, x, np.ones(n, bool), y, place, place, y, side, start_s)
 
 
-def test_every_recipe_of_the_house_is_one_of_these():
+def test_the_folder_holds_these_recipes_and_tables():
     written = {path.stem for path in RECIPES.glob("*.toml")}
     assert written == {*NAMES, "names", "protocol_v1", "protocol_v2", "transfer"}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_class_of_every_corpus_has_words(name):
+def test_every_class_of_every_corpus_has_prompts(name):
     words = read_vocabulary()
     for corpus in read_recipe(name).corpora:
         index = words.index(CORPORA[corpus].classes)
@@ -77,7 +77,7 @@ def test_labels_of_new_data_sets_come_after_the_others_and_only_where_they_are_n
 
 
 @pytest.mark.parametrize("corpora", [(), tuple(CORPORA)], ids=["prompts", "more"])
-def test_words_are_sentences_and_say_one_label_each(corpora):
+def test_prompts_are_sentences_and_belong_to_one_label(corpora):
     words = read_vocabulary(corpora=corpora)
     assert len(set(words.names)) == len(words.names)
     for prompts in words.prompts:
@@ -90,7 +90,7 @@ def test_words_are_sentences_and_say_one_label_each(corpora):
     assert set(words.chiral) <= set(CORPORA)
 
 
-def test_label_sets_are_those_of_the_issue():
+def test_label_sets_are_the_documented_ones():
     assert {s.name: (s.placement, set(s.corpora)) for s in read_vocabulary().sets} == {
         "physio-wrist": ("wrist", {"spar"}),
         "gym-wrist": ("wrist", {"muvr", "metamotion"}),
@@ -100,7 +100,7 @@ def test_label_sets_are_those_of_the_issue():
     }
 
 
-def test_a_label_set_has_its_corpora_at_its_placement_alone():
+def test_a_label_set_has_only_windows_of_its_placement():
     words = read_vocabulary()
     sets = [windows_of("utd_mhad", ["wrist", "thigh"]), windows_of("spar", ["wrist"]), windows_of("muvr", ["wrist"])]
     spec = next(s for s in words.sets if s.name == "gestures-wrist")
@@ -110,7 +110,7 @@ def test_a_label_set_has_its_corpora_at_its_placement_alone():
     assert len(member) == 27
 
 
-def test_targets_are_the_labels_that_the_user_sees():
+def test_targets_are_indices_of_the_visible_labels():
     words = read_vocabulary()
     data = windows_of("sp_sw_watch", ["wrist"])
     shown = [words.names[i] for i in words.targets(data)]
@@ -119,7 +119,7 @@ def test_targets_are_the_labels_that_the_user_sees():
     assert "seated" not in shown
 
 
-def test_a_class_without_words_is_named():
+def test_a_class_without_prompts_is_reported():
     with pytest.raises(DataError, match=r"no prompts for juggling, yodelling\. Add them to \[more\]"):
         read_vocabulary().index(["walking", "yodelling", "juggling"])
 
@@ -129,32 +129,32 @@ def test_a_class_without_words_is_named():
     [
         ("chiral = [", "is not a label file"),
         ("[sets]\n[aliases]\n", "prompts"),
-        ("chiral = []\n[sets]\n[aliases]\n[prompts]\nwalk = 'walking'\n", "'walk' are no list of sentences"),
-        ("chiral = []\n[sets]\n[aliases]\n[prompts]\nwalk = []\n", "'walk' are no list of sentences"),
-        ("chiral = []\n[sets]\n[aliases]\n[prompts]\nwalk = ['walk', 3]\n", "'walk' are no list of sentences"),
+        ("chiral = []\n[sets]\n[aliases]\n[prompts]\nwalk = 'walking'\n", "'walk' are not a list of sentences"),
+        ("chiral = []\n[sets]\n[aliases]\n[prompts]\nwalk = []\n", "'walk' are not a list of sentences"),
+        ("chiral = []\n[sets]\n[aliases]\n[prompts]\nwalk = ['walk', 3]\n", "'walk' are not a list of sentences"),
         ("chiral = []\nsets = 3\n[aliases]\n[prompts]\n", "is not a label file"),
         ("chiral = []\n[sets.x]\nplacement = 'wrist'\n[aliases]\n[prompts]\n", "corpora"),
         (b"\xff\xfe\x00", "is not a label file"),
     ],
 )
-def test_a_label_file_that_is_none(tmp_path, text, said):
+def test_an_invalid_label_file_is_refused(tmp_path, text, said):
     with pytest.raises(DataError, match=said):
         read_vocabulary(Path(recipe_file(tmp_path, text)))
 
 
-def test_a_missing_label_file(tmp_path):
+def test_a_missing_label_file_is_refused(tmp_path):
     with pytest.raises(DataError, match="is not a label file"):
         read_vocabulary(tmp_path / "none.toml")
 
 
-def test_what_a_recipe_leaves_out_is_as_the_steps_have_it(tmp_path):
+def test_settings_that_a_recipe_omits_have_the_defaults(tmp_path):
     recipe = read_recipe(recipe_file(tmp_path, HEAD + "[distill.loop]\nsteps = 77\n"))
     usual = Recipe("mine", ("spar",))
     loop = LoopConfig(steps=77)  # a table that is there is read from the loop's own defaults
     assert recipe == replace(usual, distill=replace(usual.distill, loop=loop))
 
 
-def test_permissive_leaves_out_what_has_no_stated_open_license(tmp_path):
+def test_permissive_leaves_out_data_without_a_stated_open_license(tmp_path):
     every = ", ".join(f'"{name}"' for name in CORPORA)
     recipe = read_recipe(recipe_file(tmp_path, f'corpora = [{every}]\nlicenses = "permissive"\n'))
     assert set(recipe.allowed()) == {name for name, corpus in CORPORA.items() if corpus.open_license}
@@ -167,7 +167,7 @@ def test_permissive_leaves_out_what_has_no_stated_open_license(tmp_path):
     assert replace(recipe, clips=("gymnai", "penn_action")).allowed_clips(here) == ("gymnai",)
 
 
-def test_an_unknown_recipe_names_those_that_there_are():
+def test_the_error_for_an_unknown_recipe_lists_the_known_ones():
     with pytest.raises(
         UsageError, match=r"no recipe 'bsae'; choose from base, full, mujo_plus, mujo_pure, tiny or give a \.toml file"
     ):
@@ -199,12 +199,12 @@ def test_an_unknown_recipe_names_those_that_there_are():
         (HEAD + '[teacher]\nprecision = "fp8"\n', "precision"),
     ],
 )
-def test_a_recipe_that_is_none(tmp_path, text, said):
+def test_an_invalid_recipe_is_refused(tmp_path, text, said):
     with pytest.raises(DataError, match=said):
         read_recipe(recipe_file(tmp_path, text))
 
 
 @pytest.mark.parametrize("name", ["names", "protocol_v1", "protocol_v2", "transfer"])
-def test_other_tables_of_the_folder_are_no_recipes(name):
+def test_other_tables_in_the_folder_are_not_recipes(name):
     with pytest.raises(DataError, match="is no recipe"):
         read_recipe(name)

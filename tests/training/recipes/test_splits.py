@@ -1,4 +1,4 @@
-"""What is held out stays out: people, or recordings where there are no people to hold out, and the demo's person."""
+"""Held-out people, recordings and the person of the demo recording are not trained on."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def windows_of(corpus: str, rows: list[tuple[str, int, int]]) -> WindowSet:
     return WindowSet(corpus, classes, x, gyro, np.array(y), names, place, np.array(recording), side, start_s)
 
 
-def test_every_fifth_person_in_natural_order():
+def test_every_fifth_person_in_natural_order_is_held_out():
     rows = [(str(person), 10 * person + y, y) for person in range(1, 13) for y in range(3)]
     data = windows_of("spar", rows[::-1])
     assert by_people(data)
     assert set(data.subject[held_out(data)]) == {"5", "10"}
 
 
-def test_recordings_where_holding_people_out_would_lose_a_class():
-    """Person 5 alone does class 2, so every fifth recording of each class is held instead."""
+def test_recordings_are_held_out_if_people_would_take_a_class_with_them():
+    """Only person 5 shows class 2, so every fifth recording of each class is held out instead."""
     rows = [(str(person), 100 * person + 10 * y + i, y) for person in range(1, 7) for y in range(2) for i in range(3)]
     rows += [("5", 900 + i, 2) for i in range(6)]
     data = windows_of("spar", rows)
@@ -60,8 +60,8 @@ table = st.lists(st.tuples(st.sampled_from("abcdefg"), st.integers(0, 3), st.int
 
 @settings(max_examples=60, deadline=None)
 @given(table)
-def test_a_recording_is_never_on_both_sides(rows):
-    """Whatever the corpus: nothing of a held recording is trained on, nor, where people are held out, of a person."""
+def test_a_recording_is_never_in_both_parts(rows):
+    """No held-out recording is trained on, nor any recording of a held-out person."""
     rows = [(person, 10 * ord(person) + recording, y) for person, recording, y in rows]
     data = windows_of("spar", rows)
     out = held_out(data)
@@ -78,7 +78,7 @@ def test_the_shipped_recording_is_of_the_reserved_person():
     assert not reserved(windows_of("muvr", [("10", 1, 0)])).any()
 
 
-def test_thin_keeps_so_many_of_each_class_from_all_over():
+def test_thin_keeps_windows_of_each_class_spread_evenly():
     data = windows_of("spar", [("1", i, i % 3 // 2) for i in range(300)])
     few = thin(data, 10)
     assert Counter(few.y.tolist()) == {0: 10, 1: 10}
@@ -96,38 +96,38 @@ def tiny():
     return load_data(read_recipe("tiny"))
 
 
-def test_nobody_of_spar_is_on_two_sides(tiny):
-    (train,), (kept,), (stream,) = tiny.train, tiny.held_out, tiny.streams
-    people = [set(part.subject.tolist()) for part in (train, kept, stream)]
+def test_nobody_of_spar_is_in_both_parts(tiny):
+    (train,), (held_out,), (stream,) = tiny.train, tiny.held_out, tiny.streams
+    people = [set(part.subject.tolist()) for part in (train, held_out, stream)]
     assert people[0] == {"1", "2", "3", "4", "6", "7", "8", "9"}
     assert people[1] == people[2] == {"5"}
     assert max(Counter(train.y.tolist()).values()) == read_recipe("tiny").max_windows_per_class
-    assert set(kept.y) == set(train.y) == set(range(7))
+    assert set(held_out.y) == set(train.y) == set(range(7))
 
 
-def test_streams_are_the_held_recordings_at_the_live_hop(tiny):
-    (kept,), (stream,) = tiny.held_out, tiny.streams
-    assert set(stream.recording) == set(kept.recording)
-    for recording in set(kept.recording):
-        slow, fast = kept.x[kept.recording == recording], stream.x[stream.recording == recording]
+def test_streams_are_the_held_out_recordings_at_the_live_hop(tiny):
+    (held_out,), (stream,) = tiny.held_out, tiny.streams
+    assert set(stream.recording) == set(held_out.recording)
+    for recording in set(held_out.recording):
+        slow, fast = held_out.x[held_out.recording == recording], stream.x[stream.recording == recording]
         np.testing.assert_array_equal(fast[::3][: len(slow)], slow)
         assert len(fast) // 3 in (len(slow) - 1, len(slow))
 
 
-def test_no_window_of_a_held_recording_is_trained_on(tmp_path, monkeypatch):
-    """Over several data sets in one go, among them one without people and one with several labels a recording."""
+def test_no_window_of_a_held_out_recording_is_trained_on(tmp_path, monkeypatch):
+    """Several data sets together, one of them without people and one with several labels per recording."""
     names = ("muvr", "mhealth_fragments", "sp_sw_watch", "motionsense")
     for name in names:
         LAYOUTS[name](tmp_path / name)
     monkeypatch.setenv("MUJO_DATA", str(tmp_path))
     data = load_data(Recipe("made", ("spar", *names)))
-    for train, kept in zip(data.train, data.held_out, strict=True):
-        assert train.corpus == kept.corpus
-        assert not set(train.recording) & set(kept.recording)
+    for train, withheld in zip(data.train, data.held_out, strict=True):
+        assert train.corpus == withheld.corpus
+        assert not set(train.recording) & set(withheld.recording)
         assert len(train)
 
 
-def test_permissive_loads_only_what_it_may(tmp_path, monkeypatch):
+def test_permissive_loads_only_open_data(tmp_path, monkeypatch):
     monkeypatch.setenv("MUJO_DATA", str(tmp_path))
     data = load_data(Recipe("made", ("muvr", "spar"), licenses="permissive"))
     assert [s.corpus for s in data.train] == ["spar"]
@@ -140,10 +140,10 @@ def test_permissive_loads_only_what_it_may(tmp_path, monkeypatch):
 def test_the_gym_corpora_hold_out_recordings_of_every_class(corpus):
     """As documented: not subject-disjoint, but no recording is on both sides."""
     data = load_data(Recipe("gym", (corpus,)))
-    train, kept = data.train[0], data.held_out[0]
-    assert not set(train.recording) & set(kept.recording)
-    assert set(kept.y) <= set(train.y)
-    assert 0.1 < len(kept) / (len(kept) + len(train)) < 0.35
+    train, held_out = data.train[0], data.held_out[0]
+    assert not set(train.recording) & set(held_out.recording)
+    assert set(held_out.y) <= set(train.y)
+    assert 0.1 < len(held_out) / (len(held_out) + len(train)) < 0.35
 
 
 @pytest.mark.skipif(not Path(data_root()).is_dir(), reason=f"no data under {data_root()}: set MUJO_DATA")

@@ -1,4 +1,4 @@
-"""Thresholds, temperature and smoothing are what held-out recordings ask for."""
+"""Prototypes, temperature, threshold and smoothing of label sets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def softmax(z: np.ndarray) -> np.ndarray:
 
 
 def swings(data: WindowSet, corpus: str) -> WindowSet:
-    """The swings of `data`, or what is not a swing, as a corpus of its own."""
+    """The swings of `data`, or its other windows, as the corpus `corpus`."""
     chosen = data.select(np.isin(data.y, (1, 2)) == (corpus == "swings"))
     return replace(chosen, corpus=corpus)
 
@@ -50,8 +50,8 @@ def calibrated(student: Student, teacher: JointModel, vocabulary: Vocabulary, mo
 
 
 @pytest.fixture(scope="module")
-def with_strangers(student: Student, teacher: JointModel, vocabulary: Vocabulary):
-    """A label set of two swings beside held-out windows of rest and twist."""
+def open_set(student: Student, teacher: JointModel, vocabulary: Vocabulary):
+    """A label set of two swings, with held-out windows of rest and twist as open set."""
     held = motion_set(40, seed=1)
     parts = tuple(swings(held, corpus) for corpus in ("swings", "other"))
     train = tuple(swings(motion_set(20, seed=0), corpus) for corpus in ("swings", "other"))
@@ -59,7 +59,7 @@ def with_strangers(student: Student, teacher: JointModel, vocabulary: Vocabulary
 
 
 @pytest.mark.parametrize("temperature", [0.03, 0.1, 0.4])
-def test_a_known_temperature_is_found(temperature):
+def test_fit_temperature_recovers_a_known_temperature(temperature):
     """Labels drawn from softmax(cosine / T) are likeliest at T."""
     rng = np.random.default_rng(0)
     cosine = rng.uniform(-0.3, 0.9, (20_000, 6))
@@ -67,14 +67,14 @@ def test_a_known_temperature_is_found(temperature):
     assert fit_temperature(cosine, y) == pytest.approx(temperature, rel=0.05)
 
 
-def test_likelihood_is_that_of_the_softmax():
+def test_likelihood_equals_that_of_the_softmax():
     cosine, y = np.array([[0.9, 0.1, -0.5], [0.2, 0.3, 0.1]]), np.array([0, 2])
     by_hand = -np.log(softmax(cosine / 0.2)[[0, 1], y]).mean()
     assert likelihood(cosine, y, 0.2) == pytest.approx(by_hand)
     assert np.isfinite(likelihood(cosine, y, 1e-4)), "no overflow"
 
 
-def test_prototypes_are_the_middle_of_their_prompts():
+def test_prototypes_are_the_mean_direction_of_their_prompts():
     torch.manual_seed(0)
     project = TextProjection(16)
     prompts = [["walking", "a person walking", "going on foot"], ["sitting"]]
@@ -85,7 +85,9 @@ def test_prototypes_are_the_middle_of_their_prompts():
         each = [l2_normalize(project(embed_text(words)).numpy()) for words in prompts]
     np.testing.assert_allclose(prototypes[1], each[1][0], atol=1e-5)
     cosine = each[0] @ prototypes[0]
-    assert cosine.sum() == pytest.approx(np.linalg.norm(each[0].sum(0)), rel=1e-4), "the direction nearest to all"
+    assert cosine.sum() == pytest.approx(np.linalg.norm(each[0].sum(0)), rel=1e-4), (
+        "the direction with the largest sum of cosines"
+    )
 
 
 def test_embeddings_are_unit_with_and_without_gyroscope(student: Student):
@@ -98,7 +100,7 @@ def test_embeddings_are_unit_with_and_without_gyroscope(student: Student):
     np.testing.assert_allclose(embed(student, still, InputSpec()), embed(student, x[:, :3], InputSpec()), atol=1e-6)
 
 
-def test_the_label_set_says_what_it_is(calibrated, vocabulary: Vocabulary, teacher: JointModel):
+def test_the_label_set_has_the_classes_prompts_and_prototypes(calibrated, vocabulary: Vocabulary, teacher: JointModel):
     labels, measured = calibrated
     assert labels.names == (*CLASSES, "unknown")
     assert [label.prompts for label in labels.labels] == list(vocabulary.prompts)
@@ -108,10 +110,10 @@ def test_the_label_set_says_what_it_is(calibrated, vocabulary: Vocabulary, teach
     )
     assert measured["windows"] == 160
     assert measured["macro_f1_6ch"] > 0.95
-    assert measured["macro_f1_3ch"] < measured["macro_f1_6ch"], "a twist cannot be felt by the accelerometer"
+    assert measured["macro_f1_3ch"] < measured["macro_f1_6ch"], "an accelerometer does not measure a twist"
 
 
-def test_the_threshold_keeps_what_it_should_of_the_held_out_windows(calibrated, student: Student, motion_data: Data):
+def test_the_threshold_accepts_its_fraction_of_windows(calibrated, student: Student, motion_data: Data):
     labels, _ = calibrated
     x = motion_data.held_out[0].x
     kept = [
@@ -123,8 +125,8 @@ def test_the_threshold_keeps_what_it_should_of_the_held_out_windows(calibrated, 
     assert FALSE_UNKNOWN == 0.05
 
 
-def test_smoothing_is_the_best_there_is(calibrated, student: Student, motion_data: Data):
-    """By the accuracy of each person's recordings played one after another, worked out from the recognizer alone."""
+def test_smoothing_has_the_best_stream_accuracy(calibrated, student: Student, motion_data: Data):
+    """By the accuracy of each person's recordings played one after another, computed independently."""
     labels, measured = calibrated
     stream = motion_data.streams[0]
     embeddings = embed(student, stream.x, InputSpec())
@@ -144,8 +146,8 @@ def two_classes(smoothing: Smoothing) -> LabelSet:
     return LabelSet("two", labels, np.eye(2, dtype=np.float32), "wrist", 0.2, 0.0, smoothing, 3)
 
 
-def test_a_filter_pays_off_where_labels_last_and_costs_where_they_do_not():
-    """40 windows of each class with one window in five turned round; then classes that change every three."""
+def test_a_filter_helps_with_lasting_labels_and_hurts_with_short_ones():
+    """40 windows of each class with one window in five flipped; then classes that change every three."""
     lasting = np.repeat([0, 1, 0, 1], 40)
     seen = lasting.copy()
     seen[::5] = 1 - seen[::5]
@@ -161,7 +163,7 @@ def test_a_filter_pays_off_where_labels_last_and_costs_where_they_do_not():
     assert smoothed_accuracy(two_classes(Smoothing("majority", windows=5)), embeddings, hasty, one) < 0.9
 
 
-def test_a_filter_starts_afresh_with_each_person():
+def test_a_filter_is_reset_for_each_person():
     y = np.array([0] * 20 + [1] * 20)
     embeddings, slow = np.eye(2, dtype=np.float32)[y], two_classes(Smoothing("majority", windows=7))
     apart = smoothed_accuracy(slow, embeddings, y, np.repeat(["p1", "p2"], 20))
@@ -174,19 +176,19 @@ def test_a_label_set_without_data_is_none(student, teacher, vocabulary, motion_d
     assert calibrate(student, teacher.text, elsewhere, vocabulary, motion_data, InputSpec()) is None
 
 
-def test_strangers_are_told_apart(with_strangers, student: Student):
-    """Rest and twist are at the same wrist and not in the set: most are found, by windows that fitted nothing."""
-    labels, measured = with_strangers
+def test_open_set_windows_are_rejected(open_set, student: Student):
+    """Rest and twist, at the same wrist and not in the set: most are rejected; nothing was fitted to them."""
+    labels, measured = open_set
     assert labels.names == ("slow swing", "fast swing", "unknown")
-    strange = swings(motion_set(40, seed=1), "other").x
-    cosine = (embed(student, strange, InputSpec()) @ labels.prototypes.T).max(1)
+    others = swings(motion_set(40, seed=1), "other").x
+    cosine = (embed(student, others, InputSpec()) @ labels.prototypes.T).max(1)
     assert measured["unknown_found"] == pytest.approx((cosine < labels.unknown_threshold).mean())
     assert measured["known_kept"] == pytest.approx(1 - FALSE_UNKNOWN, abs=1 / 80)
     assert measured["unknown_found"] > 0.8
     assert measured["unknown_auroc"] > 0.9
 
 
-def test_nothing_is_said_of_strangers_where_there_are_none(calibrated):
+def test_without_open_set_windows_there_are_no_open_set_metrics(calibrated):
     assert "unknown_auroc" not in calibrated[1]
 
 

@@ -1,4 +1,4 @@
-"""Equalizing changes no output in fp32, and helps where channels differ in size."""
+"""Equalization keeps the fp32 function and improves int8 if channels differ in range."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CONFIGS = {
 
 
 def uneven(config: StudentConfig) -> Student:
-    """A network whose channels differ by orders of magnitude, as trained ones do after BatchNorm is folded."""
+    """A network whose channel ranges differ by orders of magnitude, as in trained networks with folded BatchNorm."""
     torch.manual_seed(0)
     model = Student(config)
     for layer in model.modules():
@@ -41,14 +41,14 @@ def windows(n: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_the_function_stays(config: StudentConfig) -> None:
+def test_equalizing_keeps_the_function(config: StudentConfig) -> None:
     model, x = uneven(config), windows(32, seed=1)
     before = float_embeddings(model, x)
     after = float_embeddings(equalize(model, windows(64, seed=0)), x)
     np.testing.assert_allclose(after, before, atol=1e-4 * np.abs(before).max())
 
 
-def test_the_model_itself_stays() -> None:
+def test_equalizing_does_not_change_the_model_itself() -> None:
     model = uneven(StudentConfig())
     before = {name: value.clone() for name, value in model.state_dict().items()}
     equalize(model, windows(16, seed=0))
@@ -59,7 +59,7 @@ def test_folding_leaves_no_batchnorm() -> None:
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in folded(Student()).modules())
 
 
-def test_channels_become_alike() -> None:
+def test_channels_become_more_even() -> None:
     model, calibration = uneven(CONFIGS["two chains"]), windows(64, seed=0)
 
     def unevenness(network: Student) -> float:
@@ -69,7 +69,7 @@ def test_channels_become_alike() -> None:
     assert unevenness(equalize(model, calibration)) < 0.5 * unevenness(folded(model))
 
 
-def test_int8_gets_better() -> None:
+def test_equalizing_improves_int8() -> None:
     from mujo_edge.runtimes import open_model
 
     model, calibration, x = uneven(StudentConfig()), windows(128, seed=0), windows(200, seed=1)
@@ -82,7 +82,7 @@ def test_int8_gets_better() -> None:
     assert snr_db(quantized_embeddings(model, calibration, x)) > snr_db(plain) + 1
 
 
-def test_a_dead_channel_is_no_trouble() -> None:
+def test_a_dead_channel_keeps_outputs_finite() -> None:
     model = uneven(StudentConfig())
     with torch.no_grad():
         model.stem[1].weight[3] = 0

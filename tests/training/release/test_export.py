@@ -1,4 +1,4 @@
-"""Nothing gets into a bundle that was not judged, and no bundle is ever half written."""
+"""Export: every file of a bundle is checked, and no bundle is left half-written."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_limits_of_the_issue_hold(bundle_folder: Path) -> None:
+def test_files_stay_within_the_limits(bundle_folder: Path) -> None:
     manifest = read_manifest(bundle_folder)
     assert (bundle_folder / "student_int8.tflite").stat().st_size <= 100_000
     assert 0 < manifest.metrics["tflite_micro_arena_bytes"] <= 32 * 1024
@@ -46,7 +46,7 @@ def test_limits_of_the_issue_hold(bundle_folder: Path) -> None:
         assert model.parity.snr_db >= 20
 
 
-def test_the_reference_is_what_the_float_network_gives(bundle_folder: Path, checkpoint: Path) -> None:
+def test_the_reference_has_the_embeddings_of_the_float_network(bundle_folder: Path, checkpoint: Path) -> None:
     from mujo_edge.bundle import l2_normalize
     from mujo_edge.signal import prepare
     from training.models.inference import float_embeddings
@@ -63,7 +63,7 @@ def test_the_reference_is_what_the_float_network_gives(bundle_folder: Path, chec
 
 
 def test_a_bad_quantization_stops_the_export(checkpoint: Path, tmp_path: Path) -> None:
-    """Calibrated on far too small signals, so that every activation saturates."""
+    """Calibration on far too small signals, so that every activation saturates."""
     model, spec, calibration, gate, release = load_checkpoint(checkpoint)
     with pytest.raises(DataError, match=r"export stopped: .*SNR"):
         export_bundle(tmp_path / "out", model, spec, calibration * 0.02, gate, release)
@@ -91,7 +91,7 @@ def test_an_export_replaces_the_old_bundle(
     assert leftovers(bundle_copy.parent) == ["small"]
 
 
-def test_a_folder_that_is_no_bundle_is_not_touched(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_bundle_is_not_touched(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "thesis"
     out.mkdir()
     (out / "chapter1.tex").write_text("years of work")
@@ -103,7 +103,7 @@ def test_a_folder_that_is_no_bundle_is_not_touched(checkpoint: Path, tmp_path: P
 def test_the_gate_needs_a_thousand_windows(checkpoint: Path, tmp_path: Path) -> None:
     model, spec, calibration, gate, release = load_checkpoint(checkpoint)
     few = replace(gate, x=gate.x[:999], member=gate.member[:999])
-    with pytest.raises(UsageError, match="needs 1000 real windows and was given 999"):
+    with pytest.raises(UsageError, match="needs 1000 real windows and got 999"):
         export_bundle(tmp_path / "out", model, spec, calibration, few, release)
 
 
@@ -111,17 +111,17 @@ def test_the_gate_needs_a_thousand_windows(checkpoint: Path, tmp_path: Path) -> 
     "parity",
     [Parity(1000, 0.9899, 30.0, 0.1), Parity(1000, 1.0, 19.9, 0.1), Parity(1000, float("nan"), float("nan"), 0.1)],
 )
-def test_the_gate_closes_below_its_limits(parity: Parity) -> None:
+def test_the_gate_refuses_below_its_limits(parity: Parity) -> None:
     with pytest.raises(DataError, match=r"export stopped: student\.pte has top-1 agreement"):
         gated("student.pte", parity)
 
 
-def test_the_gate_is_open_at_its_limits() -> None:
+def test_the_gate_accepts_at_its_limits() -> None:
     parity = Parity(1000, 0.99, 20.0, 0.1)
     assert gated("student.pte", parity) is parity
 
 
-def test_too_large_a_network_is_refused() -> None:
+def test_a_too_large_network_is_refused() -> None:
     torch.manual_seed(0)
     windows = np.random.default_rng(0).standard_normal((16, 6, 1, 150), np.float32)
     model = Student(StudentConfig(blocks=((128, 5, 2), (256, 5, 2), (256, 5, 1))))
@@ -129,7 +129,7 @@ def test_too_large_a_network_is_refused() -> None:
         check_small(quantize_litert(model, windows), windows)
 
 
-def test_too_much_memory_is_refused() -> None:
+def test_a_network_that_needs_too_much_memory_is_refused() -> None:
     torch.manual_seed(0)
     windows = np.random.default_rng(0).standard_normal((16, 6, 1, 150), np.float32)
     model = Student(StudentConfig(stem=128, blocks=((128, 5, 1), (64, 5, 2))))
@@ -150,21 +150,21 @@ def test_checkpoint_round_trip(checkpoint: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04" + bytes(100)])
-def test_what_is_no_checkpoint(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.pt").write_bytes(content)
-    with pytest.raises(DataError, match="is no checkpoint to export"):
+    with pytest.raises(DataError, match="is not a checkpoint to export"):
         load_checkpoint(tmp_path / "x.pt")
 
 
-def test_command_line_names_the_mistake(tmp_path: Path) -> None:
+def test_the_command_reports_a_missing_checkpoint_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training.export", str(tmp_path / "none.pt"), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 4
-    assert "none.pt is no checkpoint to export" in done.stderr
+    assert "none.pt is not a checkpoint to export" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_command_line_exports(checkpoint: Path, tmp_path: Path) -> None:
+def test_the_command_exports_a_bundle(checkpoint: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training.export", str(checkpoint), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")
@@ -180,13 +180,13 @@ def test_command_line_exports(checkpoint: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["student_int8.pte", "student_coreml.pte", "student_cortex_m.pte"])
-def test_every_pte_says_what_an_app_needs(bundle_folder: Path, file: str) -> None:
+def test_every_pte_has_the_metadata_for_apps(bundle_folder: Path, file: str) -> None:
     """Read back with the ExecuTorch runtime; the labels of the one for microcontrollers are elsewhere."""
     constants = open_model((bundle_folder / file).read_bytes(), "executorch").constants()
     constants_are_those_of(read_manifest(bundle_folder), constants, with_labels=file != "student_cortex_m.pte")
 
 
-def test_the_onnx_says_what_an_app_needs(bundle_folder: Path) -> None:
+def test_the_onnx_has_the_metadata_for_apps(bundle_folder: Path) -> None:
     import onnxruntime
 
     properties = onnxruntime.InferenceSession(bundle_folder / "student_int8.onnx").get_modelmeta().custom_metadata_map
@@ -194,7 +194,7 @@ def test_the_onnx_says_what_an_app_needs(bundle_folder: Path) -> None:
     json_is_that_of(read_manifest(bundle_folder), properties["mujo.json"])
 
 
-def test_what_was_not_run_is_said_to_be(bundle_folder: Path) -> None:
+def test_files_that_were_not_run_are_marked(bundle_folder: Path) -> None:
     manifest = read_manifest(bundle_folder)
     assert [(m.backend, m.precision) for m in manifest.lowered] == [("coreml", "fp16"), ("cortex_m", "int8")]
     card = (bundle_folder / "MODEL_CARD.md").read_text()
@@ -248,7 +248,7 @@ def test_model_card_has_the_usual_form(bundle_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("closed", ["corpora", "clips"])
-def test_the_card_says_when_a_license_is_not_open(checkpoint: Path, bundle_folder: Path, closed: str) -> None:
+def test_the_card_states_when_a_license_is_not_open(checkpoint: Path, bundle_folder: Path, closed: str) -> None:
     release = load_checkpoint(checkpoint)[4]
     data = {"corpora": release.training["corpora"]}
     data |= {"clips": [{**data["corpora"][0], "name": "dance", "title": "Dance", "clips": 1234}]}
@@ -278,7 +278,7 @@ def test_the_card_says_when_a_license_is_not_open(checkpoint: Path, bundle_folde
 
 
 def test_the_card_has_the_spread_of_a_protocol(checkpoint: Path, bundle_folder: Path) -> None:
-    """From the results that training.evaluate left in docs: every number of the table is one of theirs."""
+    """Every number in the table is one of the results in docs."""
     protocol = read_results(RESULTS, StudentConfig())
     release = load_checkpoint(checkpoint)[4]
     manifest = read_manifest(bundle_folder)
@@ -304,7 +304,7 @@ def test_the_card_has_the_spread_of_a_protocol(checkpoint: Path, bundle_folder: 
     cells = re.findall(r"(\d\.\d{3}) \u00b1 (\d\.\d{3})", card)
     assert sorted(cells) == sorted((f"{e['mean']:.3f}", f"{e['sd']:.3f}") for e in entries.values())
     for row in CARD_METHODS:
-        assert re.search(rf"\| 100% \| 3 \| {row} \| 5 x \d \|", card), "what a pretrained row must stand beside"
+        assert re.search(rf"\| 100% \| 3 \| {row} \| 5 x \d \|", card), "the baselines of a pretrained method"
     assert protocol["git_commit"] in card
 
 
@@ -323,7 +323,7 @@ def test_results_of_another_network_are_refused() -> None:
         ('{"git_commit": "a", "config": {"recipe": {"pretrain": {"encoder": {}}}}}', '[{"method": "forest"}]'),
     ],
 )
-def test_what_are_no_results(tmp_path: Path, run: str | None, table: str | None) -> None:
+def test_a_folder_without_results_is_refused(tmp_path: Path, run: str | None, table: str | None) -> None:
     for name, text in (("run.json", run), ("table.json", table)):
         if text is not None:
             (tmp_path / name).write_text(text)

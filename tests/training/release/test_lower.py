@@ -1,4 +1,4 @@
-"""What is lowered for Core ML and for a Cortex-M: as much of it as can be checked without their devices."""
+"""Files lowered for Core ML and Cortex-M, as far as they can be checked without the devices."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COREML, CORTEX_M = BACKENDS
 
 @pytest.fixture(scope="module")
 def trained(checkpoint: Path) -> tuple[Student, F32, F32, ModelMetadata]:
-    """Equalized network, prepared calibration windows, prepared windows it was not calibrated on, facts."""
+    """Equalized network, prepared calibration windows, other prepared windows, metadata."""
     model, spec, calibration, gate, release = load_checkpoint(checkpoint)
     model_metadata = ModelMetadata("small", "1", spec, 64, release.label_sets, release.default_label_set)
     prepared = prepare(calibration, spec)
@@ -60,14 +60,14 @@ def forward_of(content: bytes):  # type: ignore[no-untyped-def]
     return next(plan for plan in program.execution_plan if plan.name == "forward")
 
 
-def test_float16_is_enough(trained: tuple[Student, F32, F32, ModelMetadata], coreml: Lowered) -> None:
+def test_float16_keeps_the_embeddings(trained: tuple[Student, F32, F32, ModelMetadata], coreml: Lowered) -> None:
     y = float_embeddings(trained[0], trained[2])
     assert coreml.embeddings.dtype == np.float32
     assert snr_db(y, coreml.embeddings) > 45
     assert np.abs(y - coreml.embeddings).max() > 0, "float16 was not what ran"
 
 
-def test_core_ml_gets_the_whole_network(coreml: Lowered) -> None:
+def test_the_whole_network_is_lowered_to_core_ml(coreml: Lowered) -> None:
     plan = forward_of(coreml.content)
     assert [delegate.id for delegate in plan.delegates] == ["CoreMLBackend"]
     assert plan.operators == []
@@ -139,7 +139,7 @@ def test_windows_at_a_time_do_not_matter(
     assert one.content == cortex_m.content
 
 
-def test_what_cannot_be_made_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_cannot_be_made_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training.release.lower, "find_spec", lambda name: None)
     assert left_out() == [
         "student_coreml.pte is left out: coremltools is not installed. Install it with: pip install coremltools==9.0",

@@ -1,4 +1,4 @@
-"""Names: the file says no thing twice, and what is known by words alone is judged on held-out people."""
+"""Vocabulary: names without duplicates, calibrated and evaluated on held-out people."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from training.release.card import model_card
 from training.release.vocabulary import (
     NAMES_FILE,
     Entry,
-    Judged,
+    HeldOut,
     calibrated,
     first_unseen,
     measured,
@@ -53,7 +53,7 @@ def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("corpora", [(), tuple(CORPORA)], ids=["shipped", "every data set"])
-def test_the_shipped_names_are_a_thousand_and_each_is_one(corpora: tuple[str, ...]) -> None:
+def test_shipped_names_are_at_least_a_thousand_and_distinct(corpora: tuple[str, ...]) -> None:
     labels = read_vocabulary(corpora=corpora)
     entries = read_names(labels, NAMES_FILE)
     keys = [key(words) for entry in entries for words in (entry.name, *entry.also)]
@@ -61,7 +61,7 @@ def test_the_shipped_names_are_a_thousand_and_each_is_one(corpora: tuple[str, ..
     assert len(set(keys)) == len(keys)
     assert all(keys)
     assert {key(name) for name in labels.names} <= set(keys)
-    assert not [entry.name for entry in entries if "," in entry.name], "a comma parts labels"
+    assert not [entry.name for entry in entries if "," in entry.name], "a comma separates labels"
     for entry in entries:
         assert entry.prompts
         assert entry.name == entry.name.strip()
@@ -70,11 +70,11 @@ def test_the_shipped_names_are_a_thousand_and_each_is_one(corpora: tuple[str, ..
 def test_trained_names_keep_their_prompts() -> None:
     labels = read_vocabulary()
     entries = {entry.name: entry for entry in read_names(labels, NAMES_FILE)}
-    for name, said in zip(labels.names, labels.prompts, strict=True):
-        assert entries[name].prompts == said
+    for name, prompts in zip(labels.names, labels.prompts, strict=True):
+        assert entries[name].prompts == prompts
 
 
-def test_every_exercise_of_the_data_set_is_known() -> None:
+def test_every_exercise_of_free_exercise_db_is_known() -> None:
     from training.corpora.registry import data_root
 
     path = data_root() / "free_exercise_db" / "exercises.json"
@@ -107,19 +107,19 @@ def test_names_are_merged_in_order(vocabulary: Labels, few: Path) -> None:
         ('exercises = ["squat"]\n[activities]\nwalking = ["rest"]', "gives 'rest' to both 'rest' and 'walking'"),
     ],
 )
-def test_a_file_that_makes_no_sense(vocabulary: Labels, tmp_path: Path, content: str, message: str) -> None:
+def test_an_invalid_names_file_is_refused(vocabulary: Labels, tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "names.toml"
     path.write_text(content)
     with pytest.raises(DataError, match=message):
         read_names(vocabulary, path)
 
 
-def test_a_missing_file_is_told(vocabulary: Labels, tmp_path: Path) -> None:
+def test_a_missing_names_file_is_refused(vocabulary: Labels, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a file of names"):
         read_names(vocabulary, tmp_path / "nowhere.toml")
 
 
-def test_other_words_are_none_of_the_prompts(vocabulary: Labels, few: Path) -> None:
+def test_reworded_names_are_none_of_the_prompts(vocabulary: Labels, few: Path) -> None:
     from mujo_edge.bundle.vocabulary import Name
 
     assert first_unseen(Name("run", ("running", "jog")), ("Running!",)) == "jog"
@@ -134,10 +134,10 @@ def made(
 
 
 def test_names_of_trained_motion_are_found_on_held_out_people(made: tuple[Vocabulary, dict]) -> None:
-    known, found = made
+    known, metrics = made
     assert [name.name for name in known.names if name.trained] == ["rest", "slow swing", "fast swing", "twist"]
-    assert found["names"] == 6
-    scores = found["label_sets"]["motion-wrist"]
+    assert metrics["names"] == 6
+    scores = metrics["label_sets"]["motion-wrist"]
     assert scores["windows"] == 160
     assert scores["macro_f1"] > 0.9
     assert scores["in_first_five"] >= scores["first_of_all_names"] > 0.8
@@ -145,7 +145,7 @@ def test_names_of_trained_motion_are_found_on_held_out_people(made: tuple[Vocabu
     assert scores["kept"] == pytest.approx(1 - FALSE_UNKNOWN, abs=0.02)
 
 
-def test_names_that_only_clips_had_are_trained_too(
+def test_titles_of_clips_count_as_trained(
     teacher: JointModel, student: Student, vocabulary: Labels, motion_data: Data, few: Path
 ) -> None:
     known, _ = module.known_names(teacher.text, student, vocabulary, motion_data, InputSpec(), trained=["Sleeping"])
@@ -153,17 +153,17 @@ def test_names_that_only_clips_had_are_trained_too(
     assert not known.names[known.rows[key("barbell curl standing")]].trained
 
 
-def test_calibration_weighs_sets_alike_and_finds_the_likeliest_temperature(made: tuple[Vocabulary, dict]) -> None:
+def test_calibration_weights_sets_equally_and_maximizes_likelihood(made: tuple[Vocabulary, dict]) -> None:
     rng = np.random.default_rng(0)
 
-    def judged(n: int, center: float) -> Judged:
+    def held_out(n: int, center: float) -> HeldOut:
         y = rng.integers(0, 3, n)
         cosine = rng.normal(0, 0.1, (n, 3)).astype(np.float32)
         cosine[np.arange(n), y] += center
         empty = np.zeros((n, 64), np.float32)
-        return Judged("s", cosine, y, empty, np.arange(3), np.zeros((3, 64), np.float32))
+        return HeldOut("s", cosine, y, empty, np.arange(3), np.zeros((3, 64), np.float32))
 
-    sets = [judged(4000, 0.8), judged(400, 0.3)]
+    sets = [held_out(4000, 0.8), held_out(400, 0.3)]
     known = calibrated(made[0], sets)
     kept = [float((one.cosine.max(1) >= known.unknown_threshold).mean()) for one in sets]
     assert np.mean(kept) == pytest.approx(1 - FALSE_UNKNOWN, abs=0.01)
@@ -178,7 +178,7 @@ def test_calibration_weighs_sets_alike_and_finds_the_likeliest_temperature(made:
 def test_ranks_are_among_all_names(made: tuple[Vocabulary, dict]) -> None:
     known, _ = made
     embeddings = known.prototypes[[0, 1]]
-    one = Judged(
+    one = HeldOut(
         "s", embeddings @ known.prototypes[[0, 1]].T, np.array([0, 0]), embeddings, np.array([0, 1]), embeddings
     )
     scores = measured(known, [one])["s"]
@@ -191,7 +191,7 @@ def test_ranks_are_among_all_names(made: tuple[Vocabulary, dict]) -> None:
 def test_the_command_adds_names_to_a_release(
     checkpoint: Path, few: Path, vocabulary: Labels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, motion_data: Data
 ) -> None:
-    """The whole way of the command, with a text projection beside a network that it was not trained with."""
+    """The whole command, with a text projection that the network was not trained with."""
     torch.manual_seed(0)
     projection = {f"text.{name}": value for name, value in TextProjection().state_dict().items()}
     torch.save({"state": projection | {"imu.other": torch.zeros(1)}}, tmp_path / "teacher.pt")
@@ -210,7 +210,7 @@ def test_the_command_adds_names_to_a_release(
     np.testing.assert_array_equal(again.prototypes, release.vocabulary.prototypes)
 
 
-def test_names_are_exported_and_told_in_the_card(bundle_folder: Path) -> None:
+def test_names_are_exported_and_listed_in_the_card(bundle_folder: Path) -> None:
     manifest = read_manifest(bundle_folder)
     assert manifest.vocabulary is not None
     assert manifest.labels("planking,rest").names[:2] == ("planking", "rest")
@@ -219,7 +219,7 @@ def test_names_are_exported_and_told_in_the_card(bundle_folder: Path) -> None:
     assert "| `motion-wrist` | 160 | 0.990 | 0.500 | 0.950 | 0.900 | 1.000 |" in card
 
 
-def test_a_card_without_names_says_nothing_of_them(bundle_folder: Path, checkpoint: Path) -> None:
+def test_a_card_without_names_has_no_section_of_names(bundle_folder: Path, checkpoint: Path) -> None:
     _, spec, _, _, release = load_checkpoint(checkpoint)
     table = json.loads((bundle_folder / "bundle.json").read_text())
     del table["metrics"]["names"]

@@ -1,4 +1,4 @@
-"""Each target's int8 file computes what the float network does, in its own runtime."""
+"""The int8 file of each target agrees with the float network, in its own runtime."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def snr_db(y: np.ndarray, found: np.ndarray) -> float:
 
 @pytest.fixture(scope="module")
 def trained(checkpoint: Path) -> tuple[Student, np.ndarray, np.ndarray]:
-    """Network, prepared calibration windows, prepared windows it was not calibrated on."""
+    """Network, prepared calibration windows, other prepared windows."""
     model, spec, calibration, gate, _ = load_checkpoint(checkpoint)
     return model, prepare(calibration, spec), prepare(gate.x, spec)[::10]
 
@@ -48,7 +48,7 @@ def model_metadata(checkpoint: Path) -> ModelMetadata:
     return ModelMetadata("small", "1", spec, 64, release.label_sets, release.default_label_set)
 
 
-def test_quantized_embeddings_are_those_of_the_file(trained: tuple[Student, np.ndarray, np.ndarray]) -> None:
+def test_quantized_embeddings_are_those_of_the_exported_file(trained: tuple[Student, np.ndarray, np.ndarray]) -> None:
     model, calibration, windows = trained
     found = quantized_embeddings(model, calibration, windows)
     assert found.shape == (len(windows), 64)
@@ -57,7 +57,7 @@ def test_quantized_embeddings_are_those_of_the_file(trained: tuple[Student, np.n
     np.testing.assert_array_equal(found, again)
 
 
-def test_quantizing_leaves_the_model_as_it_was(trained: tuple[Student, np.ndarray, np.ndarray]) -> None:
+def test_quantizing_does_not_change_the_model(trained: tuple[Student, np.ndarray, np.ndarray]) -> None:
     model, calibration, _ = trained
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.train()
@@ -68,7 +68,7 @@ def test_quantizing_leaves_the_model_as_it_was(trained: tuple[Student, np.ndarra
 
 
 def test_residual_blocks_in_a_row_stay_int8() -> None:
-    """Quantizers pair an addition with its activation only in one form of the block."""
+    """Quantizers fuse an addition with its activation only in one form of the block."""
     torch.manual_seed(0)
     model = Student(StudentConfig(blocks=((32, 5, 2), (32, 5, 1), (32, 5, 1), (32, 3, 1))))
     calibration = np.random.default_rng(0).standard_normal((32, 6, 1, 150), np.float32)
@@ -87,7 +87,9 @@ def test_files_carry_no_paths_and_no_module_names(trained: tuple[Student, np.nda
         assert str(Path(__file__).parents[3]).encode() not in content
 
 
-def test_pte_says_what_it_takes(trained: tuple[Student, np.ndarray, np.ndarray], model_metadata: ModelMetadata) -> None:
+def test_pte_describes_its_input(
+    trained: tuple[Student, np.ndarray, np.ndarray], model_metadata: ModelMetadata
+) -> None:
     model, calibration, _ = trained
     constants = open_model(quantize_executorch(model, calibration[:32], model_metadata), "executorch").constants()
     assert (constants["rate_hz"], constants["window"], constants["clip"]) == (50.0, 150, 4.0)
@@ -95,7 +97,7 @@ def test_pte_says_what_it_takes(trained: tuple[Student, np.ndarray, np.ndarray],
     assert json.loads(constants["swings-wrist.labels"]) == ["slow swing", "fast swing"]
 
 
-def test_labels_of_any_language_come_back(
+def test_labels_in_any_language_survive_the_round_trip(
     trained: tuple[Student, np.ndarray, np.ndarray], model_metadata: ModelMetadata
 ) -> None:
     model, calibration, _ = trained
@@ -112,7 +114,7 @@ def test_labels_of_any_language_come_back(
     assert tuple(table["label_sets"]["motion-wrist"]["labels"]) == names
 
 
-def test_onnx_says_what_it_takes_and_runs_as_before(
+def test_onnx_describes_its_input_and_runs_unchanged(
     trained: tuple[Student, np.ndarray, np.ndarray], model_metadata: ModelMetadata
 ) -> None:
     model, calibration, windows = trained
@@ -123,7 +125,7 @@ def test_onnx_says_what_it_takes_and_runs_as_before(
 
 
 class Running(nn.Module):
-    """Sums up over time, which XNNPACK has no operator for."""
+    """A cumulative sum over time, which XNNPACK has no operator for."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -133,7 +135,7 @@ class Running(nn.Module):
         return self.last(self.first(x).cumsum(3).mean((2, 3)))
 
 
-def test_a_network_that_does_not_lower_whole_is_found(model_metadata: ModelMetadata) -> None:
+def test_a_network_that_does_not_lower_to_one_subgraph_is_refused(model_metadata: ModelMetadata) -> None:
     windows = np.random.default_rng(0).standard_normal((32, 6, 1, 150), np.float32)
     assert not open_model(float_litert(Running(), windows)).is_one_partition()
     with pytest.raises(ValueError, match="XNNPACK subgraphs instead of 1"):
@@ -148,14 +150,14 @@ def test_frozen_is_a_copy_without_dropout() -> None:
     assert any(isinstance(part, nn.Dropout) for part in model.modules())
 
 
-def test_too_small_an_arena_is_a_reason_not_a_crash(trained: tuple[Student, np.ndarray, np.ndarray]) -> None:
+def test_a_too_small_arena_is_reported_without_a_crash(trained: tuple[Student, np.ndarray, np.ndarray]) -> None:
     model, calibration, windows = trained
     content = quantize_litert(model, calibration[:32])
     assert isinstance(attempt(content, windows[:1], 2048), str)
     assert isinstance(attempt(content, windows[:1], 64 * 1024), np.ndarray)
 
 
-def test_macs_are_counted_as_by_hand() -> None:
+def test_macs_equal_a_count_by_hand() -> None:
     """Each convolution: outputs x kernel x inputs of its group; strides of 2 halve 150 to 75 and 38."""
     model = Student(StudentConfig(stem=8, stem_kernel=3, blocks=((16, 5, 2), (16, 5, 1)), embedding=4))
     stem = 75 * 8 * 3 * 6
@@ -164,7 +166,7 @@ def test_macs_are_counted_as_by_hand() -> None:
     assert macs(Student(), 150) == 848_928
 
 
-def test_counting_leaves_the_model_as_it_was() -> None:
+def test_counting_macs_does_not_change_the_model() -> None:
     model = Student()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert model.training

@@ -1,4 +1,4 @@
-"""Worker processes end when the process that started them does, however that ends."""
+"""Worker processes end with the process that started them, however it ends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if __name__ == "__main__":
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be collected does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -82,11 +82,11 @@ def test_an_error_ends_the_workers_at_once():
     assert until(lambda: not set(active_children()) - before)
 
 
-def test_results_come_back():
+def test_results_are_returned():
     with workers(2) as pool:
         assert list(pool.map(abs, [-1, 2, -3])) == [1, 2, 3]
 
 
-def test_there_is_no_parent_to_watch_here():
+def test_end_with_parent_is_refused_outside_a_worker():
     with pytest.raises(RuntimeError, match="outside a worker"):
         end_with_parent()

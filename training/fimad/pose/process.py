@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mujo_edge.core import F32, DataError
+from mujo_edge.doctor import POSE_NEWEST_PYTHON
 from mujo_edge.environments import last_words, python_with
 from training.fimad.pose.child import COUNT, HEADER, READY
 
@@ -35,7 +36,6 @@ NEEDS = (
 """Packages that its Pose imports. The wheel also requires jax and others, 600 MB used only by other parts of it, and an
 OpenCV that needs desktop libraries."""
 
-NEWEST_PYTHON = (3, 12)
 LANDMARKS = 33
 COLUMNS = 6
 """World x, y, z in meters; image x, y as fractions of width and height; visibility, a probability."""
@@ -106,7 +106,7 @@ class Landmarker:
 
 def python() -> str:
     """Path of the Python with mediapipe; its environment is made on first use. Raises `MissingExtraError`."""
-    return python_with("mediapipe-0.10.21", NEEDS, NEWEST_PYTHON, alone=(MEDIAPIPE,))
+    return python_with("mediapipe-0.10.21", NEEDS, POSE_NEWEST_PYTHON, alone=(MEDIAPIPE,))
 
 
 @cache
