@@ -35,7 +35,7 @@ def test_runtime_without_wheels_for_this_python_says_so() -> None:
     assert replace(absent, newest_python=(9, 0)).obstacle == "no-such-package is not installed"
 
 
-def test_a_runtime_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_runtime_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
     absent = replace(RUNTIMES["onnx"], package="no-such-package", imports="no_such_package.api")
     assert (absent.version, absent.obstacle) == (None, "no-such-package is not installed")
     monkeypatch.setitem(RUNTIMES, "onnx", absent)

@@ -48,7 +48,7 @@ def tick(seconds: float) -> int:
 
 
 def sent(model: DeviceModelInfo = MODEL, n: int = SAMPLES) -> list[Payload]:
-    """What a board at 50 Hz sends: a label every half second from 2.98 s on, and a gap at 5 s."""
+    """Output of a board at 50 Hz: a label every half second from 2.98 s on, and a gap at 5 s."""
     raws = [
         Payload(
             99.9,
