@@ -95,8 +95,8 @@ def test_retrieval_in_a_perfect_and_in_a_random_space():
     assert (useless.recall, useless.median_rank) == ((0.0, 0.0), 6.0)
 
 
-def test_every_trained_pair_is_retrieved(joint: JointModel, held: list[Clip]):
-    scores = list(retrieve(joint, make_clip_pool(held, InputSpec()), MODALITIES))
+def test_every_trained_pair_is_retrieved(joint: JointModel, held_out: list[Clip]):
+    scores = list(retrieve(joint, make_clip_pool(held_out, InputSpec()), MODALITIES))
     assert {(s.query, s.target) for s in scores if s.match == "title"} == {
         (a, b) for a in MODALITIES for b in MODALITIES if a != b
     }
@@ -110,15 +110,17 @@ def test_every_trained_pair_is_retrieved(joint: JointModel, held: list[Clip]):
     assert to_text.chance_recall[0] == pytest.approx(1 / 3)
 
 
-def test_an_untrained_space_is_at_chance(held: list[Clip]):
+def test_an_untrained_space_is_at_chance(held_out: list[Clip]):
     torch.manual_seed(0)
-    scores = list(retrieve(JointModel(CONFIG).eval(), make_clip_pool(held, InputSpec()), MODALITIES))
+    scores = list(retrieve(JointModel(CONFIG).eval(), make_clip_pool(held_out, InputSpec()), MODALITIES))
     assert np.mean([s.recall[0] - s.chance_recall[0] for s in scores]) < 0.2
 
 
-def test_pairs_are_those_that_clips_share(joint: JointModel, held: list[Clip]):
+def test_pairs_are_those_that_clips_share(joint: JointModel, held_out: list[Clip]):
     """No clip has both IMU and video, so the pair has no score."""
-    lacking = [replace(clip, video=None) if i % 2 else replace(clip, imu={}, pose=None) for i, clip in enumerate(held)]
+    lacking = [
+        replace(clip, video=None) if i % 2 else replace(clip, imu={}, pose=None) for i, clip in enumerate(held_out)
+    ]
     scores = list(retrieve(joint, make_clip_pool(lacking, InputSpec()), MODALITIES))
     pairs = {(s.query, s.target) for s in scores}
     assert ("imu", "video") not in pairs
@@ -126,8 +128,8 @@ def test_pairs_are_those_that_clips_share(joint: JointModel, held: list[Clip]):
     assert next(s for s in scores if (s.query, s.target) == ("video", "text")).queries == 8
 
 
-def test_embeddings_are_unit_vectors_with_the_indices_of_their_clips(joint: JointModel, held: list[Clip]):
-    pool = make_clip_pool([replace(clip, imu={}) if i < 5 else clip for i, clip in enumerate(held)], InputSpec())
+def test_embeddings_are_unit_vectors_with_the_indices_of_their_clips(joint: JointModel, held_out: list[Clip]):
+    pool = make_clip_pool([replace(clip, imu={}) if i < 5 else clip for i, clip in enumerate(held_out)], InputSpec())
     assert isinstance(pool, ClipPool)
     which, vectors = embed(joint, pool, ["imu"])["imu"]
     assert which.tolist() == list(range(5, 15))
@@ -153,11 +155,13 @@ def folder(tmp_path: Path, joint: JointModel) -> Path:
     return tmp_path
 
 
-def test_the_command_writes_table_and_picture(folder: Path, held: list[Clip]):
+def test_the_command_writes_table_and_picture(folder: Path, held_out: list[Clip]):
     import typer
 
     (folder / "shards").mkdir()
-    write_shards(folder / "shards", "made", [encode([*held, replace(held[0], id="made/train", split="train")])], {})
+    write_shards(
+        folder / "shards", "made", [encode([*held_out, replace(held_out[0], id="made/train", split="train")])], {}
+    )
     app = typer.Typer()
     app.command()(retrieval.main)
     out = folder / "out"

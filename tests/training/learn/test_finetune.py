@@ -38,9 +38,9 @@ def fitted(seed: int, per_class: int = 6, config: FinetuneConfig = SHORT) -> Pro
     return finetune(Student(), prepare(data.x, InputSpec()), data.y, len(CLASSES), chosen)
 
 
-def test_a_few_windows_of_each_class_are_enough(held):
+def test_a_few_windows_of_each_class_are_enough(held_out):
     """From random weights, six labeled windows of each class: new windows are nearest to their prototype."""
-    x, y = held
+    x, y = held_out
     model = fitted(0)
     found = nearest(float_embeddings(model.encoder, x), model)
     assert (found == y).mean() > 0.9
@@ -155,8 +155,8 @@ def test_fitted_prototypes_are_directions():
     np.testing.assert_allclose(means[2], l2_normalize(np.array([[2, 1.0]]))[0], atol=1e-6)
 
 
-def test_a_class_without_windows_still_has_a_prototype(held):
-    x, y = held
+def test_a_class_without_windows_still_has_a_prototype(held_out):
+    x, y = held_out
     some = y != 2
     short = replace(SHORT, least_steps=6, most_steps=6).for_windows(100, 0, chiral=False)
     torch.manual_seed(0)

@@ -430,9 +430,9 @@ def test_bf16_trains_to_nearly_the_same_loss(clips: ClipPool):
     ("config", "given", "said"),
     [
         (CLIPS, (), "nothing to train on"),
-        (CLIPS, ("windows",), "need the words"),
-        (replace(CLIPS, clip_share=1.0), ("clips", "windows", "words"), "clip_share 1 cannot be shared out"),
-        (replace(CLIPS, clip_share=0.001), ("clips", "windows", "words"), "cannot be shared out"),
+        (CLIPS, ("windows",), "need the prompts"),
+        (replace(CLIPS, clip_share=1.0), ("clips", "windows", "words"), "clip_share 1 cannot be divided"),
+        (replace(CLIPS, clip_share=0.001), ("clips", "windows", "words"), "cannot be divided"),
         (replace(CLIPS, video=VideoConfig(16, 1, 2, features=7)), ("clips",), "16 video features a frame"),
         (replace(CLIPS, device="cuda"), ("clips",), 'no GPU for device = "cuda"'),
     ],
