@@ -198,7 +198,7 @@ def recognize(
 
 
 class Recognition(Generic[Event]):
-    """A stream to iterate over, made by `recognize`. Every loop over it is a run of its own.
+    """A stream to iterate over, made by `recognize`. Every loop over it is a run of its own, which enters the source.
 
     `summary` has the counts, latencies and notes of the last run once its loop has ended, None before.
     """

@@ -189,7 +189,7 @@ class Prediction:
     score: float
     raw_label: str
     scores: Mapping[str, float]
-    embedding: F32
+    embedding: F32 = field(repr=False)
     latency: Latency
     truth: str | None = None
     by: Literal["host", "device"] = "host"

@@ -13,7 +13,10 @@ import pytest
 from fakes import AXES, ListSink, ListSource, bundle, chunked, label_set, motion
 
 import mujo_edge
-from mujo_edge import Gap, MujoError, Prediction, recognize, replay
+from firmware_bridge.simulator.board import Board, Line
+from firmware_bridge.simulator.motion import rest, sine
+from firmware_bridge.simulator.phone import SensorServerPhone
+from mujo_edge import Gap, MujoError, Prediction, ble, phone, recognize, replay, serial
 from mujo_edge.core import DataError, DeviceError, UsageError
 
 MOTION = motion([0, 1, 2], 6.0)
@@ -164,3 +167,25 @@ def test_replay_without_a_path_is_the_shipped_recording() -> None:
 def test_bundle_shows_itself_in_one_line() -> None:
     assert repr(bundle()) == "<ModelBundle fake 1.0 in axis; label sets: axes (3)>"
     assert "/nowhere" in repr(bundle().manifest)
+
+
+async def test_serial_reads_a_board(tmp_path: Path) -> None:
+    async with Line(Board(rest, "csv", columns="ax_g,ay_g,az_g"), tmp_path / "board") as line:
+        async for event in recognize(serial(line.port), bundle=bundle(), gaps=True):
+            assert isinstance(event, Gap) or event.label == "z up"
+            break
+
+
+async def test_phone_reads_an_app() -> None:
+    async with SensorServerPhone(sine).open() as url:
+        async for prediction in recognize(phone("sensorserver", url=url), bundle=bundle()):
+            assert prediction.label == "z up"
+            break
+
+
+async def test_ble_names_what_it_does_not_find(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path / 'none'}")
+    with pytest.raises(UsageError, match="there is no profile 'nope'"):
+        [p async for p in recognize(ble(profile="nope"), bundle=bundle())]
+    with pytest.raises(DeviceError, match="bluetoothd"):
+        [p async for p in recognize(ble(), bundle=bundle())]
