@@ -61,7 +61,7 @@ def push(
         bundle: a bundle's folder or name; None for the shipped default. Its hashes are checked and its models run.
         repo: OWNER/NAME; made where there is none.
         private: make it visible to its owner alone; a repository that is there stays as visible as it is.
-        report: told what is being done.
+        report: called with a description of each step.
 
     Raises:
         UsageError: no such bundle or owner; no token, or one that may not write there.
@@ -115,7 +115,7 @@ def pull(
         out: folder of the bundle's folder; None for the store, where `find_bundle` finds OWNER/NAME. A bundle that is
             there under this name is replaced.
         revision: branch, tag or commit; None for the main branch.
-        report: told what is being done.
+        report: called with a description of each step.
 
     Raises:
         UsageError: no such repository or revision, or none that you may see; `out` holds something else under this
@@ -153,7 +153,7 @@ def _client(repo: str) -> HfApi:
     try:
         hub.utils.validate_repo_id(repo)
     except hub.errors.HFValidationError as error:
-        raise UsageError(f"{repo!r} is no name of a repository; give OWNER/NAME") from error
+        raise UsageError(f"{repo!r} is not the name of a repository; give OWNER/NAME") from error
     if repo.count("/") != 1:
         raise UsageError(f"{repo!r} says not whose repository it is; give OWNER/NAME")
     api: HfApi = hub.HfApi(library_name="mujo-edge", library_version=__version__)

@@ -18,7 +18,7 @@ Out = Annotated[
 def benchmark(
     bundle: Bundle = None,
     threads: Annotated[
-        int, typer.Option(min=1, envvar="MUJO_EDGE_THREADS", help="Measure with so many threads besides one.")
+        int, typer.Option(min=1, envvar="MUJO_EDGE_THREADS", help="Measure with this many threads, too.")
     ] = 1,
     calls: Annotated[int, typer.Option(min=100, help="Timed windows a model.")] = 2000,
     json: Json = False,

@@ -39,7 +39,7 @@ def serve(
     from mujo_edge.sources.phone.server import reachable
 
     if host is not None:
-        reachable(host)  # told before anything is exported
+        reachable(host)  # an error before anything is exported
     context = own_certificate(certificate, key) if certificate and key else None
     with TemporaryDirectory(prefix="mujo-edge-") as temporary, suppress(KeyboardInterrupt):
         server = WebServer(folder or _exported(Path(temporary)), host, port, context)

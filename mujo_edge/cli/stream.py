@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mujo_edge.sinks import Sink
     from mujo_edge.sinks.background import BackgroundWriter
 
-Duration = Annotated[float | None, typer.Option(metavar="S", min=0, help="Stop after so many seconds of signal.")]
+Duration = Annotated[float | None, typer.Option(metavar="S", min=0, help="Stop after this many seconds of signal.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line; the default when stdout is no terminal.")]
 
 
