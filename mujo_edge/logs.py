@@ -11,9 +11,19 @@ import os
 import sys
 from typing import TextIO
 
+from mujo_edge.printable import printable
+
 VARIABLE = "MUJO_EDGE_LOG"
 LEVELS = ("debug", "info", "warning", "error")
 FORMAT = "%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s"
+
+
+class PrintableFormatter(logging.Formatter):
+    """Replaces hidden characters, as names and replies of devices are part of the messages."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as lines of text."""
+        return "\n".join(map(printable, super().format(record).split("\n")))
 
 
 class StderrHandler(logging.StreamHandler[TextIO]):
@@ -21,7 +31,7 @@ class StderrHandler(logging.StreamHandler[TextIO]):
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
-        self.setFormatter(logging.Formatter(FORMAT, "%H:%M:%S"))
+        self.setFormatter(PrintableFormatter(FORMAT, "%H:%M:%S"))
 
     @property
     def stream(self) -> TextIO:  # type: ignore[override]

@@ -14,7 +14,7 @@ from sklearn.metrics import f1_score
 
 from mujo_edge.core import F32
 from mujo_edge.runtimes import open_model
-from mujo_edge.signal import InputSpec, prepare
+from mujo_edge.signal import DEFAULT_INPUT, prepare
 from training.corpora import WindowSet, folds, label_fraction, load_windows
 from training.evaluation.baselines import hand_features
 from training.evaluation.few_windows import teachings
@@ -111,7 +111,7 @@ def features_of(trial: Trial, data: WindowSet, encoders: Path) -> tuple[F32, Map
 def network_features(towers: Towers, trial: Trial, sample: F32) -> Callable[[F32], F32]:
     """Windows (N, C, T) in SI units -> features of the float network, or of its int8 file with ranges from `sample`;
     those of the accelerometer's tower alone where `trial.channels` is 3."""
-    spec, count = InputSpec(), sum(towers.widths) if trial.channels == 6 else towers.widths[0]
+    spec, count = DEFAULT_INPUT, sum(towers.widths) if trial.channels == 6 else towers.widths[0]
     some = np.random.default_rng(0).permutation(len(sample))[:CALIBRATION_WINDOWS]
     calibration = prepare(sample[some, : trial.channels], spec)
 

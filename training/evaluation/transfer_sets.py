@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from mujo_edge.core import UsageError
-from mujo_edge.signal import InputSpec
+from mujo_edge.signal import DEFAULT_INPUT
 from training.corpora import load_windows
 from training.corpora.registry import data_sha256
 from training.evaluation.frozen import Method, Result, Trial, encoder_path, run_trial
@@ -83,7 +83,7 @@ def pretrain(group: int, config: BroadConfig, out: Path) -> None:
     torch.set_num_threads(1)
     path = encoder_path(out, group, config.loop.seed)
     sets = pretraining_sets(group)
-    pool = broad_pool([load_windows(name) for name in sets], InputSpec())
+    pool = broad_pool([load_windows(name) for name in sets], DEFAULT_INPUT)
     path.with_suffix(".json").write_text(json.dumps({"sets": sets, "windows": len(pool.y)}) + "\n")
     checkpoint = path.with_suffix(".checkpoint")
     towers = pretrain_broad(pool, config, checkpoint=checkpoint)
