@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from mujo_edge.core import DataError
 from mujo_edge.signal import InputSpec
-from training.evaluation import retrieval
+from training import retrieval
 from training.evaluation.retrieval import chance, embed, markdown, ranks, read_teacher, retrieve, score
 from training.fimad.clip import MODALITIES, Clip
 from training.fimad.shards import encode, write_shards
