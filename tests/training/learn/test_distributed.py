@@ -24,13 +24,13 @@ import torch
 from torch import nn
 from made_clips import FEATURES, made_clip, made_clips
 from mujo_edge.signal import InputSpec
-from training import distributed, loop
+from training.learn import loop
 from training.learn.clip_pool import make_clip_pool
 from training.learn.distributed import fill_and_average, join_batch_norms, rank_and_world, together
 from training.models.encoders import PoseConfig, VideoConfig
 from training.fimad.clip import MODALITIES
 from training.learn.loop import LoopConfig
-from training.pretrain import Batch, JointModel, PretrainConfig, Labels, clip_batch, pretrain, terms
+from training.learn.pretrain import Batch, JointModel, PretrainConfig, Labels, clip_batch, pretrain, terms
 from training.models.student import StudentConfig
 torch.set_num_threads(1)
 out = Path(sys.argv[1])
@@ -106,7 +106,7 @@ def run(code: str, processes: int, folder: Path) -> None:
     script = folder / "script.py"
     script.write_text(code)
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(HERE), str(ROOT / "tests"), str(ROOT)]),
+        "PYTHONPATH": os.pathsep.join([str(HERE.parent), str(ROOT / "tests"), str(ROOT)]),
         "OMP_NUM_THREADS": "1",
     }
     start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
