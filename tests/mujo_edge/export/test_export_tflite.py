@@ -119,7 +119,7 @@ def _packed(table: Any) -> bytes:
 @pytest.mark.parametrize("content", [b"", b"TFL3", b"\x1c\0\0\0TFL3", b"no model at all", bytes(4096)])
 def test_non_models_are_a_data_error(content: bytes, job: Job) -> None:
     for of in (float_io, lambda model: described(model, job), lambda model: embedded(model, "mujo.json")):
-        with pytest.raises(DataError, match="not as it should be"):
+        with pytest.raises(DataError, match="damaged or unsupported"):
             of(content)
 
 

@@ -91,7 +91,7 @@ MUTATIONS: dict[str, tuple[str, Callable[[str], str]]] = {
     "a reason": ("broken.events.csv", lambda text: text.replace(",missing", ",clock", 1)),
     "the start of a gap": ("broken.events.csv", lambda text: re.sub(r"gap,(\d)", r"gap,1\1", text, count=1)),
     "an event is gone": ("slow.events.csv", lambda text: text.rsplit("prediction", 1)[0]),
-    "an event more": ("slow.events.csv", lambda text: text + text.splitlines()[-1] + "\n"),
+    "an extra event": ("slow.events.csv", lambda text: text + text.splitlines()[-1] + "\n"),
     "a sample": ("even.samples.csv", lambda text: re.sub(r"(\n4\.\d+),[^,]+", r"\g<1>,99.0", text, count=1)),
     "samples are gone": ("fast.samples.csv", lambda text: text[: len(text) // 2].rpartition("\n")[0] + "\n"),
     "the smoothing": ("cases.csv", lambda text: text.replace("majority", "none")),
