@@ -165,7 +165,7 @@ def test_delta_frames_of_the_gyroscope_are_decoded() -> None:
         ("", "more than 10 bytes"),
         ("02 00 00 00 00 00 00 00 00 01", "more than 10 bytes"),
         ("02 00 00 00 00 00 00 00 00 01 00 00 00 00", "6 bytes each"),
-        ("02 00 00 00 00 00 00 00 00 83 00", "type 0x83 is not known"),
+        ("02 00 00 00 00 00 00 00 00 83 00", "type 0x83 is unknown"),
         ("05 00 00 00 00 00 00 00 00 00 00", "measurement 5 and type 0x00"),
         ("01 00 00 00 00 00 00 00 00 80 00", "measurement 1"),
         ("02 00 00 00 00 00 00 00 00 80 00 00 00 00 00 00", "did not state"),
