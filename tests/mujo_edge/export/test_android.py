@@ -160,7 +160,7 @@ def told(table: dict[str, Any]) -> Iterator[tuple[object, ...]]:
 
 
 def assert_same_facts(probe: str, properties: Path, table: dict[str, Any]) -> None:
-    done = java("edge.mujo.Probe", "facts", properties, path=probe)
+    done = java("edge.mujo.Probe", "metadata", properties, path=probe)
     assert done.returncode == 0, done.stderr
     shown = [line.split("\t") for line in done.stdout.splitlines()]
     expected = list(told(table))

@@ -65,7 +65,7 @@ def test_failed_build_leaves_nothing(bin_folder: Path) -> None:
         bin_folder, "node", 'test "$1" = --version && echo v22.12.0 || { mkdir dist; echo src/x.ts is odd; exit 1; }'
     )
     program(bin_folder, "npm", "true")
-    with pytest.raises(MissingExtraError, match=r"could not be built: node .*vite.js said\nsrc/x.ts is odd"):
+    with pytest.raises(MissingExtraError, match=r"could not be built: node .*vite.js failed with\nsrc/x.ts is odd"):
         web.build()
     assert list(web.cache_folder().iterdir()) == []
 
