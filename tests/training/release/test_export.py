@@ -95,7 +95,7 @@ def test_a_folder_that_is_not_a_bundle_is_not_touched(checkpoint: Path, tmp_path
     out = tmp_path / "thesis"
     out.mkdir()
     (out / "chapter1.tex").write_text("years of work")
-    with pytest.raises(UsageError, match="is no bundle"):
+    with pytest.raises(UsageError, match="holds no bundle"):
         export_bundle(out, *load_checkpoint(checkpoint))
     assert (out / "chapter1.tex").read_text() == "years of work"
 
