@@ -155,7 +155,7 @@ class Busy(BangleJs):
     def write(self, uuid: str, data: bytes, now_s: float) -> list[tuple[str, bytes]]:
         self.deaf -= 1
         if self.deaf > 0:
-            return self._say("busy\r\n")
+            return self._print("busy\r\n")
         self.loses -= 1
         return super().write(uuid, data[1:] if self.loses == 0 else data, now_s)
 
@@ -193,7 +193,7 @@ def test_script_is_called_once_even_if_the_reply_is_lost() -> None:
 def test_missing_console_is_an_error_with_a_next_step() -> None:
     class Mute(BangleJs):
         def write(self, uuid: str, data: bytes, now_s: float) -> list[tuple[str, bytes]]:
-            return self._say("~no~\r\n")
+            return self._print("~no~\r\n")
 
     with pytest.raises(CodecError, match="Programmable"):
         converse(banglejs.PROFILE, Mute(rest))
@@ -239,11 +239,11 @@ class Watch(BangleJs):
             self.set_rate([12.5, 25.0, 50.0, 100.0][self.state["registers"]["27"] & 7], now_s)
             self.begin(now_s)
             self._began = self.taken
-        return self._say(said)
+        return self._print(said)
 
     def encode(self, x: F32, first: int, t_s: F64) -> list[tuple[str, bytes]]:
         g = (x[0, :3] @ banglejs.AXES).astype(float) / G
-        return self._say(self.ask(g=g.tolist(), at_s=float(t_s[0]) - self._began / self.rate_hz))
+        return self._print(self.ask(g=g.tolist(), at_s=float(t_s[0]) - self._began / self.rate_hz))
 
 
 @pytest.fixture
