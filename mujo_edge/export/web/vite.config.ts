@@ -5,7 +5,7 @@ import { defaultClientConditions, defineConfig, type Plugin } from "vite";
 
 const packages = createRequire(import.meta.url);
 
-/** What the runtimes load by name, from wasm/ beside the page: no CDN, one thread. */
+/** Emits the files that the runtimes load by name from wasm/ next to the page: no CDN, one thread. */
 function wasm(): Plugin {
   const litert = join(dirname(packages.resolve("@litertjs/core")), "..", "wasm");
   const files = [
@@ -21,7 +21,7 @@ function wasm(): Plugin {
     name: "wasm",
     generateBundle() {
       for (const file of files) {
-        // Not every server knows that .mjs is JavaScript, and a browser takes a module from no other type.
+        // Some servers do not send .mjs as JavaScript, and browsers reject modules of another type.
         const name = basename(file).replace(/\.mjs$/, ".js");
         this.emitFile({ type: "asset", fileName: `wasm/${name}`, source: readFileSync(file) });
       }
@@ -42,7 +42,7 @@ export default defineConfig({
       input: { index: "index.html", selftest: "selftest.html", sw: "src/sw.ts", mujo: "src/mujo.ts" },
       preserveEntrySignatures: "exports-only",
       output: {
-        // A service worker has power over its own folder and below; it and what others import are known by their names.
+        // A service worker controls its own folder and below; it and the module for other pages need fixed names.
         entryFileNames: ({ name }) => (["sw", "mujo"].includes(name) ? "[name].js" : "assets/[name]-[hash].js"),
       },
     },

@@ -115,7 +115,7 @@ def test_refusals_have_a_reason() -> None:
     wearable.recording = True
     with pytest.raises(CodecError, match="does not start to measure"):
         converse(dot.PROFILE, wearable)
-    with pytest.raises(CodecError, match="does not take 20 Hz"):
+    with pytest.raises(CodecError, match="does not accept 20 Hz"):
         converse(dot.PROFILE, wearable, 20)
     with pytest.raises(CodecError, match="32 bytes, not 3"):
         rehearse(dot.start(Request(ADVERT)), [b"", b"abc"])

@@ -124,7 +124,7 @@ def test_packet_of_other_channels_is_rejected() -> None:
     device = decoder()
     assert device.feed(encode(np.zeros((1, 3), np.float32), 0, 0), mujo.DATA) == []
     assert device.bad == 1
-    assert "3 channels, where config says 6" in device.why
+    assert "3 channels, not 6" in device.why
 
 
 def test_hostile_bytes() -> None:

@@ -52,7 +52,7 @@ def test_documented_walkthrough_gives_labels(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (("--wearable", "abacus"), "no wearable is called 'abacus'.\nThere are: all, "),
-        (("--fault", "1 flood 2"), "no fault is called 'flood'; there are loss, "),
+        (("--fault", "1 flood 2"), "no fault is called 'flood'; choose from loss, "),
         (("--fault", "1 loss 0.5 polar"), "no wearable is called 'polar'; there are witmotion"),
         (("--faults", "/nowhere/script"), "/nowhere/script: No such file or directory"),
         (("--motion", "/nowhere/folder"), "/nowhere/folder"),
@@ -83,7 +83,7 @@ def test_second_simulator_at_a_socket_is_an_error() -> None:
     with RemoteWorld("witmotion") as world:
         ran = simulate("ble", "--bus", world.address.removeprefix("unix:path="))
     assert ran.returncode == 2
-    assert "already.\nEnd it, or give this one another place with --bus" in ran.stderr
+    assert "End it, or choose another socket with --bus" in ran.stderr
 
 
 def test_run_command_gets_the_bus_and_sets_the_exit_code(tmp_path: Path) -> None:

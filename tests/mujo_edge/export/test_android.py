@@ -141,7 +141,7 @@ def units(text: str) -> str:
     return " ".join(str(unit[0]) for unit in struct.iter_unpack(">H", data))
 
 
-def told(table: dict[str, Any]) -> Iterator[tuple[object, ...]]:
+def metadata_rows(table: dict[str, Any]) -> Iterator[tuple[object, ...]]:
     """mujo.json's facts as `Probe` shows them."""
     spec = table["input"]
     yield "bundle", units(table["bundle"]), units(table["version"])
@@ -163,7 +163,7 @@ def assert_same_facts(probe: str, properties: Path, table: dict[str, Any]) -> No
     done = java("edge.mujo.Probe", "metadata", properties, path=probe)
     assert done.returncode == 0, done.stderr
     shown = [line.split("\t") for line in done.stdout.splitlines()]
-    expected = list(told(table))
+    expected = list(metadata_rows(table))
     assert len(shown) == len(expected)
     for line, row in zip(shown, expected, strict=True):
         assert len(line) == len(row)

@@ -310,7 +310,7 @@ async def test_problems_are_shown(site: Path, tmp_path: Path) -> None:
             await page.click("start")
             await page.says("problem", said)
             assert await page.tab.run("document.getElementById('problem').checkVisibility()")
-            silent = said.startswith("No motion")
+            silent = said.startswith("There are no motion")
             assert await page.text("label") == ("No samples" if silent else "Ready")
             assert await page.text("phase") == ("running" if silent else "ready")
             assert not await page.tab.run("document.getElementById('start').disabled && !start.hidden")

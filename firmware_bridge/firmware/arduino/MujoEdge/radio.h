@@ -124,7 +124,7 @@ static inline void publish_config() {
 }
 
 static void on_written(BLEDevice, BLECharacteristic characteristic) {
-    radio_ask(characteristic.value(), (size_t)characteristic.valueLength());
+    radio_request(characteristic.value(), (size_t)characteristic.valueLength());
     publish_config();
 }
 
