@@ -1,25 +1,34 @@
-"""The user's folders that mujo-edge keeps things in, on every system; on Linux as XDG Base Directory 0.8 has them."""
+"""The user's folders for caches and data, on every system; on Linux those of the XDG Base Directory specification 0.8.
+
+platformdirs is imported on use: runtimes are measured in environments that have numpy and the runtime alone.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from platformdirs import PlatformDirs
-
-_DIRS = PlatformDirs("mujo-edge", appauthor=False)
+if TYPE_CHECKING:
+    from platformdirs.api import PlatformDirsABC
 
 
 def cache_folder() -> Path:
-    """What takes long to make and can be made again: $MUJO_CACHE, else mujo-edge's folder in the user's cache."""
-    return Path(os.environ.get("MUJO_CACHE") or _DIRS.user_cache_path)
+    """Files that take long to make and can be made again: $MUJO_CACHE, else mujo-edge's folder in the user's cache."""
+    return Path(os.environ.get("MUJO_CACHE") or _folders().user_cache_path)
 
 
 def bundle_store() -> Path:
-    """The bundles that `mujo-edge models pull` got, as OWNER/NAME."""
-    return _DIRS.user_data_path / "bundles"
+    """Bundles from `mujo-edge models pull`, as OWNER/NAME."""
+    return _folders().user_data_path / "bundles"
 
 
 def state_folder() -> Path:
-    """What should outlive a run but is not the user's work."""
-    return _DIRS.user_state_path
+    """State that outlives a run but is not the user's work."""
+    return _folders().user_state_path
+
+
+def _folders() -> PlatformDirsABC:
+    from platformdirs import PlatformDirs
+
+    return PlatformDirs("mujo-edge", appauthor=False)
