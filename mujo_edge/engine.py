@@ -191,7 +191,7 @@ async def run_together(
             stop()
         return result
 
-    with _on_signals(loop, interrupt), ThreadPoolExecutor(1, "recognizer") as thread:
+    with on_signals(loop, interrupt), ThreadPoolExecutor(1, "recognizer") as thread:
         try:
             async with AsyncExitStack() as entered:
                 working: list[asyncio.Task[tuple[Summary, MujoError | None]]] = []
@@ -256,7 +256,7 @@ def _emptied(chunk: Chunk) -> Chunk:
 
 
 @contextmanager
-def _on_signals(loop: asyncio.AbstractEventLoop, interrupt: Callable[[], object]) -> Iterator[None]:
+def on_signals(loop: asyncio.AbstractEventLoop, interrupt: Callable[[], object]) -> Iterator[None]:
     """Call `interrupt` on the first Ctrl-C, SIGTERM or hangup; a signal after `AGAIN_S` has its previous effect."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -29,6 +29,7 @@ def serve(
     from tempfile import TemporaryDirectory
 
     from mujo_edge.core import UsageError, require_extra
+    from mujo_edge.engine import on_signals
 
     if (certificate is None) != (key is None):
         raise UsageError("--certificate and --key go together: give both")
@@ -41,9 +42,15 @@ def serve(
     if host is not None:
         reachable(host)  # an error before anything is exported
     context = own_certificate(certificate, key) if certificate and key else None
+
+    async def until_interrupted(server: WebServer) -> None:
+        serving = asyncio.ensure_future(run(server, lambda text: print(text, file=sys.stderr, flush=True)))
+        # asyncio.run alone misses a signal that comes just before its loop waits.
+        with on_signals(asyncio.get_running_loop(), serving.cancel), suppress(asyncio.CancelledError):
+            await serving
+
     with TemporaryDirectory(prefix="mujo-edge-") as temporary, suppress(KeyboardInterrupt):
-        server = WebServer(folder or _exported(Path(temporary)), host, port, context)
-        asyncio.run(run(server, lambda text: print(text, file=sys.stderr, flush=True)))
+        asyncio.run(until_interrupted(WebServer(folder or _exported(Path(temporary)), host, port, context)))
 
 
 def _exported(out: Path) -> Path:
