@@ -29,7 +29,7 @@ from training.models.student import Student, StudentConfig
 SAMPLED = 60
 """Windows of each class and placement that the projection is computed from."""
 
-RIDGE = 0.1
+RIDGE = 1.0
 """Share of the mean variance that is added to every direction of the covariance."""
 
 
@@ -46,6 +46,7 @@ class BroadConfig:
             separable=False,
             blocks=((64, 5, 2), (80, 3, 2), (88, 3, 1), (160, 1, 1)),
             embedding=96,
+            dropout=0.0,
         )
     )
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=8000, batch=256, weight_decay=0.02, ema=0.998))
