@@ -37,7 +37,9 @@ RIDGE = 1.0
 class BroadConfig:
     """`contrast_weight` and `temperature` are of the contrastive term, `smoothing` of the labels; `dropout` is that of
     the classifier's input, `projection` the size of the contrasted vectors. A batch of the loop is of windows, each of
-    which is changed twice. bf16 is autocast of the encoder, four times as fast where the processor has AMX."""
+    which is changed twice. The gyroscope is absent in `gyro_drop` of the windows, in both changes alike: contrasting one
+    with it and one without would teach the network to ignore it. bf16 is autocast of the encoder, nearly twice as fast
+    where the processor has AMX."""
 
     student: StudentConfig = field(
         default_factory=lambda: StudentConfig(
@@ -50,7 +52,8 @@ class BroadConfig:
         )
     )
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=8000, batch=256, weight_decay=0.02, ema=0.998))
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(gyro_drop_probability=0))
+    gyro_drop: float = 0.5
     contrast_weight: float = 1.0
     temperature: float = 0.15
     smoothing: float = 0.1
@@ -150,7 +153,9 @@ def pretrain_broad(
 
     def loss_of(generator: torch.Generator) -> Tensor:
         rows = torch.multinomial(pool.weight, config.loop.batch, replacement=True, generator=generator)
-        views = torch.cat([augment(pool.x[rows], config.augment, generator, pool.chiral[rows]) for _ in range(2)])
+        x = pool.x[rows]
+        x[torch.rand(len(rows), generator=generator) < config.gyro_drop, 3:] = 0
+        views = torch.cat([augment(x, config.augment, generator, pool.chiral[rows]) for _ in range(2)])
         rows = torch.cat([rows, rows])
         return model.loss(views, pool.y[rows], pool.task[rows], pool.own, config)
 
