@@ -37,9 +37,9 @@ RIDGE = 1.0
 class BroadConfig:
     """`contrast_weight` and `temperature` are of the contrastive term, `smoothing` of the labels; `dropout` is that of
     the classifier's input, `projection` the size of the contrasted vectors. A batch of the loop is of windows, each of
-    which is changed twice. The gyroscope is absent in `gyro_drop` of the windows, in both changes alike: contrasting one
-    with it and one without would teach the network to ignore it. bf16 is autocast of the encoder, nearly twice as fast
-    where the processor has AMX."""
+    which is changed twice. The gyroscope is absent in `gyro_drop` of the windows, in both changes alike: to contrast
+    one with it and one without would teach the network to ignore it. bf16 is autocast of the encoder, nearly twice as
+    fast where the processor has AMX."""
 
     student: StudentConfig = field(
         default_factory=lambda: StudentConfig(
