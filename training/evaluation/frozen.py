@@ -32,7 +32,8 @@ as float and as the int8 file that would ship."""
 METHODS: tuple[Method, ...] = get_args(Method)
 
 FOLDS = 5
-CALIBRATION_WINDOWS = 512
+CALIBRATION_WINDOWS, SCALED_WINDOWS = 512, 3000
+"""Windows of the pretraining sets that int8 ranges, and the scaling of hand features before `nearest`, come from."""
 NETWORK_PENALTY, HAND_PENALTY = 10, 0.3
 """Inverse penalties of logistic regression, on embeddings of length one and on scaled hand features; both were chosen
 on groups 0 and 1."""
@@ -90,7 +91,8 @@ def features_of(trial: Trial, data: WindowSet, encoders: Path) -> tuple[F32, Map
     x = data.x[:, : trial.channels]
     sample, labels = pretraining_sample(group)
     if trial.method == "hand":
-        known = Scaling.of(hand_features(unprepared(sample)[:, : trial.channels]))
+        some = np.random.default_rng(0).permutation(len(sample))[:SCALED_WINDOWS]
+        known = Scaling.of(hand_features(unprepared(sample[some])[:, : trial.channels]))
         return hand_features(x), {
             "logistic": (Scaling.of, logistic(HAND_PENALTY)),
             "forest": (unscaled, forest),
