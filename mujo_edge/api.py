@@ -358,6 +358,9 @@ class _Wearable:
         self._device, self._profile, self._rate_hz = device, profile, rate_hz
         self._source: BleSource | None = None
 
+    def __repr__(self) -> str:
+        return f"<ble source {self._device or 'of the nearest wearable'}>"
+
     @property
     def info(self) -> StreamInfo:
         """Complete once entered."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -107,7 +107,19 @@ class ModelBundle:
         """(N, 3 or 6, T) m/s2 and rad/s -> (N, D) float32, L2-normalized. Raises `DataError` for other shapes."""
         return l2_normalize(self.runtime.run(prepare(np.asarray(x), self.manifest.input)))
 
-    def classify(self, x: npt.ArrayLike, labels: str | Path | LabelSet | None = None) -> list[tuple[str, float]]:
+    @overload
+    def classify(
+        self, x: npt.ArrayLike, labels: str | Path | LabelSet | None = None, top: None = None
+    ) -> list[tuple[str, float]]: ...
+
+    @overload
+    def classify(
+        self, x: npt.ArrayLike, labels: str | Path | LabelSet | None = None, *, top: int
+    ) -> list[list[tuple[str, float]]]: ...
+
+    def classify(
+        self, x: npt.ArrayLike, labels: str | Path | LabelSet | None = None, top: int | None = None
+    ) -> list[tuple[str, float]] | list[list[tuple[str, float]]]:
         """(N, 3 or 6, T) -> the label and its probability of every window, "unknown" included.
 
         Windows are taken one by one; the recognizer of a stream smooths over time besides.
@@ -116,13 +128,21 @@ class ModelBundle:
             x: windows, see the class.
             labels: a label set of the bundle, names of activities ("squat, deadlift, bench press"), one of your own or
                 its file; None takes the bundle's default.
+            top: for every window a list of this many labels instead, the most probable first.
 
         Raises:
-            UsageError: no such label set. DataError: windows of another shape or unit, or a set of another bundle.
+            UsageError: no such label set, or `top` below 1. DataError: windows of another shape or unit, or a set of
+                another bundle.
         """
+        if top is not None and top < 1:
+            raise UsageError(f"top is {top}; it must be 1 or more")
         chosen = self.manifest.labels(labels)
         probabilities = chosen.probabilities(self.embed(in_si_units(x)))
-        return [(chosen.names[row.argmax()], float(row.max())) for row in probabilities]
+        ranked = [
+            [(chosen.names[i], float(row[i])) for i in (-row).argsort(kind="stable")[: top or 1]]
+            for row in probabilities
+        ]
+        return ranked if top else [first for (first,) in ranked]
 
     def fit_labels(
         self,

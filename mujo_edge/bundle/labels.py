@@ -97,6 +97,10 @@ class LabelSet:
     note: str = ""
     bundle: BundleId | None = None
 
+    def __repr__(self) -> str:
+        owner = f", of {self.bundle}" if self.bundle else ""
+        return f"<LabelSet {self.name}: {len(self.labels)} labels, worn at {self.placement or 'any place'}{owner}>"
+
     @property
     def names(self) -> tuple[str, ...]:
         """The labels in the order of the prototypes and, last, "unknown": the columns of `probabilities`."""

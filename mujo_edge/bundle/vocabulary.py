@@ -69,6 +69,9 @@ class Vocabulary:
     temperature: float
     unknown_threshold: float
 
+    def __repr__(self) -> str:
+        return f"<Vocabulary of {len(self.names)} names, {sum(name.trained for name in self.names)} of them trained>"
+
     @cached_property
     def rows(self) -> Mapping[str, int]:
         """`key` of every name and alternative name -> row of its prototype."""

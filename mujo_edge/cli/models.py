@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mujo_edge.cli.arguments import Bundle, BundleOption, Json, print_json
+from mujo_edge.cli.arguments import Bundle, BundleOption, Command, Group, Json, print_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from mujo_edge.bundle.manifest import Manifest
 
-models = typer.Typer(no_args_is_help=True, help="Model bundles: list, show, verify, push, pull.")
+models = typer.Typer(cls=Group, no_args_is_help=True, help="Model bundles: list, show, verify, push, pull.")
 
 
-@models.command("list")
+@models.command("list", cls=Command)
 def list_models(json: Json = False) -> None:
     """Bundles that came with mujo-edge, and those that were pulled."""
     from mujo_edge.bundle.manifest import read_manifest
@@ -33,9 +33,11 @@ def list_models(json: Json = False) -> None:
         print(f"  {', '.join(model.file for model in manifest.models)} in {manifest.folder}")
 
 
-@models.command()
+@models.command(cls=Command)
 def show(
-    bundle: Bundle = None, card: Annotated[bool, typer.Option(help="Show the model card.")] = False, json: Json = False
+    bundle: Bundle = None,
+    card: Annotated[bool, typer.Option("--card", help="Show the model card.")] = False,
+    json: Json = False,
 ) -> None:
     """What a bundle takes, knows and was made of."""
     from mujo_edge.bundle.manifest import read_manifest
@@ -77,11 +79,9 @@ def show(
         )
 
 
-@models.command()
+@models.command(cls=Command)
 def names(
-    words: Annotated[
-        str | None, typer.Argument(metavar="[WORDS]", help="Only names that are like these words.")
-    ] = None,
+    words: Annotated[str | None, typer.Argument(metavar="WORDS", help="Only names that are like these words.")] = None,
     bundle: BundleOption = None,
     json: Json = False,
 ) -> None:
@@ -108,7 +108,7 @@ def names(
     print("* seen in training under this name; the others are known by their words alone")
 
 
-@models.command()
+@models.command(cls=Command)
 def verify(bundle: Bundle = None, json: Json = False) -> None:
     """Check every hash, and run every model in every installed runtime against the reference outputs."""
     from dataclasses import asdict
@@ -145,7 +145,7 @@ def verify(bundle: Bundle = None, json: Json = False) -> None:
 Repository = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A model repository of the Hub.")]
 
 
-@models.command()
+@models.command(cls=Command)
 def push(
     bundle: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A shipped bundle or a bundle's folder.")],
     repo: Repository,
@@ -167,7 +167,7 @@ def push(
         print(f"the Hub says: {note}")
 
 
-@models.command()
+@models.command(cls=Command)
 def pull(
     repo: Repository,
     out: Annotated[

@@ -29,6 +29,10 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a line; the 
 @takes_source
 def stream(
     source: SourceOptions,
+    recording: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE|FOLDER", help="Recording to play, as --replay takes it.", show_default=False),
+    ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -57,6 +61,7 @@ def stream(
     Without a source it plays the real recording that comes with mujo-edge, in real time.
     """
     model: list[ModelBundle] = []
+    source = source.playing(recording)
 
     def load(info: StreamInfo) -> Recognizer:
         from mujo_edge.bundle import ModelBundle

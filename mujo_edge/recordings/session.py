@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from mujo_edge.core import DataError, Kind, Payload, StreamInfo
+from mujo_edge.core import DataError, Kind, Payload, StreamInfo, UsageError
 from mujo_edge.files import atomic_file
 
 SCHEMA_VERSION = 1
@@ -74,13 +74,19 @@ def save(folder: Path, session: Session) -> None:
 
 
 def load(folder: Path) -> Session:
-    """Read `folder`/session.json. Raises `DataError` if it is not a session of a known schema."""
+    """Read `folder`/session.json. Raises `DataError` if it is not a session of a known schema, `UsageError`
+    if it holds the sessions of several devices."""
     path = folder / SESSION_FILE
     try:
         if path.stat().st_size > _MAX_JSON_BYTES:
             raise DataError(f"{path} is larger than {_MAX_JSON_BYTES >> 20} MB: not a session of mujo-edge")
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        if parts := sorted(each.parent for each in folder.glob(f"*/{SESSION_FILE}")):
+            listed = ", ".join(str(part) for part in parts[:8])
+            raise UsageError(
+                f"{folder} holds {len(parts)} recordings, one of each device: {listed}.\nGive one of these folders."
+            ) from None
         raise DataError(
             f"{folder} has no {SESSION_FILE}: not a recording of mujo-edge.\n"
             "Give a session folder, a CSV (.csv, .csv.gz) or a Parquet file."
