@@ -21,6 +21,7 @@ PACKAGES = {
     "bleak": "pip install mujo-edge",
     "pyserial": "pip install mujo-edge",
     "platformdirs": "pip install mujo-edge",
+    "msgspec": "pip install mujo-edge",
     "typer": "pip install mujo-edge",
     "rich": "pip install mujo-edge",
     "pyarrow": "pip install 'mujo-edge[parquet]'",
