@@ -25,6 +25,18 @@ MAX_PATH = 200
 LINES = re.compile(r"\r?\n|\t")
 
 
+SUBSTITUTES = str.maketrans("█▓▒░━─·✓✗…—", "#%=.=-|+x.-")
+"""ASCII characters for those of the live screen that an encoding may lack; a question mark stands for others."""
+
+
+def substitute(error: UnicodeError) -> tuple[str, int]:
+    """An error handler of `codecs` for terminals without UTF-8, see `SUBSTITUTES`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end].translate(SUBSTITUTES)
+    return text.encode("ascii", "replace").decode(), error.end
+
+
 def printable(text: str) -> str:
     """`text` with a question mark in place of every hidden character."""
     return HIDDEN.sub("?", text)

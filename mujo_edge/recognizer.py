@@ -70,8 +70,9 @@ class Recognizer:
     Args:
         bundle: the model.
         info: the stream; channels are selected by name, and a gyroscope is optional.
-        labels: a label set of the bundle, one of your own or its file, or names of activities ("squat, push-up,
-            plank"); None for the recording's own set, or else the bundle's default.
+        labels: a label set of the bundle, one of your own or its file, or names of activities ("squat,
+            deadlift, bench press"); None for the recording's own set, or else the bundle's default where it suits the
+            placement of the stream, or else the first one that does; a note says which.
 
     Raises:
         UsageError: no such label set, or an unknown activity.
@@ -79,15 +80,19 @@ class Recognizer:
     """
 
     def __init__(self, bundle: ModelBundle, info: StreamInfo, labels: str | Path | LabelSet | None = None) -> None:
-        own = info.labels if info.labels in bundle.label_sets else None
+        named = info.labels if info.labels in bundle.label_sets else None
         self.bundle, self.info = bundle, info
-        self.labels = bundle.manifest.labels(labels or own)
+        self.labels = bundle.manifest.labels(labels or named or bundle.manifest.label_set_for(info.placement).name)
         self._columns = _columns(info, bundle.input.channels[: self.labels.channels])
         self._pipeline = WindowPipeline(
             bundle.input, replace(info, channels=tuple(info.channels[i] for i in self._columns))
         )
         self._smoother = Smoother(self.labels.smoothing, len(self.labels.names))
         self._stuck = False
+        if not (labels or named) and len(bundle.label_sets) > 1:
+            others = ", ".join(name for name in bundle.label_sets if name != self.labels.name)
+            using = f"{self.labels.name} ({self.labels.title})" if self.labels.title else self.labels.name
+            self.stats.notes.append(f"no label set was chosen: using {using}; others: {others}")
         if self.labels.note:
             self.stats.notes.append(self.labels.note)
         if info.placement and self.labels.placement not in ("", info.placement):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import monotonic
@@ -25,7 +26,19 @@ from mujo_edge.core import (
 from mujo_edge.gaps import GapDetector
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.signal import DEFAULT_INPUT, InputSpec
-from mujo_edge.sinks import STAGES, Ended, Quantiles, RunInfo, Sink, Summary, Tally, Update
+from mujo_edge.sinks import (
+    STAGES,
+    Confusion,
+    Ended,
+    LabelTime,
+    Quantiles,
+    Recognized,
+    RunInfo,
+    Sink,
+    Summary,
+    Tally,
+    Update,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +50,53 @@ ON_DEVICE = "on the device"
 
 LATENCIES = 4096
 """Windows over which the quantiles of latency are computed."""
+
+
+class ResultCounter:
+    """Counts the results of a stream whose windows are `hop_s` apart and whose label set is `labels`."""
+
+    def __init__(self, labels: Sequence[str], hop_s: float) -> None:
+        self.right = self.judged = 0
+        self._labels, self._hop_s = labels, hop_s
+        self._windows: Counter[str] = Counter()
+        self._bouts: Counter[str] = Counter()
+        self._longest: Counter[str] = Counter()  # windows
+        self._current, self._length = "", 0
+        self._confusions: Counter[tuple[str, str]] = Counter()
+        self._outside: Counter[bool] = Counter()
+
+    def add(self, event: Prediction | Gap) -> None:
+        """Count a prediction; a gap ends a bout."""
+        if isinstance(event, Gap):
+            self._current = ""
+            return
+        label = event.label
+        self._length = self._length + 1 if label == self._current else 1
+        self._bouts[label] += self._length == 1
+        self._windows[label] += 1
+        self._longest[label] = max(self._longest[label], self._length)
+        self._current = label
+        if event.truth is None:
+            return
+        if event.truth in self._labels:
+            self.judged += 1
+            self.right += label == event.truth
+            self._confusions[event.truth, label] += label != event.truth
+        else:
+            self._outside[label == UNKNOWN] += 1
+
+    def results(self) -> Recognized:
+        """The results so far."""
+        hop_s = self._hop_s
+        return Recognized(
+            tuple(
+                LabelTime(label, n * hop_s, self._bouts[label], self._longest[label] * hop_s)
+                for label, n in self._windows.most_common()
+            ),
+            tuple(Confusion(*pair, n) for pair, n in self._confusions.most_common() if n),
+            self._outside.total(),
+            self._outside[True],
+        )
 
 
 class Worker:
@@ -61,7 +121,8 @@ class Worker:
         self._began_s = monotonic()
         self._ms = np.empty((LATENCIES, len(STAGES)))
         self._latency: dict[str, Quantiles] | None = None
-        self._predictions = self._judged = self._right = 0
+        self._predictions = 0
+        self._results = ResultCounter(self._run.labels, self._run.hop_s)
 
     def start(self) -> None:
         """Load the model and start the sinks."""
@@ -77,7 +138,11 @@ class Worker:
                 recognizer.labels.name,
                 recognizer.labels.names,
                 bundle.input.hop / bundle.input.rate_hz,
+                recognizer.labels.title,
+                recognizer.labels.note,
+                tuple(name for name in bundle.label_sets if name != recognizer.labels.name),
             )
+            self._results = ResultCounter(self._run.labels, self._run.hop_s)
         for sink in self._sinks:
             sink.start(self._run)
             self._started.append(sink)
@@ -96,7 +161,7 @@ class Worker:
             events = [_with_queue_time(event, chunk.received_s) for chunk in batch for event in chunk.predictions]
             stats.windows += sum(isinstance(event, Prediction) for event in events)
             stats.gaps += sum(isinstance(event, Gap) for event in events) - unseen
-        self._count([event for event in events if isinstance(event, Prediction)])
+        self._count(events)
         update = Update(batch, events, self._tally(), self._source.status)
         for sink in self._started:
             sink.write(update)
@@ -108,7 +173,8 @@ class Worker:
             failure = DataError(_no_prediction(tally.stats, self._recognizer.bundle.input))
         error = str(failure) if failure else None
         logger.info("%s ended: %s, %d predictions", self._info.name, error or ended, tally.predictions)
-        summary = Summary(self._run, tally, "error" if failure else ended, tuple(tally.stats.notes), error)
+        notes, results = tuple(tally.stats.notes), self._results.results()
+        summary = Summary(self._run, tally, "error" if failure else ended, notes, error, results)
         for sink in self._started:
             try:
                 sink.finish(summary)
@@ -131,16 +197,15 @@ class Worker:
         self._recognizer.stats.dropped_windows += dropped
         return fresh
 
-    def _count(self, predictions: Sequence[Prediction]) -> None:
-        names = self._run.labels
-        for prediction in predictions:
-            row = self._ms[self._predictions % LATENCIES]
-            row[:] = [getattr(prediction.latency, f"{stage}_ms") for stage in STAGES]
-            self._predictions += 1
-            if prediction.truth is not None:
-                self._judged += 1
-                self._right += prediction.label == (prediction.truth if prediction.truth in names else UNKNOWN)
-        if predictions:
+    def _count(self, events: Sequence[Prediction | Gap]) -> None:
+        before = self._predictions
+        for event in events:
+            self._results.add(event)
+            if isinstance(event, Prediction):
+                row = self._ms[self._predictions % LATENCIES]
+                row[:] = [getattr(event.latency, f"{stage}_ms") for stage in STAGES]
+                self._predictions += 1
+        if self._predictions > before:
             rows = self._ms[: min(self._predictions, LATENCIES)]
             p50, p99 = np.percentile(rows, (50, 99), axis=0).tolist()
             self._latency = {stage: Quantiles(p50[i], p99[i]) for i, stage in enumerate(STAGES)}
@@ -149,7 +214,8 @@ class Worker:
         stats = self._recognizer.stats if self._recognizer else self._gaps.stats
         elapsed_s = monotonic() - self._began_s
         stats = replace(stats, notes=[*self._source.notes, *stats.notes])
-        return Tally(stats, self._predictions, self._right, self._judged, elapsed_s, self._latency)
+        right, judged = self._results.right, self._results.judged
+        return Tally(stats, self._predictions, right, judged, elapsed_s, self._latency)
 
 
 def _with_queue_time(event: Prediction | Gap, received_s: float) -> Prediction | Gap:

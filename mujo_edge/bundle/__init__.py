@@ -124,8 +124,8 @@ class ModelBundle:
 
         Args:
             x: windows, see the class.
-            labels: a label set of the bundle, names of activities ("squat, push-up, plank"), one of your own or its
-                file; None takes the bundle's default.
+            labels: a label set of the bundle, names of activities ("squat, deadlift, bench press"), one of your own or
+                its file; None takes the bundle's default.
 
         Raises:
             UsageError: no such label set. DataError: windows of another shape or unit, or a set of another bundle.

@@ -25,6 +25,15 @@ from mujo_edge.schema import MAX_JSON_BYTES, LabelSetEntry, LabelSetFile, Settin
 
 Method = Literal["hmm", "majority", "none"]
 
+TITLES = {
+    "physio-wrist": "shoulder exercises",
+    "gym-wrist": "gym exercises",
+    "gestures-wrist": "gestures",
+    "daily-pocket": "daily activities",
+    "daily-wrist": "daily activities",
+}
+"""What the label sets that we train are about, for people; other sets are shown by their names."""
+
 FILE_SCHEMA = 1
 FILE_KIND = "mujo-edge label set"
 
@@ -96,6 +105,12 @@ class LabelSet:
     def names(self) -> tuple[str, ...]:
         """The labels in the order of the prototypes and, last, "unknown": the columns of `probabilities`."""
         return (*(label.name for label in self.labels), UNKNOWN)
+
+    @property
+    def title(self) -> str:
+        """The label set for people: "shoulder exercises, wrist"; "" for names of activities."""
+        about = TITLES.get(self.name, "" if "," in self.name else self.name)
+        return ", ".join(part for part in (about, self.placement) if part)
 
     def probabilities(self, embeddings: F32) -> F32:
         """(N, D) L2-normalized -> (N, L + 1): one probability a label, the last one that of "unknown".

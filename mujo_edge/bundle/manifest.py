@@ -157,8 +157,15 @@ class Manifest:
             )
         return self.label_sets[name]
 
+    def label_set_for(self, placement: str | None) -> LabelSet:
+        """The default label set, or the first one of this placement if the default has another."""
+        default = self.label_set()
+        if not placement or default.placement in ("", placement):
+            return default
+        return next((labels for labels in self.label_sets.values() if labels.placement == placement), default)
+
     def labels(self, wanted: str | Path | LabelSet | None = None) -> LabelSet:
-        """As `label_set`; where there is none of this name, one made of names of activities: "squat, push-up, plank".
+        """As `label_set`; where there is none of this name, one made of names: "squat, deadlift, bench press".
 
         Raises:
             UsageError: neither; with the nearest names, and what to install for words that are not among them.

@@ -1,7 +1,8 @@
 """Names of activities that a bundle knows by their words alone, and how a user's own words find them.
 
-A bundle's text prototypes were computed where it was made, so that `stream --labels "squat,push-up,plank"` needs no
-text model. Words that are not among its names need the extra `text`: a sentence embedding and the bundle's projection.
+A bundle's text prototypes were computed where it was made, so that `stream --labels "squat, deadlift, bench press"`
+needs no text model. Words that are not among its names need the extra `text`: a sentence embedding and the bundle's
+projection.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ NEVER = -1.0
 SHOWN = 5
 """Most names in one line of a note or an error."""
 
-EXAMPLE = '"squat, push-up, plank"'
+EXAMPLE = '"squat, deadlift, bench press"'
 ARTICLES = frozenset({"a", "an", "the"})
 
 

@@ -46,6 +46,7 @@ def options(
 def main() -> None:
     """Run the command line; a `MujoError` becomes its message and exit code."""
     streams.open_missing()
+    streams.encode_all()
     try:
         logs.show_as_environment_says()
         with streams.checked_stdout():

@@ -29,8 +29,10 @@ def export(
     from mujo_edge.export import export as run
 
     with Console(stderr=True).status("") as status:
-        folders = run(target, bundle, out, labels, lambda doing: status.update(doing))
-    for folder in folders:
-        files = [path for path in folder.rglob("*") if path.is_file()]
-        size = sum(path.stat().st_size for path in files)
-        print(f"{folder}: {len(files)} files, {size / 1e6:.1f} MB; start with {folder / 'README.md'}")
+        run(target, bundle, out, labels, lambda doing: status.update(doing), _show)
+
+
+def _show(folder: Path) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    print(f"{folder}: {len(files)} files, {size / 1e6:.1f} MB; start with {folder / 'README.md'}", flush=True)

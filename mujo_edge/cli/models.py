@@ -71,7 +71,7 @@ def show(
         seen = sum(name.trained for name in names.names)
         console.print(
             f"and, by their words alone, {len(names.names):,} names, {seen} of them seen in training: "
-            f'stream --labels "squat, push-up, plank"; `models names` lists them, unknown is below '
+            f'stream --labels "squat, deadlift, bench press"; `models names` lists them, unknown is below '
             f"{names.unknown_threshold:.2f}",
             soft_wrap=True,
         )
@@ -85,7 +85,7 @@ def names(
     bundle: BundleOption = None,
     json: Json = False,
 ) -> None:
-    """Activities that a bundle knows by name, for `stream --labels "squat, push-up, plank"`."""
+    """Activities that a bundle knows by name, for `stream --labels "squat, deadlift, bench press"`."""
     from dataclasses import asdict
 
     from mujo_edge.bundle.manifest import read_manifest

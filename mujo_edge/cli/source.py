@@ -49,7 +49,11 @@ class SourceOptions:
     ] = None
     host: Annotated[
         str | None,
-        _option("--host", help="Address on which the phone finds this machine; loopback only if not given."),
+        _option(
+            "--host",
+            metavar="auto|ADDRESS",
+            help="Address on which the phone finds this machine; loopback only if not given.",
+        ),
     ] = None
     port: Annotated[
         int | None, _option("--port", min=0, max=65535, help="Port for the phone to find this machine at.")

@@ -34,7 +34,7 @@ def stream(
         typer.Option(
             metavar="NAME|FILE|A,B,...",
             envvar="MUJO_EDGE_LABELS",
-            help='Label set, file of one (.json), or names of activities: "squat,plank".',
+            help='Label set, file of one (.json), or names of activities: "squat,deadlift".',
         ),
     ] = None,
     bundle: BundleOption = None,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
 import os
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from mujo_edge.printable import printable, substitute
 
 
 def open_missing() -> None:
@@ -24,9 +28,16 @@ def open_missing() -> None:
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
+def encode_all() -> None:
+    """Make the standard streams substitute characters that their encoding lacks, instead of raising an error."""
+    codecs.register_error("mujo-edge", substitute)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="mujo-edge")
+
+
 def say(text: str) -> None:
     """A message on stderr, as far as it takes one."""
-    from mujo_edge.printable import printable
     from mujo_edge.sinks.background import BackgroundWriter
 
     writer = BackgroundWriter(sys.stderr, "standard error")

@@ -28,7 +28,7 @@ from typing import Any
 from mujo_edge.bundle import ModelBundle, verify
 from mujo_edge.bundle.labels import label_table
 from mujo_edge.bundle.manifest import LabelSet, Manifest, read_manifest
-from mujo_edge.core import DataError, UsageError
+from mujo_edge.core import DataError, MissingExtraError, UsageError
 from mujo_edge.export import golden
 from mujo_edge.export.escape import markdown
 from mujo_edge.files import atomic_directory, sha256
@@ -88,15 +88,18 @@ def export(
     out: Path,
     labels: str | Path | LabelSet | None = None,
     report: Callable[[str], None] = lambda doing: None,
+    written: Callable[[Path], None] = lambda folder: None,
 ) -> list[Path]:
     """Write `out`/TARGET for one target or "all" -> the folders, each whole or not there.
+
+    With "all", a target that needs something that is not installed does not keep the others from being written.
 
     Args:
         target: one of `TARGETS`, or "all".
         bundle: a bundle's folder or name; None for the shipped default. Its hashes are checked and its models run.
         out: parent of the folders; those of an earlier export are replaced.
         labels: the default label set: a name, one of your own or its file; None for the bundle's default.
-        report: called with a line of progress.
+        report: called with a line of progress. written: called with each folder once it is complete.
 
     Raises:
         UsageError: no such target, bundle or label set; `out` holds something else or cannot be written.
@@ -111,13 +114,22 @@ def export(
     verify(manifest)
     loaded = ModelBundle.load(manifest.folder).with_labels(chosen)
     cases = golden.cases(loaded, chosen)
-    done = []
+    done, missing = [], []
     for name in TARGETS if target == "all" else (target,):
         report(f"writing {name}")
         folder = out / name
-        with atomic_directory(folder, lambda path: (path / CONTRACT).is_file(), "export of mujo-edge") as partial:
-            write(name, Job(loaded, chosen, cases, partial))
+        try:
+            with atomic_directory(folder, lambda path: (path / CONTRACT).is_file(), "export of mujo-edge") as partial:
+                write(name, Job(loaded, chosen, cases, partial))
+        except MissingExtraError as error:
+            if target != "all":
+                raise
+            missing.append(f"{name} was not written: {error}")
+            continue
         done.append(folder)
+        written(folder)
+    if missing:
+        raise MissingExtraError("\n".join(missing))
     return done
 
 

@@ -22,7 +22,11 @@ closed it, or an error."""
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """The stream and the model of a run. `labels` ends with "unknown"; it is empty without a model."""
+    """The stream and the model of a run. `labels` ends with "unknown"; it is empty without a model.
+
+    `title` says what the label set is about; `warning` is the label set's own note. `other_sets` are names of the
+    bundle's label sets that were not chosen.
+    """
 
     info: StreamInfo
     bundle: str = ""
@@ -30,6 +34,9 @@ class RunInfo:
     label_set: str = ""
     labels: tuple[str, ...] = ()
     hop_s: float = 0.0
+    title: str = ""
+    warning: str = ""
+    other_sets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +52,8 @@ class Tally:
     """The counts of a stream at one moment.
 
     `right` of `judged` predictions agree with the annotation. Judged are those whose window has one
-    annotated label throughout; for a label outside the label set "unknown" is right. `elapsed_s` is
-    wall time since the model was loaded. `latency` is by stage, None before the first prediction.
+    annotated label throughout, and one of the label set. `elapsed_s` is wall time since the model was
+    loaded. `latency` is by stage, None before the first prediction.
     """
 
     stats: StreamStats
@@ -65,6 +72,40 @@ class Tally:
     def speed(self) -> float | None:
         """Seconds of signal processed per second of wall time."""
         return self.stats.signal_s / self.elapsed_s if self.elapsed_s > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class LabelTime:
+    """The time recognized as one label, where a window counts as the time since the previous one. `bouts` are its
+    stretches without another label or a gap, the longest of `longest_s`."""
+
+    label: str
+    seconds: float
+    bouts: int
+    longest_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """Number of windows of one annotated label that were recognized as another one of the label set."""
+
+    truth: str
+    label: str
+    windows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recognized:
+    """The results of a run: `times` from the longest to the shortest, `confusions` from the most to the least frequent.
+
+    `outside` windows have an annotated label that the label set lacks; `outside_unknown` of them were recognized as
+    "unknown".
+    """
+
+    times: tuple[LabelTime, ...] = ()
+    confusions: tuple[Confusion, ...] = ()
+    outside: int = 0
+    outside_unknown: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +130,7 @@ class Summary:
     ended: Ended
     notes: tuple[str, ...] = ()
     error: str | None = None
+    recognized: Recognized = Recognized()
 
 
 @runtime_checkable

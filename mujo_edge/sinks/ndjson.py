@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -116,6 +116,19 @@ def summary_record(summary: Summary) -> dict[str, Any]:
         "accuracy": None
         if tally.accuracy is None
         else {"share": round(tally.accuracy, 4), "right": tally.right, "of": tally.judged},
+        "recognized": [
+            {
+                "label": each.label,
+                "seconds": _seconds(each.seconds),
+                "bouts": each.bouts,
+                "longest_s": _seconds(each.longest_s),
+            }
+            for each in summary.recognized.times
+        ],
+        "confusions": [asdict(each) for each in summary.recognized.confusions],
+        "outside": {"of": summary.recognized.outside, "unknown": summary.recognized.outside_unknown}
+        if summary.recognized.outside
+        else None,
         "latency_ms": latency or None,
         "notes": summary.notes,
     }

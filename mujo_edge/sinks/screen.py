@@ -1,4 +1,4 @@
-"""The live screen as a pure function of its state: 22 lines of 80 to 120 columns."""
+"""The live screen as a pure function of its state: 24 lines of 80 to 120 columns; and the text that remains of it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ PALETTE = (39, 208, 41, 199, 226, 105, 203, 87, 154, 177, 215, 30)
 SHADES = "█▓▒"
 WIDEST = 120
 NOTE_WIDTH = 100
+
+MOST_CONFUSIONS = 5
+"""Most pairs of labels in the summary."""
+
 MARGIN = 13
 
 REASONS = {
@@ -116,7 +120,8 @@ def _lines(screen: Screen, width: int) -> Iterator[list[Part]]:
     if screen.session.labels:
         yield []
         yield from _latency(screen)
-    yield []
+    else:
+        yield []
     notes = screen.tally.stats.notes
     yield [(f" note: {notes[-1]}" if notes else " Ctrl-C ends", "dim")]
 
@@ -129,6 +134,17 @@ def _header(screen: Screen, width: int) -> Iterator[list[Part]]:
     model = [session.bundle, session.runtime, session.label_set] if session.labels else []
     recording = [f"records to {screen.recording}"] if screen.recording else []
     yield [(" " * len(name) + " " + " · ".join(model + recording), "dim")]
+    if session.labels:
+        yield [explanation(session, width)]
+
+
+def explanation(session: RunInfo, width: int) -> Part:
+    """A line on what the labels are, or the label set's warning."""
+    fields = [session.title] if session.title else []
+    fields += [f"unknown: none of these {len(session.labels) - 1}"]
+    fields += [f"others: --labels {', '.join(session.other_sets)}"] if session.other_sets else []
+    text = session.warning or " · ".join(fields)
+    return f" {shorten(text, max(8, width - 2), placeholder=' ...')}", "yellow" if session.warning else "dim"
 
 
 def _now(screen: Screen, width: int) -> Iterator[list[Part]]:
@@ -171,7 +187,9 @@ def condition(screen: Screen) -> tuple[str, str | None]:
 def _verdict(prediction: Prediction, labels: tuple[str, ...]) -> list[Part]:
     if prediction.truth is None:
         return []
-    right = prediction.label == (prediction.truth if prediction.truth in labels else UNKNOWN)
+    if prediction.truth not in labels:
+        return [("true label ", "dim"), (prediction.truth, ""), ("  not in this label set", "dim")]
+    right = prediction.label == prediction.truth
     return [("true label ", "dim"), (prediction.truth, ""), ("  ✓", "green") if right else ("  ✗", "red")]
 
 
@@ -292,12 +310,13 @@ def _merged(parts: Iterable[Part]) -> Iterator[Part]:
 
 
 def describe(summary: Summary, recording: str | None = None) -> str:
-    """The summary as a few lines of text."""
+    """The summary as text: time and bouts by label, mistakes, other things to try; then counts and latency."""
     session, tally, stats = summary.session, summary.tally, summary.tally.stats
     corrupt = f" · corrupt {stats.corrupt}" if stats.corrupt else ""
     rate = "" if stats.rate_hz is None else f" at {stats.rate_hz:.2f} Hz"
     speed = "" if tally.speed is None else f", {tally.speed:,.1f} times real time"
-    lines = [
+    lines = list(_results(summary)) if session.labels else []
+    lines += [
         f"{session.info.name}: {stats.samples:,} samples{rate}",
         f"{stats.signal_s:.1f} s of signal in {tally.elapsed_s:.1f} s{speed}",
         f"lost {stats.lost}{corrupt} · invalid {stats.invalid} · repeated {stats.repeated} · gaps {stats.gaps} "
@@ -305,8 +324,6 @@ def describe(summary: Summary, recording: str | None = None) -> str:
     ]
     if session.labels:
         lines.append(f"{session.bundle} · {session.runtime} · {session.label_set}: {tally.predictions:,} predictions")
-    if tally.accuracy is not None:
-        lines.append(f"{tally.accuracy:.1%} of {tally.judged:,} predictions outside transitions are right")
     for name in ("p50", "p99") if tally.latency else ():
         stages = ", ".join(f"{stage} {getattr(both, name):.2f}" for stage, both in (tally.latency or {}).items())
         lines.append(f"latency {name}, ms: {stages}")
@@ -314,3 +331,46 @@ def describe(summary: Summary, recording: str | None = None) -> str:
     if recording:
         lines.append(f"recorded to {recording}")
     return "\n".join(map(printable, lines))
+
+
+def _results(summary: Summary) -> Iterator[str]:
+    """The lines on what was recognized, ended by an empty one."""
+    session, tally, recognized = summary.session, summary.tally, summary.recognized
+    about = f" ({session.title})" if session.title else ""
+    yield f"{session.info.name}, recognized with {session.label_set}{about}:"
+    yield ""
+    if recognized.times:
+        width = max(len(each.label) for each in recognized.times)
+        total_s = sum(each.seconds for each in recognized.times)
+        yield f"  {'':{width}}     time  share   bouts  longest"
+        for each in recognized.times:
+            share = f"{each.seconds / total_s:.0%}"
+            yield (
+                f"  {each.label:{width}}  {_clock(each.seconds):>7}  {share:>5}  {each.bouts:>6,}  "
+                f"{_clock(each.longest_s):>7}"
+            )
+    else:
+        yield "  nothing: no window was complete"
+    yield ""
+    if tally.accuracy is not None:
+        yield f"{tally.accuracy:.1%} of {tally.judged:,} predictions outside transitions are right"
+    for pair in recognized.confusions[:MOST_CONFUSIONS]:
+        yield f"  mistaken: {pair.truth} for {pair.label}, {pair.windows:,} {_plural('window', pair.windows)}"
+    if more := recognized.confusions[MOST_CONFUSIONS:]:
+        yield f"  and {sum(pair.windows for pair in more):,} windows of {len(more)} other pairs of labels"
+    if n := recognized.outside:
+        unknown = f"{recognized.outside_unknown:,} of them unknown"
+        yield f"{n:,} {_plural('window', n)} annotated with labels that this set lacks, not scored; {unknown}"
+    if session.other_sets:
+        yield f"other label sets: --labels {', '.join(session.other_sets)}; your own: examples/own_labels.py"
+    yield ""
+
+
+def _clock(seconds: float) -> str:
+    """Minutes and seconds, rounded to the second."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
+
+
+def _plural(word: str, n: int) -> str:
+    return word if n == 1 else f"{word}s"

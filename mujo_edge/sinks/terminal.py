@@ -18,7 +18,18 @@ from mujo_edge.core import DataError, StreamStats
 from mujo_edge.printable import printable
 from mujo_edge.sinks import RunInfo, Sink, Summary, Tally, Update
 from mujo_edge.sinks.background import BackgroundWriter
-from mujo_edge.sinks.screen import WIDEST, Part, Screen, advance, color_of, condition, describe, render, track
+from mujo_edge.sinks.screen import (
+    WIDEST,
+    Part,
+    Screen,
+    advance,
+    color_of,
+    condition,
+    describe,
+    explanation,
+    render,
+    track,
+)
 
 REFRESH_S = 0.25
 """Seconds between frames, at least."""
@@ -212,6 +223,8 @@ def _board_lines(screens: Sequence[Screen], width: int) -> Iterator[list[Part]]:
     parts = [model.bundle, model.runtime, model.label_set] if model.labels else []
     parts += [f"records to {screens[0].recording}"] if screens[0].recording else []
     yield [(" " * len(title) + " " + " · ".join(parts), "dim")]
+    if model.labels:
+        yield [explanation(model, width)]
     for number, screen in enumerate(screens):
         if len(screens) <= ROOMY or not number:
             yield []

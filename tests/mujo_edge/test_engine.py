@@ -16,10 +16,11 @@ import pytest
 from fakes import INFO, AxisRuntime, ListSink, ListSource, bundle, chunked, motion
 
 from mujo_edge import engine, worker
-from mujo_edge.core import Chunk, DataError, DeviceError, Payload, StreamInfo, UsageError
+from mujo_edge.core import Chunk, DataError, DeviceError, Gap, Latency, Payload, Prediction, StreamInfo, UsageError
 from mujo_edge.engine import Engine
 from mujo_edge.recognizer import Recognizer
-from mujo_edge.sinks import RunInfo, Summary, Update
+from mujo_edge.sinks import Confusion, LabelTime, RunInfo, Summary, Update
+from mujo_edge.worker import ResultCounter
 
 
 def load(runtime: AxisRuntime | None = None) -> Callable[[StreamInfo], Recognizer]:
@@ -34,7 +35,9 @@ async def test_engine_passes_results_to_every_sink() -> None:
         assert [prediction.label for prediction in sink.predictions if prediction.truth] == [
             prediction.truth for prediction in sink.predictions if prediction.truth
         ]
-        assert sink.session == RunInfo(INFO, "fake 1.0", "axis", "axes", ("x up", "y up", "z up", "unknown"), 0.5)
+        assert sink.session == RunInfo(
+            INFO, "fake 1.0", "axis", "axes", ("x up", "y up", "z up", "unknown"), 0.5, "axes, wrist"
+        )
         assert sink.summaries == [summary]
         chunks = [chunk for update in sink.updates for chunk in update.chunks]
         assert np.concatenate([chunk.x for chunk in chunks]).tobytes() == recording[1].tobytes()
@@ -47,11 +50,36 @@ async def test_engine_passes_results_to_every_sink() -> None:
     assert (source.entered, source.left) == (1, 1)
 
 
-async def test_label_outside_the_set_counts_unknown_as_right() -> None:
+async def test_label_outside_the_set_is_counted_but_not_judged() -> None:
     t_s, x, _ = motion([0], 5.0)
     x[:, :3] = np.random.default_rng(0).normal(5.66, 0.1, (len(x), 3))
     summary = await Engine(ListSource(chunked(t_s, x, ["juggling"] * len(x))), [], load(), live=False).run()
-    assert (summary.tally.judged, summary.tally.right) == (5, 5)
+    assert (summary.tally.judged, summary.tally.accuracy) == (0, None)
+    assert (summary.recognized.outside, summary.recognized.outside_unknown) == (5, 5)
+    assert summary.recognized.times == (LabelTime("unknown", 2.5, 1, 2.5),)
+
+
+async def test_summary_has_time_bouts_and_confusions_by_label() -> None:
+    t_s, x, truth = motion([0, 1, 0], 5.0)
+    truth = ["x up"] * len(t_s)
+    sink = ListSink()
+    summary = await Engine(ListSource(chunked(t_s, x, truth)), [sink], load(), live=False).run()
+    labels = [prediction.label for prediction in sink.predictions]
+    times = {each.label: each for each in summary.recognized.times}
+    assert {label: each.seconds for label, each in times.items()} == {
+        label: labels.count(label) / 2 for label in set(labels)
+    }
+    assert (times["x up"].bouts, times["y up"].bouts) == (2, 1)
+    assert times["y up"].longest_s == times["y up"].seconds
+    assert Confusion("x up", "y up", labels.count("y up")) in summary.recognized.confusions
+
+
+def test_a_gap_ends_a_bout() -> None:
+    counter = ResultCounter(("walking", "unknown"), 0.5)
+    one = Prediction(3.0, "walking", 0.9, "walking", {}, np.zeros(1, np.float32), Latency(0, 0, 0, 0))
+    for event in (one, one, Gap(3.0, 4.0, "missing"), one):
+        counter.add(event)
+    assert counter.results().times == (LabelTime("walking", 1.5, 2, 1.0),)
 
 
 async def test_file_source_waits_for_slow_inference() -> None:

@@ -35,6 +35,23 @@ def test_recognizer_tells_which_axis_points_up() -> None:
     assert recognizer.stats.windows == 31
 
 
+def test_default_label_set_suits_the_placement_and_is_named_in_a_note() -> None:
+    placements = {"axes": "wrist", "pocket-axes": "pocket", "more-axes": "pocket"}
+    sets = {name: replace(label_set(name), placement=place) for name, place in placements.items()}
+    known = bundle()
+    known = replace(known, manifest=replace(known.manifest, label_sets=sets))
+    for placement, chosen in ((None, "axes"), ("wrist", "axes"), ("pocket", "pocket-axes"), ("ankle", "axes")):
+        recognizer = Recognizer(known, replace(INFO, placement=placement))
+        assert recognizer.labels.name == chosen
+        others = ", ".join(name for name in sets if name != chosen)
+        assert f"no label set was chosen: using {chosen} " in recognizer.stats.notes[0]
+        assert recognizer.stats.notes[0].endswith(f"others: {others}")
+    assert not any("no label set" in note for note in Recognizer(known, INFO, "more-axes").stats.notes)
+    named = Recognizer(known, replace(INFO, labels="more-axes"))
+    assert named.labels.name == "more-axes"
+    assert not any("no label set" in note for note in named.stats.notes)
+
+
 def test_window_that_fits_no_label_is_unknown() -> None:
     t_s, x, _ = motion([0], 5.0)
     x[:, :3] = np.random.default_rng(0).normal(5.66, 0.1, (len(x), 3))  # the diagonal: cosine 0.577 to every axis

@@ -39,7 +39,7 @@ def test_missing_runtime_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> 
     absent = replace(RUNTIMES["onnx"], package="no-such-package", imports="no_such_package.api")
     assert (absent.version, absent.obstacle) == (None, "no-such-package is not installed")
     monkeypatch.setitem(RUNTIMES, "onnx", absent)
-    with pytest.raises(MissingExtraError, match=r"pip install 'mujo-edge\[onnx\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[onnx\]'"):
         open_model(b"", "onnx")
     monkeypatch.setitem(RUNTIMES, "litert", absent)
     monkeypatch.setitem(RUNTIMES, "tflite-runtime", absent)
@@ -53,9 +53,7 @@ def test_numpy_2_is_an_obstacle_for_tflite_runtime(monkeypatch: pytest.MonkeyPat
         pytest.skip("numpy 1 is installed")
     installed = replace(RUNTIMES["tflite-runtime"], package="numpy", imports="numpy")
     monkeypatch.setitem(RUNTIMES, "tflite-runtime", installed)
-    with pytest.raises(
-        MissingExtraError, match=r"needs numpy below 2, and numpy 2.* is installed. .*mujo-edge\[tflite\]"
-    ):
+    with pytest.raises(MissingExtraError, match=r"needs numpy below 2, and numpy 2.* is installed. .*\[tflite\]"):
         open_model(b"", "tflite-runtime")
 
 

@@ -107,7 +107,9 @@ async def test_closed_reader_ends_all_streams() -> None:
     other = Engine(ListSource(chunked(*motion([0], 4.0)), endless=True), [sink], load)
     ended = [summary.ended for summary in await run_together([first, other])]
     assert ended == ["closed", "interrupted"]
-    assert sink.session == RunInfo(INFO, "fake 1.0", "axis", "axes", ("x up", "y up", "z up", "unknown"), 0.5)
+    assert sink.session == RunInfo(
+        INFO, "fake 1.0", "axis", "axes", ("x up", "y up", "z up", "unknown"), 0.5, "axes, wrist"
+    )
 
 
 async def test_the_status_of_a_source_reaches_the_sinks(monkeypatch: pytest.MonkeyPatch) -> None:

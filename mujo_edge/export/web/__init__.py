@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from mujo_edge.core import MissingExtraError, UsageError
+from mujo_edge.core import MissingExtraError, UsageError, pip_install
 from mujo_edge.export import Job, Written, contract, models
 from mujo_edge.files import sha256
 from mujo_edge.folders import cache_folder
@@ -39,7 +39,6 @@ EDITION = "@edition@"
 """Placeholder in the service worker for the hash that identifies an exported folder."""
 
 NODE = "Node.js 20.19 or newer with npm"
-GET_NODE = "Install it with: pip install 'mujo-edge[web]', or from nodejs.org"
 
 NO_NETWORK = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "ENOTCACHED")
 """npm's error codes where there is no network."""
@@ -122,13 +121,18 @@ def tools() -> tuple[str, str]:
     node, npm = shutil.which("node", path=path), shutil.which("npm", path=path)
     if not node or not npm:
         raise MissingExtraError(
-            f"the page is built with {NODE}, and there is no {'npm' if node else 'node'}. {GET_NODE}"
+            f"the page is built with {NODE}, and there is no {'npm' if node else 'node'}. {get_node()}"
         )
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout.strip()
     parsed = tuple(map(int, re.findall(r"\d+", version)[:2]))
     if not ((20, 19) <= parsed < (21,) or parsed >= (22, 12)):  # the versions that vite 8 supports
-        raise MissingExtraError(f"the page is built with {NODE}, and {node} is {version or 'broken'}. {GET_NODE}")
+        raise MissingExtraError(f"the page is built with {NODE}, and {node} is {version or 'broken'}. {get_node()}")
     return node, npm
+
+
+def get_node() -> str:
+    """How to install Node.js, for error messages."""
+    return f"Install it with: {pip_install('web')}, or from nodejs.org"
 
 
 def install(npm: str, folder: Path) -> None:

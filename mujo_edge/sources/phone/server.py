@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
+import ifaddr
 import segno
 import trustme
 from aiohttp import web
@@ -22,6 +23,7 @@ from aiohttp.typedefs import Handler
 from mujo_edge.core import DeviceError, UsageError
 
 LOOPBACK = "127.0.0.1"
+AUTO = "auto"
 PORT = 8765
 """Default port."""
 
@@ -69,7 +71,7 @@ class PhoneServer:
     """An aiohttp application behind a token, given as the first part of a path or in the Authorization header.
 
     Args:
-        host, port: to bind to; None for loopback and for `PORT`.
+        host, port: to bind to; None for loopback and for `PORT`, "auto" for this machine's address in its network.
         tls: serve https, with a certificate made for this run (True) or with the given one.
         max_body: bytes per request. requests_s, bytes_s: limits per second. token: None for a new one.
 
@@ -94,6 +96,8 @@ class PhoneServer:
         self.token = token or new_token()
         self._host, self._port = host or LOOPBACK, PORT if port is None else port
         self._name = reachable(self._host)
+        if self._host == AUTO:
+            self._host = self._name
         self._max_body = max_body
         self._context = certificate({self._name, "localhost", LOOPBACK}) if tls is True else tls or None
         self._requests, self._bytes, self._strangers = RateLimiter(requests_s), RateLimiter(bytes_s), RateLimiter(5.0)
@@ -193,6 +197,29 @@ def qr_code(url: str) -> str:
     return text.getvalue()
 
 
+def invitation(url: str, local: bool, doing: str = "Open this on the phone") -> str:
+    """The text that shows a URL: with a QR code, unless only this machine reaches it."""
+    return f"{'' if local else qr_code(url)}\n{doing}:\n\n  {url}\n"
+
+
+def only_here() -> str:
+    """A note that only this machine reaches the server, and which --host a phone in the same network needs."""
+    addresses = own_addresses()
+    advice = (
+        f"give --host auto, or one of its addresses: {', '.join(addresses)}"
+        if addresses
+        else "connect this machine to it, and give --host auto"
+    )
+    return f"Only this machine reaches it (or a phone by USB: adb reverse). For a phone in the same network, {advice}."
+
+
+def own_addresses() -> list[str]:
+    """This machine's IPv4 addresses in networks, link-local ones last."""
+    found = [str(ip.ip) for adapter in ifaddr.get_adapters() for ip in adapter.ips if ip.is_IPv4]
+    usable = [each for each in found if not ipaddress.ip_address(each).is_loopback]
+    return sorted(usable, key=lambda each: ipaddress.ip_address(each).is_link_local)
+
+
 def certificate(names: Iterable[str]) -> ssl.SSLContext:
     """A TLS context with a self-signed certificate for `names`; its key is in a file (0600) only while it is loaded."""
     issued = trustme.CA().issue_cert(*sorted(set(names)), not_after=datetime.now(UTC) + VALID)
@@ -204,10 +231,21 @@ def certificate(names: Iterable[str]) -> ssl.SSLContext:
 
 def reachable(host: str) -> str:
     """The name or address at which others reach a server bound to `host`. Raises `UsageError`."""
+    if host == AUTO:
+        for address in (_outgoing(), *own_addresses()):
+            if address != LOOPBACK:
+                return address
+        raise UsageError("--host auto: this machine is in no network. Connect it to that of the phone")
     if not host or any(character in host for character in "/@ \t?#"):
-        raise UsageError(f"--host {host}: give an address of this machine, such as 192.168.1.10, or 0.0.0.0 for all")
+        addresses = ["auto", *own_addresses(), "0.0.0.0"]
+        raise UsageError(f"--host {host}: give an address of this machine: {', '.join(addresses)} (all of them)")
     if not _is_address(host) or not ipaddress.ip_address(host).is_unspecified:
         return host
+    return _outgoing()
+
+
+def _outgoing() -> str:
+    """This machine's address on the default route; that of loopback without one."""
     # Connecting a datagram socket sends nothing; it only asks which of our addresses would be used (RFC 5737 net).
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,24 @@ def test_a_terminal_gets_the_live_screen(bundle: Path, walk: Path) -> None:
     assert "X   U P" in screen
     assert "true label" in screen
     assert "19 predictions" in after
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_the_live_screen_works_in_any_encoding(bundle: Path, walk: Path, encoding: str) -> None:
+    leader, follower = pty.openpty()
+    args = command("stream", "--bundle", bundle, "--runtime", "onnx", "--replay", walk, "--speed", "16")
+    env = {**environment(), "TERM": "xterm-256color", "PYTHONIOENCODING": encoding}
+    with subprocess.Popen(args, stdin=follower, stdout=follower, stderr=follower, env=env) as process:
+        os.close(follower)
+        shown = b""
+        with suppress(OSError):  # the other end is closed
+            while data := os.read(leader, 1 << 16):
+                shown += data
+    os.close(leader)
+    text = shown.decode(encoding)
+    assert (process.returncode, "Traceback" in text) == (0, False)
+    assert ("#" if encoding != "utf-8" else "█") in text
+    assert "19 predictions" in text
 
 
 def test_the_last_screen_as_a_picture(bundle: Path, walk: Path, tmp_path: Path) -> None:

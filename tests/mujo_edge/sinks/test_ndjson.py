@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from mujo_edge.core import Gap, Latency, Prediction, StreamStats
 from mujo_edge.engine import Engine, run_together
 from mujo_edge.recognizer import Recognizer
-from mujo_edge.sinks import RunInfo, Summary, Tally
+from mujo_edge.sinks import Confusion, LabelTime, Recognized, RunInfo, Summary, Tally
 from mujo_edge.sinks.ndjson import NdjsonSink, event_record, summary_record
 
 SCHEMA = json.loads((files("mujo_edge") / "sinks" / "ndjson.schema.json").read_text())
@@ -87,7 +87,18 @@ def test_every_summary_fits_the_schema(ended: Any) -> None:
     tally = Tally(StreamStats(), 0, 0, 0, 0.0, None)
     record = json.loads(json.dumps(HEAD | summary_record(Summary(RunInfo(INFO), tally, ended, ("note",), None))))
     VALID.validate(record)
+    assert (record["recognized"], record["confusions"], record["outside"]) == ([], [], None)
     assert (record["speed"], record["accuracy"], record["rate_hz"], record["notes"]) == (None, None, None, ["note"])
+
+
+def test_summary_lists_times_and_confusions() -> None:
+    tally = Tally(StreamStats(), 0, 0, 0, 0.0, None)
+    results = Recognized((LabelTime("walking", 1.5, 2, 1.0),), (Confusion("jogging", "walking", 3),), 4, 1)
+    record = json.loads(json.dumps(HEAD | summary_record(Summary(RunInfo(INFO), tally, "end", (), None, results))))
+    VALID.validate(record)
+    assert record["recognized"] == [{"label": "walking", "seconds": 1.5, "bouts": 2, "longest_s": 1.0}]
+    assert record["confusions"] == [{"truth": "jogging", "label": "walking", "windows": 3}]
+    assert record["outside"] == {"of": 4, "unknown": 1}
 
 
 def test_schema_is_valid_and_rejects_other_lines() -> None:

@@ -14,7 +14,7 @@ from rich.console import Console
 from syrupy.assertion import SnapshotAssertion
 
 from mujo_edge.core import UNKNOWN, DataError, Gap, Latency, Prediction, StreamInfo, StreamStats
-from mujo_edge.sinks import Quantiles, RunInfo, Summary, Tally, Update
+from mujo_edge.sinks import Confusion, LabelTime, Quantiles, Recognized, RunInfo, Summary, Tally, Update
 from mujo_edge.sinks.screen import Mark, Screen, advance, describe, render
 from mujo_edge.sinks.terminal import PictureSink, TerminalSink
 
@@ -26,6 +26,14 @@ SESSION = RunInfo(
     "physio-wrist",
     LABELS,
     0.5,
+    "shoulder exercises, wrist",
+    other_sets=("gym-wrist", "gestures-wrist", "daily-pocket", "daily-wrist"),
+)
+RECOGNIZED = Recognized(
+    (LabelTime("pendulum", 31.5, 2, 30.0), LabelTime("abduction", 20.5, 1, 20.5), LabelTime(UNKNOWN, 3.5, 1, 3.5)),
+    (Confusion("abduction", "pendulum", 6), Confusion("abduction", UNKNOWN, 1)),
+    12,
+    10,
 )
 EMPTY = Tally(StreamStats(), 0, 0, 0, 0.0, None)
 STATS = StreamStats(
@@ -84,6 +92,10 @@ SCREENS = {
             TALLY, stats=replace(STATS, notes=["worn at the pocket, but physio-wrist was trained at the wrist"])
         ),
     ),
+    "truth outside the set": replace(watched(), prediction=prediction(62.5, UNKNOWN, "juggling")),
+    "warned": replace(
+        watched(), session=replace(SESSION, title="", warning="known by words alone: plank; expect mistakes")
+    ),
     "recording": Screen(RunInfo(INFO), TALLY, recording="walks/monday"),
 }
 
@@ -124,7 +136,7 @@ def test_thirty_labels_are_distinguishable() -> None:
 def test_timeline_shows_the_last_thirty_seconds() -> None:
     screen = SCREENS["recognized"]
     assert screen.marks[-1].end_s - screen.marks[0].end_s == 29.5
-    line = text(screen).splitlines()[10]
+    line = text(screen).splitlines()[11]
     assert line.startswith(" recognized  ")
     assert line.rstrip()[-1] != " "
     assert "    " in line[13:].rstrip()  # the gap
@@ -132,8 +144,35 @@ def test_timeline_shows_the_last_thirty_seconds() -> None:
 
 def test_summary_as_text(snapshot: SnapshotAssertion) -> None:
     notes = ("time unit found from the steps: ms", "word " * 100)
-    assert describe(Summary(SESSION, TALLY, "interrupted", notes), "walks/monday") == snapshot
+    assert describe(Summary(SESSION, TALLY, "interrupted", notes, None, RECOGNIZED), "walks/monday") == snapshot
     assert describe(Summary(RunInfo(INFO), EMPTY, "end")) == snapshot
+
+
+def test_summary_begins_with_time_and_bouts_by_label() -> None:
+    text = describe(Summary(SESSION, TALLY, "end", (), None, RECOGNIZED))
+    rows = [line.split() for line in text.splitlines()]
+    assert ["pendulum", "0:32", "57%", "2", "0:30"] in rows
+    assert ["unknown", "0:04", "6%", "1", "0:04"] in rows
+    assert "mistaken: abduction for pendulum, 6 windows" in text
+    assert "12 windows annotated with labels that this set lacks, not scored; 10 of them unknown" in text
+    assert "--labels gym-wrist, gestures-wrist, daily-pocket, daily-wrist" in text
+    assert text.index("pendulum") < text.index("mistaken") < text.index("latency")
+
+
+def test_summary_limits_the_pairs_of_mistaken_labels() -> None:
+    pairs = tuple(Confusion(f"a{i}", f"b{i}", 9 - i) for i in range(8))
+    text = describe(Summary(SESSION, TALLY, "end", (), None, replace(RECOGNIZED, confusions=pairs)))
+    assert text.count("mistaken") == 5
+    assert "and 9 windows of 3 other pairs of labels" in text
+
+
+def test_the_screen_says_what_is_shown() -> None:
+    shown = text(SCREENS["recognized"]).splitlines()[2]
+    assert "shoulder exercises, wrist" in shown
+    assert "unknown: none of these 4" in shown
+    assert "others: --labels" in shown
+    assert "expect mistakes" in text(SCREENS["warned"]).splitlines()[2]
+    assert "juggling  not in this label set" in text(SCREENS["truth outside the set"])
 
 
 def test_sink_draws_on_the_alternate_screen_and_leaves_the_summary() -> None:
