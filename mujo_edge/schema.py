@@ -58,6 +58,8 @@ class Input(Record, frozen=True):
             raise ValueError(f"channels are {' '.join(self.channels) or 'none'}, not ax ay az or ax ay az gx gy gz")
         if len(self.scale) != len(self.channels):
             raise ValueError(f"{len(self.scale)} values of scale for {len(self.channels)} channels")
+        if self.hop > self.window:
+            raise ValueError(f"hop is {self.hop}, longer than a window of {self.window}")
 
 
 class Parity(Record, frozen=True):

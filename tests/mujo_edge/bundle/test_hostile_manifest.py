@@ -63,7 +63,7 @@ NUMBERS = (
 RANGES = {
     "input/rate_hz": (float("nan"), 0, float("inf"), -50, 1e-9, 1e9),
     "input/window": (0, -150, 10**9, 150.5, 10**30),
-    "input/hop": (0, -1, 10**9),
+    "input/hop": (0, -1, 151, 10**9),
     "input/clip": (0, -4, float("nan"), float("inf"), 10**400),
     "input/scale/0": (0, -1, float("nan"), 1e-320),
     "input/scale": ([], [1.0], 1.0),
