@@ -269,10 +269,14 @@ class Source(Protocol):
 
 @runtime_checkable
 class Runtime(Protocol):
-    """A loaded model file. `run` maps prepared input (N, C, 1, T) float32 to embeddings (N, D) float32."""
+    """A loaded model file. `run` maps prepared input (N, C, 1, T) float32 to embeddings (N, D) float32.
+
+    `input_shape` is (1, C, 1, T), `output_shape` (1, D). `run` raises `DataError` if the model fails.
+    """
 
     name: str
     input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
 
     def run(self, x: F32) -> F32:
         """See the class."""

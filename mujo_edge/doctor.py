@@ -22,6 +22,7 @@ PACKAGES = {
     "bleak": "",
     "pyserial": "",
     "platformdirs": "",
+    "msgspec": "",
     "typer": "",
     "rich": "",
     "pyarrow": "parquet",
