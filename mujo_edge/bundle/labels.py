@@ -216,6 +216,7 @@ def label_table(labels: LabelSet) -> dict[str, Any]:
     """A label set in `mujo.json`, which apps read."""
     return {
         "labels": [label.name for label in labels.labels],
+        "title": labels.title or labels.name,
         **_settings(labels),
         "prototypes": _rows(labels.prototypes),
     }

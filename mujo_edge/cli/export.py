@@ -17,9 +17,9 @@ def export(
     labels: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME|FILE",
+            metavar="NAME|FILE|A,B,...",
             envvar="MUJO_EDGE_LABELS",
-            help="Label set to start with, or the file (.json) of one of your own.",
+            help='Label set to start with, file of one (.json), or names of activities: "squat,deadlift".',
         ),
     ] = None,
 ) -> None:

@@ -53,6 +53,18 @@ def test_all_targets_but_those_that_need_missing_programs_are_written(
     assert "[web]'" in shown.err
 
 
+def test_labels_by_name_are_exported(tmp_path: Path) -> None:
+    (folder,) = export("android", None, tmp_path, labels="Squat, deadlift, plank")
+    table = json.loads((folder / CONTRACT).read_text("utf-8"))
+    assert table["default_label_set"] == "squat-deadlift-plank"
+    labels = read_manifest().labels("Squat, deadlift, plank")
+    entry = table["label_sets"]["squat-deadlift-plank"]
+    assert entry["labels"] == ["Squat", "deadlift", "plank"]
+    np.testing.assert_array_equal(np.array(entry["prototypes"], np.float32), labels.prototypes)
+    assert "never seen in training" in (folder / "README.md").read_text("utf-8")
+    assert table["label_sets"]["physio-wrist"]["title"] == "shoulder exercises, wrist"
+
+
 def test_every_file_has_its_checksum(android: Path) -> None:
     done = subprocess.run(["sha256sum", "--strict", "-c", SUMS], cwd=android, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
@@ -109,7 +121,9 @@ def test_unknown_target_bundle_or_label_set_is_an_error(tmp_path: Path) -> None:
         export("watch", None, tmp_path)
     with pytest.raises(UsageError, match="no bundle at nowhere"):
         export("android", "nowhere", tmp_path)
-    with pytest.raises(UsageError, match="no label set 'yoga'"):
+    with pytest.raises(
+        UsageError, match=r"'yoga' alone would be the label of every window.*\nbundle mujo-student has the label sets"
+    ):
         export("android", None, tmp_path, labels="yoga")
     assert not list(tmp_path.iterdir())
 

@@ -62,6 +62,7 @@ function validLabels(set: LabelSet, dim: number): boolean {
     Array.isArray(labels) &&
     labels.length > 0 &&
     labels.every((label) => typeof label === "string") &&
+    ["string", "undefined"].includes(typeof set.title) &&
     Array.isArray(prototypes) &&
     prototypes.length === labels.length &&
     prototypes.every((row) => Array.isArray(row) && row.length === dim && row.every(Number.isFinite)) &&
