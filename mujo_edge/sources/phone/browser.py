@@ -15,7 +15,8 @@ from firmware_bridge.stream import CodecError
 from mujo_edge.core import UNKNOWN, Prediction
 from mujo_edge.sinks import RunInfo, Summary, Update
 from mujo_edge.sources.phone.base import Announce, PhoneSource, to_stderr
-from mujo_edge.sources.phone.server import PhoneServer, RateLimiter, invitation, is_loopback, only_here
+from mujo_edge.sources.phone.listener import RateLimiter
+from mujo_edge.sources.phone.server import PhoneServer, invitation, is_loopback, only_here
 
 MAX_MESSAGE = 4096
 """Bytes of the longest message."""

@@ -6,13 +6,13 @@ import asyncio
 import hmac
 import io
 import ipaddress
+import logging
 import secrets
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from time import monotonic
 
 import ifaddr
 import segno
@@ -21,6 +21,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from mujo_edge.core import DeviceError, UsageError
+from mujo_edge.sources.phone.listener import Listener, RateLimiter
+
+logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 AUTO = "auto"
@@ -29,6 +32,12 @@ PORT = 8765
 
 BODY_S = 10.0
 """Time limit of receiving the body of a request."""
+
+HEADER_S = 10.0
+"""Time limit of receiving the head of a request, and of a connection without one."""
+
+LINGER_S = 2.0
+"""Seconds for which the rest of a refused request is read, so that the client sees the response."""
 
 VALID = timedelta(days=2)
 """Validity of a certificate, which is made for one run."""
@@ -47,24 +56,6 @@ HEADERS = {
 
 POLICY = "default-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 """Content security policy, without its connect-src."""
-
-
-class RateLimiter:
-    """Allows `per_s` units per second, and bursts of up to `seconds` as many."""
-
-    def __init__(self, per_s: float, seconds: float = 2.0) -> None:
-        self._per_s, self._most = per_s, per_s * seconds
-        self._left, self._at_s = self._most, monotonic()
-
-    def take(self, units: float = 1.0) -> bool:
-        """Whether `units` are available; if so, they are used up."""
-        now_s = monotonic()
-        self._left = min(self._most, self._left + (now_s - self._at_s) * self._per_s)
-        self._at_s = now_s
-        if self._left < units:
-            return False
-        self._left -= units
-        return True
 
 
 class PhoneServer:
@@ -101,6 +92,7 @@ class PhoneServer:
         self._max_body = max_body
         self._context = certificate({self._name, "localhost", LOOPBACK}) if tls is True else tls or None
         self._requests, self._bytes, self._strangers = RateLimiter(requests_s), RateLimiter(bytes_s), RateLimiter(5.0)
+        self._listener: Listener
         self.app = web.Application(middlewares=[self._guard], client_max_size=max_body)
 
     @property
@@ -112,24 +104,33 @@ class PhoneServer:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Serve. Raises `DeviceError` if the address cannot be bound to."""
-        runner = web.AppRunner(self.app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        runner = web.AppRunner(
+            self.app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=1.0,
+            keepalive_timeout=HEADER_S,
+            lingering_time=LINGER_S,
+            logger=_request_logger(),
+        )
         await runner.setup()
+        assert runner.server
+        self._listener = Listener(runner.server, self._context)
         try:
-            site = web.TCPSite(runner, self._host, self._port, ssl_context=self._context)
-            try:
-                await site.start()
-            except OSError as error:
-                raise DeviceError(
-                    f"cannot listen on {self._host}, port {self._port}: {error.strerror or error}. "
-                    "Choose another --port, or a --host of this machine"
-                ) from None
-            self._port = runner.addresses[0][1]
-            yield
+            async with AsyncExitStack() as stack:
+                try:
+                    self._port = await stack.enter_async_context(self._listener.listen(self._host, self._port))
+                except OSError as error:
+                    raise DeviceError(
+                        f"cannot listen on {self._host}, port {self._port}: {error.strerror or error}. "
+                        "Choose another --port, or a --host of this machine"
+                    ) from None
+                yield
         finally:
             await runner.cleanup()
 
     async def body(self, request: web.Request) -> bytes:
-        """The body of a request. Raises 408, 413 or 429."""
+        """The body of a request, uncompressed. Raises 400, 408, 413 or 429."""
         if (request.content_length or 0) > self._max_body:
             raise web.HTTPRequestEntityTooLarge(self._max_body, request.content_length or 0)
         try:
@@ -137,6 +138,8 @@ class PhoneServer:
                 data = await request.read()
         except TimeoutError:
             raise web.HTTPRequestTimeout(text="the body did not arrive in time") from None
+        except web.RequestPayloadError:
+            raise web.HTTPBadRequest(text="the body is not as its headers say (length or compression)") from None
         if not self._bytes.take(len(data)):
             raise web.HTTPTooManyRequests(text="too much data in too short a time")
         return data
@@ -152,6 +155,8 @@ class PhoneServer:
             response = await self._admitted(request, handler)
         except web.HTTPException as refusal:
             response = web.Response(status=refusal.status, text=refusal.text, reason=refusal.reason)
+            if request.can_read_body:  # what is left of a body cannot be told from the next request
+                response.force_close()
             for name in ("Allow", "Retry-After"):
                 if name in refusal.headers:
                     response.headers[name] = refusal.headers[name]
@@ -169,6 +174,8 @@ class PhoneServer:
         trusted = sent is not None and hmac.compare_digest(sent.encode("utf-8", "replace"), self.token.encode())
         if not (self._requests if trusted else self._strangers).take():
             raise web.HTTPTooManyRequests(text="too many requests", headers={"Retry-After": "1"})
+        if trusted:
+            self._listener.trust(request.transport)
         if not self._known(request):
             raise web.HTTPBadRequest(text="use the address that mujo-edge shows")
         if found.http_exception is not None:
@@ -183,6 +190,21 @@ class PhoneServer:
         """Whether the host of a request is ours or an address; another name may be an attack by DNS rebinding."""
         name = request.host.rpartition(":")[0] if request.host.rpartition(":")[2].isdigit() else request.host
         return name.strip("[]") in (self._name, "localhost") or _is_address(name.strip("[]"))
+
+
+def _request_logger() -> logging.Logger:
+    """The logger of aiohttp's requests. Anyone can cause its errors, with their tracebacks: they are shown by -vv."""
+    requests = logger.getChild("requests")
+
+    def as_debug(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        record.msg, record.args = "%s: %s", (record.getMessage(), str(error or "no reason")[:200])
+        record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+        record.exc_info = record.exc_text = None
+        return requests.isEnabledFor(logging.DEBUG)
+
+    requests.filters = [as_debug]
+    return requests
 
 
 def new_token() -> str:
