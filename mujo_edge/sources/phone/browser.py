@@ -104,8 +104,8 @@ class BrowserSource(PhoneSource):
     # The sink: called on the recognizer's thread.
 
     def start(self, session: RunInfo) -> None:
-        """Send the labels that can be recognized."""
-        self._show({"labels": list(session.labels)})
+        """Send the labels that can be recognized, and what they are about."""
+        self._show({"labels": list(session.labels), "title": session.title or session.label_set})
 
     def write(self, update: Update) -> None:
         """Send the newest label, and the counts."""

@@ -10,8 +10,10 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+from contrast import CONTRAST
 from hostile_text import VISIBLE
 
+from benchmarks import chromium
 from mujo_edge.benchmark import CURVE, Missing, ModelCost, Report, Timing, measure, plan, run, time_calls
 from mujo_edge.benchmark.report import html, terminal
 from mujo_edge.bundle.manifest import read_manifest
@@ -151,6 +153,21 @@ def test_page_is_self_contained(report: Report) -> None:
     assert "@import" not in page
     for cost in report.models:
         assert f"<td>{cost.latency.p50_us:.1f}</td>" in page
+
+
+@pytest.mark.skipif(chromium.PATH is None, reason="Chromium is not installed")
+async def test_page_is_readable_on_a_phone_light_and_dark(report: Report, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(html(report))
+    async with chromium.browser(tmp_path / "profile") as tab:
+        await tab.open((tmp_path / "report.html").as_uri())
+        await tab.call("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
+        for scheme in ("light", "dark"):
+            await tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+            ratios = await tab.run(CONTRAST)
+            assert len(ratios) > 40
+            assert not [(what, ratio) for what, ratio in ratios if ratio < 4.5], scheme
+        assert await tab.run("document.documentElement.scrollWidth") <= 390
+        assert await tab.run("Math.min(...[...document.querySelectorAll('svg')].map((one) => one.clientWidth))") > 500
 
 
 def test_names_are_escaped_in_the_page(report: Report) -> None:
