@@ -20,7 +20,7 @@ PATH = re.compile(rf"{_PART}(?:/{_PART})*")
 """Path of a file of a bundle, with `/` between folders; see `inside`."""
 
 MAX_PATH = 200
-"""Most characters of such a path; Windows takes 260 with the folder before it."""
+"""Most characters of such a path, and bytes of a name in it; Windows takes 260 with the folder before it, Linux 255."""
 
 LINES = re.compile(r"\r?\n|\t")
 
@@ -50,7 +50,8 @@ def shown(value: object) -> str:
 
 def inside(path: str) -> bool:
     """Whether `path` stays in the folder it is relative to and is valid on every file system."""
-    return len(path) <= MAX_PATH and PATH.fullmatch(path) is not None
+    short = len(path) <= MAX_PATH and all(len(part.encode()) <= MAX_PATH for part in path.split("/"))
+    return short and PATH.fullmatch(path) is not None
 
 
 def checked(what: str, text: object, pattern: re.Pattern[str]) -> str:

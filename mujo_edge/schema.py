@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from mujo_edge.printable import MAX_PATH, NAME, PATH, PLACE, printable
+from mujo_edge.printable import MAX_PATH, NAME, PATH, PLACE, inside, printable, shown
 
 T = TypeVar("T")
 
@@ -177,6 +177,10 @@ class BundleFile(Struct, frozen=True):
     metrics: dict[str, Any]
     lowered: Annotated[tuple[LoweredEntry, ...], Meta(max_length=100)] = ()
     vocabulary: VocabularyEntry | None = None
+
+    def __post_init__(self) -> None:
+        if long := [name for name in self.files if not inside(name)]:
+            raise ValueError(f"files: {shown(long[0])} is too long for some systems")
 
 
 class StreamEntry(Struct, frozen=True):

@@ -17,16 +17,8 @@ import numpy.typing as npt
 
 from mujo_edge.bundle.fit import fit_label_set, fit_prototypes, l2_normalize
 from mujo_edge.bundle.labels import label_table
-from mujo_edge.bundle.manifest import (
-    MAX_FILE_BYTES,
-    Label,
-    LabelSet,
-    Manifest,
-    ModelFile,
-    Parity,
-    Smoothing,
-    read_manifest,
-)
+from mujo_edge.bundle.manifest import Label, LabelSet, Manifest, ModelFile, Parity, Smoothing, read_manifest
+from mujo_edge.bundle.store import max_file_bytes
 from mujo_edge.core import F32, STANDARD_GRAVITY, DataError, Runtime, UsageError
 from mujo_edge.files import read_file
 from mujo_edge.runtimes import RUNTIMES, choose_runtime, open_model
@@ -227,7 +219,7 @@ def in_si_units(x: npt.ArrayLike) -> F32:
 
 def open_checked(manifest: Manifest, model: ModelFile, runtime: str, threads: int = 1) -> Runtime:
     """Load a model file of the bundle. Raises `DataError` unless its shapes are the manifest's."""
-    opened = open_model(read_file(manifest.folder / model.file, MAX_FILE_BYTES), runtime, threads)
+    opened = open_model(read_file(manifest.folder / model.file, max_file_bytes()), runtime, threads)
     takes, gives = (1, len(manifest.input.channels), 1, manifest.input.window), (1, manifest.embedding_dim)
     if (opened.input_shape, opened.output_shape) != (takes, gives):
         raise DataError(

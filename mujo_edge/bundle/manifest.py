@@ -25,7 +25,7 @@ from mujo_edge.bundle.labels import Label as Label
 from mujo_edge.bundle.labels import LabelSet as LabelSet
 from mujo_edge.bundle.labels import Smoothing as Smoothing
 from mujo_edge.bundle.labels import label_set_table as label_set_table
-from mujo_edge.bundle.store import find_bundle
+from mujo_edge.bundle.store import MAX_MB_VARIABLE, find_bundle, max_bundle_bytes, max_file_bytes
 from mujo_edge.bundle.vocabulary import ARRAYS_FILE, MISSPELT, NAMES_FILE, Vocabulary, parse_vocabulary
 from mujo_edge.core import F32, DataError, UsageError
 from mujo_edge.files import check_regular, read_file, sha256
@@ -35,9 +35,6 @@ from mujo_edge.signal import InputSpec
 
 SCHEMA_VERSION = 1
 NO_DIGEST = "0" * 64
-MAX_FILE_BYTES, MAX_BUNDLE_BYTES = 64 << 20, 256 << 20
-"""Size limits of a file of a bundle and of all of them; the shipped bundle has 1.3 MB."""
-
 DOCUMENTS = ("training", "metrics")
 """Entries whose texts may have several lines."""
 
@@ -268,16 +265,19 @@ def _used(entries: BundleFile) -> set[str]:
 
 def check_files(folder: Path, files: Mapping[str, str]) -> None:
     """Raise `DataError` unless every file of a bundle is there and has its SHA-256, and none is too large."""
-    total = 0
+    total, most = 0, max_bundle_bytes()
     for name, digest in files.items():
         path = folder / name
         try:
-            total += check_regular(path, MAX_FILE_BYTES)
-            found = sha256(path) if total <= MAX_BUNDLE_BYTES else ""
+            total += check_regular(path, max_file_bytes())
+            found = sha256(path) if total <= most else ""
         except OSError as error:
             raise DataError(f"{path} is missing from the bundle ({error.strerror}). {REPAIR}") from error
-        if total > MAX_BUNDLE_BYTES:
-            raise DataError(f"the files of {folder} have more than {MAX_BUNDLE_BYTES >> 20} MB, the limit of a bundle")
+        if total > most:
+            raise DataError(
+                f"the files of {folder} have more than {most >> 20} MB, the limit of a bundle. "
+                f"{MAX_MB_VARIABLE} allows more"
+            )
         if found != digest:
             raise DataError(f"{path} was changed or damaged (its SHA-256 is wrong). {REPAIR}")
 

@@ -175,14 +175,25 @@ def pull(
         typer.Option(metavar="DIR", help="Make the folder NAME here, not in the store of --bundle OWNER/NAME."),
     ] = None,
     revision: Annotated[str | None, typer.Option(metavar="R", help="Branch, tag or commit instead of main.")] = None,
+    max_files: Annotated[
+        int, typer.Option(metavar="N", min=1, envvar="MUJO_EDGE_MAX_FILES", help="Refuse a bundle of more files.")
+    ] = 500,
+    max_minutes: Annotated[
+        float, typer.Option(metavar="MIN", min=0, envvar="MUJO_EDGE_MAX_MINUTES", help="Give up after so many minutes.")
+    ] = 10.0,
+    min_speed: Annotated[
+        float, typer.Option(metavar="KB/S", min=0, envvar="MUJO_EDGE_MIN_SPEED", help="Give up a slower download.")
+    ] = 1.0,
 ) -> None:
-    """Get a published bundle from the Hub and check it."""
+    """Get a published bundle from the Hub and check it. MUJO_EDGE_MAX_MB limits its size (256)."""
     from rich.console import Console
 
+    from mujo_edge.bundle.hub import Limits
     from mujo_edge.bundle.hub import pull as run
 
     with Console(stderr=True).status("") as status:
-        manifest = run(repo, out, revision, lambda doing: status.update(doing))
+        limits = Limits(max_files, max_minutes, min_speed)
+        manifest = run(repo, out, revision, lambda doing: status.update(doing), limits)
     name = repo if out is None else manifest.folder
     print(f"{manifest.name} {manifest.version} in {manifest.folder}; use it with --bundle {name}")
 
