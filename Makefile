@@ -1,12 +1,13 @@
 # make demo: live recognition on the shipped model and a real recording, light install.
 # make sim-ble: a virtual wearable that plays that recording, for `make demo DEMO=--ble` in another terminal.
 # make test: everything, in its own environment with all extras.
+# make pictures: the pictures in docs/ and the summary in README that show the shipped bundle.
 PYTHON ?= python3
 DEMO ?=
 SIM ?= --wearable witmotion
 PYTEST ?= -n 2 --dist loadfile
 
-.PHONY: demo sim-ble test lint tiny clean
+.PHONY: demo sim-ble test lint pictures tiny clean
 
 demo: .venv/installed
 	.venv/bin/mujo-edge stream $(DEMO)
@@ -23,6 +24,9 @@ lint: .venv-dev/installed
 	.venv-dev/bin/mypy
 	.venv-dev/bin/lint-imports
 	.venv-dev/bin/deptry mujo_edge firmware_bridge training benchmarks
+
+pictures: .venv-dev/installed
+	.venv-dev/bin/python -m benchmarks.pictures
 
 tiny: .venv-dev/installed
 	.venv-dev/bin/python -m training.run --recipe tiny

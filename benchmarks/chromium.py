@@ -30,6 +30,22 @@ FLAGS = (
 )
 
 
+FEED = """(rows, sign) => {
+  for (const [t, ax, ay, az, ...turns] of rows) {
+    const [alpha, beta, gamma] = turns.map((value) => value * 180 / Math.PI);
+    const event = new DeviceMotionEvent("devicemotion", {
+      accelerationIncludingGravity: { x: sign * ax, y: sign * ay, z: sign * az },
+      rotationRate: turns.length ? { alpha, beta, gamma } : null,
+      interval: 20,
+    });
+    Object.defineProperty(event, "timeStamp", { value: 5000 + 1000 * t });
+    dispatchEvent(event);
+  }
+}"""
+"""A function of rows [t_s, ax, ay, az, gx, gy, gz] and a sign that dispatches them as motion events. The browser's own
+timeStamp cannot be set, so it is replaced."""
+
+
 class Tab:
     """One page. `call` sends a DevTools command, `run` executes JavaScript.
 

@@ -157,8 +157,9 @@ def recognize(
 
     Args:
         source: from `ble`, `serial`, `phone` or `replay`, or any `Source`.
-        labels: a label set of the bundle, names of activities ("squat, push-up, plank"), a `LabelSet`, or the path of
-            a file that `LabelSet.save` wrote. None: the set that the recording names, else the bundle's default.
+        labels: a label set of the bundle, names of activities ("squat, deadlift, bench press"), a `LabelSet`, or the
+            path of a file that `LabelSet.save` wrote. None: the set that the recording names, else one that suits the
+            placement of the stream.
         bundle: what `ModelBundle.load` takes, or a loaded bundle. None: the one that comes with mujo-edge.
         gaps: yield a `Gap`, too, where the signal broke off.
         sinks: further receivers of the results, such as `mujo_edge.sinks.recording.RecordingSink`.
@@ -356,6 +357,9 @@ class _Wearable:
     def __init__(self, device: str | None, profile: str | Profile | None, rate_hz: float | None) -> None:
         self._device, self._profile, self._rate_hz = device, profile, rate_hz
         self._source: BleSource | None = None
+
+    def __repr__(self) -> str:
+        return f"<ble source {self._device or 'of the nearest wearable'}>"
 
     @property
     def info(self) -> StreamInfo:

@@ -7,9 +7,12 @@ Units inside mujo-edge: accelerometer in m/s2 *with* gravity, gyroscope in rad/s
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
+from shutil import which
 from types import ModuleType
 from typing import Literal, Protocol, Self, runtime_checkable
 
@@ -61,14 +64,36 @@ class MissingExtraError(MujoError):
     exit_code = 5
 
 
+CPU_TORCH = "--extra-index-url https://download.pytorch.org/whl/cpu"
+"""Makes pip take PyTorch's build without CUDA, which nothing here uses: 0.2 instead of 3 GB to fetch on Linux."""
+
+EXTRAS_WITH_TORCH = ("executorch", "train", "dev")
+
+
+def pip_install(extra: str = "") -> str:
+    """The command that adds an extra of mujo-edge to this Python: in a checkout, that of the checkout."""
+    root = Path(__file__).parents[1]
+    where = "mujo-edge"
+    if (root / "pyproject.toml").is_file():
+        where = "." if root == Path.cwd() else str(root)
+    options = f"{CPU_TORCH} " if extra in EXTRAS_WITH_TORCH else ""
+    return f"{pip()} install {options}" + (f"'{where}[{extra}]'" if extra else where)
+
+
+def pip() -> str:
+    """The command of this Python's pip: "pip", unless PATH has that of another Python."""
+    own, found = Path(sys.executable), which("pip")
+    if found is None or Path(found).parent == own.parent:
+        return "pip"
+    return f"{own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own} -m pip"
+
+
 def require_extra(module: str, extra: str) -> ModuleType:
     """Import `module`, or raise `MissingExtraError` naming the pip line of mujo-edge's `extra`."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"{error.name} is not installed. Install it with: pip install 'mujo-edge[{extra}]'"
-        ) from error
+        raise MissingExtraError(f"{error.name} is not installed. Install it with: {pip_install(extra)}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,10 +269,14 @@ class Source(Protocol):
 
 @runtime_checkable
 class Runtime(Protocol):
-    """A loaded model file. `run` maps prepared input (N, C, 1, T) float32 to embeddings (N, D) float32."""
+    """A loaded model file. `run` maps prepared input (N, C, 1, T) float32 to embeddings (N, D) float32.
+
+    `input_shape` is (1, C, 1, T), `output_shape` (1, D). `run` raises `DataError` if the model fails.
+    """
 
     name: str
     input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
 
     def run(self, x: F32) -> F32:
         """See the class."""

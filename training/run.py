@@ -26,17 +26,21 @@ def main(
     recipe: RecipeOption = "base",
     out: OutOption = None,
     shards: ShardsOption = None,
-    bundle: Annotated[Path | None, typer.Option(help="folder of the bundle  [default: OUT/mujo-student]")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="folder of the bundle  [default: OUT/NAME]")] = None,
 ) -> None:
     """Train and export a bundle: pretrain, distill, calibrate, quantize, export, evaluate."""
     this = Run(read_recipe(recipe), out, shards)
     teacher = this.teacher()
     student = this.student(teacher)
     release = this.release(teacher, student)
-    target = bundle or this.out / "mujo-student"
+    target = bundle or this.out / release.name
     manifest = this.bundle(student, release, target)
     for model in (*manifest.models, *manifest.lowered):
-        typer.echo(f"{model.file}: {(target / model.file).stat().st_size} bytes, {model.parity}")
+        size, parity = (target / model.file).stat().st_size, model.parity
+        measured = (
+            f"agrees with fp32 in {parity.top1_agreement:.2%}, SNR {parity.snr_db:.1f} dB" if parity else "not run"
+        )
+        typer.echo(f"{model.file}: {size:,} bytes, {measured}")
     for line in left_out():
         typer.echo(line, err=True)
     for name, metrics in release.metrics["held_out"].items():
@@ -51,6 +55,7 @@ def main(
         (this.out / "recording.json").write_text(json.dumps(demo, indent=1) + "\n")
         typer.echo(f"shipped recording: {listed(demo)}")
     typer.echo(f"bundle: {target}")
+    typer.echo(f"try it: mujo-edge stream --bundle {target}")
 
 
 if __name__ == "__main__":

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mujo_edge.bundle.manifest import Manifest, ModelFile, Parity, read_manifest
 from mujo_edge.core import DataError, Latency, Prediction
 from mujo_edge.runtimes import RUNTIMES, RuntimeInfo
 
 if TYPE_CHECKING:
+    from mujo_edge.bundle.manifest import Manifest, ModelFile, Parity
     from mujo_edge.sinks import RunInfo, Summary, Update
 
 CALLS = 2000
@@ -188,6 +188,8 @@ def run(
         DataError: the bundle is damaged, or a model could not be measured.
         MissingExtraError: not even the default runtime is installed.
     """
+    from mujo_edge.bundle.manifest import read_manifest
+
     manifest = read_manifest(path_or_name)
     models: list[ModelCost] = []
     missing: dict[str, Missing] = {}
@@ -265,6 +267,8 @@ def measure(manifest: Manifest, model: ModelFile, info: RuntimeInfo, threads: in
     Raises:
         DataError: the process failed.
     """
+    from mujo_edge.bundle.manifest import Parity
+
     if not info.version or info.obstacle:
         return Missing(info.name, str(info.obstacle), info.install)
     command = [sys.executable, "-m", "mujo_edge.benchmark", str(manifest.folder.resolve()), model.file, info.name]
@@ -295,6 +299,7 @@ def measure_here(folder: str, file: str, runtime: str, threads: int, calls: int)
     import_module(RUNTIMES[runtime].imports)
     imported = perf_counter()
     from mujo_edge.bundle import check, open_checked
+    from mujo_edge.bundle.manifest import read_manifest
     from mujo_edge.signal import prepare
 
     manifest = read_manifest(folder)

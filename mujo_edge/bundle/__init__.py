@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,9 @@ import numpy.typing as npt
 from mujo_edge.bundle.fit import fit_label_set, fit_prototypes, l2_normalize
 from mujo_edge.bundle.labels import label_table
 from mujo_edge.bundle.manifest import Label, LabelSet, Manifest, ModelFile, Parity, Smoothing, read_manifest
+from mujo_edge.bundle.store import max_file_bytes
 from mujo_edge.core import F32, STANDARD_GRAVITY, DataError, Runtime, UsageError
+from mujo_edge.files import read_file
 from mujo_edge.runtimes import RUNTIMES, choose_runtime, open_model
 from mujo_edge.signal import InputSpec, prepare
 
@@ -107,22 +109,42 @@ class ModelBundle:
         """(N, 3 or 6, T) m/s2 and rad/s -> (N, D) float32, L2-normalized. Raises `DataError` for other shapes."""
         return l2_normalize(self.runtime.run(prepare(np.asarray(x), self.manifest.input)))
 
-    def classify(self, x: npt.ArrayLike, labels: str | Path | LabelSet | None = None) -> list[tuple[str, float]]:
+    @overload
+    def classify(
+        self, x: npt.ArrayLike, labels: str | Path | LabelSet | None = None, top: None = None
+    ) -> list[tuple[str, float]]: ...
+
+    @overload
+    def classify(
+        self, x: npt.ArrayLike, labels: str | Path | LabelSet | None = None, *, top: int
+    ) -> list[list[tuple[str, float]]]: ...
+
+    def classify(
+        self, x: npt.ArrayLike, labels: str | Path | LabelSet | None = None, top: int | None = None
+    ) -> list[tuple[str, float]] | list[list[tuple[str, float]]]:
         """(N, 3 or 6, T) -> the label and its probability of every window, "unknown" included.
 
         Windows are taken one by one; the recognizer of a stream smooths over time besides.
 
         Args:
             x: windows, see the class.
-            labels: a label set of the bundle, names of activities ("squat, push-up, plank"), one of your own or its
-                file; None takes the bundle's default.
+            labels: a label set of the bundle, names of activities ("squat, deadlift, bench press"), one of your own or
+                its file; None takes the bundle's default.
+            top: for every window a list of this many labels instead, the most probable first.
 
         Raises:
-            UsageError: no such label set. DataError: windows of another shape or unit, or a set of another bundle.
+            UsageError: no such label set, or `top` below 1. DataError: windows of another shape or unit, or a set of
+                another bundle.
         """
+        if top is not None and top < 1:
+            raise UsageError(f"top is {top}; it must be 1 or more")
         chosen = self.manifest.labels(labels)
         probabilities = chosen.probabilities(self.embed(in_si_units(x)))
-        return [(chosen.names[row.argmax()], float(row.max())) for row in probabilities]
+        ranked = [
+            [(chosen.names[i], float(row[i])) for i in (-row).argsort(kind="stable")[: top or 1]]
+            for row in probabilities
+        ]
+        return ranked if top else [first for (first,) in ranked]
 
     def fit_labels(
         self,
@@ -197,10 +219,13 @@ def in_si_units(x: npt.ArrayLike) -> F32:
 
 def open_checked(manifest: Manifest, model: ModelFile, runtime: str, threads: int = 1) -> Runtime:
     """Load a model file of the bundle. Raises `DataError` unless its shapes are the manifest's."""
-    opened = open_model((manifest.folder / model.file).read_bytes(), runtime, threads)
-    expected = (1, len(manifest.input.channels), 1, manifest.input.window)
-    if opened.input_shape != expected:
-        raise DataError(f"{model.file} takes {opened.input_shape}, but bundle.json says {expected}. Export it again")
+    opened = open_model(read_file(manifest.folder / model.file, max_file_bytes()), runtime, threads)
+    takes, gives = (1, len(manifest.input.channels), 1, manifest.input.window), (1, manifest.embedding_dim)
+    if (opened.input_shape, opened.output_shape) != (takes, gives):
+        raise DataError(
+            f"{model.file} takes {opened.input_shape} and gives {opened.output_shape}, but bundle.json says {takes} "
+            f"and {gives}. Export it again"
+        )
     return opened
 
 

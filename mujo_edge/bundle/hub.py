@@ -7,6 +7,7 @@ The Hub is the one at HF_ENDPOINT, as for every program that uses huggingface_hu
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,16 +19,21 @@ from typing import TYPE_CHECKING, Any
 
 from mujo_edge.bundle import verify
 from mujo_edge.bundle.manifest import REPAIR, Manifest, read_json, read_manifest
+from mujo_edge.bundle.store import max_bundle_bytes, max_file_bytes
 from mujo_edge.core import DataError, DeviceError, MujoError, UsageError, require_extra
 from mujo_edge.files import atomic_directory
 from mujo_edge.folders import bundle_store
 from mujo_edge.printable import inside
+from mujo_edge.schema import MAX_JSON_BYTES
 from mujo_edge.version import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+    from mujo_edge.bundle.metered import Meter
+
 MANIFEST = "bundle.json"
+COMMIT = re.compile(r"[0-9a-f]{40}")
 TIMEOUT_S = 10.0
 """Seconds to wait for the first response; downloads have huggingface_hub's own limits."""
 
@@ -50,6 +56,18 @@ class Pushed:
     created: bool
     changed: bool
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of a download: `files` of the bundle, `minutes` for all of them, `slowest_kb_s` of each."""
+
+    files: int = 500
+    minutes: float = 10.0
+    slowest_kb_s: float = 1.0
+
+
+DEFAULT_LIMITS = Limits()
 
 
 def push(
@@ -105,6 +123,7 @@ def pull(
     out: Path | None = None,
     revision: str | None = None,
     report: Callable[[str], None] = lambda doing: None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Manifest:
     """Download and check a published bundle -> its folder in the user's store or `out`; complete or not there at all.
 
@@ -116,33 +135,61 @@ def pull(
             there under this name is replaced.
         revision: branch, tag or commit; None for the main branch.
         report: called with a description of each step.
+        limits: of files, time and speed. Sizes are limited as in `read_manifest`.
 
     Raises:
         UsageError: no such repository or revision, or none that you may see; `out` holds something else under this
             name, or cannot be written.
-        DataError: the repository holds no bundle, or one that is damaged, newer than this mujo-edge, or does not
-            compute what it should.
-        DeviceError: the Hub cannot be reached or went away.
+        DataError: the repository holds no bundle, or one that is damaged, too large, newer than this mujo-edge, or
+            does not compute what it should.
+        DeviceError: the Hub cannot be reached, is too slow, or went away.
         MissingExtraError: huggingface_hub is not installed.
     """
     api = _client(repo)
+    from mujo_edge.bundle.metered import Meter
+
     folder = bundle_store() / repo if out is None else out / repo.rpartition("/")[2]
     with atomic_directory(folder, lambda path: (path / MANIFEST).is_file(), "model bundle") as partial:
-        report(f"asking for {repo}")
-        with _explained(repo):
-            commit = api.model_info(repo, revision=revision, timeout=TIMEOUT_S).sha
+        meter = Meter(limits.minutes, limits.slowest_kb_s, max_bundle_bytes())
         try:
-            _fetch(api, repo, commit, MANIFEST, partial)
-            for name in _listed(partial / MANIFEST):
-                report(f"getting {name}")
-                _fetch(api, repo, commit, name, partial)
-            shutil.rmtree(partial / ".cache")  # huggingface_hub's notes on the download
+            meter.run(lambda: _download(api, repo, revision, partial, report, limits.files, meter))
             report("checking the bundle")
             manifest = read_manifest(partial)
             verify(manifest)
         except DataError as error:
             raise DataError(f"{repo} is not taken: {str(error).replace(f'{partial}/', '')}") from error
     return replace(manifest, folder=folder)
+
+
+def _download(
+    api: HfApi,
+    repo: str,
+    revision: str | None,
+    folder: Path,
+    report: Callable[[str], None],
+    most_files: int,
+    meter: Meter,
+) -> None:
+    """Download the bundle.json of a repository and the files that it lists into `folder`."""
+    report(f"asking for {repo}")
+    meter.begin("the answer", MAX_JSON_BYTES)
+    with _explained(repo):
+        try:
+            commit = api.model_info(repo, revision=revision, timeout=TIMEOUT_S).sha
+        except ValueError as error:
+            raise TypeError("its answer cannot be parsed") from error
+        if not isinstance(commit, str) or not COMMIT.fullmatch(commit):
+            raise TypeError("its answer names no commit")
+    meter.begin(MANIFEST, MAX_JSON_BYTES)
+    _fetch(api, repo, commit, MANIFEST, folder)
+    names = _listed(folder / MANIFEST)
+    if len(names) > most_files:
+        raise DataError(f"it has {len(names):,} files, more than {most_files}. --max-files allows more")
+    for name in names:
+        report(f"getting {name}")
+        meter.begin(name, max_file_bytes())
+        _fetch(api, repo, commit, name, folder)
+    shutil.rmtree(folder / ".cache")  # huggingface_hub's notes on the download
 
 
 def _client(repo: str) -> HfApi:
@@ -185,19 +232,18 @@ def _listed(path: Path) -> list[str]:
 @contextmanager
 def _explained(repo: str) -> Iterator[None]:
     """Turn huggingface_hub's errors into `MujoError`s."""
-    import httpx2
-
     try:
         yield
     except MujoError:
         raise
-    except (httpx2.HTTPError, OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+    except Exception as error:  # huggingface_hub takes a hub's answers for granted: odd ones raise anything
         raise _explanation(repo, error) from error
 
 
 def _explanation(repo: str, error: Exception) -> MujoError:
     """The `MujoError` for an error; checked from special to general, as huggingface_hub's errors are subclasses of each
     other."""
+    import httpx2
     from huggingface_hub import constants, errors
 
     hub = constants.ENDPOINT
@@ -213,7 +259,8 @@ def _explanation(repo: str, error: Exception) -> MujoError:
         return _refusal(repo, hub, error)
     if isinstance(error, OSError) and error.errno and not isinstance(error, ConnectionError | TimeoutError):
         return UsageError(f"{repo} cannot be written here: {error.strerror}; choose a folder that is yours, with room")
-    if isinstance(error, JSONDecodeError | AttributeError | KeyError | TypeError):
+    network = isinstance(error, httpx2.HTTPError | OSError)
+    if isinstance(error, JSONDecodeError) or not (network or isinstance(error, ValueError)):
         return DeviceError(
             f"{hub} does not answer as a model hub does. Check HF_ENDPOINT, and that no proxy is between"
         )

@@ -8,16 +8,20 @@ set's own file (`LabelSet.save`) names the bundle that it was fitted with beside
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from mujo_edge.bundle.arrays import read_npy
 from mujo_edge.core import F32, UNKNOWN, DataError, UsageError
-from mujo_edge.printable import NAME, PLACE, check_kinds, check_texts, checked, one_of, printable
+from mujo_edge.files import read_file
+from mujo_edge.printable import check_texts, printable, shown
+from mujo_edge.schema import MAX_JSON_BYTES, LabelSetEntry, LabelSetFile, Settings, convert, parse_json
 
 Method = Literal["hmm", "majority", "none"]
 
@@ -97,6 +101,10 @@ class LabelSet:
     note: str = ""
     bundle: BundleId | None = None
 
+    def __repr__(self) -> str:
+        owner = f", of {self.bundle}" if self.bundle else ""
+        return f"<LabelSet {self.name}: {len(self.labels)} labels, worn at {self.placement or 'any place'}{owner}>"
+
     @property
     def names(self) -> tuple[str, ...]:
         """The labels in the order of the prototypes and, last, "unknown": the columns of `probabilities`."""
@@ -156,28 +164,28 @@ class LabelSet:
             DataError: it is not a label set, damaged, or written by a newer mujo-edge.
         """
         try:
-            table = json.loads(Path(path).read_bytes().decode())
+            table = parse_json(read_file(Path(path), MAX_JSON_BYTES))
             kind, schema = table["kind"], table["schema_version"]
         except FileNotFoundError as error:
             raise UsageError(f"there is no file {path}; `LabelSet.save` writes one") from error
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DataError(f"{path} cannot be read as a label set: {printable(str(error))}. Save it again") from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = printable(str(error))[:200]
+            raise DataError(f"{path} cannot be read as a label set: {reason}. Save it again") from error
         if kind != FILE_KIND:
             raise DataError(f"{path} is not a label set; `LabelSet.save` writes one")
         if isinstance(schema, int) and schema > FILE_SCHEMA:
             raise DataError(
-                f"{path} has schema version {schema}, this mujo-edge reads {FILE_SCHEMA}. "
+                f"{path} has schema version {shown(schema)}, this mujo-edge reads {FILE_SCHEMA}. "
                 "Upgrade with: pip install -U mujo-edge"
             )
         try:
             check_texts("the label set", table)
-            prototypes = np.array(table["prototypes"], np.float32)
-            owner = BundleId(**table["bundle"])
-            check_kinds("bundle", owner)
-            return cls(**_parsed(table["name"], table, prototypes), note=str(table["note"]), bundle=owner)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = str(error) if isinstance(error, ValueError) else repr(error)
-            raise DataError(f"{path} is damaged: {printable(reason)}. Save the label set again") from error
+            entry = convert(table, LabelSetFile)
+            prototypes = np.array(entry.prototypes, np.float32)
+            owner = BundleId(**msgspec.structs.asdict(entry.bundle))
+            return cls(**_fields(entry.name, entry, prototypes), note=entry.note, bundle=owner)
+        except ValueError as error:
+            raise DataError(f"{path} is damaged: {printable(str(error))}. Save the label set again") from error
 
 
 def is_file(wanted: str | Path) -> bool:
@@ -185,13 +193,11 @@ def is_file(wanted: str | Path) -> bool:
     return isinstance(wanted, Path) or wanted.casefold().endswith(".json")
 
 
-def parse_label_set(folder: Path, name: str, entry: Mapping[str, Any], dim: int, bundle: BundleId) -> LabelSet:
-    """A label set of `bundle.json`, with its prototypes from their file in `folder`.
-
-    Raises `KeyError`, `TypeError` or `ValueError` for what makes no sense.
-    """
-    prototypes = np.load(folder / entry["prototypes"], allow_pickle=False)
-    labels = LabelSet(**_parsed(name, entry, prototypes), bundle=bundle)
+def parse_label_set(folder: Path, name: str, entry: LabelSetEntry, dim: int, bundle: BundleId) -> LabelSet:
+    """A label set of `bundle.json`, with its prototypes from their file in `folder`. Raises `OSError`, `DataError` or
+    `ValueError`."""
+    prototypes = read_npy(folder / entry.prototypes)
+    labels = LabelSet(**_fields(name, entry, prototypes), bundle=bundle)
     if prototypes.shape[1] != dim:
         raise ValueError(f"prototypes of {name} have {prototypes.shape[1]} values, not {dim}")
     return labels
@@ -210,6 +216,7 @@ def label_table(labels: LabelSet) -> dict[str, Any]:
     """A label set in `mujo.json`, which apps read."""
     return {
         "labels": [label.name for label in labels.labels],
+        "title": labels.title or labels.name,
         **_settings(labels),
         "prototypes": _rows(labels.prototypes),
     }
@@ -231,36 +238,26 @@ def _rows(prototypes: F32) -> list[list[float]]:
     return [[float(str(value)) for value in row] for row in prototypes]
 
 
-def _parsed(name: object, entry: Mapping[str, Any], prototypes: npt.NDArray[Any]) -> dict[str, Any]:
-    """The fields that every written label set has, checked. Raises `KeyError`, `TypeError` or `ValueError`."""
-    name = checked("a label set's name", name, NAME)
-    labels = tuple(
-        Label(str(label["name"]), tuple(map(str, label["prompts"])), int(label.get("windows", 0)))
-        for label in entry["labels"]
-    )
+def _fields(name: str, entry: Settings, prototypes: npt.NDArray[Any]) -> dict[str, Any]:
+    """The fields that every written label set has. Raises `ValueError`."""
+    labels = tuple(Label(**msgspec.structs.asdict(label)) for label in entry.labels)
     check_names([label.name for label in labels])
-    if prototypes.ndim != 2 or len(prototypes) != len(labels) or prototypes.dtype != np.float32 or not len(labels):
+    if prototypes.ndim != 2 or len(prototypes) != len(labels) or prototypes.dtype != np.float32:
         raise ValueError(
             f"prototypes of {name} are {prototypes.dtype}{prototypes.shape}, not float32, one row for each of "
             f"{len(labels)} labels"
         )
     if not np.allclose(np.linalg.norm(prototypes, axis=1), 1, atol=1e-3):  # false for NaN as well
         raise ValueError(f"prototypes of {name} are not of length 1")
-    temperature, threshold, channels = (entry[key] for key in ("temperature", "unknown_threshold", "channels"))
-    if not 0 < temperature < np.inf:
-        raise ValueError(f"temperature of {name} is {temperature}")
-    smoothing = Smoothing(**entry["smoothing"])
-    one_of(f"the smoothing of {name}", smoothing.method, get_args(Method))
-    check_kinds(f"the smoothing of {name}", smoothing)
     return {
         "name": name,
         "labels": labels,
         "prototypes": prototypes,
-        "placement": checked(f"the placement of {name}", entry["placement"], PLACE),
-        "temperature": float(temperature),
-        "unknown_threshold": float(threshold),
-        "smoothing": smoothing,
-        "channels": int(channels),
+        "placement": entry.placement,
+        "temperature": entry.temperature,
+        "unknown_threshold": entry.unknown_threshold,
+        "smoothing": Smoothing(**msgspec.structs.asdict(entry.smoothing)),
+        "channels": entry.channels,
     }
 
 

@@ -12,26 +12,29 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import asdict
 
+from mujo_edge.bundle.arrays import read_npz
 from mujo_edge.bundle.labels import BundleId, is_file, parse_label_set
 from mujo_edge.bundle.labels import Label as Label
 from mujo_edge.bundle.labels import LabelSet as LabelSet
 from mujo_edge.bundle.labels import Smoothing as Smoothing
 from mujo_edge.bundle.labels import label_set_table as label_set_table
-from mujo_edge.bundle.store import find_bundle
+from mujo_edge.bundle.store import MAX_MB_VARIABLE, find_bundle, max_bundle_bytes, max_file_bytes
 from mujo_edge.bundle.vocabulary import ARRAYS_FILE, MISSPELT, NAMES_FILE, Vocabulary, parse_vocabulary
-from mujo_edge.core import CHANNELS, F32, DataError, UsageError
-from mujo_edge.printable import NAME, check_kinds, check_texts, checked, inside, one_of, printable, shown
+from mujo_edge.core import F32, DataError, UsageError
+from mujo_edge.files import check_regular, read_file, sha256
+from mujo_edge.printable import check_texts, printable, shown
+from mujo_edge.schema import MAX_JSON_BYTES, BundleFile, LoweredEntry, ModelEntry, convert, parse_json
 from mujo_edge.signal import InputSpec
 
 SCHEMA_VERSION = 1
 NO_DIGEST = "0" * 64
-MODEL_ENDINGS = (".tflite", ".pte", ".onnx")
 DOCUMENTS = ("training", "metrics")
 """Entries whose texts may have several lines."""
 
@@ -159,7 +162,7 @@ class Manifest:
         return next((labels for labels in self.label_sets.values() if labels.placement == placement), default)
 
     def labels(self, wanted: str | Path | LabelSet | None = None) -> LabelSet:
-        """As `label_set`; where there is none of this name, one made of names of activities: "squat, push-up, plank".
+        """As `label_set`; where there is none of this name, one made of names: "squat, deadlift, bench press".
 
         Raises:
             UsageError: neither; with the nearest names, and what to install for words that are not among them.
@@ -179,9 +182,23 @@ class Manifest:
             ) from error
 
     def read_reference(self) -> Reference:
-        """The bundle's reference windows and the fp32 network's embeddings of them."""
-        with np.load(self.folder / self.reference) as arrays:
-            return Reference(arrays["x"], arrays["y"], arrays["member"])
+        """The bundle's reference windows and the fp32 network's embeddings of them.
+
+        Raises `DataError` if they are damaged or of other shapes than the bundle's.
+        """
+        try:
+            x, y, member = read_npz(self.folder / self.reference, "x", "y", "member")
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self.folder / self.reference}: {printable(str(error))}. {REPAIR}") from error
+        n, spec = len(member) if member.ndim else 0, self.input
+        expected = {"x": (n, len(spec.channels), spec.window), "y": (n, self.embedding_dim), "member": (n,)}
+        floats = x.dtype.kind == y.dtype.kind == "f" and np.isfinite(x).all() and np.isfinite(y).all()
+        if not n or {"x": x.shape, "y": y.shape, "member": member.shape} != expected or not floats:
+            raise DataError(
+                f"{self.folder / self.reference} holds x {x.shape} and y {y.shape}, not finite numbers of the shapes "
+                f"{expected['x']} and {expected['y']}. {REPAIR}"
+            )
+        return Reference(x.astype(np.float32), y.astype(np.float32), member.astype(np.str_))
 
     def _model_names(self) -> str:
         return ", ".join(model.file for model in self.models)
@@ -197,16 +214,16 @@ def read_manifest(path_or_name: str | Path | None = None) -> Manifest:
     folder = find_bundle(path_or_name)
     table = read_json(folder / "bundle.json")
     try:
-        for name, digest in table["files"].items():
-            check_file(folder, name, digest)
-        manifest = parse(folder, table)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        said = printable(str(error) if isinstance(error, ValueError) else repr(error))
-        raise DataError(f"{folder}/bundle.json does not follow schema {SCHEMA_VERSION}: {said}. {REPAIR}") from error
-    models = [model.file for model in manifest.models] + [model.file for model in manifest.lowered]
-    listed = {manifest.reference, manifest.card, *models, *((NAMES_FILE, ARRAYS_FILE) if manifest.vocabulary else ())}
-    if missing := listed - set(manifest.files):
-        raise DataError(f"{folder}/bundle.json gives no SHA-256 for {', '.join(sorted(missing))}. {REPAIR}")
+        for key, part in table.items():
+            check_texts(key, part, lines=key in DOCUMENTS)
+        entries = convert(table, BundleFile)
+        if missing := _used(entries) - set(entries.files):
+            raise DataError(f"{folder}/bundle.json gives no SHA-256 for {', '.join(sorted(missing))}. {REPAIR}")
+        check_files(folder, entries.files)
+        manifest = parse(folder, entries)
+    except (OSError, ValueError) as error:
+        reason = printable(str(error))
+        raise DataError(f"{folder}/bundle.json does not follow schema {SCHEMA_VERSION}: {reason}. {REPAIR}") from error
     check_card(folder / manifest.card)
     return manifest
 
@@ -217,18 +234,18 @@ REPAIR = "Download or export the bundle again"
 def read_json(path: Path) -> dict[str, Any]:
     """The table in `path`, with its schema version and digest checked. Raises `DataError`."""
     try:
-        text = path.read_bytes().decode()
-        table = json.loads(text)
-        schema = table["schema_version"]
-        digest = table["sha256"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as a bundle manifest: {error!r}. {REPAIR}") from error
+        content = read_file(path, MAX_JSON_BYTES)
+        table = parse_json(content)
+        schema, digest = table["schema_version"], table["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = printable(repr(error))[:300]
+        raise DataError(f"{path} cannot be read as a bundle manifest: {reason}. {REPAIR}") from error
     if isinstance(schema, int) and schema > SCHEMA_VERSION:
         raise DataError(
-            f"{path} has schema version {schema}, this mujo-edge reads {SCHEMA_VERSION}. "
+            f"{path} has schema version {shown(schema)}, this mujo-edge reads {SCHEMA_VERSION}. "
             "Upgrade with: pip install -U mujo-edge"
         )
-    if schema != SCHEMA_VERSION or not isinstance(digest, str) or digest != text_digest(text, digest):
+    if schema != SCHEMA_VERSION or not isinstance(digest, str) or digest != text_digest(content.decode(), digest):
         raise DataError(f"{path} was changed after it was written (its SHA-256 is wrong). {REPAIR}")
     return dict(table)
 
@@ -238,105 +255,73 @@ def text_digest(text: str, digest: str) -> str:
     return hashlib.sha256(text.replace(digest, NO_DIGEST, 1).encode()).hexdigest()
 
 
-def check_file(folder: Path, name: str, digest: str) -> None:
-    """Raise `DataError` unless `name` lies inside `folder` and has this SHA-256."""
-    if not inside(name):
-        raise DataError(
-            f"{folder}/bundle.json names a file outside the bundle, or one whose name not every system takes: "
-            f"{shown(name)}. {REPAIR}"
-        )
-    try:
-        found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"{folder / name} is missing from the bundle ({error.strerror}). {REPAIR}") from error
-    if found != digest:
-        raise DataError(f"{folder / name} was changed or damaged (its SHA-256 is wrong). {REPAIR}")
+def _used(entries: BundleFile) -> set[str]:
+    """The files that a bundle reads."""
+    models = {model.file for model in entries.models} | {model.file for model in entries.lowered}
+    prototypes = {labels.prototypes for labels in entries.label_sets.values()}
+    names = {NAMES_FILE, ARRAYS_FILE} if entries.vocabulary else set()
+    return {entries.reference, entries.card, *models, *prototypes, *names}
 
 
-def parse(folder: Path, table: Mapping[str, Any]) -> Manifest:
-    """The manifest in `table`. Raises `KeyError`, `TypeError` or `ValueError` for invalid content."""
-    for key, part in table.items():
-        check_texts(key, part, lines=key in DOCUMENTS)
-    for name, entry in table["label_sets"].items():
-        if entry["prototypes"] not in table["files"]:
-            raise ValueError(f"prototypes of {shown(name)} are in a file without SHA-256: {shown(entry['prototypes'])}")
-    dim = int(table["embedding_dim"])
-    own = BundleId(str(table["name"]), str(table["version"]), str(table["files"].get(table["reference"], "")))
+def check_files(folder: Path, files: Mapping[str, str]) -> None:
+    """Raise `DataError` unless every file of a bundle is there and has its SHA-256, and none is too large."""
+    total, most = 0, max_bundle_bytes()
+    for name, digest in files.items():
+        path = folder / name
+        try:
+            total += check_regular(path, max_file_bytes())
+            found = sha256(path) if total <= most else ""
+        except OSError as error:
+            raise DataError(f"{path} is missing from the bundle ({error.strerror}). {REPAIR}") from error
+        if total > most:
+            raise DataError(
+                f"the files of {folder} have more than {most >> 20} MB, the limit of a bundle. "
+                f"{MAX_MB_VARIABLE} allows more"
+            )
+        if found != digest:
+            raise DataError(f"{path} was changed or damaged (its SHA-256 is wrong). {REPAIR}")
+
+
+def parse(folder: Path, entries: BundleFile) -> Manifest:
+    """The manifest of a bundle. Raises `OSError`, `DataError` or `ValueError` for damaged or inconsistent files."""
+    dim = entries.embedding_dim
+    own = BundleId(entries.name, entries.version, entries.files.get(entries.reference, ""))
     manifest = Manifest(
         folder=folder,
-        name=checked("name", table["name"], NAME),
-        version=checked("version", table["version"], NAME),
-        created=str(table["created"]),
-        input=parse_input(table["input"]),
+        name=entries.name,
+        version=entries.version,
+        created=entries.created,
+        input=InputSpec(**asdict(entries.input)),
         embedding_dim=dim,
-        models=tuple(parse_model(f"models[{n}]", entry) for n, entry in enumerate(table["models"])),
-        label_sets={
-            name: parse_label_set(folder, name, entry, dim, own) for name, entry in table["label_sets"].items()
-        },
-        default_label_set=str(table["default_label_set"]),
-        reference=a_path("reference", table["reference"]),
-        card=a_path("card", table["card"]),
-        files=dict(table["files"]),
-        training=dict(table["training"]),
-        metrics=dict(table["metrics"]),
-        lowered=tuple(parse_lowered(f"lowered[{n}]", entry) for n, entry in enumerate(table.get("lowered", ()))),
-        vocabulary=parse_vocabulary(folder, table["vocabulary"], dim) if table.get("vocabulary") else None,
+        models=tuple(_model(entry) for entry in entries.models),
+        label_sets={name: parse_label_set(folder, name, entry, dim, own) for name, entry in entries.label_sets.items()},
+        default_label_set=entries.default_label_set,
+        reference=entries.reference,
+        card=entries.card,
+        files=entries.files,
+        training=entries.training,
+        metrics=entries.metrics,
+        lowered=tuple(_lowered(entry) for entry in entries.lowered),
+        vocabulary=parse_vocabulary(folder, entries.vocabulary, dim) if entries.vocabulary else None,
     )
     if manifest.default_label_set not in manifest.label_sets:
         raise ValueError(f"default label set {manifest.default_label_set!r} is not among the label sets")
-    if not manifest.models:
-        raise ValueError("no models")
     return manifest
 
 
-def parse_input(entry: Mapping[str, Any]) -> InputSpec:
-    """The entry "input"."""
-    spec = InputSpec(**{**entry, "channels": tuple(entry["channels"]), "scale": tuple(entry["scale"])})
-    check_kinds("input", spec)
-    for name in spec.channels:
-        one_of("a channel of input", name, CHANNELS)
-    return spec
+def _model(entry: ModelEntry) -> ModelFile:
+    return ModelFile(**asdict(entry) | {"parity": Parity(**asdict(entry.parity))})
 
 
-def parse_model(what: str, entry: Mapping[str, Any]) -> ModelFile:
-    """One entry of "models"."""
-    model = ModelFile(**{**entry, "parity": Parity(**entry["parity"])})
-    one_of(f"precision of {what}", model.precision, ("int8", "fp32"))
-    checked(f"runtime of {what}", model.runtime, NAME)
-    a_model(what, model.file)
-    return model
-
-
-def parse_lowered(what: str, entry: Mapping[str, Any]) -> LoweredFile:
-    """One entry of "lowered"."""
-    parity = entry["parity"] and Parity(**entry["parity"])
-    lowered = LoweredFile(**{**entry, "operators": tuple(map(str, entry["operators"])), "parity": parity})
-    one_of(f"precision of {what}", lowered.precision, ("int8", "fp16"))
-    checked(f"backend of {what}", lowered.backend, NAME)
-    check_kinds(what, lowered)
-    a_model(what, lowered.file)
-    return lowered
-
-
-def a_path(what: str, path: object) -> str:
-    """`path`, if a bundle may have a file there. Raises `ValueError`."""
-    if not isinstance(path, str) or not inside(path):
-        raise ValueError(f"{what} names the file {shown(path)}, which is not a plain name inside the bundle")
-    return path
-
-
-def a_model(what: str, path: object) -> str:
-    """`path`, if a model may have it: exports copy models next to their own files, which must not be overwritten."""
-    name = PurePosixPath(a_path(what, path))
-    one_of(f"the ending of the file of {what}", name.suffix, MODEL_ENDINGS)
-    return str(name)
+def _lowered(entry: LoweredEntry) -> LoweredFile:
+    return LoweredFile(**asdict(entry) | {"parity": Parity(**asdict(entry.parity)) if entry.parity else None})
 
 
 def check_card(path: Path) -> None:
     """Raise `DataError` unless a model card is UTF-8 text without hidden characters."""
     try:
-        check_texts(path.name, path.read_bytes().decode(), lines=True)
-    except ValueError as error:
+        check_texts(path.name, read_file(path, MAX_JSON_BYTES).decode(), lines=True)
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} is no model card: {printable(str(error))}. {REPAIR}") from error
 
 

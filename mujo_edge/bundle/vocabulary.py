@@ -1,7 +1,8 @@
 """Names of activities that a bundle knows by their words alone, and how a user's own words find them.
 
-A bundle's text prototypes were computed where it was made, so that `stream --labels "squat,push-up,plank"` needs no
-text model. Words that are not among its names need the extra `text`: a sentence embedding and the bundle's projection.
+A bundle's text prototypes were computed where it was made, so that `stream --labels "squat, deadlift, bench press"`
+needs no text model. Words that are not among its names need the extra `text`: a sentence embedding and the bundle's
+projection.
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from mujo_edge.bundle.arrays import read_npz
 from mujo_edge.bundle.labels import Label, LabelSet, Smoothing
 from mujo_edge.core import F32, UNKNOWN, MissingExtraError, UsageError
+from mujo_edge.files import read_file
 from mujo_edge.printable import check_texts
+from mujo_edge.schema import MAX_JSON_BYTES, NameEntry, VocabularyEntry, convert, parse_json
 
 NAMES_FILE, ARRAYS_FILE = "vocabulary/names.json", "vocabulary/arrays.npz"
 
@@ -39,7 +44,7 @@ NEVER = -1.0
 SHOWN = 5
 """Most names in one line of a note or an error."""
 
-EXAMPLE = '"squat, push-up, plank"'
+EXAMPLE = '"squat, deadlift, bench press"'
 ARTICLES = frozenset({"a", "an", "the"})
 
 
@@ -67,6 +72,9 @@ class Vocabulary:
     bias: F32
     temperature: float
     unknown_threshold: float
+
+    def __repr__(self) -> str:
+        return f"<Vocabulary of {len(self.names)} names, {sum(name.trained for name in self.names)} of them trained>"
 
     @cached_property
     def rows(self) -> Mapping[str, int]:
@@ -175,24 +183,21 @@ def singular(word: str) -> str:
     return word.removesuffix("s")
 
 
-def parse_vocabulary(folder: Path, entry: Mapping[str, Any], dim: int) -> Vocabulary:
-    """The vocabulary of a bundle, loaded and checked. Raises `KeyError`, `TypeError` or `ValueError`."""
-    table = json.loads((folder / NAMES_FILE).read_bytes())
+def parse_vocabulary(folder: Path, entry: VocabularyEntry, dim: int) -> Vocabulary:
+    """The vocabulary of a bundle, loaded and checked. Raises `OSError`, `DataError` or `ValueError`."""
+    table = parse_json(read_file(folder / NAMES_FILE, MAX_JSON_BYTES))
     check_texts(NAMES_FILE, table)
-    names = tuple(Name(str(name["name"]), tuple(map(str, name["also"])), bool(name["trained"])) for name in table)
-    with np.load(folder / ARRAYS_FILE, allow_pickle=False) as arrays:
-        prototypes, weight, bias = (arrays[part].astype(np.float32) for part in ("prototypes", "weight", "bias"))
-    expected = {"prototypes": (entry["names"], dim), "weight": (dim, TEXT_DIM), "bias": (dim,)}
-    found = {"prototypes": prototypes.shape, "weight": weight.shape, "bias": bias.shape}
-    if found != expected or len(names) != entry["names"] or not names:
-        raise ValueError(f"{len(names)} names and their arrays {found}, not {expected}")
+    names = tuple(Name(**msgspec.structs.asdict(name)) for name in convert(table, tuple[NameEntry, ...], NAMES_FILE))
+    arrays = read_npz(folder / ARRAYS_FILE, "prototypes", "weight", "bias")
+    shapes = [(entry.names, dim), (dim, TEXT_DIM), (dim,)]
+    found = [array.shape for array in arrays]
+    if found != shapes or len(names) != entry.names or any(array.dtype.kind != "f" for array in arrays):
+        raise ValueError(f"{len(names)} names and their arrays {found}, not {shapes} of float")
+    prototypes, weight, bias = (array.astype(np.float32) for array in arrays)
     lengths = np.linalg.norm(prototypes, axis=1, keepdims=True)
     if not np.allclose(lengths, 1, atol=1e-2) or not np.isfinite(weight).all() or not np.isfinite(bias).all():
         raise ValueError("prototypes of names are not of length 1, or their projection is not finite")
-    if not entry["temperature"] > 0:
-        raise ValueError(f"temperature of names is {entry['temperature']}")
-    threshold = float(entry["unknown_threshold"])
-    return Vocabulary(names, prototypes / lengths, weight, bias, float(entry["temperature"]), threshold)
+    return Vocabulary(names, prototypes / lengths, weight, bias, entry.temperature, entry.unknown_threshold)
 
 
 def write_vocabulary(folder: Path, vocabulary: Vocabulary) -> dict[str, Any]:

@@ -12,18 +12,18 @@ import typer
 
 from mujo_edge import logs
 from mujo_edge.cli import benchmark, devices, doctor, export, models, serve, stream, streams
-from mujo_edge.cli.arguments import HELP, Verbose
+from mujo_edge.cli.arguments import HELP, Command, Group, Verbose
 from mujo_edge.version import __version__
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, context_settings=HELP)
-app.command()(stream.stream)
-app.command()(stream.record)
-app.command()(devices.devices)
-app.command()(benchmark.benchmark)
-app.command()(export.export)
-app.command()(serve.serve)
+app = typer.Typer(cls=Group, no_args_is_help=True, pretty_exceptions_enable=False, context_settings=HELP)
+app.command(cls=Command)(stream.stream)
+app.command(cls=Command)(stream.record)
+app.command(cls=Command)(devices.devices)
+app.command(cls=Command)(benchmark.benchmark)
+app.command(cls=Command)(export.export)
+app.command(cls=Command)(serve.serve)
 app.add_typer(models.models, name="models")
-app.command()(doctor.doctor)
+app.command(cls=Command)(doctor.doctor)
 
 
 def _version(asked: bool) -> None:

@@ -4,18 +4,41 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+
+if TYPE_CHECKING:
+    from click import Context, Parameter
 
 HELP = {"help_option_names": ["-h", "--help"]}
 """Click's context settings of every program of this project."""
 
 
+class _FlagsWithoutType:
+    """Lists options without a value as such in the help; Typer shows them as <bool>."""
+
+    def get_params(self, ctx: Context) -> list[Parameter]:
+        params: list[Parameter] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
+
+
+class Command(_FlagsWithoutType, TyperCommand):  # type: ignore[misc]
+    """A command of our programs."""
+
+
+class Group(_FlagsWithoutType, TyperGroup):  # type: ignore[misc]
+    """A group of commands."""
+
+
 def run_alone(function: Callable[..., Any]) -> None:
     """Run `function` as the only command of a program, as `typer.run` does, with -h."""
     app = typer.Typer(add_completion=False, context_settings=HELP)
-    app.command()(function)
+    app.command(cls=Command)(function)
     app()
 
 
@@ -35,7 +58,7 @@ BUNDLE_METAVAR = "NAME|OWNER/NAME|PATH"
 Bundle = Annotated[
     str | None,
     typer.Argument(
-        metavar=f"[{BUNDLE_METAVAR}]",
+        metavar=BUNDLE_METAVAR,
         envvar=BUNDLE_VARIABLE,
         show_envvar=False,
         help="A shipped or pulled bundle, or a bundle's folder; see `models list`.",

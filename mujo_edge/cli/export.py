@@ -17,9 +17,9 @@ def export(
     labels: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME|FILE",
+            metavar="NAME|FILE|A,B,...",
             envvar="MUJO_EDGE_LABELS",
-            help="Label set to start with, or the file (.json) of one of your own.",
+            help='Label set to start with, file of one (.json), or names of activities: "squat,deadlift".',
         ),
     ] = None,
 ) -> None:
@@ -29,8 +29,10 @@ def export(
     from mujo_edge.export import export as run
 
     with Console(stderr=True).status("") as status:
-        folders = run(target, bundle, out, labels, lambda doing: status.update(doing))
-    for folder in folders:
-        files = [path for path in folder.rglob("*") if path.is_file()]
-        size = sum(path.stat().st_size for path in files)
-        print(f"{folder}: {len(files)} files, {size / 1e6:.1f} MB; start with {folder / 'README.md'}")
+        run(target, bundle, out, labels, lambda doing: status.update(doing), _show)
+
+
+def _show(folder: Path) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files)
+    print(f"{folder}: {len(files)} files, {size / 1e6:.1f} MB; start with {folder / 'README.md'}", flush=True)

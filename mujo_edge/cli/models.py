@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mujo_edge.cli.arguments import Bundle, BundleOption, Json, print_json
+from mujo_edge.cli.arguments import Bundle, BundleOption, Command, Group, Json, print_json
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from mujo_edge.bundle.manifest import Manifest
 
-models = typer.Typer(no_args_is_help=True, help="Model bundles: list, show, verify, push, pull.")
+models = typer.Typer(cls=Group, no_args_is_help=True, help="Model bundles: list, show, verify, push, pull.")
 
 
-@models.command("list")
+@models.command("list", cls=Command)
 def list_models(json: Json = False) -> None:
     """Bundles that came with mujo-edge, and those that were pulled."""
     from mujo_edge.bundle.manifest import read_manifest
@@ -33,9 +33,11 @@ def list_models(json: Json = False) -> None:
         print(f"  {', '.join(model.file for model in manifest.models)} in {manifest.folder}")
 
 
-@models.command()
+@models.command(cls=Command)
 def show(
-    bundle: Bundle = None, card: Annotated[bool, typer.Option(help="Show the model card.")] = False, json: Json = False
+    bundle: Bundle = None,
+    card: Annotated[bool, typer.Option("--card", help="Show the model card.")] = False,
+    json: Json = False,
 ) -> None:
     """What a bundle takes, knows and was made of."""
     from mujo_edge.bundle.manifest import read_manifest
@@ -71,21 +73,19 @@ def show(
         seen = sum(name.trained for name in names.names)
         console.print(
             f"and, by their words alone, {len(names.names):,} names, {seen} of them seen in training: "
-            f'stream --labels "squat, push-up, plank"; `models names` lists them, unknown is below '
+            f'stream --labels "squat, deadlift, bench press"; `models names` lists them, unknown is below '
             f"{names.unknown_threshold:.2f}",
             soft_wrap=True,
         )
 
 
-@models.command()
+@models.command(cls=Command)
 def names(
-    words: Annotated[
-        str | None, typer.Argument(metavar="[WORDS]", help="Only names that are like these words.")
-    ] = None,
+    words: Annotated[str | None, typer.Argument(metavar="WORDS", help="Only names that are like these words.")] = None,
     bundle: BundleOption = None,
     json: Json = False,
 ) -> None:
-    """Activities that a bundle knows by name, for `stream --labels "squat, push-up, plank"`."""
+    """Activities that a bundle knows by name, for `stream --labels "squat, deadlift, bench press"`."""
     from dataclasses import asdict
 
     from mujo_edge.bundle.manifest import read_manifest
@@ -108,7 +108,7 @@ def names(
     print("* seen in training under this name; the others are known by their words alone")
 
 
-@models.command()
+@models.command(cls=Command)
 def verify(bundle: Bundle = None, json: Json = False) -> None:
     """Check every hash, and run every model in every installed runtime against the reference outputs."""
     from dataclasses import asdict
@@ -145,7 +145,7 @@ def verify(bundle: Bundle = None, json: Json = False) -> None:
 Repository = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A model repository of the Hub.")]
 
 
-@models.command()
+@models.command(cls=Command)
 def push(
     bundle: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A shipped bundle or a bundle's folder.")],
     repo: Repository,
@@ -167,7 +167,7 @@ def push(
         print(f"the Hub says: {note}")
 
 
-@models.command()
+@models.command(cls=Command)
 def pull(
     repo: Repository,
     out: Annotated[
@@ -175,14 +175,25 @@ def pull(
         typer.Option(metavar="DIR", help="Make the folder NAME here, not in the store of --bundle OWNER/NAME."),
     ] = None,
     revision: Annotated[str | None, typer.Option(metavar="R", help="Branch, tag or commit instead of main.")] = None,
+    max_files: Annotated[
+        int, typer.Option(metavar="N", min=1, envvar="MUJO_EDGE_MAX_FILES", help="Refuse a bundle of more files.")
+    ] = 500,
+    max_minutes: Annotated[
+        float, typer.Option(metavar="MIN", min=0, envvar="MUJO_EDGE_MAX_MINUTES", help="Give up after so many minutes.")
+    ] = 10.0,
+    min_speed: Annotated[
+        float, typer.Option(metavar="KB/S", min=0, envvar="MUJO_EDGE_MIN_SPEED", help="Give up a slower download.")
+    ] = 1.0,
 ) -> None:
-    """Get a published bundle from the Hub and check it."""
+    """Get a published bundle from the Hub and check it. MUJO_EDGE_MAX_MB limits its size (256)."""
     from rich.console import Console
 
+    from mujo_edge.bundle.hub import Limits
     from mujo_edge.bundle.hub import pull as run
 
     with Console(stderr=True).status("") as status:
-        manifest = run(repo, out, revision, lambda doing: status.update(doing))
+        limits = Limits(max_files, max_minutes, min_speed)
+        manifest = run(repo, out, revision, lambda doing: status.update(doing), limits)
     name = repo if out is None else manifest.folder
     print(f"{manifest.name} {manifest.version} in {manifest.folder}; use it with --bundle {name}")
 

@@ -11,10 +11,14 @@ import typer
 
 def serve(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="What `export --target web` wrote; if left out, a new one.")
+        Path | None, typer.Argument(metavar="DIR", help="What `export --target web` wrote; if left out, a new one.")
     ] = None,
     host: Annotated[
-        str | None, typer.Option(help="Address on which the phone finds this machine; loopback only if not given.")
+        str | None,
+        typer.Option(
+            metavar="auto|ADDRESS",
+            help="Address on which the phone finds this machine; loopback only if not given.",
+        ),
     ] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port for the phone to find it at.")] = None,
     certificate: Annotated[
@@ -33,7 +37,7 @@ def serve(
 
     if (certificate is None) != (key is None):
         raise UsageError("--certificate and --key go together: give both")
-    for module in ("aiohttp", "segno", "trustme"):
+    for module in ("aiohttp", "ifaddr", "segno", "trustme"):
         require_extra(module, "phone")
     from mujo_edge.export.web.server import WebServer, own_certificate
     from mujo_edge.export.web.server import serve as run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -49,7 +49,11 @@ class SourceOptions:
     ] = None
     host: Annotated[
         str | None,
-        _option("--host", help="Address on which the phone finds this machine; loopback only if not given."),
+        _option(
+            "--host",
+            metavar="auto|ADDRESS",
+            help="Address on which the phone finds this machine; loopback only if not given.",
+        ),
     ] = None
     port: Annotated[
         int | None, _option("--port", min=0, max=65535, help="Port for the phone to find this machine at.")
@@ -68,6 +72,16 @@ class SourceOptions:
         float | None,
         _option("--rate", metavar="HZ", help="Asked of a device; or of a file or board without a time column."),
     ] = None
+
+    def playing(self, recording: Path | None) -> SourceOptions:
+        """These options with a recording that was given without --replay. Raises `UsageError` if that is there, too."""
+        from mujo_edge.core import UsageError
+
+        if recording is None:
+            return self
+        if self.replay is not None:
+            raise UsageError(f"{recording} and --replay {self.replay}: give one recording")
+        return replace(self, replay=recording)
 
     def check(self) -> None:
         """Raises `UsageError` for options that contradict each other."""

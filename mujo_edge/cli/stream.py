@@ -29,12 +29,16 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a line; the 
 @takes_source
 def stream(
     source: SourceOptions,
+    recording: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE|FOLDER", help="Recording to play, as --replay takes it.", show_default=False),
+    ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
             metavar="NAME|FILE|A,B,...",
             envvar="MUJO_EDGE_LABELS",
-            help='Label set, file of one (.json), or names of activities: "squat,plank".',
+            help='Label set, file of one (.json), or names of activities: "squat,deadlift".',
         ),
     ] = None,
     bundle: BundleOption = None,
@@ -57,6 +61,7 @@ def stream(
     Without a source it plays the real recording that comes with mujo-edge, in real time.
     """
     model: list[ModelBundle] = []
+    source = source.playing(recording)
 
     def load(info: StreamInfo) -> Recognizer:
         from mujo_edge.bundle import ModelBundle

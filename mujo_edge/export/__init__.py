@@ -16,8 +16,9 @@ the template of its README.md ($name stands for a value of `common` or of `Writt
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from importlib.metadata import distribution
 from importlib.resources import files
@@ -28,10 +29,11 @@ from typing import Any
 from mujo_edge.bundle import ModelBundle, verify
 from mujo_edge.bundle.labels import label_table
 from mujo_edge.bundle.manifest import LabelSet, Manifest, read_manifest
-from mujo_edge.core import DataError, UsageError
+from mujo_edge.core import DataError, MissingExtraError, UsageError
 from mujo_edge.export import golden
 from mujo_edge.export.escape import markdown
 from mujo_edge.files import atomic_directory, sha256
+from mujo_edge.printable import NAME
 from mujo_edge.signal import InputSpec
 from mujo_edge.version import __version__
 
@@ -88,15 +90,19 @@ def export(
     out: Path,
     labels: str | Path | LabelSet | None = None,
     report: Callable[[str], None] = lambda doing: None,
+    written: Callable[[Path], None] = lambda folder: None,
 ) -> list[Path]:
     """Write `out`/TARGET for one target or "all" -> the folders, each whole or not there.
+
+    With "all", a target that needs something that is not installed does not keep the others from being written.
 
     Args:
         target: one of `TARGETS`, or "all".
         bundle: a bundle's folder or name; None for the shipped default. Its hashes are checked and its models run.
         out: parent of the folders; those of an earlier export are replaced.
-        labels: the default label set: a name, one of your own or its file; None for the bundle's default.
-        report: called with a line of progress.
+        labels: the default label set: a name, names of activities ("squat, deadlift, bench press"), one of your own or
+            its file; None for the bundle's default.
+        report: called with a line of progress. written: called with each folder once it is complete.
 
     Raises:
         UsageError: no such target, bundle or label set; `out` holds something else or cannot be written.
@@ -107,18 +113,35 @@ def export(
         raise UsageError(f"no target is called {target!r}; choose one of: {', '.join(TARGETS)}, all")
     report("checking the bundle")
     manifest = read_manifest(bundle)
-    chosen = manifest.label_set(labels)
+    chosen = named(manifest.labels(labels))
     verify(manifest)
     loaded = ModelBundle.load(manifest.folder).with_labels(chosen)
     cases = golden.cases(loaded, chosen)
-    done = []
+    done, missing = [], []
     for name in TARGETS if target == "all" else (target,):
         report(f"writing {name}")
         folder = out / name
-        with atomic_directory(folder, lambda path: (path / CONTRACT).is_file(), "export of mujo-edge") as partial:
-            write(name, Job(loaded, chosen, cases, partial))
+        try:
+            with atomic_directory(folder, lambda path: (path / CONTRACT).is_file(), "export of mujo-edge") as partial:
+                write(name, Job(loaded, chosen, cases, partial))
+        except MissingExtraError as error:
+            if target != "all":
+                raise
+            missing.append(f"{name} was not written: {error}")
+            continue
         done.append(folder)
+        written(folder)
+    if missing:
+        raise MissingExtraError("\n".join(missing))
     return done
+
+
+def named(labels: LabelSet) -> LabelSet:
+    """`labels` with a name that file names and code may have; a set made of names of activities has none."""
+    if NAME.fullmatch(labels.name):
+        return labels
+    name = re.sub(r"[^a-z0-9]+", "-", labels.name.casefold()).strip("-")[:64].strip("-")
+    return replace(labels, name=name or "named")
 
 
 def write(target: str, job: Job) -> None:
@@ -171,7 +194,8 @@ def common(job: Job) -> dict[str, str]:
         "version": job.manifest.version,
         "mujo_edge": __version__,
         "labels": job.labels.name,
-        "label_names": ", ".join(markdown(label.name) for label in job.labels.labels),
+        "label_names": ", ".join(markdown(label.name) for label in job.labels.labels)
+        + (f" ({markdown(job.labels.note)})" if job.labels.note else ""),
         "label_sets": ", ".join(job.manifest.label_sets),
         "placement": markdown(job.labels.placement),
         "rate_hz": f"{spec.rate_hz:g}",
@@ -180,6 +204,12 @@ def common(job: Job) -> dict[str, str]:
         "hop_s": f"{spec.hop / spec.rate_hz:g}",
         "dim": str(job.manifest.embedding_dim),
     }
+
+
+def model_card(job: Job) -> str:
+    """Text of the bundle's model card, without its YAML header."""
+    text = (job.manifest.folder / job.manifest.card).read_text("utf-8")
+    return text.split("---\n", 2)[-1].lstrip() if text.startswith("---\n") else text
 
 
 def own_license() -> str:

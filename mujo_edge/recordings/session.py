@@ -10,14 +10,16 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
 
-from mujo_edge.core import DataError, Kind, Payload, StreamInfo
-from mujo_edge.files import atomic_file
+from msgspec import structs
+
+from mujo_edge.core import DataError, Payload, StreamInfo, UsageError
+from mujo_edge.files import atomic_file, check_regular, read_file
+from mujo_edge.printable import printable
+from mujo_edge.schema import Made, RawLine, SessionFile, convert, parse_json
 
 SCHEMA_VERSION = 1
 SESSION_FILE = "session.json"
@@ -28,7 +30,8 @@ _MAX_JSON_BYTES = 1 << 20
 _MAX_RAW_BYTES = 1 << 24
 """Limit of a line; a payload of ASCII control characters grows sixfold in JSON, and phones push up to 1 MB."""
 
-_KINDS: tuple[Kind, ...] = get_args(Kind)
+_MAX_DIGITS = 15
+"""Most digits of a count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,28 +77,36 @@ def save(folder: Path, session: Session) -> None:
 
 
 def load(folder: Path) -> Session:
-    """Read `folder`/session.json. Raises `DataError` if it is not a session of a known schema."""
+    """Read `folder`/session.json. Raises `DataError` if it is not a session of a known schema, `UsageError`
+    if it holds the sessions of several devices."""
     path = folder / SESSION_FILE
     try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            raise DataError(f"{path} is larger than {_MAX_JSON_BYTES >> 20} MB: not a session of mujo-edge")
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        content = read_file(path, _MAX_JSON_BYTES)
+        for part in (SAMPLES_FILE, RAW_FILE):
+            if (folder / part).exists():
+                check_regular(folder / part)
     except FileNotFoundError:
+        if parts := sorted(each.parent for each in folder.glob(f"*/{SESSION_FILE}")):
+            listed = ", ".join(str(part) for part in parts[:8])
+            raise UsageError(
+                f"{folder} holds {len(parts)} recordings, one of each device: {listed}.\nGive one of these folders."
+            ) from None
         raise DataError(
             f"{folder} has no {SESSION_FILE}: not a recording of mujo-edge.\n"
             "Give a session folder, a CSV (.csv, .csv.gz) or a Parquet file."
         ) from None
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is damaged: not valid JSON ({str(error)[:80]})") from None
     try:
-        return _session(raw)
+        table = parse_json(content)
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: not valid JSON ({printable(str(error))[:80]})") from None
+    try:
+        return _session(table)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-        raise DataError(f"{path} is damaged: {reason}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}") from None
 
 
 def raw_line(raw: Payload) -> str:
@@ -121,67 +132,33 @@ def load_raw(path: Path, notes: list[str]) -> Iterator[tuple[int, Payload]]:
                     notes.append(f"{path.name}, line {number}: the last line is torn and was left out")
                     return
                 try:
-                    raw = _raw(json.loads(line))
-                except (ValueError, TypeError, KeyError, RecursionError) as error:
-                    reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-                    raise DataError(f"{path}, line {number} is damaged: {reason[:80]}") from None
+                    raw = _raw(parse_json(line))
+                except ValueError as error:
+                    raise DataError(f"{path}, line {number} is damaged: {printable(str(error))[:80]}") from None
                 yield number, raw
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _raw(table: Mapping[str, Any]) -> Payload:
-    received_s, kind, origin = table["received_s"], table["kind"], table["origin"]
-    if not (_is(received_s, float, int) and math.isfinite(received_s)):
-        raise TypeError("received_s is not a time")
-    if kind not in _KINDS or not isinstance(origin, str):
-        raise TypeError(f"{kind!r} is not a kind of record")
-    data = table["text"].encode("ascii") if "text" in table else bytes.fromhex(table["hex"])
-    if kind == "overrun" and not data.isdigit():
+def _raw(table: object) -> Payload:
+    line = convert(table, RawLine)
+    if (line.text is None) == (line.hex is None):
+        raise ValueError("either text or hex is needed")
+    data = line.text.encode("ascii") if line.text is not None else bytes.fromhex(line.hex or "")
+    if line.kind == "overrun" and not (data.isdigit() and len(data) <= _MAX_DIGITS):
         raise ValueError("an overrun is not a count")
-    return Payload(float(received_s), kind, origin, data)
+    return Payload(line.received_s, line.kind, line.origin, data)
 
 
-def _session(raw: Mapping[str, Any]) -> Session:
-    version = raw["schema_version"]
-    if not _is(version, int) or version < 1:
-        raise TypeError("schema_version is not a positive whole number")
-    if version > SCHEMA_VERSION:
+def _session(table: object) -> Session:
+    made = convert(table, Made)
+    if made.schema_version > SCHEMA_VERSION:
         raise DataError(
-            f"written by a newer mujo-edge ({raw.get('version')}, schema {version}; this one reads up to "
-            f"{SCHEMA_VERSION}). Update mujo-edge to read it."
+            f"written by a newer mujo-edge ({printable(str(made.version))[:40]}, schema {made.schema_version}; "
+            f"this one reads up to {SCHEMA_VERSION}). Update mujo-edge to read it."
         )
-    stream = raw["stream"]
-    channels = stream["channels"]
-    rate_hz = stream["rate_hz"]
-    if not channels or not isinstance(channels, list) or len(set(channels)) != len(channels):
-        raise TypeError("channels is not a list of different names")
-    sample_columns(tuple(channels), annotated=False)
-    if rate_hz is not None and not (_is(rate_hz, int, float) and math.isfinite(rate_hz) and rate_hz > 0):
-        raise TypeError("rate_hz is neither null nor a positive number")
-    if stream["gravity"] not in ("included", "excluded"):
-        raise TypeError("gravity is neither 'included' nor 'excluded'")
-    samples, lost_at_end = raw["samples"], raw["lost_at_end"]
-    if not (samples is None or (_is(samples, int) and samples >= 0)) or not (
-        _is(lost_at_end, int) and lost_at_end >= 0
-    ):
-        raise TypeError("samples and lost_at_end are not counts")
-    texts = [stream["name"], raw["source"], raw["created"], raw["version"], *channels, *raw["notes"]]
-    texts += [value for value in (stream["placement"], stream["labels"]) if value is not None]
-    if not all(isinstance(text, str) for text in texts):
-        raise TypeError("a text field holds something else")
-    info = StreamInfo(
-        name=stream["name"],
-        channels=tuple(channels),
-        rate_hz=rate_hz,
-        placement=stream["placement"],
-        gravity=stream["gravity"],
-        labels=stream["labels"],
-    )
-    notes = tuple(raw["notes"])
-    return Session(info, raw["source"], raw["created"], raw["version"], notes, samples, lost_at_end)
-
-
-def _is(value: object, *types: type) -> bool:
-    """`isinstance`, except that True is not a number."""
-    return isinstance(value, types) and not isinstance(value, bool)
+    entry = convert(table, SessionFile)
+    sample_columns(entry.stream.channels, annotated=False)
+    fields = structs.asdict(entry)
+    del fields["stream"]
+    return Session(StreamInfo(**structs.asdict(entry.stream)), **fields)

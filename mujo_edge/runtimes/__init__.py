@@ -8,15 +8,16 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
-from mujo_edge.core import MissingExtraError, Runtime, UsageError
+from mujo_edge.core import MissingExtraError, Runtime, UsageError, pip_install
 
 
 @dataclass(frozen=True, slots=True)
 class RuntimeInfo:
     """A runtime: our `module`, the distribution `package` that it needs, and the module `imports` of that.
 
-    `format` is the "runtime" in `bundle.json` of the model files that it can open; `install` is the pip command that
-    installs it. `newest_python` is the last version for which the package has wheels, None without a limit.
+    `format` is the "runtime" in `bundle.json` of the model files that it can open; `extra` is the extra of mujo-edge
+    that brings it, "" for none. `newest_python` is the last version for which the package has wheels, None without a
+    limit.
     """
 
     name: str
@@ -24,9 +25,14 @@ class RuntimeInfo:
     package: str
     imports: str
     module: str
-    install: str
+    extra: str
     needs_numpy_1: bool = False
     newest_python: tuple[int, int] | None = None
+
+    @property
+    def install(self) -> str:
+        """The pip command that installs it."""
+        return pip_install(self.extra) + (" (in an environment of its own)" if self.needs_numpy_1 else "")
 
     @property
     def version(self) -> str | None:
@@ -59,7 +65,7 @@ RUNTIMES = {
             package="ai-edge-litert",
             imports="ai_edge_litert.interpreter",
             module="mujo_edge.runtimes.litert",
-            install="pip install mujo-edge",
+            extra="",
         ),
         RuntimeInfo(
             name="tflite-runtime",
@@ -67,7 +73,7 @@ RUNTIMES = {
             package="tflite-runtime",
             imports="tflite_runtime.interpreter",
             module="mujo_edge.runtimes.tflite_runtime",
-            install="pip install 'mujo-edge[tflite]' (in an environment of its own)",
+            extra="tflite",
             needs_numpy_1=True,
             newest_python=(3, 11),
         ),
@@ -77,7 +83,7 @@ RUNTIMES = {
             package="executorch",
             imports="executorch.extension.pybindings.portable_lib",
             module="mujo_edge.runtimes.executorch",
-            install="pip install 'mujo-edge[executorch]'",
+            extra="executorch",
         ),
         RuntimeInfo(
             name="onnx",
@@ -85,7 +91,7 @@ RUNTIMES = {
             package="onnxruntime",
             imports="onnxruntime",
             module="mujo_edge.runtimes.onnx",
-            install="pip install 'mujo-edge[onnx]'",
+            extra="onnx",
         ),
     )
 }

@@ -25,19 +25,25 @@ class ExecuTorchModel:
                     portable_lib._unsafe_reset_threadpool(threads)
                 self._module = portable_lib._load_for_executorch_from_buffer(model)
             meta = self._module.method_meta("forward")
-        except RuntimeError as error:
+            source, target = meta.input_tensor_meta(0), meta.output_tensor_meta(0)
+        except (RuntimeError, IndexError) as error:
             raise DataError(f"executorch does not accept the model file: {error}. Export it again") from error
+        if (meta.num_inputs(), meta.num_outputs()) != (1, 1):
+            raise DataError("the model file does not have one input and one output. Export it again")
         self._model = model
-        self.input_shape = tuple(meta.input_tensor_meta(0).sizes())
-        self.output_shape = tuple(meta.output_tensor_meta(0).sizes())
+        self.input_shape = tuple(source.sizes())
+        self.output_shape = tuple(target.sizes())
 
     def run(self, x: F32) -> F32:
-        """(N, C, 1, T) float32, prepared -> (N, D) float32; one invocation per window."""
+        """(N, C, 1, T) float32, prepared -> (N, D) float32; one invocation per window. Raises `DataError`."""
         torch = require_extra("torch", "executorch")
         windows = torch.from_numpy(np.ascontiguousarray(x, np.float32))
         out = np.empty((len(x), self.output_shape[-1]), np.float32)
         for n in range(len(x)):
-            out[n] = self._module.forward((windows[n : n + 1],), clone_outputs=False)[0].numpy()
+            try:
+                out[n] = self._module.forward((windows[n : n + 1],), clone_outputs=False)[0].numpy()
+            except RuntimeError as error:
+                raise DataError(f"executorch cannot run the model file: {error}. Export it again") from error
         return out
 
     def constants(self) -> dict[str, Any]:

@@ -20,14 +20,20 @@ class OnnxModel:
             self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has one class per status code, derived from Exception
             raise DataError(f"onnxruntime does not accept the model file: {error}. Export it again") from error
-        (source,), (target,) = self._session.get_inputs(), self._session.get_outputs()
+        sources, targets = self._session.get_inputs(), self._session.get_outputs()
+        if [tensor.type for tensor in (*sources, *targets)] != ["tensor(float)"] * 2 or len(sources) != 1:
+            raise DataError("the model file does not have one input and one output of float32. Export it again")
+        (source,), (target,) = sources, targets
         self._input = source.name
         self.input_shape = (1, *source.shape[1:])
         self.output_shape = (1, *target.shape[1:])
 
     def run(self, x: F32) -> F32:
-        """(N, C, 1, T) float32, prepared -> (N, D) float32."""
-        (out,) = self._session.run(None, {self._input: x})
+        """(N, C, 1, T) float32, prepared -> (N, D) float32. Raises `DataError`."""
+        try:
+            (out,) = self._session.run(None, {self._input: x})
+        except Exception as error:  # as above
+            raise DataError(f"onnxruntime cannot run the model file: {error}. Export it again") from error
         embeddings: F32 = out
         return embeddings
 

@@ -28,25 +28,34 @@ class TFLiteModel:
             raise DataError(f"{name} does not accept the model file: {error}. Export it again") from error
         # The interpreter reads weights from this buffer during its lifetime.
         self._model = model
-        (source,), (target,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        sources, targets = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        types = [tensor["dtype"] for tensor in (*sources, *targets)]
+        if types not in ([np.int8] * 2, [np.float32] * 2) or not len(sources) == len(targets) == 1:
+            raise DataError("the model file does not have one input and one output of float32 or int8. Export it again")
+        (source,), (target,) = sources, targets
         self.input_shape = tuple(int(n) for n in source["shape"])
         self.output_shape = tuple(int(n) for n in target["shape"])
         self._input, self._output = source["index"], target["index"]
         self._int8 = source["dtype"] == np.int8
         if self._int8:
-            scale, zero = source["quantization"]
-            self._per_scale, self._zero = np.float32(1 / scale), np.float32(zero)
-            scale, zero = target["quantization"]
-            self._real = (np.arange(256, dtype=np.uint8).view(np.int8).astype(np.float32) - zero) * np.float32(scale)
+            (per, zero), (scale, output_zero) = source["quantization"], target["quantization"]
+            if not (0 < per < np.inf and 0 < scale < np.inf):
+                raise DataError("the model file gives no scale for its int8 values. Export it again")
+            self._per_scale, self._zero = np.float32(1 / per), np.float32(zero)
+            values = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.float32)
+            self._real = (values - output_zero) * np.float32(scale)
 
     def run(self, x: F32) -> F32:
-        """(N, C, 1, T) float32, prepared -> (N, D) float32; one invocation per window."""
+        """(N, C, 1, T) float32, prepared -> (N, D) float32; one invocation per window. Raises `DataError`."""
         values: Any = self._quantized(x) if self._int8 else x
         out = np.empty((len(x), self.output_shape[-1]), values.dtype)
         interpreter = self._interpreter
         for n in range(len(x)):
             interpreter.set_tensor(self._input, values[n : n + 1])
-            interpreter.invoke()
+            try:
+                interpreter.invoke()
+            except (ValueError, RuntimeError) as error:
+                raise DataError(f"{self.name} cannot run the model file: {error}. Export it again") from error
             out[n] = interpreter.get_tensor(self._output)  # a copy: the next invoke overwrites the arena
         # A table of all 256 values is the fastest dequantization.
         return self._real.take(out.view(np.uint8)) if self._int8 else out

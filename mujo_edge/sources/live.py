@@ -66,7 +66,7 @@ class PayloadQueue:
 
 
 class Assembler:
-    """Turns the payloads of one device into chunks, over all its connections.
+    """Turns the payloads of one device into chunks, over all its connections. Time begins with the first sample.
 
     Args:
         decoder: of the first connection; those of later ones must have the same channels.
@@ -77,6 +77,8 @@ class Assembler:
         self._decoder = decoder
         self._bad = decoder.bad
         self._overrun = 0
+        self._origin_s: float | None = None
+        """The timebase's time of the first sample."""
 
     def reopen(self, decoder: Decoder) -> None:
         """Continue with the decoder of a new connection. Raises `DeviceError` if it has other channels."""
@@ -106,7 +108,7 @@ class Assembler:
                     chunks.append(replace(chunk, predictions=predictions))
                 else:
                     t_s, lost = self.timebase.stamp(packet, payload.received_s)
-                    chunks.append(self._chunk(t_s, packet.x, payload.received_s, lost, pending))
+                    chunks.append(self._chunk(self._since_start(t_s), packet.x, payload.received_s, lost, pending))
                 pending = []
         if pending:
             width = len(self._decoder.format.channels)
@@ -122,11 +124,12 @@ class Assembler:
         assert tick is not None
         if not model.samples:  # then predictions are the only readings of the device's clock
             self.timebase.stamp(Packet(np.zeros((1, packet.x.shape[1]), np.float32), tick=tick), received_s)
-        end_s = self.timebase.at(tick)
-        if end_s == -np.inf:
+        if self.timebase.at(tick) == -np.inf:
             return ()
+        ticks = (prediction.start_tick, tick) if prediction.reason else (tick,)
+        *start_s, end_s = self._since_start(np.array([self.timebase.at(each) for each in ticks])).tolist()
         if prediction.reason:
-            return (Gap(self.timebase.at(prediction.start_tick), end_s, prediction.reason),)
+            return (Gap(start_s[0], end_s, prediction.reason),)
         inference_ms = 1e3 * prediction.inference_s
         label = model.labels[prediction.label]
         return (
@@ -141,6 +144,12 @@ class Assembler:
                 by="device",
             ),
         )
+
+    def _since_start(self, t_s: F64) -> F64:
+        """Times of the timebase as seconds since the first one."""
+        if self._origin_s is None and np.isfinite(t_s).any():
+            self._origin_s = float(t_s[np.isfinite(t_s)][0])
+        return t_s if self._origin_s is None else t_s - self._origin_s
 
     def _chunk(self, t_s: F64, x: F32, received_s: float, lost: int, payloads: list[Payload]) -> Chunk:
         corrupt = self._decoder.bad - self._bad + self._overrun

@@ -56,6 +56,9 @@ class ReplaySource:
         self.speed = speed
         self.recording: Recording = open_recording(Path(path), rate_hz)
 
+    def __repr__(self) -> str:
+        return f"<ReplaySource of {self.info.name}>"
+
     @property
     def info(self) -> StreamInfo:
         """The recorded stream; known before the first sample."""

@@ -22,7 +22,7 @@ from benchmarks.conformance.windows import Windows, evaluation_windows
 from mujo_edge import export
 from mujo_edge.bundle import ModelBundle
 from mujo_edge.bundle.manifest import read_manifest
-from mujo_edge.core import DataError, MissingExtraError
+from mujo_edge.core import DataError, MissingExtraError, pip_install
 from mujo_edge.export import golden
 
 FLOAT_IO = "student_int8_float_io.tflite"
@@ -195,7 +195,7 @@ def test_missing_tools_are_reported_with_the_install_command(
     rows = tried(artifacts, data, onnx, "onnxruntime", "onnxruntime-web")
     rows += tried(artifacts, data, model, "C, Cortex-M4")
     assert {row.state for row in rows} == {"missing"}
-    wanted = ("pip install 'mujo-edge[onnx]'", "apt install chromium", "apt install gcc-arm-none-eabi")
+    wanted = (pip_install("onnx"), "apt install chromium", "apt install gcc-arm-none-eabi")
     assert [text in row.note for text, row in zip(wanted, rows, strict=True)] == [True] * 3
 
 

@@ -50,6 +50,7 @@ class AxisRuntime:
 
     name = "axis"
     input_shape = (1, 6, 1, 150)
+    output_shape = (1, 3)
 
     def __init__(self, takes_s: float = 0.0) -> None:
         self.takes_s = takes_s

@@ -167,6 +167,10 @@ def test_replay_without_a_path_is_the_shipped_recording() -> None:
 def test_bundle_shows_itself_in_one_line() -> None:
     assert repr(bundle()) == "<ModelBundle fake 1.0 in axis; label sets: axes (3)>"
     assert "/nowhere" in repr(bundle().manifest)
+    shipped = mujo_edge.ModelBundle.load()
+    objects = (shipped, shipped.manifest, shipped.manifest.vocabulary, *shipped.label_sets.values())
+    assert all(len(repr(each)) < 250 for each in (*objects, mujo_edge.replay(), mujo_edge.ble("Polar")))
+    assert set(mujo_edge.__all__) == set(dir(mujo_edge))
 
 
 async def test_serial_reads_a_board(tmp_path: Path) -> None:

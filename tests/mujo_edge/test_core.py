@@ -41,10 +41,33 @@ def test_installed_extra_is_imported() -> None:
 
 @pytest.mark.parametrize("module", ["no_such_package", "no_such_package.part"])
 def test_missing_extra_names_the_pip_line(module: str) -> None:
-    with pytest.raises(
-        MissingExtraError, match=r"no_such_package is not installed.*pip install 'mujo-edge\[parquet\]'"
-    ):
+    with pytest.raises(MissingExtraError, match=r"no_such_package is not installed.*pip install .*\[parquet\]'"):
         require_extra(module, "parquet")
+
+
+def test_pip_line_in_a_checkout_is_that_of_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    root = Path(core.__file__).parents[1]
+    monkeypatch.chdir(root)
+    assert core.pip_install("phone").endswith("pip install '.[phone]'")
+    assert core.pip_install().endswith("pip install .")
+    monkeypatch.chdir(tmp_path)
+    assert core.pip_install("phone").endswith(f"pip install '{root}[phone]'")
+    monkeypatch.setattr(core, "__file__", str(tmp_path / "site-packages" / "mujo_edge" / "core.py"))
+    assert core.pip_install("phone").endswith("pip install 'mujo-edge[phone]'")
+
+
+def test_pip_line_is_of_this_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv" / "bin" / "python"))
+    monkeypatch.setattr(core, "which", lambda name: str(tmp_path / ".venv" / "bin" / name))
+    assert core.pip() == "pip"
+    monkeypatch.setattr(core, "which", lambda name: "/usr/bin/pip")
+    monkeypatch.chdir(tmp_path)
+    assert core.pip() == ".venv/bin/python -m pip"
+
+
+def test_pip_line_of_an_extra_with_pytorch_avoids_cuda() -> None:
+    assert "--extra-index-url https://download.pytorch.org/whl/cpu '" in core.pip_install("executorch")
+    assert "index" not in core.pip_install("onnx")
 
 
 def test_broken_extra_is_not_reported_as_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

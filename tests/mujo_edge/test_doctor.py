@@ -12,6 +12,7 @@ import pytest
 from generated_motion import ROOT
 
 from mujo_edge import __version__, doctor
+from mujo_edge.core import pip_install
 from mujo_edge.doctor import examine, examine_bluetooth
 from mujo_edge.runtimes import RUNTIMES
 
@@ -37,13 +38,13 @@ def test_no_runtime_is_a_problem_with_its_pip_line(bundle_folder: Path, monkeypa
     for name in ("litert", "tflite-runtime"):
         monkeypatch.setitem(RUNTIMES, name, replace(RUNTIMES[name], package="none", imports="no_such_package"))
     found = examine(bundle_folder)
-    assert any("pip install mujo-edge" in problem for problem in found["problems"])
+    assert any(pip_install() in problem for problem in found["problems"])
 
 
 def test_a_missing_extra_is_no_problem(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(doctor.PACKAGES, "no-such-package", "pip install 'mujo-edge[none]'")
+    monkeypatch.setitem(doctor.PACKAGES, "no-such-package", "none")
     found = examine(bundle_folder)
-    assert found["packages"]["no-such-package"] == {"version": None, "install": "pip install 'mujo-edge[none]'"}
+    assert found["packages"]["no-such-package"] == {"version": None, "install": pip_install("none")}
     assert found["problems"] == []
 
 
@@ -51,7 +52,7 @@ def test_training_and_pose_are_shown_and_are_no_problem(monkeypatch: pytest.Monk
     assert doctor.examine_extra("train", doctor.TRAINING)["ready"]
     lacking = doctor.examine_extra("train", ("numpy", "no-such-package"))
     assert lacking["missing"] == ["no-such-package"]
-    assert lacking["detail"] == "missing: no-such-package; pip install 'mujo-edge[train]'"
+    assert lacking["detail"] == f"missing: no-such-package; {pip_install('train')}"
     monkeypatch.setenv("MUJO_CACHE", str(tmp_path))
     assert "on first use" in doctor.examine_pose()["detail"]
     monkeypatch.setattr("mujo_edge.doctor.POSE_NEWEST_PYTHON", (3, 10))

@@ -39,7 +39,7 @@ def test_missing_runtime_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> 
     absent = replace(RUNTIMES["onnx"], package="no-such-package", imports="no_such_package.api")
     assert (absent.version, absent.obstacle) == (None, "no-such-package is not installed")
     monkeypatch.setitem(RUNTIMES, "onnx", absent)
-    with pytest.raises(MissingExtraError, match=r"pip install 'mujo-edge\[onnx\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[onnx\]'"):
         open_model(b"", "onnx")
     monkeypatch.setitem(RUNTIMES, "litert", absent)
     monkeypatch.setitem(RUNTIMES, "tflite-runtime", absent)
@@ -53,9 +53,7 @@ def test_numpy_2_is_an_obstacle_for_tflite_runtime(monkeypatch: pytest.MonkeyPat
         pytest.skip("numpy 1 is installed")
     installed = replace(RUNTIMES["tflite-runtime"], package="numpy", imports="numpy")
     monkeypatch.setitem(RUNTIMES, "tflite-runtime", installed)
-    with pytest.raises(
-        MissingExtraError, match=r"needs numpy below 2, and numpy 2.* is installed. .*mujo-edge\[tflite\]"
-    ):
+    with pytest.raises(MissingExtraError, match=r"needs numpy below 2, and numpy 2.* is installed. .*\[tflite\]"):
         open_model(b"", "tflite-runtime")
 
 
@@ -66,6 +64,49 @@ def test_file_that_is_not_a_model_is_a_data_error(runtime: str, content: bytes) 
         open_model(content, runtime)
 
 
+def onnx_model(op: str, *taken: str, kind: int = 1, **constants: list[int]) -> bytes:
+    """A network of one node, whose inputs are those `taken` that are no constants; all of an ONNX type `kind`."""
+    from onnx import TensorProto, helper
+
+    given = [helper.make_tensor_value_info(name, kind, ["N", 6, 1, 150]) for name in taken if name not in constants]
+    held = [helper.make_tensor(name, TensorProto.INT64, [len(v)], v) for name, v in constants.items()]
+    output = helper.make_tensor_value_info("y", kind, None)
+    graph = helper.make_graph([helper.make_node(op, taken, ["y"])], "g", given, [output], held)
+    opset = [helper.make_opsetid("", 13)]
+    return bytes(helper.make_model(graph, ir_version=8, opset_imports=opset).SerializeToString())
+
+
+def test_model_that_loads_and_fails_when_run_is_a_data_error() -> None:
+    opened = open_model(onnx_model("Gather", "x", "index", index=[10**6]), "onnx")
+    with pytest.raises(DataError, match="onnxruntime cannot run the model file"):
+        opened.run(np.zeros((1, 6, 1, 150), np.float32))
+
+
+def test_lite_model_that_fails_when_run_is_a_data_error() -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    from mujo_edge.bundle.store import find_bundle
+    from mujo_edge.runtimes.tflite import TFLiteModel
+
+    class Failing(Interpreter):  # type: ignore[misc]
+        def invoke(self) -> None:
+            raise RuntimeError("node 3 failed to invoke")
+
+    model = TFLiteModel("litert", Failing, (find_bundle() / "student_int8.tflite").read_bytes(), 1)
+    with pytest.raises(DataError, match="litert cannot run the model file: node 3"):
+        model.run(np.zeros((1, 6, 1, 150), np.float32))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [onnx_model("Add", "x", "x2"), onnx_model("Identity", "x", kind=11)],
+    ids=["two inputs", "float64"],
+)
+def test_model_with_other_inputs_is_a_data_error(content: bytes) -> None:
+    with pytest.raises(DataError, match="one input and one output"):
+        open_model(content, "onnx")
+
+
 def test_only_the_named_lines_are_dropped(capfd: pytest.CaptureFixture[str]) -> None:
     with without_lines(b"INFO: noise"):
         os.write(2, b"INFO: noise about nothing\nERROR: this matters\n")
@@ -74,14 +115,14 @@ def test_only_the_named_lines_are_dropped(capfd: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture(scope="session")
 def tflite_python(request: pytest.FixtureRequest) -> Path:
-    """Python of a virtual environment with tflite-runtime 2.14 and numpy 1, kept in pytest's cache."""
+    """Python of a virtual environment with tflite-runtime 2.14, numpy 1 and msgspec, kept in pytest's cache."""
     if sys.version_info >= (3, 12):
         pytest.skip("tflite-runtime 2.14 has no wheel for Python 3.12 or newer")
-    folder = Path(request.config.cache.mkdir("tflite-runtime-2.14"))
+    folder = Path(request.config.cache.mkdir("tflite-runtime-2.14-msgspec"))
     python = folder / "bin" / "python"
     if not (folder / "complete").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "tflite-runtime==2.14.0", "numpy<2"]
+        install = [str(python), "-m", "pip", "install", "--quiet", "tflite-runtime==2.14.0", "numpy<2", "msgspec"]
         done = subprocess.run(install, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"tflite-runtime could not be installed: {done.stderr.strip().splitlines()[-1]}")

@@ -55,7 +55,9 @@ def tiny(tmp_path_factory, cache: Path) -> Path:
     out = tmp_path_factory.mktemp("run") / "tiny"
     code, printed, err = step("run", "--recipe", "tiny", "--out", str(out), cache=cache)
     assert code == 0, err
-    assert printed.splitlines()[-1] == f"bundle: {out / 'mujo-student'}"
+    lines = printed.splitlines()
+    assert lines[-2:] == [f"bundle: {out / 'mujo-tiny'}", f"try it: mujo-edge stream --bundle {out / 'mujo-tiny'}"]
+    assert not any("Parity(" in line for line in lines)
     return out
 
 
@@ -87,7 +89,7 @@ def test_the_int8_student_is_compared_with_its_teacher(tiny: Path):
 
 
 def test_the_bundle_recognizes_held_out_people(tiny: Path):
-    bundle = ModelBundle.load(tiny / "mujo-student")
+    bundle = ModelBundle.load(tiny / "mujo-tiny")
     assert all(check.passed for check in bundle.verify())
     data = load_windows("spar")
     x, y = data.x[data.subject == "5"], data.y[data.subject == "5"]
@@ -96,7 +98,8 @@ def test_the_bundle_recognizes_held_out_people(tiny: Path):
 
 
 def test_the_bundle_records_its_provenance(tiny: Path):
-    manifest = json.loads((tiny / "mujo-student" / "bundle.json").read_text())
+    manifest = json.loads((tiny / "mujo-tiny" / "bundle.json").read_text())
+    assert manifest["name"] == "mujo-tiny"
     assert set(manifest["label_sets"]) == {"physio-wrist"}
     assert manifest["default_label_set"] == "physio-wrist"
     training_table = manifest["training"]
@@ -111,7 +114,7 @@ def test_the_bundle_records_its_provenance(tiny: Path):
     held = json.loads((tiny / "held-out.json").read_text())["physio-wrist"]
     assert manifest["metrics"]["held_out"]["physio-wrist"] == held
     assert held["macro_f1_6ch"] > 0.6
-    assert "SPAR" in (tiny / "mujo-student" / "MODEL_CARD.md").read_text()
+    assert "SPAR" in (tiny / "mujo-tiny" / "MODEL_CARD.md").read_text()
 
 
 def test_run_json_records_the_inputs(tiny: Path):
@@ -130,7 +133,7 @@ def test_run_json_records_the_inputs(tiny: Path):
 
 def test_recording_json_has_the_accuracy_on_the_shipped_recording(tiny: Path):
     record = json.loads((tiny / "recording.json").read_text())
-    assert record == pytest.approx(recording_accuracy(tiny / "mujo-student", shipped_recording()))
+    assert record == pytest.approx(recording_accuracy(tiny / "mujo-tiny", shipped_recording()))
     assert record["windows"] > 200
     assert record["accuracy"] > 0.4, "chance is 0.14"
 
@@ -138,7 +141,7 @@ def test_recording_json_has_the_accuracy_on_the_shipped_recording(tiny: Path):
 def test_the_folder_of_a_run_holds_only_finished_files(tiny: Path, again):
     names = {path.name for path in tiny.iterdir()}
     assert names == {
-        *("teacher.pt", "student.pt", "release.pt", "run.json", "held-out.json", "recording.json", "mujo-student"),
+        *("teacher.pt", "student.pt", "release.pt", "run.json", "held-out.json", "recording.json", "mujo-tiny"),
         *("losses.csv", "losses.png", "teacher-comparison.json", "exported", "evaluate", "teacher-physio-wrist.pt"),
     }
 
@@ -166,7 +169,7 @@ def test_each_step_runs_alone(again, name: str, said: str):
 
 
 def test_export_of_the_checkpoint_gives_the_same_models(tiny: Path, again):
-    one, other = tiny / "mujo-student", tiny / "exported"
+    one, other = tiny / "mujo-tiny", tiny / "exported"
     assert (one / "student_int8.tflite").read_bytes() == (other / "student_int8.tflite").read_bytes()
     assert all(check.passed for check in ModelBundle.load(other).verify())
 
@@ -336,7 +339,7 @@ def test_a_recording_without_labels_is_refused(tiny: Path, tmp_path: Path):
         "t,ax,ay,az\n" + "".join(f"{i / 50},{0.01 * (i % 7)},0.2,9.8\n" for i in range(600))
     )
     with pytest.raises(DataError, match="has no labeled windows"):
-        recording_accuracy(tiny / "mujo-student", tmp_path / "still.csv")
+        recording_accuracy(tiny / "mujo-tiny", tmp_path / "still.csv")
 
 
 def test_metrics_are_listed_on_one_line():

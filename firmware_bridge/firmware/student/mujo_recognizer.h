@@ -45,11 +45,11 @@ typedef struct {
     const char *name;
     const char *const *labels;
     const float *prototypes;
-    uint8_t classes, channels;
+    uint8_t classes, channels; /* 2 to MUJO_MAX_CLASSES; 3 or MUJO_CHANNELS */
     mujo_smoothing smoothing;
     uint8_t windows; /* of a majority vote, 1 to MUJO_MAX_VOTES */
-    float stay;      /* probability that the label of a window is that of the window before */
-    float temperature, unknown_threshold;
+    float stay;      /* probability that the label of a window is that of the window before, 0 to 1 */
+    float temperature, unknown_threshold; /* 1e-6 to 1e6; a cosine, -1 to 1 */
 } mujo_label_set;
 
 typedef enum { MUJO_NOTHING, MUJO_LABEL, MUJO_GAP } mujo_kind;
@@ -108,7 +108,8 @@ typedef struct {
 } mujo;
 
 /* Initialize. `channels` per sample: 3 or 6; `rate_hz` is the nominal rate, 1 to MUJO_MAX_RATE_HZ. Returns false if an
- * argument or the label set is not supported; then nothing may be pushed. */
+ * argument is outside these limits or a member of the label set outside those of mujo_label_set; then nothing may be
+ * pushed. */
 bool mujo_init(mujo *m, const mujo_label_set *labels, uint8_t channels, float rate_hz);
 
 /* Take one sample: `x` is ax ay az in m/s2 with gravity, then gx gy gz in rad/s if there is a gyroscope; axes are those

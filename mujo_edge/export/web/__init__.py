@@ -8,6 +8,7 @@ any path.
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import os
 import re
@@ -16,10 +17,13 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from string import Template
 from tempfile import TemporaryDirectory
 
-from mujo_edge.core import MissingExtraError, UsageError
-from mujo_edge.export import Job, Written, contract, models
+from markdown_it import MarkdownIt
+
+from mujo_edge.core import MissingExtraError, UsageError, pip_install
+from mujo_edge.export import Job, Written, contract, licenses, model_card, models
 from mujo_edge.files import sha256
 from mujo_edge.folders import cache_folder
 
@@ -39,7 +43,6 @@ EDITION = "@edition@"
 """Placeholder in the service worker for the hash that identifies an exported folder."""
 
 NODE = "Node.js 20.19 or newer with npm"
-GET_NODE = "Install it with: pip install 'mujo-edge[web]', or from nodejs.org"
 
 NO_NETWORK = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH", "ENOTCACHED")
 """npm's error codes where there is no network."""
@@ -54,6 +57,8 @@ def write(job: Job) -> Written:
     """
     shipped = models.ship(job, ("onnx",))
     shutil.copytree(build(), job.folder, dirs_exist_ok=True)
+    for name, text in (("MODEL_CARD", model_card(job)), ("LICENSES", licenses(job.manifest))):
+        (job.folder / f"{name}.html").write_text(page(text), "utf-8")
     worker = job.folder / "sw.js"
     edition = hashlib.sha256(json.dumps(contract(job)).encode())
     for path in sorted(job.folder.rglob("*")):
@@ -61,6 +66,13 @@ def write(job: Job) -> Written:
             edition.update(f"{path.relative_to(job.folder).as_posix()} {sha256(path)}\n".encode())
     worker.write_text(worker.read_text("utf-8").replace(EDITION, edition.hexdigest()[:16]), "utf-8")
     return Written(shipped)
+
+
+def page(markdown: str) -> str:
+    """Markdown as an HTML page; HTML in it is shown as text."""
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
+    title = html.escape(markdown.partition("\n")[0].lstrip("# "))
+    return Template((HOME / "document.html").read_text("utf-8")).substitute(title=title, body=body)
 
 
 def build() -> Path:
@@ -122,13 +134,18 @@ def tools() -> tuple[str, str]:
     node, npm = shutil.which("node", path=path), shutil.which("npm", path=path)
     if not node or not npm:
         raise MissingExtraError(
-            f"the page is built with {NODE}, and there is no {'npm' if node else 'node'}. {GET_NODE}"
+            f"the page is built with {NODE}, and there is no {'npm' if node else 'node'}. {get_node()}"
         )
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout.strip()
     parsed = tuple(map(int, re.findall(r"\d+", version)[:2]))
     if not ((20, 19) <= parsed < (21,) or parsed >= (22, 12)):  # the versions that vite 8 supports
-        raise MissingExtraError(f"the page is built with {NODE}, and {node} is {version or 'broken'}. {GET_NODE}")
+        raise MissingExtraError(f"the page is built with {NODE}, and {node} is {version or 'broken'}. {get_node()}")
     return node, npm
+
+
+def get_node() -> str:
+    """How to install Node.js, for error messages."""
+    return f"Install it with: {pip_install('web')}, or from nodejs.org"
 
 
 def install(npm: str, folder: Path) -> None:

@@ -15,7 +15,7 @@ from mujo_edge.core import DataError, UsageError
 from mujo_edge.export import CONTRACT, SUMS
 from mujo_edge.files import sha256
 from mujo_edge.folders import state_folder
-from mujo_edge.sources.phone.server import PhoneServer, is_loopback, new_token, qr_code
+from mujo_edge.sources.phone.server import PhoneServer, invitation, is_loopback, new_token, only_here
 
 INDEX, WORKER = "index.html", "sw.js"
 
@@ -142,7 +142,7 @@ class WebServer:
 async def serve(server: WebServer, announce: Announce) -> None:
     """Serve until canceled; `announce` is called with the address, its QR code, and how a phone reaches it."""
     async with server.open():
-        announce(f"{qr_code(server.url)}\nOpen this on the phone:\n\n  {server.url}\n\n{reach(server)}")
+        announce(f"{invitation(server.url, server.local)}\n{reach(server)}")
         await asyncio.Event().wait()
 
 
@@ -151,10 +151,7 @@ def reach(server: WebServer) -> str:
     if server.trusted:
         return "Once opened, it works offline and can be installed."
     if server.local:
-        return (
-            "Only this machine can reach it, or a phone connected by USB (adb reverse). For a phone in the same "
-            "network, set --host to this machine's address."
-        )
+        return only_here()
     return (
         "The certificate is self-signed and made for this run: the browser warns once; continue. Browsers keep a page "
         "for offline use only if they trust its server: for that, give --certificate and --key, or put the folder on "

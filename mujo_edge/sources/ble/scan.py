@@ -98,8 +98,8 @@ async def scan(timeout_s: float) -> list[DiscoveredDevice]:
 
 
 async def find(
-    device: str | None,
-    profile: str | Profile | None,
+    device: str | None = None,
+    profile: str | Profile | None = None,
     timeout_s: float = 8.0,
     pick: Callable[[list[DiscoveredDevice]], DiscoveredDevice] | None = None,
 ) -> DiscoveredDevice:

@@ -43,7 +43,7 @@ def phone_source(
     if calls and url is None:
         example = "ws://192.168.1.20:8080" if app == "sensorserver" else "http://192.168.1.20:8080"
         raise UsageError(f"--phone {app} needs the address that the app shows, such as --url {example}")
-    for module in ("aiohttp", "segno", "trustme"):
+    for module in ("aiohttp", "ifaddr", "segno", "trustme"):
         require_extra(module, "phone")
     if app == "browser":
         from mujo_edge.sources.phone.browser import BrowserSource

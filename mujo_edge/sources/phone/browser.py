@@ -15,7 +15,8 @@ from firmware_bridge.stream import CodecError
 from mujo_edge.core import UNKNOWN, Prediction
 from mujo_edge.sinks import RunInfo, Summary, Update
 from mujo_edge.sources.phone.base import Announce, PhoneSource, to_stderr
-from mujo_edge.sources.phone.server import PhoneServer, RateLimiter, is_loopback, qr_code
+from mujo_edge.sources.phone.listener import RateLimiter
+from mujo_edge.sources.phone.server import PhoneServer, invitation, is_loopback, only_here
 
 MAX_MESSAGE = 4096
 """Bytes of the longest message."""
@@ -89,12 +90,11 @@ class BrowserSource(PhoneSource):
         self._loop = asyncio.get_running_loop()
         async with self._server.open():
             reach = (
-                "Only this machine reaches it (or a phone by USB: adb reverse); for a phone on the same network give "
-                "--host with this machine's address."
+                only_here()
                 if self._local
                 else "The certificate is self-signed and made for this run: the browser warns once; continue."
             )
-            self._announce(f"{qr_code(self.url)}\nOpen this on the phone, and tap Start:\n\n  {self.url}\n\n{reach}")
+            self._announce(f"{invitation(self.url, self._local, 'Open this on the phone, and tap Start')}\n{reach}")
             try:
                 await asyncio.Event().wait()
             finally:
@@ -104,8 +104,8 @@ class BrowserSource(PhoneSource):
     # The sink: called on the recognizer's thread.
 
     def start(self, session: RunInfo) -> None:
-        """Send the labels that can be recognized."""
-        self._show({"labels": list(session.labels)})
+        """Send the labels that can be recognized, and what they are about."""
+        self._show({"labels": list(session.labels), "title": session.title or session.label_set})
 
     def write(self, update: Update) -> None:
         """Send the newest label, and the counts."""

@@ -14,7 +14,7 @@ from firmware_bridge.phone.sensor_logger import Message, SensorLogger, enough, r
 from firmware_bridge.stream import ACC, CodecError
 from mujo_edge.core import DataError, Payload
 from mujo_edge.sources.phone.base import Announce, PhoneSource, to_stderr
-from mujo_edge.sources.phone.server import PhoneServer, is_loopback
+from mujo_edge.sources.phone.server import PhoneServer, is_loopback, only_here
 
 OWNED_S = 10.0
 """Seconds after its last push for which the stream belongs to a phone; then another may take over."""
@@ -82,7 +82,7 @@ class SensorLoggerSource(PhoneSource):
         self._unfit = asyncio.get_running_loop().create_future()
         async with self._server.open():
             reach = (
-                "Only this machine reaches it; for a phone on the same network give --host with this machine's address."
+                only_here()
                 if self._local
                 else "The address holds a token for this run; the data can be read by others on the network (http)."
             )

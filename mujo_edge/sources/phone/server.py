@@ -6,27 +6,38 @@ import asyncio
 import hmac
 import io
 import ipaddress
+import logging
 import secrets
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from time import monotonic
 
+import ifaddr
 import segno
 import trustme
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from mujo_edge.core import DeviceError, UsageError
+from mujo_edge.sources.phone.listener import Listener, RateLimiter
+
+logger = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
+AUTO = "auto"
 PORT = 8765
 """Default port."""
 
 BODY_S = 10.0
 """Time limit of receiving the body of a request."""
+
+HEADER_S = 10.0
+"""Time limit of receiving the head of a request, and of a connection without one."""
+
+LINGER_S = 2.0
+"""Seconds for which the rest of a refused request is read, so that the client sees the response."""
 
 VALID = timedelta(days=2)
 """Validity of a certificate, which is made for one run."""
@@ -47,29 +58,11 @@ POLICY = "default-src 'self'; img-src data:; base-uri 'none'; form-action 'none'
 """Content security policy, without its connect-src."""
 
 
-class RateLimiter:
-    """Allows `per_s` units per second, and bursts of up to `seconds` as many."""
-
-    def __init__(self, per_s: float, seconds: float = 2.0) -> None:
-        self._per_s, self._most = per_s, per_s * seconds
-        self._left, self._at_s = self._most, monotonic()
-
-    def take(self, units: float = 1.0) -> bool:
-        """Whether `units` are available; if so, they are used up."""
-        now_s = monotonic()
-        self._left = min(self._most, self._left + (now_s - self._at_s) * self._per_s)
-        self._at_s = now_s
-        if self._left < units:
-            return False
-        self._left -= units
-        return True
-
-
 class PhoneServer:
     """An aiohttp application behind a token, given as the first part of a path or in the Authorization header.
 
     Args:
-        host, port: to bind to; None for loopback and for `PORT`.
+        host, port: to bind to; None for loopback and for `PORT`, "auto" for this machine's address in its network.
         tls: serve https, with a certificate made for this run (True) or with the given one.
         max_body: bytes per request. requests_s, bytes_s: limits per second. token: None for a new one.
 
@@ -94,9 +87,12 @@ class PhoneServer:
         self.token = token or new_token()
         self._host, self._port = host or LOOPBACK, PORT if port is None else port
         self._name = reachable(self._host)
+        if self._host == AUTO:
+            self._host = self._name
         self._max_body = max_body
         self._context = certificate({self._name, "localhost", LOOPBACK}) if tls is True else tls or None
         self._requests, self._bytes, self._strangers = RateLimiter(requests_s), RateLimiter(bytes_s), RateLimiter(5.0)
+        self._listener: Listener
         self.app = web.Application(middlewares=[self._guard], client_max_size=max_body)
 
     @property
@@ -108,24 +104,33 @@ class PhoneServer:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Serve. Raises `DeviceError` if the address cannot be bound to."""
-        runner = web.AppRunner(self.app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        runner = web.AppRunner(
+            self.app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=1.0,
+            keepalive_timeout=HEADER_S,
+            lingering_time=LINGER_S,
+            logger=_request_logger(),
+        )
         await runner.setup()
+        assert runner.server
+        self._listener = Listener(runner.server, self._context)
         try:
-            site = web.TCPSite(runner, self._host, self._port, ssl_context=self._context)
-            try:
-                await site.start()
-            except OSError as error:
-                raise DeviceError(
-                    f"cannot listen on {self._host}, port {self._port}: {error.strerror or error}. "
-                    "Choose another --port, or a --host of this machine"
-                ) from None
-            self._port = runner.addresses[0][1]
-            yield
+            async with AsyncExitStack() as stack:
+                try:
+                    self._port = await stack.enter_async_context(self._listener.listen(self._host, self._port))
+                except OSError as error:
+                    raise DeviceError(
+                        f"cannot listen on {self._host}, port {self._port}: {error.strerror or error}. "
+                        "Choose another --port, or a --host of this machine"
+                    ) from None
+                yield
         finally:
             await runner.cleanup()
 
     async def body(self, request: web.Request) -> bytes:
-        """The body of a request. Raises 408, 413 or 429."""
+        """The body of a request, uncompressed. Raises 400, 408, 413 or 429."""
         if (request.content_length or 0) > self._max_body:
             raise web.HTTPRequestEntityTooLarge(self._max_body, request.content_length or 0)
         try:
@@ -133,6 +138,8 @@ class PhoneServer:
                 data = await request.read()
         except TimeoutError:
             raise web.HTTPRequestTimeout(text="the body did not arrive in time") from None
+        except web.RequestPayloadError:
+            raise web.HTTPBadRequest(text="the body is not as its headers say (length or compression)") from None
         if not self._bytes.take(len(data)):
             raise web.HTTPTooManyRequests(text="too much data in too short a time")
         return data
@@ -148,6 +155,8 @@ class PhoneServer:
             response = await self._admitted(request, handler)
         except web.HTTPException as refusal:
             response = web.Response(status=refusal.status, text=refusal.text, reason=refusal.reason)
+            if request.can_read_body:  # what is left of a body cannot be told from the next request
+                response.force_close()
             for name in ("Allow", "Retry-After"):
                 if name in refusal.headers:
                     response.headers[name] = refusal.headers[name]
@@ -165,6 +174,8 @@ class PhoneServer:
         trusted = sent is not None and hmac.compare_digest(sent.encode("utf-8", "replace"), self.token.encode())
         if not (self._requests if trusted else self._strangers).take():
             raise web.HTTPTooManyRequests(text="too many requests", headers={"Retry-After": "1"})
+        if trusted:
+            self._listener.trust(request.transport)
         if not self._known(request):
             raise web.HTTPBadRequest(text="use the address that mujo-edge shows")
         if found.http_exception is not None:
@@ -181,6 +192,21 @@ class PhoneServer:
         return name.strip("[]") in (self._name, "localhost") or _is_address(name.strip("[]"))
 
 
+def _request_logger() -> logging.Logger:
+    """The logger of aiohttp's requests. Anyone can cause its errors, with their tracebacks: they are shown by -vv."""
+    requests = logger.getChild("requests")
+
+    def as_debug(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        record.msg, record.args = "%s: %s", (record.getMessage(), str(error or "no reason")[:200])
+        record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+        record.exc_info = record.exc_text = None
+        return requests.isEnabledFor(logging.DEBUG)
+
+    requests.filters = [as_debug]
+    return requests
+
+
 def new_token() -> str:
     """128 random bits, encoded for use in a path."""
     return secrets.token_urlsafe(16)
@@ -191,6 +217,29 @@ def qr_code(url: str) -> str:
     text = io.StringIO()
     segno.make(url, micro=False).terminal(out=text, border=2, compact=True)
     return text.getvalue()
+
+
+def invitation(url: str, local: bool, doing: str = "Open this on the phone") -> str:
+    """The text that shows a URL: with a QR code, unless only this machine reaches it."""
+    return f"{'' if local else qr_code(url)}\n{doing}:\n\n  {url}\n"
+
+
+def only_here() -> str:
+    """A note that only this machine reaches the server, and which --host a phone in the same network needs."""
+    addresses = own_addresses()
+    advice = (
+        f"give --host auto, or one of its addresses: {', '.join(addresses)}"
+        if addresses
+        else "connect this machine to it, and give --host auto"
+    )
+    return f"Only this machine reaches it (or a phone by USB: adb reverse). For a phone in the same network, {advice}."
+
+
+def own_addresses() -> list[str]:
+    """This machine's IPv4 addresses in networks, link-local ones last."""
+    found = [str(ip.ip) for adapter in ifaddr.get_adapters() for ip in adapter.ips if ip.is_IPv4]
+    usable = [each for each in found if not ipaddress.ip_address(each).is_loopback]
+    return sorted(usable, key=lambda each: ipaddress.ip_address(each).is_link_local)
 
 
 def certificate(names: Iterable[str]) -> ssl.SSLContext:
@@ -204,10 +253,21 @@ def certificate(names: Iterable[str]) -> ssl.SSLContext:
 
 def reachable(host: str) -> str:
     """The name or address at which others reach a server bound to `host`. Raises `UsageError`."""
+    if host == AUTO:
+        for address in (_outgoing(), *own_addresses()):
+            if address != LOOPBACK:
+                return address
+        raise UsageError("--host auto: this machine is in no network. Connect it to that of the phone")
     if not host or any(character in host for character in "/@ \t?#"):
-        raise UsageError(f"--host {host}: give an address of this machine, such as 192.168.1.10, or 0.0.0.0 for all")
+        addresses = ["auto", *own_addresses(), "0.0.0.0"]
+        raise UsageError(f"--host {host}: give an address of this machine: {', '.join(addresses)} (all of them)")
     if not _is_address(host) or not ipaddress.ip_address(host).is_unspecified:
         return host
+    return _outgoing()
+
+
+def _outgoing() -> str:
+    """This machine's address on the default route; that of loopback without one."""
     # Connecting a datagram socket sends nothing; it only asks which of our addresses would be used (RFC 5737 net).
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:

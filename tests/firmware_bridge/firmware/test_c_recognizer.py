@@ -272,10 +272,66 @@ def test_packet_counts_convert_as_in_python(src: Path) -> None:
         assert np.array_equal(counts.astype(np.float32) / np.float32(divisor), by_python)
 
 
-def test_32_bit_clock_is_extended(src: Path) -> None:
-    library = src.parent / "mujo.so"
-    run(tool("gcc"), "-std=c99", "-shared", "-fPIC", f"-I{src}", *sorted(src.glob("*.c")), "-o", library)
-    loaded = ctypes.CDLL(str(library))
+@pytest.fixture(scope="module")
+def library(src: Path) -> ctypes.CDLL:
+    path = src.parent / "mujo.so"
+    run(tool("gcc"), "-std=c99", "-shared", "-fPIC", f"-I{src}", *sorted(src.glob("*.c")), "-o", path)
+    return ctypes.CDLL(str(path))
+
+
+class LabelSetInC(ctypes.Structure):
+    """mujo_label_set."""
+
+    _fields_ = (
+        ("name", ctypes.c_char_p),
+        ("labels", ctypes.c_void_p),
+        ("prototypes", ctypes.c_void_p),
+        ("classes", ctypes.c_uint8),
+        ("channels", ctypes.c_uint8),
+        ("smoothing", ctypes.c_int),
+        ("windows", ctypes.c_uint8),
+        ("stay", ctypes.c_float),
+        ("temperature", ctypes.c_float),
+        ("unknown_threshold", ctypes.c_float),
+    )
+
+
+REFUSED = {
+    "labels": [None],
+    "prototypes": [None],
+    "classes": [0, 1, 255],
+    "channels": [0, 1, 4, 7],
+    "smoothing": [3, -1],
+    "windows": [0, 255],
+    "stay": [1.5, -0.1, np.nan, np.inf],
+    "temperature": [0, -1, np.nan, np.inf, 1e-9],
+    "unknown_threshold": [np.nan, np.inf, -np.inf, 2],
+}
+
+
+@pytest.mark.parametrize("field", REFUSED)
+def test_label_sets_outside_the_limits_of_the_header_are_refused(library: ctypes.CDLL, field: str) -> None:
+    library.mujo_init.restype = ctypes.c_bool
+    library.mujo_init.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint8, ctypes.c_float]
+    state = ctypes.create_string_buffer(1 << 20)
+    shipped = LabelSetInC.in_dll(library, "mujo_labels_physio_wrist")
+
+    def accepted(channels: int = 6, rate_hz: float = 50, **changes: object) -> bool:
+        labels = LabelSetInC.from_buffer_copy(shipped)
+        for name, value in changes.items():
+            setattr(labels, name, value)
+        return bool(library.mujo_init(state, ctypes.byref(labels), channels, rate_hz))
+
+    assert accepted()
+    assert accepted(channels=3, stay=1, windows=1, unknown_threshold=-1)
+    assert not library.mujo_init(state, None, 6, 50)
+    assert not any(accepted(channels) for channels in (0, 1, 4, 7, 255))
+    assert not any(accepted(rate_hz=rate) for rate in (0, -50, np.nan, np.inf, 1e6))
+    assert [value for value in REFUSED[field] if accepted(**{field: value})] == []
+
+
+def test_32_bit_clock_is_extended(library: ctypes.CDLL) -> None:
+    loaded = library
     loaded.mujo_time.restype, loaded.mujo_time.argtypes = ctypes.c_int64, [ctypes.c_int64, ctypes.c_uint32]
     at = 5
     for true_us in range(0, 2**35, 10**9 + 7):

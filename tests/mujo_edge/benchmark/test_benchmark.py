@@ -10,12 +10,14 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+from contrast import CONTRAST
 from hostile_text import VISIBLE
 
+from benchmarks import chromium
 from mujo_edge.benchmark import CURVE, Missing, ModelCost, Report, Timing, measure, plan, run, time_calls
 from mujo_edge.benchmark.report import html, terminal
 from mujo_edge.bundle.manifest import read_manifest
-from mujo_edge.core import DataError, MissingExtraError
+from mujo_edge.core import DataError, MissingExtraError, pip_install
 from mujo_edge.runtimes import RUNTIMES
 
 
@@ -98,11 +100,11 @@ def test_missing_runtimes_have_their_pip_line(report: Report, bundle_folder: Pat
     (missing,) = report.missing
     assert missing.runtime == "tflite-runtime"
     assert "not installed" in missing.reason
-    assert missing.install.startswith("pip install 'mujo-edge[tflite]'")
+    assert missing.install == f"{pip_install('tflite')} (in an environment of its own)"
     manifest = read_manifest(bundle_folder)
     absent = replace(RUNTIMES["onnx"], package="no-such-package", imports="no_such_package")
     assert measure(manifest, manifest.models[0], absent, 1, 100) == Missing(
-        "onnx", "no-such-package is not installed", "pip install 'mujo-edge[onnx]'"
+        "onnx", "no-such-package is not installed", pip_install("onnx")
     )
 
 
@@ -139,7 +141,7 @@ def test_terminal_tables_fit_80_columns(report: Report) -> None:
     text = console.export_text()
     console.file.close()
     assert "…" not in text
-    assert "pip install 'mujo-edge[tflite]'" in text.replace("\n", " ")
+    assert pip_install("tflite") in text.replace("\n", " ")
     assert all(cost.file in text for cost in report.models)
 
 
@@ -151,6 +153,21 @@ def test_page_is_self_contained(report: Report) -> None:
     assert "@import" not in page
     for cost in report.models:
         assert f"<td>{cost.latency.p50_us:.1f}</td>" in page
+
+
+@pytest.mark.skipif(chromium.PATH is None, reason="Chromium is not installed")
+async def test_page_is_readable_on_a_phone_light_and_dark(report: Report, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text(html(report))
+    async with chromium.browser(tmp_path / "profile") as tab:
+        await tab.open((tmp_path / "report.html").as_uri())
+        await tab.call("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
+        for scheme in ("light", "dark"):
+            await tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+            ratios = await tab.run(CONTRAST)
+            assert len(ratios) > 40
+            assert not [(what, ratio) for what, ratio in ratios if ratio < 4.5], scheme
+        assert await tab.run("document.documentElement.scrollWidth") <= 390
+        assert await tab.run("Math.min(...[...document.querySelectorAll('svg')].map((one) => one.clientWidth))") > 500
 
 
 def test_names_are_escaped_in_the_page(report: Report) -> None:
@@ -166,5 +183,5 @@ def test_names_are_escaped_in_the_page(report: Report) -> None:
 def test_page_needs_the_report_extra(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(report.models[0], ModelCost)
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'mujo-edge\[report\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[report\]'"):
         html(report)

@@ -35,6 +35,27 @@ def test_classify_names_the_motion(bundle_folder: Path) -> None:
     assert all(0 < score <= 1 for _, score in found)
 
 
+def test_classify_gives_the_top_labels_of_every_window(bundle_folder: Path) -> None:
+    x, _ = motion(25, seed=3)
+    bundle = ModelBundle.load(bundle_folder)
+    best, ranked = bundle.classify(x), bundle.classify(x, top=3)
+    assert [first for first, *_ in ranked] == best
+    assert all(len(row) == 3 and row[0][1] >= row[1][1] >= row[2][1] for row in ranked)
+    whole = bundle.classify(x[:1], top=100)[0]
+    assert sorted(label for label, _ in whole) == sorted(bundle.manifest.label_set().names)
+    assert sum(score for _, score in whole) == pytest.approx(1, abs=1e-5)
+    with pytest.raises(UsageError, match="top is 0"):
+        bundle.classify(x, top=0)
+
+
+def test_windows_with_time_before_channels_are_refused(bundle_folder: Path) -> None:
+    x, _ = motion(5, seed=3)
+    with pytest.raises(DataError, match=r"pass x\.transpose\(0, 2, 1\)"):
+        ModelBundle.load(bundle_folder).classify(x.transpose(0, 2, 1))
+    with pytest.raises(DataError, match="as if it were in g"):
+        ModelBundle.load(bundle_folder).classify(x / 9.81)
+
+
 def test_motion_of_no_label_set_is_unknown(bundle_folder: Path) -> None:
     x, y = motion(25, seed=4)
     found = ModelBundle.load(bundle_folder).classify(x[y == 3], labels="swings-wrist")

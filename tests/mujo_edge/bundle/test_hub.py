@@ -421,7 +421,7 @@ async def test_repeatedly_interrupted_transfer_leaves_nothing(hub: Hub, bundle: 
 def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     for call in (lambda: push(None, "anna/wrist"), lambda: pull("anna/wrist", tmp_path)):
-        with pytest.raises(MissingExtraError, match=r"pip install 'mujo-edge\[hub\]'"):
+        with pytest.raises(MissingExtraError, match=r"pip install .*\[hub\]'"):
             call()
     assert list(tmp_path.iterdir()) == []
 

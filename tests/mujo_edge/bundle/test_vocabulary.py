@@ -126,7 +126,7 @@ def test_unknown_words_without_the_extra_suggest_names(manifest: Manifest) -> No
     message = str(raised.value)
     assert "'jumping jac' (near: jumping jack)" in message
     assert "'zumba' (near: nothing)" in message
-    assert "pip install 'mujo-edge[text]'" in message
+    assert "pip install" in message
     assert "label sets axes" in message
     assert len(message.splitlines()) == 2
 

@@ -55,6 +55,13 @@ def test_h_is_help(command: tuple[str, ...]) -> None:
     assert "Usage" in short.stdout
 
 
+@pytest.mark.parametrize("command", [*COMMANDS, ("models",), *MODELS])
+def test_help_shows_no_type_of_an_option_without_value(command: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(app, [*command, "-h"]).stdout
+    assert "<bool>" not in shown
+    assert "[[" not in shown
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_h_is_help_of_programs_beside_it(module: str) -> None:
     done = run(module, "-h")

@@ -182,6 +182,24 @@ def samples(path: Path) -> tuple[bytes, bytes]:
     ).tobytes()
 
 
+def test_a_recording_needs_no_option(bundle: Path, walk: Path) -> None:
+    plain, replayed = stream(bundle, walk, "--speed", "max"), stream(bundle, "--replay", walk, "--speed", "max")
+    assert (plain.returncode, plain.stderr) == (0, "")
+    labels = [[line.get("label") for line in records(done.stdout)] for done in (plain, replayed)]
+    assert labels[0] == labels[1]
+    both = stream(bundle, walk, "--replay", walk)
+    assert (both.returncode, both.stderr) == (2, f"mujo-edge: {walk} and --replay {walk}: give one recording\n")
+
+
+def test_recording_of_two_devices_names_the_folder_of_each(bundle: Path, walk: Path, tmp_path: Path) -> None:
+    for number in ("1", "2"):
+        assert run("record", tmp_path / "both" / number, "--replay", walk, "--speed", "max").returncode == 0
+    done = stream(bundle, tmp_path / "both")
+    assert done.returncode == 2
+    assert f"2 recordings, one of each device: {tmp_path / 'both' / '1'}, {tmp_path / 'both' / '2'}" in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
 def test_what_is_recorded_is_replayed_bit_for_bit(bundle: Path, walk: Path, tmp_path: Path) -> None:
     plain = run("record", tmp_path / "a", "--replay", walk, "--speed", "max")
     beside = stream(bundle, "--replay", walk, "--speed", "max", "--record", tmp_path / "b")

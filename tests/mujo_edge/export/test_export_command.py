@@ -19,7 +19,8 @@ import pytest
 from mujo_edge.bundle import ModelBundle
 from mujo_edge.bundle.manifest import read_manifest, write_manifest
 from mujo_edge.bundle.store import SHIPPED
-from mujo_edge.core import DataError, UsageError
+from mujo_edge.cli import main
+from mujo_edge.core import DataError, MissingExtraError, UsageError
 from mujo_edge.export import CONTRACT, SUMS, export
 from mujo_edge.files import atomic_directory, sha256
 
@@ -32,6 +33,36 @@ def bundle_like(tmp_path: Path) -> Path:
 def android(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An artifact that needs nothing outside Python."""
     return export("android", None, tmp_path_factory.mktemp("out"), labels="gym-wrist")[0]
+
+
+def test_all_targets_but_those_that_need_missing_programs_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MUJO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(shutil, "which", lambda program, **_: None)  # no node
+    monkeypatch.setattr(sys, "argv", ["mujo-edge", "export", "--target", "all", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    shown = capsys.readouterr()
+    assert ended.value.code == MissingExtraError.exit_code
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["android", "ios", "mcu"]
+    assert [line.split(":")[0] for line in shown.out.splitlines()] == [
+        str(tmp_path / "out" / name) for name in ("android", "ios", "mcu")
+    ]
+    assert "web was not written" in shown.err
+    assert "[web]'" in shown.err
+
+
+def test_labels_by_name_are_exported(tmp_path: Path) -> None:
+    (folder,) = export("android", None, tmp_path, labels="Squat, deadlift, plank")
+    table = json.loads((folder / CONTRACT).read_text("utf-8"))
+    assert table["default_label_set"] == "squat-deadlift-plank"
+    labels = read_manifest().labels("Squat, deadlift, plank")
+    entry = table["label_sets"]["squat-deadlift-plank"]
+    assert entry["labels"] == ["Squat", "deadlift", "plank"]
+    np.testing.assert_array_equal(np.array(entry["prototypes"], np.float32), labels.prototypes)
+    assert "never seen in training" in (folder / "README.md").read_text("utf-8")
+    assert table["label_sets"]["physio-wrist"]["title"] == "shoulder exercises, wrist"
 
 
 def test_every_file_has_its_checksum(android: Path) -> None:
@@ -90,7 +121,9 @@ def test_unknown_target_bundle_or_label_set_is_an_error(tmp_path: Path) -> None:
         export("watch", None, tmp_path)
     with pytest.raises(UsageError, match="no bundle at nowhere"):
         export("android", "nowhere", tmp_path)
-    with pytest.raises(UsageError, match="no label set 'yoga'"):
+    with pytest.raises(
+        UsageError, match=r"'yoga' alone would be the label of every window.*\nbundle mujo-student has the label sets"
+    ):
         export("android", None, tmp_path, labels="yoga")
     assert not list(tmp_path.iterdir())
 

@@ -66,7 +66,7 @@ def test_keys_that_swift_reads_are_in_mujo_json(folder: Path, swift: dict[str, s
     of_smoothing, of_labels = coding_keys(swift["LabelSet.swift"])
     assert of_contract == set(table) - {"created", "exported_by", "models"}
     assert of_input == set(table["input"]) - {"units", "axes"}
-    assert of_labels == set(labels)
+    assert of_labels == set(labels) - {"title"}
     assert of_smoothing == set(labels["smoothing"])
     assert f"schemaVersion == {CONTRACT_SCHEMA}" in swift["Contract.swift"]
 

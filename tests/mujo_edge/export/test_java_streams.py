@@ -27,6 +27,7 @@ class Shifted:
 
     name = "shifted"
     input_shape = (1, 6, 1, 150)
+    output_shape = (1, 64)
 
     def run(self, x: F32) -> F32:
         return x.reshape(len(x), -1)[:, :64] + np.float32(0.01) * (np.arange(64) % 3).astype(np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import re
 from pathlib import Path
@@ -312,8 +313,67 @@ async def test_problems_are_shown(site: Path, tmp_path: Path) -> None:
             assert await page.tab.run("document.getElementById('problem').checkVisibility()")
             silent = said.startswith("There are no motion")
             assert await page.text("label") == ("No samples" if silent else "Ready")
-            assert await page.text("phase") == ("running" if silent else "ready")
+            assert await page.text("phase") == ("no samples" if silent else "ready")
+            assert await page.tab.run("document.getElementById('sample').checkVisibility()")
             assert not await page.tab.run("document.getElementById('start').disabled && !start.hidden")
+
+
+async def test_device_without_sensor_plays_the_sample(site: Path, tmp_path: Path) -> None:
+    golden = csv.DictReader((site / "golden" / "even.events.csv").read_text().splitlines())
+    wanted = [row["label"] for row in golden]
+    async with opened(site, tmp_path / "profile") as page:
+        await page.tab.run("document.getElementById('set').value = 'daily-pocket'")
+        await page.start()
+        await page.press("Play the sample")
+        await page.tab.until("document.getElementById('phase').textContent === 'running'")
+        assert await page.tab.run("document.getElementById('set').value") == "physio-wrist"
+        found = await page.heard(len(wanted))
+        assert [event["label"] for event in found] == wanted
+        await page.says("label", "Sample is over")
+        assert await page.text("phase") == "ready"
+        assert await page.text("sessions-none") != ""
+        await page.sessions(0)
+        assert not page.complaints()
+
+
+async def test_samples_that_come_late_end_the_warning(site: Path, tmp_path: Path) -> None:
+    t_s, x = recorded(40.0, 6.0)
+    async with opened(site, tmp_path / "profile") as page:
+        await page.start()
+        await page.says("phase", "no samples")
+        await page.feed(t_s, x)
+        await page.heard(1)
+        assert await page.text("phase") == "running"
+        assert await page.tab.run("document.getElementById('sample').hidden")
+
+
+async def test_label_sets_have_titles_and_documents_are_pages(site: Path, tmp_path: Path) -> None:
+    async with opened(site, tmp_path / "profile") as page:
+        offered = await page.tab.run("[...document.querySelectorAll('#set option')].map((one) => one.textContent)")
+        assert "Shoulder exercises, wrist (7 labels)" in offered
+        for name in ("MODEL_CARD", "LICENSES"):
+            await page.tab.open(f"{page.server.url}{name}.html")
+            assert await page.tab.run("document.querySelectorAll('h1').length") == 1
+            assert await page.tab.run("document.querySelectorAll('table').length") > 0
+            assert "license_name:" not in await page.tab.run("document.body.textContent")
+        assert not page.complaints()
+
+
+async def test_phone_on_its_side_shows_more_than_the_label(site: Path, tmp_path: Path) -> None:
+    async with opened(site, tmp_path / "profile") as page:
+        await page.size(844, 390)
+        places = await page.tab.run(
+            "[...document.querySelectorAll('main > section')].map((one) => one.getBoundingClientRect())"
+            ".map(({ left, top }) => [left, top])"
+        )
+        assert [left for left, _ in places[1:]] == [places[1][0]] * (len(places) - 1)
+        assert places[1][0] > 400
+        assert all(top < 390 for _, top in places[:2])
+        await page.size(320, 568)
+        columns = await page.tab.run(
+            "getComputedStyle(document.querySelector('dl')).gridTemplateColumns.split(' ').length"
+        )
+        assert columns == 2
 
 
 async def test_damaged_folder_and_browser_without_storage(site: Path, tmp_path: Path) -> None:

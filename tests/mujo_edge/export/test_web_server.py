@@ -215,14 +215,14 @@ async def test_used_port_is_an_error(folder: Path) -> None:
             await serve(WebServer(folder, None, port), print)
 
 
-async def test_address_is_announced_with_a_qr_code(folder: Path) -> None:
-    server, said = WebServer(folder, None, 0), []
+@pytest.mark.parametrize("host", [None, "0.0.0.0"])
+async def test_address_is_announced_with_a_qr_code_if_others_reach_it(folder: Path, host: str | None) -> None:
+    server, said = WebServer(folder, host, 0), []
     serving = asyncio.create_task(serve(server, said.append))
     while not said:
         await asyncio.sleep(0.01)
     assert f"\n\n  {server.url}\n" in said[0]
-    assert "█" in said[0]
-    assert "adb reverse" in said[0]
+    assert ("█" in said[0], "adb reverse" in said[0]) == (host is not None, host is None)
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await serving

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import chromium
-from benchmarks.chromium import Tab
+from benchmarks.chromium import FEED, Tab
 from mujo_edge.core import F32, F64
 from mujo_edge.export.web.server import WebServer
 from mujo_edge.recordings.reader import open_recording
@@ -23,20 +23,6 @@ if (!window.heard) document.addEventListener("mujo", ({ detail }) => heard.push(
   ...detail, scores: [...detail.scores ?? []], embedding: [...detail.embedding ?? []] }));
 window.heard = [];
 """
-
-FEED = """(rows, sign) => {
-  for (const [t, ax, ay, az, ...turns] of rows) {
-    const [alpha, beta, gamma] = turns.map((value) => value * 180 / Math.PI);
-    const event = new DeviceMotionEvent("devicemotion", {
-      accelerationIncludingGravity: { x: sign * ax, y: sign * ay, z: sign * az },
-      rotationRate: turns.length ? { alpha, beta, gamma } : null,
-      interval: 20,
-    });
-    Object.defineProperty(event, "timeStamp", { value: 5000 + 1000 * t });
-    dispatchEvent(event);
-  }
-}"""
-"""Samples as the browser's own events, at once; a timeStamp cannot be given, so it is put in the place of theirs."""
 
 PRESS = """(text) => {
   const root = document.querySelector("dialog[open]") ?? document;

@@ -158,13 +158,22 @@ def test_sample_count_continues_after_a_reconnect() -> None:
     assert after[0].t_s[0] - before[0].t_s[-1] == pytest.approx(97 / 50, abs=1e-4)
 
 
+def test_time_begins_with_the_first_sample() -> None:
+    for clock in (None, 1000.0):
+        format = Format(ACC, 50.0, tick_hz=clock, tick_bits=32)
+        packet = Packet(np.zeros((1, 3), np.float32), tick=None if clock is None else 123)
+        assembler = Assembler(PayloadDecoder(format, {"": lambda data, packet=packet: [packet]}))
+        (chunk,) = assembler.chunks([Payload(86400.0, "data", "", b"")])
+        assert chunk.t_s.tolist() == [0.0]
+
+
 def test_rate_may_change_after_a_reconnect() -> None:
     assembler = Assembler(PayloadDecoder(Format(ACC, 50.0), {"": lambda data: [Packet(np.zeros((5, 3), np.float32))]}))
     for k in range(100):
         assembler.chunks([Payload(k / 10, "data", "", b"")])
     assembler.reopen(PayloadDecoder(Format(ACC, 100.0), {"": lambda data: [Packet(np.zeros((5, 3), np.float32))]}))
     (chunk,) = assembler.chunks([Payload(20.0, "data", "", b"")])
-    np.testing.assert_allclose(chunk.t_s, [19.96, 19.97, 19.98, 19.99, 20.0])
+    np.testing.assert_allclose(chunk.t_s, [20.04, 20.05, 20.06, 20.07, 20.08])  # since the first sample, at -0.08
 
 
 @pytest.mark.parametrize("format", [Format(IMU, 50.0), Format(ACC, 50.0, gravity="excluded")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -182,14 +183,14 @@ def stream_with(**changes: object) -> dict[str, object]:
         ({"schema_version": 2, "version": "9.9"}, r"newer mujo-edge \(9.9, schema 2.*Update"),
         ({"schema_version": "1"}, "schema_version"),
         ({"schema_version": True}, "schema_version"),
-        ({"samples": -1}, "counts"),
-        ({"samples": 1.5}, "counts"),
-        ({"lost_at_end": None}, "counts"),
+        ({"samples": -1}, "samples: expected a whole number >= 0"),
+        ({"samples": 1.5}, "samples: expected a whole number or null"),
+        ({"lost_at_end": None}, "lost_at_end: expected"),
         ({"stream": None}, "damaged"),
         ({"stream": []}, "damaged"),
         ({"notes": 7}, "damaged"),
-        ({"source": 7}, "text field"),
-        (stream_with(name=None), "text field"),
+        ({"source": 7}, "source: expected a text, got a whole number"),
+        (stream_with(name=None), "stream.name: expected a text"),
         (stream_with(channels=[]), "channels"),
         (stream_with(channels=["ax", "ax"]), "channels"),
         (stream_with(channels=["ax", ["ay"]]), "damaged"),
@@ -197,8 +198,10 @@ def stream_with(**changes: object) -> dict[str, object]:
         (stream_with(channels=["ax", "a,y", "az"]), "'a,y' is not a valid channel name"),
         (stream_with(rate_hz=0), "rate_hz"),
         (stream_with(rate_hz="50"), "rate_hz"),
+        (stream_with(rate_hz=10**400), "rate_hz"),
+        ({"lost_at_end": float("nan")}, "not finite"),
         (stream_with(gravity="none"), "gravity"),
-        (stream_with(placement=3), "text field"),
+        (stream_with(placement=3), "stream.placement: expected a text"),
         (stream_with(channels=["ax", "ay", "az", "gx"]), "by session.json"),
     ],
 )
@@ -223,6 +226,17 @@ def test_file_that_is_not_session_json_is_a_data_error(tmp_path: Path, content: 
     with pytest.raises(DataError, match=r"session\.json") as caught:
         open_recording(folder)
     assert str(caught.value).count("\n") <= 1
+
+
+@pytest.mark.parametrize("name", ["session.json", "samples.csv", "raw.ndjson"])
+def test_session_with_a_fifo_or_device_is_a_data_error(tmp_path: Path, name: str) -> None:
+    """It is not opened, which would wait for ever."""
+    for number, make in enumerate((os.mkfifo, lambda path: path.symlink_to("/dev/zero"))):
+        folder = write(tmp_path / str(number), [chunk(3)])
+        (folder / name).unlink(missing_ok=True)
+        make(folder / name)
+        with pytest.raises(DataError, match=f"{name} is not a regular file"):
+            open_recording(folder)
 
 
 @pytest.mark.parametrize(

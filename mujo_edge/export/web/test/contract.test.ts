@@ -29,6 +29,7 @@ const damage: [string, unknown, RegExp][] = [
   ["input.rate_hz", Infinity, /input/],
   ["input.window", 1.5, /input/],
   ["input.hop", -25, /input/],
+  ["input.hop", 151, /input/],
   ["input.scale", [1, 2, 3], /input/],
   ["input.scale", [1, 1, 1, 1, 1, 0], /input/],
   ["input.channels", ["ax"], /input/],
@@ -40,6 +41,9 @@ const damage: [string, unknown, RegExp][] = [
   ["default_label_set", "constructor", /default_label_set/],
   [`${set}.temperature`, 0, /label set/],
   [`${set}.temperature`, null, /label set/],
+  [`${set}.temperature`, 1e-300, /label set/],
+  [`${set}.temperature`, "0.1", /label set/],
+  [`${set}.unknown_threshold`, 7, /label set/],
   [`${set}.unknown_threshold`, "0.4", /label set/],
   [`${set}.labels`, [], /label set/],
   [`${set}.labels`, [1], /label set/],
@@ -48,6 +52,8 @@ const damage: [string, unknown, RegExp][] = [
   [`${set}.smoothing`, null, /label set/],
   [`${set}.smoothing.method`, "mean", /label set/],
   [`${set}.smoothing.windows`, 0, /label set/],
+  [`${set}.smoothing.windows`, 2.5, /label set/],
+  [`${set}.smoothing.stay`, "0.9", /label set/],
   [`${set}.smoothing.stay`, 1.5, /label set/],
 ];
 

@@ -174,6 +174,10 @@ function label(news) {
     at("score").value = news.score;
     at("percent").textContent = Math.round(100 * news.score) + " %";
   }
+  if (news.title) {
+    at("set").textContent = "Recognizes: " + news.title;
+    at("set").hidden = false;
+  }
   if (typeof news.lost === "number") at("lost").textContent = news.lost;
   if (news.ended) {
     ended = true;

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import ifaddr
 import numpy as np
 import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse, TCPConnector, WSMsgType, WSServerHandshakeError, web
@@ -58,6 +59,33 @@ async def served(source: Any) -> AsyncIterator[ClientSession]:
 
 def root(source: Any) -> str:
     return "/".join(source.url.split("/")[:3])
+
+
+def test_host_auto_is_the_first_of_this_machines_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = ["192.168.1.10", "127.0.0.1", "169.254.1.1", "10.0.0.3"]
+    ips = [ifaddr.IP(address, 24, "eth0") for address in addresses]
+    adapters = [ifaddr.Adapter("eth0", "eth0", ips, index=1)]
+    monkeypatch.setattr(server.ifaddr, "get_adapters", lambda: adapters)
+    monkeypatch.setattr(server, "_outgoing", lambda: "10.0.0.3")
+    assert server.own_addresses() == ["192.168.1.10", "10.0.0.3", "169.254.1.1"]
+    assert server.reachable("auto") == "10.0.0.3"
+    assert "give --host auto, or one of its addresses: 192.168.1.10, 10.0.0.3, 169.254.1.1" in server.only_here()
+    monkeypatch.setattr(server, "_outgoing", lambda: server.LOOPBACK)
+    assert server.reachable("auto") == "192.168.1.10"
+    with pytest.raises(UsageError, match=r"give an address of this machine: auto, 192\.168"):
+        server.reachable("http://me")
+    monkeypatch.setattr(server.ifaddr, "get_adapters", list)
+    with pytest.raises(UsageError, match="no network"):
+        server.reachable("auto")
+
+
+async def test_host_auto_binds_to_that_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_outgoing", lambda: "127.0.0.2")
+    source = SensorLoggerSource(host="auto", port=0, announce=quiet)
+    async with served(source) as http:
+        assert source.url.startswith("http://127.0.0.2:")
+        with pytest.raises(OSError, match="Cannot connect"):
+            await http.get(source.url.replace("127.0.0.2", "127.0.0.1"))
 
 
 async def test_server_listens_on_loopback_by_default() -> None:
@@ -401,7 +429,7 @@ def test_invalid_arguments_are_usage_errors(app: str, options: dict[str, Any], s
 
 def test_missing_extra_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "segno", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'mujo-edge\[phone\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*\[phone\]'"):
         phone_source("browser")
 
 

@@ -122,6 +122,7 @@ async def test_a_sine_is_recognized_and_decoded_again(app: str) -> None:
             await until(lambda: any("ended" in label for label in stand_in.labels))
             labels = [label["label"] for label in stand_in.labels if "label" in label]
             assert set(labels) == {"z up"}
+            assert any(label.get("title") == "axes, wrist" for label in stand_in.labels)
     assert summary.error is None
     assert {prediction.label for prediction in sink.predictions} == {"z up"}
     chunks = [chunk for update in sink.updates for chunk in update.chunks]

@@ -40,14 +40,14 @@ export function showLabel(label: string, score: number | null, hint: string): vo
   setText(at("hint"), hint);
 }
 
-export function showState(run: Run): void {
+export function showState(run: Run, title: string): void {
   const stats = run.stats;
   const gyroscope = run.channels === 3 ? ", no gyroscope" : "";
   setText(at("rate"), stats?.rateHz ? `${stats.rateHz.toFixed(0)} Hz${gyroscope}` : "–");
   setText(at("gaps"), stats ? String(stats.gaps) : "–");
   const median = run.inferenceMs.value;
   setText(at("inference"), median === null ? "–" : `${median.toFixed(2)} ms`);
-  setText(at("running-set"), run.labelSet);
+  setText(at("running-set"), title);
   setText(at("length"), clock(run.durationS));
   setText(at("samples"), run.samples.toLocaleString());
 }

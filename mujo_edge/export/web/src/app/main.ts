@@ -1,13 +1,15 @@
 /** The page: loads contract and model, runs sessions and shows them. */
 
 import { parseContract } from "../core/contract";
-import { names } from "../core/labels";
+import { names, titleOf } from "../core/labels";
 import type { Contract, Event, Runtime } from "../core/types";
 import { openRuntime } from "../runtime";
 import { RUNTIMES, showEvent, showLabel, showLanes, showState } from "./live";
 import { keepOffline } from "./offline";
+import type { Sensor } from "./motion";
 import { at, many, setText } from "./page";
 import { Run, type RunState } from "./run";
+import { Sample, SAMPLE_SET } from "./sample";
 import { Sessions } from "./sessions";
 import { Store } from "./store";
 
@@ -18,6 +20,7 @@ const start = at<HTMLButtonElement>("start");
 const pause = at<HTMLButtonElement>("pause");
 const stop = at<HTMLButtonElement>("stop");
 const set = at<HTMLSelectElement>("set");
+const sample = at<HTMLButtonElement>("sample");
 
 function problem(text: string): void {
   setText(at("problem"), text);
@@ -25,8 +28,8 @@ function problem(text: string): void {
 }
 
 /** Set buttons and text for a phase; between sessions there is no run. */
-function showPhase(phase: RunState | "ready" | "starting"): void {
-  const runs = phase === "running" || phase === "paused";
+function showPhase(phase: RunState | "ready" | "starting" | "no samples"): void {
+  const runs = phase === "running" || phase === "paused" || phase === "no samples";
   start.hidden = runs;
   start.disabled = phase === "starting";
   pause.hidden = stop.hidden = !runs;
@@ -39,13 +42,13 @@ function showPhase(phase: RunState | "ready" | "starting"): void {
 /** Fill the list of label sets; the choice is stored for the next visit. */
 function offerSets(contract: Contract): void {
   for (const [name, labels] of Object.entries(contract.label_sets)) {
-    set.add(new Option(`${name} (${many(labels.labels.length, "label")})`, name));
+    set.add(new Option(`${titleOf(name, labels)} (${many(labels.labels.length, "label")})`, name));
   }
   const chosen = localStorage.getItem(CHOSEN) ?? "";
   set.value = Object.hasOwn(contract.label_sets, chosen) ? chosen : contract.default_label_set;
   const explain = (): void => {
     const { placement, labels } = contract.label_sets[set.value];
-    setText(at("set-about"), `Worn at the ${placement}: ${labels.join(", ")}.`);
+    setText(at("set-about"), `${placement ? `Worn at the ${placement}: ` : ""}${labels.join(", ")}.`);
   };
   set.addEventListener("change", () => {
     localStorage.setItem(CHOSEN, set.value);
@@ -70,32 +73,65 @@ function listen(contract: Contract, runtime: Runtime, store: Store | null): void
 
   const recognized = (events: readonly Event[]): void => {
     if (!run) return;
+    if (document.body.dataset["phase"] === "no samples") {
+      showPhase(run.state);
+      sample.hidden = true;
+    }
     for (const event of events) document.dispatchEvent(new CustomEvent("mujo", { detail: event }));
     const newest = events.at(-1);
     if (newest && run.state === "running") showEvent(newest);
     const current = newest?.kind === "prediction" ? newest.label : null;
     if (newest) showLanes(run.tally, names(contract.label_sets[run.labelSet]), current);
-    showState(run);
+    showState(run, titleOf(run.labelSet, contract.label_sets[run.labelSet]));
   };
 
-  const idle = (seconds: number): void => showLabel("No samples", null, `None for ${seconds.toFixed(0)} s.`);
+  const idle = (seconds: number): void => {
+    showPhase("no samples");
+    if (!run?.samples) sample.hidden = false;
+    showLabel("No samples", null, `None for ${seconds.toFixed(0)} s.`);
+  };
 
-  start.addEventListener("click", async () => {
+  const ended = async (): Promise<void> => {
+    await run?.stop();
+    run = null;
+    showPhase("ready");
+    showLabel("Sample is over", null, "It was a recording from a wrist. Tap Start to use this device's own sensor.");
+    sample.hidden = false;
+  };
+
+  /** Start a session with this device's sensor, or play `sensor`, which is not stored. */
+  async function begin(sensor?: Sensor): Promise<void> {
     problem("");
     showPhase("starting");
+    sample.hidden = true;
     try {
-      run = await Run.start(contract, set.value, runtime, store, { recognized, idle, problem });
+      const kept = sensor ? null : store;
+      run = await Run.start(contract, set.value, runtime, kept, { recognized, idle, ended, problem }, sensor);
     } catch (error) {
       problem((error as Error).message);
+      sample.hidden = false;
       return showPhase("ready");
     }
-    void navigator.storage?.persist?.();
+    if (!sensor) void navigator.storage?.persist?.();
     showPhase("running");
     const windowS = contract.input.window / contract.input.rate_hz;
     showLabel("Listening", null, `The first label comes after ${windowS} s.`);
     showLanes(run.tally, [], null);
     pause.focus();
     await sessions?.show();
+  }
+  start.addEventListener("click", () => void begin());
+  sample.addEventListener("click", async () => {
+    await run?.stop();
+    run = null;
+    if (Object.hasOwn(contract.label_sets, SAMPLE_SET)) set.value = SAMPLE_SET;
+    set.dispatchEvent(new Event("change"));
+    try {
+      await begin(await Sample.load());
+    } catch (error) {
+      problem((error as Error).message);
+      showPhase("ready");
+    }
   });
   pause.addEventListener("click", () => {
     if (!run) return;
@@ -113,6 +149,8 @@ function listen(contract: Contract, runtime: Runtime, store: Store | null): void
     const stopping = run;
     await stopping.stop();
     run = null;
+    problem("");
+    sample.hidden = true;
     showPhase("ready");
     showLabel("Ready", null, "");
     start.focus();

@@ -15,6 +15,17 @@ export interface Batch {
   readonly x: Float32Array;
 }
 
+/** A source of samples; `channels` is null before the first one. */
+export interface Sensor {
+  readonly channels: 3 | 6 | null;
+  /** Whether no more samples will come. */
+  readonly ended: boolean;
+  start(): void;
+  stop(): void;
+  /** The samples since the last call. */
+  take(): Batch;
+}
+
 /** Motion is unavailable; the message is for the user. */
 export class SensorError extends Error {}
 
@@ -49,7 +60,8 @@ export async function allowMotion(): Promise<void> {
 }
 
 /** Collects motion events between `start` and `stop`; `take` returns the samples so far. */
-export class Motion {
+export class Motion implements Sensor {
+  readonly ended = false;
   private readonly sign = navigator.vendor.startsWith("Apple") ? -1 : 1;
   private times: number[] = [];
   private rows: number[] = [];

@@ -2,7 +2,7 @@
 
 import { Recognizer } from "../core/recognizer";
 import type { Contract, Event, LabelSet, Runtime, StreamStats } from "../core/types";
-import { allowMotion, Awake, type Batch, Motion } from "./motion";
+import { allowMotion, Awake, type Batch, Motion, type Sensor } from "./motion";
 import type { SessionMeta, Store, Stored } from "./store";
 import { Median, Tally } from "./tally";
 
@@ -26,6 +26,8 @@ export interface Listener {
   recognized(events: readonly Event[]): void;
   /** Called while samples are missing, with the seconds since the last one. */
   idle(seconds: number): void;
+  /** Called when a sample recording is over and all of it is recognized. */
+  ended(): void;
   /** Called with a problem to show to the user; "" when it is over. */
   problem(text: string): void;
 }
@@ -39,7 +41,6 @@ export class Run {
   /** Seconds since the first sample. */
   durationS = 0;
 
-  private readonly motion = new Motion();
   private readonly awake = new Awake();
   private readonly labels: LabelSet;
   private readonly hopS: number;
@@ -60,22 +61,24 @@ export class Run {
     private readonly runtime: Runtime,
     private readonly store: Store | null,
     private readonly listener: Listener,
+    private readonly motion: Sensor,
   ) {
     this.labels = contract.label_sets[labelSet];
     this.hopS = contract.input.hop / contract.input.rate_hz;
     this.tally = new Tally(this.hopS);
   }
 
-  /** Request motion permission and start; throws `SensorError`. */
+  /** Start with `sensor`, else with that of this device after its permission; throws `SensorError`. */
   static async start(
     contract: Contract,
     labelSet: string,
     runtime: Runtime,
     store: Store | null,
     listener: Listener,
+    sensor?: Sensor,
   ): Promise<Run> {
-    await allowMotion();
-    const run = new Run(contract, labelSet, runtime, store, listener);
+    if (!sensor) await allowMotion();
+    const run = new Run(contract, labelSet, runtime, store, listener, sensor ?? new Motion());
     const over = new Promise<void>((done) => (run.release = done));
     void navigator.locks?.request(lockName(run.id), () => over);
     document.addEventListener("visibilitychange", run.flush);
@@ -126,6 +129,11 @@ export class Run {
     const now = performance.now();
     if (batch.tS.length) this.lastSampleMs = now;
     const idleS = (now - this.lastSampleMs) / 1000;
+    if (this.state === "running" && this.motion.ended && !batch.tS.length) {
+      clearInterval(this.timer);
+      void this.working.then(() => this.listener.ended());
+      return;
+    }
     if (this.state === "running" && !document.hidden && idleS > IDLE_AFTER_S) {
       if (!this.samples && this.shownProblem !== SILENT) this.show(SILENT);
       this.listener.idle(idleS);

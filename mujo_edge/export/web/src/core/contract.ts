@@ -49,6 +49,7 @@ function validInput(input: InputSpec): boolean {
     channels.length === 6 &&
     [rate_hz, clip, max_gap_s].every(isPositive) &&
     [window, hop].every((count) => isPositive(count) && Number.isInteger(count)) &&
+    hop <= window &&
     Array.isArray(scale) &&
     scale.length === channels.length &&
     scale.every(isPositive)
@@ -61,15 +62,21 @@ function validLabels(set: LabelSet, dim: number): boolean {
     Array.isArray(labels) &&
     labels.length > 0 &&
     labels.every((label) => typeof label === "string") &&
+    ["string", "undefined"].includes(typeof set.title) &&
     Array.isArray(prototypes) &&
     prototypes.length === labels.length &&
     prototypes.every((row) => Array.isArray(row) && row.length === dim && row.every(Number.isFinite)) &&
     (channels === 3 || channels === 6) &&
     isPositive(temperature) &&
+    temperature >= 1e-6 &&
+    temperature <= 1e6 &&
     Number.isFinite(unknown_threshold) &&
+    Math.abs(unknown_threshold) <= 1.01 &&
     isTable(smoothing) &&
     ["hmm", "majority", "none"].includes(smoothing.method) &&
-    isPositive(smoothing.windows) &&
+    Number.isInteger(smoothing.windows) &&
+    smoothing.windows >= 1 &&
+    Number.isFinite(smoothing.stay) &&
     smoothing.stay >= 0 &&
     smoothing.stay <= 1
   );

@@ -10,6 +10,12 @@ export function names(labels: LabelSet): readonly string[] {
   return [...labels.labels, UNKNOWN];
 }
 
+/** A label set's title with a capital, or its name where it has none. */
+export function titleOf(name: string, labels: LabelSet): string {
+  const title = labels.title || name;
+  return title.charAt(0).toUpperCase() + title.slice(1);
+}
+
 /** (D) -> L2-normalized; zero stays zero. */
 export function normalized(embedding: Float32Array): Float32Array {
   const length = Math.max(Math.hypot(...embedding), 1e-12);

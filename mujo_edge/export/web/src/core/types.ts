@@ -22,6 +22,8 @@ export interface Smoothing {
 /** Classes for one placement; `prototypes` (L, D), each L2-normalized, in the order of `labels`. */
 export interface LabelSet {
   readonly labels: readonly string[];
+  /** For people: "shoulder exercises, wrist". */
+  readonly title?: string;
   readonly placement: string;
   readonly channels: number;
   readonly temperature: number;

@@ -38,6 +38,7 @@ public final class LabelSet {
         smoothing = metadata.text("smoothing.method");
         stay = metadata.number("smoothing.stay");
         smoothingWindows = (int) metadata.number("smoothing.windows");
+        check();
     }
 
     private LabelSet(LabelSet other, String smoothing, double stay, int smoothingWindows) {
@@ -51,6 +52,24 @@ public final class LabelSet {
         this.smoothing = smoothing;
         this.stay = stay;
         this.smoothingWindows = smoothingWindows;
+        check();
+    }
+
+    /** Throws if a value is outside the limits of mujo.json; comparisons are false for NaN. */
+    private void check() {
+        boolean known = smoothing.equals("hmm") || smoothing.equals("majority") || smoothing.equals("none");
+        boolean valid = names.length > 1
+                && (channels == 3 || channels == 6)
+                && temperature >= 1e-6
+                && temperature <= 1e6
+                && Math.abs(unknownThreshold) <= 1.01
+                && known
+                && stay >= 0
+                && stay <= 1
+                && smoothingWindows >= 1;
+        if (!valid) {
+            throw new IllegalArgumentException("label set " + name + " has a value outside its limits; export again");
+        }
     }
 
     /** The same labels with another smoothing: "hmm" (with `stay`), "majority" (of the last `windows`) or "none". */

@@ -50,16 +50,24 @@ public final class Mujo {
         defaultLabelSet = metadata.text("default_label_set");
         metadata.parts("label_sets", "temperature").forEach(
                 (name, part) -> labelSets.put(name, new LabelSet(part, name, dim)));
-        boolean valid = channels.length >= 3 && rateHz > 0 && hop >= 1 && hop <= window;
+        boolean valid = (channels.length == 3 || channels.length == 6) && hop >= 1 && hop <= window && dim >= 1
+                && isPositive(rateHz) && isPositive(maxGapS) && isPositive(clip);
+        for (float divisor : scale) {
+            valid &= isPositive(divisor);
+        }
         if (!valid || !labelSets.containsKey(defaultLabelSet)) {
             throw new IllegalArgumentException("mujo.properties is inconsistent; export again");
         }
     }
 
+    private static boolean isPositive(double value) {
+        return value > 0 && !Double.isInfinite(value);
+    }
+
     /**
      * Read mujo.properties, UTF-8; the stream is left open.
      *
-     * @throws IllegalArgumentException if a value is missing or no number, or the schema is another one
+     * @throws IllegalArgumentException if a value is missing or outside its limits, or the schema is another one
      */
     public static Mujo read(InputStream properties) throws IOException {
         Properties all = new Properties();

@@ -52,8 +52,10 @@ public struct Contract: Decodable {
         }
         let input = contract.input
         let sets = contract.labelSets
-        guard input.channels.count >= 3, input.scale.count == input.channels.count, input.rateHz > 0, input.hop >= 1,
-            input.hop <= input.window, sets[contract.defaultLabelSet] != nil,
+        guard [3, 6].contains(input.channels.count), input.scale.count == input.channels.count,
+            input.scale.allSatisfy({ $0 > 0 && $0.isFinite }), input.clip > 0, input.clip.isFinite, input.rateHz > 0,
+            input.rateHz.isFinite, input.maxGapS > 0, input.maxGapS.isFinite, input.hop >= 1, input.hop <= input.window,
+            contract.embeddingDim >= 1, sets[contract.defaultLabelSet] != nil,
             sets.values.allSatisfy({ $0.fits(dim: contract.embeddingDim) })
         else {
             throw MujoError(description: "mujo.json is inconsistent; export again")

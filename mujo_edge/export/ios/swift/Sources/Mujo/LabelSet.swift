@@ -51,7 +51,13 @@ public struct LabelSet: Decodable {
     public var names: [String] { labels + [LabelSet.unknown] }
 
     func fits(dim: Int) -> Bool {
-        !labels.isEmpty && prototypes.count == labels.count && prototypes.allSatisfy { $0.count == dim }
+        isWithinLimits && prototypes.count == labels.count && prototypes.allSatisfy { $0.count == dim }
+    }
+
+    /// Whether every value is within the limits of mujo.json; comparisons are false for NaN.
+    var isWithinLimits: Bool {
+        !labels.isEmpty && (channels == 3 || channels == 6) && temperature >= 1e-6 && temperature <= 1e6
+            && abs(unknownThreshold) <= 1.01 && smoothing.stay >= 0 && smoothing.stay <= 1 && smoothing.windows >= 1
     }
 
     /// Probabilities of the labels, then of "unknown": softmax(cosine / temperature), where "unknown" is one more class

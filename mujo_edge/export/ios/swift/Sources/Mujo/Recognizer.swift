@@ -32,6 +32,7 @@ public final class Recognizer {
     public init(_ contract: Contract, _ labels: LabelSet, channels: Int, rateHz: Double, model: Model) {
         let all = contract.input.channels
         precondition(channels == 3 || channels == all.count, "a stream has 3 channels (accelerometer) or \(all.count)")
+        precondition(labels.isWithinLimits, "a value of the label set is outside its limits")
         self.contract = contract
         self.labels = labels
         self.model = model
