@@ -1,5 +1,6 @@
 # make demo: live recognition on the shipped model and a real recording, light install.
 # make sim-ble: a virtual wearable that plays that recording, for `make demo DEMO=--ble` in another terminal.
+# make audit: known vulnerabilities of our dependencies; needs PyPI.
 # make test: everything, in its own environment with all extras.
 # Both take options for pip: PIP="--extra-index-url https://download.pytorch.org/whl/cpu" for PyTorch without CUDA.
 # make pictures: the pictures in docs/ and the summary in README that show the shipped bundle.
@@ -30,6 +31,10 @@ lint: .venv-dev/installed
 pictures: .venv-dev/installed
 	.venv-dev/bin/python -m benchmarks.pictures
 
+# Known vulnerabilities in the pinned versions, by PyPI's list; packages that it does not know are named.
+audit: .venv-audit/installed
+	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+
 tiny: .venv-dev/installed
 	.venv-dev/bin/python -m training.run --recipe tiny
 
@@ -51,5 +56,10 @@ tiny: .venv-dev/installed
 	.venv-dev/bin/python -m pip install --quiet $(PIP) --constraint constraints.txt --no-deps tosa-tools
 	touch $@
 
+.venv-audit/installed:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet pip-audit
+	touch $@
+
 clean:
-	rm -rf .venv .venv-dev runs
+	rm -rf .venv .venv-dev .venv-audit runs
