@@ -1,10 +1,13 @@
 # make demo: live recognition on the shipped model and a real recording, light install.
 # make sim-ble: a virtual wearable that plays that recording, for `make demo DEMO=--ble` in another terminal.
+# make audit: known vulnerabilities of our dependencies; needs PyPI.
 # make test: everything, in its own environment with all extras.
+# Both take options for pip: PIP="--extra-index-url https://download.pytorch.org/whl/cpu" for PyTorch without CUDA.
 # make pictures: the pictures in docs/ and the summary in README that show the shipped bundle.
 PYTHON ?= python3
 DEMO ?=
 SIM ?= --wearable witmotion
+PIP ?=
 PYTEST ?= -n 2 --dist loadfile
 
 .PHONY: demo sim-ble test lint pictures tiny clean
@@ -28,26 +31,35 @@ lint: .venv-dev/installed
 pictures: .venv-dev/installed
 	.venv-dev/bin/python -m benchmarks.pictures
 
+# Known vulnerabilities in the pinned versions, by PyPI's list; packages that it does not know are named.
+audit: .venv-audit/installed
+	.venv-audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
+
 tiny: .venv-dev/installed
 	.venv-dev/bin/python -m training.run --recipe tiny
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mujo-edge needs Python 3.11 or newer; run: make demo PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable .
+	.venv/bin/python -m pip install --quiet $(PIP) --constraint constraints.txt --editable .
 	touch $@
 
 .venv/sim: .venv/installed
-	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[sim]'
+	.venv/bin/python -m pip install --quiet $(PIP) --constraint constraints.txt --editable '.[sim]'
 	touch $@
 
 # One pip command: in stages, the converters' needs conflict. tosa-tools, which the Cortex-M lowering imports, pins versions
 # of others that it does not need for that.
 .venv-dev/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-dev
-	.venv-dev/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	.venv-dev/bin/python -m pip install --quiet --constraint constraints.txt --no-deps tosa-tools
+	.venv-dev/bin/python -m pip install --quiet $(PIP) --constraint constraints.txt --editable '.[dev]'
+	.venv-dev/bin/python -m pip install --quiet $(PIP) --constraint constraints.txt --no-deps tosa-tools
+	touch $@
+
+.venv-audit/installed:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet pip-audit
 	touch $@
 
 clean:
-	rm -rf .venv .venv-dev runs
+	rm -rf .venv .venv-dev .venv-audit runs

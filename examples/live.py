@@ -15,7 +15,7 @@ from mujo_edge import MujoError, ble, recognize
 
 
 def main(name: str | None = None, seconds: str | None = None) -> None:
-    """Print a line for every prediction, and the counts at the end."""
+    """Print a line for every prediction; at the end time and bouts by label, and the counts."""
     run = recognize(ble(name), labels="physio-wrist", duration_s=float(seconds) if seconds else None)
     try:
         for prediction in run:  # inside asyncio: async for
@@ -25,6 +25,8 @@ def main(name: str | None = None, seconds: str | None = None) -> None:
     except MujoError as error:
         sys.exit(f"live.py: {error}")
     if run.summary:
+        for each in run.summary.recognized.times:
+            print(f"{each.label:25} {each.seconds:6.1f} s, bouts: {each.bouts}")
         stats = run.summary.tally.stats
         print(f"{run.summary.session.bundle}: {stats.samples} samples, {stats.lost} lost, {stats.gaps} gaps")
 

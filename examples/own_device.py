@@ -3,8 +3,7 @@
     python examples/own_device.py [SECONDS]
 
 The bytes here are those of Nordic's Thingy:52 (without hardware: `make sim-ble SIM="--wearable thingy52"`). A profile
-opens no connection: it yields steps and is sent the reply of each. What it gives is in m/s2 with gravity and rad/s, on
-the axes of a watch: x to 3 o'clock, y to 12 o'clock, z out of the display.
+opens no connection: it yields steps and is sent their replies. It gives m/s2 with gravity and rad/s, on a watch's axes.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy as np
 
 from firmware_bridge.profiles.base import Advert, Profile, Read, Request, Script, Subscribe
 from firmware_bridge.stream import IMU, CodecError, Format, Packet, PayloadDecoder
-from mujo_edge import ble, recognize
+from mujo_edge import MujoError, ble, recognize
 
 BASE = "-9b35-4933-9b10-52ffa9740042"
 ADVERTISED, CONFIG, RAW = (f"ef68{number}{BASE}" for number in ("0100", "0401", "0406"))
@@ -54,5 +53,8 @@ PROFILE = Profile(
 )
 
 if __name__ == "__main__":
-    for p in recognize(ble(profile=PROFILE), duration_s=float(sys.argv[1]) if sys.argv[1:] else None):
-        print(f"{p.end_s:.2f} s  {p.label} {p.score:.2f}", flush=True)
+    try:
+        for p in recognize(ble(profile=PROFILE), duration_s=float(sys.argv[1]) if sys.argv[1:] else None):
+            print(f"{p.end_s:.2f} s  {p.label} {p.score:.2f}", flush=True)
+    except MujoError as error:
+        sys.exit(f"own_device.py: {error}")

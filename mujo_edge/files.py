@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import shutil
 import stat
 import uuid
@@ -13,7 +14,16 @@ from pathlib import Path
 
 from mujo_edge.core import DataError, UsageError
 
-FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk that has no room, or a quota or size limit that is used up."""
+
+
+def why_full(error: OSError) -> str:
+    """The reason if an error is one of `FULL`, else "". `shutil.copytree` raises a list of texts without a number."""
+    reasons = [os.strerror(number) for number in FULL]
+    if error.errno in FULL:
+        return os.strerror(error.errno)
+    return next((reason for reason in reasons if isinstance(error, shutil.Error) and reason in str(error)), "")
 
 
 @contextmanager
@@ -40,9 +50,9 @@ def atomic_directory(out: Path, ours: Callable[[Path], bool], what: str) -> Iter
         yield partial
         move_into_place(partial, out)
     except OSError as error:
-        if error.errno not in FULL:
+        if not (reason := why_full(error)):
             raise
-        raise UsageError(f"{out} cannot be written: {error.strerror}; make room or choose another folder") from error
+        raise UsageError(f"{out} cannot be written: {reason}; make room or choose another folder") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -92,7 +92,7 @@ class Recognizer:
         if not (labels or named) and len(bundle.label_sets) > 1:
             others = ", ".join(name for name in bundle.label_sets if name != self.labels.name)
             using = f"{self.labels.name} ({self.labels.title})" if self.labels.title else self.labels.name
-            self.stats.notes.append(f"no label set was chosen: using {using}; others: {others}")
+            self.stats.notes.append(f"using {using}, as no label set was chosen; others: {others}")
         if self.labels.note:
             self.stats.notes.append(self.labels.note)
         if info.placement and self.labels.placement not in ("", info.placement):

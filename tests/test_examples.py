@@ -42,8 +42,10 @@ def test_each_example_is_a_page_and_listed() -> None:
 def test_live(bluetooth: StartWorld, tmp_path: Path) -> None:
     bluetooth("witmotion", options=SPAR)
     lines = run("live.py", "WT901", 6, folder=tmp_path).splitlines()
-    assert 4 <= len(lines) - 1 <= 8
-    assert "pendulum" in lines[-2]
+    predictions = [line for line in lines if line[9:12] == " s "]
+    assert 4 <= len(predictions) <= 8
+    assert "pendulum" in predictions[-1]
+    assert any(line.startswith("pendulum ") and "bouts: " in line for line in lines)
     assert lines[-1].startswith("mujo-student ")
 
 
@@ -68,6 +70,17 @@ def test_live_without_a_device_is_one_line(bluetooth: StartWorld, tmp_path: Path
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.startswith("live.py: no device that matches 'nobody'")
+    assert "Traceback" not in done.stderr
+
+
+def test_own_device_without_the_device_is_one_line(bluetooth: StartWorld, tmp_path: Path) -> None:
+    bluetooth("microbit")
+    done = subprocess.run(
+        command("own_device.py", 5), capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("own_device.py: ")
     assert "Traceback" not in done.stderr
 
 

@@ -41,7 +41,7 @@ class SimulatedSource:
         self.status = ""
         self._wearable, self._end_s, self._rss = wearable, 60 * minutes, rss
         self._profile = PROFILES[wearable.profile]
-        self._random = Random(wearable.name)
+        self._random = Random(wearable.name)  # noqa: S311 - reproducible
         talk = converse(self._profile, wearable)
         self._now_s = talk.now_s
         self._assembler = Assembler(talk.decoder)

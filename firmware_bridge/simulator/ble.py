@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from firmware_bridge.simulator.wearable import Motion, Wearable
     from firmware_bridge.simulator.world import World
 
-BUS = Path(f"/tmp/mujo-edge-sim-{os.getuid()}/bus") if sys.platform != "win32" else Path()
+BUS = Path(f"/tmp/mujo-edge-sim-{os.getuid()}/bus") if sys.platform != "win32" else Path()  # noqa: S108
 """Default socket of the D-Bus: the same for every run, so that docs can name it."""
 
 REFRESH_HZ = 4

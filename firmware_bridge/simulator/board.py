@@ -41,7 +41,7 @@ FAULTS = ("loss", "corrupt", "burst", "stall", "disconnect")
 BOOT = b"\x00\xf8\xff\x80ets Jun  8 2016 00:22:57\r\n\r\nrst:0x1 (POWERON_RESET),boot:0x13\r\nStarted\r\n"
 """Boot messages of an ESP32, after line noise."""
 
-PORT = Path(f"/tmp/mujo-edge-sim-{os.getuid()}/board")
+PORT = Path(f"/tmp/mujo-edge-sim-{os.getuid()}/board")  # noqa: S108 - a fixed name, in a folder of the user alone
 """Default name of the port: the same for every run, so that docs can name it."""
 
 TICK_S = 0.01

@@ -130,7 +130,7 @@ class VirtualController(Controller):  # type: ignore[misc]
 
     def __init__(self, name: str, radio: Radio) -> None:
         super().__init__(name, link=radio)
-        self._fading = Random(name)
+        self._fading = Random(name)  # noqa: S311 - reproducible
         self.le_features &= ~(hci.LeFeatureMask.LE_EXTENDED_ADVERTISING | hci.LeFeatureMask.LL_PRIVACY)
 
     def send_hci_packet(self, packet: Any) -> None:

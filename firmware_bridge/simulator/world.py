@@ -62,7 +62,7 @@ class World:
         self._bus, self._faults = bus, tuple(faults)
         self._radio = Radio()
         for number, (name, wearable) in enumerate(wearables.items()):
-            carriage = Carriage(Random(f"{seed} {number}"), rssi_dbm=-50 - 5 * number)
+            carriage = Carriage(Random(f"{seed} {number}"), rssi_dbm=-50 - 5 * number)  # noqa: S311 - reproducible
             address = f"E0:00:00:00:{number >> 8:02X}:{number & 0xFF:02X}"
             self.peripherals[name] = Peripheral(self._radio, wearable, address, carriage)
         self._central, _ = virtual_device(self._radio, "central", CENTRAL)

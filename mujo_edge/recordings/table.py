@@ -24,6 +24,9 @@ from mujo_edge.core import F64, DataError, UsageError, require_extra
 MAX_LINE_BYTES = 1 << 20
 """Limit of a line; a longer one is an error."""
 
+MAX_BLANK_LINES = 1 << 20
+"""Limit of blank lines in a file that holds little else."""
+
 Kind = Literal["number", "datetime", "text"]
 
 
@@ -91,16 +94,21 @@ class CsvTable:
         self._delimiter = ","
         self._decimal_comma = False
         self._skip = 0
+        self._blank = 0
         self._read_head()
 
     def blocks(self, numbers: Sequence[int], text: int | None, size: int) -> Generator[Block, None, None]:
         """See `Table.blocks`. Raises `DataError` at a row with too few or too many cells, or a non-numeric cell."""
         self.notes.clear()
+        self._blank = 0
         empty = True
         with closing(self._lines(size)) as blocks:
             for first, lines, complete in blocks:
                 skip = max(0, self._skip + 1 - first)
                 at, rows = self._rows(first + skip, lines[skip:], complete)
+                seen = first + len(lines)
+                if self._blank > max(MAX_BLANK_LINES, 0.9 * seen):
+                    raise DataError(f"{self.path}: {self._blank:,} of {seen:,} lines are blank: not a table of samples")
                 if rows:
                     empty = False
                     words = None if text is None else [row[text] for row in rows]
@@ -198,6 +206,8 @@ class CsvTable:
                 rows.append(row)
             elif line.strip():
                 raise DataError(f"{self.path}, line {number}: {len(row)} cells, but the header has {width}")
+            else:
+                self._blank += 1
         return at, rows
 
     def _numbers(self, at: Sequence[int], rows: list[list[str]], columns: Sequence[int]) -> F64:

@@ -27,6 +27,9 @@ SHADES = "█▓▒"
 WIDEST = 120
 NOTE_WIDTH = 100
 
+MOSTLY = 0.8
+"""Share of the time beyond which "unknown" is remarkable."""
+
 MOST_CONFUSIONS = 5
 """Most pairs of labels in the summary."""
 
@@ -361,6 +364,9 @@ def _results(summary: Summary) -> Iterator[str]:
     if n := recognized.outside:
         unknown = f"{recognized.outside_unknown:,} of them unknown"
         yield f"{n:,} {_plural('window', n)} annotated with labels that this set lacks, not scored; {unknown}"
+    times = {each.label: each.seconds for each in recognized.times}
+    if times.get(UNKNOWN, 0.0) > MOSTLY * sum(times.values()):
+        yield "most of it fits none of these labels: are these the movements, and is this where the sensor was worn?"
     if session.other_sets:
         yield f"other label sets: --labels {', '.join(session.other_sets)}; your own: examples/own_labels.py"
     yield ""

@@ -67,6 +67,7 @@ def test_pip_line_is_of_this_python(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 def test_pip_line_of_an_extra_with_pytorch_avoids_cuda() -> None:
     assert "--extra-index-url https://download.pytorch.org/whl/cpu '" in core.pip_install("executorch")
+    assert core.pip_install("executorch").endswith("GB on disk)")
     assert "index" not in core.pip_install("onnx")
 
 

@@ -44,7 +44,8 @@ def test_default_label_set_suits_the_placement_and_is_named_in_a_note() -> None:
         recognizer = Recognizer(known, replace(INFO, placement=placement))
         assert recognizer.labels.name == chosen
         others = ", ".join(name for name in sets if name != chosen)
-        assert f"no label set was chosen: using {chosen} " in recognizer.stats.notes[0]
+        assert recognizer.stats.notes[0].startswith(f"using {chosen} (")
+        assert "as no label set was chosen" in recognizer.stats.notes[0]
         assert recognizer.stats.notes[0].endswith(f"others: {others}")
     assert not any("no label set" in note for note in Recognizer(known, INFO, "more-axes").stats.notes)
     named = Recognizer(known, replace(INFO, labels="more-axes"))

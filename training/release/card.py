@@ -82,7 +82,7 @@ def model_card(
     """The model card in Markdown with the YAML front matter that model hubs read."""
     import jinja2
 
-    templates = jinja2.Environment(
+    templates = jinja2.Environment(  # noqa: S701 - Markdown
         loader=jinja2.PackageLoader("training"), undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
     corpora, clips, metrics = table["training"]["corpora"], table["training"].get("clips", []), table["metrics"]

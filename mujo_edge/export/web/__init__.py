@@ -7,6 +7,7 @@ any path.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import html
 import json
@@ -24,7 +25,7 @@ from markdown_it import MarkdownIt
 
 from mujo_edge.core import MissingExtraError, UsageError, pip_install
 from mujo_edge.export import Job, Written, contract, licenses, model_card, models
-from mujo_edge.files import sha256
+from mujo_edge.files import FULL, sha256, why_full
 from mujo_edge.folders import cache_folder
 
 HOME = Path(__file__).parent
@@ -80,7 +81,7 @@ def build() -> Path:
 
     Raises:
         MissingExtraError: Node.js or npm is missing or too old, or npm cannot fetch what it needs.
-        UsageError: the cache cannot be written.
+        UsageError: the cache cannot be written, or is full.
     """
     folder = cache_folder() / f"web-{digest()}"
     if (folder / "index.html").is_file():
@@ -94,15 +95,22 @@ def build() -> Path:
             f"{folder.parent} cannot be written: {error.strerror}; set MUJO_CACHE to a folder that is yours"
         ) from error
     with work as name:
-        copy_sources(Path(name))
-        install(npm, Path(name))
-        run([node, "node_modules/vite/bin/vite.js", "build", "--logLevel", "warn"], Path(name))
         try:
+            copy_sources(Path(name))
+            install(npm, Path(name))
+            run([node, "node_modules/vite/bin/vite.js", "build", "--logLevel", "warn"], Path(name))
             (Path(name) / "dist").rename(folder)
-        except OSError:
+        except OSError as error:
+            if reason := why_full(error):
+                raise full_cache(reason) from error
             if not (folder / "index.html").is_file():  # else another process was faster
                 raise
     return folder
+
+
+def full_cache(reason: str) -> UsageError:
+    """The error of a cache folder without room."""
+    return UsageError(f"{cache_folder()} has no room: {reason}; make room, or set MUJO_CACHE to another folder")
 
 
 def source_files() -> Iterable[Path]:
@@ -155,7 +163,8 @@ def install(npm: str, folder: Path) -> None:
 
 
 def run(command: list[str], folder: Path) -> None:
-    """Run a step of the build in `folder`. Raises `MissingExtraError` with the end of its output."""
+    """Run a step of the build in `folder`. Raises `MissingExtraError` with the end of its output, `UsageError` if the
+    disk is full."""
     path = os.pathsep.join((str(Path(command[0]).parent), os.environ.get("PATH", os.defpath)))
     done = subprocess.run(
         command,
@@ -174,5 +183,7 @@ def run(command: list[str], folder: Path) -> None:
             f"npm cannot fetch what the page is built with ({code}). Export once with a network: "
             f"the built page is kept in {cache_folder()}"
         )
+    if full := next((number for number in FULL if errno.errorcode[number] in done.stderr), None):
+        raise full_cache(os.strerror(full))
     output = "\n".join((done.stdout + done.stderr).strip().splitlines()[-15:])
     raise MissingExtraError(f"the page could not be built: {Path(command[0]).name} {command[1]} failed with\n{output}")

@@ -259,7 +259,7 @@ def reachable(host: str) -> str:
                 return address
         raise UsageError("--host auto: this machine is in no network. Connect it to that of the phone")
     if not host or any(character in host for character in "/@ \t?#"):
-        addresses = ["auto", *own_addresses(), "0.0.0.0"]
+        addresses = ["auto", *own_addresses(), "0.0.0.0"]  # noqa: S104 - shown
         raise UsageError(f"--host {host}: give an address of this machine: {', '.join(addresses)} (all of them)")
     if not _is_address(host) or not ipaddress.ip_address(host).is_unspecified:
         return host

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import stat
 import sys
@@ -12,6 +14,7 @@ import pytest
 
 from mujo_edge.core import MissingExtraError, UsageError
 from mujo_edge.export import web
+from mujo_edge.files import atomic_directory
 
 
 @pytest.fixture
@@ -83,7 +86,7 @@ def test_missing_network_is_explained(bin_folder: Path, code: str) -> None:
 def test_unsupported_node_is_rejected(bin_folder: Path, version: str) -> None:
     program(bin_folder, "node", f"echo {version}")
     program(bin_folder, "npm", "true")
-    with pytest.raises(MissingExtraError, match=rf"20.19 or newer.* is {version or 'broken'}.*mujo-edge\[web\]"):
+    with pytest.raises(MissingExtraError, match=rf"20.19 or newer.* is {version or 'broken'}.*pip install.*\[web\]"):
         web.build()
 
 
@@ -98,7 +101,7 @@ def test_supported_node_is_accepted(bin_folder: Path, version: str) -> None:
 def test_missing_program_is_named(bin_folder: Path, there: tuple[str, ...], absent: str) -> None:
     for name in there:
         program(bin_folder, name, "echo v22.12.0")
-    with pytest.raises(MissingExtraError, match=rf"there is no {absent}\. .*'mujo-edge\[web\]'"):
+    with pytest.raises(MissingExtraError, match=rf"there is no {absent}\. .*pip install.*\[web\]"):
         web.build()
 
 
@@ -117,3 +120,42 @@ def test_unwritable_cache_is_named(bin_folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("XDG_CACHE_HOME", str(bin_folder / "file"))
     with pytest.raises(UsageError, match=r"cannot be written.*set MUJO_CACHE"):
         web.build()
+
+
+@pytest.mark.parametrize("code", ["ENOSPC", "EDQUOT"])
+def test_npm_without_room_is_a_line(bin_folder: Path, code: str) -> None:
+    program(bin_folder, "node", BUILDS)
+    program(bin_folder, "npm", f"echo 'npm error code {code}' >&2; echo lines; echo of; echo output; exit 1")
+    with pytest.raises(UsageError, match=r"has no room: .*; make room, or set MUJO_CACHE") as caught:
+        web.build()
+    assert "\n" not in str(caught.value)
+    assert list((bin_folder.parent / "cache" / "mujo-edge").iterdir()) == []
+
+
+def test_full_disk_while_the_sources_are_copied_is_a_line(bin_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(bin_folder, "node", BUILDS)
+    program(bin_folder, "npm", "true")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "src/main.ts")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(UsageError, match="has no room: No space left on device; make room"):
+        web.build()
+
+
+def test_full_disk_while_a_folder_is_copied_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """shutil.copytree collects the errors of all files in one without a number."""
+    source = tmp_path / "built"
+    source.mkdir()
+    (source / "index.html").write_text("x")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "index.html")
+
+    with (
+        pytest.raises(UsageError, match="web cannot be written: No space left on device; make room"),
+        atomic_directory(tmp_path / "web", lambda path: True, "export") as partial,
+    ):
+        shutil.copytree(source, partial, dirs_exist_ok=True, copy_function=full)
+    assert list(tmp_path.iterdir()) == [source]

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mujo_edge.core import Chunk, DataError, MujoError, UsageError
+from mujo_edge.recordings import table
 from mujo_edge.recordings.reader import Recording, open_recording
 from mujo_edge.recordings.table import MAX_LINE_BYTES
 
@@ -282,3 +283,21 @@ def test_paths_that_are_not_files_are_errors(tmp_path: Path) -> None:
         open_recording(tmp_path)
     with pytest.raises(DataError, match="not a regular file"):
         open_recording(Path("/dev/null"))
+
+
+@pytest.mark.parametrize("line", ["\n", " \t\n", "\r\n"])
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_file_of_blank_lines_is_rejected(
+    tmp_path: Path, line: str, gzipped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """300 MB of them fit into a .gz of 0.3 MB, and would take minutes."""
+    monkeypatch.setattr(table, "MAX_BLANK_LINES", 10_000)
+    content = (GOOD + line * 50_000).encode()
+    assert "lines are blank: not a table of samples" in refusal(
+        tmp_path / "a.csv", gzip.compress(content) if gzipped else content
+    )
+
+
+def test_blank_lines_between_rows_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "MAX_BLANK_LINES", 10)
+    assert samples(read(tmp_path / "a.csv", HEADER + "\n\n\n".join(ROWS), 512)[1]) == len(ROWS)

@@ -159,6 +159,13 @@ def test_summary_begins_with_time_and_bouts_by_label() -> None:
     assert text.index("pendulum") < text.index("mistaken") < text.index("latency")
 
 
+@pytest.mark.parametrize(("seconds", "remarked"), [(90.0, True), (30.0, False)])
+def test_summary_remarks_that_most_was_unknown(seconds: float, remarked: bool) -> None:
+    times = (LabelTime(UNKNOWN, seconds, 1, seconds), LabelTime("pendulum", 10.0, 1, 10.0))
+    text = describe(Summary(SESSION, TALLY, "end", (), None, Recognized(times)))
+    assert ("most of it fits none of these labels" in text) == remarked
+
+
 def test_summary_limits_the_pairs_of_mistaken_labels() -> None:
     pairs = tuple(Confusion(f"a{i}", f"b{i}", 9 - i) for i in range(8))
     text = describe(Summary(SESSION, TALLY, "end", (), None, replace(RECOGNIZED, confusions=pairs)))
