@@ -14,7 +14,7 @@ from training.corpora.labels import read_vocabulary
 from training.learn.loop import LoopConfig
 from training.recipes.recipe import RECIPES, Recipe, read_recipe
 
-NAMES = ("tiny", "base", "mujo_pure", "mujo_plus", "full")
+NAMES = ("tiny", "base", "broad", "mujo_pure", "mujo_plus", "full")
 HEAD = 'corpora = ["spar"]\n'
 
 
@@ -37,6 +37,12 @@ def windows_of(corpus: str, placements: list[str]) -> WindowSet:
 def test_the_folder_holds_these_recipes_and_tables():
     written = {path.stem for path in RECIPES.glob("*.toml")}
     assert written == {*NAMES, "names", "protocol_v1", "protocol_v2", "transfer"}
+
+
+def test_words_of_a_broad_recipe_are_trained_around_its_student():
+    recipe = read_recipe("broad")
+    assert recipe.broad is not None
+    assert recipe.teacher.encoder == recipe.broad.student
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -169,7 +175,7 @@ def test_permissive_leaves_out_data_without_a_stated_open_license(tmp_path):
 
 def test_the_error_for_an_unknown_recipe_lists_the_known_ones():
     with pytest.raises(
-        UsageError, match=r"no recipe 'bsae'; choose from base, full, mujo_plus, mujo_pure, tiny or give a \.toml file"
+        UsageError, match=r"no recipe 'bsae'; choose from base, broad, full, mujo_plus, mujo_pure, tiny or give a \.toml file"
     ):
         read_recipe("bsae")
     with pytest.raises(UsageError, match=r"no recipe '/nowhere/x\.toml'"):
