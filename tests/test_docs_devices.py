@@ -20,7 +20,7 @@ def rows() -> str:
     return "\n".join(lines) + "\n"
 
 
-def test_the_page_lists_every_profile() -> None:
+def test_page_lists_every_profile() -> None:
     found = PLACE.search(PAGE.read_text(encoding="utf-8"))
     assert found
     assert found[1] == rows()

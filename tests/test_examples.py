@@ -30,7 +30,7 @@ def run(name: str, *arguments: object, folder: Path) -> str:
     return done.stdout
 
 
-def test_each_example_is_a_page_and_listed() -> None:
+def test_each_example_is_one_page_and_listed() -> None:
     files = sorted(EXAMPLES.glob("*.py"))
     assert len(files) == 5
     listed = (EXAMPLES / "README.md").read_text("utf-8")
@@ -39,7 +39,7 @@ def test_each_example_is_a_page_and_listed() -> None:
         assert f"[{file.name}]({file.name})" in listed
 
 
-def test_live(bluetooth: StartWorld, tmp_path: Path) -> None:
+def test_live_example_recognizes_a_stream(bluetooth: StartWorld, tmp_path: Path) -> None:
     bluetooth("witmotion", options=SPAR)
     lines = run("live.py", "WT901", 6, folder=tmp_path).splitlines()
     predictions = [line for line in lines if line[9:12] == " s "]
@@ -62,7 +62,7 @@ def test_live_ends_with_the_counts_on_ctrl_c(bluetooth: StartWorld, tmp_path: Pa
     assert out.splitlines()[-1].startswith("mujo-student ")
 
 
-def test_live_without_a_device_is_one_line(bluetooth: StartWorld, tmp_path: Path) -> None:
+def test_live_example_without_a_device_is_a_one_line_error(bluetooth: StartWorld, tmp_path: Path) -> None:
     bluetooth("microbit")
     done = subprocess.run(
         command("live.py", "nobody"), capture_output=True, text=True, timeout=60, check=False,
@@ -73,7 +73,7 @@ def test_live_without_a_device_is_one_line(bluetooth: StartWorld, tmp_path: Path
     assert "Traceback" not in done.stderr
 
 
-def test_own_device_without_the_device_is_one_line(bluetooth: StartWorld, tmp_path: Path) -> None:
+def test_own_device_example_without_the_device_is_a_one_line_error(bluetooth: StartWorld, tmp_path: Path) -> None:
     bluetooth("microbit")
     done = subprocess.run(
         command("own_device.py", 5), capture_output=True, text=True, timeout=60, check=False,
@@ -84,7 +84,7 @@ def test_own_device_without_the_device_is_one_line(bluetooth: StartWorld, tmp_pa
     assert "Traceback" not in done.stderr
 
 
-def test_classify_array(tmp_path: Path) -> None:
+def test_classify_array_example_runs(tmp_path: Path) -> None:
     lines = run("classify_array.py", folder=tmp_path).splitlines()
     assert lines[0].startswith("window from   0 s: pendulum")
     streamed = [line.partition(": ")[2] for line in lines if line.startswith("stream")]
@@ -92,7 +92,7 @@ def test_classify_array(tmp_path: Path) -> None:
     assert {"abduction", "external rotation", "bent-over row"} <= {*streamed}
 
 
-def test_own_labels_and_its_file_on_the_command_line(tmp_path: Path) -> None:
+def test_own_labels_example_writes_a_file_for_the_command_line(tmp_path: Path) -> None:
     out = run("own_labels.py", "mine.json", folder=tmp_path)
     assert "fitted to " in out
     assert "lifting" in out
@@ -104,14 +104,14 @@ def test_own_labels_and_its_file_on_the_command_line(tmp_path: Path) -> None:
     assert '"label_set": "my-exercises"' in done.stdout.splitlines()[-1]
 
 
-def test_own_device(bluetooth: StartWorld, tmp_path: Path) -> None:
+def test_own_device_example_runs(bluetooth: StartWorld, tmp_path: Path) -> None:
     bluetooth("thingy52", options=SPAR)
     lines = run("own_device.py", 6, folder=tmp_path).splitlines()
     assert 4 <= len(lines) <= 8
     assert "pendulum" in lines[-1]
 
 
-def test_embeddings(tmp_path: Path) -> None:
+def test_embeddings_example_runs(tmp_path: Path) -> None:
     lines = run("embeddings.py", folder=tmp_path).splitlines()
     assert lines[0].startswith("(152, 64)")
     assert lines[1].startswith("most like pendulum: pendulum")

@@ -79,7 +79,7 @@ def test_recognizing_stays_silent_in_each_runtime(live: dict[str, tuple[Path, Fu
     assert_silent(done, home)
 
 
-def test_what_onnxruntime_does_on_its_own_is_seen(live: dict[str, tuple[Path, Future[Watched]]]) -> None:
+def test_default_telemetry_of_onnxruntime_is_detected(live: dict[str, tuple[Path, Future[Watched]]]) -> None:
     """The counter-proof, and the user's own setting is kept."""
     home, running = live["on"]
     done = running.result()
@@ -88,7 +88,7 @@ def test_what_onnxruntime_does_on_its_own_is_seen(live: dict[str, tuple[Path, Fu
     assert any("sin_port=htons(53)" in call for call in done.calls), done.calls
 
 
-def test_connections_and_name_lookups_are_seen(tmp_path: Path) -> None:
+def test_connections_and_name_lookups_are_detected(tmp_path: Path) -> None:
     home = new_home(tmp_path / "home")
     code = "import socket; socket.create_connection(('192.0.2.1', 9), 1)"
     assert any("connect(" in call and "192.0.2.1" in call for call in watch(("-c", code), home, refuse=True).calls)
@@ -97,7 +97,7 @@ def test_connections_and_name_lookups_are_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_stays_silent(name: str, tmp_path: Path) -> None:
+def test_commands_stay_silent(name: str, tmp_path: Path) -> None:
     home = new_home(tmp_path / "home")
     done = watch((*MUJO, *COMMANDS[name]), home)
     fonts = [home / folder / "matplotlib" for folder in (".cache", ".config")]  # its list of fonts
@@ -113,11 +113,11 @@ def test_each_package_switches_telemetry_off_before_anything_else(package: str, 
     assert_silent(watch(("-c", code), home), home)
 
 
-def test_the_tests_themselves_send_nothing() -> None:
+def test_test_suite_sends_nothing() -> None:
     assert telemetry.switched_on() == []
 
 
-def test_the_users_own_setting_is_kept(tmp_path: Path) -> None:
+def test_users_own_telemetry_setting_is_kept(tmp_path: Path) -> None:
     code = "import os, mujo_edge; print(os.environ['ORT_DISABLE_TELEMETRY'], os.environ['HF_HUB_DISABLE_TELEMETRY'])"
     variables = environment(tmp_path) | {"ORT_DISABLE_TELEMETRY": "0"}
     done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=True)
@@ -131,14 +131,14 @@ def test_lowering_and_embedding_text_stay_silent(tmp_path: Path) -> None:
     assert done.stdout.endswith("(16, 64) torch.Size([1, 384])\n")
 
 
-def test_the_conformance_run_stays_silent(tmp_path: Path) -> None:
+def test_conformance_run_stays_silent(tmp_path: Path) -> None:
     home = new_home(tmp_path / "home")
     np.save(home / "x.npy", np.zeros((1, 6, 1, 150), np.float32))
     child = ("-m", "benchmarks.conformance.child", find_bundle() / "student_int8.onnx", "onnx", home / "x.npy")
     assert_silent(watch(child, home), home)
 
 
-async def test_the_hubs_client_talks_to_the_hub_alone(tmp_path: Path) -> None:
+async def test_hub_client_connects_to_the_hub_only(tmp_path: Path) -> None:
     sys.path.insert(0, str(ROOT / "tests" / "mujo_edge"))
     from hub_stand_in import running_hub
 

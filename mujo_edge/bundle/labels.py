@@ -25,6 +25,9 @@ from mujo_edge.schema import MAX_JSON_BYTES, LabelSetEntry, LabelSetFile, Settin
 
 Method = Literal["hmm", "majority", "none"]
 
+BACKGROUND = "background"
+"""Label of a bundle's sets for anything that is no movement of the set, if the student was trained on such windows."""
+
 TITLES = {
     "physio-wrist": "shoulder exercises",
     "gym-wrist": "gym exercises",
@@ -88,6 +91,7 @@ class LabelSet:
         channels: 3 if it was fitted without a gyroscope, else 6.
         note: shown to the user of a stream.
         bundle: whose embedding space the prototypes lie in; None where it is not known.
+        background: (B, D) prototypes of windows that are "unknown", for a set made of names; None for none.
     """
 
     name: str
@@ -100,6 +104,7 @@ class LabelSet:
     channels: int
     note: str = ""
     bundle: BundleId | None = None
+    background: F32 | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         owner = f", of {self.bundle}" if self.bundle else ""
@@ -119,11 +124,15 @@ class LabelSet:
     def probabilities(self, embeddings: F32) -> F32:
         """(N, D) L2-normalized -> (N, L + 1): one probability a label, the last one that of "unknown".
 
-        softmax(cosine / temperature), with unknown as one more class whose cosine is always
-        `unknown_threshold`; so unknown is the largest exactly when no prototype reaches the threshold.
+        softmax(cosine / temperature), with unknown as one more class whose cosine is `unknown_threshold`, or that of
+        the nearest `background` prototype if it is larger; so unknown is the largest exactly when no prototype reaches
+        it.
         """
         cosine = embeddings @ self.prototypes.T
-        logits = np.pad(cosine, ((0, 0), (0, 1)), constant_values=self.unknown_threshold) / self.temperature
+        logits = np.pad(cosine, ((0, 0), (0, 1)), constant_values=self.unknown_threshold)
+        if self.background is not None:
+            logits[:, -1] = np.maximum(logits[:, -1], (embeddings @ self.background.T).max(1))
+        logits /= self.temperature
         weights = np.exp(logits - logits.max(1, keepdims=True))
         result: F32 = (weights / weights.sum(1, keepdims=True)).astype(np.float32)
         return result
@@ -139,6 +148,8 @@ class LabelSet:
             raise UsageError(f"{path}: give a file name that ends with .json, so that --labels knows it as a file")
         if self.bundle is None:
             raise UsageError(f"label set {self.name} does not say which bundle it belongs to; use bundle.fit_labels")
+        if self.background is not None:
+            raise UsageError(f"label set {self.name} is made of names: give the names instead of a file")
         table = {
             "schema_version": FILE_SCHEMA,
             "kind": FILE_KIND,

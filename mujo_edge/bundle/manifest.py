@@ -20,7 +20,7 @@ import numpy.typing as npt
 from msgspec.structs import asdict
 
 from mujo_edge.bundle.arrays import read_npz
-from mujo_edge.bundle.labels import BundleId, is_file, parse_label_set
+from mujo_edge.bundle.labels import BACKGROUND, BundleId, is_file, parse_label_set
 from mujo_edge.bundle.labels import Label as Label
 from mujo_edge.bundle.labels import LabelSet as LabelSet
 from mujo_edge.bundle.labels import Smoothing as Smoothing
@@ -161,6 +161,17 @@ class Manifest:
             return default
         return next((labels for labels in self.label_sets.values() if labels.placement == placement), default)
 
+    @property
+    def background(self) -> F32 | None:
+        """(B, D) prototypes of `BACKGROUND` in the label sets; None if the student was not trained on any."""
+        rows = [
+            labels.prototypes[i]
+            for labels in self.label_sets.values()
+            for i, label in enumerate(labels.labels)
+            if label.name == BACKGROUND
+        ]
+        return np.stack(rows) if rows else None
+
     def labels(self, wanted: str | Path | LabelSet | None = None) -> LabelSet:
         """As `label_set`; where there is none of this name, one made of names: "squat, deadlift, bench press".
 
@@ -174,7 +185,8 @@ class Manifest:
         if len(words) == 1 and difflib.get_close_matches(wanted, self.label_sets, 1, MISSPELT):
             return self.label_set(wanted)
         try:
-            return replace(self.vocabulary.label_set(words, len(self.input.channels)), bundle=self.id)
+            named = self.vocabulary.label_set(words, len(self.input.channels), rejects=self.background is not None)
+            return replace(named, bundle=self.id, background=self.background)
         except UsageError as error:
             sets = ", ".join(self.label_sets)
             raise UsageError(

@@ -81,11 +81,11 @@ class Vocabulary:
         """`key` of every name and alternative name -> row of its prototype."""
         return {key(words): row for row, name in enumerate(self.names) for words in (name.name, *name.also)}
 
-    def label_set(self, words: Sequence[str], channels: int) -> LabelSet:
+    def label_set(self, words: Sequence[str], channels: int, rejects: bool = False) -> LabelSet:
         """A label set of `words` as the user wrote them; those that are no names are embedded by the extra `text`.
 
-        With a name among them that was never trained nothing is unknown: windows of such an activity lie about as far
-        from its words as from those of any other, so that no threshold tells them apart.
+        With a name among them that was never trained no threshold makes a window unknown: windows of such an activity
+        lie about as far from its words as from those of any other. `rejects`: the bundle's background does.
 
         Raises:
             UsageError: no words, a single one that was not trained, two that say the same, "unknown", or a word that
@@ -115,7 +115,8 @@ class Vocabulary:
             unknown_threshold=NEVER if untrained else self.unknown_threshold,
             smoothing=Smoothing(),
             channels=channels,
-            note=f"known by words alone, never seen in training: {shown}; expect mistakes, and no unknown"
+            note=f"known by words alone, never seen in training: {shown}; expect mistakes"
+            + ", and no unknown" * (not rejects)
             if untrained
             else "",
         )

@@ -137,7 +137,10 @@ def export(
 
 
 def named(labels: LabelSet) -> LabelSet:
-    """`labels` with a name that file names and code may have; a set made of names of activities has none."""
+    """`labels` with a name that file names and code may have, and without background, which the kits do not know; a set
+    made of names of activities has neither."""
+    if labels.background is not None:
+        labels = replace(labels, background=None, note=f"{labels.note}, and no unknown")
     if NAME.fullmatch(labels.name):
         return labels
     name = re.sub(r"[^a-z0-9]+", "-", labels.name.casefold()).strip("-")[:64].strip("-")

@@ -140,7 +140,7 @@ def test_truncated_file_fails_with_the_reason(
     assert "its process ended" in row.note
 
 
-def test_file_for_other_hardware_must_be_the_bundles(artifacts: Path, data: Windows) -> None:
+def test_file_for_other_hardware_must_equal_that_of_the_bundle(artifacts: Path, data: Windows) -> None:
     manifest = read_manifest(None)
     lowered = next(file for file in shipped(manifest, artifacts) if file.format == "cortex_m")
     other = replace(lowered, artifacts=("mcu",))

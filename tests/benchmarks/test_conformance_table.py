@@ -49,7 +49,7 @@ def row(**changes: object) -> Row:
     return replace(full, **changes)  # type: ignore[arg-type]
 
 
-def test_windows_are_the_references_then_the_recording() -> None:
+def test_windows_are_those_of_the_reference_then_of_the_recording() -> None:
     manifest = read_manifest(None)
     reference = manifest.read_reference()
     few, many = evaluation_windows(manifest, 1), evaluation_windows(manifest, 100)
@@ -122,7 +122,7 @@ def test_with_all_tools_a_missing_runtime_is_a_failure() -> None:
     assert failed_gates(row(state="missing", note="get it"), all_tools=True) == ["a.tflite in LiteRT.js: get it"]
 
 
-def test_latency_quantiles() -> None:
+def test_latency_quantiles_are_computed() -> None:
     latency = Latency.of([1000 * n for n in range(1, 102)])
     assert (latency.p50_us, latency.p99_us, latency.calls) == (51, 100, 101)
 
@@ -134,7 +134,7 @@ def some_result(**changes: object) -> Result:
     return replace(found, **changes)  # type: ignore[arg-type]
 
 
-def test_cells_of_the_tables() -> None:
+def test_table_cells_are_formatted() -> None:
     found = some_result()
     spent = row(cost=Cost("1", 12.34, 6900, 2_161_000.0), latency=Latency(12.0, 15.55, 5, 0.5))
     assert accuracy(spent, found)[3:] == ("100", "100", "25.0", "0.0100", "100", "0.0", "0.0 from LiteRT")

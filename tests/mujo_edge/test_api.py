@@ -30,7 +30,7 @@ def threads() -> set[str]:
     return {thread.name for thread in threading.enumerate() if thread.name.startswith(("mujo-edge", "recognizer"))}
 
 
-def test_public_names_can_be_had_and_are_documented() -> None:
+def test_public_names_are_importable_and_documented() -> None:
     assert dir(mujo_edge) == sorted(mujo_edge.__all__)
     for name in mujo_edge.__all__:
         assert getattr(mujo_edge, name).__doc__
@@ -60,12 +60,12 @@ def test_blocking_form_gives_every_prediction_and_the_summary() -> None:
     assert not threads()
 
 
-def test_every_loop_is_a_run_of_its_own() -> None:
+def test_every_loop_starts_a_new_run() -> None:
     run = recognize(source(), bundle=bundle(), live=False)
     assert [p.end_s for p in run] == [p.end_s for p in run]
 
 
-async def test_async_form_gives_what_the_blocking_form_gives_inside_a_running_loop() -> None:
+async def test_async_and_blocking_forms_agree_inside_a_running_loop() -> None:
     run = recognize(source(), bundle=bundle(), live=False)
     found = [prediction.end_s async for prediction in run]
     assert found == [prediction.end_s for prediction in recognize(source(), bundle=bundle(), live=False)]
@@ -152,7 +152,7 @@ def test_slow_loop_over_a_live_source_drops_predictions_and_says_so(monkeypatch:
     assert f"{len(sink.predictions) - len(found)} were dropped" in run.summary.notes[-1]
 
 
-def test_own_label_set_and_duration() -> None:
+def test_own_label_set_and_duration_are_respected() -> None:
     own = label_set("mine", labels=tuple(label_set().labels[:2]), prototypes=label_set().prototypes[:2])
     run = recognize(source(), own, bundle(), live=False, duration_s=9.0)
     assert {prediction.label for prediction in run} <= {"x up", "y up", "unknown"}
@@ -187,7 +187,7 @@ async def test_phone_reads_an_app() -> None:
             break
 
 
-async def test_ble_names_what_it_does_not_find(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_ble_error_names_the_missing_device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path / 'none'}")
     with pytest.raises(UsageError, match="there is no profile 'nope'"):
         [p async for p in recognize(ble(profile="nope"), bundle=bundle())]

@@ -87,7 +87,7 @@ def test_types_that_cross_threads_are_frozen(kind: type) -> None:
     assert not hasattr(value, "__dict__")
 
 
-def test_default_values() -> None:
+def test_defaults_of_core_types() -> None:
     info = StreamInfo("a watch", CHANNELS, None)
     assert (info.placement, info.gravity, info.labels) == (None, "included", None)
     chunk = Chunk(np.zeros(1), np.zeros((1, 6), np.float32), 0.0)
@@ -119,7 +119,7 @@ def test_sources_are_recognized_structurally() -> None:
     assert not isinstance(object(), Source)
 
 
-def test_the_public_names_are_there() -> None:
+def test_public_names_exist() -> None:
     for name in mujo_edge.__all__:
         assert getattr(mujo_edge, name) is not None
     for name in ("Nothing", "_private", "numpy"):
@@ -142,6 +142,6 @@ def test_imports_stay_light(imported: str, absent: tuple[str, ...]) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_units() -> None:
+def test_standard_gravity_and_channel_order() -> None:
     assert core.STANDARD_GRAVITY == 9.80665
     assert CHANNELS == ("ax", "ay", "az", "gx", "gy", "gz")

@@ -17,7 +17,7 @@ from mujo_edge.doctor import examine, examine_bluetooth
 from mujo_edge.runtimes import RUNTIMES
 
 
-def test_a_sound_installation_has_no_problems(bundle_folder: Path) -> None:
+def test_complete_installation_has_no_problems(bundle_folder: Path) -> None:
     found = examine(bundle_folder)
     assert found["problems"] == []
     assert found["mujo_edge"] == __version__
@@ -26,7 +26,7 @@ def test_a_sound_installation_has_no_problems(bundle_folder: Path) -> None:
     assert json.loads(json.dumps(found)) == found
 
 
-def test_a_damaged_bundle_is_a_problem(bundle_copy: Path) -> None:
+def test_damaged_bundle_is_a_problem(bundle_copy: Path) -> None:
     with (bundle_copy / "student_int8.tflite").open("ab") as file:
         file.write(b"\0")
     found = examine(bundle_copy)
@@ -41,7 +41,7 @@ def test_no_runtime_is_a_problem_with_its_pip_line(bundle_folder: Path, monkeypa
     assert any(pip_install() in problem for problem in found["problems"])
 
 
-def test_a_missing_extra_is_no_problem(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_no_problem(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(doctor.PACKAGES, "no-such-package", "none")
     found = examine(bundle_folder)
     assert found["packages"]["no-such-package"] == {"version": None, "install": pip_install("none")}
@@ -94,7 +94,9 @@ def test_package_versions_that_ci_runs_lie_in_the_published_ranges() -> None:
         (OSError("a\nb"), "Bluetooth does not answer: a. "),
     ],
 )
-def test_no_adapter_is_said_in_one_line(failure: Exception, detail: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_adapter_is_reported_in_one_line(
+    failure: Exception, detail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def fails() -> None:
         raise failure
 
@@ -106,7 +108,7 @@ def test_no_adapter_is_said_in_one_line(failure: Exception, detail: str, monkeyp
     assert "\n" not in found["detail"]
 
 
-def test_an_adapter_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_working_adapter_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scans() -> None:
         return None
 
@@ -115,6 +117,6 @@ def test_an_adapter_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert examine_bluetooth() == {"ready": True, "detail": "an adapter answers"}
 
 
-def test_macos_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bluetooth_is_not_examined_on_macos(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
     assert examine_bluetooth()["ready"] is None

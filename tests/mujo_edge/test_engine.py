@@ -50,7 +50,7 @@ async def test_engine_passes_results_to_every_sink() -> None:
     assert (source.entered, source.left) == (1, 1)
 
 
-async def test_label_outside_the_set_is_counted_but_not_judged() -> None:
+async def test_label_outside_the_set_is_counted_but_not_scored() -> None:
     t_s, x, _ = motion([0], 5.0)
     x[:, :3] = np.random.default_rng(0).normal(5.66, 0.1, (len(x), 3))
     summary = await Engine(ListSource(chunked(t_s, x, ["juggling"] * len(x))), [], load(), live=False).run()
@@ -74,7 +74,7 @@ async def test_summary_has_time_bouts_and_confusions_by_label() -> None:
     assert Confusion("x up", "y up", labels.count("y up")) in summary.recognized.confusions
 
 
-def test_a_gap_ends_a_bout() -> None:
+def test_gap_ends_a_bout() -> None:
     counter = ResultCounter(("walking", "unknown"), 0.5)
     one = Prediction(3.0, "walking", 0.9, "walking", {}, np.zeros(1, np.float32), Latency(0, 0, 0, 0))
     for event in (one, one, Gap(3.0, 4.0, "missing"), one):

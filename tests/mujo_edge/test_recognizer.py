@@ -20,7 +20,7 @@ def predictions(recognizer: Recognizer, chunks: list[Chunk]) -> list[Prediction]
     return [prediction for chunk in chunks for prediction in recognizer.update(chunk)]
 
 
-def test_recognizer_tells_which_axis_points_up() -> None:
+def test_recognizer_identifies_the_upward_axis() -> None:
     recognizer = Recognizer(bundle(), INFO)
     found = predictions(recognizer, chunked(*motion([0, 1, 2], 6.0)))
     assert len(found) == 31

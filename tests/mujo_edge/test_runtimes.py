@@ -18,7 +18,7 @@ from mujo_edge.runtimes import RUNTIMES, choose_runtime, open_model
 from mujo_edge.runtimes.quiet import without_lines
 
 
-def test_auto_is_litert() -> None:
+def test_auto_selects_litert() -> None:
     assert choose_runtime().name == "litert"
 
 

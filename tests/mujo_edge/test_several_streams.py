@@ -112,7 +112,7 @@ async def test_closed_reader_ends_all_streams() -> None:
     )
 
 
-async def test_the_status_of_a_source_reaches_the_sinks(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_status_of_a_source_reaches_the_sinks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mujo_edge.engine.IDLE_S", 0.01)
     source, sink = ListSource(chunked(*motion([0], 4.0)), endless=True), ListSink()
     run = asyncio.create_task(Engine(source, [sink], load).run())

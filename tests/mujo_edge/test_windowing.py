@@ -63,7 +63,7 @@ def test_windows_are_equal_for_any_chunking(cuts: list[int], nominal_hz: float |
     assert [gap.reason for gap in gaps] == ["invalid", "missing"]
 
 
-def test_a_gap_resets_the_window() -> None:
+def test_gap_resets_the_window() -> None:
     t_s, x, _ = motion([0], 10.0)
     t_s[200:] += 1.0
     windows, (gap,), _ = frame(chunked(t_s, x))

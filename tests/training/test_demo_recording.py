@@ -28,7 +28,7 @@ def run(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_the_shipped_recording_can_be_made_again(tmp_path: Path) -> None:
+def test_shipped_recording_is_reproducible(tmp_path: Path) -> None:
     shipped = shipped_recording()
     subject = shipped.name.removeprefix("spar-")
     side = "left" if "left" in json.loads((shipped / "session.json").read_text())["stream"]["name"] else "right"
@@ -40,7 +40,7 @@ def test_the_shipped_recording_can_be_made_again(tmp_path: Path) -> None:
     assert (tmp_path / "LICENSE-SPAR").read_text() == (shipped.parent / "LICENSE-SPAR").read_text()
 
 
-def test_its_samples_are_the_middle_of_each_trial_in_order(tmp_path: Path) -> None:
+def test_samples_are_the_middle_of_each_trial_in_order(tmp_path: Path) -> None:
     assert run("--subject", "3", "--side", "left", "--seconds", "20", "--out", str(tmp_path / "spar-3"))[0] == 0
     chunks = list(open_recording(tmp_path / "spar-3").chunks(1 << 22))
     x, truth = np.concatenate([c.x for c in chunks]), np.concatenate([c.truth for c in chunks])
@@ -53,7 +53,7 @@ def test_its_samples_are_the_middle_of_each_trial_in_order(tmp_path: Path) -> No
         np.testing.assert_array_equal(x[part], trials[name][start : start + 1000])
 
 
-def test_an_unknown_person_and_an_existing_folder_are_refused(tmp_path: Path) -> None:
+def test_unknown_person_and_an_existing_folder_are_refused(tmp_path: Path) -> None:
     code, output = run("--subject", "11", "--out", str(tmp_path / "spar-11"))
     assert code == 2
     assert "no person '11'" in output

@@ -70,13 +70,13 @@ def shards(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_recipe_with_pose_needs_shards(tmp_path: Path):
+def test_recipe_with_pose_needs_shards(tmp_path: Path):
     with pytest.raises(UsageError, match=r"recipe made trains on clips with pose, video: give their folder with --sha"):
         Run(RECIPE, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_uses_the_train_clips_of_its_recipe(shards: Path, tmp_path: Path):
+def test_run_uses_the_train_clips_of_its_recipe(shards: Path, tmp_path: Path):
     clips, windows = Run(RECIPE, tmp_path / "run", shards).pools(TEACHER)
     assert (len(clips), clips.corpora, len(windows.y)) == (13, ("made", "other"), 70)
     assert not clips.virtual.all(), "MuJo+ takes in what devices measured"
@@ -88,7 +88,7 @@ def test_a_run_uses_the_train_clips_of_its_recipe(shards: Path, tmp_path: Path):
     assert not fewer.has("pose").any()
 
 
-def test_a_teacher_is_trained_once_for_the_same_shards(shards: Path, tmp_path: Path):
+def test_teacher_is_trained_once_for_the_same_shards(shards: Path, tmp_path: Path):
     run = Run(RECIPE, tmp_path / "run", shards)
     first = run.teacher().state_dict()
     made = (tmp_path / "run" / "teacher.pt").stat().st_mtime_ns
@@ -106,7 +106,7 @@ def test_a_teacher_is_trained_once_for_the_same_shards(shards: Path, tmp_path: P
     assert set(shards_sha256(shards)) == {"made-00000.parquet", "other-00000.parquet"}
 
 
-def test_the_command_runs_under_torchrun(shards: Path, tmp_path: Path, cache: Path):
+def test_command_runs_under_torchrun(shards: Path, tmp_path: Path, cache: Path):
     recipe = tmp_path / "made.toml"
     recipe.write_text(TOML)
     words = f"-m training.pretrain --recipe {recipe} --shards {shards} --out {tmp_path / 'run'}".split()

@@ -81,14 +81,14 @@ def again(tiny: Path, cache: Path) -> dict[str, tuple[int, str, str]]:
     return results
 
 
-def test_the_int8_student_is_compared_with_its_teacher(tiny: Path):
+def test_int8_student_is_compared_with_its_teacher(tiny: Path):
     comparison = json.loads((tiny / "teacher-comparison.json").read_text())
     assert set(comparison) == {"physio-wrist", "mean"}
     assert comparison["mean"] == comparison["physio-wrist"]
     assert 0.8 < comparison["mean"] < 1.25
 
 
-def test_the_bundle_recognizes_held_out_people(tiny: Path):
+def test_bundle_recognizes_held_out_people(tiny: Path):
     bundle = ModelBundle.load(tiny / "mujo-tiny")
     assert all(check.passed for check in bundle.verify())
     data = load_windows("spar")
@@ -97,7 +97,7 @@ def test_the_bundle_recognizes_held_out_people(tiny: Path):
     assert np.mean(right) > 0.6
 
 
-def test_the_bundle_records_its_provenance(tiny: Path):
+def test_bundle_records_its_provenance(tiny: Path):
     manifest = json.loads((tiny / "mujo-tiny" / "bundle.json").read_text())
     assert manifest["name"] == "mujo-tiny"
     assert set(manifest["label_sets"]) == {"physio-wrist"}
@@ -138,7 +138,7 @@ def test_recording_json_has_the_accuracy_on_the_shipped_recording(tiny: Path):
     assert record["accuracy"] > 0.4, "chance is 0.14"
 
 
-def test_the_folder_of_a_run_holds_only_finished_files(tiny: Path, again):
+def test_folder_of_a_run_holds_only_finished_files(tiny: Path, again):
     names = {path.name for path in tiny.iterdir()}
     assert names == {
         *("teacher.pt", "student.pt", "release.pt", "run.json", "held-out.json", "recording.json", "mujo-tiny"),
@@ -146,7 +146,7 @@ def test_the_folder_of_a_run_holds_only_finished_files(tiny: Path, again):
     }
 
 
-def test_a_second_run_trains_nothing(again):
+def test_second_run_trains_nothing(again):
     both = {"teacher.pt", "student.pt"}
     for name, files in (("run", both | {"teacher-physio-wrist.pt"}), ("distill", both), ("pretrain", {"teacher.pt"})):
         code, _, err = again[name]
@@ -174,7 +174,7 @@ def test_export_of_the_checkpoint_gives_the_same_models(tiny: Path, again):
     assert all(check.passed for check in ModelBundle.load(other).verify())
 
 
-def test_the_evaluation_beats_chance(tiny: Path, again):
+def test_evaluation_beats_chance(tiny: Path, again):
     table = json.loads((tiny / "evaluate" / "table.json").read_text())
     assert {entry["method"] for entry in table} == {"random fp32", "forest"}
     assert next(entry["mean"] for entry in table if entry["method"] == "forest") > 0.5
@@ -277,7 +277,7 @@ def test_ctrl_c_reports_that_the_command_resumes(cache: Path):
         ("export", ("none.pt", "out"), 4, None),
     ],
 )
-def test_a_user_error_is_one_line(name: str, options: tuple[str, ...], code: int, said: str | None, cache: Path):
+def test_user_error_is_one_line(name: str, options: tuple[str, ...], code: int, said: str | None, cache: Path):
     found, out, err = step(name, *options, cache=cache)
     assert found == code
     assert out == ""
@@ -296,7 +296,7 @@ def test_missing_data_is_reported_in_one_line(tmp_path: Path, cache: Path, monke
     assert not (tmp_path / "out").exists()
 
 
-def test_a_result_of_other_settings_is_recomputed(tmp_path: Path):
+def test_result_of_other_settings_is_recomputed(tmp_path: Path):
     made: list[Path] = []
 
     def make(checkpoint: Path) -> torch.nn.Module:
@@ -318,7 +318,7 @@ def test_a_result_of_other_settings_is_recomputed(tmp_path: Path):
         cached(path, "b" * 64, make)
 
 
-def test_the_fingerprint_covers_settings_prompts_and_data(tmp_path: Path):
+def test_fingerprint_covers_settings_prompts_and_data(tmp_path: Path):
     """Settings of the step, the prompts, the data and max_windows_per_class; not settings of later steps."""
     plain = Run.__new__(Run)
     plain.vocabulary, plain.hashes = read_vocabulary(), {"spar": "1"}
@@ -334,7 +334,7 @@ def test_the_fingerprint_covers_settings_prompts_and_data(tmp_path: Path):
     assert key(SMALL, {"spar": "2"}) != base
 
 
-def test_a_recording_without_labels_is_refused(tiny: Path, tmp_path: Path):
+def test_recording_without_labels_is_refused(tiny: Path, tmp_path: Path):
     (tmp_path / "still.csv").write_text(
         "t,ax,ay,az\n" + "".join(f"{i / 50},{0.01 * (i % 7)},0.2,9.8\n" for i in range(600))
     )

@@ -307,7 +307,7 @@ def test_network_compiles_without_warnings(machine: list[str], sources: Path, tm
 
 
 @pytest.mark.qemu
-def test_cortex_m4_gives_the_same_with_fewer_than_3_instructions_per_product(
+def test_cortex_m4_gives_the_same_embedding_in_fewer_than_3_instructions_per_product(
     sources: Path, net: network.Network, windows: Int8, expected: Int8
 ) -> None:
     with_tool("arm-none-eabi-gcc")
@@ -325,7 +325,7 @@ def test_cortex_m4_gives_the_same_with_fewer_than_3_instructions_per_product(
 @pytest.mark.qemu
 @pytest.mark.parametrize("flags", ["-O2", "-Os"])
 @pytest.mark.parametrize("cpu", ["cortex-m0plus", "cortex-m3", "cortex-m4"])
-def test_other_cortex_m_builds_give_the_same(
+def test_other_cortex_m_builds_give_the_same_embedding(
     cpu: str, flags: str, sources: Path, windows: Int8, expected: Int8
 ) -> None:
     with_tool("arm-none-eabi-gcc")

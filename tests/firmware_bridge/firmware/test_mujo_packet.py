@@ -206,7 +206,7 @@ def test_readme_example_compiles(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", GOLDEN["packets"], ids=lambda case: case["name"])
-def test_golden_packets(c: ctypes.CDLL, case: dict[str, Any]) -> None:
+def test_golden_packets_are_reproduced(c: ctypes.CDLL, case: dict[str, Any]) -> None:
     payload, frame = bytes.fromhex(case["payload"]), bytes.fromhex(case["frame"])
     x = np.array(case["x"], np.float32)
     assert encode(c, x, case["seq"], case["tick"]) == payload
@@ -234,7 +234,7 @@ def golden_model(key: str) -> DeviceModelInfo:
 
 
 @pytest.mark.parametrize("key", ["few", "many"])
-def test_golden_model(c: ctypes.CDLL, key: str) -> None:
+def test_golden_model_is_reproduced(c: ctypes.CDLL, key: str) -> None:
     assert [piece.hex() for piece in pieces(c, golden_model(key))] == GOLDEN["device_models"][key]["pieces"]
     assert (
         c.mujo_device_model_check(ctypes.byref(CDeviceModel.of(golden_model(key))))
@@ -243,7 +243,7 @@ def test_golden_model(c: ctypes.CDLL, key: str) -> None:
 
 
 @pytest.mark.parametrize("case", GOLDEN["labels"], ids=lambda case: case["name"])
-def test_golden_labels(c: ctypes.CDLL, case: dict[str, Any]) -> None:
+def test_golden_labels_are_reproduced(c: ctypes.CDLL, case: dict[str, Any]) -> None:
     check = GOLDEN["device_models"][case["device_model"]]["check"]
     assert (
         label(c, DevicePrediction(**case["prediction"]), check, case["number"], case["tick"]).hex() == case["payload"]
@@ -297,7 +297,7 @@ def test_any_samples_encode_as_in_python(c: ctypes.CDLL) -> None:
     same()
 
 
-def test_hostile_packets(c: ctypes.CDLL) -> None:
+def test_hostile_packets_are_decoded_or_rejected(c: ctypes.CDLL) -> None:
     @MANY
     @given(damaged(PAYLOADS))
     def same(data: bytes) -> None:
@@ -306,7 +306,7 @@ def test_hostile_packets(c: ctypes.CDLL) -> None:
     same()
 
 
-def test_hostile_frames(c: ctypes.CDLL) -> None:
+def test_hostile_frames_are_decoded_or_rejected(c: ctypes.CDLL) -> None:
     @MANY
     @given(damaged(FRAMES))
     def same(data: bytes) -> None:
@@ -375,7 +375,7 @@ def test_batch_fills_packets_and_counts_skipped_samples(c: ctypes.CDLL) -> None:
 @pytest.mark.parametrize(
     ("mtu", "channels", "samples"), [(23, 6, 1), (23, 3, 2), (22, 6, 0), (16, 3, 0), (185, 6, 14), (247, 3, 16)]
 )
-def test_number_of_samples_per_notification(c: ctypes.CDLL, mtu: int, channels: int, samples: int) -> None:
+def test_samples_per_notification_fit_the_mtu(c: ctypes.CDLL, mtu: int, channels: int, samples: int) -> None:
     assert c.mujo_samples_per_notification(mtu, channels) == samples
 
 

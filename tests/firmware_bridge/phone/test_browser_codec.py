@@ -16,7 +16,7 @@ ANDROID, IPHONE = Hello("Google Inc.", True), Hello("Apple Computer, Inc.", True
 ROW = [1500.0, 1.0, 2.0, G, 90.0, 0.0, -180.0]
 
 
-def test_golden_batch() -> None:
+def test_golden_batch_is_reproduced() -> None:
     data = bytes.fromhex("03 01 0000 2a00000000000000007097400000803f 00000040 0000803f0000b442 00000000 000034c3")
     (packet,) = Browser(ANDROID).feed(data)
     np.testing.assert_allclose(packet.x, [[1, 2, 1, np.pi / 2, 0, -np.pi]], rtol=1e-6)
@@ -79,5 +79,5 @@ def test_hostile_hellos_raise_codec_errors(data: bytes) -> None:
         hello(data)
 
 
-def test_hostile_batches() -> None:
+def test_hostile_batches_are_decoded_or_rejected() -> None:
     survives(lambda: Browser(ANDROID), "", [encode(np.array([ROW] * n), n) for n in (1, 2, 5)])

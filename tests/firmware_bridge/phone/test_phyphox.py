@@ -92,5 +92,5 @@ def test_transcript_gives_the_same_decoder() -> None:
     assert packet.x.shape == (5, 6)
 
 
-def test_hostile_answers() -> None:
+def test_hostile_answers_are_decoded_or_rejected() -> None:
     survives_json(lambda: Phyphox(LAYOUT, BUFFERS), [both(0, 3), both(2, 2), both(4, 1)])

@@ -165,7 +165,7 @@ def test_transcript_gives_the_same_decoder() -> None:
             decoder(broken)
 
 
-def test_hostile_messages() -> None:
+def test_hostile_messages_are_decoded_or_rejected() -> None:
     readings = [
         reading(name, i, x=0.5, y=1, z=9) for i in range(3) for name in ("accelerometer", "gravity", "gyroscope")
     ]

@@ -81,7 +81,7 @@ def test_transcript_gives_the_same_decoder() -> None:
     assert made.format == BOTH.format
 
 
-def test_hostile_messages() -> None:
+def test_hostile_messages_are_decoded_or_rejected() -> None:
     survives_json(
         lambda: SensorServer(BOTH), [sample(i, name) for i in range(3) for name in (ACCELEROMETER, GYROSCOPE)]
     )

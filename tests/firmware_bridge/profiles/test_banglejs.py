@@ -76,7 +76,7 @@ def test_invalid_lines_are_rejected(text: bytes) -> None:
         banglejs.decode_line(text)
 
 
-def test_hostile_bytes() -> None:
+def test_hostile_bytes_are_decoded_or_rejected() -> None:
     survives(lambda: banglejs.ConsoleDecoder(50), banglejs.TX, VALID)
 
 

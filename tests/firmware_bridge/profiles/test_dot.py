@@ -85,7 +85,7 @@ def test_rest_reads_one_g() -> None:
     np.testing.assert_allclose(samples(listen(converse(dot.PROFILE, wearable), wearable, 1))[:, 2], G, rtol=1e-6)
 
 
-def test_the_clock_wraps() -> None:
+def test_clock_wraps() -> None:
     wearable = Dot(sine, first=round(2**32 / 1e6 * 60) - 30)
     ticks = np.array([packet.tick for packet in listen(converse(dot.PROFILE, wearable), wearable, 1)])
     assert ticks.max() > 2**32 - 20_000
@@ -124,5 +124,5 @@ def test_refusals_have_a_reason() -> None:
             wearable.write(uuid, data, 0.0)
 
 
-def test_hostile_bytes() -> None:
+def test_hostile_bytes_are_decoded_or_rejected() -> None:
     survives(decoder, dot.MEDIUM, [struct.pack("<I6f12x", 1, 0, 0, 9.8, 0, 0, 0)])

@@ -52,5 +52,5 @@ def test_still_watch_sends_nothing() -> None:
     np.testing.assert_allclose(packet.x, [[0, 0, G]], rtol=1e-6)
 
 
-def test_hostile_bytes() -> None:
+def test_hostile_bytes_are_decoded_or_rejected() -> None:
     survives(decoder, infinitime.MOTION, [bytes(6), b"\xff\x7f\x00\x80\x01\x00"])

@@ -136,7 +136,7 @@ def test_rest_reads_one_g() -> None:
     np.testing.assert_allclose(x[:, 2], G, rtol=1e-6)
 
 
-def test_the_clock_wraps() -> None:
+def test_clock_wraps() -> None:
     wearable = MetaMotion(sine, first=round(2**32 / TICK_HZ * 50) - 50)
     ticks = np.array([packet.tick for packet in listen(converse(metamotion.PROFILE, wearable), wearable, 2)])
     assert ticks.max() > 2**32 - 100
@@ -176,7 +176,7 @@ def test_invalid_payloads_are_rejected(payload: bytes) -> None:
         decode_packed(payload[:19], b"\x03\x1c")
 
 
-def test_hostile_bytes() -> None:
+def test_hostile_bytes_are_decoded_or_rejected() -> None:
     survives(decoder, metamotion.NOTIFY, [FUSED])
     old = [*MOTION_R[:2], b"\x09\x80\x00\x00\x1c"]
     survives(lambda: rehearse(metamotion.start(REQUEST), old), metamotion.NOTIFY, [PACKED])

@@ -72,5 +72,5 @@ def test_simulated_board_streams_its_motion() -> None:
     np.testing.assert_allclose(x, sine(np.arange(first, wearable.taken) / 50)[:, :3], atol=0.006)
 
 
-def test_hostile_bytes() -> None:
+def test_hostile_bytes_are_decoded_or_rejected() -> None:
     survives(decoder, microbit.DATA, [bytes(6), b"\xff\x7f\x00\x80\x01\x00"])

@@ -99,7 +99,7 @@ def test_unit_without_usable_samples_is_the_published_one() -> None:
     assert nearest_unit(np.zeros((4, 3), np.float32)) == "m/s2"
 
 
-def test_the_clock_wraps() -> None:
+def test_clock_wraps() -> None:
     wearable = Movesense(sine, first=round(2**32 / 1000 * 52) - 60)
     talk = converse(movesense.PROFILE, wearable)
     packets = listen(talk, wearable, 3)
@@ -174,7 +174,7 @@ def test_invalid_payloads_are_rejected(payload: bytes) -> None:
 
 
 @pytest.mark.parametrize("rate_hz", [52, 104])
-def test_hostile_bytes(rate_hz: float) -> None:
+def test_hostile_bytes_are_decoded_or_rejected(rate_hz: float) -> None:
     survives(
         lambda: decoder(rate_hz), movesense.NOTIFY, [CAPTURED, CAPTURED + CAPTURED[6:], b"\x03\x63" + CAPTURED[:40]]
     )

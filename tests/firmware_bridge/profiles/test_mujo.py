@@ -53,7 +53,7 @@ def test_invalid_configs_are_rejected(value: bytes) -> None:
         decoder(value)
 
 
-def test_hostile_configs() -> None:
+def test_hostile_configs_are_decoded_or_rejected() -> None:
     @settings(max_examples=10_000, deadline=None, database=None)
     @given(damaged([CONFIG]))
     def read(value: bytes) -> None:
@@ -127,6 +127,6 @@ def test_packet_of_other_channels_is_rejected() -> None:
     assert "3 channels, not 6" in device.why
 
 
-def test_hostile_bytes() -> None:
+def test_hostile_bytes_are_decoded_or_rejected() -> None:
     valid = [encode(np.ones((n, 6), np.float32), 65535, 1 << 23) for n in (1, 2, 16)]
     survives(decoder, mujo.DATA, valid)

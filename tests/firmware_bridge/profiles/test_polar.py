@@ -407,7 +407,7 @@ def test_reply_in_several_parts_is_joined() -> None:
 
 
 @pytest.mark.parametrize("make", [strap, band])
-def test_hostile_bytes(make: Callable[[], Decoder]) -> None:
+def test_hostile_bytes_are_decoded_or_rejected(make: Callable[[], Decoder]) -> None:
     valid = [
         CAPTURED,
         unhex("02 65 00 00 00 00 00 00 00 81 F1 FF 14 00 F0 03 06 01 7B 0F 08"),

@@ -74,5 +74,5 @@ def test_simulated_thingy_streams_its_motion(rate_hz: float) -> None:
     np.testing.assert_allclose(x, sine(np.arange(first, wearable.taken) / rate_hz), atol=0.006)
 
 
-def test_hostile_bytes() -> None:
+def test_hostile_bytes_are_decoded_or_rejected() -> None:
     survives(decoder, thingy52.RAW, [bytes(18), b"\xff\x7f\x00\x80" * 4 + bytes(2)])

@@ -56,7 +56,7 @@ def test_damaged_first_time_drops_nothing_else() -> None:
     assert passed(3_000_000, 100, 120, 140) == [[3_000_000], [], [100, 120], [140]]
 
 
-def test_the_clock_wraps() -> None:
+def test_clock_wraps() -> None:
     end = 2**32
     assert passed(end - 30, end - 10, end + 10, end + 30) == [[end - 30], [end - 10], [10], [30]]
     assert passed(end - 30, end + 30, end + 50) == [[end - 30], [], [30, 50]]

@@ -97,5 +97,5 @@ def test_simulated_sensor_streams_its_motion(rate_hz: float, batch: int) -> None
     np.testing.assert_allclose(x, sine(np.arange(begun, begun + len(x)) / rate_hz), atol=0.01)
 
 
-def test_hostile_bytes() -> None:
+def test_hostile_bytes_are_decoded_or_rejected() -> None:
     survives(decoder, witmotion.NOTIFY, [PACKET, PACKET * 8, PACKET + REGISTERS])

@@ -22,7 +22,7 @@ def named(case: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("case", GOLDEN["packets"], ids=named)
-def test_golden_packets(case: dict[str, Any]) -> None:
+def test_golden_packets_are_reproduced(case: dict[str, Any]) -> None:
     payload, counts = bytes.fromhex(case["payload"]), np.array(case["counts"])
     assert packet.encode(np.array(case["x"], np.float32), case["seq"], case["tick"]) == payload
     assert cobs_encode(payload) == bytes.fromhex(case["frame"])
@@ -39,7 +39,7 @@ def test_invalid_packets_are_rejected(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", GOLDEN["cobs"], ids=named)
-def test_golden_cobs_frames(case: dict[str, Any]) -> None:
+def test_golden_cobs_frames_are_reproduced(case: dict[str, Any]) -> None:
     assert cobs_encode(bytes.fromhex(case["payload"])).hex() == case["frame"]
     assert cobs_decode(bytes.fromhex(case["frame"])[:-1]).hex() == case["payload"]
 
@@ -65,7 +65,7 @@ def test_every_single_bit_error_is_detected() -> None:
             packet.decode(bytes(damaged))
 
 
-def test_hostile_payloads() -> None:
+def test_hostile_payloads_are_decoded_or_rejected() -> None:
     # Without a random twin of two bytes the checksum lets through one damaged payload in 65,536: none is unsound.
     payloads = [bytes.fromhex(case["payload"]) for case in GOLDEN["packets"] if len(case["counts"][0]) == 6]
     survives(lambda: PayloadDecoder(packet.format_of(True, 50.0), {"": six_axes}), "", payloads)

@@ -37,7 +37,7 @@ NAME = st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"])
 
 
 @pytest.mark.parametrize("case", GOLDEN["labels"], ids=lambda case: case["name"])
-def test_golden_labels(case: dict[str, Any]) -> None:
+def test_golden_labels_are_reproduced(case: dict[str, Any]) -> None:
     model, prediction = MODELS[case["device_model"]], DevicePrediction(**case["prediction"])
     payload = bytes.fromhex(case["payload"])
     assert predictions.encode(prediction, model, case["number"], case["tick"]) == payload
@@ -57,7 +57,7 @@ def test_golden_labels(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("key", ["few", "many"])
-def test_golden_model(key: str) -> None:
+def test_golden_model_is_reproduced(key: str) -> None:
     table = GOLDEN["device_models"][key]
     assert [piece.hex() for piece in predictions.encode_device_model(MODELS[key])] == table["pieces"]
     assert predictions.checksum(MODELS[key]) == table["check"]
@@ -150,7 +150,7 @@ def test_serial_format_round_trips_with_the_device_model() -> None:
             SerialFormat.load({**table, "names": wrong})
 
 
-def test_hostile_frames() -> None:
+def test_hostile_frames_are_decoded_or_rejected() -> None:
     survives(lambda: PacketDecoder(True, device_model=FEW), "", [*LABELS, *PIECES, *SAMPLES])
 
 
@@ -158,7 +158,7 @@ def test_any_split_of_the_frames_gives_the_same_packets() -> None:
     splits_alike(lambda: PacketDecoder(True, device_model=FEW), [*LABELS, *PIECES, *SAMPLES], cases=2000)
 
 
-def test_hostile_pieces() -> None:
+def test_hostile_pieces_are_decoded_or_rejected() -> None:
     rng = random.Random(0)
     collector, pieces = PieceCollector(), predictions.encode_device_model(MANY)
     for _ in range(20_000):

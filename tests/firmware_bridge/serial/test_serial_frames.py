@@ -47,7 +47,7 @@ def test_acceleration_is_a_sample_without_gyroscope() -> None:
     assert (decoder.format.channels, decoder.bad) == (ACC, 0)
 
 
-def test_port_may_be_opened_within_a_cycle() -> None:
+def test_port_can_be_opened_within_a_cycle() -> None:
     for begin in range(33):
         decoder = WitMotionDecoder(True)
         packets = decoder.feed(((REST + TURN + ANGLE) * 4)[begin:])
@@ -74,7 +74,7 @@ def test_frames_of_different_cycles_are_never_paired() -> None:
     assert WitMotionDecoder(True).feed(REST + b"??" + TURN) == []
 
 
-def test_golden_frames() -> None:
+def test_golden_frames_are_reproduced() -> None:
     for six in (True, False):
         decoder = PacketDecoder(six, 50.0)
         cases = [case for case in GOLDEN["packets"] if (len(case["counts"][0]) == 6) is six]
@@ -127,7 +127,7 @@ def test_delivered_plus_lost_equals_sent(first: int, lose: float, spoil: float, 
 WIT = [REST, TURN, ANGLE, REST + TURN + ANGLE, REST[:5]]
 
 
-def test_hostile_wit_bytes() -> None:
+def test_hostile_wit_bytes_are_decoded_or_rejected() -> None:
     survives(lambda: WitMotionDecoder(True), "", WIT)
 
 
@@ -135,7 +135,7 @@ def test_any_split_of_wit_bytes_gives_the_same() -> None:
     splits_alike(lambda: WitMotionDecoder(True), WIT)
 
 
-def test_hostile_frames() -> None:
+def test_hostile_frames_are_decoded_or_rejected() -> None:
     survives(lambda: PacketDecoder(True), "", FRAMES)
 
 

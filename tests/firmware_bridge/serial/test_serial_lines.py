@@ -141,7 +141,7 @@ def test_invalid_serial_formats_are_rejected(change: dict[str, object]) -> None:
 LINES = [b"-0.12,-6.20,7.90\r\n", b"1\t2\t3\n", b"Started\r\n", b"ERR: no sensor\n", b"1,2\n"]
 
 
-def test_hostile_lines() -> None:
+def test_hostile_lines_are_decoded_or_rejected() -> None:
     survives(lambda: LineDecoder(ACC_ONLY), "", LINES)
 
 

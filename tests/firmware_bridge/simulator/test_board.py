@@ -44,7 +44,7 @@ def test_frames_and_packets_are_valid() -> None:
     assert (detector.found.protocol, detector.found.gyroscope) == ("packet", False)
 
 
-def test_19_ms_is_not_50_hz() -> None:
+def test_rate_is_that_of_whole_milliseconds() -> None:
     assert sent(Board(rest, "csv", rate_hz=1000 / 19), 10.0).count(b"\n") == 527
 
 

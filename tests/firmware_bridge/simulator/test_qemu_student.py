@@ -103,7 +103,7 @@ def test_labels_equal_python_and_are_replayed_from_a_recording(student: Path, tm
     assert json.loads((out / "session.json").read_text())["stream"]["names"]["label_set"] == "physio-wrist"
 
 
-def test_labels_without_samples(student: Path) -> None:
+def test_board_can_send_labels_without_samples(student: Path) -> None:
     with board(student, forward=False) as port:
         events, summary = stream(f"--serial={port}", "--duration=4")
     assert len(events) >= 7

@@ -58,7 +58,7 @@ def test_documented_walkthrough_gives_labels(tmp_path: Path) -> None:
         (("--motion", "/nowhere/folder"), "/nowhere/folder"),
     ],
 )
-def test_wrong_usage_is_explained(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+def test_invalid_usage_is_explained(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
     ran = simulate("ble", f"--bus={tmp_path}/bus", *arguments)
     assert (ran.returncode, ran.stdout) == (2, "")
     assert message in ran.stderr

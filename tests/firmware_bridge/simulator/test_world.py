@@ -356,7 +356,7 @@ async def test_unseen_device_is_forgotten(world: World, monkeypatch: pytest.Monk
         assert client.is_connected  # nor while it is connected, when it is not heard either
 
 
-async def test_pairing(world: World) -> None:
+async def test_pairing_works_before_and_after_connecting(world: World) -> None:
     async with BleakClient(await find(), pair=True) as client:
         await Listener().listen(client)
         await client.pair()  # is paired already

@@ -233,7 +233,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("what", HEADERS)
-def test_array_that_is_not_what_its_header_says_is_rejected(bundle: Path, what: str) -> None:
+def test_array_that_contradicts_its_header_is_rejected(bundle: Path, what: str) -> None:
     """Headers that ask for more memory than there is are refused before any is taken."""
     assert "gym-wrist.npy" in str(with_file(bundle, "prototypes/gym-wrist.npy", HEADERS[what]))
     for name in ("reference.npz", "vocabulary/arrays.npz"):
@@ -241,7 +241,7 @@ def test_array_that_is_not_what_its_header_says_is_rejected(bundle: Path, what: 
         assert Path(name).name in str(with_file(bundle, name, npz(HEADERS[what], names=names)))
 
 
-def test_archive_of_arrays_that_is_a_bomb_is_rejected_without_the_memory(bundle: Path) -> None:
+def test_decompression_bomb_of_arrays_is_rejected_in_little_memory(bundle: Path) -> None:
     bomb = npy("(100000000,)", "|u1", bytes(100_000_000))
     deep = {
         "deflated": npz(bomb),
@@ -307,7 +307,7 @@ def test_links_to_files_are_followed(bundle: Path, tmp_path: Path) -> None:
     assert read_manifest(tmp_path).name == "mujo-student"
 
 
-def test_file_larger_than_a_bundle_may_have_is_rejected(bundle: Path) -> None:
+def test_too_large_file_is_rejected(bundle: Path) -> None:
     sign(bundle, SHIPPED)
     path = bundle / "student_int8.tflite"
     before = path.read_bytes()

@@ -94,7 +94,7 @@ async def run(
     return done
 
 
-async def test_pull_gives_what_was_pushed(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_pull_returns_the_pushed_bundle(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     done = await run(hub, tmp_path / "a", "push", bundle, "anna/student")
     assert (done.returncode, done.stderr) == (0, "")
     files = contents(bundle)
@@ -116,7 +116,7 @@ async def test_pull_gives_what_was_pushed(hub: Hub, bundle: Path, tmp_path: Path
     assert show.stdout.startswith("mujo-student")
 
 
-async def test_store_is_where_a_pulled_bundle_goes_and_is_found(
+async def test_pulled_bundle_is_stored_and_found_by_name(
     hub: Hub, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.repos["anna/wrist"] = Repo([("1" * 40, contents(bundle))])
@@ -137,7 +137,7 @@ async def test_store_is_where_a_pulled_bundle_goes_and_is_found(
     assert ModelBundle.load("anna/wrist").manifest.folder == folder
 
 
-async def test_client_sends_only_its_own_name(hub: Hub, bundle: Path, tmp_path: Path) -> None:
+async def test_client_sends_only_its_name_as_user_agent(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     done = await run(hub, tmp_path / "a", "push", bundle, "anna/wrist")
     assert done.returncode == 0, done.stderr
     done = await run(hub, tmp_path / "b", "pull", "anna/wrist", "--out", ".")

@@ -65,7 +65,7 @@ async def test_bundle_that_is_too_large_is_given_up_and_the_limit_can_be_changed
     assert "MUJO_EDGE_MAX_MB='much': set it" in await refused(hub, tmp_path / "a", 2, MUJO_EDGE_MAX_MB="much")
 
 
-async def test_file_that_comes_a_byte_at_a_time_is_given_up(hub: Hub, tmp_path: Path) -> None:
+async def test_file_sent_byte_by_byte_is_given_up(hub: Hub, tmp_path: Path) -> None:
     async def spoil(request: web.Request) -> web.StreamResponse | None:
         if request.path != CARD or request.method != "GET":
             return None
@@ -133,7 +133,9 @@ def listing(names: list[str]) -> bytes:
     ],
     ids=["many", "long", "long in UTF-8"],
 )
-async def test_files_too_many_or_too_long(hub: Hub, tmp_path: Path, names: list[str], said: str) -> None:
+async def test_too_many_files_or_too_long_names_are_refused(
+    hub: Hub, tmp_path: Path, names: list[str], said: str
+) -> None:
     hub.repos["anna/wrist"] = Repo([("b" * 40, {"bundle.json": listing(names)})])
     assert said in await refused(hub, tmp_path / "a", 4)
 
@@ -149,7 +151,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("what", ODD)
-async def test_odd_json_is_a_line_of_error(hub: Hub, tmp_path: Path, what: str) -> None:
+async def test_unexpected_json_is_a_one_line_error(hub: Hub, tmp_path: Path, what: str) -> None:
     async def spoil(request: web.Request) -> web.StreamResponse | None:
         return web.Response(body=ODD[what], content_type="application/json")
 
@@ -157,7 +159,7 @@ async def test_odd_json_is_a_line_of_error(hub: Hub, tmp_path: Path, what: str) 
     assert "does not answer as a model hub does" in await refused(hub, tmp_path / "a", 3)
 
 
-async def test_compressed_answer_is_refused(hub: Hub, tmp_path: Path) -> None:
+async def test_compressed_response_is_refused(hub: Hub, tmp_path: Path) -> None:
     """Its size would only be known once it has been taken."""
 
     async def spoil(request: web.Request) -> web.StreamResponse | None:

@@ -38,7 +38,7 @@ def edited(path: Path, **changes: object) -> Path:
     return path
 
 
-def test_fitted_set_names_windows_that_it_has_not_seen(fitted: LabelSet) -> None:
+def test_fitted_set_labels_unseen_windows(fitted: LabelSet) -> None:
     x, y = windows(10, seed=1)
     found = bundle().classify(x, fitted)
     right = [label == truth for (label, _), truth in zip(found, y, strict=True)]
@@ -48,7 +48,7 @@ def test_fitted_set_names_windows_that_it_has_not_seen(fitted: LabelSet) -> None
     assert bundle().classify(diagonal, fitted)[0][0] == "unknown"
 
 
-def test_threshold_turns_away_the_share_of_held_out_windows_that_shipped_sets_do() -> None:
+def test_threshold_rejects_the_same_fraction_of_windows_as_shipped_sets() -> None:
     x, y = windows(200)
     fitted = bundle().fit_labels(x, y)
     turned_away = (bundle().embed(x) @ fitted.prototypes.T).max(1) < fitted.unknown_threshold
@@ -69,7 +69,7 @@ def test_groups_are_held_out_together() -> None:
         fit_label_set(z, y, OWNER, 3, name="s", groups=[{"a": 1, "b": 2}[label] for label in y])
 
 
-def test_one_label_alone_is_told_from_unknown() -> None:
+def test_single_label_is_separated_from_unknown() -> None:
     x, y = windows()
     fitted = bundle().fit_labels(x[:20], y[:20])
     found = [label for label, _ in bundle().classify(x, fitted)]
@@ -91,13 +91,13 @@ def test_one_label_alone_is_told_from_unknown() -> None:
         ({"groups": [1]}, "60 labels and 1 groups"),
     ],
 )
-def test_fitting_refuses_what_cannot_be_right(change: dict[str, object], said: str) -> None:
+def test_fitting_rejects_invalid_input(change: dict[str, object], said: str) -> None:
     x, y = windows()
     with pytest.raises(UsageError, match=said):
         bundle().fit_labels(**({"x": x, "y": y} | change))  # type: ignore[arg-type]
 
 
-def test_windows_in_g_or_turned_are_named_as_such() -> None:
+def test_windows_in_g_or_transposed_are_named_in_the_error() -> None:
     x, y = windows()
     for call in (lambda v: bundle().classify(v), lambda v: bundle().fit_labels(v, y)):
         with pytest.raises(DataError, match=r"as if it were in g.*Multiply it by 9.80665"):
@@ -108,7 +108,7 @@ def test_windows_in_g_or_turned_are_named_as_such() -> None:
             call(x[0])
 
 
-def test_file_gives_the_same_bits_back(fitted: LabelSet, tmp_path: Path) -> None:
+def test_label_set_file_round_trips_bit_for_bit(fitted: LabelSet, tmp_path: Path) -> None:
     fitted.save(tmp_path / "mine.json")
     loaded = LabelSet.load(tmp_path / "mine.json")
     np.testing.assert_array_equal(loaded.prototypes, fitted.prototypes)
@@ -120,7 +120,7 @@ def test_file_gives_the_same_bits_back(fitted: LabelSet, tmp_path: Path) -> None
     assert table["labels"][0] == {"name": "x up", "prompts": [], "windows": 20}
 
 
-def test_recognizer_takes_a_set_its_file_and_its_path_alike(fitted: LabelSet, tmp_path: Path) -> None:
+def test_recognizer_accepts_a_label_set_its_file_and_its_path(fitted: LabelSet, tmp_path: Path) -> None:
     fitted.save(tmp_path / "mine.json")
     scores = [
         Recognizer(bundle(), INFO, labels).update(chunked(*motion([1], 5.0), size=500)[0])[-1].scores
@@ -148,7 +148,7 @@ def test_set_of_another_width_is_refused(fitted: LabelSet) -> None:
         bundle().classify(windows()[0], replace(fitted, prototypes=np.eye(3, 2, dtype=np.float32)))
 
 
-def test_name_of_a_shipped_set_is_refused_beside_it(fitted: LabelSet) -> None:
+def test_name_of_a_shipped_set_is_refused(fitted: LabelSet) -> None:
     assert list(bundle().with_labels(fitted).label_sets) == ["axes", "mine"]
     assert list(bundle().with_labels(label_set()).label_sets) == ["axes"]
     with pytest.raises(UsageError, match="has a label set axes already"):
@@ -193,7 +193,7 @@ def test_damaged_file_is_an_error_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_files_that_are_missing_or_not_json(fitted: LabelSet, tmp_path: Path) -> None:
+def test_missing_or_malformed_files_are_errors(fitted: LabelSet, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no file"):
         LabelSet.load(tmp_path / "none.json")
     for content in (b"", b"[1]", b"\xff", b"[" * 100_000):
@@ -216,7 +216,7 @@ def test_files_that_are_missing_or_not_json(fitted: LabelSet, tmp_path: Path) ->
         replace(fitted, bundle=None).save(tmp_path / "mine.json")
 
 
-def test_shipped_sets_can_be_saved_too(tmp_path: Path) -> None:
+def test_shipped_sets_can_be_saved(tmp_path: Path) -> None:
     shipped = ModelBundle.load()
     shipped.label_sets["gym-wrist"].save(tmp_path / "gym.json")
     loaded = shipped.manifest.label_set(str(tmp_path / "gym.json"))

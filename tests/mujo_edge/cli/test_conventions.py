@@ -48,7 +48,7 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, ("models",), *MODELS])
-def test_h_is_help(command: tuple[str, ...]) -> None:
+def test_h_option_shows_help(command: tuple[str, ...]) -> None:
     short, long = (CliRunner().invoke(app, [*command, option]) for option in ("-h", "--help"))
     assert short.exit_code == 0
     assert short.stdout == long.stdout
@@ -56,14 +56,14 @@ def test_h_is_help(command: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, ("models",), *MODELS])
-def test_help_shows_no_type_of_an_option_without_value(command: tuple[str, ...]) -> None:
+def test_help_shows_no_type_for_flags(command: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(app, [*command, "-h"]).stdout
     assert "<bool>" not in shown
     assert "[[" not in shown
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_h_is_help_of_programs_beside_it(module: str) -> None:
+def test_h_option_shows_help_of_the_other_programs(module: str) -> None:
     done = run(module, "-h")
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout
@@ -91,7 +91,7 @@ def test_options_can_come_from_the_environment(bundle: Path, walk: Path) -> None
     assert run("mujo_edge", "stream", "--labels", "other", "--replay", walk, **environment).returncode == 2
 
 
-def test_records_are_logged_on_request_only(bundle: Path, walk: Path) -> None:
+def test_log_records_are_shown_on_request_only(bundle: Path, walk: Path) -> None:
     stream = ("mujo_edge", "stream", "--bundle", bundle, "--runtime", "onnx", "--replay", walk, "--speed", "max")
     assert run(*stream).stderr == ""
     for arguments, environment in (((*stream, "-vv"), {}), (stream, {"MUJO_EDGE_LOG": "debug"})):

@@ -81,7 +81,7 @@ def test_json(bluetooth: StartWorld) -> None:
 
 
 @pytest.mark.parametrize("args", [(), ("--json",)])
-def test_without_bluetooth_the_ports_are_still_listed(args: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serial_ports_are_listed_without_bluetooth(args: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere/bus")
     done = devices(*args)
     assert done.returncode == 3
@@ -94,7 +94,7 @@ def test_without_bluetooth_the_ports_are_still_listed(args: tuple[str, ...], mon
         assert done.stdout.startswith("Serial ports: ")
 
 
-def test_a_name_is_text_and_not_markup() -> None:
+def test_device_name_is_not_rendered_as_markup() -> None:
     advert = Advert("E0:00:00:00:00:01", "[red]x[/red]")
     screen = io.StringIO()
     Console(file=screen, width=80).print(
@@ -104,7 +104,7 @@ def test_a_name_is_text_and_not_markup() -> None:
     assert screen.getvalue().splitlines()[-1] == "Serial ports: none"
 
 
-def test_nothing_heard_says_what_to_do() -> None:
+def test_empty_scan_says_what_to_do() -> None:
     screen = io.StringIO()
     Console(file=screen, width=200).print(
         *_tables([], [{"port": "COM3", "description": "board"}], ready=True), sep="\n"

@@ -37,7 +37,7 @@ def screen(text: str) -> Screen:
 
 
 @pytest.mark.parametrize("what", HIDDEN)
-def test_the_live_screen_shows_no_control_character(what: str) -> None:
+def test_live_screen_shows_no_control_character(what: str) -> None:
     for idle_s in (0.0, 5.0):
         one = screen(HIDDEN[what])
         shown = Screen(one.session, one.tally, one.prediction, None, one.marks, idle_s, one.status, one.recording)
@@ -51,7 +51,7 @@ def test_the_live_screen_shows_no_control_character(what: str) -> None:
 
 
 @pytest.mark.parametrize("what", HIDDEN)
-def test_the_summary_shows_no_control_character(what: str) -> None:
+def test_summary_shows_no_control_character(what: str) -> None:
     one = screen(HIDDEN[what])
     shown = describe(Summary(one.session, one.tally, "end", (HIDDEN[what],)), HIDDEN[what])
     assert hidden_in(shown.replace("\n", "")) == []
@@ -71,7 +71,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("arguments", [("show",), ("show", "--json")])
-def test_models_show_shows_it_as_it_stands(
+def test_models_show_escapes_hidden_characters(
     bundle: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "4000")
@@ -88,7 +88,7 @@ def test_models_show_shows_it_as_it_stands(
 
 
 @pytest.mark.parametrize("what", HIDDEN)
-def test_an_error_shows_no_control_character(
+def test_error_shows_no_control_character(
     what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if what in ("NUL", "surrogate"):  # no operating system hands these over in an argument

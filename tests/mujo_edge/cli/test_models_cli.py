@@ -37,14 +37,14 @@ def test_show(bundle_folder: Path) -> None:
         assert word in done.stdout
 
 
-def test_show_says_what_was_not_run(bundle_folder: Path) -> None:
+def test_show_lists_files_that_were_not_run(bundle_folder: Path) -> None:
     shown = " ".join(run("models", "show", bundle_folder).stdout.split())
     assert "student_coreml.pte coreml " in shown
     assert "student_coreml.pte: the network in float16 in PyTorch; Core ML itself was not run" in shown
     assert "student_cortex_m.pte: the lowered graph with ExecuTorch's reference operators in Python" in shown
 
 
-def test_show_without_such_files(bundle_copy: Path) -> None:
+def test_show_without_files_for_other_runtimes(bundle_copy: Path) -> None:
     table = json.loads((bundle_copy / "bundle.json").read_text())
     for key in ("schema_version", "sha256", "files", "lowered"):
         table.pop(key)
@@ -54,14 +54,14 @@ def test_show_without_such_files(bundle_copy: Path) -> None:
     assert "not run as files" not in done.stdout
 
 
-def test_show_says_how_many_names_it_knows(bundle_folder: Path) -> None:
+def test_show_counts_the_names_of_the_vocabulary(bundle_folder: Path) -> None:
     shown = " ".join(run("models", "show", bundle_folder).stdout.split())
     assert "5 names, 4 of them seen in training" in shown
     assert "unknown is below 0.30" in shown
     assert json.loads(run("models", "show", bundle_folder, "--json").stdout)["names"] == 5
 
 
-def test_names(bundle_folder: Path, bundle_copy: Path) -> None:
+def test_names_are_listed_and_searched(bundle_folder: Path, bundle_copy: Path) -> None:
     done = run("models", "names", "--bundle", bundle_folder)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[:-1] == ["rest *", "slow swing *", "fast swing *", "twist *", "plank (planking)"]
@@ -104,7 +104,7 @@ def test_verify(bundle_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [("models", "verify"), ("models", "show"), ("benchmark",), ("doctor",)])
-def test_a_flipped_byte_is_an_error_in_two_lines(bundle_copy: Path, command: tuple[str, ...]) -> None:
+def test_flipped_byte_is_an_error_in_two_lines(bundle_copy: Path, command: tuple[str, ...]) -> None:
     path = bundle_copy / "student_int8.onnx"
     content = bytearray(path.read_bytes())
     content[1000] ^= 1
@@ -116,7 +116,7 @@ def test_a_flipped_byte_is_an_error_in_two_lines(bundle_copy: Path, command: tup
     assert "Traceback" not in done.stderr
 
 
-def test_no_such_bundle() -> None:
+def test_unknown_bundle_is_a_usage_error() -> None:
     done = run("models", "show", "nothing-like-it")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("mujo-edge: no bundle at nothing-like-it; give a folder with a bundle.json")
@@ -138,7 +138,9 @@ def test_benchmark_writes_files_by_their_ending_and_json_to_stdout(bundle_folder
 @pytest.mark.parametrize(
     ("out", "said"), [("nowhere/out.json", "there is no folder"), ("out.txt", "ends with .json or .html")]
 )
-def test_benchmark_says_at_once_that_it_cannot_write(bundle_folder: Path, tmp_path: Path, out: str, said: str) -> None:
+def test_benchmark_checks_the_output_path_before_measuring(
+    bundle_folder: Path, tmp_path: Path, out: str, said: str
+) -> None:
     done = run("benchmark", bundle_folder, "--out", tmp_path / out)
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr

@@ -45,7 +45,7 @@ def stream(folder: Path, labels: str, path: str = "") -> subprocess.CompletedPro
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
 
 
-def test_names_are_labels(folder: Path) -> None:
+def test_activity_names_become_labels(folder: Path) -> None:
     done = stream(folder, "press-up, Star Jumps, plank")
     assert (done.returncode, done.stderr) == (0, "")
     *predictions, summary = map(json.loads, done.stdout.splitlines())
@@ -55,21 +55,21 @@ def test_names_are_labels(folder: Path) -> None:
     assert [note for note in summary["notes"] if "never seen in training: plank" in note]
 
 
-def test_other_words_are_embedded(folder: Path) -> None:
+def test_unknown_words_are_embedded(folder: Path) -> None:
     done = stream(folder, "hammering a nail, plank")
     assert (done.returncode, done.stderr) == (0, "")
     summary = json.loads(done.stdout.splitlines()[-1])
     assert summary["labels"] == ["hammering a nail", "plank", "unknown"]
 
 
-def test_an_untrained_activity_is_not_the_only_one(folder: Path) -> None:
+def test_single_untrained_activity_is_rejected(folder: Path) -> None:
     for words in ("hammering a nail", "plank"):
         done = stream(folder, words)
         assert (done.returncode, done.stdout) == (2, "")
         assert f"'{words}' alone would be the label of every window" in done.stderr
 
 
-def test_a_label_set_of_the_bundle_stays_one(folder: Path) -> None:
+def test_label_set_of_the_bundle_takes_precedence(folder: Path) -> None:
     summary = json.loads(stream(folder, "axes").stdout.splitlines()[-1])
     assert (summary["label_set"], summary["labels"][:3]) == ("axes", list(AXES))
 
@@ -85,7 +85,7 @@ def test_a_label_set_of_the_bundle_stays_one(folder: Path) -> None:
         ("plank,unknown", "'unknown' cannot be a label"),
     ],
 )
-def test_words_that_cannot_be_had_without_the_extra(folder: Path, labels: str, message: str) -> None:
+def test_unknown_words_without_the_extra_are_a_usage_error(folder: Path, labels: str, message: str) -> None:
     done = stream(folder, labels, path=str(folder / "bare"))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("mujo-edge: ")

@@ -26,7 +26,9 @@ from mujo_edge.export.web import build
         ([".", "--certificate", "cert.pem", "--key", "key.pem"], "are no certificate and its key"),
     ],
 )
-def test_a_wrong_call_is_told(arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_arguments_are_usage_errors(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("mujo_edge.cli.serve._exported", lambda out: pytest.fail("nothing is to be exported"))
     result = CliRunner().invoke(app, ["serve", *arguments])
@@ -34,7 +36,7 @@ def test_a_wrong_call_is_told(arguments: list[str], said: str, tmp_path: Path, m
     assert said in str(result.exception)
 
 
-async def test_without_a_folder_the_shipped_bundle_is_exported_and_served_until_ctrl_c(tmp_path: Path) -> None:
+async def test_shipped_bundle_is_exported_and_served_until_ctrl_c(tmp_path: Path) -> None:
     try:
         build()
     except MissingExtraError as error:

@@ -26,7 +26,7 @@ from mujo_edge.core import UsageError
         ({"ble": True, "rate": float("nan")}, "--rate nan: give a positive"),
     ],
 )
-def test_contradictions_are_told(options: dict[str, Any], said: str) -> None:
+def test_contradictory_options_are_usage_errors(options: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         SourceOptions(**options).check()
 
@@ -42,11 +42,11 @@ def test_contradictions_are_told(options: dict[str, Any], said: str) -> None:
         {"phone": "browser", "host": "192.168.1.5", "port": 8443},
     ],
 )
-def test_what_goes_together_passes(options: dict[str, Any]) -> None:
+def test_compatible_options_are_accepted(options: dict[str, Any]) -> None:
     SourceOptions(**options).check()
 
 
-def test_a_device_or_profile_means_bluetooth() -> None:
+def test_device_or_profile_option_implies_bluetooth() -> None:
     assert SourceOptions(device=["a"]).bluetooth
     assert SourceOptions(profile="polar").bluetooth
     assert not SourceOptions().bluetooth

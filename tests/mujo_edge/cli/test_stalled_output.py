@@ -113,7 +113,7 @@ def terminal() -> Iterator[tuple[int, int]]:
         os.close(follower)
 
 
-def test_a_pipe_that_is_never_read_stops_no_recording(bundle: Path, walk: Path, tmp_path: Path) -> None:
+def test_unread_pipe_does_not_stop_the_recording(bundle: Path, walk: Path, tmp_path: Path) -> None:
     args = ("stream", "--bundle", bundle, "--runtime", "onnx", "--replay", walk, "--speed", "20")
     with (
         full_pipe() as (_, writing),
@@ -131,7 +131,7 @@ def test_a_pipe_that_is_never_read_stops_no_recording(bundle: Path, walk: Path, 
 
 
 @pytest.mark.parametrize("name", ["stream", "record"])
-def test_a_terminal_that_is_never_read_stops_no_recording(bundle: Path, walk: Path, tmp_path: Path, name: str) -> None:
+def test_unread_terminal_does_not_stop_the_recording(bundle: Path, walk: Path, tmp_path: Path, name: str) -> None:
     folder = tmp_path / "kept"
     args = (
         ["stream", "--bundle", bundle, "--runtime", "onnx", "--record", folder] if name == "stream" else [name, folder]
@@ -147,7 +147,7 @@ def test_a_terminal_that_is_never_read_stops_no_recording(bundle: Path, walk: Pa
     assert closed(folder) == 600
 
 
-def test_ctrl_s_and_ctrl_c_at_the_keyboard(walk: Path, tmp_path: Path) -> None:
+def test_ctrl_c_ends_the_stream_after_ctrl_s(walk: Path, tmp_path: Path) -> None:
     def take_terminal() -> None:
         os.setsid()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -185,7 +185,7 @@ def test_ctrl_s_and_ctrl_c_at_the_keyboard(walk: Path, tmp_path: Path) -> None:
     assert 500 <= (closed(tmp_path / "kept") or 0) < 600
 
 
-def test_a_terminal_that_goes_away_leaves_a_closed_session(walk: Path, tmp_path: Path) -> None:
+def test_closed_terminal_leaves_a_complete_session(walk: Path, tmp_path: Path) -> None:
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         command("record", tmp_path / "kept", "--replay", walk), stdout=follower, stderr=follower, env=ENVIRONMENT
@@ -197,7 +197,7 @@ def test_a_terminal_that_goes_away_leaves_a_closed_session(walk: Path, tmp_path:
     assert 50 <= (closed(tmp_path / "kept") or 0) < 600
 
 
-def test_a_reader_that_pauses_gets_every_line(bundle: Path, walk: Path) -> None:
+def test_paused_reader_gets_every_line(bundle: Path, walk: Path) -> None:
     args = command("stream", "--bundle", bundle, "--runtime", "onnx", "--replay", walk, "--speed", "20")
     with full_pipe() as (reading, writing), subprocess.Popen(args, stdout=writing, env=ENVIRONMENT) as process:
         time.sleep(2)  # the source is at its end before a line is read
@@ -212,7 +212,7 @@ def test_a_reader_that_pauses_gets_every_line(bundle: Path, walk: Path) -> None:
     assert (lines[-1]["ended"], lines[-1]["notes"]) == ("end", [])
 
 
-def test_a_replay_at_full_speed_waits_for_its_reader(bundle: Path, hour: Path) -> None:
+def test_replay_at_full_speed_waits_for_its_reader(bundle: Path, hour: Path) -> None:
     args = command("stream", "--bundle", bundle, "--runtime", "onnx", "--replay", hour, "--speed", "max")
     with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
         time.sleep(1.5)
@@ -223,9 +223,7 @@ def test_a_replay_at_full_speed_waits_for_its_reader(bundle: Path, hour: Path) -
     assert lines[-1]["predictions"] == lines[-1]["windows"] == 7195
 
 
-def test_a_replay_at_full_speed_that_waits_for_its_reader_ends_on_ctrl_c(
-    bundle: Path, hour: Path, tmp_path: Path
-) -> None:
+def test_waiting_replay_ends_on_ctrl_c(bundle: Path, hour: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
     args = command("stream", "--bundle", bundle, "--runtime", "onnx", "--replay", hour, "--speed", "max")
     with full_pipe() as (_, writing):
@@ -250,7 +248,7 @@ def test_a_replay_at_full_speed_that_waits_for_its_reader_ends_on_ctrl_c(
         ("<&- >/dev/null 2>&-", 0, ""),
     ],
 )
-def test_closed_and_full_standard_streams(
+def test_closed_or_full_standard_streams_end_with_one_line_and_a_code(
     bundle: Path, walk: Path, tmp_path: Path, redirection: str, code: int, message: str
 ) -> None:
     args = command(
@@ -267,7 +265,7 @@ def test_closed_and_full_standard_streams(
 
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", ">/dev/full", "2>/dev/full", ">&- 2>&-"])
 @pytest.mark.parametrize("name", ["models list", "--version", "models show nowhere"])
-def test_other_commands_without_a_traceback(name: str, redirection: str) -> None:
+def test_other_commands_print_no_traceback(name: str, redirection: str) -> None:
     line = f"{' '.join(command())} {name} {redirection}"
     done = subprocess.run(
         ["bash", "-c", line], capture_output=True, text=True, env=ENVIRONMENT, timeout=60, check=False
@@ -285,7 +283,7 @@ def test_other_commands_without_a_traceback(name: str, redirection: str) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("delay_s", [0.0, 0.03, 0.1, 0.2])
-def test_second_signal_within_a_second_changes_nothing(
+def test_second_signal_within_a_second_is_ignored(
     bundle: Path, walk: Path, number: signal.Signals, delay_s: float
 ) -> None:
     args = command("stream", "--bundle", bundle, "--runtime", "onnx", "--replay", walk)
@@ -301,7 +299,7 @@ def test_second_signal_within_a_second_changes_nothing(
 
 
 @pytest.mark.parametrize("option", ["", "-s INT"])
-def test_gnu_timeout_signals_twice_and_the_summary_is_there(bundle: Path, walk: Path, option: str) -> None:
+def test_summary_survives_the_two_signals_of_gnu_timeout(bundle: Path, walk: Path, option: str) -> None:
     args = " ".join(command("stream", "--bundle", bundle, "--runtime", "onnx", "--replay", walk))
     done = subprocess.run(
         ["bash", "-c", f"timeout {option} 3 {args}"],

@@ -88,7 +88,7 @@ def test_version() -> None:
 
 
 @pytest.mark.parametrize("speed", ["max", "20"])
-def test_a_recording_of_ones_own_is_recognized(bundle: Path, walk: Path, speed: str) -> None:
+def test_users_recording_is_recognized(bundle: Path, walk: Path, speed: str) -> None:
     done = stream(bundle, "--replay", walk, "--speed", speed)
     assert (done.returncode, done.stderr) == (0, "")
     *predictions, summary = records(done.stdout)
@@ -99,7 +99,7 @@ def test_a_recording_of_ones_own_is_recognized(bundle: Path, walk: Path, speed: 
     assert (summary["bundle"], summary["runtime"], summary["source"]) == ("axis 1.0", "onnx", "walk.csv")
 
 
-def test_the_duration_ends_it(bundle: Path, walk: Path) -> None:
+def test_duration_option_ends_the_stream(bundle: Path, walk: Path) -> None:
     summary = records(stream(bundle, "--replay", walk, "--speed", "max", "--duration", "4").stdout)[-1]
     assert (summary["ended"], summary["samples"], summary["predictions"]) == ("duration", 200, 3)
 
@@ -120,7 +120,7 @@ def test_ctrl_c_ends_cleanly_with_a_summary(bundle: Path, walk: Path, number: si
     assert (lines[-1]["type"], lines[-1]["ended"]) == ("summary", "interrupted")
 
 
-def test_a_reader_that_has_seen_enough_ends_it_quietly(bundle: Path, walk: Path) -> None:
+def test_closed_pipe_ends_the_stream_quietly(bundle: Path, walk: Path) -> None:
     args = " ".join(command("stream", "--bundle", bundle, "--runtime", "onnx", "--replay", walk, "--speed", "8"))
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", f"{args} | head -1"],
@@ -130,7 +130,7 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(bundle: Path, walk: Path)
     assert [line["type"] for line in records(done.stdout)] == ["prediction"]
 
 
-def test_a_terminal_gets_the_live_screen(bundle: Path, walk: Path) -> None:
+def test_terminal_gets_the_live_screen(bundle: Path, walk: Path) -> None:
     leader, follower = pty.openpty()
     args = command("stream", "--bundle", bundle, "--runtime", "onnx", "--replay", walk, "--speed", "8")
     env = {**environment(), "TERM": "xterm-256color"}
@@ -152,7 +152,7 @@ def test_a_terminal_gets_the_live_screen(bundle: Path, walk: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
-def test_the_live_screen_works_in_any_encoding(bundle: Path, walk: Path, encoding: str) -> None:
+def test_live_screen_works_in_any_encoding(bundle: Path, walk: Path, encoding: str) -> None:
     leader, follower = pty.openpty()
     args = command("stream", "--bundle", bundle, "--runtime", "onnx", "--replay", walk, "--speed", "16")
     env = {**environment(), "TERM": "xterm-256color", "PYTHONIOENCODING": encoding}
@@ -169,7 +169,7 @@ def test_the_live_screen_works_in_any_encoding(bundle: Path, walk: Path, encodin
     assert "19 predictions" in text
 
 
-def test_the_last_screen_as_a_picture(bundle: Path, walk: Path, tmp_path: Path) -> None:
+def test_last_screen_is_saved_as_a_picture(bundle: Path, walk: Path, tmp_path: Path) -> None:
     done = stream(bundle, "--replay", walk, "--speed", "max", "--screenshot", tmp_path / "screen.svg")
     assert done.returncode == 0
     assert "<svg" in (tmp_path / "screen.svg").read_text(encoding="utf-8")
@@ -182,7 +182,7 @@ def samples(path: Path) -> tuple[bytes, bytes]:
     ).tobytes()
 
 
-def test_a_recording_needs_no_option(bundle: Path, walk: Path) -> None:
+def test_recording_needs_no_option(bundle: Path, walk: Path) -> None:
     plain, replayed = stream(bundle, walk, "--speed", "max"), stream(bundle, "--replay", walk, "--speed", "max")
     assert (plain.returncode, plain.stderr) == (0, "")
     labels = [[line.get("label") for line in records(done.stdout)] for done in (plain, replayed)]
@@ -200,7 +200,7 @@ def test_recording_of_two_devices_names_the_folder_of_each(bundle: Path, walk: P
     assert len(done.stderr.splitlines()) == 2
 
 
-def test_what_is_recorded_is_replayed_bit_for_bit(bundle: Path, walk: Path, tmp_path: Path) -> None:
+def test_recorded_session_replays_bit_for_bit(bundle: Path, walk: Path, tmp_path: Path) -> None:
     plain = run("record", tmp_path / "a", "--replay", walk, "--speed", "max")
     beside = stream(bundle, "--replay", walk, "--speed", "max", "--record", tmp_path / "b")
     assert (plain.returncode, plain.stderr, beside.returncode, beside.stderr) == (0, "", 0, "")
@@ -211,7 +211,7 @@ def test_what_is_recorded_is_replayed_bit_for_bit(bundle: Path, walk: Path, tmp_
     ]
 
 
-def test_a_session_is_never_overwritten(walk: Path, tmp_path: Path) -> None:
+def test_session_is_never_overwritten(walk: Path, tmp_path: Path) -> None:
     run("record", tmp_path / "a", "--replay", walk, "--speed", "max")
     before = samples(tmp_path / "a")
     done = run("record", tmp_path / "a", "--replay", walk, "--speed", "max")
@@ -220,7 +220,7 @@ def test_a_session_is_never_overwritten(walk: Path, tmp_path: Path) -> None:
     assert samples(tmp_path / "a") == before
 
 
-def test_a_killed_recording_loses_at_most_the_last_second(walk: Path, tmp_path: Path) -> None:
+def test_killed_recording_loses_at_most_the_last_second(walk: Path, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
     begun = time.monotonic()
     with subprocess.Popen(
@@ -281,7 +281,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_recording_that_cannot_do_is_an_error_of_a_line_or_two(bundle: Path, tmp_path: Path, name: str) -> None:
+def test_unusable_recording_is_an_error_of_one_or_two_lines(bundle: Path, tmp_path: Path, name: str) -> None:
     write, code, message = BAD[name]
     write(tmp_path / "bad.csv")
     done = stream(bundle, "--replay", tmp_path / "bad.csv", "--speed", "max")
@@ -304,7 +304,7 @@ FLAWED = {
 
 
 @pytest.mark.parametrize("name", FLAWED)
-def test_a_flaw_is_flagged_counted_and_gone_over(bundle: Path, tmp_path: Path, name: str) -> None:
+def test_flaws_of_a_recording_are_counted_and_skipped(bundle: Path, tmp_path: Path, name: str) -> None:
     spoil, counts = FLAWED[name]
     spoiled(spoil)(tmp_path / "flawed.csv")
     done = stream(bundle, "--replay", tmp_path / "flawed.csv", "--speed", "max")
@@ -316,7 +316,7 @@ def test_a_flaw_is_flagged_counted_and_gone_over(bundle: Path, tmp_path: Path, n
     assert summary["predictions"] > 0
 
 
-def test_half_a_file_is_played_as_far_as_it_goes(bundle: Path, walk: Path, tmp_path: Path) -> None:
+def test_truncated_file_is_replayed_to_its_end(bundle: Path, walk: Path, tmp_path: Path) -> None:
     whole = walk.read_bytes()
     (tmp_path / "half.csv").write_bytes(whole[: len(whole) // 2 + 7])
     done = stream(bundle, "--replay", tmp_path / "half.csv", "--speed", "max")
@@ -337,7 +337,7 @@ def test_half_a_file_is_played_as_far_as_it_goes(bundle: Path, walk: Path, tmp_p
         (["--bundle", "nowhere"], 2, "no bundle at nowhere"),
     ],
 )
-def test_a_wrong_call_says_what_to_do(bundle: Path, walk: Path, args: list[str], code: int, message: str) -> None:
+def test_usage_errors_say_what_to_do(bundle: Path, walk: Path, args: list[str], code: int, message: str) -> None:
     done = stream(bundle, "--replay", walk, *args)
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr
@@ -345,7 +345,7 @@ def test_a_wrong_call_says_what_to_do(bundle: Path, walk: Path, args: list[str],
 
 
 @pytest.mark.parametrize("name", ["bundle.json", "axis.onnx", "prototypes/axes.npy", "reference.npz", "CARD.md"])
-def test_a_flipped_byte_in_the_bundle_is_found(bundle: Path, walk: Path, tmp_path: Path, name: str) -> None:
+def test_flipped_byte_in_the_bundle_is_detected(bundle: Path, walk: Path, tmp_path: Path, name: str) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(bundle, copy)
     content = bytearray((copy / name).read_bytes())
@@ -362,7 +362,7 @@ def test_a_flipped_byte_in_the_bundle_is_found(bundle: Path, walk: Path, tmp_pat
 @pytest.mark.skipif(
     not shipped_bundles(), reason="this checkout ships no bundle yet: python -m training.run --recipe base"
 )
-def test_with_no_arguments_the_shipped_recording_is_recognized_by_the_shipped_bundle() -> None:
+def test_stream_without_arguments_recognizes_the_shipped_recording() -> None:
     done = run("stream", "--speed", "max")
     assert (done.returncode, done.stderr) == (0, "")
     *predictions, summary = records(done.stdout)

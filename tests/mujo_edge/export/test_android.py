@@ -48,7 +48,7 @@ def test_readme_template_is_filled_in(folder: Path) -> None:
     assert Template((folder / "README.md").read_text()).get_identifiers() == []
 
 
-def test_the_readme_switches_telemetry_of_onnx_runtime_off(folder: Path) -> None:
+def test_readme_switches_telemetry_of_onnx_runtime_off(folder: Path) -> None:
     readme = (folder / "README.md").read_text()
     assert 'Os.setenv("ORT_DISABLE_TELEMETRY", "1", true)' in readme
     assert 'ai.onnxruntime.TelemetryInitializer" tools:node="remove"' in readme

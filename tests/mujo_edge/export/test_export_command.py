@@ -35,7 +35,7 @@ def android(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export("android", None, tmp_path_factory.mktemp("out"), labels="gym-wrist")[0]
 
 
-def test_all_targets_but_those_that_need_missing_programs_are_written(
+def test_targets_without_missing_programs_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MUJO_CACHE", str(tmp_path / "cache"))

@@ -59,7 +59,7 @@ def test_float_io_equals_the_int8_file_in_litert_bit_for_bit(real: F32) -> None:
         np.testing.assert_array_equal(floats.run(x), int8.run(x))
 
 
-def test_xnnpack_runs_it_in_one_partition() -> None:
+def test_xnnpack_runs_the_model_in_one_partition() -> None:
     assert open_model(FLOAT, "litert").is_one_partition()  # type: ignore[attr-defined]
 
 
@@ -70,7 +70,7 @@ def test_signature_has_named_tensors(real: F32) -> None:
     np.testing.assert_array_equal(embedding, open_model(INT8, "litert").run(real[:1]))
 
 
-def test_metadata_do_not_change_the_output(job: Job, real: F32) -> None:
+def test_metadata_does_not_change_the_output(job: Job, real: F32) -> None:
     for model in (INT8, FLOAT):
         telling = open_model(described(model, job), "litert")
         np.testing.assert_array_equal(telling.run(real), open_model(model, "litert").run(real))
@@ -117,7 +117,7 @@ def _packed(table: Any) -> bytes:
 
 
 @pytest.mark.parametrize("content", [b"", b"TFL3", b"\x1c\0\0\0TFL3", b"no model at all", bytes(4096)])
-def test_non_models_are_a_data_error(content: bytes, job: Job) -> None:
+def test_files_that_are_no_models_are_a_data_error(content: bytes, job: Job) -> None:
     for of in (float_io, lambda model: described(model, job), lambda model: embedded(model, "mujo.json")):
         with pytest.raises(DataError, match="damaged or unsupported"):
             of(content)
@@ -173,7 +173,7 @@ def test_torch_is_not_imported() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_tflite_micro_runs_it(job: Job, real: F32) -> None:
+def test_tflite_micro_runs_the_model(job: Job, real: F32) -> None:
     from tflite_micro.python.tflite_micro import runtime
 
     def run(model: bytes, x: Any) -> Any:

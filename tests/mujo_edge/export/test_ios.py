@@ -55,7 +55,7 @@ def test_readme_states_what_was_not_run_and_is_filled_in(folder: Path) -> None:
     assert {line.count("|") for line in rows} == {4}
 
 
-def test_the_readme_switches_telemetry_of_onnx_runtime_off(folder: Path) -> None:
+def test_readme_switches_telemetry_of_onnx_runtime_off(folder: Path) -> None:
     assert 'setenv("ORT_DISABLE_TELEMETRY", "1", 1)' in (folder / "README.md").read_text()
 
 
@@ -129,7 +129,7 @@ def numbers(source: str) -> set[float]:
     return {float(value) for value in re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?:e-?\d+)?", code)} - {0.0, 1.0, 2.0, 3.0}
 
 
-def test_swift_has_the_numbers_of_java(swift: dict[str, str]) -> None:
+def test_swift_constants_equal_those_of_java(swift: dict[str, str]) -> None:
     """One that is in the tested Java alone is a step that was forgotten."""
     java = Path(android.__file__).parent / "java" / "edge" / "mujo"
     for name in ("GapDetector", "Resampler", "Windower", "Smoother", "Recognizer"):

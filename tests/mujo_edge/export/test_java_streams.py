@@ -134,7 +134,7 @@ def pair(bundle: ModelBundle, tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 
 @JAVA
-def test_hostile_streams_give_the_same_as_python(pair: Pair) -> None:
+def test_hostile_streams_give_the_events_of_python(pair: Pair) -> None:
     streams = [stream(seed) for seed in range(500)]
     info = StreamInfo("empty", CHANNELS[:3], None)
     streams.append(Stream(info, "six", "hmm", np.empty(0), np.empty((0, 3), np.float32)))
@@ -163,7 +163,7 @@ def known(bundle: ModelBundle) -> list[Stream]:
 
 @JAVA
 @pytest.mark.parametrize("batch", [1, 7, 60])
-def test_separate_gyroscope_gives_the_same(batch: int, pair: Pair, known: list[Stream]) -> None:
+def test_separate_gyroscope_gives_the_same_events(batch: int, pair: Pair, known: list[Stream]) -> None:
     assert pair.java(known, batch) == pair.java(known)
 
 

@@ -177,7 +177,7 @@ async def test_iphone_sign_is_inverted_and_permission_requested(
         same_labels(bundle, await page.saved(tmp_path / "csv"), wanted)
 
 
-async def test_no_gyroscope_other_runtime_and_other_label_set_work(
+async def test_device_without_gyroscope_other_runtime_and_label_set_work(
     site: Path, tmp_path: Path, bundle: ModelBundle
 ) -> None:
     t_s, x = recorded(30.0, 12.0)
@@ -215,7 +215,9 @@ async def test_no_gyroscope_other_runtime_and_other_label_set_work(
         assert await page.tab.run("document.getElementById('set').value") == "gym-wrist"
 
 
-async def test_pause_rename_and_full_device(site: Path, tmp_path: Path, bundle: ModelBundle) -> None:
+async def test_session_can_be_paused_and_renamed_and_full_storage_is_reported(
+    site: Path, tmp_path: Path, bundle: ModelBundle
+) -> None:
     t_s, x = recorded(60.0, 20.0)
     first, second = t_s < 8.0, t_s >= 12.0
     kept = first | second
@@ -304,7 +306,7 @@ WRONG = {
 """Scripts that spoil a browser, and what the page says then."""
 
 
-async def test_problems_are_shown(site: Path, tmp_path: Path) -> None:
+async def test_errors_are_shown_on_the_page(site: Path, tmp_path: Path) -> None:
     async with opened(site, tmp_path / "profile") as page:
         for before, said in WRONG.items():
             await page.open(before)
@@ -336,7 +338,7 @@ async def test_device_without_sensor_plays_the_sample(site: Path, tmp_path: Path
         assert not page.complaints()
 
 
-async def test_samples_that_come_late_end_the_warning(site: Path, tmp_path: Path) -> None:
+async def test_late_samples_clear_the_warning(site: Path, tmp_path: Path) -> None:
     t_s, x = recorded(40.0, 6.0)
     async with opened(site, tmp_path / "profile") as page:
         await page.start()
@@ -359,7 +361,7 @@ async def test_label_sets_have_titles_and_documents_are_pages(site: Path, tmp_pa
         assert not page.complaints()
 
 
-async def test_phone_on_its_side_shows_more_than_the_label(site: Path, tmp_path: Path) -> None:
+async def test_landscape_phone_shows_more_than_the_label(site: Path, tmp_path: Path) -> None:
     async with opened(site, tmp_path / "profile") as page:
         await page.size(844, 390)
         places = await page.tab.run(
@@ -376,7 +378,7 @@ async def test_phone_on_its_side_shows_more_than_the_label(site: Path, tmp_path:
         assert columns == 2
 
 
-async def test_damaged_folder_and_browser_without_storage(site: Path, tmp_path: Path) -> None:
+async def test_damaged_folder_and_missing_storage_are_reported(site: Path, tmp_path: Path) -> None:
     folder = Path(copytree(site, tmp_path / "site"))
     async with opened(folder, tmp_path / "profile") as page:
         await page.tab.run("navigator.serviceWorker.getRegistration().then((one) => one.unregister())")

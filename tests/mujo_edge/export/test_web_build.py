@@ -123,7 +123,7 @@ def test_unwritable_cache_is_named(bin_folder: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("code", ["ENOSPC", "EDQUOT"])
-def test_npm_without_room_is_a_line(bin_folder: Path, code: str) -> None:
+def test_npm_without_disk_space_is_a_one_line_error(bin_folder: Path, code: str) -> None:
     program(bin_folder, "node", BUILDS)
     program(bin_folder, "npm", f"echo 'npm error code {code}' >&2; echo lines; echo of; echo output; exit 1")
     with pytest.raises(UsageError, match=r"has no room: .*; make room, or set MUJO_CACHE") as caught:
@@ -132,7 +132,9 @@ def test_npm_without_room_is_a_line(bin_folder: Path, code: str) -> None:
     assert list((bin_folder.parent / "cache" / "mujo-edge").iterdir()) == []
 
 
-def test_full_disk_while_the_sources_are_copied_is_a_line(bin_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_while_sources_are_copied_is_a_one_line_error(
+    bin_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program(bin_folder, "node", BUILDS)
     program(bin_folder, "npm", "true")
 
@@ -144,7 +146,9 @@ def test_full_disk_while_the_sources_are_copied_is_a_line(bin_folder: Path, monk
         web.build()
 
 
-def test_full_disk_while_a_folder_is_copied_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_while_a_folder_is_copied_is_a_one_line_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """shutil.copytree collects the errors of all files in one without a number."""
     source = tmp_path / "built"
     source.mkdir()

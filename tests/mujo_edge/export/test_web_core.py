@@ -75,7 +75,7 @@ def vitest(project: Path, artifact: Path, *files: str) -> subprocess.CompletedPr
     return node(project, "vitest/vitest.mjs", "run", "--no-color", *files, MUJO_ARTIFACT=str(artifact))
 
 
-def test_every_version_is_exact_and_every_package_has_its_hash() -> None:
+def test_npm_packages_are_pinned_by_version_and_hash() -> None:
     table = json.loads((web.HOME / "package.json").read_text())
     versions = [*table["dependencies"].values(), *table["devDependencies"].values()]
     assert [version for version in versions if not re.fullmatch(r"\d+\.\d+\.\d+", version)] == []
@@ -224,7 +224,7 @@ async def embedded(tab: chromium.Tab, runtime: str, windows: F32) -> F32:
 @NODE
 @BROWSER
 @pytest.mark.parametrize("script", ["", NO_RELAXED_SIMD], ids=["as it is", "without relaxed SIMD"])
-async def test_page_gives_the_embeddings_and_events_of_python(artifact: Path, tmp_path: Path, script: str) -> None:
+async def test_embeddings_and_events_of_the_page_equal_python(artifact: Path, tmp_path: Path, script: str) -> None:
     site = Site(artifact)
     cases = golden_cases(artifact)
     windows, expected = (np.concatenate([getattr(case, what) for case in cases]) for what in SHAPES)
@@ -266,7 +266,7 @@ IMPORTED = """(async () => {
 
 @NODE
 @BROWSER
-async def test_other_pages_can_import_the_pipeline(artifact: Path, tmp_path: Path) -> None:
+async def test_pipeline_can_be_imported_by_other_pages(artifact: Path, tmp_path: Path) -> None:
     site = Site(artifact, {"selftest.html": b"<!doctype html><body><p id=verdict>a page of one's own</p></body>"})
     async with opened(site, tmp_path) as tab:
         labels = await tab.run(IMPORTED)

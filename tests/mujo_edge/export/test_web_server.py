@@ -197,7 +197,7 @@ def test_damaged_folder_is_rejected(folder: Path, line: str) -> None:
         listed(folder)
 
 
-def test_checksum_list_must_not_lead_outside(folder: Path) -> None:
+def test_checksum_list_must_stay_inside_the_folder(folder: Path) -> None:
     summed(folder, [*FILES, "../secret"])
     with pytest.raises(DataError, match="secret is missing or does not match SHA256SUMS"):
         listed(folder)

@@ -231,7 +231,7 @@ def columns_of(n: int = 2000) -> dict[str, object]:
     }
 
 
-def test_parquet(tmp_path: Path) -> None:
+def test_parquet_file_is_read(tmp_path: Path) -> None:
     parquet(tmp_path / "a.parquet", columns_of(), row_group_size=300)
     recording = open_recording(tmp_path / "a.parquet")
     chunks = list(recording.chunks(4096))

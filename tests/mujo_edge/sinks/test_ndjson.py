@@ -37,7 +37,7 @@ async def lines(model: bool = True) -> list[dict[str, Any]]:
     return out.records()
 
 
-async def test_a_run_is_predictions_gaps_and_one_summary_at_the_end() -> None:
+async def test_output_is_predictions_gaps_and_one_final_summary() -> None:
     records = await lines()
     for record in records:
         VALID.validate(record)
@@ -54,7 +54,7 @@ async def test_a_run_is_predictions_gaps_and_one_summary_at_the_end() -> None:
     assert summary["accuracy"] == {"share": 1.0, "right": 10, "of": 10}
 
 
-async def test_a_run_without_a_model_fits_the_schema_too() -> None:
+async def test_output_without_a_model_fits_the_schema() -> None:
     records = await lines(model=False)
     for record in records:
         VALID.validate(record)
@@ -108,7 +108,7 @@ def test_schema_is_valid_and_rejects_other_lines() -> None:
         assert not VALID.is_valid(bad)
 
 
-def test_the_page_names_every_field_and_shows_valid_lines() -> None:
+def test_page_names_every_field_and_shows_valid_lines() -> None:
     page = PAGE.read_text()
     for kind in ("prediction", "gap", "summary"):
         for field in SCHEMA["$defs"][kind]["properties"]:

@@ -40,7 +40,7 @@ def text(screens: list[Screen], width: int) -> str:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_the_board(width: int, snapshot: SnapshotAssertion) -> None:
+def test_board_shows_one_row_per_stream(width: int, snapshot: SnapshotAssertion) -> None:
     shown = text(SCREENS, width)
     assert max(map(len, shown.splitlines())) <= width
     assert shown == snapshot

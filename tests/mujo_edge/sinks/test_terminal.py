@@ -101,7 +101,7 @@ SCREENS = {
 
 
 @pytest.mark.parametrize("name", SCREENS)
-def test_the_screen_at_80_by_24(name: str, snapshot: SnapshotAssertion) -> None:
+def test_screen_at_80_by_24(name: str, snapshot: SnapshotAssertion) -> None:
     shown = text(SCREENS[name])
     assert len(shown.splitlines()) <= 24
     assert max(map(len, shown.splitlines())) <= 80
@@ -109,13 +109,13 @@ def test_the_screen_at_80_by_24(name: str, snapshot: SnapshotAssertion) -> None:
 
 
 @pytest.mark.parametrize("width", [120, 200])
-def test_the_screen_uses_a_wide_terminal(width: int, snapshot: SnapshotAssertion) -> None:
+def test_screen_uses_a_wide_terminal(width: int, snapshot: SnapshotAssertion) -> None:
     assert text(SCREENS["recognized"], width) == snapshot
 
 
 @pytest.mark.parametrize("width", [10, 40, 79])
 @pytest.mark.parametrize("name", SCREENS)
-def test_the_screen_fits_a_narrow_terminal(name: str, width: int) -> None:
+def test_screen_fits_a_narrow_terminal(name: str, width: int) -> None:
     shown = text(SCREENS[name], width)
     assert max(map(len, shown.splitlines())) <= max(width, 1)
 
@@ -173,7 +173,7 @@ def test_summary_limits_the_pairs_of_mistaken_labels() -> None:
     assert "and 9 windows of 3 other pairs of labels" in text
 
 
-def test_the_screen_says_what_is_shown() -> None:
+def test_screen_states_the_source_and_the_model() -> None:
     shown = text(SCREENS["recognized"]).splitlines()[2]
     assert "shoulder exercises, wrist" in shown
     assert "unknown: none of these 4" in shown
@@ -228,7 +228,7 @@ def test_picture_is_a_self_contained_svg(tmp_path: Path) -> None:
     assert (tmp_path / "again.svg").read_text(encoding="utf-8") == svg
 
 
-def test_a_picture_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
+def test_unwritable_picture_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no folder"):
         PictureSink(tmp_path / "no" / "screen.svg").start(SESSION)
     sink = PictureSink(tmp_path)

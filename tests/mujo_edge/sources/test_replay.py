@@ -229,7 +229,7 @@ def test_file_that_is_not_session_json_is_a_data_error(tmp_path: Path, content: 
 
 
 @pytest.mark.parametrize("name", ["session.json", "samples.csv", "raw.ndjson"])
-def test_session_with_a_fifo_or_device_is_a_data_error(tmp_path: Path, name: str) -> None:
+def test_session_that_contains_a_fifo_or_device_is_a_data_error(tmp_path: Path, name: str) -> None:
     """It is not opened, which would wait for ever."""
     for number, make in enumerate((os.mkfifo, lambda path: path.symlink_to("/dev/zero"))):
         folder = write(tmp_path / str(number), [chunk(3)])
@@ -342,7 +342,7 @@ def test_replay_without_speed_yields_large_chunks_at_once(tmp_path: Path, clock:
     assert joined(chunks) == joined(list(open_recording(folder).chunks()))
 
 
-def test_replay_does_not_wait_for_leaps_of_time(tmp_path: Path, clock: Clock) -> None:
+def test_replay_does_not_wait_for_time_jumps(tmp_path: Path, clock: Clock) -> None:
     t = np.array([0, 0.02, 3600, 3600.02, np.nan, 1e300, 5, 5.02, np.inf, -np.inf, 5.04])
     folder = write(tmp_path / "s", [Chunk(t, np.ones((len(t), 6), np.float32), 0.0)])
     chunks = play(folder, 1.0)
@@ -359,7 +359,7 @@ def test_split_keeps_all_samples_and_counts() -> None:
     assert split(chunk(0)) != []
 
 
-def test_a_replay_is_a_source(tmp_path: Path) -> None:
+def test_replay_is_a_source(tmp_path: Path) -> None:
     source = ReplaySource(write(tmp_path / "s", [chunk(3)]))
     assert isinstance(source, Source)
     assert source.info == INFO

@@ -65,7 +65,7 @@ def test_ambiguous_name_lists_the_matches() -> None:
         choose([BAND, device(6, "Band", [mujo.SERVICE])], "band", None)
 
 
-def test_without_a_name_first_device_is_taken_or_user_asked() -> None:
+def test_without_a_name_the_first_device_is_taken_or_the_user_asked() -> None:
     assert choose([BAND, WATCH, KETTLE], None, None) is BAND
     assert choose([BAND, WATCH, KETTLE], None, None, lambda known: known[1]) is WATCH
     assert choose([WATCH, KETTLE], None, None, lambda known: pytest.fail("nothing to ask")) is WATCH

@@ -79,7 +79,7 @@ def test_broken_row_is_an_error(name, change, message, make):
 
 
 @pytest.mark.parametrize("name", ["motionsense", "sp_sw_watch", "metamotion"])
-def test_wrong_columns(name, make):
+def test_wrong_columns_are_an_error(name, make):
     folder = make(name)
     file = first_file(name, folder)
     edit(file, 0, lambda line: line.replace("x", "q"))
@@ -88,7 +88,7 @@ def test_wrong_columns(name, make):
     assert file.name in str(caught.value)
 
 
-def test_header_only(make):
+def test_file_with_only_a_header_is_an_error(make):
     folder = make("motionsense")
     file = first_file("motionsense", folder)
     file.write_text(file.read_text().splitlines()[0] + "\n")
@@ -96,7 +96,7 @@ def test_header_only(make):
         CORPORA["motionsense"].load(folder)
 
 
-def test_empty_file(make):
+def test_empty_file_is_an_error(make):
     folder = make("motionsense")
     first_file("motionsense", folder).write_bytes(b"")
     with pytest.raises(DataError, match=r"sub_1\.csv is cut off or malformed"):
@@ -111,7 +111,7 @@ def test_unknown_label(make):
         CORPORA["sp_sw_watch"].load(folder)
 
 
-def test_exercise_of_a_newer_version(make):
+def test_exercise_of_a_newer_version_is_an_error(make):
     folder = make("muvr")
     file = first_file("muvr", folder)
     file.write_text(file.read_text().replace("biceps-curl", "handstand"))
@@ -120,7 +120,7 @@ def test_exercise_of_a_newer_version(make):
 
 
 @pytest.mark.parametrize("name", ["utd_mhad", "myogym"])
-def test_matlab_file_of_something_else(name, make):
+def test_unrelated_matlab_file_is_an_error(name, make):
     from scipy.io import savemat
 
     folder = make(name)
@@ -143,7 +143,7 @@ def test_truncated_zip_is_an_error(name, part, make, tmp_path):
         CORPORA[name].load(archive)
 
 
-def test_flipped_byte_in_a_zip(make, tmp_path):
+def test_flipped_byte_in_a_zip_is_an_error(make, tmp_path):
     archive = zip_folder(make("motionsense"), tmp_path / "flipped.zip")
     content = bytearray(archive.read_bytes())
     content[len(content) // 2] ^= 0xFF
@@ -177,14 +177,14 @@ def still(scale: float) -> Recording:
         (98.1, "m/s2 where the publisher has g"),
     ],
 )
-def test_wrong_unit(scale, message, monkeypatch):
+def test_wrong_unit_is_reported(scale, message, monkeypatch):
     found = list(problems([still(scale)], ["walking"]))
     assert found
     assert all(where in ("still", "") for where, _ in found)
     assert any(part in what for _, what in found for part in message.split("|")), found
 
 
-def test_right_unit():
+def test_si_units_are_accepted():
     assert not list(problems([still(9.81)], ["walking"]))
 
 
@@ -195,7 +195,7 @@ def test_out_of_range_values_are_reported(value):
     assert [where for where, what in problems([recording], ["walking"]) if "beyond 1,000" in what] == ["still"]
 
 
-def test_file_in_another_unit(make):
+def test_single_file_in_another_unit_is_reported(make):
     """One file in m/s2 where the others are in g."""
     from scipy.io import loadmat, savemat
 

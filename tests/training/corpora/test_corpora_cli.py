@@ -39,7 +39,7 @@ def wide(monkeypatch):
     monkeypatch.setattr("training.corpora.__main__.console._width", 200)
 
 
-def test_list(make, monkeypatch):
+def test_list_shows_every_data_set(make, monkeypatch):
     root = make("motionsense").parent
     monkeypatch.setenv("MUJO_DATA", str(root))
     lines = {line.split()[0]: line.split() for line in call("list").splitlines() if line.strip()}
@@ -77,7 +77,7 @@ def test_check_counts_the_publishers_files(layout):
         assert isinstance(result.exception, DataError)
 
 
-def test_check_of_an_undamaged_data_set(make):
+def test_check_accepts_an_undamaged_data_set(make):
     output = call("check", make("mm_fit"))
     assert "MM-Fit" in output
     assert "No problems." in output
@@ -109,14 +109,14 @@ def test_check_draws_accelerometer_only(make, tmp_path):
     assert "angular rate" not in picture.read_text()
 
 
-def test_check_cannot_draw(make, tmp_path):
+def test_check_rejects_unknown_sessions_and_picture_formats(make, tmp_path):
     with pytest.raises(UsageError, match="no recording called 'w99'"):
         call("check", make("mm_fit"), "--plot", tmp_path / "x.png", "--session", "w99")
     with pytest.raises(DataError, match=r"ends in \.png"):
         call("check", tmp_path / "mm_fit", "--plot", tmp_path / "x.docx")
 
 
-def test_check_of_something_else(tmp_path):
+def test_check_rejects_missing_and_unrelated_folders(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         call("check", tmp_path / "nowhere")
     (tmp_path / "notes.txt").write_text("hello")
@@ -124,7 +124,7 @@ def test_check_of_something_else(tmp_path):
         call("check", tmp_path)
 
 
-def test_windows(make, tmp_path):
+def test_windows_command_writes_the_windows(make, tmp_path):
     root = make("sp_sw_watch").parent
     table = tmp_path / "windows.csv"
     output = call("windows", "sp_sw_watch", "--data", root, "--csv", table)
@@ -163,7 +163,7 @@ def publish(server, make, monkeypatch):
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_download(known, publish, tmp_path):
+def test_download_fetches_and_verifies_the_archive(known, publish, tmp_path):
     content = publish()
     publish(hashlib.sha256(content).hexdigest() if known else None)
     output = call("download", "motionsense", "--data", tmp_path / "data")
@@ -173,7 +173,7 @@ def test_download(known, publish, tmp_path):
     assert len(registry.load("motionsense", tmp_path / "data")) == 18
 
 
-def test_license_is_printed_before_anything_is_fetched(publish, tmp_path):
+def test_license_is_printed_before_the_download(publish, tmp_path):
     publish(filename="gone.zip")
     result = runner.invoke(app, ["download", "motionsense", "--data", str(tmp_path / "data")])
     assert "License:  MIT" in result.output
@@ -183,14 +183,14 @@ def test_license_is_printed_before_anything_is_fetched(publish, tmp_path):
     assert not list((tmp_path / "data").rglob("*.zip"))
 
 
-def test_download_with_another_hash(publish, tmp_path):
+def test_download_with_a_wrong_hash_is_rejected(publish, tmp_path):
     publish("0" * 64)
     with pytest.raises(DataError, match="not the published one"):
         call("download", "motionsense", "--data", tmp_path / "data")
     assert not list((tmp_path / "data").rglob("*.zip"))
 
 
-def test_download_of_something_else(publish, server, tmp_path):
+def test_download_of_an_unrelated_file_is_rejected(publish, server, tmp_path):
     (server[1] / "A_DeviceMotion_data.zip").write_text("<html>moved</html>")
     publish()
     with pytest.raises(DataError, match="is cut off or no longer MotionSense"):
@@ -198,7 +198,7 @@ def test_download_of_something_else(publish, server, tmp_path):
     assert not list((tmp_path / "data").rglob("*.zip"))
 
 
-def test_download_unreachable(monkeypatch, tmp_path):
+def test_download_from_an_unreachable_host_is_an_error(monkeypatch, tmp_path):
     source = Download("http://127.0.0.1:9/x.zip", "x.zip")
     monkeypatch.setitem(registry.CORPORA, "motionsense", replace(CORPORA["motionsense"], download=source))
     with pytest.raises(DataError, match="could not be fetched"):

@@ -197,7 +197,7 @@ def emlearn_paths(folder):
         (["other", "squat"], ""),
     ],
 )
-def test_emlearn_file_with_two_annotations(rows, label, make):
+def test_emlearn_file_with_two_annotations_is_read(rows, label, make):
     table, _ = emlearn_paths(folder := make("emlearn_exercises"))
     with table.open("a") as file:
         file.writelines(

@@ -40,7 +40,7 @@ def corpus(request, real) -> tuple[str, list[Recording], WindowSet]:
     return request.param, recordings, windows(recordings, CORPORA[request.param].classes)
 
 
-def test_counts(corpus):
+def test_counts_equal_the_published_ones(corpus):
     name, recordings, data = corpus
     classes = {label for r in recordings for label, *_ in r.segments()} - {""}
     assert (len(recordings), len({r.subject for r in recordings}), len(classes), len(data)) == COUNTS[name]

@@ -21,7 +21,7 @@ def recording(labels: list[str], rate_hz: float = 50.0, channels: int = 6) -> Re
     return Recording("made", "7", "s", "wrist", rate_hz, x, np.asarray(labels), channels=names)
 
 
-def test_a_window_never_crosses_a_label_or_a_recording():
+def test_window_never_crosses_a_label_or_a_recording():
     one = recording(["a"] * 200 + ["b"] * 149 + [""] * 300 + ["a"] * 24)
     data = windows([one, one], ("b", "a"))
     # a: 200 samples -> 1 window; b: 149 -> 1 padded; "" none; 24 -> too short.

@@ -149,7 +149,7 @@ def test_tables_and_pictures_are_written(scored: Path):
         assert (scored / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_finished_run_is_not_run_again(scored: Path, made: Path):
+def test_finished_run_is_not_run_again(scored: Path, made: Path):
     before = lines(scored)
     encoders = {path: path.stat().st_mtime_ns for path in (scored / "pretrained").iterdir()}
     run(made, scored)
@@ -157,7 +157,7 @@ def test_a_finished_run_is_not_run_again(scored: Path, made: Path):
     assert {path: path.stat().st_mtime_ns for path in (scored / "pretrained").iterdir()} == encoders
 
 
-def test_only_the_trial_of_a_torn_line_is_run_again(scored: Path, made: Path, tmp_path: Path, here):
+def test_only_the_trial_of_a_truncated_line_is_repeated(scored: Path, made: Path, tmp_path: Path, here):
     out = Path(shutil.copytree(scored, tmp_path / "out"))
     torn = next(line for line in lines(out) if '"random"' in line)
     rest = [line for line in lines(out) if line != torn]
@@ -167,7 +167,7 @@ def test_only_the_trial_of_a_torn_line_is_run_again(scored: Path, made: Path, tm
     assert lines(out) == [*rest, torn[:60], torn]
 
 
-def test_a_trial_with_a_missing_variant_is_ignored(scored: Path, tmp_path: Path):
+def test_trial_with_a_missing_variant_is_ignored(scored: Path, tmp_path: Path):
     """Killed between the float and the int8 score."""
     kept = [line for line in lines(scored) if '"int8"' not in line]
     (tmp_path / "trials.jsonl").write_text("\n".join(kept) + "\n")
@@ -265,7 +265,7 @@ def test_every_method_keeps_the_recipe_of_its_scores(scored: Path, made: Path, t
     }
 
 
-def test_a_run_of_an_older_version_is_resumed(scored: Path, made: Path, tmp_path: Path, monkeypatch):
+def test_run_of_an_older_version_is_resumed(scored: Path, made: Path, tmp_path: Path, monkeypatch):
     """Its run.json has one recipe for all methods without the new settings, and its trials lack the new fields."""
     out = Path(shutil.copytree(scored, tmp_path / "out"))
     monkeypatch.setenv("MUJO_DATA", str(made / "data"))
@@ -287,7 +287,7 @@ def test_a_run_of_an_older_version_is_resumed(scored: Path, made: Path, tmp_path
         start_run(Evaluation(out, recipe_of(made)), 1, ["random"], ["spar"])
 
 
-def test_a_damaged_encoder_is_an_error_not_a_random_one(made: Path, tmp_path: Path):
+def test_damaged_encoder_is_an_error_not_a_random_one(made: Path, tmp_path: Path):
     this = Evaluation(tmp_path, recipe_of(made))
     trial = replace(RANDOM, method="student")
     encoder = encoder_of(trial, this)
@@ -322,7 +322,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("command", "options", "message"), WRONG, ids=[f"{name} {given}" for name, given, _ in WRONG])
-def test_a_wrong_option_is_refused_before_any_output(command: str, options: dict, message: str, tmp_path: Path):
+def test_wrong_option_is_refused_before_any_output(command: str, options: dict, message: str, tmp_path: Path):
     given = {"sets": "spar", "methods": "random", "recipe": "base", "out": tmp_path / "out"}
     with pytest.raises(UsageError, match=message):
         getattr(evaluate, command)(**given | options)
@@ -340,13 +340,13 @@ def test_every_subcommand_has_its_options():
     assert "Missing argument" in runner.invoke(evaluate.app, ["ablation"]).output
 
 
-def test_nothing_left_to_pretrain_on_is_reported_before_anything_runs(tmp_path: Path):
+def test_empty_pretraining_data_is_reported_before_anything_runs(tmp_path: Path):
     given = {"sets": "spar", "methods": "student", "fractions": "1", "fold": "0", "seeds": 1, "jobs": 1}
     with pytest.raises(UsageError, match="recipe tiny has nothing to pretrain on without spar"):
         evaluate.labels(**given, recipe="tiny", out=tmp_path / "out")
     assert not (tmp_path / "out" / "trials.jsonl").exists()
 
 
-def test_a_folder_without_shards_is_refused(tmp_path: Path):
+def test_folder_without_shards_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match=r"holds no shards\. Make them with: python -m training\.fimad build"):
         evaluate.labels(sets="spar", methods="mujo", shards=tmp_path, out=tmp_path / "out")

@@ -30,7 +30,7 @@ def score(trial: Trial, right: float, variant: str = "fp32") -> Score:
     return Score(trial, variant, tuple(map(tuple, counts.tolist())))
 
 
-def test_a_table_is_the_mean_over_folds_of_the_mean_over_seeds(tmp_path: Path):
+def test_table_is_the_mean_over_folds_of_the_mean_over_seeds(tmp_path: Path):
     """Fold 0: .9 and .7, fold 1: .6, fold 2: .2. One seed more in a fold gives it no more weight."""
     cells = [(0, 0, 0.9), (0, 1, 0.7), (1, 0, 0.6), (2, 0, 0.2)]
     scores = [score(replace(RANDOM, fold=fold, seed=seed), right) for fold, seed, right in cells]
@@ -46,7 +46,7 @@ def test_a_table_is_the_mean_over_folds_of_the_mean_over_seeds(tmp_path: Path):
     assert {path.name for path in tmp_path.glob("*.png")} == {"confusion-spar.png", "efficiency.png"}
 
 
-def test_a_mean_over_data_sets_needs_them_all(tmp_path: Path):
+def test_mean_over_data_sets_needs_all_of_them(tmp_path: Path):
     scores = [score(RANDOM, 0.8), score(replace(RANDOM, method="forest"), 0.6, "forest")]
     scores.append(score(replace(RANDOM, corpus="motionsense"), 1.0))
     text = write_report(scores, tmp_path)
@@ -54,7 +54,7 @@ def test_a_mean_over_data_sets_needs_them_all(tmp_path: Path):
     assert "| forest, 3 ch |  | 0.600 ± 0.000 |  |" in text
 
 
-def test_all_labels_of_one_person_come_last(tmp_path: Path):
+def test_column_of_one_persons_labels_comes_last(tmp_path: Path):
     cells = [replace(RANDOM, fraction=fraction) for fraction in ("one", 1.0, 0.02, 0.1)]
     text = write_report([score(trial, 0.5) for trial in cells], tmp_path)
     heads = [line.split(" | ")[0] for line in text.splitlines() if " labels" in line and line.startswith("| ")]
@@ -66,7 +66,7 @@ def test_all_labels_of_one_person_come_last(tmp_path: Path):
     ]
 
 
-def test_a_difference_pairs_folds_and_seeds():
+def test_difference_pairs_folds_and_seeds():
     method = {0: {0: 0.9, 1: 0.8}, 1: {0: 0.7}, 2: {0: 0.5}}
     reference = {0: {0: 0.8, 2: 0.1}, 1: {0: 0.65}, 3: {0: 0.0}}
     found = paired(method, reference)
@@ -78,7 +78,7 @@ def test_a_difference_pairs_folds_and_seeds():
     assert paired(method, {0: {5: 1.0}}) is None
 
 
-def test_the_interval_is_the_t_test_of_scipy_but_for_the_overlap():
+def test_interval_is_that_of_scipys_t_test_corrected_for_overlap():
     rng = np.random.default_rng(0)
     values = rng.normal(0.05, 0.02, 5)
     found = paired({i: {0: v} for i, v in enumerate(values)}, {i: {0: 0.0} for i in range(5)})
@@ -113,7 +113,7 @@ def test_one_fold_has_a_difference_and_no_interval(tmp_path: Path):
     assert mean["corpus"] == "mean"
 
 
-def test_a_mean_difference_of_sets_without_spread_is_a_point():
+def test_mean_difference_of_sets_without_spread_is_a_point():
     same = [Difference(0.1, 0.0, 4, 5), Difference(0.3, 0.0, 4, 5)]
     assert mean_of(same).interval == pytest.approx((0.2, 0.2))
 
@@ -170,7 +170,7 @@ def test_methods_with_other_channels_are_not_compared():
     assert compared(efficiency(scores)) == {}
 
 
-def test_the_other_tables_stay_out_of_label_efficiency(tmp_path: Path):
+def test_other_tables_stay_out_of_label_efficiency(tmp_path: Path):
     labeled = [score(replace(RANDOM, fold=fold), 0.5) for fold in (0, 1)]
     zero = [score(replace(RANDOM, method="mujo", fraction=0.0, fold=fold), 0.3) for fold in (0, 1)]
     far = [score(replace(RANDOM, source="muvr", fold=fold), 0.4) for fold in (0, 1)]
@@ -184,7 +184,7 @@ def test_the_other_tables_stay_out_of_label_efficiency(tmp_path: Path):
     assert (tmp_path / "transfer.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_an_ablation_reports_the_gain_from_each_part(tmp_path: Path):
+def test_ablation_reports_the_gain_from_each_part(tmp_path: Path):
     plus = replace(RANDOM, method="mujo_plus", corpus="motionsense")
     scores = [
         score(replace(plus, corpus=corpus, fold=fold, without=without), value + 0.02 * fold)
@@ -202,7 +202,7 @@ def test_an_ablation_reports_the_gain_from_each_part(tmp_path: Path):
     assert (tmp_path / "ablation.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_card_has_one_person_last(tmp_path: Path):
+def test_card_shows_the_one_person_column_last(tmp_path: Path):
     scores = [score(replace(RANDOM, fraction=fraction), 0.5) for fraction in ("one", 1.0)]
     write_report(scores, tmp_path)
     about = {"git_commit": "a" * 40, "config": {"recipe": {"pretrain": {"encoder": asdict(StudentConfig())}}}}

@@ -46,7 +46,7 @@ def seen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 @pytest.mark.parametrize("fold", [0, 3])
 @pytest.mark.parametrize("fraction", [0.02, 1.0, "one"])
-def test_a_model_is_trained_on_windows_of_other_people_only(fold: int, fraction: float | str, seen):
+def test_model_is_trained_on_windows_of_other_people_only(fold: int, fraction: float | str, seen):
     x, y, unlabeled = seen(replace(RANDOM, fold=fold, fraction=fraction))
     assert unlabeled is None
     data, every = prepared("spar", 3)
@@ -71,7 +71,7 @@ def test_three_channels_are_the_accelerometer():
     assert len(x) == len(data)
 
 
-def test_seeds_of_a_fold_learn_from_different_people_and_models_from_the_same():
+def test_seeds_of_a_fold_differ_in_training_people_and_models_share_them():
     data = load_windows("spar")
     chosen = {}
     for fold, (train_rows, _) in enumerate(folds(data.y, data.subject)):
@@ -86,7 +86,7 @@ def test_seeds_of_a_fold_learn_from_different_people_and_models_from_the_same():
         assert len({chosen[fold, seed] for seed in range(3)}) == 3
 
 
-def test_only_people_who_show_every_class_are_taken():
+def test_only_people_with_every_class_are_used():
     y = np.array([0, 1, 0, 0, 1, 1, 0])
     subject = np.array(["a", "a", "b", "c", "c", "a", "b"])
     train_rows = np.arange(7)

@@ -41,7 +41,7 @@ def test_pretraining_never_sees_the_tested_set_nor_its_people(method: str, corpu
 
 
 @pytest.mark.parametrize("corpus", PROTOCOL_V1)
-def test_every_source_with_people_of_a_set_declares_it(corpus: str):
+def test_every_source_declares_the_people_it_shares_with_a_set(corpus: str):
     """By the publication that its data come from."""
     for source in SOURCES.values():
         if CORPORA[corpus].home == source.home or CORPORA[corpus].citation == source.citation:
@@ -61,7 +61,7 @@ def test_clips_named_like_the_tested_set_are_left_out():
         ("text", PretrainingData((), ("hdm05", "own"), True)),
     ],
 )
-def test_an_ablation_leaves_out_one_thing(without: str, data_used: PretrainingData):
+def test_each_ablation_leaves_out_one_part(without: str, data_used: PretrainingData):
     clips = {name: people for name, people in CLIPS.items() if not people}
     assert (
         pretraining_data_of(trial("mujo_plus", "motionsense", without=without), Recipe("one", ("spar",)), clips)
@@ -69,7 +69,7 @@ def test_an_ablation_leaves_out_one_thing(without: str, data_used: PretrainingDa
     )
 
 
-def test_nothing_left_to_pretrain_on():
+def test_empty_pretraining_data_is_an_error():
     both = Recipe("both", ("sp_sw_watch", "sp_sw_phone"))
     with pytest.raises(UsageError, match="recipe both has nothing to pretrain on without sp_sw_watch"):
         pretraining_data_of(trial("student", "sp_sw_watch"), both, CLIPS)
@@ -113,7 +113,7 @@ def test_encoders_with_other_inputs_have_other_names(tmp_path: Path):
     assert len(names) == 3
 
 
-def test_a_student_does_not_depend_on_settings_of_clips(tmp_path: Path):
+def test_student_does_not_depend_on_settings_of_clips(tmp_path: Path):
     new = {"modalities": ("imu", "pose", "text"), "title_weight": 0.5, "predict_weight": 0.2}
     four = replace(BASE, pretrain=replace(BASE.pretrain, **new))
     two = replace(

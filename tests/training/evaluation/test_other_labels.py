@@ -70,7 +70,7 @@ def test_prompts_method_maps_labels_to_the_nearest_class(run: Evaluation):
     assert np.mean([score.macro_f1 for score in scores]) > 0.85
 
 
-def test_a_label_that_the_set_lacks_goes_to_the_nearest_class(run: Evaluation, vocabulary: Vocabulary, monkeypatch):
+def test_label_that_the_set_lacks_goes_to_the_nearest_class(run: Evaluation, vocabulary: Vocabulary, monkeypatch):
     """The tested set has two of the four classes; windows of a label that it lacks go to the nearer words."""
     two = replace(run, recipe=replace(run.recipe, corpora=("muvr",)))
     _, x = runs.prepared("spar", 6)
@@ -102,7 +102,7 @@ def test_windows_at_another_place_are_left_out(monkeypatch):
     assert len(runs.examples("spar", 6, at_thigh)[2]) == 0
 
 
-def test_the_table_of_movements_names_existing_classes():
+def test_table_of_movements_names_existing_classes():
     assert CLASSES[0] == "rest"
     for (place, _), classes in movements().items():
         assert place in PLACES
@@ -128,7 +128,7 @@ def test_the_table_of_movements_names_existing_classes():
         '[knee.row]\nspar = ["bent-over row"]\n',
     ],
 )
-def test_a_wrong_table_of_movements_is_refused(text: str, tmp_path: Path):
+def test_wrong_table_of_movements_is_refused(text: str, tmp_path: Path):
     path = tmp_path / "moves.toml"
     path.write_text(text)
     with pytest.raises(DataError, match=r"moves\.toml: .* has no classes"):

@@ -63,7 +63,7 @@ def joint(curves: Path) -> JointModel:
     return pretrain(CONFIG, make_clip_pool(made_clips(12), InputSpec()), None, None, curves=curves)
 
 
-def test_ranks_by_hand():
+def test_ranks_equal_a_hand_calculation():
     scores = np.array([[0.9, 0.1, 0.5], [0.2, 0.2, 0.2], [0.1, 0.2, 0.3]])
     right = np.array([[False, True, True], [True, False, False], [False, True, True]])
     assert ranks(scores, right).tolist() == [2, 3, 1], "best of the right ones; ties count against it"
@@ -82,7 +82,7 @@ def test_chance_equals_the_mean_over_shuffles(counts: list[int]):
     assert abs(median - np.median(drawn)) <= (0 if len(counts) == 1 and counts[0] != 1 else 1)
 
 
-def test_chance_of_one_in_n():
+def test_chance_is_one_in_n():
     assert chance(np.eye(10, dtype=bool)) == (pytest.approx((0.1, 0.5)), 5.0)
     assert chance(np.eye(3, dtype=bool)) == (pytest.approx((1 / 3, 1.0)), 2.0)
 
@@ -110,7 +110,7 @@ def test_every_trained_pair_is_retrieved(joint: JointModel, held_out: list[Clip]
     assert to_text.chance_recall[0] == pytest.approx(1 / 3)
 
 
-def test_an_untrained_space_is_at_chance(held_out: list[Clip]):
+def test_untrained_space_is_at_chance(held_out: list[Clip]):
     torch.manual_seed(0)
     scores = list(retrieve(JointModel(CONFIG).eval(), make_clip_pool(held_out, InputSpec()), MODALITIES))
     assert np.mean([s.recall[0] - s.chance_recall[0] for s in scores]) < 0.2
@@ -136,7 +136,7 @@ def test_embeddings_are_unit_vectors_with_the_indices_of_their_clips(joint: Join
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
-def test_the_loss_of_every_pair_falls(joint: JointModel, curves: Path):
+def test_loss_of_every_pair_falls(joint: JointModel, curves: Path):
     rows = read_curves(curves)
     names = {name for _, name, _ in rows}
     pairs = {"imu-pose", "imu-text", "imu-video", "pose-text", "pose-video", "text-video"}
@@ -155,7 +155,7 @@ def folder(tmp_path: Path, joint: JointModel) -> Path:
     return tmp_path
 
 
-def test_the_command_writes_table_and_picture(folder: Path, held_out: list[Clip]):
+def test_command_writes_table_and_picture(folder: Path, held_out: list[Clip]):
     import typer
 
     (folder / "shards").mkdir()
@@ -176,7 +176,7 @@ def test_the_command_writes_table_and_picture(folder: Path, held_out: list[Clip]
 
 
 @pytest.mark.parametrize("harm", ["run.json", "teacher.pt", "json", "weights", "recipe"])
-def test_a_folder_without_a_teacher_is_reported_in_one_line(folder: Path, harm: str):
+def test_folder_without_a_teacher_is_reported_in_one_line(folder: Path, harm: str):
     if harm in ("run.json", "teacher.pt"):
         (folder / harm).unlink()
     elif harm == "json":
@@ -195,6 +195,6 @@ def test_read_teacher_restores_the_weights(folder: Path, joint: JointModel):
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in joint.state_dict().items())
 
 
-def test_the_table_has_chance_in_brackets():
+def test_table_has_chance_in_brackets():
     line = markdown([score("imu", "text", "title", np.eye(4), np.eye(4), np.eye(4, dtype=bool))]).splitlines()[2]
     assert line == "| imu -> text | title | 4 | 4 | 1.000 [0.250] | 1.000 [1.000] | 1 [2] |"

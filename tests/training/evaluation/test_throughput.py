@@ -19,7 +19,7 @@ def test_warm_up_is_not_counted():
     assert measured["windows_per_s_quartiles"] == pytest.approx([40, 60])
 
 
-def test_a_measurement_replaces_that_of_the_same_recipe_and_processes(tmp_path: Path):
+def test_measurement_replaces_that_of_the_same_recipe_and_processes(tmp_path: Path):
     path = tmp_path / "new" / "figures.json"
     for recipe, processes, value in (("a", 1, 1.0), ("a", 2, 2.0), ("b", 1, 3.0), ("a", 1, 4.0)):
         merge(path, {"recipe": recipe, "processes": processes, "windows_per_s": value})

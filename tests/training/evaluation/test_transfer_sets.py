@@ -68,7 +68,7 @@ def test_every_set_is_in_one_group_with_those_of_the_same_people():
     assert not set(protocol.always) & set(group)
 
 
-def test_an_encoder_learns_from_no_set_of_its_group(monkeypatch):
+def test_encoder_learns_from_no_set_of_its_group(monkeypatch):
     monkeypatch.setattr(set_groups, "sets_here", lambda: frozenset(CORPORA))
     protocol = read_protocol()
     for number, group in enumerate(protocol.groups):
@@ -77,7 +77,7 @@ def test_an_encoder_learns_from_no_set_of_its_group(monkeypatch):
         assert set(learned) | set(group.sets) >= {name for g in protocol.groups for name in g.sets}
 
 
-def test_a_set_in_two_groups_or_a_target_in_none_is_an_error(tmp_path):
+def test_set_in_two_groups_or_a_target_in_none_is_an_error(tmp_path):
     text = set_groups.PROTOCOL_FILE.read_text()
     (tmp_path / "twice.toml").write_text(text.replace('"wisdm_v1", "spar"', '"wisdm_v1", "motionsense"'))
     with pytest.raises(DataError, match="motionsense is no data set, or is in two groups"):
@@ -99,7 +99,7 @@ def test_thinning_lowers_the_cap_of_a_person_and_class_and_keeps_neighbors():
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_taught_windows_do_not_overlap_and_tested_ones_stand_apart(count):
+def test_training_windows_do_not_overlap_and_test_windows_are_separate(count):
     data = made()
     pairs = list(few_windows.teachings(data, count, 0, 8))
     assert len(pairs) == 4
@@ -112,37 +112,37 @@ def test_taught_windows_do_not_overlap_and_tested_ones_stand_apart(count):
             assert (np.abs(data.start_s[own][:, None] - data.start_s[others]) >= few_windows.APART_S).all()
 
 
-def test_other_recordings_test_where_there_are_some():
+def test_other_recordings_are_tested_if_available():
     data = made(people=1)
     data = replace(data, recording=data.recording * 2 + (data.start_s >= 9))
     for taught, tested in few_windows.teachings(data, 2, 0, 1):
         assert not set(data.recording[taught]) & set(data.recording[tested])
 
 
-def test_one_arm_does_not_teach_the_other():
+def test_arms_of_a_person_are_tested_separately():
     data = made(people=1)
     data = replace(data, side=np.where(np.arange(len(data)) % 2 == 0, "left", "right"))
     sides = [set(data.side[[*taught, *tested]]) for taught, tested in few_windows.teachings(data, 1, 0, 8)]
     assert sides == [{"left"}, {"right"}]
 
 
-def test_classes_without_windows_to_test_are_left_out():
+def test_classes_without_test_windows_are_left_out():
     data = made(people=1, per_class=2, classes=2)
     assert not list(few_windows.teachings(data, 1, 0, 8))
 
 
-def test_prototypes_name_the_nearest_mean_direction():
+def test_prototypes_name_nearest_mean_direction():
     x = np.array([[1, 0], [0.8, 0.6], [0, 1], [-0.6, 0.8]], np.float32)
     y = np.array(["a", "a", "b", "b"])
     assert prototypes(x, y, np.array([[2, 0.5], [-1, 1]], np.float32)).tolist() == ["a", "b"]
 
 
-def test_a_constant_feature_is_not_divided_by_nothing():
+def test_constant_feature_is_not_divided_by_zero():
     x = np.ones((4, 2), np.float32)
     assert np.isfinite(Scaling.of(x)(x)).all()
 
 
-def test_smoothing_is_over_the_classes_of_a_window_s_own_task():
+def test_label_smoothing_covers_the_classes_of_the_windows_task_only():
     logits = torch.tensor([[2.0, 0.0, -1e4, -1e4]])
     others = torch.tensor([[False, False, True, True]])
     log_p = torch.log_softmax(torch.tensor([2.0, 0.0]), 0)
@@ -150,12 +150,12 @@ def test_smoothing_is_over_the_classes_of_a_window_s_own_task():
     torch.testing.assert_close(loss, -(0.9 * log_p[0] + 0.1 * log_p.mean())[None])
 
 
-def test_contrast_is_least_when_two_changes_of_a_window_agree():
+def test_contrast_is_lowest_if_two_augmentations_of_a_window_agree():
     z = torch.eye(4)
     assert contrast(torch.cat([z, z]), 0.15) < contrast(torch.cat([z, z.roll(1, 0)]), 0.15)
 
 
-def test_sets_and_placements_have_classes_of_their_own():
+def test_each_set_and_placement_has_its_own_classes():
     one = made(people=1)
     two = replace(one, placement=np.where(np.arange(len(one)) % 2 == 0, "wrist", "ankle"))
     pool = broad_pool([one, two], InputSpec())
@@ -166,7 +166,7 @@ def test_sets_and_placements_have_classes_of_their_own():
     np.testing.assert_allclose(np.array(by_task) / by_task[1], [np.sqrt(2), 1, 1], rtol=1e-5)
 
 
-def test_pretraining_by_breadth_beats_random_init_on_people_and_classes_not_seen(tmp_path):
+def test_broad_pretraining_beats_random_init_on_unseen_people_and_classes(tmp_path):
     network = StudentConfig(stem=16, stem_stride=3, separable=False, blocks=((24, 5, 2), (32, 1, 1)), embedding=16)
     config = BroadConfig(network, LoopConfig(steps=120, batch=32, ema=0.9), precision="fp32")
     pool = broad_pool([made(seed=seed, classes=2 + seed, people=5, noise=2) for seed in (1, 2)], InputSpec())
@@ -186,7 +186,7 @@ def test_pretraining_by_breadth_beats_random_init_on_people_and_classes_not_seen
     assert scores["broad"] > scores["random"] + 0.1
 
 
-def test_projection_makes_classes_vary_alike_in_every_direction():
+def test_projection_gives_equal_variance_within_classes():
     torch.manual_seed(0)
     student = Student(StudentConfig(stem=8, blocks=((16, 5, 2),), embedding=4)).eval()
     data = made(people=6, noise=3)
@@ -204,7 +204,7 @@ def test_projection_makes_classes_vary_alike_in_every_direction():
     np.testing.assert_allclose(z.mean(0), 0, atol=1e-4)
 
 
-def test_projection_is_computed_from_windows_with_and_without_gyroscope():
+def test_projection_uses_windows_with_and_without_gyroscope():
     data = made(people=1, per_class=70, classes=2)
     x, y = sample(broad_pool([data], InputSpec()))
     assert np.bincount(y).tolist() == [SAMPLED] * 4
@@ -212,12 +212,12 @@ def test_projection_is_computed_from_windows_with_and_without_gyroscope():
     torch.testing.assert_close(x[y >= 2][:, :3], x[y < 2][:, :3])
 
 
-def test_windows_of_sets_that_know_left_from_right_are_not_mirrored():
+def test_chiral_sets_are_marked():
     pool = broad_pool([made(people=1, corpus="utd_mhad"), made(people=1)], InputSpec())
     assert pool.chiral.tolist() == [True] * 36 + [False] * 36
 
 
-def test_int8_embeddings_follow_the_float_ones():
+def test_int8_embeddings_are_close_to_float():
     pool = broad_pool([made(noise=noise, seed=seed) for seed, noise in enumerate((0.3, 1, 3))], InputSpec())
     torch.manual_seed(0)
     student = whiten(Student(BroadConfig().student), *sample(pool))
@@ -253,7 +253,7 @@ def small(monkeypatch, tmp_path):
     frozen.pretraining_sample.cache_clear()
 
 
-def test_hand_features_are_scored_with_every_head_and_share(small):
+def test_hand_features_are_scored_with_every_head_and_label_fraction(small):
     results = frozen.run_trial(Trial("hand", "spar", 3), small)
     assert {(r.head, r.labels) for r in results} == {
         (head, labels) for head in ("logistic", "forest", "nearest") for labels in ("0.1", "1", "1 windows")
@@ -262,7 +262,7 @@ def test_hand_features_are_scored_with_every_head_and_share(small):
     assert next(r for r in results if (r.head, r.labels) == ("forest", "1")).macro_f1 > 0.9
 
 
-def test_a_target_without_folds_is_scored_with_windows_of_one_person_alone(small, monkeypatch):
+def test_target_without_folds_is_scored_within_one_person(small, monkeypatch):
     protocol = set_groups.read_protocol()
     alone = replace(protocol, targets={**protocol.targets, "spar": Target("spar", folds=False)})
     for module in (set_groups, frozen):
@@ -270,7 +270,7 @@ def test_a_target_without_folds_is_scored_with_windows_of_one_person_alone(small
     assert {result.labels for result in frozen.run_trial(Trial("hand", "spar", 3), small)} == {"1 windows"}
 
 
-def test_a_torn_line_is_left_out_and_written_again(small):
+def test_truncated_line_is_skipped_and_rewritten(small):
     results = [Result(Trial("hand", "spar", 3), "forest", "0.02", (0.5, 0.7))]
     transfer_sets.append(small, results)
     with (small / "results.jsonl").open("a") as file:
@@ -280,7 +280,7 @@ def test_a_torn_line_is_left_out_and_written_again(small):
     assert transfer_sets.read_results(small) == [*results, *other]
 
 
-def test_a_folder_of_another_configuration_is_refused(small, monkeypatch):
+def test_folder_of_another_configuration_is_refused(small, monkeypatch):
     monkeypatch.setattr(transfer_sets, "data_sha256", lambda names: dict.fromkeys(names, "0"))
     config = BroadConfig()
     transfer_sets.start(small, config, ["spar"])

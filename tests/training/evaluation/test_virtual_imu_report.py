@@ -106,7 +106,7 @@ def write(root: Path, subjects: int = 5) -> None:
 
 
 @pytest.mark.parametrize("lag", [-20, -3, 0, 1, 12])
-def test_a_lag_is_found_and_taken_away(pairs: list[Pair], lag: int):
+def test_lag_is_estimated_and_removed(pairs: list[Pair], lag: int):
     signal, other = pairs[0].virtual, pairs[0].real
     virtual, real = (signal[: len(signal) - lag], other[lag:]) if lag >= 0 else (signal[-lag:], other[:lag])
     assert best_lag(virtual, real) == lag
@@ -120,12 +120,12 @@ def test_too_short_or_silent_signals_have_no_lag():
     assert correlation(np.ones(5), np.arange(5)) == 0
 
 
-def test_the_mounting_is_found(pairs: list[Pair]):
+def test_sensor_mounting_is_estimated(pairs: list[Pair]):
     assert (mounting(pairs) * TURN.inv()).magnitude() < 0.01
     assert set(mountings(pairs)) == {"right_wrist"}
 
 
-def test_a_fold_shares_no_person(pairs: list[Pair]):
+def test_fold_shares_no_person(pairs: list[Pair]):
     seen = []
     for train, test in by_fold(pairs):
         assert not {p.subject for p in train} & {p.subject for p in test}
@@ -133,7 +133,7 @@ def test_a_fold_shares_no_person(pairs: list[Pair]):
     assert sorted(seen) == sorted(p.subject for p in pairs)
 
 
-def test_agreement_of_the_same_signal_and_of_others(pairs: list[Pair]):
+def test_agreement_separates_equal_and_different_signals(pairs: list[Pair]):
     same = agreement(pairs)["right_wrist"]
     assert min(same["pooled"][:3]) > 0.97
     np.testing.assert_allclose(same["size"], 1, atol=0.1)
@@ -143,7 +143,7 @@ def test_agreement_of_the_same_signal_and_of_others(pairs: list[Pair]):
     assert np.abs(agreement(noise)["right_wrist"]["pooled"]).max() < 0.15
 
 
-def test_a_person_who_wears_it_otherwise_is_not_fitted(pairs: list[Pair]):
+def test_mounting_is_fitted_without_the_tested_person(pairs: list[Pair]):
     """The turn is that of the others, so that the odd one's trials disagree, and only theirs."""
     odd = [
         replace(p, real=turned(p.real, Rotation.from_rotvec([0, 0, np.pi])), placement="right_thigh")
@@ -155,14 +155,14 @@ def test_a_person_who_wears_it_otherwise_is_not_fitted(pairs: list[Pair]):
     assert whole["rms"][0] > 3 > 0.5 > rest["rms"][0]
 
 
-def test_bands_tell_sizes_apart(pairs: list[Pair]):
+def test_bands_separate_signals_by_size(pairs: list[Pair]):
     half = [replace(p, virtual=p.real / 2) for p in pairs]
     ratios = band_ratios(spectra(half)["right_wrist"])
     for kind in ("force", "rate"):
         np.testing.assert_allclose(ratios[kind], 0.5, atol=1e-3)
 
 
-def test_virtual_windows_are_turned_as_the_sensor_was(pairs: list[Pair]):
+def test_virtual_windows_are_rotated_into_the_sensor_frame(pairs: list[Pair]):
     turns = mountings(pairs)
     real, virtual = window_sets(pairs, "real", turns), window_sets(pairs, "virtual", turns)
     assert real.x.shape == (len(pairs), 6, 150)
@@ -170,7 +170,7 @@ def test_virtual_windows_are_turned_as_the_sensor_was(pairs: list[Pair]):
     assert set(real.y.tolist()) == {2, 3}
 
 
-def test_worn_copies_keep_the_size_and_the_axis_along_the_limb(pairs: list[Pair]):
+def test_rotated_copies_keep_the_norm_and_the_axis_along_the_limb(pairs: list[Pair]):
     turns = mountings(pairs)
     data = window_sets(pairs, "virtual", turns)
     x, y = worn(data, turns, seed=0)
@@ -183,7 +183,7 @@ def test_worn_copies_keep_the_size_and_the_axis_along_the_limb(pairs: list[Pair]
     assert np.abs(x - np.tile(data.x, (COPIES, 1, 1))).max() > 1
 
 
-def test_scores_know_what_they_were_of(pairs: list[Pair], tmp_path: Path):
+def test_scores_are_reused_only_for_the_same_signals(pairs: list[Pair], tmp_path: Path):
     """Sound signals are told apart; what was done is not done again; other signals are."""
     settings = Settings(("forest",), (3,), pairs=(("virtual", "real"),))
     kept = tmp_path / "scores.jsonl"
@@ -201,7 +201,7 @@ def test_scores_know_what_they_were_of(pairs: list[Pair], tmp_path: Path):
     assert same != digest(pairs, settings, True)
 
 
-def test_a_student_learns_from_virtual_signals(pairs: list[Pair]):
+def test_student_learns_from_virtual_signals(pairs: list[Pair]):
     train, test = next(by_fold(pairs))
     turns = mountings(train)
     seen = window_sets(test, "real", turns)
@@ -210,7 +210,7 @@ def test_a_student_learns_from_virtual_signals(pairs: list[Pair]):
     assert macro_f1(seen.y, predict(seen.x)) > 0.9
 
 
-def test_the_table_says_what_was_found():
+def test_table_shows_the_results():
     found = {Condition("forest", 3, "virtual", "real", fold): 0.4 + 0.1 * fold for fold in range(5)}
     row = summary(found)[0]
     assert row["mean"] == pytest.approx(0.6)
@@ -225,13 +225,13 @@ def test_the_table_says_what_was_found():
     assert "| hip, rate | 0.25 |" in text
 
 
-def test_the_typical_trial_is_one_of_the_placement(pairs: list[Pair]):
+def test_typical_trial_is_of_the_placement(pairs: list[Pair]):
     pair, real = typical(pairs, "right_wrist")
     assert pair in pairs
     assert real.shape == pair.virtual.shape
 
 
-def test_the_command_from_files_to_page(tmp_path: Path):
+def test_command_writes_the_page_from_files(tmp_path: Path):
     write(tmp_path / "data")
     out = tmp_path / "docs" / "virtual-imu"
     out.parent.mkdir()
@@ -261,13 +261,13 @@ def test_the_command_from_files_to_page(tmp_path: Path):
         ((), 4, "was not found under"),
     ],
 )
-def test_what_a_user_may_get_wrong(tmp_path: Path, arguments: tuple[str, ...], code: int, said: str):
+def test_user_errors_are_reported(tmp_path: Path, arguments: tuple[str, ...], code: int, said: str):
     result = CliRunner().invoke(app, ["validate", "--data", str(tmp_path), *arguments])
     assert result.exit_code == code
     assert said in " ".join(result.output.split())
 
 
-def test_skeletons_without_the_sensor(tmp_path: Path):
+def test_skeletons_without_the_sensor_are_an_error(tmp_path: Path):
     write(tmp_path, subjects=1)
     for file in (tmp_path / "Inertial").iterdir():
         file.unlink()
@@ -275,7 +275,7 @@ def test_skeletons_without_the_sensor(tmp_path: Path):
         read_pairs(tmp_path)
 
 
-def test_the_real_set(monkeypatch: pytest.MonkeyPatch):
+def test_virtual_imu_follows_the_sensor_on_the_real_set(monkeypatch: pytest.MonkeyPatch):
     """Trials of two people: the virtual IMU follows the sensor on the axes that a skeleton can show."""
     root = data_root()
     if skeletons.SOURCE.find(root) is None:

@@ -44,7 +44,7 @@ def failures(out: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in (out / FAILURES).read_text().splitlines()]
 
 
-def test_a_source_becomes_shards(tmp_path):
+def test_source_becomes_shards(tmp_path):
     made_source(tmp_path / "data")
     progress = call(tmp_path / "data", tmp_path / "out")
     clips = list(read(tmp_path / "out"))
@@ -99,7 +99,7 @@ def test_deleted_shards_are_rebuilt_from_parts(tmp_path):
     assert set(calls(data).values()) == {1}
 
 
-def test_a_damaged_part_is_made_again(tmp_path):
+def test_damaged_part_is_made_again(tmp_path):
     data, out = tmp_path / "data", tmp_path / "out"
     made_source(data)
     call(data, out)
@@ -141,7 +141,7 @@ def test_failures_of_other_sources_stay_in_the_log(tmp_path):
     assert failures(out) == lines
 
 
-def test_a_dead_process_loses_only_its_task(tmp_path):
+def test_dead_process_loses_only_its_task(tmp_path):
     source = made_source(tmp_path / "data")
 
     def one_dies(function: Callable[[Any], Any], items: Iterable[Any], jobs: int) -> Iterator[tuple[Any, Any]]:
@@ -155,7 +155,7 @@ def test_a_dead_process_loses_only_its_task(tmp_path):
     assert call(tmp_path / "data", tmp_path / "out", retry=True).clips == 24
 
 
-def test_a_build_without_any_clip_is_an_error(tmp_path):
+def test_build_without_any_clip_is_an_error(tmp_path):
     data = tmp_path / "data"
     made_source(data, 0)
     with pytest.raises(DataError, match="not one clip"):
@@ -164,7 +164,7 @@ def test_a_build_without_any_clip_is_an_error(tmp_path):
     assert call(data, tmp_path / "out").clips == 1
 
 
-def test_an_unreadable_list_affects_only_its_source(tmp_path):
+def test_unreadable_list_affects_only_its_source(tmp_path):
     def damaged(path: Path) -> Iterator[Task]:
         raise DataError("the list is cut off")
 
@@ -218,7 +218,7 @@ def test_splits_share_no_person(people, held):
     assert set(got) == {"train", "val"}
 
 
-def test_the_publishers_split_is_kept():
+def test_publishers_split_is_kept():
     given = ["val", None, "train", None, None]
     assert splits("abcde", ["1", "2", "1", "3", "3"], given) == ["val", "train", "train", "val", "val"]
     assert splits("ab", ["1", "1"], ["val", "val"]) == ["val", "val"]
@@ -238,7 +238,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_build_resumes(tmp_path, sent):
+def test_killed_build_resumes(tmp_path, sent):
     data, out = tmp_path / "data", tmp_path / "out"
     made_source(data)
     script = tmp_path / "run.py"

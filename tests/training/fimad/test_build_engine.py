@@ -36,7 +36,7 @@ def test_build_survives_a_worker_that_dies(run, tmp_path):
     ]
 
 
-def test_a_user_error_ends_the_run(run):
+def test_user_error_ends_the_run(run):
     with pytest.raises(MissingExtraError, match=r"^a package is not installed$"):
         list(run(square, [1, 200, 2], 2))
 

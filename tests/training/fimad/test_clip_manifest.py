@@ -43,7 +43,7 @@ more/b c.mkv,1,3,Lunge,,ben,train
 """
 
 
-def test_csv(folder: Path) -> None:
+def test_csv_manifest_is_read(folder: Path) -> None:
     listed = read(write(folder / "mine.csv", "\ufeff" + FULL), "mine")
     assert not listed.problems
     (one, cut_one), (two, cut_two), (three, cut_three) = listed.clips
@@ -117,7 +117,7 @@ def test_bad_entries_are_counted_and_skipped(folder: Path) -> None:
         ("m.json", '"squat"', "not a list of clips"),
     ],
 )
-def test_a_file_that_is_not_a_manifest_is_an_error(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_file_that_is_not_a_manifest_is_an_error(tmp_path: Path, name: str, content: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(write(tmp_path / name, content), "mine")
     with pytest.raises(DataError, match="cannot be read"):
@@ -143,7 +143,7 @@ def test_random_bytes_are_a_manifest_or_an_error(tmp_path: Path, suffix: str) ->
 @pytest.mark.parametrize(
     ("text", "value"), [("12.5", 12.5), (3, 3.0), ("1:02", 62.0), ("1:02:03.5", 3723.5), ("", None), (None, None)]
 )
-def test_times(text: object, value: float | None) -> None:
+def test_times_are_parsed(text: object, value: float | None) -> None:
     assert seconds(text) == value
 
 
@@ -153,7 +153,7 @@ def test_malformed_times_are_errors(text: object) -> None:
         seconds(text)
 
 
-def test_gymnai_layout(tmp_path: Path) -> None:
+def test_gymnai_layout_is_read(tmp_path: Path) -> None:
     exercises = [
         {"id": "squat", "display_names": ["Squat", "Air Squat"], "description": "person squatting"},
         {"id": "deadlift", "display_names": ["Deadlift"], "video_filename": "deadlifts.mp4", "filename": "d.png"},
@@ -173,7 +173,7 @@ def test_gymnai_layout(tmp_path: Path) -> None:
     assert len(list(made.notes(path))) == 2
 
 
-def test_real_gymnai_manifest() -> None:
+def test_real_gymnai_manifest_is_read() -> None:
     path = data_root() / "gymnai" / "manifest.json"
     if not path.is_file():
         pytest.skip(f"gymnai is not under {data_root()}: set MUJO_DATA")

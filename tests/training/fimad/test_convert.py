@@ -45,7 +45,7 @@ def test_motion_is_resampled_to_the_rate_of_shards(rate_hz):
     assert np.abs(x - course(at, 1)).max() < 0.02
 
 
-def test_the_ends_of_a_steady_movement_stay():
+def test_ends_of_a_steady_movement_stay():
     """A filter that holds the last value would bend them by centimeters."""
     motion = replace(moving(120.0)[1], x=course(np.arange(480) / 120, 0).astype(np.float32))
     x = resample_motion(motion)
@@ -58,7 +58,7 @@ def test_movement_above_the_nyquist_rate_is_filtered_out():
     assert np.abs(x[15:-15]).max() < 0.005
 
 
-def test_the_same_rate_changes_nothing():
+def test_same_rate_changes_nothing():
     x = squats(2, POSE_RATE_HZ)
     x[3:7, 5] = np.nan
     np.testing.assert_allclose(resample_motion(Motion(x, POSE_RATE_HZ)), x, atol=1e-6)
@@ -80,13 +80,13 @@ def test_unknown_joints_stay_unknown_and_do_not_affect_others():
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])
-def test_a_few_frames(frames):
+def test_few_frames_are_resampled_without_imu(frames):
     motion = Motion(squats(1, 60)[:frames], 60.0)
     assert resample_motion(motion).shape == (1 + (frames - 1) * 25 // 60, 20, 3)
     assert to_clip(replace(TAKE, motion=motion)).imu == {}
 
 
-def test_a_clip_of_a_take():
+def test_clip_of_a_take():
     clip = to_clip(TAKE, "CC0")
     assert (clip.id, clip.corpus, clip.subject, clip.license) == ("made/1", "made", "p1", "CC0")
     assert clip.title == clip.texts[0] == "squat"
@@ -96,7 +96,7 @@ def test_a_clip_of_a_take():
     assert all(x.shape == (149, 6) for x in clip.imu.values())
 
 
-def test_a_standing_person_has_an_imu_with_gravity():
+def test_standing_person_has_an_imu_with_gravity():
     still = to_clip(replace(TAKE, motion=Motion(np.repeat(TAKE.motion.x[:1], 60, 0), 30.0)))
     for placement in ("left_ankle", "right_ankle", "chest", "hip"):
         assert (still.imu[placement][:, 1] > 9.7).all(), "y points up there"
@@ -105,7 +105,7 @@ def test_a_standing_person_has_an_imu_with_gravity():
         np.testing.assert_allclose(x[:, 3:], 0, atol=1e-3)
 
 
-def test_an_unknown_wrist_has_no_imu():
+def test_unknown_wrist_has_no_imu():
     x = TAKE.motion.x.copy()
     x[10, JOINTS.index("left_wrist")] = np.nan
     assert set(to_clip(replace(TAKE, motion=Motion(x, 30.0))).imu) == set(PLACEMENTS) - {"left_wrist"}
@@ -137,7 +137,7 @@ def test_texts_alone_are_a_clip():
         ({"real_imu": {"chest": np.zeros((9, 3), np.float32)}}, "the IMU at chest"),
     ],
 )
-def test_bad_takes_are_errors(change, message):
+def test_unusable_takes_are_errors(change, message):
     with pytest.raises(DataError, match=message):
         to_clip(replace(TAKE, **change))
 
@@ -149,7 +149,7 @@ def some_bad(*wrong: object):
         yield replace(TAKE, id=f"made/{number}", **what)
 
 
-def test_a_task_keeps_good_takes_and_lists_the_others(tmp_path):
+def test_task_keeps_good_takes_and_lists_the_others(tmp_path):
     task = Task("task 7", some_bad, ({}, {"name": "?"}, {}, ValueError("two\nlines")))
     part = read_task(task, "CC0")
     assert part.clips == 2
@@ -163,12 +163,12 @@ def test_a_task_keeps_good_takes_and_lists_the_others(tmp_path):
     assert json.loads(table.schema.metadata[KEY])["failures"] == [list(failure) for failure in part.failures]
 
 
-def test_an_error_common_to_all_tasks_ends_the_build():
+def test_error_common_to_all_tasks_ends_the_build():
     with pytest.raises(MissingExtraError):
         read_task(Task("task", some_bad, (MissingExtraError("PyAV is not installed"),)))
 
 
-def test_a_bug_in_the_conversion_affects_only_its_take(monkeypatch):
+def test_bug_in_the_conversion_affects_only_its_take(monkeypatch):
     def broken(motion: Motion) -> dict:
         raise ZeroDivisionError("division by zero")
 

@@ -56,7 +56,7 @@ def numbers(output: str) -> list[str]:
     return next(words[1:] for words in lines if words[:1] == ["made"])
 
 
-def test_build_stats_inspect(made, tmp_path):
+def test_build_stats_and_inspect_commands_work(made, tmp_path):
     output = call("build", "out", "--jobs", "1", "--timings", "speed.json")
     assert "3/3" in output
     assert "9 clips, 1 left out" in output
@@ -82,7 +82,7 @@ def test_progress_is_logged_as_lines_without_a_terminal(made, monkeypatch):
     assert "made: 2 of 3 tasks, 5 clips" in output
 
 
-def test_an_interrupted_build_says_how_to_resume(made, monkeypatch):
+def test_interrupted_build_says_how_to_resume(made, monkeypatch):
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
@@ -99,7 +99,7 @@ def test_an_interrupted_build_says_how_to_resume(made, monkeypatch):
         (("inspect", "x", "--shards", "nowhere"), 4, "nowhere holds no shards"),
     ],
 )
-def test_mistakes(made, arguments, code, message):
+def test_user_errors_are_one_line(made, arguments, code, message):
     output = call(*arguments, code=code)
     assert message in output
     assert "Traceback" not in output
@@ -120,7 +120,7 @@ def test_missing_sources_are_listed_and_reported(tmp_path, monkeypatch):
     assert "no source of clips was found" in call("build", "out", code=4)
 
 
-def test_a_damaged_list_is_reported_and_does_not_hide_others(tmp_path, monkeypatch):
+def test_damaged_list_is_reported_and_does_not_hide_others(tmp_path, monkeypatch):
     monkeypatch.setenv("MUJO_DATA", str(tmp_path))
     (tmp_path / "gymnai").mkdir()
     (tmp_path / "gymnai" / "manifest.json").write_text('{"exercises": [')
@@ -133,7 +133,7 @@ def test_a_damaged_list_is_reported_and_does_not_hide_others(tmp_path, monkeypat
     assert "not one clip could be made" in output
 
 
-def test_real_photos_and_texts(tmp_path, monkeypatch):
+def test_real_photos_and_texts_reach_the_picture(tmp_path, monkeypatch):
     """Four exercises of the real set: texts and photos, through shards into a picture with both photos."""
     real = sources()["free_exercise_db"].find(data_root())
     if real is None:
@@ -179,14 +179,14 @@ def test_pictures_for_every_combination_of_modalities(tmp_path, number):
     assert tall > short
 
 
-def test_a_title_with_math_characters_is_drawn(tmp_path):
+def test_title_with_math_characters_is_drawn(tmp_path):
     clip = replace(
         made_clip(2), pose=None, imu={}, title="lift $x_{ and more", texts=("$\\frac{ 50% \\", "a" * 500), id="made/$^$"
     )
     inspection.draw(clip, [("$_$", np.zeros((4, 6, 3), np.uint8))], tmp_path / "clip.png")
 
 
-def test_an_unwritable_picture_is_an_error(tmp_path):
+def test_unwritable_picture_is_an_error(tmp_path):
     clip = replace(made_clip(2), pose=None, imu={})
     with pytest.raises(DataError, match=r"Name a \.png"):
         inspection.draw(clip, [], tmp_path / "clip.docx")
@@ -194,7 +194,7 @@ def test_an_unwritable_picture_is_an_error(tmp_path):
         inspection.draw(clip, [], tmp_path / "no" / "clip.png")
 
 
-def test_the_skeleton_is_drawn_from_the_front(tmp_path):
+def test_skeleton_is_drawn_from_the_front(tmp_path):
     """A person facing the viewer has the left hand on the right of the picture, for any heading."""
     clip = made_clip(2)
     left, right = 6, 10

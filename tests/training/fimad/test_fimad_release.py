@@ -63,7 +63,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_clips_of_the_videos_that_are_here(folder: Path) -> None:
+def test_clips_of_available_videos_are_listed(folder: Path) -> None:
     listed = read(folder)
     found = {take.id: (take.name, take.subject, take.split, cut) for take, cut in listed.clips}
     video_a, video_b = folder / "videos" / f"{A}.mkv", folder / "videos" / "deep" / f"Best workout [{B}].mp4"
@@ -101,7 +101,7 @@ def test_takes_are_cut_at_the_chapters(folder: Path) -> None:
     assert (take.id, take.corpus, take.split) == (f"fimad/{B}___1", "fimad", "val")
 
 
-def test_a_damaged_video_affects_only_its_clips(folder: Path) -> None:
+def test_damaged_video_affects_only_its_clips(folder: Path) -> None:
     video = folder / "videos" / f"{A}.mkv"
     video.write_bytes(video.read_bytes()[:100])
     listed = read(folder)
@@ -146,7 +146,7 @@ def test_release_is_built_to_shards(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"train": []}', '{"train": [], "val": {}}', "\xff"])
-def test_a_damaged_split_is_an_error(tmp_path: Path, content: str) -> None:
+def test_damaged_split_is_an_error(tmp_path: Path, content: str) -> None:
     (tmp_path / SPLIT).write_text(content, encoding="latin-1")
     with pytest.raises(DataError, match=SPLIT):
         read(tmp_path)
@@ -176,7 +176,7 @@ def test_damaged_language_data_is_an_error(folder: Path) -> None:
             read(folder)
 
 
-def test_real_release() -> None:
+def test_real_release_is_read() -> None:
     path = data_root() / "fimad"
     if not (path / SPLIT).is_file():
         pytest.skip(f"fimad is not under {data_root()}: set MUJO_DATA")

@@ -61,7 +61,7 @@ PHOTOS = {"Air_Squat/0.jpg": jpeg(0), "Air_Squat/1.jpg": jpeg(255)}
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_both_layouts(tmp_path: Path, zipped: bool) -> None:
+def test_folder_and_zip_layouts_are_read(tmp_path: Path, zipped: bool) -> None:
     publish(tmp_path, zipped, PHOTOS)
     (take,) = takes(tmp_path)
     assert (take.id, take.name, take.subject) == ("free_exercise_db/Air_Squat", "Air Squat", "Air_Squat")
@@ -91,19 +91,19 @@ def test_damaged_photos_are_errors(tmp_path: Path, photos: dict[str, bytes], mes
 
 
 @pytest.mark.parametrize("change", [{"id": None}, {"name": 3}, {"images": "0.jpg"}])
-def test_a_malformed_exercise_is_an_error(tmp_path: Path, change: dict[str, object]) -> None:
+def test_malformed_exercise_is_an_error(tmp_path: Path, change: dict[str, object]) -> None:
     publish(tmp_path, True, PHOTOS, [ENTRY | change])
     with pytest.raises(DataError, match="lacks a valid id, name or images"):
         takes(tmp_path)
 
 
-def test_a_malformed_list_is_an_error(tmp_path: Path) -> None:
+def test_malformed_list_is_an_error(tmp_path: Path) -> None:
     publish(tmp_path, True, PHOTOS, {"name": "x"})
     with pytest.raises(DataError, match="not a list"):
         takes(tmp_path)
 
 
-def test_the_real_list() -> None:
+def test_real_list_is_read() -> None:
     made = source(Options())
     path = made.find(data_root())
     if path is None:

@@ -159,7 +159,7 @@ def test_uneven_times_are_resampled_to_an_even_grid() -> None:
     np.testing.assert_allclose(even[:, 0, 0], expected, atol=0.01)
 
 
-def test_a_joint_known_in_one_frame_is_unknown() -> None:
+def test_joint_known_in_one_frame_is_unknown() -> None:
     x = np.full((60, 1, 3), np.nan)
     x[5] = 1.0
     assert np.isnan(cleanup.resample(np.arange(60) / RATE_HZ, x, RATE_HZ)).all()
@@ -214,7 +214,7 @@ def test_no_up_axis_without_a_standing_person_or_feet() -> None:
     assert cleanup.up_axis(truth[:10], RATE_HZ) is None
 
 
-def test_a_stretch_becomes_joints_along_the_path_with_z_up() -> None:
+def test_stretch_becomes_joints_along_the_path_with_z_up() -> None:
     t_s, x = person(120)
     path = np.stack([0.5 * t_s, -0.25 * np.sin(2 * np.pi * t_s / 2) ** 2, np.full(120, 3.0)], 1)
     visibility = np.ones((120, 33), np.float32)

@@ -71,7 +71,7 @@ def reach(x: np.ndarray) -> np.ndarray:
     return np.linalg.norm(column(x, "neck") - column(x, "right_ankle"), axis=1)
 
 
-def test_head_and_shoulders_are_enough(mediapipe: None, carphone: list[tuple[float, np.ndarray]]) -> None:
+def test_head_and_shoulders_suffice_for_a_pose(mediapipe: None, carphone: list[tuple[float, np.ndarray]]) -> None:
     ((start_s, motion),) = pose_of_video(carphone[:60])
     assert start_s == 0.0
     assert motion.x.shape == (60, len(JOINTS), 3)
@@ -103,7 +103,7 @@ def test_overhead_press_of_a_real_clip(mediapipe: None, film: Film) -> None:
     assert np.abs(np.median(column(x, "pelvis"), axis=0)).max() < 0.01
 
 
-def test_a_lying_person_stays_lying(mediapipe: None, film: Film) -> None:
+def test_lying_person_stays_lying(mediapipe: None, film: Film) -> None:
     ((_, motion),) = pose_of_video(film("plank", 2.0))
     body = np.nanmedian(column(motion.x, "neck") - column(motion.x, "pelvis"), axis=0)
     assert abs(body[2]) < 0.6 * np.linalg.norm(body)
@@ -124,7 +124,7 @@ def test_swapped_legs_of_a_real_clip_are_restored(mediapipe: None, film: Film) -
     assert steps().max() < 0.2
 
 
-def test_a_cut_in_a_real_video_splits_it(mediapipe: None, film: Film) -> None:
+def test_cut_in_a_real_video_splits_it(mediapipe: None, film: Film) -> None:
     """gymnai's burpee has a cut from a squat to a push-up elsewhere in the image."""
     before, after = pose_of_video(film("burpee", 4.1, 1.7, rate_hz=30.0))
     assert before[0] == pytest.approx(0.0, abs=0.1)
@@ -160,7 +160,7 @@ def test_smoothing_removes_the_models_jitter(mediapipe: None, film: Film) -> Non
     assert jitter(motion.x) < jitter(seen) / 2
 
 
-def test_a_video_without_people_has_no_pose(mediapipe: None) -> None:
+def test_video_without_people_has_no_pose(mediapipe: None) -> None:
     rng = np.random.default_rng(0)
     noise = [(i / 10, rng.integers(0, 255, (120, 160, 3), np.uint8)) for i in range(15)]
     assert pose_of_video(noise) == []
@@ -184,7 +184,7 @@ def test_bad_frames_are_errors(mediapipe: None, film_of: list[tuple[float, tuple
     assert pose_of_video([(0.0, np.zeros((8, 8, 3), np.uint8))]) == []  # and the next film goes through
 
 
-def test_a_dead_process_is_reported_and_restarted(mediapipe: None) -> None:
+def test_dead_process_is_reported_and_restarted(mediapipe: None) -> None:
     def dies() -> Iterator[tuple[float, np.ndarray]]:
         yield 0.0, np.zeros((8, 8, 3), np.uint8)
         process.landmarker()._process.kill()
@@ -210,7 +210,7 @@ def test_mediapipe_process_ends_with_ours(mediapipe: None) -> None:
     assert not child.exists() or not child.read_bytes()
 
 
-def test_a_python_without_mediapipe_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_without_mediapipe_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "python", lambda: sys.executable)
     with pytest.raises(DataError, match="No module named 'mediapipe'"):
         process.Landmarker()

@@ -57,7 +57,7 @@ def test_forward_kinematics_equals_a_chain_of_matrices():
     np.testing.assert_allclose(ends["root"][0], places["root"])
 
 
-def test_the_nominal_person_stands_upright_at_rest():
+def test_nominal_person_stands_upright_at_rest():
     motion = asf_amc.amc_motion(NOMINAL, amc_text())
     np.testing.assert_allclose(at(motion, "pelvis")[0], [0, -0.04, 17 * 0.0254 / 0.45 - 0.1], atol=1e-3)
     assert (at(motion, "left_hip")[:, 0] > 0.05).all()  # the model looks along -y here, so the left is at +x
@@ -67,7 +67,7 @@ def test_the_nominal_person_stands_upright_at_rest():
     assert len(motion.x) == FRAMES
 
 
-def test_a_bent_knee_moves_only_the_shank_and_backwards():
+def test_bent_knee_moves_only_the_shank_and_backwards():
     straight, bent = (asf_amc.amc_motion(NOMINAL, amc_text(knee_deg=angle)) for angle in (0, 90))
     moved = np.linalg.norm(bent.x - straight.x, axis=2)[0] > 1e-4
     assert {JOINTS[i] for i in np.flatnonzero(moved)} == {"right_ankle", "right_foot"}
@@ -76,7 +76,7 @@ def test_a_bent_knee_moves_only_the_shank_and_backwards():
     assert shank[1] > 0.4
 
 
-def test_radians_and_a_scale_of_one_inch():
+def test_asf_units_may_be_radians_and_inches():
     text = NOMINAL.replace("length 0.45", "length 1.0")
     meters = asf_amc.parse_asf(text).bones["lfemur"].rest
     np.testing.assert_allclose(meters, asf_amc.parse_asf(NOMINAL).bones["lfemur"].rest * 0.45)
@@ -117,7 +117,7 @@ def test_bvh_rotates_about_own_axes_in_the_listed_order():
         bvh.positions(bvh.parse(text), {"r", "nose"})
 
 
-def test_half_way_is_measured_by_length():
+def test_half_way_along_a_chain_is_measured_by_length():
     corner = np.array([[0.0, 0, 0], [1, 0, 0], [1, 0, 3]])[:, None]
     np.testing.assert_allclose(canonical.half_way(corner), [[1, 0, 1]])
 
@@ -210,7 +210,7 @@ def only_data_errors(read, *arguments: object) -> None:
 
 @TRIED
 @given(damaged([amc_text(2).encode(), NOMINAL.encode()], 4000))
-def test_hostile_asf_and_amc(content: bytes):
+def test_hostile_asf_and_amc_are_decoded_or_rejected(content: bytes):
     text = content.decode("latin-1")
     only_data_errors(asf_amc.amc_motion, NOMINAL, text)
     only_data_errors(asf_amc.amc_motion, text, amc_text(2))
@@ -218,13 +218,13 @@ def test_hostile_asf_and_amc(content: bytes):
 
 @TRIED
 @given(damaged([bvh_text(2).encode()], 4000))
-def test_hostile_bvh(content: bytes):
+def test_hostile_bvh_are_decoded_or_rejected(content: bytes):
     only_data_errors(lambda text: bvh.positions(bvh.parse(text), {"CC_Base_Hip"}), content.decode("latin-1"))
 
 
 @TRIED
 @given(st.text(alphabet="0123456789 \n-x", max_size=40))
-def test_hostile_labels(text: str):
+def test_hostile_labels_are_decoded_or_rejected(text: str):
     only_data_errors(mocap6.parse_labels, text, "labels")
 
 

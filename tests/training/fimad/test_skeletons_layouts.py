@@ -81,7 +81,7 @@ def test_takes_have_titles_and_people(name: str, tmp_path: Path):
     assert {take.corpus for take in takes.values()} == {name}
 
 
-def test_found_as_folder_zip_and_tar(made: tuple[Source, Path], tmp_path: Path):
+def test_data_is_found_in_folder_zip_and_tar(made: tuple[Source, Path], tmp_path: Path):
     """A folder, a zip and a compressed tar give equal takes."""
     source, root = made
     whole = {key: take.motion for key, take in lenient(source, root).items()}
@@ -115,7 +115,7 @@ def test_no_reader_matches_the_data_of_another(made: tuple[Source, Path]):
 
 
 @pytest.mark.parametrize("name", ["utd_mhad_skeleton", "hdm05", "mocap6", "cmu_mocap", "ui_prmd"])
-def test_skeletons_are_upright_and_left_is_left(name: str, tmp_path: Path):
+def test_skeletons_are_upright_and_not_mirrored(name: str, tmp_path: Path):
     """z is up, toes point ahead, and left is up x ahead."""
     LAYOUTS[name](tmp_path / "publisher")
     for take in read(SOURCES[name], tmp_path).values():
@@ -178,7 +178,7 @@ def test_hdm05_missing_skeleton_is_an_error(tmp_path: Path):
         ("1", "1"),
     ],
 )
-def test_hdm05_titles(name: str, title: str):
+def test_hdm05_titles_are_normalized(name: str, title: str):
     assert hdm05.title(name) == title
 
 
@@ -204,7 +204,7 @@ def test_cmu_captions_become_sentences(tmp_path: Path):
     assert "a part at 20 s" in failures(SOURCES["cmu_mocap"], tmp_path)[0]
 
 
-def test_ui_prmd_elbow_rotation(tmp_path: Path):
+def test_ui_prmd_elbow_rotation_is_applied(tmp_path: Path):
     """The sensor's frame has x to the left, y up, z ahead: -90 degrees about x lift a hanging forearm ahead."""
     LAYOUTS["ui_prmd"](tmp_path / "ui")
     take = read(ui_prmd.SOURCE, tmp_path)["ui_prmd/m01_s01_e01"]
@@ -284,7 +284,7 @@ def test_truncated_files_are_named(made: tuple[Source, Path]):
 
 @settings(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(damaged([gzip.compress(b"1,2,3\n" * 30), b",".join([b"1.5"] * 66) + b"\n"], 600))
-def test_hostile_tables(tmp_path_factory: pytest.TempPathFactory, content: bytes):
+def test_hostile_tables_are_decoded_or_rejected(tmp_path_factory: pytest.TempPathFactory, content: bytes):
     folder = tmp_path_factory.getbasetemp() / "hostile"
     folder.mkdir(exist_ok=True)
     for name in ("table.txt", "table.txt.gz"):
@@ -294,7 +294,7 @@ def test_hostile_tables(tmp_path_factory: pytest.TempPathFactory, content: bytes
 
 
 @pytest.mark.parametrize("shape", [(19, 3, 40), (20, 3), (20, 3, 1), (20, 40, 3)])
-def test_utd_mhad_skeletons_of_another_shape(shape: tuple[int, ...], tmp_path: Path):
+def test_utd_mhad_skeletons_of_another_shape_are_an_error(shape: tuple[int, ...], tmp_path: Path):
     LAYOUTS["utd_mhad_skeleton"](tmp_path / "utd")
     savemat(tmp_path / "utd" / "Skeleton" / "a1_s8_t1_skeleton.mat", {"d_skel": np.ones(shape)})
     (message,) = failures(SOURCES["utd_mhad_skeleton"], tmp_path)

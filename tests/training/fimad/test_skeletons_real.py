@@ -90,7 +90,7 @@ def lengths(take: Take) -> dict[str, float]:
     return found
 
 
-def test_counts(some):
+def test_counts_equal_the_published_ones(some):
     name, takes, tasks = some
     assert tasks == TASKS[name]
     assert all(take.motion.rate_hz > 12 and len(take.motion.x) >= 10 for take in takes)

@@ -62,7 +62,7 @@ def test_first_tasks_of_the_real_source(name: str) -> None:
             assert len(clip.texts) >= 4
 
 
-def test_the_users_manifests(tmp_path: Path) -> None:
+def test_manifests_of_users_are_sources(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     one, two = tmp_path / "mine.csv", tmp_path / "home" / "manifest.json"
     for path in (one, two):

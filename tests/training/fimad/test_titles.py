@@ -47,12 +47,12 @@ from training.fimad.titles import LONGEST_TEXT, LONGEST_TITLE, MEANINGS, NAMESAK
         ("ﬁre hydrant  kicks", "fire hydrant kick"),
     ],
 )
-def test_normalized_titles(name: str, title: str) -> None:
+def test_titles_are_normalized(name: str, title: str) -> None:
     assert normalize_title(name) == title
 
 
 @pytest.mark.parametrize("name", ["", "  ", "💪💪", "12:30", "#3", "30 sec", "x10", "...", "\0"])
-def test_a_name_without_words_is_an_error(name: str) -> None:
+def test_name_without_words_is_an_error(name: str) -> None:
     with pytest.raises(DataError, match="no words"):
         normalize_title(name)
 

@@ -26,7 +26,7 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def test_the_whole_image_is_padded_to_a_square() -> None:
+def test_whole_image_is_padded_to_a_square() -> None:
     white = np.full((30, 60, 3), 255, np.uint8)
     x = plain().prepare(white)
     assert x.shape == (3, 8, 8)
@@ -42,12 +42,12 @@ def test_colors_keep_their_channel() -> None:
     assert plain().prepare(red).mean((1, 2)).tolist() == pytest.approx([1, -1, -1], abs=1e-5)
 
 
-def test_one_pixel_and_a_thin_strip() -> None:
+def test_tiny_and_thin_images_are_prepared() -> None:
     for height, width in ((1, 1), (1, 5000), (333, 2)):
         assert plain().prepare(picture(height, width)).shape == (3, 8, 8)
 
 
-def test_default_tower() -> None:
+def test_default_tower_embeds_images() -> None:
     tower = load(DEFAULT_TOWER)
     images = [picture(48, 64), picture(64, 48, 1), picture(300, 200, 2)]
     features = tower.embed(images)
@@ -125,7 +125,7 @@ def test_timm_that_cannot_be_imported_is_reported(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("name", ["", "efficientnet", "timm/", "clip/", "resnet18", "keras/x"])
-def test_unknown_towers(name: str) -> None:
+def test_unknown_towers_are_usage_errors(name: str) -> None:
     with pytest.raises(UsageError, match="timm/NAME or clip/NAME"):
         load(name)
 

@@ -39,7 +39,7 @@ def tower(monkeypatch: pytest.MonkeyPatch) -> GrayTower:
 
 
 @pytest.mark.parametrize(("start_s", "stop_s"), [(0.0, None), (1.25, 2.5), (2.0, None), (0.0, 0.5)])
-def test_a_cut_contains_the_frames_of_its_time_span(tmp_path: Path, start_s: float, stop_s: float | None) -> None:
+def test_cut_contains_the_frames_of_its_time_span(tmp_path: Path, start_s: float, stop_s: float | None) -> None:
     path = write_video(tmp_path / "v.mp4", 4, 24)
     got = list(frames(Cut(path, start_s, stop_s)))
     expected = [t for t in np.arange(96) / 24 if start_s <= t < (stop_s or 9)]
@@ -73,7 +73,7 @@ def test_frames_are_rotated_by_the_display_matrix(tmp_path: Path) -> None:
     assert {rgb.shape for _, rgb in frames(Cut(path))} == {(64, 32, 3)}
 
 
-def test_a_file_that_is_not_a_video_is_an_error(tmp_path: Path) -> None:
+def test_file_that_is_not_a_video_is_an_error(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "v.mp4").read_bytes()
     for name, content in (("empty", b""), ("words", b"not a video" * 100), ("cut", whole[: len(whole) // 2])):
         (tmp_path / name).write_bytes(content)
@@ -106,7 +106,7 @@ def test_damaged_bytes_are_frames_or_an_error(tmp_path: Path) -> None:
     try_one()
 
 
-def test_a_cut_after_the_end_is_an_error(tmp_path: Path) -> None:
+def test_cut_after_the_end_is_an_error(tmp_path: Path) -> None:
     path = write_video(tmp_path / "v.mp4", 2)
     with pytest.raises(DataError, match="no frame from 5 s on"):
         list(frames(Cut(path, 5, 9)))
@@ -186,7 +186,7 @@ def test_without_a_person_the_take_has_only_video(
     assert len(take.video) == 12
 
 
-def test_pose_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pose_is_extracted_without_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / "v.mp4", 3)
     monkeypatch.setattr(pose, "pose_of_video", fake_pose((0, 3)))
     (take,) = takes(BARE, Cut(path), Options(tower=None))

@@ -95,7 +95,7 @@ def wander(t: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("rate_hz", [20.0, 50.0, 104.0])
 @pytest.mark.parametrize("frames_hz", [25.0, 30.0, 120.0])
-def test_tumbling_rigid_body(frames_hz: float, rate_hz: float):
+def test_tumbling_rigid_body_has_the_analytic_signal(frames_hz: float, rate_hz: float):
     """Every placement, lever arms included; the ends too, where a spline knows least. A limb's twist is smoothed more
     than the rest, so that limbs are not as exact as the trunk."""
     t = times(3, frames_hz)
@@ -138,7 +138,7 @@ def test_forward_acceleration_is_on_the_forward_axis():
         np.testing.assert_allclose(found[placement][:, :3], np.tile((0, G, 3.0), (51, 1)), atol=0.02)
 
 
-def test_a_circle_at_constant_speed():
+def test_circle_at_constant_speed_has_centripetal_acceleration():
     """Circular translation without rotation: the centripetal acceleration rotates at constant magnitude."""
     t, w, r = times(4, 30), 5.0, 0.4
     way = np.stack([r * np.cos(w * t), r * np.sin(w * t), 0 * t], 1)
@@ -150,7 +150,7 @@ def test_a_circle_at_constant_speed():
 
 
 @pytest.mark.parametrize("w", [-3.0, 0.5, 6.0])
-def test_rotation_about_the_vertical(w: float):
+def test_rotation_about_the_vertical_shows_in_the_gyroscope(w: float):
     """A pirouette: the rate is on the upright axis, the force points inwards with w^2 times the sensor's distance.
 
     Arms and legs are straight, so that their turn about themselves is known from the trunk alone.
@@ -171,7 +171,7 @@ def test_rotation_about_the_vertical(w: float):
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("hertz", [0.5, 1.0, 2.0])
-def test_a_swinging_arm_is_a_pendulum(side: str, hertz: float):
+def test_swinging_arm_is_a_pendulum(side: str, hertz: float):
     """Swung by theta = A sin(2 pi f t) about the shoulder with the elbow held bent: gravity turns by theta, and a place
     r from the pivot feels -theta'^2 r toward it and theta'' across."""
     amplitude, w, frames_hz, bend = 0.7, 2 * np.pi * hertz, 60.0, 1.5
@@ -211,7 +211,7 @@ def kick(t: np.ndarray, side: str) -> Points:
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_a_swinging_shank_rotates_about_the_knee(side: str):
+def test_swinging_shank_rotates_about_the_knee(side: str):
     t, s = times(3, 60), times(3, 50)
     found = virtual_imus(motion(kick(t, side), 60))
     rate = 0.8 * 2 * np.pi * np.sin(2 * np.pi * s)
@@ -266,7 +266,7 @@ def test_mirrored_motion_equals_the_mirror_augmentation():
 
 
 @pytest.mark.parametrize("jitter_m", [0.0, 0.01])
-def test_the_frame_is_continuous_through_a_straight_limb(jitter_m: float):
+def test_frame_is_continuous_through_a_straight_limb(jitter_m: float):
     """An arm that bends, is stretched for a second while it is carried about, and bends again: no flip of the frame."""
     t = times(4, 30)
     points = standing(t)
@@ -282,7 +282,7 @@ def test_the_frame_is_continuous_through_a_straight_limb(jitter_m: float):
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_a_straight_arm_that_is_raised_sideways_does_not_spin(side: str):
+def test_straight_arm_that_is_raised_sideways_does_not_spin(side: str):
     """A jumping jack's arms: hanging, out and almost together overhead. Hanging, the back of the hand looks outwards;
     stretched out, up; and it turns with the arm alone."""
     t = times(4, 60)
@@ -331,7 +331,7 @@ def test_smoothing_keeps_parabolas_and_halves_at_the_cutoff():
         assert np.linalg.norm(seen) / np.linalg.norm(wave[150:-150]) == pytest.approx(gain, abs=0.02)
 
 
-def test_the_cutoff_follows_the_noise():
+def test_cutoff_follows_the_noise():
     """More jitter gives a lower cutoff; a clean skeleton gets the highest."""
     t, rng = times(10, 60), np.random.default_rng(1)
     clean = np.stack([gymnastics(t)[name] for name in ("left_wrist", "right_knee", "neck")], 1).reshape(len(t), -1)
@@ -364,7 +364,7 @@ def test_single_outliers_of_a_tracker_are_suppressed():
     assert np.abs(seen - truth)[:, :3].max() < 10
 
 
-def test_a_lost_limb_has_no_imu():
+def test_lost_limb_has_no_imu():
     """A wrist that moves 3 m away and back within 0.1 s is a tracking error."""
     t = times(3, 30)
     points = gymnastics(t)

@@ -142,7 +142,7 @@ def test_shift_moves_and_repeats_the_edge():
     assert slower[0, 0].tolist() == pytest.approx(np.linspace(2.5, 7.5, 11).tolist(), abs=1e-5)
 
 
-def test_an_absent_gyroscope_stays_absent():
+def test_absent_gyroscope_stays_absent():
     x = windows(200)
     x[::2, 3:] = 0
     y = augment(x, AugmentConfig(gyro_drop_probability=0), seeded())

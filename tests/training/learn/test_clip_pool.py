@@ -66,7 +66,7 @@ def test_all_modalities_of_a_window_show_the_same_seconds():
 
 
 @pytest.mark.parametrize("seconds", [0.52, 1.0, 2.96, 3.0])
-def test_a_short_clip_is_one_padded_window_as_in_protocol_v1(seconds: float):
+def test_short_clip_is_one_padded_window_as_in_protocol_v1(seconds: float):
     clip = clock_clip(seconds)
     pool = make_clip_pool([clip], SPEC)
     _, drawn = pool.draw(1, STILL, generator())
@@ -123,7 +123,7 @@ def test_titles_are_drawn_with_the_square_root_of_their_windows():
     assert drawn[1] / drawn[0] == pytest.approx(3, rel=0.15)
 
 
-def test_the_share_of_draws_with_an_imu():
+def test_fraction_of_draws_with_an_imu_is_respected():
     clips = [clock_clip(5, i, imu={}) for i in range(30)] + [clock_clip(5, 50, "rest")]
     pool = make_clip_pool(clips, SPEC)
     present = pool.draw(4000, DrawConfig(imu_share=0.8), generator())[1].present["imu"]
@@ -177,7 +177,7 @@ def test_center_is_deterministic():
     assert video.shape == (2, 12)
 
 
-def test_titles_of_a_corpus():
+def test_titles_of_a_corpus_are_listed():
     clips = [made_clip("squat", 0), made_clip("rest", 1), made_clip("rest", 2, corpus="other")]
     pool = make_clip_pool(clips, SPEC)
     assert pool.corpora == ("made", "other")
@@ -185,14 +185,14 @@ def test_titles_of_a_corpus():
     assert pool.title_vectors.shape == (2, 384)
 
 
-def test_a_generator_gives_the_same_draw():
+def test_generator_gives_the_same_draw():
     pool = make_clip_pool(made_clips(3), SPEC)
     (rows, a), (again, b) = (pool.draw(16, DrawConfig(), generator(5)) for _ in range(2))
     assert torch.equal(rows, again)
     assert all(torch.equal(a.inputs[m].nan_to_num(), b.inputs[m].nan_to_num()) for m in a.inputs)
 
 
-def test_a_pool_without_clips_is_refused():
+def test_pool_without_clips_is_refused():
     with pytest.raises(DataError, match="no clips to train on"):
         make_clip_pool([], SPEC)
     clips = [made_clip("squat", 0), made_clip("rest", 1, tower="clip")]
@@ -209,7 +209,7 @@ def motion() -> Tensor:
     return torch.randn(200, 10, len(JOINTS), 3, generator=generator(3))
 
 
-def test_a_turned_skeleton_keeps_its_bones_and_its_height(motion: Tensor):
+def test_turned_skeleton_keeps_its_bones_and_its_height(motion: Tensor):
     turned = change_pose(motion, STILL, generator())
     torch.testing.assert_close(bones(turned), bones(motion))
     torch.testing.assert_close(turned[..., 2], motion[..., 2])
@@ -217,7 +217,7 @@ def test_a_turned_skeleton_keeps_its_bones_and_its_height(motion: Tensor):
     assert torch.histc(angle.remainder(2 * torch.pi), 4, 0, 2 * torch.pi).min() > 25, "every heading"
 
 
-def test_a_flat_skeleton_stays_flat(motion: Tensor):
+def test_flat_skeleton_stays_flat(motion: Tensor):
     motion[..., 1] = float("nan")
     turned = change_pose(motion, STILL, generator())
     assert turned[..., 1].isnan().all()
@@ -225,7 +225,7 @@ def test_a_flat_skeleton_stays_flat(motion: Tensor):
     assert 50 < (turned[:, 0, 0, 0] * motion[:, 0, 0, 0] < 0).sum() < 150, "seen from behind"
 
 
-def test_joints_and_depth_are_lost_at_random_but_never_all(motion: Tensor):
+def test_joints_and_depth_are_dropped_at_random_but_never_all(motion: Tensor):
     motion[:5, :, 1:] = float("nan")
     config = replace(STILL, joint_drop_probability=0.5, flatten_probability=0.5)
     changed = change_pose(motion, config, generator())
@@ -235,7 +235,7 @@ def test_joints_and_depth_are_lost_at_random_but_never_all(motion: Tensor):
     assert changed[..., 1].isnan().all((1, 2)).float().mean().item() == pytest.approx(0.5, abs=0.12)
 
 
-def test_size_and_noise(motion: Tensor):
+def test_body_size_and_joint_noise_are_applied(motion: Tensor):
     bigger = change_pose(motion, replace(STILL, size=0.1), generator())
     ratio = (bones(bigger) / bones(motion)).flatten(1)
     torch.testing.assert_close(ratio.std(1), torch.zeros(200), atol=1e-4, rtol=0)

@@ -27,7 +27,7 @@ def test_every_tenth_step_is_written_with_each_term(tmp_path: Path):
 
 
 @pytest.mark.parametrize("start", [1, 11, 20, 21, 26])
-def test_a_resumed_run_leaves_the_same_file_as_an_uninterrupted_one(tmp_path: Path, start: int):
+def test_resumed_run_leaves_the_same_file_as_an_uninterrupted_one(tmp_path: Path, start: int):
     """Killed at step 34, with the last checkpoint before `start`."""
     whole, stopped = tmp_path / "whole.csv", tmp_path / "stopped.csv"
     log(Curves(whole), range(1, 61))
@@ -36,7 +36,7 @@ def test_a_resumed_run_leaves_the_same_file_as_an_uninterrupted_one(tmp_path: Pa
     assert stopped.read_text() == whole.read_text()
 
 
-def test_a_torn_line_is_left_out(tmp_path: Path):
+def test_truncated_line_is_skipped(tmp_path: Path):
     path = tmp_path / "losses.csv"
     log(Curves(path), range(1, 21))
     path.write_text(path.read_text()[:-5].rstrip(",") + "\n30,imu")
@@ -45,7 +45,7 @@ def test_a_torn_line_is_left_out(tmp_path: Path):
     assert [step for step, name, _ in read_curves(path) if name == "loss"] == [1, 10, 20, 30, 40]
 
 
-def test_the_figure_is_written(tmp_path: Path):
+def test_figure_is_written(tmp_path: Path):
     path = tmp_path / "losses.csv"
     log(Curves(path), range(1, 200))
     plot_curves(path, path.with_suffix(".png"))

@@ -147,7 +147,7 @@ def test_two_processes_train_one_model_and_resume(tmp_path: Path):
     assert "10,imu-text," in curves[0]
 
 
-def test_a_single_process_exchanges_nothing():
+def test_single_process_exchanges_nothing():
     with together("cpu"):
         assert rank_and_world() == (0, 1)
         x = torch.ones(2, 3)
@@ -156,7 +156,7 @@ def test_a_single_process_exchanges_nothing():
         assert of_all("a") == ["a"]
 
 
-def test_a_missing_gradient_becomes_zero():
+def test_missing_gradient_becomes_zero():
     layer, fixed = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2).requires_grad_(False)
     layer(torch.ones(1, 2)).sum().backward()
     layer.bias.grad = None

@@ -38,7 +38,7 @@ def fitted(seed: int, per_class: int = 6, config: FinetuneConfig = SHORT) -> Pro
     return finetune(Student(), prepare(data.x, InputSpec()), data.y, len(CLASSES), chosen)
 
 
-def test_a_few_windows_of_each_class_are_enough(held_out):
+def test_few_windows_of_each_class_suffice(held_out):
     """From random weights, six labeled windows of each class: new windows are nearest to their prototype."""
     x, y = held_out
     model = fitted(0)
@@ -48,7 +48,7 @@ def test_a_few_windows_of_each_class_are_enough(held_out):
         assert model(torch.from_numpy(x)).argmax(1).tolist() == found.tolist(), "the classifier says the same"
 
 
-def test_a_seed_gives_the_same_classifier_again():
+def test_seed_gives_the_same_classifier_again():
     short = replace(SHORT, least_steps=6, most_steps=6)
     first, again, other = (fitted(seed, config=short).prototypes for seed in (0, 0, 1))
     assert torch.equal(first, again)
@@ -118,7 +118,7 @@ def test_pseudo_labels_are_aligned_and_sharpened_and_their_weight_grows():
     torch.testing.assert_close(still(logits), torch.tensor([[1.8, 0.2], [1.8, 0.2]]))
 
 
-def test_a_run_with_unlabeled_windows_that_was_killed_ends_with_the_same_weights(tmp_path, monkeypatch):
+def test_run_with_unlabeled_windows_that_was_killed_ends_with_the_same_weights(tmp_path, monkeypatch):
     data = motion_set(6, seed=0, people=1)
     x = prepare(data.x, InputSpec())
     short = replace(SHORT, pseudo_label=PseudoLabelConfig(begin=1, ramp=4), least_steps=8, most_steps=8)
@@ -155,7 +155,7 @@ def test_fitted_prototypes_are_directions():
     np.testing.assert_allclose(means[2], l2_normalize(np.array([[2, 1.0]]))[0], atol=1e-6)
 
 
-def test_a_class_without_windows_still_has_a_prototype(held_out):
+def test_class_without_windows_still_has_a_prototype(held_out):
     x, y = held_out
     some = y != 2
     short = replace(SHORT, least_steps=6, most_steps=6).for_windows(100, 0, chiral=False)
@@ -175,7 +175,7 @@ def test_steps_grow_with_the_windows_within_bounds():
     assert config.for_windows(10, 7, True).augment == replace(config.augment, mirror_probability=0.0)
 
 
-def test_the_forest_beats_chance():
+def test_random_forest_beats_chance():
     train, test = motion_set(15, seed=0), motion_set(25, seed=1)
     found = forest_predictions(train.x, train.y, test.x, seed=0)
     assert (found == test.y).mean() > 0.9
@@ -200,11 +200,11 @@ def test_hand_features_equal_their_definitions():
     assert f[69:] == pytest.approx([-1, 0, 0], abs=1e-4), "correlations"
 
 
-def test_a_constant_window_has_finite_features():
+def test_constant_window_has_finite_features():
     assert np.isfinite(hand_features(np.full((2, 6, 150), 9.81, np.float32))).all()
 
 
-def test_a_rare_class_is_drawn_with_the_square_root_of_its_count(monkeypatch):
+def test_rare_class_is_drawn_with_the_square_root_of_its_count(monkeypatch):
     """900 windows of one class and 9 of another: 10 to 1."""
     y = np.repeat([0, 1], [900, 9])
     x = np.ones((909, 6, 1, 150), np.float32) * y[:, None, None, None].astype(np.float32)

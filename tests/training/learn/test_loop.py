@@ -57,7 +57,7 @@ def every_step(monkeypatch):
 
 
 @pytest.mark.parametrize("kill_at", [1, 2, 7, 12])
-def test_a_killed_run_resumes_to_the_same_weights(tmp_path, kill_at):
+def test_killed_run_resumes_to_the_same_weights(tmp_path, kill_at):
     whole, seen = run(None)
     path = tmp_path / "folder" / "a.checkpoint"
     with pytest.raises(KilledError):
@@ -68,7 +68,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, kill_at):
     assert all(torch.equal(a, b) for a, b in zip(rest, seen[kill_at - 1 :], strict=True))
 
 
-def test_a_finished_run_is_not_run_again(tmp_path):
+def test_finished_run_is_not_run_again(tmp_path):
     path = tmp_path / "a.checkpoint"
     whole, _ = run(path)
     again, seen = run(path)
@@ -76,7 +76,7 @@ def test_a_finished_run_is_not_run_again(tmp_path):
     assert seen == []
 
 
-def test_the_result_depends_on_the_seed_only():
+def test_result_depends_on_the_seed_only():
     whole, _ = run(None)
     torch.manual_seed(99)
     model, loss_of, _ = problem()
@@ -86,7 +86,7 @@ def test_the_result_depends_on_the_seed_only():
 
 
 @pytest.mark.parametrize("change", [{"lr": 1e-3}, {"steps": 9}, {"seed": 5}])
-def test_a_checkpoint_of_other_settings_is_not_used(tmp_path, change):
+def test_checkpoint_of_other_settings_is_not_used(tmp_path, change):
     path, other = tmp_path / "a.checkpoint", replace(CONFIG, **change)
     with pytest.raises(KilledError):
         run(path, kill_at=6)
@@ -96,7 +96,7 @@ def test_a_checkpoint_of_other_settings_is_not_used(tmp_path, change):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
-def test_a_damaged_checkpoint_is_an_error_with_a_remedy(tmp_path, share):
+def test_damaged_checkpoint_is_an_error_with_a_remedy(tmp_path, share):
     path = tmp_path / "a.checkpoint"
     run(path)
     content = path.read_bytes()
@@ -105,7 +105,7 @@ def test_a_damaged_checkpoint_is_an_error_with_a_remedy(tmp_path, share):
         run(path)
 
 
-def test_a_kill_while_the_checkpoint_is_written_leaves_the_last_one(tmp_path, monkeypatch):
+def test_kill_during_a_checkpoint_write_keeps_the_previous_one(tmp_path, monkeypatch):
     path, save = tmp_path / "a.checkpoint", torch.save
 
     def torn(content, file):
@@ -122,7 +122,7 @@ def test_a_kill_while_the_checkpoint_is_written_leaves_the_last_one(tmp_path, mo
     assert same(run(path)[0], run(None)[0])
 
 
-def test_the_loss_falls_and_every_step_is_reported():
+def test_loss_falls_and_every_step_is_reported():
     model, loss_of, _ = problem()
     said: list[tuple[int, float]] = []
     trained = optimize(model, loss_of, replace(CONFIG, steps=80), report=lambda step, loss: said.append((step, loss)))
@@ -132,7 +132,7 @@ def test_the_loss_falls_and_every_step_is_reported():
     assert not trained.training
 
 
-def test_the_result_is_an_average_of_the_weights():
+def test_result_is_an_average_of_the_weights():
     """With a decay near 1, the average lags behind the weights."""
     model, loss_of, _ = problem()
     average = optimize(model, loss_of, replace(CONFIG, steps=40, ema=0.9))
@@ -142,7 +142,7 @@ def test_the_result_is_an_average_of_the_weights():
     assert same(newest, model)
 
 
-def test_the_progress_bar_shows_the_loss(capfd):
+def test_progress_bar_shows_the_loss(capfd):
     with progress_bar("distil something", 3) as report:
         report(3, 1.25)
     shown = capfd.readouterr()

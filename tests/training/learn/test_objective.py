@@ -95,7 +95,7 @@ def test_rows_of_one_group_are_not_negatives():
     assert info_nce(a, b, torch.tensor(10.0)) > 0
 
 
-def test_the_objective_is_the_sum_over_pairs_of_modalities():
+def test_objective_is_the_sum_over_pairs_of_modalities():
     loss = PairwiseInfoNCE(temperature=0.2)
     parts = {name: 3 * unit(6, 4, seed=i) for i, name in enumerate(("imu", "pose", "text", "video"))}
     pairs = [
@@ -135,7 +135,7 @@ def test_values_of_absent_rows_do_not_change_the_loss():
     torch.testing.assert_close(loss({"imu": other, "text": text}, present), value.detach())
 
 
-def test_a_modality_that_nobody_has_adds_nothing():
+def test_absent_modality_adds_nothing():
     loss, two = PairwiseInfoNCE(), {"imu": unit(6, 4), "text": unit(6, 4, seed=1)}
     three = two | {"video": unit(6, 4, seed=2)}
     present = everyone(6, "imu", "text") | {"video": torch.zeros(6, dtype=torch.bool)}
@@ -145,12 +145,12 @@ def test_a_modality_that_nobody_has_adds_nothing():
 
 
 @pytest.mark.parametrize("names", [(), ("imu",)])
-def test_fewer_than_two_modalities_is_no_contrast(names):
+def test_fewer_than_two_modalities_add_no_contrast(names):
     with pytest.raises(ValueError, match="needs two modalities or more"):
         PairwiseInfoNCE()({name: unit(4, 4) for name in names}, everyone(4, *names))
 
 
-def test_the_temperature_is_learned_and_bounded():
+def test_temperature_is_learned_and_bounded():
     loss = PairwiseInfoNCE(temperature=0.07)
     assert loss.scale.item() == pytest.approx(1 / 0.07)
     optimizer = torch.optim.SGD(loss.parameters(), lr=1.0)
@@ -177,7 +177,7 @@ def test_relational_depends_on_the_geometry_only():
     assert relational(a, b).item() == pytest.approx(by_pairs, rel=1e-4)
 
 
-def test_a_window_is_classified_among_the_labels_of_its_corpus():
+def test_window_is_classified_among_the_labels_of_its_corpus():
     imu, text, scale = unit(3, 5), unit(4, 5, seed=1), torch.tensor(5.0)
     allowed = torch.tensor([[True, True, False, False]] * 3)
     y = torch.tensor([0, 1, 1])
@@ -243,9 +243,7 @@ def test_pretraining_aligns_windows_with_their_prompts(teacher: JointModel, word
     assert accuracy(Student(), text, held) < 0.6
 
 
-def test_the_student_matches_the_teacher(
-    student: Student, teacher: JointModel, words: PromptEmbeddings, motion_data: Data
-):
+def test_student_matches_the_teacher(student: Student, teacher: JointModel, words: PromptEmbeddings, motion_data: Data):
     held = motion_data.held_out[0]
     assert accuracy(student, labels_of(teacher, words), held) > 0.95
     x = prepare(held.x, InputSpec())
@@ -254,7 +252,7 @@ def test_the_student_matches_the_teacher(
     assert relational(own, wanted) < 0.1 * relational(torch.randn_like(own), wanted)
 
 
-def test_the_teacher_is_not_changed(teacher: JointModel, motion_pool: Pool, words: PromptEmbeddings):
+def test_teacher_is_not_changed(teacher: JointModel, motion_pool: Pool, words: PromptEmbeddings):
     before = copy.deepcopy(teacher.state_dict())
     few = LoopConfig(steps=3, batch=16)
     encoder = finetune_teacher(teacher, motion_pool, torch.arange(50), words, DistillConfig(teacher_finetune=few))
@@ -304,7 +302,7 @@ def test_student_matches_the_fine_tuned_teacher_on_its_label_set_only(
     assert cosine[~own].mean() > 0.7
 
 
-def test_a_seed_gives_the_same_encoder_again(motion_pool: Pool, words: PromptEmbeddings):
+def test_seed_gives_the_same_encoder_again(motion_pool: Pool, words: PromptEmbeddings):
     config = PretrainConfig(loop=LoopConfig(steps=6, batch=16))
 
     def weights(seed: int) -> Tensor:
@@ -376,7 +374,7 @@ def test_terms_can_be_switched_off(clips: ClipPool):
     }
 
 
-def test_a_batch_can_hold_clips_and_windows(clips: ClipPool, motion_pool: Pool, words: PromptEmbeddings):
+def test_batch_can_hold_clips_and_windows(clips: ClipPool, motion_pool: Pool, words: PromptEmbeddings):
     """Real windows have only IMU and text, so this pair is larger; each part is classified by its own labels."""
     config = replace(CLIPS, title_weight=0.5)
     windows = window_batch(10, motion_pool, words, config, torch.Generator().manual_seed(0))
@@ -398,14 +396,14 @@ def test_a_batch_can_hold_clips_and_windows(clips: ClipPool, motion_pool: Pool, 
     assert next(v for name, v, _ in values if name == "imu label") == pytest.approx(alone[0], rel=1e-4)
 
 
-def test_the_same_activity_is_one_group_in_clips_and_windows():
+def test_same_activity_is_one_group_in_clips_and_windows():
     a, b = groups(("Squat", "rest")), groups(("walking", "squat"))
     assert a[0] == b[1]
     assert len({*a.tolist(), *b.tolist()}) == 3
 
 
 @pytest.mark.parametrize(("with_clips", "with_windows"), [(True, False), (True, True)])
-def test_a_seed_gives_the_same_joint_model_again(clips, motion_pool, words, with_clips, with_windows):
+def test_seed_gives_the_same_joint_model_again(clips, motion_pool, words, with_clips, with_windows):
     given = (clips if with_clips else None, motion_pool if with_windows else None, words if with_windows else None)
 
     def weights(seed: int) -> Tensor:

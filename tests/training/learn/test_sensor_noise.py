@@ -70,7 +70,7 @@ def test_along_limb_is_the_axis_of_the_virtual_imu():
         assert abs(x[:, :3].mean(0) @ axis) == pytest.approx(9.80665, abs=0.01), placement
 
 
-def test_a_twist_keeps_the_component_along_the_limb():
+def test_twist_keeps_the_component_along_the_limb():
     x = windows(500)
     for along, axis in ((WRIST, 0), (ANKLE, 1)):
         y = sense(x, along.expand(500, 3), replace(NOTHING, twist_deg=40), seeded())
@@ -84,7 +84,7 @@ def test_a_twist_keeps_the_component_along_the_limb():
         assert np.sqrt(np.mean(np.square(turned))) == pytest.approx(np.deg2rad(40), rel=0.1)
 
 
-def test_a_reversed_sensor_is_turned_by_half_a_turn():
+def test_reversed_sensor_is_turned_by_half_a_turn():
     x = windows(400)
     y = sense(x, WRIST.expand(400, 3), replace(NOTHING, reverse_probability=0.25), seeded())
     turned = (y - x).abs().amax((1, 2, 3)) > 1e-3
@@ -117,7 +117,7 @@ def test_every_range_clips_at_its_limit():
 
 
 @pytest.mark.parametrize("cutoff_hz", [5.0, 10.0])
-def test_the_lowpass_is_three_decibels_down_at_its_cutoff(cutoff_hz: float):
+def test_lowpass_is_three_decibels_down_at_its_cutoff(cutoff_hz: float):
     t = torch.arange(150) / 50
     for hertz in (1.0, cutoff_hz, 20.0):
         wave = torch.cos(2 * torch.pi * hertz * t)[None, None]
@@ -127,7 +127,7 @@ def test_the_lowpass_is_three_decibels_down_at_its_cutoff(cutoff_hz: float):
     torch.testing.assert_close(lowpass(level, torch.tensor([cutoff_hz]), 50.0), level)
 
 
-def test_an_absent_gyroscope_stays_absent():
+def test_absent_gyroscope_stays_absent():
     x = windows(50)
     x[::2, 3:] = 0
     y = sense(x, WRIST.expand(50, 3), SensorConfig(), seeded())

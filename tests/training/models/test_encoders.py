@@ -30,19 +30,19 @@ def motion(n: int = 3, frames: int = 75) -> Tensor:
     return torch.randn(n, frames, len(JOINTS), 3, generator=torch.Generator().manual_seed(1))
 
 
-def test_shapes_of_any_length(pose: PoseEncoder, video: VideoEncoder):
+def test_encoders_accept_any_length(pose: PoseEncoder, video: VideoEncoder):
     assert [pose(motion(2, frames)).shape for frames in (1, 74, 75, 200)] == [(2, 8)] * 4
     assert [video(torch.randn(2, k, 12)).shape for k in (1, 2, 12, 100)] == [(2, 8)] * 3 + [(2, 8)]
 
 
 @torch.no_grad()
-def test_the_position_of_the_person_does_not_change_the_embedding(pose: PoseEncoder):
+def test_position_of_the_person_does_not_change_the_embedding(pose: PoseEncoder):
     x = motion()
     torch.testing.assert_close(pose(x + torch.tensor([3.0, -2.0, 1.0])), pose(x), atol=1e-4, rtol=0)
 
 
 @torch.no_grad()
-def test_the_motion_of_the_whole_skeleton_changes_the_embedding(pose: PoseEncoder):
+def test_motion_of_the_whole_skeleton_changes_the_embedding(pose: PoseEncoder):
     """A jump moves the whole skeleton: only the mean position of the window is subtracted."""
     x = motion()
     jumps = x + torch.linspace(0, 6, 75).sin()[:, None, None] * torch.tensor([0, 0, 1.0])
@@ -75,7 +75,7 @@ def test_embeddings_are_finite_whatever_is_missing(seed: int, share: float):
 
 
 @torch.no_grad()
-def test_unknown_is_not_zero(pose: PoseEncoder):
+def test_unknown_joints_differ_from_zero(pose: PoseEncoder):
     """A joint at the root differs from an unknown joint."""
     x = motion()
     unknown, zero = x.clone(), x.clone()
@@ -84,7 +84,7 @@ def test_unknown_is_not_zero(pose: PoseEncoder):
     assert (pose(unknown) - pose(zero)).abs().max() > 0.01
 
 
-def test_the_root_is_the_pelvis_or_the_mean_of_the_known_joints():
+def test_root_is_the_pelvis_or_the_mean_of_the_known_joints():
     x = torch.full((3, 2, len(JOINTS), 3), NOTHING)
     x[0, :, JOINTS.index("pelvis")] = torch.tensor([1.0, 2, 3])
     x[0, :, JOINTS.index("head")] = torch.tensor([9.0, 9, 9])

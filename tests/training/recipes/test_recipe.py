@@ -34,7 +34,7 @@ def windows_of(corpus: str, placements: list[str]) -> WindowSet:
     return WindowSet(corpus, classes, x, np.ones(n, bool), y, place, place, y, side, start_s)
 
 
-def test_the_folder_holds_these_recipes_and_tables():
+def test_folder_holds_these_recipes_and_tables():
     written = {path.stem for path in RECIPES.glob("*.toml")}
     assert written == {*NAMES, "names", "protocol_v1", "protocol_v2", "transfer"}
 
@@ -47,22 +47,23 @@ def test_words_of_a_broad_recipe_are_trained_around_its_student():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_class_of_every_corpus_has_prompts(name):
-    words = read_vocabulary()
-    for corpus in read_recipe(name).corpora:
+    corpora = read_recipe(name).corpora
+    words = read_vocabulary(corpora=corpora)
+    for corpus in corpora:
         index = words.index(CORPORA[corpus].classes)
         assert all(words.prompts[i] for i in index)
         assert len(set(index.tolist())) == len(index), f"two classes of {corpus} have one label"
 
 
 @pytest.mark.parametrize("name", sorted(set(CORPORA) - {"myogym"}))
-def test_every_class_of_a_new_data_set_has_words_where_a_recipe_names_it(name):
+def test_new_data_sets_have_prompts_in_recipes_that_name_them(name):
     words = read_vocabulary(corpora=[name])
     index = words.index(CORPORA[name].classes)
     assert len(set(index.tolist())) == len(index), f"two classes of {name} have one label"
 
 
 @pytest.mark.parametrize("name", ["base", "mujo_plus", "full"])
-def test_a_new_data_set_does_not_change_what_a_recipe_trains_on(name):
+def test_new_data_set_does_not_change_what_a_recipe_trains_on(name):
     recipe = read_recipe(name)
     assert recipe.corpora == (
         *("motionsense", "spar", "utd_mhad", "sp_sw_watch", "sp_sw_phone", "muvr", "metamotion", "mhealth_fragments"),
@@ -72,7 +73,7 @@ def test_a_new_data_set_does_not_change_what_a_recipe_trains_on(name):
     assert len(words.names) == 85
 
 
-def test_labels_of_new_data_sets_come_after_the_others_and_only_where_they_are_needed():
+def test_labels_of_new_data_sets_are_appended_only_where_needed():
     base = read_vocabulary()
     words = read_vocabulary(corpora=["hapt", "emlearn_exercises"])
     assert words.names[: len(base.names)] == base.names
@@ -106,7 +107,7 @@ def test_label_sets_are_the_documented_ones():
     }
 
 
-def test_a_label_set_has_only_windows_of_its_placement():
+def test_label_set_has_only_windows_of_its_placement():
     words = read_vocabulary()
     sets = [windows_of("utd_mhad", ["wrist", "thigh"]), windows_of("spar", ["wrist"]), windows_of("muvr", ["wrist"])]
     spec = next(s for s in words.sets if s.name == "gestures-wrist")
@@ -125,7 +126,7 @@ def test_targets_are_indices_of_the_visible_labels():
     assert "seated" not in shown
 
 
-def test_a_class_without_prompts_is_reported():
+def test_class_without_prompts_is_reported():
     with pytest.raises(DataError, match=r"no prompts for juggling, yodelling\. Add them to \[more\]"):
         read_vocabulary().index(["walking", "yodelling", "juggling"])
 
@@ -143,12 +144,12 @@ def test_a_class_without_prompts_is_reported():
         (b"\xff\xfe\x00", "is not a label file"),
     ],
 )
-def test_an_invalid_label_file_is_refused(tmp_path, text, said):
+def test_invalid_label_file_is_refused(tmp_path, text, said):
     with pytest.raises(DataError, match=said):
         read_vocabulary(Path(recipe_file(tmp_path, text)))
 
 
-def test_a_missing_label_file_is_refused(tmp_path):
+def test_missing_label_file_is_refused(tmp_path):
     with pytest.raises(DataError, match="is not a label file"):
         read_vocabulary(tmp_path / "none.toml")
 
@@ -173,9 +174,10 @@ def test_permissive_leaves_out_data_without_a_stated_open_license(tmp_path):
     assert replace(recipe, clips=("gymnai", "penn_action")).allowed_clips(here) == ("gymnai",)
 
 
-def test_the_error_for_an_unknown_recipe_lists_the_known_ones():
+def test_error_for_an_unknown_recipe_lists_the_known_ones():
     with pytest.raises(
-        UsageError, match=r"no recipe 'bsae'; choose from base, broad, full, mujo_plus, mujo_pure, tiny or give a \.toml file"
+        UsageError,
+        match=r"no recipe 'bsae'; choose from base, broad, full, mujo_plus, mujo_pure, tiny or give a \.toml file",
     ):
         read_recipe("bsae")
     with pytest.raises(UsageError, match=r"no recipe '/nowhere/x\.toml'"):
@@ -205,7 +207,7 @@ def test_the_error_for_an_unknown_recipe_lists_the_known_ones():
         (HEAD + '[teacher]\nprecision = "fp8"\n', "precision"),
     ],
 )
-def test_an_invalid_recipe_is_refused(tmp_path, text, said):
+def test_invalid_recipe_is_refused(tmp_path, text, said):
     with pytest.raises(DataError, match=said):
         read_recipe(recipe_file(tmp_path, text))
 

@@ -48,7 +48,7 @@ def test_recordings_are_held_out_if_people_would_take_a_class_with_them():
     assert Counter(data.y[out].tolist()) == {0: 3, 1: 3, 2: 1}
 
 
-def test_a_corpus_that_names_nobody_is_held_out_by_recording():
+def test_corpus_without_subjects_is_held_out_by_recording():
     assert not CORPORA["mhealth_fragments"].subjects
     data = windows_of("mhealth_fragments", [(str(i), i, i % 2) for i in range(30)])
     assert not by_people(data)
@@ -60,7 +60,7 @@ table = st.lists(st.tuples(st.sampled_from("abcdefg"), st.integers(0, 3), st.int
 
 @settings(max_examples=60, deadline=None)
 @given(table)
-def test_a_recording_is_never_in_both_parts(rows):
+def test_recording_is_never_in_both_parts(rows):
     """No held-out recording is trained on, nor any recording of a held-out person."""
     rows = [(person, 10 * ord(person) + recording, y) for person, recording, y in rows]
     data = windows_of("spar", rows)
@@ -71,14 +71,14 @@ def test_a_recording_is_never_in_both_parts(rows):
         assert set(data.y[out]) <= set(data.y[~out])
 
 
-def test_the_shipped_recording_is_of_the_reserved_person():
+def test_shipped_recording_is_of_the_reserved_person():
     assert shipped_recording().name == f"spar-{RESERVED['spar']}"
     data = windows_of("spar", [("1", 0, 0), ("10", 1, 0), ("0", 2, 0)])
     assert reserved(data).tolist() == [False, True, False]
     assert not reserved(windows_of("muvr", [("10", 1, 0)])).any()
 
 
-def test_thin_keeps_windows_of_each_class_spread_evenly():
+def test_thin_keeps_evenly_spread_windows_of_each_class():
     data = windows_of("spar", [("1", i, i % 3 // 2) for i in range(300)])
     few = thin(data, 10)
     assert Counter(few.y.tolist()) == {0: 10, 1: 10}
@@ -96,7 +96,7 @@ def tiny():
     return load_data(read_recipe("tiny"))
 
 
-def test_nobody_of_spar_is_in_both_parts(tiny):
+def test_no_spar_subject_is_in_both_parts(tiny):
     (train,), (held_out,), (stream,) = tiny.train, tiny.held_out, tiny.streams
     people = [set(part.subject.tolist()) for part in (train, held_out, stream)]
     assert people[0] == {"1", "2", "3", "4", "6", "7", "8", "9"}
@@ -137,7 +137,7 @@ def test_permissive_loads_only_open_data(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not Path(data_root()).is_dir(), reason=f"no data under {data_root()}: set MUJO_DATA")
 @pytest.mark.parametrize("corpus", ["metamotion", "muvr"])
-def test_the_gym_corpora_hold_out_recordings_of_every_class(corpus):
+def test_gym_corpora_hold_out_recordings_of_every_class(corpus):
     """As documented: not subject-disjoint, but no recording is on both sides."""
     data = load_data(Recipe("gym", (corpus,)))
     train, held_out = data.train[0], data.held_out[0]
@@ -155,7 +155,7 @@ def test_phone_and_watch_of_a_person_are_held_out_together():
     assert not watch & {s for part in data.train for s in part.subject.tolist()}
 
 
-def test_the_reserved_person_is_nowhere_even_if_not_held_out(monkeypatch):
+def test_reserved_person_is_excluded_even_if_not_held_out(monkeypatch):
     monkeypatch.setitem(RESERVED, "spar", "3")
     data = load_data(read_recipe("tiny"))
     seen = {s for side in (data.train, data.held_out, data.streams) for part in side for s in part.subject.tolist()}

@@ -102,7 +102,7 @@ def test_embeddings_are_unit_with_and_without_gyroscope(student: Student):
     np.testing.assert_allclose(embed(student, still, InputSpec()), embed(student, x[:, :3], InputSpec()), atol=1e-6)
 
 
-def test_the_label_set_has_the_classes_and_prompts(calibrated, vocabulary: Vocabulary):
+def test_label_set_has_the_classes_and_prompts(calibrated, vocabulary: Vocabulary):
     labels, measured = calibrated
     assert labels.names == (*CLASSES, "unknown")
     assert [label.prompts for label in labels.labels] == list(vocabulary.prompts)
@@ -113,7 +113,7 @@ def test_the_label_set_has_the_classes_and_prompts(calibrated, vocabulary: Vocab
     assert measured["macro_f1_3ch"] < measured["macro_f1_6ch"], "an accelerometer does not measure a twist"
 
 
-def test_the_threshold_accepts_its_fraction_of_windows(calibrated, student: Student, motion_data: Data):
+def test_threshold_accepts_its_fraction_of_windows(calibrated, student: Student, motion_data: Data):
     labels, _ = calibrated
     x = motion_data.held_out[0].x
     kept = [
@@ -146,7 +146,7 @@ def two_classes(smoothing: Smoothing) -> LabelSet:
     return LabelSet("two", labels, np.eye(2, dtype=np.float32), "wrist", 0.2, 0.0, smoothing, 3)
 
 
-def test_a_filter_helps_with_lasting_labels_and_hurts_with_short_ones():
+def test_filter_helps_with_lasting_labels_and_hurts_with_short_ones():
     """40 windows of each class with one window in five flipped; then classes that change every three."""
     lasting = np.repeat([0, 1, 0, 1], 40)
     seen = lasting.copy()
@@ -163,7 +163,7 @@ def test_a_filter_helps_with_lasting_labels_and_hurts_with_short_ones():
     assert smoothed_accuracy(two_classes(Smoothing("majority", windows=5)), embeddings, hasty, one) < 0.9
 
 
-def test_a_filter_is_reset_for_each_person():
+def test_filter_is_reset_for_each_person():
     y = np.array([0] * 20 + [1] * 20)
     embeddings, slow = np.eye(2, dtype=np.float32)[y], two_classes(Smoothing("majority", windows=7))
     apart = smoothed_accuracy(slow, embeddings, y, np.repeat(["p1", "p2"], 20))
@@ -171,7 +171,7 @@ def test_a_filter_is_reset_for_each_person():
     assert smoothed_accuracy(slow, embeddings, y, np.repeat(["p1"], 40)) < 1
 
 
-def test_prototypes_move_to_where_they_name_the_windows():
+def test_fitted_prototypes_classify_the_windows():
     rng = np.random.default_rng(0)
     y = np.repeat([0, 1], [300, 30])
     windows = l2_normalize((np.eye(8)[[0, 1]][y] + rng.normal(0, 0.3, (330, 8))).astype(np.float32))
@@ -200,12 +200,12 @@ def test_windows_of_background_corpora_become_a_label(student: Student, teacher:
     assert measured["bouts_announced"] == 1
 
 
-def test_runs_end_at_another_label_and_at_another_recording():
+def test_runs_end_at_a_change_of_label_or_recording():
     shown, recording = np.array([1, 1, 0, 0, 0]), np.array(["a", "a", "a", "a", "b"])
     assert runs(shown, recording) == [(1, 0, 2), (0, 2, 4), (0, 4, 5)]
 
 
-def test_a_label_set_without_data_is_none(student, teacher, vocabulary, motion_data):
+def test_label_set_without_data_is_none(student, teacher, vocabulary, motion_data):
     elsewhere = LabelSetSpec("gym-wrist", "wrist", ("muvr",))
     assert calibrate(student, teacher.text, elsewhere, vocabulary, motion_data, InputSpec()) is None
 
@@ -226,7 +226,7 @@ def test_without_open_set_windows_there_are_no_open_set_metrics(calibrated):
     assert "unknown_auroc" not in calibrated[1]
 
 
-def test_a_corpus_without_gyroscope_makes_a_set_of_three_channels(student, teacher, vocabulary):
+def test_corpus_without_gyroscope_makes_a_set_of_three_channels(student, teacher, vocabulary):
     def blind(data: WindowSet) -> WindowSet:
         x = data.x.copy()
         x[:, 3:] = 0

@@ -83,7 +83,7 @@ def test_equalizing_improves_int8() -> None:
     assert snr_db(quantized_embeddings(model, calibration, x)) > snr_db(plain) + 1
 
 
-def test_a_dead_channel_keeps_outputs_finite() -> None:
+def test_dead_channel_keeps_outputs_finite() -> None:
     model = uneven(StudentConfig())
     with torch.no_grad():
         model.stem[1].weight[3] = 0

@@ -46,7 +46,7 @@ def test_files_stay_within_the_limits(bundle_folder: Path) -> None:
         assert model.parity.snr_db >= 20
 
 
-def test_the_reference_has_the_embeddings_of_the_float_network(bundle_folder: Path, checkpoint: Path) -> None:
+def test_reference_has_the_embeddings_of_the_float_network(bundle_folder: Path, checkpoint: Path) -> None:
     from mujo_edge.bundle import l2_normalize
     from mujo_edge.signal import prepare
     from training.models.inference import float_embeddings
@@ -62,7 +62,7 @@ def test_the_reference_has_the_embeddings_of_the_float_network(bundle_folder: Pa
     assert {row[: gate.x.shape[1]].tobytes() for row in reference.x} <= rows, "a window that may not be passed on"
 
 
-def test_a_bad_quantization_stops_the_export(checkpoint: Path, tmp_path: Path) -> None:
+def test_bad_quantization_stops_the_export(checkpoint: Path, tmp_path: Path) -> None:
     """Calibration on far too small signals, so that every activation saturates."""
     model, spec, calibration, gate, release = load_checkpoint(checkpoint)
     with pytest.raises(DataError, match=r"export stopped: .*SNR"):
@@ -70,7 +70,7 @@ def test_a_bad_quantization_stops_the_export(checkpoint: Path, tmp_path: Path) -
     assert leftovers(tmp_path) == []
 
 
-def test_a_failed_export_leaves_the_old_bundle(checkpoint: Path, bundle_copy: Path) -> None:
+def test_failed_export_leaves_the_old_bundle(checkpoint: Path, bundle_copy: Path) -> None:
     before = {path: path.read_bytes() for path in bundle_copy.rglob("*") if path.is_file()}
     model, spec, calibration, gate, release = load_checkpoint(checkpoint)
     with pytest.raises(DataError):
@@ -79,9 +79,7 @@ def test_a_failed_export_leaves_the_old_bundle(checkpoint: Path, bundle_copy: Pa
     assert leftovers(bundle_copy.parent) == ["small"]
 
 
-def test_an_export_replaces_the_old_bundle(
-    checkpoint: Path, bundle_copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_export_replaces_the_old_bundle(checkpoint: Path, bundle_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training.release.lower, "find_spec", lambda name: None)  # quicker
     (bundle_copy / "stale.txt").write_text("from an older export")
     model, spec, calibration, gate, release = load_checkpoint(checkpoint)
@@ -91,7 +89,7 @@ def test_an_export_replaces_the_old_bundle(
     assert leftovers(bundle_copy.parent) == ["small"]
 
 
-def test_a_folder_that_is_not_a_bundle_is_not_touched(checkpoint: Path, tmp_path: Path) -> None:
+def test_folder_that_is_not_a_bundle_is_not_touched(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "thesis"
     out.mkdir()
     (out / "chapter1.tex").write_text("years of work")
@@ -100,7 +98,7 @@ def test_a_folder_that_is_not_a_bundle_is_not_touched(checkpoint: Path, tmp_path
     assert (out / "chapter1.tex").read_text() == "years of work"
 
 
-def test_the_gate_needs_a_thousand_windows(checkpoint: Path, tmp_path: Path) -> None:
+def test_gate_needs_a_thousand_windows(checkpoint: Path, tmp_path: Path) -> None:
     model, spec, calibration, gate, release = load_checkpoint(checkpoint)
     few = replace(gate, x=gate.x[:999], member=gate.member[:999])
     with pytest.raises(UsageError, match="needs 1000 real windows and got 999"):
@@ -111,17 +109,17 @@ def test_the_gate_needs_a_thousand_windows(checkpoint: Path, tmp_path: Path) -> 
     "parity",
     [Parity(1000, 0.9899, 30.0, 0.1), Parity(1000, 1.0, 19.9, 0.1), Parity(1000, float("nan"), float("nan"), 0.1)],
 )
-def test_the_gate_refuses_below_its_limits(parity: Parity) -> None:
+def test_gate_refuses_below_its_limits(parity: Parity) -> None:
     with pytest.raises(DataError, match=r"export stopped: student\.pte has top-1 agreement"):
         gated("student.pte", parity)
 
 
-def test_the_gate_accepts_at_its_limits() -> None:
+def test_gate_accepts_at_its_limits() -> None:
     parity = Parity(1000, 0.99, 20.0, 0.1)
     assert gated("student.pte", parity) is parity
 
 
-def test_a_too_large_network_is_refused() -> None:
+def test_too_large_network_is_refused() -> None:
     torch.manual_seed(0)
     windows = np.random.default_rng(0).standard_normal((16, 6, 1, 150), np.float32)
     model = Student(StudentConfig(blocks=((128, 5, 2), (256, 5, 2), (256, 5, 1))))
@@ -129,7 +127,7 @@ def test_a_too_large_network_is_refused() -> None:
         check_small(quantize_litert(model, windows), windows)
 
 
-def test_a_network_that_needs_too_much_memory_is_refused() -> None:
+def test_network_that_needs_too_much_memory_is_refused() -> None:
     torch.manual_seed(0)
     windows = np.random.default_rng(0).standard_normal((16, 6, 1, 150), np.float32)
     model = Student(StudentConfig(stem=128, blocks=((128, 5, 1), (64, 5, 2))))
@@ -150,13 +148,13 @@ def test_checkpoint_round_trip(checkpoint: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04" + bytes(100)])
-def test_a_file_that_is_not_a_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_not_a_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.pt").write_bytes(content)
     with pytest.raises(DataError, match="is not a checkpoint to export"):
         load_checkpoint(tmp_path / "x.pt")
 
 
-def test_the_command_reports_a_missing_checkpoint_in_one_line(tmp_path: Path) -> None:
+def test_command_reports_a_missing_checkpoint_in_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training.export", str(tmp_path / "none.pt"), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 4
@@ -164,7 +162,7 @@ def test_the_command_reports_a_missing_checkpoint_in_one_line(tmp_path: Path) ->
     assert "Traceback" not in done.stderr
 
 
-def test_the_command_exports_a_bundle(checkpoint: Path, tmp_path: Path) -> None:
+def test_command_exports_a_bundle(checkpoint: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training.export", str(checkpoint), str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert (done.returncode, done.stderr) == (0, "")
@@ -186,7 +184,7 @@ def test_every_pte_has_the_metadata_for_apps(bundle_folder: Path, file: str) -> 
     constants_are_those_of(read_manifest(bundle_folder), constants, with_labels=file != "student_cortex_m.pte")
 
 
-def test_the_onnx_has_the_metadata_for_apps(bundle_folder: Path) -> None:
+def test_onnx_has_the_metadata_for_apps(bundle_folder: Path) -> None:
     import onnxruntime
 
     properties = onnxruntime.InferenceSession(bundle_folder / "student_int8.onnx").get_modelmeta().custom_metadata_map
@@ -248,7 +246,7 @@ def test_model_card_has_the_usual_form(bundle_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("closed", ["corpora", "clips"])
-def test_the_card_states_when_a_license_is_not_open(checkpoint: Path, bundle_folder: Path, closed: str) -> None:
+def test_card_states_when_a_license_is_not_open(checkpoint: Path, bundle_folder: Path, closed: str) -> None:
     release = load_checkpoint(checkpoint)[4]
     data = {"corpora": release.training["corpora"]}
     data |= {"clips": [{**data["corpora"][0], "name": "dance", "title": "Dance", "clips": 1234}]}
@@ -277,7 +275,7 @@ def test_the_card_states_when_a_license_is_not_open(checkpoint: Path, bundle_fol
     assert "2,000,000 a second, 7.20 billion an hour" in card
 
 
-def test_the_card_has_the_spread_of_a_protocol(checkpoint: Path, bundle_folder: Path) -> None:
+def test_card_has_the_spread_of_a_protocol(checkpoint: Path, bundle_folder: Path) -> None:
     """Every number in the table is one of the results in docs."""
     protocol = read_results(RESULTS, StudentConfig())
     release = load_checkpoint(checkpoint)[4]
@@ -323,7 +321,7 @@ def test_results_of_another_network_are_refused() -> None:
         ('{"git_commit": "a", "config": {"recipe": {"pretrain": {"encoder": {}}}}}', '[{"method": "forest"}]'),
     ],
 )
-def test_a_folder_without_results_is_refused(tmp_path: Path, run: str | None, table: str | None) -> None:
+def test_folder_without_results_is_refused(tmp_path: Path, run: str | None, table: str | None) -> None:
     for name, text in (("run.json", run), ("table.json", table)):
         if text is not None:
             (tmp_path / name).write_text(text)

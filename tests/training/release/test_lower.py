@@ -67,14 +67,14 @@ def test_float16_keeps_the_embeddings(trained: tuple[Student, F32, F32, ModelMet
     assert np.abs(y - coreml.embeddings).max() > 0, "float16 was not what ran"
 
 
-def test_the_whole_network_is_lowered_to_core_ml(coreml: Lowered) -> None:
+def test_whole_network_is_lowered_to_core_ml(coreml: Lowered) -> None:
     plan = forward_of(coreml.content)
     assert [delegate.id for delegate in plan.delegates] == ["CoreMLBackend"]
     assert plan.operators == []
     assert set(coreml.operators) == {"cast", "conv", "relu", "add", "reduce_mean", "reshape", "linear"}
 
 
-def test_core_ml_cannot_run_here(coreml: Lowered) -> None:
+def test_core_ml_file_is_read_but_not_run_on_linux(coreml: Lowered) -> None:
     """Its file is opened for what it says of itself; the runtime on this system has no such backend."""
     from executorch.extension.pybindings import portable_lib
 
@@ -95,14 +95,14 @@ class Distances(nn.Module):
         return self.last(torch.cdist(y, y).mean(2))
 
 
-def test_a_network_that_is_not_one_core_ml_program_is_found(trained: tuple[Student, F32, F32, ModelMetadata]) -> None:
+def test_network_that_is_not_one_core_ml_program_is_found(trained: tuple[Student, F32, F32, ModelMetadata]) -> None:
     if COREML.obstacle:
         pytest.skip(COREML.obstacle)
     with pytest.raises(ValueError, match="Core ML programs instead of 1"):
         lower_coreml(Distances(), trained[1], trained[3], trained[2])
 
 
-def test_cmsis_nn_does_all_the_work(cortex_m: Lowered) -> None:
+def test_cmsis_nn_runs_every_operator(cortex_m: Lowered) -> None:
     assert cortex_m.operators == tuple(
         f"cortex_m.{name}"
         for name in (
@@ -113,14 +113,14 @@ def test_cmsis_nn_does_all_the_work(cortex_m: Lowered) -> None:
     assert len(cortex_m.content) < 100_000
 
 
-def test_a_cortex_m_is_fed_sample_by_sample(cortex_m: Lowered) -> None:
+def test_cortex_m_input_is_time_major(cortex_m: Lowered) -> None:
     plan = forward_of(cortex_m.content)
     given = plan.values[plan.inputs[0]].val
     assert list(given.sizes) == [1, 6, 1, 150]
     assert list(given.dim_order) == [0, 2, 3, 1]
 
 
-def test_the_lowered_graph_computes_what_the_network_does(
+def test_lowered_graph_computes_what_the_network_does(
     trained: tuple[Student, F32, F32, ModelMetadata], cortex_m: Lowered
 ) -> None:
     model, _, windows, _ = trained
@@ -128,7 +128,7 @@ def test_the_lowered_graph_computes_what_the_network_does(
     assert snr_db(float_embeddings(model, windows), cortex_m.embeddings) > 22
 
 
-def test_windows_at_a_time_do_not_matter(
+def test_batch_size_does_not_change_the_file_or_its_embeddings(
     trained: tuple[Student, F32, F32, ModelMetadata], cortex_m: Lowered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was measured, many windows at a time, is what the file computes, one at a time."""

@@ -107,14 +107,14 @@ def test_names_are_merged_in_order(vocabulary: Labels, few: Path) -> None:
         ('exercises = ["squat"]\n[activities]\nwalking = ["rest"]', "gives 'rest' to both 'rest' and 'walking'"),
     ],
 )
-def test_an_invalid_names_file_is_refused(vocabulary: Labels, tmp_path: Path, content: str, message: str) -> None:
+def test_invalid_names_file_is_refused(vocabulary: Labels, tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "names.toml"
     path.write_text(content)
     with pytest.raises(DataError, match=message):
         read_names(vocabulary, path)
 
 
-def test_a_missing_names_file_is_refused(vocabulary: Labels, tmp_path: Path) -> None:
+def test_missing_names_file_is_refused(vocabulary: Labels, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a file of names"):
         read_names(vocabulary, tmp_path / "nowhere.toml")
 
@@ -188,7 +188,7 @@ def test_ranks_are_among_all_names(made: tuple[Vocabulary, dict]) -> None:
     assert scores["first_of_all_names"] == 0.5
 
 
-def test_the_command_adds_names_to_a_release(
+def test_command_adds_names_to_a_release(
     checkpoint: Path, few: Path, vocabulary: Labels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, motion_data: Data
 ) -> None:
     """The whole command, with a text projection that the network was not trained with."""
@@ -219,7 +219,7 @@ def test_names_are_exported_and_listed_in_the_card(bundle_folder: Path) -> None:
     assert "| `motion-wrist` | 160 | 0.990 | 0.500 | 0.950 | 0.900 | 1.000 |" in card
 
 
-def test_a_card_without_names_has_no_section_of_names(bundle_folder: Path, checkpoint: Path) -> None:
+def test_card_without_names_has_no_section_of_names(bundle_folder: Path, checkpoint: Path) -> None:
     _, spec, _, _, release = load_checkpoint(checkpoint)
     table = json.loads((bundle_folder / "bundle.json").read_text())
     del table["metrics"]["names"]

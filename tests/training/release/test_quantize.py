@@ -135,7 +135,7 @@ class Running(nn.Module):
         return self.last(self.first(x).cumsum(3).mean((2, 3)))
 
 
-def test_a_network_that_does_not_lower_to_one_subgraph_is_refused(model_metadata: ModelMetadata) -> None:
+def test_network_that_does_not_lower_to_one_subgraph_is_refused(model_metadata: ModelMetadata) -> None:
     windows = np.random.default_rng(0).standard_normal((32, 6, 1, 150), np.float32)
     assert not open_model(float_litert(Running(), windows)).is_one_partition()
     with pytest.raises(ValueError, match="XNNPACK subgraphs instead of 1"):
@@ -150,7 +150,7 @@ def test_frozen_is_a_copy_without_dropout() -> None:
     assert any(isinstance(part, nn.Dropout) for part in model.modules())
 
 
-def test_a_too_small_arena_is_reported_without_a_crash(trained: tuple[Student, np.ndarray, np.ndarray]) -> None:
+def test_too_small_arena_is_reported_without_a_crash(trained: tuple[Student, np.ndarray, np.ndarray]) -> None:
     model, calibration, windows = trained
     content = quantize_litert(model, calibration[:32])
     assert isinstance(attempt(content, windows[:1], 2048), str)

@@ -67,7 +67,7 @@ def test_workers_end_with_their_parent(how: signal.Signals, tmp_path: Path):
         parent.wait()
 
 
-def test_an_error_ends_the_workers_at_once():
+def test_error_ends_the_workers_at_once():
     before = set(active_children())
 
     def fail() -> None:

@@ -35,7 +35,7 @@ async def shown(process: asyncio.subprocess.Process) -> tuple[str, str]:
     return said.split()[-1], said
 
 
-async def test_record_a_phone_and_decode_it_again(tmp_path: Path) -> None:
+async def test_recorded_phone_session_decodes_to_the_same_samples(tmp_path: Path) -> None:
     folder = str(tmp_path / "walk")
     async with PhyphoxPhone(sine).open() as url:
         recorded = await call("mujo_edge", "record", folder, "--phone", "phyphox", "--url", url, "--duration", "4")
@@ -52,7 +52,7 @@ async def test_record_a_phone_and_decode_it_again(tmp_path: Path) -> None:
     assert runs[0] == runs[1][: len(runs[0])]  # the bytes may hold some samples after the four seconds
 
 
-async def test_ctrl_c_while_waiting_for_a_phone() -> None:
+async def test_ctrl_c_ends_the_wait_for_a_phone() -> None:
     process = await call("mujo_edge", "stream", "--phone", "browser", "--port", "0")
     url, said = await shown(process)
     assert url.startswith("http://127.0.0.1:")

@@ -50,7 +50,7 @@ async def pushed(http: ClientSession, source: SensorLoggerSource, number: int = 
         return answer.status
 
 
-async def test_half_open_connections_do_not_shut_the_phone_out(
+async def test_half_open_connections_do_not_block_the_phone(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(listener, "NEW_S", 1e6)
@@ -116,9 +116,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("sent", MALFORMED)
-async def test_malformed_request_is_refused_without_a_word_on_the_terminal(
-    sent: bytes, capfd: pytest.CaptureFixture[str]
-) -> None:
+async def test_malformed_request_is_refused_silently(sent: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     source = SensorLoggerSource(port=0, announce=quiet)
     async with served(source) as http:
         reader, writer = await connect(source)
@@ -148,7 +146,7 @@ async def test_malformed_requests_use_up_the_budget_of_their_address(capfd: pyte
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 @pytest.mark.parametrize("body", [b"not compressed", b"", gzip.compress(b"x" * 100)[:-9], b"\x1f\x8b" + bytes(30)])
-async def test_body_that_is_not_compressed_as_it_says_is_a_bad_request(
+async def test_wrongly_declared_compression_is_a_bad_request(
     coding: str, body: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
     source = SensorLoggerSource(port=0, announce=quiet)
@@ -171,7 +169,7 @@ async def test_compressed_body_that_expands_beyond_the_limit_is_refused() -> Non
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["a", "b", "phone"]), st.booleans()), max_size=200))
-def test_the_phone_is_never_closed_for_strangers(events: list[tuple[str, bool]]) -> None:
+def test_phone_connection_is_never_dropped_for_other_clients(events: list[tuple[str, bool]]) -> None:
     one = listener.Listener(asyncio.Protocol, None)
     closed = []
 

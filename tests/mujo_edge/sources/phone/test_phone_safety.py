@@ -126,7 +126,7 @@ async def test_push_server_rejects_with_a_status(method: str, path: str, status:
             assert "token" not in await answer.text() or status in (401, 403)
 
 
-async def test_the_token_may_come_as_authorization_and_is_compared_in_constant_time(
+async def test_token_in_the_authorization_header_is_compared_in_constant_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compared: list[bytes] = []
@@ -226,7 +226,7 @@ async def test_new_recording_on_the_same_phone_ignores_late_messages_of_the_old(
         assert source.notes == ["the phone reconnected once"]
 
 
-async def test_page_files_and_their_statuses() -> None:
+async def test_page_files_are_served_with_their_status_codes() -> None:
     source = BrowserSource(port=0, announce=quiet)
     async with served(source) as http:
         token = source.url.split("/")[3]
@@ -335,7 +335,7 @@ async def test_posts_replace_a_socket() -> None:
         await until(lambda: source.info.channels)
 
 
-async def test_a_certificate_is_made_for_each_run_and_its_key_leaves_no_trace(
+async def test_certificate_is_new_for_each_run_and_its_key_is_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modes = []

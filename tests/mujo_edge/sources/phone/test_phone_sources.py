@@ -111,7 +111,7 @@ async def test_phone_reads_one_g_at_rest_at_its_rate(app: str) -> None:
 
 
 @pytest.mark.parametrize("app", APPS)
-async def test_a_sine_is_recognized_and_decoded_again(app: str) -> None:
+async def test_sine_is_recognized_and_its_raw_log_decodes_to_the_same(app: str) -> None:
     sink = ListSink()
     async with phone(app, sine) as (source, stand_in):
         sinks = [sink, source] if isinstance(source, BrowserSource) else [sink]
@@ -153,7 +153,7 @@ async def test_a_sine_is_recognized_and_decoded_again(app: str) -> None:
         ("browser", {"ios": True}),
     ],
 )
-async def test_all_ways_of_counting_agree(app: str, options: dict[str, Any]) -> None:
+async def test_all_sample_counts_agree(app: str, options: dict[str, Any]) -> None:
     async with phone(app, rest, **options) as (source, _):
         _, chunks = await collect(source, 0.5)
     np.testing.assert_allclose(np.median(joined(chunks)[1], 0), [0, 0, G, 0, 0, 0], atol=1e-5)
