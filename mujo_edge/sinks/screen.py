@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
+from shlex import quote
 from textwrap import shorten
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -332,7 +333,7 @@ def describe(summary: Summary, recording: str | None = None) -> str:
         lines.append(f"latency {name}, ms: {stages}")
     lines += [shorten(f"note: {note}", NOTE_WIDTH, placeholder=" ...") for note in summary.notes]
     if recording:
-        lines.append(f"recorded to {recording}")
+        lines.append(f"recorded to {recording}; play it with: mujo-edge stream {quote(recording)}")
     return "\n".join(map(printable, lines))
 
 
