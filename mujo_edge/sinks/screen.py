@@ -148,7 +148,10 @@ def explanation(session: RunInfo, width: int) -> Part:
     fields += [f"unknown: none of these {len(session.labels) - 1}"]
     fields += [f"others: --labels {', '.join(session.other_sets)}"] if session.other_sets else []
     text = session.warning or " · ".join(fields)
-    return f" {shorten(text, max(8, width - 2), placeholder=' ...')}", "yellow" if session.warning else "dim"
+    return (
+        f" {shorten(text, max(8, width - 2), placeholder=' ...', break_on_hyphens=False)}",
+        "yellow" if session.warning else "dim",
+    )
 
 
 def _now(screen: Screen, width: int) -> Iterator[list[Part]]:
