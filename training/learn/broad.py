@@ -1,9 +1,9 @@
-"""Pretraining by breadth: every labeled window of many data sets, each set with a classifier of its own.
+"""Broad pretraining on every labeled window of many data sets, with a separate classifier for each.
 
-Sets disagree in what they call things and how they were recorded, so no label is shared: windows of one set and
-placement are told from each other, never from those of another. A contrastive term on two changes of a window (SimCLR,
-arXiv 2002.05709) uses all of them, and those of sets with one label as well. The gyroscope has a tower and a classifier
-of its own, so that what it measures is learned, not skipped because the accelerometer says most of it.
+Data sets differ in their labels and recording conditions, so no label is shared: the windows of one set and placement
+(a task) are classified among the classes of that task only. A contrastive term on two augmentations of a window
+(SimCLR, arXiv 2002.05709) uses all windows, also those of sets with a single label. The gyroscope has its own tower and
+classifier, so that its signal is learned even where the accelerometer suffices.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from training.models.towers import Towers, TowersConfig
 
 @dataclass(frozen=True, slots=True)
 class BroadConfig:
-    """`contrast_weight` and `temperature` are of the contrastive term, `smoothing` of the labels; `dropout` is that of
-    the classifiers' input. A batch of the loop is of windows, each of which is changed twice."""
+    """`contrast_weight` and `temperature` belong to the contrastive term, `smoothing` is that of the labels, `dropout`
+    that of the classifiers' input. Each window of a batch is augmented twice."""
 
     towers: TowersConfig = field(default_factory=TowersConfig)
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=4000, batch=256, weight_decay=0.02, ema=0.998))
@@ -42,9 +42,9 @@ class BroadConfig:
 
 @dataclass(frozen=True, slots=True)
 class BroadPool:
-    """Windows of many data sets. `x` (N, 6, 1, T) prepared; `y` (N,) classes, numbered through; `task` (N,) the
-    number of the set and placement; `own` (tasks, classes) which classes a task tells apart; `weight` (N,) how often a
-    window is drawn: a task with the square root of its size, a class of it likewise."""
+    """Windows of many data sets. `x` (N, 6, 1, T) prepared; `y` (N,) classes, numbered consecutively; `task` (N,)
+    the number of the set and placement; `own` (tasks, classes) the classes of each task; `weight` (N,) the relative
+    frequency of draws: that of a task and of a class in it grows with the square root of its size."""
 
     x: Tensor
     y: Tensor

@@ -126,9 +126,9 @@ def test_board_that_recognizes_is_detected_with_its_model() -> None:
         pieces = [cobs_encode(piece) for piece in predictions.encode_device_model(model)]
         for frame in (b"\x17\0", *between * 5, *pieces[1:]):
             detector.feed(frame)
-        assert detector.found is None or len(pieces) == 1
+        assert detector.result is None or len(pieces) == 1
         detector.feed(pieces[0])
-        assert detector.found == DetectedFormat("packet", gyroscope=model.gyroscope, device_model=model)
+        assert detector.result == DetectedFormat("packet", gyroscope=model.gyroscope, device_model=model)
 
 
 def test_one_decoder_gives_samples_and_labels() -> None:

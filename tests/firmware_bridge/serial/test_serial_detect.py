@@ -21,7 +21,7 @@ BOOT = b"\x00\xf8\x80ets Jun  8 2016 00:22:57\r\n\r\nrst:0x1 (POWERON_RESET),boo
 def found(data: bytes) -> DetectedFormat | None:
     detector = Detector()
     detector.feed(data)
-    return detector.found
+    return detector.result
 
 
 @pytest.mark.parametrize("before", [b"", b"\x80\x00\xff", BOOT, b"12,", bytes(range(256))])
@@ -48,15 +48,15 @@ def test_random_bytes_are_not_detected_and_detection_gives_up() -> None:
     noise = np.random.default_rng(0).integers(0, 256, LIMIT + 1000, np.uint8).tobytes()
     detector = Detector()
     detector.feed(noise)
-    assert (detector.found, detector.seen) == (None, LIMIT)
+    assert (detector.result, detector.seen) == (None, LIMIT)
     detector.feed(ROWS[0] * 9)
-    assert detector.found is None
+    assert detector.result is None
 
 
 def test_failure_message_of_a_board_is_reported() -> None:
     detector = Detector()
     detector.feed(b"Started\r\nERR: no sensor\r\n")
-    assert (detector.failed, detector.found) == ("ERR: no sensor", None)
+    assert (detector.failed, detector.result) == ("ERR: no sensor", None)
 
 
 PIECES = st.one_of(st.sampled_from([*ROWS, REST, TURN, ANGLE, *FRAMES, BOOT]), damaged(ROWS + FRAMES, 64))
@@ -72,4 +72,4 @@ def test_any_split_gives_the_same_result(data: bytes, times: int, cuts: list[int
     whole.feed(data)
     for a, b in pairwise([0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]):
         pieces.feed(data[a:b])
-    assert (pieces.found, pieces.seen, pieces.failed) == (whole.found, whole.seen, whole.failed)
+    assert (pieces.result, pieces.seen, pieces.failed) == (whole.result, whole.seen, whole.failed)

@@ -40,8 +40,8 @@ def test_frames_and_packets_are_valid() -> None:
     assert len(sent(Board(rest, "wit", channels=3), 0.01)) == 22
     detector = Detector()
     detector.feed(sent(Board(sine, "packet", batch=16, channels=3), 2.0))
-    assert detector.found is not None
-    assert (detector.found.protocol, detector.found.gyroscope) == ("packet", False)
+    assert detector.result is not None
+    assert (detector.result.protocol, detector.result.gyroscope) == ("packet", False)
 
 
 def test_rate_is_that_of_whole_milliseconds() -> None:

@@ -2,7 +2,7 @@
 "use strict";
 
 const VERSION = 1, BATCH_MS = 50, MAX_SAMPLES = 64;
-const PATIENCE_MS = 2500;        // without a motion event until the person is told
+const PATIENCE_MS = 2500;        // without a motion event before a message is shown
 const SLOW_MS = 300;             // between two posts, where a WebSocket does not get through
 const MAX_BUFFERED = 1 << 16;    // bytes that may wait in the socket; what is beyond is lost and counted by its number
 const REFUSALS = new Set([4400, 4409, 4422, 4429]);
