@@ -34,8 +34,8 @@ def packed(table: Any) -> bytes:
 
 def operator(table: Any, code: int, nth: int = 0) -> Any:
     """The nth operator of a kind."""
-    found = [op for op in table.subgraphs[0].operators if table.operatorCodes[op.opcodeIndex].builtinCode == code]
-    return found[nth]
+    matching = [op for op in table.subgraphs[0].operators if table.operatorCodes[op.opcodeIndex].builtinCode == code]
+    return matching[nth]
 
 
 def tensor(table: Any, index: int) -> Any:

@@ -97,8 +97,8 @@ def reaches_out(call: str) -> bool:
     """Whether a system call has to do with another machine, or with looking up its name; loopback is this one."""
     if DNS_PORT.search(call) or RESOLVER.search(call):
         return True
-    for found in ADDRESS.findall(call):
-        address = ip_address(found[0] or found[1])
+    for match in ADDRESS.findall(call):
+        address = ip_address(match[0] or match[1])
         if isinstance(address, IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
         if not address.is_loopback:

@@ -68,10 +68,10 @@ def onnx_model(op: str, *taken: str, kind: int = 1, **constants: list[int]) -> b
     """A network of one node, whose inputs are those `taken` that are no constants; all of an ONNX type `kind`."""
     from onnx import TensorProto, helper
 
-    given = [helper.make_tensor_value_info(name, kind, ["N", 6, 1, 150]) for name in taken if name not in constants]
-    held = [helper.make_tensor(name, TensorProto.INT64, [len(v)], v) for name, v in constants.items()]
+    inputs = [helper.make_tensor_value_info(name, kind, ["N", 6, 1, 150]) for name in taken if name not in constants]
+    initializers = [helper.make_tensor(name, TensorProto.INT64, [len(v)], v) for name, v in constants.items()]
     output = helper.make_tensor_value_info("y", kind, None)
-    graph = helper.make_graph([helper.make_node(op, taken, ["y"])], "g", given, [output], held)
+    graph = helper.make_graph([helper.make_node(op, taken, ["y"])], "g", inputs, [output], initializers)
     opset = [helper.make_opsetid("", 13)]
     return bytes(helper.make_model(graph, ir_version=8, opset_imports=opset).SerializeToString())
 

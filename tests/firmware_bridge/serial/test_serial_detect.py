@@ -18,7 +18,7 @@ BOOT = b"\x00\xf8\x80ets Jun  8 2016 00:22:57\r\n\r\nrst:0x1 (POWERON_RESET),boo
 """What an ESP32 says when it is reset by the opening of its port, and noise before it."""
 
 
-def found(data: bytes) -> DetectedFormat | None:
+def detected(data: bytes) -> DetectedFormat | None:
     detector = Detector()
     detector.feed(data)
     return detector.result
@@ -26,22 +26,22 @@ def found(data: bytes) -> DetectedFormat | None:
 
 @pytest.mark.parametrize("before", [b"", b"\x80\x00\xff", BOOT, b"12,", bytes(range(256))])
 def test_protocols_are_distinguished(before: bytes) -> None:
-    assert found(before + ROWS[0] * 7) == DetectedFormat("csv", width=3)
-    assert found(before + (REST + TURN + ANGLE) * 5) == DetectedFormat("wit", gyroscope=True)
-    assert found(before + (REST + ANGLE) * 5) == DetectedFormat("wit")
-    assert found(before + FRAMES[0] * 4) == DetectedFormat("packet", gyroscope=True)
-    assert found(before + FRAMES[1] * 4) == DetectedFormat("packet")
+    assert detected(before + ROWS[0] * 7) == DetectedFormat("csv", width=3)
+    assert detected(before + (REST + TURN + ANGLE) * 5) == DetectedFormat("wit", gyroscope=True)
+    assert detected(before + (REST + ANGLE) * 5) == DetectedFormat("wit")
+    assert detected(before + FRAMES[0] * 4) == DetectedFormat("packet", gyroscope=True)
+    assert detected(before + FRAMES[1] * 4) == DetectedFormat("packet")
 
 
 def test_header_must_have_the_width_of_the_lines() -> None:
-    assert found(b"ax,ay,az\r\n" + ROWS[0] * 6) == DetectedFormat("csv", width=3, header="ax,ay,az")
-    assert found(b"Started\r\n" + ROWS[0] * 6) == DetectedFormat("csv", width=3)
-    assert found(b"9,7.90\r\nax ay az\n" + ROWS[0] * 6) == DetectedFormat("csv", width=3, header="ax ay az")
+    assert detected(b"ax,ay,az\r\n" + ROWS[0] * 6) == DetectedFormat("csv", width=3, header="ax,ay,az")
+    assert detected(b"Started\r\n" + ROWS[0] * 6) == DetectedFormat("csv", width=3)
+    assert detected(b"9,7.90\r\nax ay az\n" + ROWS[0] * 6) == DetectedFormat("csv", width=3, header="ax ay az")
 
 
 def test_lines_must_have_equal_length() -> None:
-    assert found(b"\n" + (ROWS[0] * 4 + b"1,2\n") * 50) is None
-    assert found(b"\n" + (ROWS[0] * 4 + b"Temp 31\n") * 50) is None
+    assert detected(b"\n" + (ROWS[0] * 4 + b"1,2\n") * 50) is None
+    assert detected(b"\n" + (ROWS[0] * 4 + b"Temp 31\n") * 50) is None
 
 
 def test_random_bytes_are_not_detected_and_detection_gives_up() -> None:

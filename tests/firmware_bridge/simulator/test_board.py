@@ -101,8 +101,8 @@ async def test_command_prints_the_port_and_ends(tmp_path: Path) -> None:
     try:
         assert process.stdout is not None
         async with asyncio.timeout(60):
-            said = await process.stdout.readline()
-            assert f"mujo-edge stream --serial {port} --baud 9600" in said.decode()
+            output = await process.stdout.readline()
+            assert f"mujo-edge stream --serial {port} --baud 9600" in output.decode()
             with serial.Serial(str(port), 9600, timeout=5) as board:
                 frame = bytes.fromhex("55510000000000080000ae")
                 assert (await asyncio.to_thread(board.read_until, frame)).endswith(frame)

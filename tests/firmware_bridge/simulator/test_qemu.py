@@ -78,7 +78,7 @@ def seconds(start: Packet, end: Packet) -> float:
     return (end.tick - start.tick) % 2**packet.TICK_BITS / packet.TICK_HZ
 
 
-def felt(motion: Motion, taken: list[Packet], rate_hz: float = 50.0) -> np.ndarray:
+def measured(motion: Motion, taken: list[Packet], rate_hz: float = 50.0) -> np.ndarray:
     """What the board should have sent have sent: sample 0 is taken at the end of the first period."""
     return motion((np.array([number(each) for each in taken]) + 1) / rate_hz)
 
@@ -91,7 +91,7 @@ def test_board_streams_at_exactly_50_hz_without_gaps(tcp: bool) -> None:
     assert {number(b) - number(a) for a, b in pairwise(taken)} == {1}
     assert seconds(taken[0], taken[-1]) == pytest.approx((len(taken) - 1) / 50, abs=1 / packet.TICK_HZ)
     x = np.concatenate([each.x for each in taken])
-    np.testing.assert_allclose(x, felt(sine, taken), atol=0.5 / 200 + 1e-6)
+    np.testing.assert_allclose(x, measured(sine, taken), atol=0.5 / 200 + 1e-6)
     assert np.abs(x[:, 0]).max() == pytest.approx(G / 2, abs=0.01)
 
 

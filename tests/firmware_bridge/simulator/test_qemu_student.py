@@ -91,9 +91,9 @@ def test_labels_equal_python_and_are_replayed_from_a_recording(student: Path, tm
     assert offsets[first] < 0.25
 
     again, about = stream(f"--replay={out}", "--decode-again", "--speed=max")
-    kept = ("end_s", "label", "raw_label", "score", "by")
-    assert [[event[name] for name in kept] for event in again][: len(events)] == [
-        [event[name] for name in kept] for event in events
+    fields = ("end_s", "label", "raw_label", "score", "by")
+    assert [[event[name] for name in fields] for event in again][: len(events)] == [
+        [event[name] for name in fields] for event in events
     ]
     assert (about["runtime"], about["labels"]) == (summary["runtime"], summary["labels"])
     # Its samples are as good as any other recording's.

@@ -84,14 +84,14 @@ class Listener:
 
 
 async def test_scan_gives_name_services_and_signal_strength(world: World) -> None:
-    found = await BleakScanner.discover(timeout=0.5, return_adv=True)
-    heard = {advert.local_name: advert for _, advert in found.values()}
-    assert {name: advert.service_uuids for name, advert in heard.items()} == {
+    discovered = await BleakScanner.discover(timeout=0.5, return_adv=True)
+    adverts = {advert.local_name: advert for _, advert in discovered.values()}
+    assert {name: advert.service_uuids for name, advert in adverts.items()} == {
         "WT901BLE67": [],
         "mujo-edge": [mujo.SERVICE],
     }
-    assert -52 <= heard["WT901BLE67"].rssi <= -48
-    assert -57 <= heard["mujo-edge"].rssi <= -53
+    assert -52 <= adverts["WT901BLE67"].rssi <= -48
+    assert -57 <= adverts["mujo-edge"].rssi <= -53
 
 
 async def test_notifications_arrive_once_and_in_order(world: World) -> None:
@@ -380,11 +380,15 @@ async def test_every_profile_has_a_simulated_wearable_that_is_recognized(
     assert {wearable.profile for wearable in WEARABLES.values()} == set(PROFILES)
     async with World({name: wearable(rest) for name, wearable in WEARABLES.items()}, tmp_path / "bus") as world:
         monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", world.address)
-        found = await BleakScanner.discover(timeout=1.0, return_adv=True)
+        discovered = await BleakScanner.discover(timeout=1.0, return_adv=True)
         for name, peripheral in world.peripherals.items():
-            device, said = found[peripheral.address]
+            device, advertised = discovered[peripheral.address]
             advert = Advert(
-                device.address, said.local_name or "", frozenset(said.service_uuids), said.manufacturer_data, said.rssi
+                device.address,
+                advertised.local_name or "",
+                frozenset(advertised.service_uuids),
+                advertised.manufacturer_data,
+                advertised.rssi,
             )
             profile = recognize(advert)
             assert profile is not None, name

@@ -62,10 +62,10 @@ def test_any_split_of_a_stream_gives_the_same_events(
         for start in range(0, len(case.t_s), size):
             part = slice(start, start + size)
             events += recognizer.classify(recognizer.cut(Chunk(case.t_s[part], case.x[part], 0.0)))
-        assert list(map(told, events)) == list(map(told, case.events))
+        assert list(map(fields, events)) == list(map(fields, case.events))
 
 
-def told(event: Prediction | Gap) -> tuple[object, ...]:
+def fields(event: Prediction | Gap) -> tuple[object, ...]:
     """What an event says; scores to the precision that batches of other sizes leave."""
     if isinstance(event, Gap):
         return (event.start_s, event.end_s, event.reason)

@@ -81,8 +81,8 @@ def test_enumerations_equal_pythons(swift: dict[str, str]) -> None:
 
 
 def number(source: str, pattern: str) -> float:
-    (found,) = re.findall(pattern, source)
-    return float(found)
+    (actual,) = re.findall(pattern, source)
+    return float(actual)
 
 
 def test_constants_equal_pythons(swift: dict[str, str]) -> None:

@@ -138,14 +138,14 @@ def test_hostile_streams_give_the_events_of_python(pair: Pair) -> None:
     streams = [stream(seed) for seed in range(500)]
     info = StreamInfo("empty", CHANNELS[:3], None)
     streams.append(Stream(info, "six", "hmm", np.empty(0), np.empty((0, 3), np.float32)))
-    found = pair.java(streams)
+    actual = pair.java(streams)
     expected = [line for one in streams for line in pair.python(one)]
     kinds = [line[3] if line[0] == "gap" else line[0] for line in expected]
     assert all(kinds.count(kind) > 20 for kind in ("prediction", "missing", "invalid", "clock", "constant"))
     labels = [line[5] for line in expected if line[0] == "prediction"]
     assert all(labels.count(name) > 20 for name in pair.bundle.manifest.label_set().names)
-    assert [line[0] for line in found] == [line[0] for line in expected]
-    for line, row in zip(found, expected, strict=True):
+    assert [line[0] for line in actual] == [line[0] for line in expected]
+    for line, row in zip(actual, expected, strict=True):
         for text, value in zip(line, row, strict=True):
             if isinstance(value, str):
                 assert text == value

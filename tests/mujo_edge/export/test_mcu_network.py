@@ -55,10 +55,10 @@ def test_source_is_ascii_in_lines_of_120() -> None:
 def test_live_signals_do_not_overlap() -> None:
     net = network.read(MODEL)
     uses = [{signal.index for signal in layer.inputs} for layer in net.layers]
-    held = {net.input.index}
+    live = {net.input.index}
     for n, layer in enumerate(net.layers):
-        held |= {layer.output.index}
-        needed = set().union(*uses[n:], {net.output.index}) & held
+        live |= {layer.output.index}
+        needed = set().union(*uses[n:], {net.output.index}) & live
         spans = sorted(span(net, index) for index in needed)
         assert all(end <= start for (_, end), (start, _) in pairwise(spans))
         assert spans[0][0] >= 0

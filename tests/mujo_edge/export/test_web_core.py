@@ -304,11 +304,11 @@ async def test_incomplete_folder_is_reported(artifact: Path, tmp_path: Path) -> 
     site = Site(artifact)
     async with opened(site, tmp_path) as tab:
         assert await tab.run("mujo.result.passed")
-        for file, change, said in DAMAGE:
+        for file, change, message in DAMAGE:
             site.instead = {file: change((artifact / file).read_bytes())}
             await tab.reload()
             await tab.until(DONE, 120)
-            assert said in await tab.run("document.body.innerText"), file
+            assert message in await tab.run("document.body.innerText"), file
             assert not await tab.run("mujo.result?.passed"), file
 
 

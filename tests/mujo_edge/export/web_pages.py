@@ -70,7 +70,7 @@ class Page:
         for piece in np.array_split(rows, pieces):
             await self.tab.run(f"({FEED})({json.dumps(piece.tolist())}, {sign})")
 
-    async def heard(self, predictions: int) -> list[dict[str, Any]]:
+    async def wait_for_events(self, predictions: int) -> list[dict[str, Any]]:
         """The page's events, once there are so many predictions."""
         await self.tab.until(f"heard.filter((event) => event.kind === 'prediction').length >= {predictions}")
         return list(await self.tab.run("heard"))
@@ -120,7 +120,7 @@ class Page:
         quiet = ("No available adapters", *expected)
         return [error for error in self.tab.errors if not any(text in error for text in quiet)]
 
-    def strangers(self) -> Iterable[str]:
+    def foreign_requests(self) -> Iterable[str]:
         """What was asked for elsewhere than from the server."""
         own = (self.server.url, "data:", "blob:" + self.server.url.partition("/")[0])
         return [url for url in self.tab.urls if not url.startswith(own)]

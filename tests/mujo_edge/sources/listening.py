@@ -25,14 +25,14 @@ PATIENCE_S = 30.0
 class Stream:
     """A source that is read in the background, and its output."""
 
-    found: DiscoveredDevice
+    discovered: DiscoveredDevice
     rate_hz: float | None = None
     slow_s: float = 0.0
     chunks: list[Chunk] = field(default_factory=list)
     statuses: list[str] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
-        self.source = BleSource(self.found, rate_hz=self.rate_hz)
+        self.source = BleSource(self.discovered, rate_hz=self.rate_hz)
         await self.source.__aenter__()
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._watch())]
         return self
@@ -92,13 +92,13 @@ class Stream:
 
 def numbers(stream: Stream) -> list[int]:
     """Sample numbers in payloads of mujo-edge's own service, in order of arrival; damaged packets have none."""
-    found: list[int] = []
+    received: list[int] = []
     for data in stream.data:
         with suppress(CodecError):
             for packet in decode(data):
                 assert packet.seq is not None
-                found += range(packet.seq, packet.seq + len(packet.x))
-    return found
+                received += range(packet.seq, packet.seq + len(packet.x))
+    return received
 
 
 async def near(world: RemoteWorld, name: str, profile: str | None = None) -> DiscoveredDevice:

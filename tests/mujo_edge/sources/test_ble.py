@@ -35,7 +35,7 @@ LISTEN_S = {"rest": 1.5, "sine": 3.0}
 class Run:
     """The stream of one wearable. `early` samples arrived before all were connected, while the radio was busy."""
 
-    found: DiscoveredDevice
+    discovered: DiscoveredDevice
     stream: Stream
     info: StreamInfo
     format: Format
@@ -50,9 +50,9 @@ def listen(motion: str) -> Iterator[dict[str, Run]]:
         names = dict(zip((one["address"] for one in world.stats().values()), WEARABLES, strict=True))
 
         async def run() -> dict[str, Run]:
-            found = {names[one.advert.address]: one for one in await scan.scan(2.0)}
-            assert sorted(found) == sorted(WEARABLES)
-            streams = {name: Stream(one) for name, one in found.items()}
+            discovered = {names[one.advert.address]: one for one in await scan.scan(2.0)}
+            assert sorted(discovered) == sorted(WEARABLES)
+            streams = {name: Stream(one) for name, one in discovered.items()}
             async with AsyncExitStack() as stack:
                 for stream in streams.values():
                     await stack.enter_async_context(stream)
@@ -61,7 +61,7 @@ def listen(motion: str) -> Iterator[dict[str, Run]]:
                 counts = {names[one["address"]]: one for one in world.stats().values()}
                 await asyncio.sleep(0.2)
             return {
-                name: Run(found[name], stream, stream.source.info, format_of(stream), counts[name], early[name])
+                name: Run(discovered[name], stream, stream.source.info, format_of(stream), counts[name], early[name])
                 for name, stream in streams.items()
             }
 
@@ -87,7 +87,7 @@ def swinging() -> Iterator[dict[str, Run]]:
 def test_every_wearable_reads_one_g_at_rest(name: str, still: dict[str, Run]) -> None:
     run = still[name]
     x = run.stream.x[settled(run.stream.x)]
-    assert run.found.profile is PROFILES[WEARABLES[name].profile]
+    assert run.discovered.profile is PROFILES[WEARABLES[name].profile]
     assert run.info.channels == run.format.channels
     if run.format.even:
         assert len(x) >= 0.5 * LISTEN_S["rest"] * (run.format.rate_hz or 8)

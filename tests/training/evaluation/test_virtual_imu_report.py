@@ -186,15 +186,15 @@ def test_rotated_copies_keep_the_norm_and_the_axis_along_the_limb(pairs: list[Pa
 def test_scores_are_reused_only_for_the_same_signals(pairs: list[Pair], tmp_path: Path):
     """Sound signals are told apart; what was done is not done again; other signals are."""
     settings = Settings(("forest",), (3,), pairs=(("virtual", "real"),))
-    kept = tmp_path / "scores.jsonl"
-    first = scores(pairs, settings, kept)
+    score_file = tmp_path / "scores.jsonl"
+    first = scores(pairs, settings, score_file)
     assert len(first) == 5
     assert min(first.values()) > 0.9
-    marked = [json.dumps(json.loads(line) | {"macro_f1": 0.123}) for line in kept.read_text().splitlines()]
-    kept.write_text("\n".join(marked) + "\n")
-    assert set(scores(pairs, settings, kept).values()) == {0.123}
-    kept.write_text("\n".join(marked[:3]) + "\n")
-    assert sorted(scores(pairs, settings, kept).values()).count(0.123) == 3
+    marked = [json.dumps(json.loads(line) | {"macro_f1": 0.123}) for line in score_file.read_text().splitlines()]
+    score_file.write_text("\n".join(marked) + "\n")
+    assert set(scores(pairs, settings, score_file).values()) == {0.123}
+    score_file.write_text("\n".join(marked[:3]) + "\n")
+    assert sorted(scores(pairs, settings, score_file).values()).count(0.123) == 3
     same = digest(pairs, settings, False)
     assert same != digest([replace(p, virtual=p.virtual + 1) for p in pairs], settings, False)
     assert same != digest(pairs, replace(settings, steps=7), False)
@@ -211,8 +211,8 @@ def test_student_learns_from_virtual_signals(pairs: list[Pair]):
 
 
 def test_table_shows_the_results():
-    found = {Condition("forest", 3, "virtual", "real", fold): 0.4 + 0.1 * fold for fold in range(5)}
-    row = summary(found)[0]
+    scored = {Condition("forest", 3, "virtual", "real", fold): 0.4 + 0.1 * fold for fold in range(5)}
+    row = summary(scored)[0]
     assert row["mean"] == pytest.approx(0.6)
     assert row["sd"] == pytest.approx(np.std([0.4, 0.5, 0.6, 0.7, 0.8]))
     values = dict.fromkeys(("pooled", "within", "rms", "size"), [0.5] * 6)
@@ -254,17 +254,17 @@ def test_command_writes_the_page_from_files(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("--channels", "9"), 2, "--channels takes 3, 6 or 3,6"),
         (("--models", "forest,oracle"), 2, "no model 'oracle'"),
         ((), 4, "was not found under"),
     ],
 )
-def test_user_errors_are_reported(tmp_path: Path, arguments: tuple[str, ...], code: int, said: str):
+def test_user_errors_are_reported(tmp_path: Path, arguments: tuple[str, ...], code: int, message: str):
     result = CliRunner().invoke(app, ["validate", "--data", str(tmp_path), *arguments])
     assert result.exit_code == code
-    assert said in " ".join(result.output.split())
+    assert message in " ".join(result.output.split())
 
 
 def test_skeletons_without_the_sensor_are_an_error(tmp_path: Path):
@@ -288,7 +288,7 @@ def test_virtual_imu_follows_the_sensor_on_the_real_set(monkeypatch: pytest.Monk
     pairs, without = read_pairs(root)
     assert len(pairs) + without == len(some) == 54
     assert without <= 3
-    found = agreement(pairs)
-    assert found["right_wrist"]["within"][0] > 0.7  # force along the forearm
-    assert found["right_wrist"]["within"][5] > 0.7  # rate about the elbow's hinge
-    assert found["right_thigh"]["within"][3] > 0.6  # rate about the hip's
+    scored = agreement(pairs)
+    assert scored["right_wrist"]["within"][0] > 0.7  # force along the forearm
+    assert scored["right_wrist"]["within"][5] > 0.7  # rate about the elbow's hinge
+    assert scored["right_thigh"]["within"][3] > 0.6  # rate about the hip's

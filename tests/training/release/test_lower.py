@@ -48,8 +48,8 @@ def cortex_m(trained: tuple[Student, F32, F32, ModelMetadata]) -> Lowered:
     return lower_cortex_m(model, calibration, model_metadata, windows)
 
 
-def snr_db(y: F32, found: F32) -> float:
-    return 10 * float(np.log10(np.square(y).sum() / np.square(y - found).sum()))
+def snr_db(y: F32, actual: F32) -> float:
+    return 10 * float(np.log10(np.square(y).sum() / np.square(y - actual).sum()))
 
 
 def forward_of(content: bytes):  # type: ignore[no-untyped-def]
@@ -115,9 +115,9 @@ def test_cmsis_nn_runs_every_operator(cortex_m: Lowered) -> None:
 
 def test_cortex_m_input_is_time_major(cortex_m: Lowered) -> None:
     plan = forward_of(cortex_m.content)
-    given = plan.values[plan.inputs[0]].val
-    assert list(given.sizes) == [1, 6, 1, 150]
-    assert list(given.dim_order) == [0, 2, 3, 1]
+    planned = plan.values[plan.inputs[0]].val
+    assert list(planned.sizes) == [1, 6, 1, 150]
+    assert list(planned.dim_order) == [0, 2, 3, 1]
 
 
 def test_lowered_graph_computes_what_the_network_does(
