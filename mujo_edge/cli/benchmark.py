@@ -11,7 +11,11 @@ from mujo_edge.cli.arguments import Bundle, Json, print_json
 
 Out = Annotated[
     list[Path] | None,
-    typer.Option("--out", metavar="FILE", help="Also write the result: .json, or .html for one self-contained page."),
+    typer.Option(
+        "--out",
+        metavar="FILE",
+        help="Also write the result: .json, or .html for one self-contained page (extra `report`).",
+    ),
 ]
 
 

@@ -11,7 +11,9 @@ from mujo_edge.cli.arguments import BundleOption
 
 
 def export(
-    target: Annotated[str, typer.Option(metavar="web|android|ios|mcu|all", help="What the folder is for.")],
+    target: Annotated[
+        str, typer.Option(metavar="web|android|ios|mcu|all", help="What the folder is for; web needs the extra `web`.")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the folder goes, under the target's name.")],
     bundle: BundleOption = None,
     labels: Annotated[

@@ -11,7 +11,8 @@ import typer
 
 def serve(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="DIR", help="What `export --target web` wrote; if left out, a new one.")
+        Path | None,
+        typer.Argument(metavar="DIR", help="What `export --target web` wrote; if left out, a new one (extra `web`)."),
     ] = None,
     host: Annotated[
         str | None,

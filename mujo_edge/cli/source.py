@@ -42,7 +42,11 @@ class SourceOptions:
     ] = None
     phone: Annotated[
         str | None,
-        _option("--phone", metavar="APP", help="browser, sensor-logger, sensorserver or phyphox; see docs/phones.md."),
+        _option(
+            "--phone",
+            metavar="APP",
+            help="browser, sensor-logger, sensorserver or phyphox (extra `phone`); see docs/phones.md.",
+        ),
     ] = None
     url: Annotated[
         str | None, _option("--url", help="Where the phone's sensorserver (ws://) or phyphox (http://) is.")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
+from shlex import quote
 from textwrap import shorten
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -147,7 +148,10 @@ def explanation(session: RunInfo, width: int) -> Part:
     fields += [f"unknown: none of these {len(session.labels) - 1}"]
     fields += [f"others: --labels {', '.join(session.other_sets)}"] if session.other_sets else []
     text = session.warning or " · ".join(fields)
-    return f" {shorten(text, max(8, width - 2), placeholder=' ...')}", "yellow" if session.warning else "dim"
+    return (
+        f" {shorten(text, max(8, width - 2), placeholder=' ...', break_on_hyphens=False)}",
+        "yellow" if session.warning else "dim",
+    )
 
 
 def _now(screen: Screen, width: int) -> Iterator[list[Part]]:
@@ -332,7 +336,7 @@ def describe(summary: Summary, recording: str | None = None) -> str:
         lines.append(f"latency {name}, ms: {stages}")
     lines += [shorten(f"note: {note}", NOTE_WIDTH, placeholder=" ...") for note in summary.notes]
     if recording:
-        lines.append(f"recorded to {recording}")
+        lines.append(f"recorded to {recording}; play it with: mujo-edge stream {quote(recording)}")
     return "\n".join(map(printable, lines))
 
 

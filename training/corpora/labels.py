@@ -18,11 +18,13 @@ LABELS_FILE = Path(__file__).with_name("labels.toml")
 
 @dataclass(frozen=True, slots=True)
 class LabelSetSpec:
-    """A shipped label set: all classes of `corpora` at `placement`."""
+    """A shipped label set: all classes of `corpora` at `placement`, and the label `BACKGROUND` for what people do at
+    that placement in the corpora `background`."""
 
     name: str
     placement: str
     corpora: tuple[str, ...]
+    background: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,10 @@ class Vocabulary:
         """The windows of `sets` that belong to a label set, in the order of `sets`."""
         return [s.select(s.placement == spec.placement) for s in sets if s.corpus in spec.corpora]
 
+    def outside(self, spec: LabelSetSpec, sets: Sequence[WindowSet]) -> list[WindowSet]:
+        """The windows of `sets` that are background to a label set."""
+        return [s.select(s.placement == spec.placement) for s in sets if s.corpus in spec.background]
+
     def rows(self, spec: LabelSetSpec, sets: Sequence[WindowSet]) -> np.ndarray:
         """Indices (n,) of the windows of `members` in the concatenation of `sets`."""
         return np.flatnonzero(
@@ -86,7 +92,8 @@ def read_vocabulary(path: Path = LABELS_FILE, corpora: Iterable[str] = ()) -> Vo
         more = {name: words for name, words in table.get("more", {}).items() if name in wanted}
         prompts = {name: sentences(name, words) for name, words in {**table["prompts"], **more}.items()}
         sets = tuple(
-            LabelSetSpec(name, spec["placement"], tuple(spec["corpora"])) for name, spec in table["sets"].items()
+            LabelSetSpec(name, spec["placement"], tuple(spec["corpora"]), tuple(spec.get("background", ())))
+            for name, spec in table["sets"].items()
         )
         chiral = tuple(table["chiral"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

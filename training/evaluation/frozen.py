@@ -12,30 +12,31 @@ import numpy as np
 import torch
 from sklearn.metrics import f1_score
 
+from mujo_edge.bundle import l2_normalize
 from mujo_edge.core import F32
-from mujo_edge.runtimes import open_model
 from mujo_edge.signal import DEFAULT_INPUT, prepare
 from training.corpora import WindowSet, folds, label_fraction, load_windows
 from training.evaluation.baselines import hand_features
 from training.evaluation.few_windows import teachings
-from training.evaluation.heads import Head, Scaling, Whitening, forest, logistic, nearest
+from training.evaluation.heads import Head, Scaling, forest, logistic, nearest, prototypes
 from training.evaluation.set_groups import Protocol, pretraining_sets, read_protocol, target_windows
+from training.learn.broad import BroadConfig, broad_pool, sample, whiten
 from training.models.inference import float_embeddings
-from training.models.towers import Towers, without_slice
-from training.release.quantize import quantize_litert
+from training.models.student import Student
+from training.release.quantize import quantized_embeddings
 from training.support.tensors import load_tensors
 
 Method = Literal["hand", "random", "broad", "broad_int8"]
-"""hand: hand features. random: the towers from random init. broad: the towers pretrained on the other groups' sets, as
-float and as the int8 file that would ship."""
+"""hand: hand features. random: the student from random init. broad: the student pretrained on the other groups' sets,
+as float and as the int8 file that would ship."""
 METHODS: tuple[Method, ...] = get_args(Method)
 
 FOLDS = 5
-SAMPLED = 60
-"""Windows of each class and placement of a pretraining set that scalings, whitening and int8 ranges come from."""
-CALIBRATION_WINDOWS = 512
-NETWORK_PENALTY, HAND_PENALTY = 0.1, 0.3
-"""Inverse penalties of logistic regression, chosen on groups 0 and 1 for both."""
+CALIBRATION_WINDOWS, SCALED_WINDOWS = 512, 3000
+"""Windows of the pretraining sets that int8 ranges, and the scaling of hand features before `nearest`, come from."""
+NETWORK_PENALTY, HAND_PENALTY = 10, 0.3
+"""Inverse penalties of logistic regression, on embeddings of length one and on scaled hand features; both were chosen
+on groups 0 and 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,42 +87,46 @@ Scale = Callable[[F32], Callable[[F32], F32]]
 
 def features_of(trial: Trial, data: WindowSet, encoders: Path) -> tuple[F32, Mapping[str, tuple[Scale, Head]]]:
     """Features (N, D) of a target's windows, and every head with the scaling before it."""
-    protocol = read_protocol()
-    group = protocol.group_of(trial.target)
+    group = read_protocol().group_of(trial.target)
     x = data.x[:, : trial.channels]
+    sample, labels = pretraining_sample(group)
     if trial.method == "hand":
-        known = Scaling.of(hand_features(pretraining_sample(group)[0][:, : trial.channels]))
+        some = np.random.default_rng(0).permutation(len(sample))[:SCALED_WINDOWS]
+        known = Scaling.of(hand_features(unprepared(sample[some])[:, : trial.channels]))
         return hand_features(x), {
             "logistic": (Scaling.of, logistic(HAND_PENALTY)),
-            "forest": (lambda _: lambda f: f, forest),
+            "forest": (unscaled, forest),
             "nearest": (lambda _: known, nearest),
         }
-    sample, labels, has_gyro = pretraining_sample(group)
-    if trial.channels == 6:
-        sample, labels = sample[has_gyro], labels[has_gyro]
     torch.manual_seed(trial.seed)
-    towers = Towers()
-    if trial.method != "random":
-        towers.load_state_dict(load_tensors(encoder_path(encoders, group, trial.seed)))
-    embed = network_features(towers.eval(), trial, sample)
-    whitening = Whitening.of(embed(sample), labels)
-    return embed(x), {"logistic": (lambda _: whitening, logistic(NETWORK_PENALTY))}
+    student = Student(BroadConfig().student)
+    if trial.method == "random":
+        student = whiten(student, sample, labels)
+    else:
+        student.load_state_dict(load_tensors(encoder_path(encoders, group, trial.seed)))
+    embeddings = embed(student.eval(), x, sample.numpy() if trial.method == "broad_int8" else None)
+    return embeddings, {"logistic": (unscaled, logistic(NETWORK_PENALTY)), "prototypes": (unscaled, prototypes)}
 
 
-def network_features(towers: Towers, trial: Trial, sample: F32) -> Callable[[F32], F32]:
-    """Windows (N, C, T) in SI units -> features of the float network, or of its int8 file with ranges from `sample`;
-    those of the accelerometer's tower alone where `trial.channels` is 3."""
-    spec, count = DEFAULT_INPUT, sum(towers.widths) if trial.channels == 6 else towers.widths[0]
-    some = np.random.default_rng(0).permutation(len(sample))[:CALIBRATION_WINDOWS]
-    calibration = prepare(sample[some, : trial.channels], spec)
+def unscaled(_: F32) -> Callable[[F32], F32]:
+    """Features as they are."""
+    return lambda features: features
 
-    def embed(x: F32) -> F32:
-        prepared = prepare(x[:, : trial.channels], spec)
-        if trial.method == "broad_int8":
-            return open_model(quantize_litert(without_slice(towers), calibration), "litert").run(prepared)[:, :count]
-        return float_embeddings(towers, prepared)[:, :count]
 
-    return embed
+def unprepared(x: torch.Tensor) -> F32:
+    """Prepared windows (N, 6, 1, T) in m/s2 and rad/s again."""
+    scale = np.asarray(DEFAULT_INPUT.scale, np.float32)
+    return np.asarray(x[:, :, 0].numpy() * scale[:, None], np.float32)
+
+
+def embed(student: Student, x: F32, calibration: F32 | None) -> F32:
+    """Windows (N, 3 or 6, T) in SI units -> embeddings of length one: of the float network, or of its int8 file with
+    ranges from the prepared windows `calibration`."""
+    prepared = prepare(x, DEFAULT_INPUT)
+    if calibration is None:
+        return l2_normalize(float_embeddings(student, prepared))
+    some = calibration[np.random.default_rng(0).permutation(len(calibration))[:CALIBRATION_WINDOWS]]
+    return l2_normalize(quantized_embeddings(student, some, prepared))
 
 
 def encoder_path(folder: Path, group: int, seed: int) -> Path:
@@ -130,21 +135,9 @@ def encoder_path(folder: Path, group: int, seed: int) -> Path:
 
 
 @cache
-def pretraining_sample(group: int) -> tuple[F32, np.ndarray, np.ndarray]:
-    """Windows (N, 6, T) of the sets that a group's encoder learns from, up to `SAMPLED` of each class and placement,
-    their classes (N,) numbered through, and whether they have a gyroscope (N,)."""
-    rng = np.random.default_rng(0)
-    x, y, gyro = [], [], []
-    for name in pretraining_sets(group):
-        data = load_windows(name)
-        for placement in np.unique(data.placement):
-            for label in np.unique(data.y[data.placement == placement]):
-                rows = np.flatnonzero((data.placement == placement) & (data.y == label))
-                rows = rng.permutation(rows)[:SAMPLED]
-                x.append(data.x[rows])
-                gyro.append(data.has_gyro[rows])
-                y.append(np.full(len(rows), len(y)))
-    return np.concatenate(x), np.concatenate(y), np.concatenate(gyro)
+def pretraining_sample(group: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The `sample` of the pool that a group's encoder learns from."""
+    return sample(broad_pool([load_windows(name) for name in pretraining_sets(group)], DEFAULT_INPUT))
 
 
 def by_fold(

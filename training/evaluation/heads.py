@@ -10,6 +10,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 
+from mujo_edge.bundle import fit_prototypes
 from mujo_edge.core import F32
 from training.evaluation.baselines import TREES
 
@@ -35,33 +36,6 @@ class Scaling:
         return np.asarray((features - self.mean) / self.spread, np.float32)
 
 
-@dataclass(frozen=True, slots=True)
-class Whitening:
-    """A linear map after which windows of one class vary alike in every direction (within-class covariance
-    normalization; Hatch et al., Interspeech 2006), learned from classes that are not tested."""
-
-    scaling: Scaling
-    matrix: F32
-
-    @classmethod
-    def of(cls, features: F32, y: np.ndarray, ridge: float = 0.1) -> Whitening:
-        """That of (N, D) features with classes (N,); `ridge` times the mean variance is added to the covariance."""
-        scaling = Scaling.of(features)
-        scaled = scaling(features).astype(np.float64)
-        number = np.unique(y, return_inverse=True)[1]
-        sums = np.zeros((number.max() + 1, scaled.shape[1]))
-        np.add.at(sums, number, scaled)
-        inner = scaled - (sums / np.bincount(number)[:, None])[number]
-        covariance = inner.T @ inner / len(inner)
-        covariance += ridge * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-        values, vectors = np.linalg.eigh(covariance)
-        return cls(scaling, np.asarray(vectors / np.sqrt(values) @ vectors.T, np.float32))
-
-    def __call__(self, features: F32) -> F32:
-        """(N, D) -> the same number of features, whitened."""
-        return np.asarray(self.scaling(features) @ self.matrix, np.float32)
-
-
 def logistic(inverse_penalty: float) -> Head:
     """Multinomial logistic regression with an L2 penalty (scikit-learn's C)."""
 
@@ -80,3 +54,9 @@ def forest(x: F32, y: np.ndarray, test: F32) -> np.ndarray:
 def nearest(x: F32, y: np.ndarray, test: F32) -> np.ndarray:
     """The label of the nearest window."""
     return np.asarray(KNeighborsClassifier(1).fit(x, y).predict(test))
+
+
+def prototypes(x: F32, y: np.ndarray, test: F32) -> np.ndarray:
+    """The nearest of the classes' mean directions, as a label set without further training has it."""
+    labels, number = np.unique(y, return_inverse=True)
+    return np.asarray(labels[(test @ fit_prototypes(x, number, len(labels)).T).argmax(1)])

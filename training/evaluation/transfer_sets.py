@@ -86,8 +86,8 @@ def pretrain(group: int, config: BroadConfig, out: Path) -> None:
     pool = broad_pool([load_windows(name) for name in sets], DEFAULT_INPUT)
     path.with_suffix(".json").write_text(json.dumps({"sets": sets, "windows": len(pool.y)}) + "\n")
     checkpoint = path.with_suffix(".checkpoint")
-    towers = pretrain_broad(pool, config, checkpoint=checkpoint)
-    save_tensors(path, towers.state_dict())
+    student = pretrain_broad(pool, config, checkpoint=checkpoint)
+    save_tensors(path, student.state_dict())
     checkpoint.unlink()
 
 

@@ -2,8 +2,8 @@
 
 Data sets differ in their labels and recording conditions, so no label is shared: the windows of one set and placement
 (a task) are classified among the classes of that task only. A contrastive term on two augmentations of a window
-(SimCLR, arXiv 2002.05709) uses all windows, also those of sets with a single label. The gyroscope has its own tower and
-classifier, so that its signal is learned even where the accelerometer suffices.
+(SimCLR, arXiv 2002.05709) uses all windows, also those of sets with a single label. Finally, the embedding is a
+whitened projection of the features, computed in closed form (`whiten`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,37 +21,60 @@ from torch.nn.functional import cross_entropy, dropout, log_softmax, normalize
 from mujo_edge.core import F32
 from mujo_edge.signal import InputSpec, prepare
 from training.corpora import WindowSet
+from training.corpora.labels import read_vocabulary
 from training.learn.augment import AugmentConfig, augment
 from training.learn.loop import LoopConfig, Report, optimize
-from training.models.towers import Towers, TowersConfig
+from training.models.student import Student, StudentConfig
+
+SAMPLED = 60
+"""Windows of each class and placement that the projection is computed from."""
+
+RIDGE = 1.0
+"""Share of the mean variance that is added to every direction of the covariance."""
 
 
 @dataclass(frozen=True, slots=True)
 class BroadConfig:
     """`contrast_weight` and `temperature` belong to the contrastive term, `smoothing` is that of the labels, `dropout`
-    that of the classifiers' input. Each window of a batch is augmented twice."""
+    that of the classifier's input, `projection` the size of the contrasted vectors. Each window of a batch is augmented
+    twice. A fraction `gyro_drop` of the windows lose their gyroscope in both views: contrasting a view with it and one
+    without would teach the network to ignore it. bf16 is autocast of the encoder, nearly twice as fast on processors
+    with AMX."""
 
-    towers: TowersConfig = field(default_factory=TowersConfig)
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=4000, batch=256, weight_decay=0.02, ema=0.998))
-    augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(gyro_drop_probability=0.3))
-    contrast_weight: float = 0.2
+    student: StudentConfig = field(
+        default_factory=lambda: StudentConfig(
+            stem=40,
+            stem_stride=3,
+            separable=False,
+            blocks=((64, 5, 2), (80, 3, 2), (88, 3, 1), (160, 1, 1)),
+            embedding=96,
+            dropout=0.0,
+        )
+    )
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=8000, batch=256, weight_decay=0.02, ema=0.998))
+    augment: AugmentConfig = field(default_factory=lambda: AugmentConfig(gyro_drop_probability=0))
+    gyro_drop: float = 0.5
+    contrast_weight: float = 1.0
     temperature: float = 0.15
     smoothing: float = 0.1
     dropout: float = 0.1
     projection: int = 128
+    precision: Literal["fp32", "bf16"] = "bf16"
 
 
 @dataclass(frozen=True, slots=True)
 class BroadPool:
     """Windows of many data sets. `x` (N, 6, 1, T) prepared; `y` (N,) classes, numbered consecutively; `task` (N,)
     the number of the set and placement; `own` (tasks, classes) the classes of each task; `weight` (N,) the relative
-    frequency of draws: that of a task and of a class in it grows with the square root of its size."""
+    frequency of draws: that of a task and of a class in it grows with the square root of its size; `chiral` (N,) bool,
+    windows that are never mirrored."""
 
     x: Tensor
     y: Tensor
     task: Tensor
     own: Tensor
     weight: Tensor
+    chiral: Tensor
 
 
 def broad_pool(sets: Sequence[WindowSet], spec: InputSpec) -> BroadPool:
@@ -58,14 +82,15 @@ def broad_pool(sets: Sequence[WindowSet], spec: InputSpec) -> BroadPool:
     if not any(map(len, sets)):
         raise ValueError("there are no windows to learn from")
     x: list[F32] = []
-    y, task, spans = [], [], []
-    total = 0
+    y, task, spans, chiral = [], [], [], []
+    total, left_right = 0, read_vocabulary().chiral
     for data in sets:
         for placement in np.unique(data.placement):
             rows = data.placement == placement
             x.append(prepare(data.x[rows], spec))
             y.append(data.y[rows] + total)
             task.append(np.full(rows.sum(), len(spans)))
+            chiral.append(np.full(rows.sum(), data.corpus in left_right))
             spans.append((total, total + len(data.classes)))
             total += len(data.classes)
     labels, tasks = np.concatenate(y), np.concatenate(task)
@@ -80,40 +105,28 @@ def broad_pool(sets: Sequence[WindowSet], spec: InputSpec) -> BroadPool:
         torch.from_numpy(tasks),
         torch.from_numpy(own),
         torch.from_numpy(weight / weight.sum()),
+        torch.from_numpy(np.concatenate(chiral)),
     )
 
 
 class BroadModel(nn.Module):
-    """The towers and, for training only, a classifier for each of them and for both, and a projection."""
+    """The student and, for training only, a classifier of all classes and a projection."""
 
     def __init__(self, config: BroadConfig, classes: int) -> None:
         super().__init__()
-        self.towers = Towers(config.towers)
-        acc, gyro = self.towers.widths
-        self.by_acc, self.by_gyro = nn.Linear(acc, classes), nn.Linear(gyro, classes)
-        self.by_both = nn.Linear(acc + gyro, classes)
-        self.project = nn.Sequential(nn.Linear(acc + gyro, 256), nn.ReLU(), nn.Linear(256, config.projection))
+        self.student = Student(config.student)
+        width = self.student.widths[-1]
+        self.classify = nn.Linear(width, classes)
+        self.project = nn.Sequential(nn.Linear(width, 256), nn.ReLU(), nn.Linear(256, config.projection))
 
     def loss(self, x: Tensor, y: Tensor, task: Tensor, own: Tensor, config: BroadConfig) -> Tensor:
         """Of two changes of the same windows, one after the other: `x` (2n, 6, 1, T), `y` and `task` (2n,)."""
-        has_gyro = (x[:, 3:].abs().amax((1, 2, 3)) > 0).float()
-        features = self.towers(x)
-        acc, gyro = features.split(self.towers.widths, 1)
-        gyro = gyro * has_gyro[:, None]
-        both = torch.cat([acc, gyro], 1)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):
+            features = self.student.features(x.contiguous(memory_format=torch.channels_last)).float()
         others = ~own[task]
-
-        def classify(head: nn.Linear, features: Tensor, weight: Tensor | None = None) -> Tensor:
-            logits = head(dropout(features, config.dropout)).masked_fill(others, -1e4)
-            losses = smooth_cross_entropy(logits, y, others, config.smoothing)
-            if weight is None:
-                return losses.mean()
-            return (losses * weight).sum() / weight.sum().clamp(min=1)
-
-        labels = (
-            classify(self.by_acc, acc) + classify(self.by_gyro, gyro, has_gyro) + classify(self.by_both, both)
-        ) / 2
-        return labels + config.contrast_weight * contrast(self.project(both), config.temperature)
+        logits = self.classify(dropout(features, config.dropout)).masked_fill(others, -1e4)
+        labels = smooth_cross_entropy(logits, y, others, config.smoothing).mean()
+        return labels + config.contrast_weight * contrast(self.project(features), config.temperature)
 
 
 def smooth_cross_entropy(logits: Tensor, y: Tensor, others: Tensor, smoothing: float) -> Tensor:
@@ -133,15 +146,64 @@ def contrast(z: Tensor, temperature: float) -> Tensor:
 
 def pretrain_broad(
     pool: BroadPool, config: BroadConfig, report: Report | None = None, checkpoint: Path | None = None
-) -> Towers:
-    """Train the towers on a pool; goes on from `checkpoint` where there is one (see `optimize`)."""
+) -> Student:
+    """Train a student on a pool; goes on from `checkpoint` where there is one (see `optimize`)."""
     torch.manual_seed(config.loop.seed)
     model = BroadModel(config, pool.own.shape[1])
 
     def loss_of(generator: torch.Generator) -> Tensor:
         rows = torch.multinomial(pool.weight, config.loop.batch, replacement=True, generator=generator)
-        views = torch.cat([augment(pool.x[rows], config.augment, generator) for _ in range(2)])
+        x = pool.x[rows]
+        x[torch.rand(len(rows), generator=generator) < config.gyro_drop, 3:] = 0
+        views = torch.cat([augment(x, config.augment, generator, pool.chiral[rows]) for _ in range(2)])
         rows = torch.cat([rows, rows])
         return model.loss(views, pool.y[rows], pool.task[rows], pool.own, config)
 
-    return optimize(model, loss_of, config.loop, report, checkpoint).towers  # type: ignore[return-value]
+    trained = optimize(model, loss_of, config.loop, report, checkpoint)
+    assert isinstance(trained, BroadModel)
+    return whiten(trained.student, *sample(pool))
+
+
+def sample(pool: BroadPool) -> tuple[Tensor, Tensor]:
+    """Up to `SAMPLED` windows (N, 6, 1, T) of every class and their classes (N,). Those with a gyroscope come a second
+    time without it, as classes of their own, so that the projection serves both kinds of wearables."""
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(pool.y))
+    y = pool.y.numpy()[order]
+    rank = np.empty(len(y), np.int64)
+    for label in np.unique(y):
+        own = y == label
+        rank[own] = np.arange(own.sum())
+    rows = torch.from_numpy(np.sort(order[rank < SAMPLED]))
+    x, labels = pool.x[rows], pool.y[rows]
+    with_gyro = x[:, 3:].abs().amax((1, 2, 3)) > 0
+    without = x[with_gyro].clone()
+    without[:, 3:] = 0
+    return torch.cat([x, without]), torch.cat([labels, labels[with_gyro] + len(pool.own[0])])
+
+
+@torch.no_grad()
+def whiten(student: Student, x: Tensor, y: Tensor) -> Student:
+    """`student` with the projection after which windows `x` (N, 6, 1, T) of one class `y` (N,) vary alike in every
+    direction (within-class covariance normalization; Hatch et al., Interspeech 2006), reduced to the embedding's
+    dimensions by principal components. The mean of `x` becomes the origin."""
+    student.eval()
+    features = torch.cat([student.features(part) for part in x.split(512)]).double().numpy()
+    mean, spread = features.mean(0), features.std(0)
+    spread = np.where(spread > 1e-6, spread, 1)
+    scaled = (features - mean) / spread
+    number = np.unique(y.numpy(), return_inverse=True)[1]
+    sums = np.zeros((number.max() + 1, scaled.shape[1]))
+    np.add.at(sums, number, scaled)
+    inner = scaled - (sums / np.bincount(number)[:, None])[number]
+    covariance = inner.T @ inner / len(inner)
+    covariance += RIDGE * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    values, vectors = np.linalg.eigh(covariance)
+    white = vectors / np.sqrt(values) @ vectors.T
+    _, directions = np.linalg.eigh(white.T @ np.cov(scaled.T) @ white)
+    matrix = (white @ directions[:, : -student.config.embedding - 1 : -1]).T / spread
+    # Embeddings of length one in the mean: the runtime normalizes them anyway, and int8 needs a range.
+    matrix /= np.linalg.norm((features - mean) @ matrix.T, axis=1).mean()
+    student.project.weight.copy_(torch.from_numpy(matrix))
+    student.project.bias.copy_(torch.from_numpy(-matrix @ mean))
+    return student

@@ -303,9 +303,11 @@ def pretrain(
     report: Report | None = None,
     checkpoint: Path | None = None,
     curves: Path | None = None,
+    imu: Student | None = None,
 ) -> JointModel:
     """Train a `JointModel` on clips, on real windows with the prompts `words`, or on both; deterministic for a seed.
 
+    With `imu`, the IMU encoder is that one, frozen, and the other modalities are trained into its space.
     `curves` is a CSV file for the loss of every pair and term. Under torchrun each process draws its part of the batch,
     from the clips that its caller read.
 
@@ -324,6 +326,9 @@ def pretrain(
         )
     torch.manual_seed(config.loop.seed)
     model = JointModel(config).to(config.device)
+    if imu is not None:
+        model.imu.load_state_dict(imu.state_dict())
+        model.imu.requires_grad_(False).keep_statistics = True
     join_batch_norms(model)
     log = Curves(curves) if curves is not None and rank_and_world()[0] == 0 else None
 

@@ -15,11 +15,14 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class StudentConfig:
-    """`blocks` are (channels, kernel, stride) of depthwise-separable blocks after the stem."""
+    """`blocks` are (channels, kernel, stride) of the blocks after the stem: depthwise-separable convolutions, or plain
+    ones, which take more weights and less time for the same accuracy."""
 
     channels: int = 6
     stem: int = 32
     stem_kernel: int = 7
+    stem_stride: int = 2
+    separable: bool = True
     blocks: tuple[tuple[int, int, int], ...] = (
         (48, 5, 2),
         (64, 5, 1),
@@ -69,12 +72,13 @@ class Student(nn.Module):
     def __init__(self, config: StudentConfig = StudentConfig()) -> None:
         super().__init__()
         self.config = config
-        self.stem = conv(config.channels, config.stem, config.stem_kernel, 2)
-        widths = (config.stem, *(width for width, _, _ in config.blocks))
-        self.blocks = nn.Sequential(*(Block(w, *block) for w, block in zip(widths, config.blocks, strict=False)))
+        self.stem = conv(config.channels, config.stem, config.stem_kernel, config.stem_stride)
+        self.widths = (config.stem, *(width for width, _, _ in config.blocks))
+        block = Block if config.separable else conv
+        self.blocks = nn.Sequential(*(block(w, *own) for w, own in zip(self.widths, config.blocks, strict=False)))
         self.dropout = nn.Dropout(config.dropout)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.project = nn.Linear(widths[-1], config.embedding)
+        self.project = nn.Linear(self.widths[-1], config.embedding)
 
     def train(self, mode: bool = True) -> Student:
         """As in `nn.Module`, but batch normalization stays in eval mode with `keep_statistics`."""
@@ -87,8 +91,11 @@ class Student(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 6, 1, T) -> (N, D), not normalized."""
-        features = self.pool(self.blocks(self.stem(x))).flatten(1)
-        return self.project(self.dropout(features))
+        return self.project(self.dropout(self.features(x)))
+
+    def features(self, x: Tensor) -> Tensor:
+        """(N, 6, 1, T) -> (N, widths[-1]): the last block's output, averaged over time."""
+        return self.pool(self.blocks(self.stem(x))).flatten(1)
 
 
 def macs(model: Student, window: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ import dacite
 from mujo_edge.core import DataError, UsageError
 from training.corpora import CORPORA
 from training.fimad.clip import MODALITIES
+from training.learn.broad import BroadConfig
 from training.learn.distill import DistillConfig
 from training.learn.finetune import FinetuneConfig
 from training.learn.pretrain import PretrainConfig
@@ -31,6 +32,8 @@ class Recipe:
         clips: data sets taken from the shards (empty: all).
         max_windows_per_class: windows of each class and corpus (0: all).
         teacher, distill: of `training.run`: pretraining of the teacher, distillation into the student.
+        broad: of `training.run`: if given, the student is pretrained by breadth instead of distilled, and `teacher` is
+            the training of the other modalities into its space.
         pretrain, finetune: of `training.evaluate`: pretraining of the student's network, and fine-tuning.
         adapt: replaces `finetune` for pretrained encoders (None: the same).
     """
@@ -42,6 +45,7 @@ class Recipe:
     max_windows_per_class: int = 0
     teacher: PretrainConfig = field(default_factory=PretrainConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
+    broad: BroadConfig | None = None
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     adapt: FinetuneConfig | None = None
@@ -90,6 +94,8 @@ def read_recipe(name: str) -> Recipe:
     for part in (recipe.teacher, recipe.pretrain):
         if problem := pretraining_problem(part):
             raise DataError(f"{path.name}: {problem}")
+    if recipe.broad:
+        return replace(recipe, teacher=replace(recipe.teacher, encoder=recipe.broad.student))
     if recipe.teacher.encoder.embedding != recipe.distill.student.embedding:
         raise DataError(f"{path.name}: teacher and student must have the same embedding to be distilled")
     return recipe

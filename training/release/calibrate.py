@@ -1,15 +1,18 @@
-"""Label sets of a trained student: prototypes from prompts; temperature, unknown threshold and smoothing from held-out
-recordings."""
+"""Label sets of a trained student: prototypes from prompts and training windows; temperature, unknown threshold and
+smoothing from held-out recordings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import f1_score, roc_auc_score
+from torch.nn.functional import cross_entropy, normalize
 
 from mujo_edge.bundle import l2_normalize
 from mujo_edge.bundle.manifest import Label, LabelSet, Smoothing
@@ -17,7 +20,9 @@ from mujo_edge.core import F32
 from mujo_edge.recognizer import Smoother
 from mujo_edge.signal import InputSpec, prepare
 from training.corpora import WindowSet
+from training.corpora.base import BACKGROUND
 from training.corpora.labels import LabelSetSpec, Vocabulary
+from training.learn.augment import AugmentConfig, augment
 from training.models.inference import float_embeddings
 from training.models.sentence_embedding import TextProjection, embed_text, text_prototypes
 from training.models.student import Student
@@ -25,6 +30,15 @@ from training.recipes.splits import Data
 
 FALSE_UNKNOWN = 0.05
 """Fraction of a label set's held-out windows that the unknown threshold rejects."""
+
+FIT_STEPS, FIT_RATE, FIT_SCALE, FIT_SMOOTHING, COPIES = 300, 0.01, 16.0, 0.1, 2
+"""Of `fit_head`: steps of Adam, its rate, the inverse temperature, smoothing of labels, changed copies of a window."""
+
+ANNOUNCED_S, BOUT_S = 3.0, 10.0
+"""Seconds for which a label must be shown to count as an announcement, and of a bout that is to be announced."""
+
+BACKGROUND_PROMPTS = ("anything that is no movement of this set", "everyday movement that is no exercise")
+"""Prompts of the label `BACKGROUND`."""
 
 SMOOTHINGS = (
     Smoothing("none"),
@@ -51,18 +65,64 @@ def fit_temperature(cosine: F32, y: np.ndarray) -> float:
     return float(np.exp(optimum.x))
 
 
+def smoothed(labels: LabelSet, embeddings: F32, recording: np.ndarray) -> np.ndarray:
+    """(N,) columns of `labels.names` that are shown when the windows of each recording (N,) are played in order."""
+    shown = np.empty(len(embeddings), np.int64)
+    for name in np.unique(recording):
+        smoother = Smoother(labels.smoothing, len(labels.names))
+        own = np.flatnonzero(recording == name)
+        shown[own] = [int(smoother.update(p).argmax()) for p in labels.probabilities(embeddings[own])]
+    return shown
+
+
 def smoothed_accuracy(labels: LabelSet, embeddings: F32, y: np.ndarray, person: np.ndarray) -> float:
     """Accuracy when the held-out recordings of each person are played one after another.
 
     The filter is not reset between recordings, so that a slow filter is penalized for its delay.
     """
-    correct = []
-    for name in np.unique(person):
-        smoother = Smoother(labels.smoothing, len(labels.names))
-        own = np.flatnonzero(person == name)
-        predicted = [int(smoother.update(p).argmax()) for p in labels.probabilities(embeddings[own])]
-        correct += (np.asarray(predicted) == y[own]).tolist()
-    return float(np.mean(correct))
+    return float((smoothed(labels, embeddings, person) == y).mean())
+
+
+def runs(shown: np.ndarray, recording: np.ndarray) -> list[tuple[int, int, int]]:
+    """(column, first, stop) of every run of one shown label in one recording."""
+    changes = np.flatnonzero((np.diff(shown) != 0) | (recording[1:] != recording[:-1])) + 1
+    edges = [0, *changes.tolist(), len(shown)]
+    return [(int(shown[a]), a, b) for a, b in pairwise(edges)]
+
+
+def daily_life(
+    student: Student,
+    labels: LabelSet,
+    outside: Sequence[WindowSet],
+    streams: Sequence[WindowSet],
+    y: np.ndarray,
+    spec: InputSpec,
+) -> dict[str, float]:
+    """How often a set is wrong in daily life, and how much of what it knows it still announces.
+
+    An announcement is a label other than background and unknown that is shown for `ANNOUNCED_S`. Counted are those an
+    hour of held-out background `outside`, and the share of bouts of at least `BOUT_S` in the held-out `streams`, whose
+    columns are `y` (N,), that are announced by their label.
+    """
+    hop_s = spec.hop / spec.rate_hz
+    least = round(ANNOUNCED_S / hop_s) + 1
+    silent = {len(labels.names) - 1, *(i for i, name in enumerate(labels.names) if name == BACKGROUND)}
+    false, hours = 0, 0.0
+    for data in outside:
+        if len(data):
+            shown = smoothed(labels, embed(student, data.x[:, : labels.channels], spec), data.recording)
+            false += sum(k not in silent and b - a >= least for k, a, b in runs(shown, data.recording))
+            hours += len(data) * hop_s / 3600
+    recording = np.concatenate([np.char.add(f"{s.corpus}-", s.recording.astype(str)) for s in streams])
+    live = np.concatenate([s.x for s in streams])
+    shown = smoothed(labels, embed(student, live[:, : labels.channels], spec), recording)
+    said = [
+        any(k == t and d - c >= least for k, c, d in runs(shown[a:b], recording[a:b]))
+        for t, a, b in runs(y, recording)
+        if (b - a) * hop_s >= BOUT_S
+    ]
+    found = {"bouts": len(said), "bouts_announced": float(np.mean(said))} if said else {}
+    return found | ({"background_hours": hours, "false_announcements_per_hour": false / hours} if hours else {})
 
 
 def stack(sets: Sequence[WindowSet], vocabulary: Vocabulary, names: Sequence[str]) -> tuple[F32, np.ndarray]:
@@ -70,6 +130,30 @@ def stack(sets: Sequence[WindowSet], vocabulary: Vocabulary, names: Sequence[str
     number = {index: i for i, index in enumerate(vocabulary.index(names))}
     y = np.concatenate([vocabulary.targets(s) for s in sets])
     return np.concatenate([s.x for s in sets]), np.asarray([number[v] for v in y.tolist()])
+
+
+def fit_head(start: F32, embeddings: F32, y: np.ndarray) -> F32:
+    """Prototypes (L, D) of length one with the least cross-entropy of cosine softmax on embeddings (N, D) with classes
+    `y` (N,), from those of the prompts, `start`, on. A class counts with the square root of its windows."""
+    x, truth = torch.from_numpy(embeddings), torch.from_numpy(y)
+    weight = torch.bincount(truth, minlength=len(start)).clamp(min=1).double().rsqrt().float()
+    prototypes = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    optimizer = torch.optim.Adam([prototypes], FIT_RATE)
+    for _ in range(FIT_STEPS):
+        optimizer.zero_grad()
+        logits = FIT_SCALE * x @ normalize(prototypes, dim=1).T
+        cross_entropy(logits, truth, weight, label_smoothing=FIT_SMOOTHING).backward()
+        optimizer.step()
+    return np.asarray(normalize(prototypes.detach(), dim=1).numpy(), np.float32)
+
+
+def changed(student: Student, x: F32, spec: InputSpec, chiral: bool) -> F32:
+    """Embeddings (COPIES * N, D) of changed copies of windows (N, 6, T), half of them without gyroscope."""
+    generator = torch.Generator().manual_seed(0)
+    prepared = torch.from_numpy(prepare(x, spec))
+    never = torch.full((len(x),), chiral)
+    copies = [augment(prepared, AugmentConfig(), generator, never).numpy() for _ in range(COPIES)]
+    return l2_normalize(float_embeddings(student, np.concatenate(copies)))
 
 
 def calibrate(
@@ -87,9 +171,18 @@ def calibrate(
     """
     if not (train := vocabulary.members(wanted, data.train)):
         return None
+    outside = vocabulary.outside(wanted, data.train)
     present = np.unique(np.concatenate([vocabulary.targets(s) for s in train]))
     names = [vocabulary.names[i] for i in present]
     prompts = [vocabulary.prompts[i] for i in present]
+    x, y = stack(train, vocabulary, names)
+    if outside:
+        x = np.concatenate([x, *(s.x for s in outside)])
+        y = np.concatenate([y, np.full(sum(map(len, outside)), len(names))])
+        prompts.append(BACKGROUND_PROMPTS)
+    start = text_prototypes(text, [embed_text(sentences) for sentences in prompts])
+    chiral = any(s.corpus in vocabulary.chiral for s in train)
+    prototypes = fit_head(start, changed(student, x, spec, chiral), np.tile(y, COPIES))
     channels = 6 if all(s.has_gyro.all() for s in train) else 3
     held_out, streams = vocabulary.members(wanted, data.held_out), vocabulary.members(wanted, data.streams)
     x, y = stack(held_out, vocabulary, names)
@@ -97,8 +190,8 @@ def calibrate(
     both = np.concatenate(list(embeddings.values()))
     labels = LabelSet(
         name=wanted.name,
-        labels=tuple(map(Label, names, prompts)),
-        prototypes=text_prototypes(text, [embed_text(sentences) for sentences in prompts]),
+        labels=tuple(map(Label, [*names, BACKGROUND] if outside else names, prompts)),
+        prototypes=prototypes,
         placement=wanted.placement,
         temperature=1.0,
         unknown_threshold=-1.0,
@@ -117,13 +210,14 @@ def calibrate(
     scores = {s: smoothed_accuracy(replace(labels, smoothing=s), live_embeddings, live_y, people) for s in SMOOTHINGS}
     labels = replace(labels, smoothing=max(scores, key=lambda s: scores[s]))
     measured: dict[str, Any] = {
-        f"macro_f1_{c}ch": float(f1_score(y, (e @ labels.prototypes.T).argmax(1), average="macro"))
+        f"macro_f1_{c}ch": float(f1_score(y, (e @ labels.prototypes.T).argmax(1), labels=np.unique(y), average="macro"))
         for c, e in embeddings.items()
     }
     measured |= {
         "windows": len(y),
         "stream_accuracy": scores[labels.smoothing],
         "stream_accuracy_unsmoothed": scores[Smoothing("none")],
+        **daily_life(student, labels, vocabulary.outside(wanted, data.streams), streams, live_y, spec),
         **open_set(student, labels, cosine.max(1), wanted, vocabulary, data, spec),
     }
     return labels, measured
@@ -142,7 +236,7 @@ def open_set(
 
     `known` (N,) are the largest cosines of the label set's own held-out windows.
     """
-    own = vocabulary.index(labels.names[:-1])
+    own = vocabulary.index(name for name in labels.names[:-1] if name != BACKGROUND)
     parts = []
     for s in data.held_out:
         other = (s.placement == wanted.placement) & ~np.isin(vocabulary.targets(s), own)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mujo_edge.core import F32
-from training.models.student import Student
+from training.models.student import Block, Student
 
 SMALLEST = 1e-3
 """Lower bound of a channel's range relative to the largest, so that a dead channel is not amplified."""
@@ -34,6 +34,10 @@ def equalize(model: Student, calibration: F32) -> Student:
     with torch.no_grad():
         divide_outputs(student.stem[0], scales[0])
         for block, peak, (before, after) in zip(student.blocks, inner, pairwise(scales), strict=True):
+            if not isinstance(block, Block):
+                multiply_inputs(block[0], before)
+                divide_outputs(block[0], after)
+                continue
             # Depthwise weights are quantized per channel, so their range needs no balancing.
             multiply_inputs(block.depthwise[0], before)
             divide_outputs(block.pointwise[0], after)
@@ -56,11 +60,17 @@ def folded(model: Student) -> Student:
 
 
 def channel_peaks(student: Student, calibration: F32) -> tuple[list[Tensor], list[Tensor]]:
-    """Largest |value| of each channel: after the depthwise half of every block, and between blocks (stem first)."""
+    """Largest |value| of each channel: after the depthwise half of every separable block (empty for a plain one), and
+    between blocks (stem first)."""
     with torch.no_grad():
         x = student.stem(torch.from_numpy(calibration))
         inner, outer = [], [peak(x)]
         for block in student.blocks:
+            if not isinstance(block, Block):
+                x = block(x)
+                inner.append(x.new_empty(0))
+                outer.append(peak(x))
+                continue
             inner.append(peak(block.depthwise(x)))
             branch = block.pointwise(block.depthwise(x))
             x = block(x)
@@ -78,7 +88,7 @@ def tied_scales(student: Student, outer: list[Tensor]) -> list[Tensor]:
     """Channel scales between blocks; the same scales along a chain of residual blocks."""
     chains: list[list[Tensor]] = []
     for position, own in enumerate(outer):
-        if position and student.blocks[position - 1].residual:
+        if position and getattr(student.blocks[position - 1], "residual", False):
             chains[-1].append(own)
         else:
             chains.append([own])

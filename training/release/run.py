@@ -1,8 +1,10 @@
 """The steps of `python -m training.run`.
 
 pretrain (teacher, in the joint space) -> fine-tune the teacher for each label set, if the recipe has `teacher_finetune`
--> distill (student) -> calibrate (label sets) -> quantize, export, gates -> bundle. A step whose result exists in
-`--out`, made with the same settings and data, is not run again; a killed step resumes from its last checkpoint.
+-> distill (student) -> calibrate (label sets) -> quantize, export, gates -> bundle. With `[broad]` in the recipe, the
+student is pretrained by breadth instead of distilled, and comes first: the joint space is trained around it. A step
+whose result exists in `--out`, made with the same settings and data, is not run again; a killed step resumes from its
+last checkpoint.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from training.corpora import CORPORA
 from training.corpora.labels import Vocabulary, read_vocabulary
 from training.corpora.registry import data_sha256
 from training.fimad.shards import chosen, corpora_of, read, read_light, shards_sha256
+from training.learn.broad import broad_pool, pretrain_broad
 from training.learn.clip_pool import ClipPool, make_clip_pool
 from training.learn.curves import plot_curves
 from training.learn.distill import FineTunedTeacher, distill, finetune_teacher
@@ -105,21 +108,37 @@ class Run:
         return make_clip_pool(clips, self.spec, real_imu=with_real), self.pool if with_real else None
 
     def teacher(self) -> JointModel:
-        """Step 1: pretrain the teacher and the text projection."""
+        """Step 1: pretrain the teacher and the text projection; with `[broad]` the student and, in its space, text."""
         config = self.recipe.teacher
+        student = self.pretrained_by_breadth()
 
         def make(checkpoint: Path) -> JointModel:
             clips, windows = self.pools(config)
             curves = self.out / "losses.csv"
             first = rank_and_world()[0] == 0
             with progress_bar("pretrain teacher", config.loop.steps) if first else nullcontext() as report:
-                model = pretrain(config, clips, windows, self.words, report, checkpoint, curves)
+                model = pretrain(config, clips, windows, self.words, report, checkpoint, curves, student)
             if first:
                 plot_curves(curves, curves.with_suffix(".png"))
             return model
 
         model = JointModel(config)
-        model.load_state_dict(cached(self.out / "teacher.pt", self.made_from(config, self.clips), make))
+        key = self.made_from(config, self.clips, *([self.recipe.broad] if self.recipe.broad else []))
+        model.load_state_dict(cached(self.out / "teacher.pt", key, make))
+        return model.eval()
+
+    def pretrained_by_breadth(self) -> Student | None:
+        """The student of a recipe with `[broad]`, else None."""
+        config = self.recipe.broad
+        if config is None:
+            return None
+
+        def make(checkpoint: Path) -> Student:
+            with progress_bar("pretrain student", config.loop.steps) as report:
+                return pretrain_broad(broad_pool(self.data.train, self.spec), config, report, checkpoint)
+
+        model = Student(config.student)
+        model.load_state_dict(cached(self.out / "student.pt", self.made_from(config), make))
         return model.eval()
 
     def fine_tuned(self, teacher: JointModel) -> dict[str, FineTunedTeacher]:
@@ -141,7 +160,9 @@ class Run:
         return fine_tuned
 
     def student(self, teacher: JointModel) -> Student:
-        """Step 3: distill the student."""
+        """Step 3: distill the student; with `[broad]` it is the IMU encoder of the joint space."""
+        if self.recipe.broad:
+            return teacher.imu
         config = self.recipe.distill
 
         def make(checkpoint: Path) -> Student:

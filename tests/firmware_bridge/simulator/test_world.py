@@ -393,3 +393,20 @@ async def test_every_profile_has_a_simulated_wearable_that_is_recognized(
             profile = recognize(advert)
             assert profile is not None, name
             assert profile.name == peripheral.wearable.profile
+
+
+async def test_bus_that_dies_while_it_starts_comes_back(world: World) -> None:
+    """With several faults at once a death can hit the start after the one before; then the bus stayed dead."""
+    deaths = "\n".join(f"{0.02 * number} bus-death 0.03" for number in range(1, 20))
+    await world.run(script(deaths + "\n0.1 adapter-off 0.05\n0.2 adapter-off 0.1\n"))
+    await asyncio.sleep(0.5)
+    assert (await find()).name == "mujo-edge"
+
+
+async def test_death_during_a_longer_one_does_not_shorten_it(world: World, tmp_path: Path) -> None:
+    await world.run(script("0 bus-death 1\n0.1 bus-death 0.1"))
+    await asyncio.sleep(0.5)
+    with pytest.raises(OSError, match=r"refused|No such"):
+        await asyncio.open_unix_connection(tmp_path / "bus")
+    await asyncio.sleep(1.0)
+    assert await find()

@@ -62,6 +62,14 @@ def test_help_shows_no_type_for_flags(command: tuple[str, ...]) -> None:
     assert "[[" not in shown
 
 
+@pytest.mark.parametrize(
+    ("command", "extra"), [("benchmark", "report"), ("export", "web"), ("serve", "web"), ("stream", "phone")]
+)
+def test_help_names_the_extra_that_an_option_needs(command: str, extra: str) -> None:
+    shown = CliRunner().invoke(app, [command, "-h"], env={"COLUMNS": "200"}).stdout
+    assert f"extra `{extra}`" in " ".join(shown.replace("│", " ").split())
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_h_option_shows_help_of_the_other_programs(module: str) -> None:
     done = run(module, "-h")

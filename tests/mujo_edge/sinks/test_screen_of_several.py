@@ -69,4 +69,4 @@ def test_live_board_shows_every_row_and_then_every_summary() -> None:
     assert "ABDUCTION" in shown
     assert "left watch: 2,953 samples at 50.02 Hz" in shown
     assert "right watch: 2,953 samples at 50.02 Hz" in shown
-    assert shown.count("recorded to walks") == 2
+    assert shown.count("recorded to walks; play it with: mujo-edge stream walks") == 2

@@ -9,28 +9,40 @@ import pytest
 import torch
 
 from mujo_edge.core import DataError, UsageError
-from mujo_edge.signal import InputSpec
+from mujo_edge.signal import InputSpec, prepare
 from training.corpora import CORPORA, WindowSet
 from training.evaluation import few_windows, frozen, set_groups, transfer_sets
 from training.evaluation.encoders import SHARED_SUBJECTS
 from training.evaluation.frozen import Result, Trial
-from training.evaluation.heads import Scaling, Whitening, logistic
+from training.evaluation.heads import Scaling, logistic, prototypes
 from training.evaluation.set_groups import Target, pretraining_sets, read_protocol, thin_evenly
 from training.evaluation.transfer_sets_report import rows_of, write_report
-from training.learn.broad import BroadConfig, broad_pool, contrast, pretrain_broad, smooth_cross_entropy
+from training.learn.broad import (
+    SAMPLED,
+    BroadConfig,
+    broad_pool,
+    contrast,
+    pretrain_broad,
+    sample,
+    smooth_cross_entropy,
+    whiten,
+)
 from training.learn.loop import LoopConfig
-from training.models.towers import Towers, TowersConfig, without_slice
+from training.models.inference import float_embeddings
+from training.models.student import Student, StudentConfig
 from training.release.quantize import quantize_litert
 
 
-def made(people: int = 4, per_class: int = 12, classes: int = 3, corpus: str = "spar", seed: int = 0) -> WindowSet:
+def made(
+    people: int = 4, per_class: int = 12, classes: int = 3, corpus: str = "spar", seed: int = 0, noise: float = 0.3
+) -> WindowSet:
     """Windows whose class is the tempo of a swing, in one recording a class and person, a hop of 1.5 s."""
     rng = np.random.default_rng(seed)
     y = np.tile(np.repeat(np.arange(classes), per_class), people)
     person = np.repeat(np.arange(people), classes * per_class)
     t = np.arange(150) / 50
     swing = np.sin(2 * np.pi * ((0.7 + 0.8 * y)[:, None] * t + rng.random((len(y), 1))))
-    x = rng.normal(0, 0.3, (len(y), 6, 150)).astype(np.float32)
+    x = rng.normal(0, noise, (len(y), 6, 150)).astype(np.float32)
     x[:, 0] += 4 * swing
     x[:, 2] += 9.8
     return WindowSet(
@@ -119,14 +131,10 @@ def test_classes_without_test_windows_are_left_out():
     assert not list(few_windows.teachings(data, 1, 0, 8))
 
 
-def test_whitening_gives_unit_covariance_within_classes():
-    rng = np.random.default_rng(0)
-    y = np.repeat(np.arange(20), 50)
-    mix = rng.normal(size=(5, 5))
-    x = (rng.normal(size=(20, 5))[y] * 3 + rng.normal(size=(1000, 5)) @ mix).astype(np.float32)
-    white = Whitening.of(x, y, ridge=0)(x)
-    inner = white - np.stack([white[y == k].mean(0) for k in range(20)])[y]
-    np.testing.assert_allclose(inner.T @ inner / len(inner), np.eye(5), atol=1e-3)
+def test_prototypes_name_nearest_mean_direction():
+    x = np.array([[1, 0], [0.8, 0.6], [0, 1], [-0.6, 0.8]], np.float32)
+    y = np.array(["a", "a", "b", "b"])
+    assert prototypes(x, y, np.array([[2, 0.5], [-1, 1]], np.float32)).tolist() == ["a", "b"]
 
 
 def test_constant_feature_is_not_divided_by_zero():
@@ -158,53 +166,65 @@ def test_each_set_and_placement_has_its_own_classes():
     np.testing.assert_allclose(np.array(by_task) / by_task[1], [np.sqrt(2), 1, 1], rtol=1e-5)
 
 
-def test_features_of_the_accelerometer_do_not_depend_on_the_gyroscope():
-    towers = Towers().eval()
-    x = torch.randn(2, 6, 1, 150)
-    still = x.clone()
-    still[:, 3:] = 0
-    acc = towers.widths[0]
-    torch.testing.assert_close(towers(x)[:, :acc], towers(still)[:, :acc])
-    assert not torch.allclose(towers(x)[:, acc:], towers(still)[:, acc:])
-
-
 def test_broad_pretraining_beats_random_init_on_unseen_people_and_classes(tmp_path):
-    config = BroadConfig(
-        TowersConfig(((16, 7, 3), (24, 5, 2)), ((8, 7, 3), (12, 5, 2))), LoopConfig(steps=60, batch=32, ema=0.9)
-    )
-    seen = [made(seed=seed, classes=2 + seed, people=5) for seed in (1, 2)]
-    towers = pretrain_broad(broad_pool(seen, InputSpec()), config, checkpoint=tmp_path / "checkpoint")
-    again = pretrain_broad(broad_pool(seen, InputSpec()), config, checkpoint=tmp_path / "checkpoint")
-    for a, b in zip(towers.state_dict().values(), again.state_dict().values(), strict=True):
+    network = StudentConfig(stem=16, stem_stride=3, separable=False, blocks=((24, 5, 2), (32, 1, 1)), embedding=16)
+    config = BroadConfig(network, LoopConfig(steps=120, batch=32, ema=0.9), precision="fp32")
+    pool = broad_pool([made(seed=seed, classes=2 + seed, people=5, noise=2) for seed in (1, 2)], InputSpec())
+    student = pretrain_broad(pool, config, checkpoint=tmp_path / "checkpoint")
+    again = pretrain_broad(pool, config, checkpoint=tmp_path / "checkpoint")
+    for a, b in zip(student.state_dict().values(), again.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b)
-    sample = np.concatenate([data.x for data in seen])
-    labels = np.concatenate([seen[0].y, seen[1].y + 3])
-    trial, data = Trial("broad", "spar", 3), made(seed=9, people=4, classes=3)
+    torch.manual_seed(0)
+    random = whiten(Student(network), *sample(pool))
+    data = made(seed=9, people=4, classes=3, noise=2)
     scores = {}
-    torch.manual_seed(0)
-    for name, network in (("broad", towers), ("random", Towers(config.towers).eval())):
-        embed = frozen.network_features(network, trial, sample)
-        whitening = Whitening.of(embed(sample), labels)
+    for name, encoder in (("broad", student), ("random", random)):
+        embeddings = frozen.embed(encoder, data.x[:, :3], None)
         scores[name] = np.mean(
-            list(frozen.by_person(data, embed(data.x), lambda _, w=whitening: w, logistic(0.1), 1, read_protocol()))
+            list(frozen.by_person(data, embeddings, frozen.unscaled, logistic(10), 1, read_protocol()))
         )
-    assert scores["broad"] > max(0.8, scores["random"])
+    assert scores["broad"] > scores["random"] + 0.1
 
 
-def test_sliced_towers_equal_whole_towers():
-    towers, x = Towers().eval(), torch.randn(2, 6, 1, 150)
-    torch.testing.assert_close(without_slice(towers)(x), towers(x))
-
-
-def test_int8_features_follow_the_float_ones():
-    data = made()
+def test_projection_gives_equal_variance_within_classes():
     torch.manual_seed(0)
-    towers = Towers().eval()
-    as_float = frozen.network_features(towers, Trial("broad", "spar", 6), data.x)(data.x[:20])
-    as_int8 = frozen.network_features(towers, Trial("broad_int8", "spar", 6), data.x)(data.x[:20])
-    assert as_int8.shape == as_float.shape == (20, sum(towers.widths))
-    assert np.corrcoef(as_float.ravel(), as_int8.ravel())[0, 1] > 0.95
-    assert len(quantize_litert(without_slice(towers), np.zeros((1, 6, 1, 150), np.float32))) <= 100_000
+    student = Student(StudentConfig(stem=8, blocks=((16, 5, 2),), embedding=4)).eval()
+    data = made(people=6, noise=3)
+    x, y = torch.from_numpy(prepare(data.x, InputSpec())), torch.from_numpy(data.y)
+    z = float_embeddings(whiten(student, x, y), x.numpy())
+    inner = z - np.stack([z[data.y == k].mean(0) for k in range(3)])[data.y]
+    spread = np.linalg.eigvalsh(np.cov(inner.T))
+    assert spread[-1] / spread[0] < 1.5
+    features = student.features(x).detach().numpy()
+    before = np.linalg.eigvalsh(
+        np.cov((features - np.stack([features[data.y == k].mean(0) for k in range(3)])[data.y]).T)
+    )
+    assert before[-1] / before[-4] > 4
+    np.testing.assert_allclose(np.linalg.norm(z, axis=1).mean(), 1, rtol=1e-4)
+    np.testing.assert_allclose(z.mean(0), 0, atol=1e-4)
+
+
+def test_projection_uses_windows_with_and_without_gyroscope():
+    data = made(people=1, per_class=70, classes=2)
+    x, y = sample(broad_pool([data], InputSpec()))
+    assert np.bincount(y).tolist() == [SAMPLED] * 4
+    assert (x[y >= 2][:, 3:] == 0).all()
+    torch.testing.assert_close(x[y >= 2][:, :3], x[y < 2][:, :3])
+
+
+def test_chiral_sets_are_marked():
+    pool = broad_pool([made(people=1, corpus="utd_mhad"), made(people=1)], InputSpec())
+    assert pool.chiral.tolist() == [True] * 36 + [False] * 36
+
+
+def test_int8_embeddings_are_close_to_float():
+    pool = broad_pool([made(noise=noise, seed=seed) for seed, noise in enumerate((0.3, 1, 3))], InputSpec())
+    torch.manual_seed(0)
+    student = whiten(Student(BroadConfig().student), *sample(pool))
+    x = made(seed=3, noise=1).x
+    as_float, as_int8 = frozen.embed(student, x, None), frozen.embed(student, x, pool.x.numpy())
+    assert (as_float * as_int8).sum(1).mean() > 0.9
+    assert len(quantize_litert(student, np.zeros((1, 6, 1, 150), np.float32))) <= 100_000
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from training.corpora.labels import read_vocabulary
 from training.learn.loop import LoopConfig
 from training.recipes.recipe import RECIPES, Recipe, read_recipe
 
-NAMES = ("tiny", "base", "mujo_pure", "mujo_plus", "full")
+NAMES = ("tiny", "base", "broad", "mujo_pure", "mujo_plus", "full")
 HEAD = 'corpora = ["spar"]\n'
 
 
@@ -39,10 +39,17 @@ def test_folder_holds_these_recipes_and_tables():
     assert written == {*NAMES, "names", "protocol_v1", "protocol_v2", "transfer"}
 
 
+def test_words_of_a_broad_recipe_are_trained_around_its_student():
+    recipe = read_recipe("broad")
+    assert recipe.broad is not None
+    assert recipe.teacher.encoder == recipe.broad.student
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_class_of_every_corpus_has_prompts(name):
-    words = read_vocabulary()
-    for corpus in read_recipe(name).corpora:
+    corpora = read_recipe(name).corpora
+    words = read_vocabulary(corpora=corpora)
+    for corpus in corpora:
         index = words.index(CORPORA[corpus].classes)
         assert all(words.prompts[i] for i in index)
         assert len(set(index.tolist())) == len(index), f"two classes of {corpus} have one label"
@@ -169,7 +176,8 @@ def test_permissive_leaves_out_data_without_a_stated_open_license(tmp_path):
 
 def test_error_for_an_unknown_recipe_lists_the_known_ones():
     with pytest.raises(
-        UsageError, match=r"no recipe 'bsae'; choose from base, full, mujo_plus, mujo_pure, tiny or give a \.toml file"
+        UsageError,
+        match=r"no recipe 'bsae'; choose from base, broad, full, mujo_plus, mujo_pure, tiny or give a \.toml file",
     ):
         read_recipe("bsae")
     with pytest.raises(UsageError, match=r"no recipe '/nowhere/x\.toml'"):

@@ -24,8 +24,10 @@ from training.release.calibrate import (
     SMOOTHINGS,
     calibrate,
     embed,
+    fit_head,
     fit_temperature,
     likelihood,
+    runs,
     smoothed_accuracy,
 )
 
@@ -100,14 +102,12 @@ def test_embeddings_are_unit_with_and_without_gyroscope(student: Student):
     np.testing.assert_allclose(embed(student, still, InputSpec()), embed(student, x[:, :3], InputSpec()), atol=1e-6)
 
 
-def test_label_set_has_the_classes_prompts_and_prototypes(calibrated, vocabulary: Vocabulary, teacher: JointModel):
+def test_label_set_has_the_classes_and_prompts(calibrated, vocabulary: Vocabulary):
     labels, measured = calibrated
     assert labels.names == (*CLASSES, "unknown")
     assert [label.prompts for label in labels.labels] == list(vocabulary.prompts)
     assert (labels.name, labels.placement, labels.channels) == ("motion-wrist", "wrist", 6)
-    np.testing.assert_array_equal(
-        labels.prototypes, text_prototypes(teacher.text, [embed_text(words) for words in vocabulary.prompts])
-    )
+    np.testing.assert_allclose(np.linalg.norm(labels.prototypes, axis=1), 1, rtol=1e-5)
     assert measured["windows"] == 160
     assert measured["macro_f1_6ch"] > 0.95
     assert measured["macro_f1_3ch"] < measured["macro_f1_6ch"], "an accelerometer does not measure a twist"
@@ -169,6 +169,40 @@ def test_filter_is_reset_for_each_person():
     apart = smoothed_accuracy(slow, embeddings, y, np.repeat(["p1", "p2"], 20))
     assert apart == 1
     assert smoothed_accuracy(slow, embeddings, y, np.repeat(["p1"], 40)) < 1
+
+
+def test_fitted_prototypes_classify_the_windows():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [300, 30])
+    windows = l2_normalize((np.eye(8)[[0, 1]][y] + rng.normal(0, 0.3, (330, 8))).astype(np.float32))
+    start = l2_normalize((np.eye(8)[[2, 3]] + 0.1).astype(np.float32))
+    fitted = fit_head(start, windows, y)
+    assert ((windows @ start.T).argmax(1) == y).mean() < 0.9
+    right = (windows @ fitted.T).argmax(1) == y
+    assert right[y == 0].mean() > 0.9
+    assert right[y == 1].mean() > 0.9
+    np.testing.assert_array_equal(fitted, fit_head(start, windows, y))
+
+
+def test_windows_of_background_corpora_become_a_label(student: Student, teacher: JointModel, vocabulary: Vocabulary):
+    def split(per_class: int, seed: int) -> tuple[WindowSet, WindowSet]:
+        one, other = (swings(motion_set(per_class, seed), corpus) for corpus in ("swings", "other"))
+        return one, other
+
+    train, held = split(20, 0), split(120, 1)
+    wanted = replace(SWINGS, background=("other",))
+    labels, measured = calibrate(student, teacher.text, wanted, vocabulary, Data(train, held, held), InputSpec())
+    assert labels.names == ("slow swing", "fast swing", "background", "unknown")
+    other = embed(student, held[1].x, InputSpec()) @ labels.prototypes.T
+    assert (other.argmax(1) == 2).mean() > 0.9
+    assert measured["background_hours"] == pytest.approx(len(held[1]) * 0.5 / 3600)
+    assert measured["false_announcements_per_hour"] == 0
+    assert measured["bouts_announced"] == 1
+
+
+def test_runs_end_at_a_change_of_label_or_recording():
+    shown, recording = np.array([1, 1, 0, 0, 0]), np.array(["a", "a", "a", "a", "b"])
+    assert runs(shown, recording) == [(1, 0, 2), (0, 2, 4), (0, 4, 5)]
 
 
 def test_label_set_without_data_is_none(student, teacher, vocabulary, motion_data):

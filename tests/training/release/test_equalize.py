@@ -18,6 +18,7 @@ CONFIGS = {
     "residual from the stem to the end": StudentConfig(stem=32, blocks=((32, 5, 1), (32, 5, 1), (32, 3, 1))),
     "two chains": StudentConfig(blocks=((48, 5, 2), (48, 5, 1), (48, 5, 1), (64, 5, 2), (64, 3, 1))),
     "one block": StudentConfig(blocks=((32, 5, 2),)),
+    "plain": StudentConfig(stem=16, stem_stride=3, separable=False, blocks=((32, 5, 2), (48, 3, 2), (64, 1, 1))),
 }
 
 
