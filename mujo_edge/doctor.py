@@ -1,4 +1,4 @@
-"""What `mujo-edge doctor` looks at: the things one pastes into an issue."""
+"""Checks of `mujo-edge doctor`: the facts about an installation that belong in a bug report."""
 
 from __future__ import annotations
 

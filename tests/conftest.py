@@ -1,4 +1,4 @@
-"""Protocol v1's own code, and a small bundle trained for seconds on generated motion, for the tests that need them."""
+"""Shared fixtures: protocol v1's own code, and a small bundle trained for seconds on generated motion."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def protocol() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def checkpoint(request: pytest.FixtureRequest) -> Path:
-    """What `training.export.save_checkpoint` wrote for a network trained on `motion`."""
+    """The checkpoint written by `training.export.save_checkpoint` of a network trained on `motion`."""
     import torch
 
     from mujo_edge.bundle import l2_normalize

@@ -1,4 +1,4 @@
-"""The contrast of the texts of a page in Chromium."""
+"""Contrast ratios of the text of a page in Chromium."""
 
 CONTRAST = """(() => {
   const parsed = (text) => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a] };

@@ -1,4 +1,4 @@
-"""Hostile bytes for every decoder: nothing raised, no more held than may be, and a stream split as you like."""
+"""Arbitrary bytes for every decoder: no exception, bounded buffers, and equal results for any split."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model file says of itself, held against the manifest of its bundle."""
+"""Metadata of a model file, compared with the manifest of its bundle."""
 
 from __future__ import annotations
 

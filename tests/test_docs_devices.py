@@ -1,4 +1,4 @@
-"""docs/devices.md lists the profiles that there are. `python tests/test_docs_devices.py` writes the table anew."""
+"""docs/devices.md lists all profiles. `python tests/test_docs_devices.py` rewrites its table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shipped .tflite as a tree that a test changes and packs again (schema of tensorflow/compiler/mlir/lite)."""
+"""The shipped .tflite unpacked, modified and packed again (schema of tensorflow/compiler/mlir/lite)."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def show(
     card: Annotated[bool, typer.Option("--card", help="Show the model card.")] = False,
     json: Json = False,
 ) -> None:
-    """What a bundle takes, knows and was made of."""
+    """Show a bundle's input, labels, files and training data."""
     from mujo_edge.bundle.manifest import read_manifest
 
     manifest = read_manifest(bundle)

@@ -1,4 +1,4 @@
-"""The peers are the networks of their papers: sizes as published, normalization as torch has it."""
+"""The peer networks have the published sizes, and normalize as PyTorch does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures and texts that show the shipped bundle show its version. A new bundle needs `make pictures`."""
+"""Pictures and texts show the version of the shipped bundle. After a new bundle run `make pictures`."""
 
 from __future__ import annotations
 

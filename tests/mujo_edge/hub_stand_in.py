@@ -161,7 +161,7 @@ def _may_write(request: web.Request, owner: str) -> None:
 
 
 def _may_read(hub: Hub, request: web.Request) -> Repo:
-    """As the Hub: who is not logged in is not told whether there is such a repository."""
+    """As on the Hub, the existence of a repository is hidden from anonymous clients."""
     owner = request.match_info["owner"]
     repo = hub.repos.get(f"{owner}/{request.match_info['name']}")
     who = _who(request)

@@ -1,4 +1,4 @@
-"""The Python API: `recognize` with `for` and `async for`, sources by a function each, and what a program imports."""
+"""The Python API: `recognize` with `for` and `async for`, the source functions, and the public names."""
 
 from __future__ import annotations
 

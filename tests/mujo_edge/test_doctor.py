@@ -1,4 +1,4 @@
-"""The doctor sees what is there and what is not."""
+"""`doctor` reports present and missing parts of an installation."""
 
 from __future__ import annotations
 

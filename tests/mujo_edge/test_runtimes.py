@@ -1,4 +1,4 @@
-"""Runtimes: chosen by name, errors that name the pip line, tflite-runtime in an environment of its own."""
+"""Runtimes: selection by name, errors with the pip line, and tflite-runtime in a separate environment."""
 
 from __future__ import annotations
 

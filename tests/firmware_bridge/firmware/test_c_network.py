@@ -56,7 +56,7 @@ def net(model: bytes) -> network.Network:
 
 
 def written(net: network.Network, folder: Path) -> Path:
-    """What a microcontroller's artifact has of the network."""
+    """The sources of the network as in a microcontroller's artifact."""
     for name in ("mujo_network.c", "mujo_network.h"):
         shutil.copy(student.FIRMWARE / "student" / name, folder)
     (folder / "mujo_model.h").write_text(network.header(net))
@@ -135,7 +135,7 @@ class Library:
         return embedding
 
     def signal(self, signal: Signal) -> Int8:
-        """What the arena holds of a signal, (rows, channels)."""
+        """The values of a signal in the arena, (rows, channels)."""
         place = self.net.places[signal.index]
         return self.arena[place : place + signal.rows * signal.channels].reshape(signal.rows, signal.channels)
 

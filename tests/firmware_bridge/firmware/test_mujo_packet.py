@@ -1,4 +1,4 @@
-"""The C header against the golden bytes and against its Python twin, with sanitizers, for several machines."""
+"""The C header compared with golden bytes and its Python twin, with sanitizers, for several architectures."""
 
 from __future__ import annotations
 

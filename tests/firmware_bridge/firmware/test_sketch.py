@@ -1,4 +1,4 @@
-"""The Arduino sketch, compiled against stubs of its libraries and run on this computer. No board has run it here."""
+"""The Arduino sketch, compiled against stubs of its libraries and run on this computer, not on a board."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages of JSON that no app would send: valid ones with anything in any place, and text that is hardly JSON."""
+"""Malformed messages: valid JSON with arbitrary values in arbitrary places, and text that is almost JSON."""
 
 from __future__ import annotations
 

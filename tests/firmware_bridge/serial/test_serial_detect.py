@@ -1,4 +1,4 @@
-"""What a port speaks is found from its first bytes, however they were cut."""
+"""The format of a serial stream is detected from its first bytes, for any split."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from firmware_bridge.serial.detect import LIMIT, DetectedFormat, Detector
 
 ROWS = [b"-0.12,-6.20,7.90\r\n", b"1.0\t2.0\t3.0\r\n", b"0 0 1\n"]
 BOOT = b"\x00\xf8\x80ets Jun  8 2016 00:22:57\r\n\r\nrst:0x1 (POWERON_RESET),boot:0x13\r\nStarted\r\n"
-"""What an ESP32 says when it is reset by the opening of its port, and noise before it."""
+"""Boot message of an ESP32 that opening its port resets, with noise before it."""
 
 
 def detected(data: bytes) -> DetectedFormat | None:

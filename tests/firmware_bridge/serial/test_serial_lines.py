@@ -1,4 +1,4 @@
-"""Lines of numbers, as the data forwarder has them."""
+"""Lines of numbers in the format of the data forwarder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The board that is only software: what it prints, and the line it is at."""
+"""The simulated board: its output and its serial line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a wearable says on the air, without the air."""
+"""Advertisements and notifications of a simulated wearable, without a radio."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def seconds(start: Packet, end: Packet) -> float:
 
 
 def measured(motion: Motion, taken: list[Packet], rate_hz: float = 50.0) -> np.ndarray:
-    """What the board should have sent have sent: sample 0 is taken at the end of the first period."""
+    """Expected signal at the numbers of the packets: sample 0 is taken at the end of the first period."""
     return motion((np.array([number(each) for each in taken]) + 1) / rate_hz)
 
 

@@ -1,4 +1,4 @@
-"""A Cortex-M4 in QEMU that recognizes: samples come at 50 Hz over one serial line, labels go out at another."""
+"""On-device recognition on a Cortex-M4 in QEMU: samples arrive at 50 Hz on one serial line, labels leave on another."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def board(student: Path, forward: bool) -> Iterator[str]:
 
 
 def by_python(seconds: float) -> list[Prediction]:
-    """What Python makes of the same packets from the first one on."""
+    """Predictions of the Python recognizer for the same packets."""
     packets = [each for i in range(round(seconds * 50)) for each in packet.decode(qemu.sample(motion, i))]
     t_s = np.array([each.tick or 0 for each in packets]) / packet.TICK_HZ
     recognizer = Recognizer(ModelBundle.load(), StreamInfo("test", CHANNELS, 50.0))

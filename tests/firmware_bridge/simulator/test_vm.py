@@ -1,4 +1,4 @@
-"""Bluetooth as on a desktop: the kernel's own stack and bluetoothd in a virtual machine, and mujo-edge as it ships."""
+"""Bluetooth as on a desktop: the kernel's stack, bluetoothd and unmodified mujo-edge in a virtual machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unmodified bleak (its BlueZ backend) against the virtual radio: what works, and everything that can go wrong."""
+"""Unmodified bleak (its BlueZ backend) on the virtual radio: normal operation and every fault."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs inside the virtual machine: `mujo-edge stream --ble` while things go wrong, event by event.
+"""Program inside the virtual machine: `mujo-edge stream --ble` through a sequence of faults.
 
 The last line of its output is a JSON object: how mujo-edge ended and its summary, the counts of the simulator, how many
 predictions came before, between and after the faults, and [t_s, ax, ay, az] of the samples in the recording.

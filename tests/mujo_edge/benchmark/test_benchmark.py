@@ -1,4 +1,4 @@
-"""What the benchmark measures and says; never how fast."""
+"""The benchmark: its measurements and reports, without requirements on speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names, versions, places and files of a bundle are plain or refused; all other text is, if it hides anything."""
+"""Names, versions, placements and files of a bundle must be plain; other text must have no hidden characters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Publishing: huggingface_hub's own client against a stand-in of the Hub; nothing goes anywhere else."""
+"""Publishing: huggingface_hub's client against a local stand-in of the Hub, with no other traffic."""
 
 from __future__ import annotations
 
@@ -359,7 +359,7 @@ async def test_damaged_pull_keeps_the_older_one(hub: Hub, bundle: Path, tmp_path
 
 
 async def test_full_disk_is_an_error_and_leaves_nothing(hub: Hub, bundle: Path, tmp_path: Path) -> None:
-    """What a process may write is bounded to 64 KB a file, less than the models."""
+    """The process may write at most 64 KB to a file, less than the size of a model."""
     hub.repos["anna/wrist"] = Repo([("a" * 40, contents(bundle))])
     limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
     limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"

@@ -1,4 +1,4 @@
-"""`models pull` from a hub that sends too much, too slowly, or nonsense: a line of error, and nothing is left."""
+"""`models pull` from a hub that sends too much, too slowly or invalid data: a one-line error and no files left."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def hub() -> AsyncIterator[Hub]:
 
 
 async def refused(hub: Hub, folder: Path, code: int, *options: object, **more: str) -> str:
-    """What `models pull` says of it within 30 s; nothing of it stays."""
+    """The error of `models pull`, which ends within 30 s and leaves no files."""
     start = time.monotonic()
     done = await run(hub, folder, "pull", "anna/wrist", "--out", ".", *options, **more)
     assert time.monotonic() - start < 30

@@ -1,4 +1,4 @@
-"""A bundle is read whole or not at all: every damage is a `DataError` that says what to do."""
+"""A bundle is read completely or rejected: any damage is a `DataError` with advice."""
 
 from __future__ import annotations
 

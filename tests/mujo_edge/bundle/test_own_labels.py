@@ -1,4 +1,4 @@
-"""Label sets of one's own: fitted, saved, loaded, refused where they do not fit, and taken as a shipped one is."""
+"""User-made label sets: fitted, saved, loaded, refused if incompatible, and used like shipped ones."""
 
 from __future__ import annotations
 

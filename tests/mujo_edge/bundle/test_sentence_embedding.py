@@ -1,4 +1,4 @@
-"""MiniLM in numpy is MiniLM in PyTorch, and loads neither PyTorch nor transformers."""
+"""MiniLM in numpy equals MiniLM in PyTorch, and imports neither PyTorch nor transformers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every bundle that ships is whole, runs in every runtime, and is as small as promised."""
+"""Every shipped bundle is complete, runs in every runtime, and has the documented size."""
 
 from __future__ import annotations
 

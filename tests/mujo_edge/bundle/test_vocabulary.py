@@ -1,4 +1,4 @@
-"""Names of activities: however they are written they are found, and what is not found is told."""
+"""Vocabulary: activity names match in any spelling, and unknown names are errors with suggestions."""
 
 from __future__ import annotations
 

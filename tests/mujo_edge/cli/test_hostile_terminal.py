@@ -1,4 +1,4 @@
-"""Text from outside on a terminal: it is shown as it stands, and controls neither the terminal nor rich."""
+"""Untrusted text on a terminal is shown literally: no control sequences and no rich markup take effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mujo-edge serve`, as a person calls it."""
+"""`mujo-edge serve` as a user runs it."""
 
 from __future__ import annotations
 

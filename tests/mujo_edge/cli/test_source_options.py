@@ -1,4 +1,4 @@
-"""Which options go together, without any device."""
+"""Valid combinations of source options, without a device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Terminals and pipes that are not read, standard streams that are closed or full: a recording takes no harm."""
+"""Unread terminals and pipes, and closed or full standard streams, do not damage a recording."""
 
 from __future__ import annotations
 

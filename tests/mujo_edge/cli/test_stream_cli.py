@@ -1,4 +1,4 @@
-"""`mujo-edge stream` and `record` as a user runs them: in a process of their own, with good and bad input."""
+"""`mujo-edge stream` and `record` as a user runs them, in separate processes, with good and bad input."""
 
 from __future__ import annotations
 

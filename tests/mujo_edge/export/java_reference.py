@@ -1,4 +1,4 @@
-"""What the tests of the Java reference share: its compiler, the JVM, and `Probe.java`, which looks inside."""
+"""Helpers of the tests of the Java reference: compiler, JVM, and `Probe.java` for its internal values."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""The Java reference: built as its README says, held to golden/, and seen to fail when golden/ is changed."""
+"""The Java reference: built as in its README, equal to golden/, and failing if golden/ is changed."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The .tflite file that apps get: it computes what the int8 file computes, and says what it takes and gives."""
+"""The .tflite file for apps: equal to the int8 file, with metadata that describes input and output."""
 
 from __future__ import annotations
 

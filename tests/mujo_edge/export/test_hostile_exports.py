@@ -1,4 +1,4 @@
-"""Text of a bundle stays text in every file of every export: nothing of it becomes code, markup or a file's name."""
+"""Text of a bundle is escaped in every exported file: it never becomes code, markup or a file name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Swift of an iOS export cannot be compiled here. What can be known of it without: names, keys, numbers, files."""
+"""The Swift sources of an iOS export, checked without a compiler: names, keys, constants and files."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ def swift(folder: Path) -> dict[str, str]:
 
 
 def coding_keys(source: str) -> list[set[str]]:
-    """What each `CodingKeys` of a source reads, in order."""
+    """The keys of each `CodingKeys` of a source, in order."""
     bodies = re.findall(r"enum CodingKeys.*?\n *}", source, re.S)
     return [set(re.findall(r'case \w+ = "(\w+)"', body)) for body in bodies]
 

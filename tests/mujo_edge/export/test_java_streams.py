@@ -1,4 +1,4 @@
-"""The Java pipeline on streams with every fault: it makes of them what Python makes of them, to the last count."""
+"""The Java pipeline on streams with every fault: events and counts equal those of Python."""
 
 import struct
 import subprocess

@@ -1,4 +1,4 @@
-"""The microcontroller's folder as its developer uses it: self-test, sizes, Arduino library, and what goes wrong."""
+"""The export for microcontrollers as a developer uses it: self-test, sizes, Arduino library, and errors."""
 
 from __future__ import annotations
 

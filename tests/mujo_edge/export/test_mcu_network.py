@@ -1,4 +1,4 @@
-"""The generator of C tables: what it makes of the shipped model, what it refuses, damaged files."""
+"""The generator of C tables: the shipped model, unsupported models, and damaged files."""
 
 from __future__ import annotations
 

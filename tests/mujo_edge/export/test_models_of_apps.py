@@ -1,4 +1,4 @@
-"""The models that apps run are what the bundle has, and are checked before they are written."""
+"""The models for apps are those of the bundle, and are checked before they are written."""
 
 from dataclasses import replace
 from pathlib import Path

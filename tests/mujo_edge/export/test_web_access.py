@@ -1,4 +1,4 @@
-"""The web app is a page for everyone, on every screen, and one that can be installed."""
+"""Accessibility of the web app on every screen size, and its installation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The web app in headless Chromium: labels as in Python, offline, sessions that are kept."""
+"""The web app in headless Chromium: labels equal to Python, offline use, and stored sessions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def bundle() -> ModelBundle:
 
 
 def in_python(bundle: ModelBundle, t_s: F64, x: F32, labels: str = SET) -> list[Prediction | Gap]:
-    """What mujo-edge makes of samples of which no rate is known, as the page does not know it."""
+    """Events of the Python recognizer for samples of unknown rate, as in the page."""
     recognizer = Recognizer(bundle, StreamInfo("phone", CHANNELS[: x.shape[1]], None), labels)
     return recognizer.classify(recognizer.cut(Chunk(t_s, x, 0.0)))
 
@@ -56,7 +56,7 @@ def equal(actual: list[dict[str, Any]], wanted: list[Prediction | Gap]) -> None:
 
 
 def same_labels(bundle: ModelBundle, file: Path, wanted: list[Prediction | Gap]) -> None:
-    """What `stream --replay` recognizes in an exported file."""
+    """Assert that `stream --replay` recognizes the same labels in an exported file."""
     recording = open_recording(file)
     again = Recognizer(bundle, recording.info, SET)
     replayed = [(one.label, one.raw_label) for chunk in recording.chunks() for one in again.update(chunk)]

@@ -1,4 +1,4 @@
-"""The page's TypeScript: checked, held to golden streams, built, and run in a browser with both runtimes."""
+"""The page's TypeScript: type-checked, compared with golden streams, built, and run in a browser with both runtimes."""
 
 from __future__ import annotations
 

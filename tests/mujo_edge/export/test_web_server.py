@@ -1,4 +1,4 @@
-"""What serves the web app: the folder's own files alone, to who has the address, so that browsers may keep them."""
+"""The server of the web app: only the folder's files, only at the tokened address, cacheable by browsers."""
 
 from __future__ import annotations
 

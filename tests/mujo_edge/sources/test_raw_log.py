@@ -1,4 +1,4 @@
-"""The log of a live source's bytes: damaged, torn, hostile, cut off by a kill or a full disk."""
+"""The raw log of a live source: damaged, truncated, hostile, cut off by a kill or a full disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Devices found and chosen: made-up advertisements, and a fake scanner."""
+"""Discovery and choice of devices, with synthetic advertisements and a fake scanner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Protocol v2: the deal of the data sets, what a person teaches, what is scored, and how a run goes on."""
+"""Protocol v2: groups of data sets, labeled windows of a person, scores, and resumed runs."""
 
 from __future__ import annotations
 

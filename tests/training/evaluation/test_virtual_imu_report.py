@@ -1,4 +1,4 @@
-"""Virtual beside real: known lags, turns and sizes are found, and nothing that is tested is fitted."""
+"""Virtual IMU compared with real: known lags, rotations and scales are recovered, and tested people are not fitted."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ from training.fimad.sources import utd_mhad as skeletons
 from training.fimad.virtual_imu import virtual_imu
 
 TURN = Rotation.from_euler("xyz", [160, -10, 175], degrees=True)
-"""How the made sensor is mounted."""
+"""Mounting of the simulated sensor."""
 SWINGS = {"wave": 1.0, "clap": 2.0}
-"""Hertz of the arm in the actions of the made trials."""
+"""Frequency of the arm in each action of the generated trials, Hz."""
 RATE_HZ, SECONDS = 20.0, 4.0
 
 
@@ -144,7 +144,7 @@ def test_agreement_separates_equal_and_different_signals(pairs: list[Pair]):
 
 
 def test_mounting_is_fitted_without_the_tested_person(pairs: list[Pair]):
-    """The turn is that of the others, so that the odd one's trials disagree, and only theirs."""
+    """One person wears the sensor differently: only that person's trials disagree with the common mounting."""
     odd = [
         replace(p, real=turned(p.real, Rotation.from_rotvec([0, 0, np.pi])), placement="right_thigh")
         if p.subject == "5"
@@ -184,7 +184,7 @@ def test_rotated_copies_keep_the_norm_and_the_axis_along_the_limb(pairs: list[Pa
 
 
 def test_scores_are_reused_only_for_the_same_signals(pairs: list[Pair], tmp_path: Path):
-    """Sound signals are told apart; what was done is not done again; other signals are."""
+    """Finished scores are read from the file; other signals or settings have another digest."""
     settings = Settings(("forest",), (3,), pairs=(("virtual", "real"),))
     score_file = tmp_path / "scores.jsonl"
     first = scores(pairs, settings, score_file)

@@ -34,7 +34,7 @@ async def connect(source: Any, address: str = STRANGER) -> Connection:
 
 
 async def ended(connections: list[Connection], within_s: float) -> int:
-    """How many connections the server closes."""
+    """The number of connections that the server closes."""
     reads = [asyncio.ensure_future(reader.read()) for reader, _ in connections]
     done, waiting = await asyncio.wait(reads, timeout=within_s)
     for read in waiting:
