@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from generated_motion import CLASSES, ROOT, motion
 
-import mujo_edge  # noqa: F401 (before a test imports onnxruntime: it switches off what that would send)
+import mujo_edge  # noqa: F401 (before onnxruntime, whose telemetry it switches off)
 
 NAMES_MEASURED = {
     "windows": 160,
@@ -26,12 +26,12 @@ NAMES_MEASURED = {
     "in_first_five": 1.0,
     "median_rank": 1.0,
 }
-"""As `training.names` says it of a label set."""
+"""Metrics of a label set as written by `training.names`."""
 
 
 @pytest.fixture(scope="session")
 def protocol() -> ModuleType:
-    """The evaluation protocol's code, which lies beside the data sets."""
+    """The evaluation protocol's code, in the folder of the data sets."""
     data = Path(os.environ.get("MUJO_DATA") or ROOT.parent / "shared" / "data")
     path = data.parent / "eval" / "protocol.py"
     if not path.is_file():

@@ -26,4 +26,4 @@ CONTRAST = """(() => {
   }
   return found;
 })()"""
-"""[what, contrast ratio] of every text that can be seen (WCAG 2.2, 1.4.3), and of graphics (1.4.11) as if of text."""
+"""[element, contrast ratio] of every visible text (WCAG 2.2, 1.4.3) and, likewise, of graphics (1.4.11)."""

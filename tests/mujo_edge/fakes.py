@@ -211,7 +211,7 @@ class ListSink:
 
 
 class Output(BackgroundWriter):
-    """Keeps what is written to it."""
+    """Stores the text written to it."""
 
     def __init__(self) -> None:
         self._kept = io.BytesIO()

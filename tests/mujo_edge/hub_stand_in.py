@@ -50,8 +50,8 @@ class Repo:
 
 @dataclass
 class Hub:
-    """`seen`: requests in order; `spoil` may answer one in the Hub's place; `outside`: what went through the proxy,
-    which is what would have gone to another host."""
+    """`seen`: requests in order; `fault` may answer one in the Hub's place; `outside`: requests through the proxy,
+    which would have gone to another host."""
 
     repos: dict[str, Repo] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -136,7 +136,7 @@ def _proxied(hub: Hub) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter],
 
 
 def _who(request: web.Request) -> tuple[str, str] | None:
-    """(user, role); None for nobody. A token that is not known is refused."""
+    """(user, role); None for anonymous requests. An unknown token is refused."""
     header = request.headers.get("Authorization")
     if header is None:
         return None

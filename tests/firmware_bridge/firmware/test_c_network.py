@@ -239,7 +239,7 @@ def same_padding(table: Any) -> None:
 
 
 def an_output_without_weights(table: Any) -> None:
-    """A channel that is always nought: its scale is next to nothing, and so is its multiplier."""
+    """A channel that is always zero: its scale and its multiplier are almost zero."""
     weights = tensor(table, operator(table, B.CONV_2D).inputs[1])
     table.buffers[weights.buffer].data[: 7 * 6] = 0
     weights.quantization.scale[0] = np.float32(1e-12)

@@ -189,7 +189,7 @@ def test_labels_equal_those_of_python_on_a_whole_recording(program: Path, bundle
 
 
 def test_long_streams_give_the_same_after_rebasing(program: Path, motion: F32) -> None:
-    """Where counting begins anew, after 1000 s each, nothing is seen of it."""
+    """Rebasing of the counters every 1000 s does not change the events."""
     part = motion[:1000, :3]
     for rate_hz, step_us in ((50, 20_000), (40, 25_000), (200, 5_000)):
         n = 2300 * rate_hz

@@ -28,7 +28,7 @@ READING = [0.5 * G, -0.25 * G, G, 100 * DEG, -200 * DEG, 300 * DEG]
 
 
 class Board:
-    """The sketch as a program. `run` gives what it sent over serial, over Bluetooth, and its configs."""
+    """The sketch as a program. `run` returns its packets over serial and over Bluetooth, and its configs."""
 
     def __init__(self, program: Path) -> None:
         self.program = program
@@ -114,7 +114,7 @@ def test_clock_of_the_sketch_wraps(board: Board) -> None:
     assert steps <= {300, 301, 302}
 
 
-@pytest.mark.parametrize("board", ["ESP32"], indirect=True)  # ArduinoBLE does not tell the MTU
+@pytest.mark.parametrize("board", ["ESP32"], indirect=True)  # ArduinoBLE does not expose the MTU
 def test_larger_mtu_carries_more_samples(board: Board) -> None:
     _, air, _ = board.run(
         "listen 1", "run 500", "mtu 59", "run 500", "mtu 247", "run 1000", "leave", "listen 1", "run 500"

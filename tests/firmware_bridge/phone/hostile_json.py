@@ -36,7 +36,7 @@ HARDLY_JSON = st.one_of(
 
 
 def survives_json(make: Callable[[], Decoder], messages: Sequence[dict[str, Any]]) -> None:
-    """`fuzz.survives` for text: nothing raised, every packet sound and bounded."""
+    """`fuzz.survives` for text: no exception, every packet valid and bounded."""
     decoder = make()
     plain = [json.dumps(message).encode() for message in messages]
 

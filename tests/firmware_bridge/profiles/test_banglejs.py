@@ -40,7 +40,7 @@ VALID = [
 
 
 def test_line_has_the_documented_bytes() -> None:
-    # Computed with nothing of ours: printf of the bytes, gzip's CRC-32, base64.
+    # Computed independently: printf of the bytes, gzip's CRC-32, base64.
     decoder = banglejs.ConsoleDecoder(50)
     (packet,) = decoder.feed(b"~5ewdSAEAAABQAAAAAAAAAADw\n", banglejs.TX)
     assert (packet.seq, packet.tick) == (1, 80)

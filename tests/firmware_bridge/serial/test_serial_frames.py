@@ -58,7 +58,9 @@ def test_port_can_be_opened_within_a_cycle() -> None:
 def test_damage_is_skipped_and_counted() -> None:
     good = REST + TURN + ANGLE
     decoder = WitMotionDecoder(True)
-    assert len(decoder.feed(good + REST[:-1] + TURN + ANGLE + good)) == 2  # a lost byte, and a gyroscope left alone
+    assert (
+        len(decoder.feed(good + REST[:-1] + TURN + ANGLE + good)) == 2
+    )  # a lost byte, and an unpaired gyroscope frame
     assert (decoder.bad, decoder.why) == (2, "an angular rate without acceleration")
     assert len(decoder.feed(REST + TURN[:4] + b"\x01" + TURN[5:] + ANGLE + good)) == 1
     assert (decoder.bad, decoder.why) == (3, "bytes between WitMotion's frames")

@@ -135,7 +135,7 @@ def test_program_fits_its_size_limits(student: Path, tmp_path: Path) -> None:
     sizes = subprocess.run(["arm-none-eabi-size", program], capture_output=True, text=True, check=True).stdout
     text, data, bss, *_ = map(int, sizes.splitlines()[1].split()[:3])
     assert text + data <= 80_000
-    assert data + bss + 4096 <= 24_000  # with a stack that is more than twice what it needs
+    assert data + bss + 4096 <= 24_000  # with a stack of more than twice the required size
 
 
 def test_folder_without_export_is_an_error(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 class Listener:
-    """Takes the notifications of our board, and knows what they are numbered."""
+    """Receives the notifications of our board and lists their sample numbers."""
 
     def __init__(self) -> None:
         self.payloads: list[bytes] = []
@@ -77,7 +77,7 @@ class Listener:
         return sum(b - a - 1 for a, b in pairwise(self.numbers))
 
     async def settle(self, world: World) -> None:
-        """Let nothing more be sent, and what was sent arrive."""
+        """Stop sending, and wait for pending notifications."""
         await world.run(script("0 loss 1 mujo"))
         board = world.peripherals["mujo"].carriage
         await until(lambda: len(self.payloads) == board.sent - board.lost)
@@ -166,7 +166,7 @@ async def test_notification_socket_ends_with_the_connection(world: World) -> Non
 
 
 async def test_undisconnected_client_doubles_notifications_as_with_bluez(world: World) -> None:
-    """BlueZ renews the sessions of every client that is still on the bus, and tells each of them apart."""
+    """BlueZ keeps a separate session for every client on the bus."""
     old, new = Listener(), Listener()
     forgotten = BleakClient(await find(), disconnected_callback=lambda _: old.gone.set())
     await forgotten.connect()
@@ -283,7 +283,7 @@ async def test_slow_wearable_replies_late(world: World) -> None:
         assert loop.time() - began_s >= 0.3
         reading = asyncio.create_task(client.read_gatt_char(mujo.CONFIG))
         await asyncio.sleep(0.1)
-        await world.run(script("0 disconnect 0"))  # and not at all if it goes away meanwhile
+        await world.run(script("0 disconnect 0"))  # fails if the device disconnects meanwhile
         with pytest.raises(BleakGATTProtocolError, match="Unlikely"):
             await reading
 
@@ -353,7 +353,7 @@ async def test_unseen_device_is_forgotten(world: World, monkeypatch: pytest.Monk
         await BleakClient(device).connect()
     async with BleakClient(await find()) as client:
         await asyncio.sleep(0.5)
-        assert client.is_connected  # nor while it is connected, when it is not heard either
+        assert client.is_connected  # nor while it is connected and does not advertise
 
 
 async def test_pairing_works_before_and_after_connecting(world: World) -> None:

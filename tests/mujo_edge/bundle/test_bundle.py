@@ -130,7 +130,7 @@ def test_verify_runs_every_file(bundle_folder: Path) -> None:
 
 
 def test_verify_detects_another_network(bundle_copy: Path) -> None:
-    """A whole, signed bundle whose reference was made by another network."""
+    """A complete bundle with valid digests whose reference is of another network."""
     with np.load(bundle_copy / "reference.npz") as reference:
         arrays = dict(reference)
     arrays["y"] = arrays["y"][::-1]

@@ -35,7 +35,7 @@ async def hub() -> AsyncIterator[Hub]:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped bundle with nothing but its .tflite files, which are quick to check."""
+    """The shipped bundle with only its .tflite files, which are quick to check."""
     folder = Path(shutil.copytree(find_bundle(), tmp_path_factory.mktemp("bundles") / "wrist"))
     for path in (*folder.glob("*.pte"), *folder.glob("*.onnx")):
         path.unlink()
@@ -253,7 +253,7 @@ async def test_broken_push_leaves_the_old_version(hub: Hub, bundle: Path, tmp_pa
 async def test_no_network_is_an_error(
     hub: Hub, bundle: Path, tmp_path: Path, command: str, environment: dict[str, str], says: str
 ) -> None:
-    """The last one asks the real Hub's name, through a proxy that lets nothing out."""
+    """The last case requests the real Hub's host through a proxy that blocks everything."""
     what = ("push", bundle, "anna/wrist") if command == "push" else ("pull", "anna/wrist", "--out", ".")
     done = await run(hub, tmp_path / "a", *what, **environment)
     assert (done.returncode, done.stdout) == (3, "")
@@ -311,7 +311,7 @@ async def test_invalid_bundle_is_not_stored(hub: Hub, bundle: Path, tmp_path: Pa
         return Repo([("5" * 40, {**sound, name: content})])
 
     def manifest(old: str, new: str) -> bytes:
-        """bundle.json with something changed, and the digest that goes with it."""
+        """A changed bundle.json with a matching digest."""
         from mujo_edge.bundle.manifest import NO_DIGEST, text_digest
 
         text = sound["bundle.json"].decode()

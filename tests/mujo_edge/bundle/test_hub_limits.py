@@ -118,7 +118,7 @@ def test_other_threads_requests_are_not_counted() -> None:
 
 
 def listing(names: list[str]) -> bytes:
-    """The shipped bundle.json with other files, and the digest that goes with them."""
+    """The shipped bundle.json with other files and a matching digest."""
     table = json.loads((find_bundle() / "bundle.json").read_text("utf-8"))
     text = json.dumps(table | {"files": dict.fromkeys(names, "0" * 64), "sha256": NO_DIGEST})
     return text.replace(NO_DIGEST, text_digest(text, NO_DIGEST), 1).encode()

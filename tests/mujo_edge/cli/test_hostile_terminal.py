@@ -91,7 +91,7 @@ def test_models_show_escapes_hidden_characters(
 def test_error_shows_no_control_character(
     what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if what in ("NUL", "surrogate"):  # no operating system hands these over in an argument
+    if what in ("NUL", "surrogate"):  # cannot occur in a command-line argument
         return
     monkeypatch.setattr(sys, "argv", ["mujo-edge", "models", "show", HIDDEN[what]])
     with pytest.raises(SystemExit) as caught:

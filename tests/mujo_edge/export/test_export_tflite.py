@@ -222,7 +222,7 @@ from tensorflow_lite_support.metadata.python.metadata import MetadataDisplayer, 
 told = MetadataDisplayer.with_model_file(sys.argv[1])
 packed = told.get_packed_associated_file_list()
 checker = MetadataPopulator.with_model_file(sys.argv[1])
-checker.load_metadata_buffer(bytearray(told.get_metadata_buffer()))  # raises where model and metadata do not fit
+checker.load_metadata_buffer(bytearray(told.get_metadata_buffer()))  # raises if model and metadata do not match
 print(json.dumps({
     "metadata": json.loads(told.get_metadata_json()),
     "packed": {name: told.get_associated_file_buffer(name).decode() for name in packed},

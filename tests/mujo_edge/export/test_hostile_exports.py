@@ -208,7 +208,7 @@ def test_c_sources_compile_without_injected_code(folder: Path, tmp_path: Path) -
     gcc(*strict, "-c", f"-I{src}", src / "mujo_labels.c", "-o", tmp_path / "labels.o")
     symbols = subprocess.run(["nm", tmp_path / "labels.o"], capture_output=True, text=True, check=True).stdout
     defined = {tuple(line.split()[1:]) for line in symbols.splitlines()}
-    assert {kind for kind, _ in defined} <= {"R", "r", "D", "d"}  # data alone, no function
+    assert {kind for kind, _ in defined} <= {"R", "r", "D", "d"}  # only data, no functions
     assert all(name.startswith("mujo_labels_") for _, name in defined)
     sections = subprocess.run(["objdump", "-h", tmp_path / "labels.o"], capture_output=True, text=True, check=True)
     assert "init_array" not in sections.stdout

@@ -130,7 +130,7 @@ def numbers(source: str) -> set[float]:
 
 
 def test_swift_constants_equal_those_of_java(swift: dict[str, str]) -> None:
-    """One that is in the tested Java alone is a step that was forgotten."""
+    """A constant that only the tested Java has indicates a missing step."""
     java = Path(android.__file__).parent / "java" / "edge" / "mujo"
     for name in ("GapDetector", "Resampler", "Windower", "Smoother", "Recognizer"):
         assert numbers((java / f"{name}.java").read_text()) == numbers(swift[f"{name}.swift"]), name

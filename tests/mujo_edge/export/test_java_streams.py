@@ -35,7 +35,7 @@ class Shifted:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Samples `t_s` (n,), `x` (n, C), what is known of them, and what to recognize them with."""
+    """Samples `t_s` (n,), `x` (n, C), their stream info, and the label set to use."""
 
     info: StreamInfo
     labels: str
@@ -76,7 +76,7 @@ def stream(seed: int) -> Stream:
             t_s[at : at + 2] = t_s[at : at + 2][::-1]
         elif fault == 9:
             t_s[at] = t_s[at - 1] + 50e-6
-        else:  # to the bit what still passes, at 16 Hz
+        else:  # bit-equal for the remaining samples, at 16 Hz
             t_s[at:] += 0.25 - 1 / 16 if fault == 10 else -0.25 - 1 / 16
     known = [None, rate_hz, rate_hz * 1.02, rate_hz * 1.3][rng.integers(4)]
     labels, method = str(rng.choice(["three", "six"])), str(rng.choice(["hmm", "majority", "none"]))

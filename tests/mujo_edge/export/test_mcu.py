@@ -237,7 +237,7 @@ int main() {
 
 
 def test_sketch_sends_labels(folder: Path, tmp_path: Path) -> None:
-    """Compiled as C++ against stubs; the C sources beside it as C, as the Arduino IDE does."""
+    """Compiled as C++ against stubs; its C sources as C, as in the Arduino IDE."""
     (tmp_path / "Arduino_LSM9DS1.h").write_text(SENSOR)
     (tmp_path / "main.cpp").write_text(MAIN)
     includes = [f"-I{tmp_path}", f"-I{STUBS}", f"-I{folder / 'src'}", f"-I{folder / 'examples' / 'Wearable'}"]

@@ -66,7 +66,7 @@ def test_live_signals_do_not_overlap() -> None:
 
 
 def span(net: network.Network, index: int) -> tuple[int, int]:
-    """Bytes of a signal with its padding, and with what a convolution reads behind it."""
+    """Bytes of a signal with its padding and the rows that a convolution reads after it."""
     signals = {signal.index: signal for layer in net.layers for signal in (*layer.inputs, layer.output)}
     readers = [layer for layer in net.layers if any(signal.index == index for signal in layer.inputs)]
     signal = signals[index]

@@ -196,7 +196,7 @@ async def test_device_without_gyroscope_other_runtime_and_label_set_work(
         file = await page.saved(tmp_path / "acc")
         assert open_recording(file).info.channels == CHANNELS[:3]
 
-        # gym-wrist is for the accelerometer alone: the recording still has all that the phone gave.
+        # gym-wrist uses only the accelerometer; the recording still has all channels of the phone.
         await page.tab.run("document.getElementById('set').value = 'gym-wrist'")
         await page.tab.run("document.getElementById('set').dispatchEvent(new Event('change'))")
         await page.says("set-about", "Worn at the wrist: lateral raise")
@@ -265,7 +265,7 @@ async def test_new_version_is_cached_completely_and_used_on_request(site: Path, 
         await page.tab.reload()
         await page.ready()
         await page.tab.run("navigator.serviceWorker.getRegistration().then((one) => one.update()).catch(() => null)")
-        # The attempts follow each other: the last one is over when nothing is being installed.
+        # Attempts run in sequence: the last one has ended when no worker is being installed.
         await page.tab.until("navigator.serviceWorker.getRegistration().then((one) => !one.installing)")
         assert await page.tab.run("caches.keys().then((names) => names.length)") == 1
         assert await page.tab.run("document.getElementById('update').hidden")
@@ -303,7 +303,7 @@ WRONG = {
     "DeviceMotionEvent.requestPermission = async () => { throw new Error('not now') }": "not now",
     "addEventListener('devicemotion', (event) => event.stopImmediatePropagation())": "There are no motion events",
 }
-"""Scripts that spoil a browser, and what the page says then."""
+"""Scripts that break a browser feature, and the message of the page."""
 
 
 async def test_errors_are_shown_on_the_page(site: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sources with their tests, in a folder with what package-lock.json names."""
+    """The sources with their tests, in a folder with the packages of package-lock.json."""
     folder = tmp_path_factory.mktemp("project")
     web.copy_sources(folder)
     shutil.copytree(web.HOME / "test", folder / "test")

@@ -48,7 +48,7 @@ class Page:
     server: WebServer
 
     async def open(self, before: str = "") -> None:
-        """Load the page anew, after the script `before`, and wait until it can be started or says why not."""
+        """Reload the page after the script `before`, and wait until it is ready or shows an error."""
         script = await self.tab.call("Page.addScriptToEvaluateOnNewDocument", source=before) if before else None
         await self.tab.open(self.server.url)
         await self.ready()

@@ -73,7 +73,7 @@ def swinging(hertz: float, seed: int = 0) -> np.ndarray:
 
 
 def made_pair(action: str, subject: int, trial: int) -> Pair:
-    """A trial whose real sensor reads the virtual one's values, mounted otherwise, with some noise."""
+    """A trial whose real sensor has the virtual one's values in another mounting, with some noise."""
     seed = 10 * subject + trial
     x = swinging(SWINGS[action], seed).astype(np.float32)
     virtual = virtual_imu(Motion(x, RATE_HZ), "right_wrist")

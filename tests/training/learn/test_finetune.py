@@ -45,7 +45,7 @@ def test_few_windows_of_each_class_suffice(held_out):
     actual = nearest(float_embeddings(model.encoder, x), model)
     assert (actual == y).mean() > 0.9
     with torch.no_grad():
-        assert model(torch.from_numpy(x)).argmax(1).tolist() == actual.tolist(), "the classifier says the same"
+        assert model(torch.from_numpy(x)).argmax(1).tolist() == actual.tolist(), "the classifier agrees"
 
 
 def test_seed_gives_the_same_classifier_again():

@@ -135,7 +135,7 @@ async def test_page_fits_a_small_phone_and_is_accessible(tmp_path: Path) -> None
             nodes = (await tab.call("Accessibility.getFullAXTree"))["nodes"]
             names = {(node["role"]["value"], node["name"]["value"]) for node in nodes if node.get("name")}
             assert {("button", "Start"), ("meter", "Confidence"), ("heading", "mujo-edge")} <= names
-            assert {("region", "What it looks like"), ("region", "Connection")} <= names
+            assert {("region", "Recognized activity"), ("region", "Connection")} <= names
             assert not [role for role, name in names if role in ("button", "meter", "region", "link") and not name]
             long = "carrying something heavy upstairs while talking"
             await tab.run(f"label({{label: '{long}', score: 0.87, unknown: false, lost: 123456}})")
