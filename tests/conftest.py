@@ -14,8 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 from generated_motion import CLASSES, ROOT, motion
+from hypothesis import settings
 
 import mujo_edge  # noqa: F401 (before onnxruntime, whose telemetry it switches off)
+
+# Without deadlines: how long an example takes depends on what else runs on the machine.
+settings.register_profile("mujo-edge", deadline=None)
+settings.load_profile("mujo-edge")
 
 NAMES_MEASURED = {
     "windows": 160,
