@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -104,3 +104,21 @@ def numbers(stream: Stream) -> list[int]:
 async def near(world: RemoteWorld, name: str, profile: str | None = None) -> DiscoveredDevice:
     """A wearable, found by its address."""
     return await find(world.stats()[name]["address"], profile, PATIENCE_S)
+
+
+@asynccontextmanager
+async def lateness() -> AsyncIterator[list[float]]:
+    """Seconds by which the event loop was late, every 20 ms."""
+    late_s = [0.0]
+
+    async def watch() -> None:
+        while True:
+            before_s = time.monotonic()
+            await asyncio.sleep(0.02)
+            late_s.append(time.monotonic() - before_s - 0.02)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield late_s
+    finally:
+        watching.cancel()
