@@ -84,8 +84,8 @@ def pip_install(extra: str = "") -> str:
 
 def pip() -> str:
     """The command of this Python's pip: "pip", unless PATH has that of another Python."""
-    own, found = Path(sys.executable), which("pip")
-    if found is None or Path(found).parent == own.parent:
+    own, on_path = Path(sys.executable), which("pip")
+    if on_path is None or Path(on_path).parent == own.parent:
         return "pip"
     return f"{own.relative_to(Path.cwd()) if own.is_relative_to(Path.cwd()) else own} -m pip"
 

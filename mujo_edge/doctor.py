@@ -1,4 +1,4 @@
-"""What `mujo-edge doctor` looks at: the things one pastes into an issue."""
+"""Checks of `mujo-edge doctor`: the facts about an installation that belong in a bug report."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ SCAN_TIMEOUT_S = 5.0
 
 def examine(bundle: str | Path | None = None) -> dict[str, Any]:
     """Everything, as `--json` writes it. `problems` are those without which nothing can be recognized."""
-    found: dict[str, Any] = {
+    report: dict[str, Any] = {
         "schema_version": 1,
         "mujo_edge": __version__,
         "python": platform.python_version(),
@@ -76,11 +76,11 @@ def examine(bundle: str | Path | None = None) -> dict[str, Any]:
         "bundle": examine_bundle(bundle),
     }
     problems = []
-    if not any(runtime["usable"] for runtime in found["runtimes"] if runtime["format"] == "litert"):
+    if not any(runtime["usable"] for runtime in report["runtimes"] if runtime["format"] == "litert"):
         problems.append(f"no runtime for .tflite files. Install LiteRT with: {RUNTIMES['litert'].install}")
-    if found["bundle"]["error"]:
-        problems.append(found["bundle"]["error"])
-    return {**found, "problems": problems}
+    if report["bundle"]["error"]:
+        problems.append(report["bundle"]["error"])
+    return {**report, "problems": problems}
 
 
 def installed(package: str) -> str | None:
@@ -112,15 +112,15 @@ def examine_extra(extra: str, packages: Sequence[str]) -> dict[str, Any]:
 
 def examine_pose() -> dict[str, Any]:
     """Whether the step that estimates poses in videos can run: its extra, and mediapipe's own environment."""
-    found = examine_extra("pose", POSE)
-    if not found["ready"]:
-        return found
+    report = examine_extra("pose", POSE)
+    if not report["ready"]:
+        return report
     if sys.version_info[:2] > POSE_NEWEST_PYTHON:
         newest = ".".join(map(str, POSE_NEWEST_PYTHON))
-        return found | {"ready": False, "detail": f"mediapipe has no wheels for Pythons after {newest}"}
+        return report | {"ready": False, "detail": f"mediapipe has no wheels for Pythons after {newest}"}
     made = list(cache_folder().glob(f"mediapipe-*-cp{sys.version_info.major}{sys.version_info.minor}"))
     detail = f"mediapipe is in {made[0]}" if made else "mediapipe is installed on first use (from PyPI, about 400 MB)"
-    return found | {"detail": detail}
+    return report | {"detail": detail}
 
 
 def examine_telemetry() -> dict[str, Any]:
@@ -165,14 +165,14 @@ def examine_bundle(path_or_name: str | Path | None) -> dict[str, Any]:
     from mujo_edge.bundle import verify
     from mujo_edge.bundle.manifest import read_manifest
 
-    found: dict[str, Any] = {"name": None, "version": None, "folder": None, "checks": [], "error": None}
+    report: dict[str, Any] = {"name": None, "version": None, "folder": None, "checks": [], "error": None}
     try:
         manifest = read_manifest(path_or_name)
-        found |= {"name": manifest.name, "version": manifest.version, "folder": str(manifest.folder)}
-        found["checks"] = [
+        report |= {"name": manifest.name, "version": manifest.version, "folder": str(manifest.folder)}
+        report["checks"] = [
             {"file": check.file, "runtime": check.runtime, "snr_db": round(check.parity.snr_db, 2)}
             for check in verify(manifest)
         ]
     except MujoError as error:
-        found["error"] = str(error)
-    return found
+        report["error"] = str(error)
+    return report

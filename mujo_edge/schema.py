@@ -254,8 +254,8 @@ KINDS = {
 }
 
 
-def _kind(found: re.Match[str]) -> str:
-    return KINDS.get(found[0], found[0])
+def _kind(match: re.Match[str]) -> str:
+    return KINDS.get(match[0], match[0])
 
 
 def convert(value: object, kind: type[T], what: str = "") -> T:

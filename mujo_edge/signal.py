@@ -231,8 +231,8 @@ def prepare(x: np.ndarray, spec: InputSpec) -> F32:
         )
     if not np.isfinite(x).all():
         raise DataError("windows hold values that are not finite; drop or repair those samples first")
-    given = x.shape[1]
+    n_channels = x.shape[1]
     out = np.zeros((len(x), total, 1, spec.window), np.float32)
-    scale = np.asarray(spec.scale[:given], np.float32)[:, None]
-    np.clip(x / scale, -spec.clip, spec.clip, out=out[:, :given, 0])
+    scale = np.asarray(spec.scale[:n_channels], np.float32)[:, None]
+    np.clip(x / scale, -spec.clip, spec.clip, out=out[:, :n_channels, 0])
     return out

@@ -1,4 +1,4 @@
-"""A Bluetooth world for tests: wearables on a virtual radio in a process of their own, for unmodified bleak.
+"""A simulated Bluetooth environment: wearables on a virtual radio in a separate process, for unmodified bleak.
 
     async def test_something(bluetooth):
         world = bluetooth("witmotion", "mujo")

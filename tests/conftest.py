@@ -1,4 +1,4 @@
-"""Protocol v1's own code, and a small bundle trained for seconds on generated motion, for the tests that need them."""
+"""Shared fixtures: protocol v1's own code, and a small bundle trained for seconds on generated motion."""
 
 from __future__ import annotations
 
@@ -14,8 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 from generated_motion import CLASSES, ROOT, motion
+from hypothesis import settings
 
-import mujo_edge  # noqa: F401 (before a test imports onnxruntime: it switches off what that would send)
+import mujo_edge  # noqa: F401 (before onnxruntime, whose telemetry it switches off)
+
+# Without deadlines: how long an example takes depends on what else runs on the machine.
+settings.register_profile("mujo-edge", deadline=None)
+settings.load_profile("mujo-edge")
 
 NAMES_MEASURED = {
     "windows": 160,
@@ -26,12 +31,12 @@ NAMES_MEASURED = {
     "in_first_five": 1.0,
     "median_rank": 1.0,
 }
-"""As `training.names` says it of a label set."""
+"""Metrics of a label set as written by `training.names`."""
 
 
 @pytest.fixture(scope="session")
 def protocol() -> ModuleType:
-    """The evaluation protocol's code, which lies beside the data sets."""
+    """The evaluation protocol's code, in the folder of the data sets."""
     data = Path(os.environ.get("MUJO_DATA") or ROOT.parent / "shared" / "data")
     path = data.parent / "eval" / "protocol.py"
     if not path.is_file():
@@ -46,7 +51,7 @@ def protocol() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def checkpoint(request: pytest.FixtureRequest) -> Path:
-    """What `training.export.save_checkpoint` wrote for a network trained on `motion`."""
+    """The checkpoint written by `training.export.save_checkpoint` of a network trained on `motion`."""
     import torch
 
     from mujo_edge.bundle import l2_normalize

@@ -1,4 +1,4 @@
-"""The contrast of the texts of a page in Chromium."""
+"""Contrast ratios of the text of a page in Chromium."""
 
 CONTRAST = """(() => {
   const parsed = (text) => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return [r, g, b, a] };
@@ -26,4 +26,4 @@ CONTRAST = """(() => {
   }
   return found;
 })()"""
-"""[what, contrast ratio] of every text that can be seen (WCAG 2.2, 1.4.3), and of graphics (1.4.11) as if of text."""
+"""[element, contrast ratio] of every visible text (WCAG 2.2, 1.4.3) and, likewise, of graphics (1.4.11)."""

@@ -1,4 +1,4 @@
-"""Hostile bytes for every decoder: nothing raised, no more held than may be, and a stream split as you like."""
+"""Arbitrary bytes for every decoder: no exception, bounded buffers, and equal results for any split."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def damaged(valid: Sequence[bytes], longest: int = 512) -> st.SearchStrategy[byt
 
 
 def survives(make: Callable[[], Decoder], origin: str, valid: Sequence[bytes], longest: int = 512) -> None:
-    """`CASES` payloads, one after the other through one decoder: nothing raised, every packet sound and bounded."""
+    """`CASES` payloads in sequence through one decoder: no exception, every packet valid and bounded."""
     decoder = make()
 
     @MANY
@@ -70,7 +70,7 @@ def splits_alike(make: Callable[[], Decoder], valid: Sequence[bytes], origin: st
 
 
 def sound(packet: Packet, channels: int) -> bool:
-    """Whether a packet is what `Packet` promises."""
+    """Whether a packet satisfies the contract of `Packet`."""
     n = len(packet.x)
     timed = packet.t_s is None or packet.t_s.shape == (n,)
     return (

@@ -1,4 +1,4 @@
-"""Motion that is generated, for tests that need windows and a network that knows them."""
+"""Generated motion, for tests that need windows and a network trained on them."""
 
 from __future__ import annotations
 

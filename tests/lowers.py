@@ -1,4 +1,4 @@
-"""Imports what the export of a bundle does, lowers a network to .onnx and embeds a sentence: a process to watch."""
+"""Process for `test_network.py`: imports as an export does, lowers a network to .onnx and embeds a sentence."""
 
 from __future__ import annotations
 

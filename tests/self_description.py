@@ -1,4 +1,4 @@
-"""What a model file says of itself, held against the manifest of its bundle."""
+"""Metadata of a model file, compared with the manifest of its bundle."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from mujo_edge.signal import InputSpec
 LABEL_METHODS = ("labels", "prototypes", "temperature", "unknown_threshold", "smoothing", "placement", "channels")
 
 
-def same_label_set(labels: LabelSet, found: Mapping[str, Any]) -> None:
+def same_label_set(labels: LabelSet, actual: Mapping[str, Any]) -> None:
     """`found` has the values of `LABEL_METHODS` as Python objects; `prototypes` anything that numpy takes."""
-    assert tuple(found["labels"]) == tuple(label.name for label in labels.labels)
-    np.testing.assert_array_equal(np.asarray(found["prototypes"], np.float32), labels.prototypes)
-    assert (found["temperature"], found["unknown_threshold"]) == (labels.temperature, labels.unknown_threshold)
-    assert Smoothing(**found["smoothing"]) == labels.smoothing
-    assert (found["placement"], found["channels"]) == (labels.placement, labels.channels)
+    assert tuple(actual["labels"]) == tuple(label.name for label in labels.labels)
+    np.testing.assert_array_equal(np.asarray(actual["prototypes"], np.float32), labels.prototypes)
+    assert (actual["temperature"], actual["unknown_threshold"]) == (labels.temperature, labels.unknown_threshold)
+    assert Smoothing(**actual["smoothing"]) == labels.smoothing
+    assert (actual["placement"], actual["channels"]) == (labels.placement, labels.channels)
 
 
 def constants_are_those_of(manifest: Manifest, constants: Mapping[str, Any], with_labels: bool = True) -> None:
@@ -40,9 +40,9 @@ def constants_are_those_of(manifest: Manifest, constants: Mapping[str, Any], wit
         assert json.loads(constants["label_sets"]) == list(manifest.label_sets)
         assert constants["default_label_set"] == manifest.default_label_set
         for name, labels in manifest.label_sets.items():
-            found = {key: constants[f"{name}.{key}"] for key in LABEL_METHODS}
-            decoded = {key: json.loads(found[key]) for key in ("labels", "smoothing")}
-            same_label_set(labels, found | decoded)
+            actual = {key: constants[f"{name}.{key}"] for key in LABEL_METHODS}
+            decoded = {key: json.loads(actual[key]) for key in ("labels", "smoothing")}
+            same_label_set(labels, actual | decoded)
         names |= {"label_sets", "default_label_set"}
         names |= {f"{name}.{key}" for name in manifest.label_sets for key in LABEL_METHODS}
     assert set(constants) == names
@@ -52,8 +52,8 @@ def json_is_that_of(manifest: Manifest, text: str) -> None:
     """The "mujo.json" property of an .onnx file has the manifest's values."""
     table = json.loads(text)
     assert (table["bundle"], table["version"]) == (manifest.name, manifest.version)
-    given = {key: table["input"][key] for key in asdict(manifest.input)}
-    assert InputSpec(**given | {key: tuple(given[key]) for key in ("channels", "scale")}) == manifest.input
+    stored = {key: table["input"][key] for key in asdict(manifest.input)}
+    assert InputSpec(**stored | {key: tuple(stored[key]) for key in ("channels", "scale")}) == manifest.input
     assert table["input"]["units"] == ["m/s2 with gravity"] * 3 + ["rad/s"] * 3
     assert table["embedding_dim"] == manifest.embedding_dim
     assert table["default_label_set"] == manifest.default_label_set

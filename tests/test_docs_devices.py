@@ -1,4 +1,4 @@
-"""docs/devices.md lists the profiles that there are. `python tests/test_docs_devices.py` writes the table anew."""
+"""docs/devices.md lists all profiles. `python tests/test_docs_devices.py` rewrites its table."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def rows() -> str:
 
 
 def test_page_lists_every_profile() -> None:
-    found = PLACE.search(PAGE.read_text(encoding="utf-8"))
-    assert found
-    assert found[1] == rows()
+    match = PLACE.search(PAGE.read_text(encoding="utf-8"))
+    assert match
+    assert match[1] == rows()
 
 
 if __name__ == "__main__":

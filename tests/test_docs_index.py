@@ -1,4 +1,4 @@
-"""The index of the documentation, and the links in it and in README."""
+"""The documentation index, and the links in it and in README."""
 
 from __future__ import annotations
 

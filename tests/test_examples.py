@@ -1,4 +1,4 @@
-"""Every example as a user runs it, in a process of its own; the wearables are stand-ins on a virtual radio."""
+"""Every example as a user runs it, in a separate process; the wearables are simulated on a virtual radio."""
 
 from __future__ import annotations
 

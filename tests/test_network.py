@@ -37,11 +37,11 @@ COMMANDS = {
     "export ios": ("export", "--target", "ios", "--out", "out"),
     "export mcu": ("export", "--target", "mcu", "--out", "out"),
 }
-"""All but the web app's, for which npm gets packages when it is built first, and what connects to devices."""
+"""All commands except those of the web app (its first build downloads npm packages) and those that use devices."""
 
 
 def new_home(folder: Path) -> Path:
-    """An empty home, with a folder `out` for what is asked for."""
+    """An empty home directory, with a folder `out` for requested files."""
     (folder / "out").mkdir(parents=True)
     return folder
 
@@ -80,7 +80,7 @@ def test_recognizing_stays_silent_in_each_runtime(live: dict[str, tuple[Path, Fu
 
 
 def test_default_telemetry_of_onnxruntime_is_detected(live: dict[str, tuple[Path, Future[Watched]]]) -> None:
-    """The counter-proof, and the user's own setting is kept."""
+    """Control experiment: telemetry is observed if the user's own setting enables it."""
     home, running = live["on"]
     done = running.result()
     assert done.returncode == 0, done.stderr

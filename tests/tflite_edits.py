@@ -1,4 +1,4 @@
-"""The shipped .tflite as a tree that a test changes and packs again (schema of tensorflow/compiler/mlir/lite)."""
+"""The shipped .tflite unpacked, modified and packed again (schema of tensorflow/compiler/mlir/lite)."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def packed(table: Any) -> bytes:
 
 def operator(table: Any, code: int, nth: int = 0) -> Any:
     """The nth operator of a kind."""
-    found = [op for op in table.subgraphs[0].operators if table.operatorCodes[op.opcodeIndex].builtinCode == code]
-    return found[nth]
+    matching = [op for op in table.subgraphs[0].operators if table.operatorCodes[op.opcodeIndex].builtinCode == code]
+    return matching[nth]
 
 
 def tensor(table: Any, index: int) -> Any:

@@ -1,4 +1,4 @@
-"""A command of ours under strace: whom it calls, which names it looks up and where it writes."""
+"""A command under strace: its connections, name lookups and written files."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ PATH = re.compile(r'(?:(?:AT_FDCWD|\d+)<([^>]*)>, )?"((?:[^"\\]|\\.)*)"')
 
 @dataclass(frozen=True)
 class Watched:
-    """How a command ended, and of it and its children: programs started, system calls that reach another machine or
-    look up a name, and files made or opened for writing."""
+    """Result of a command, and of it and its children: programs started, system calls that reach another machine or
+    look up a name, and files created or opened for writing."""
 
     returncode: int
     stdout: str
@@ -39,13 +39,13 @@ class Watched:
     written: list[Path]
 
     def outside(self, *folders: Path) -> list[Path]:
-        """What was written that is neither in `folders` nor a device or a file of the process itself."""
+        """Written files that are neither in `folders` nor devices nor in /proc."""
         allowed = (Path("/dev"), Path("/proc"), *folders)
         return [path for path in self.written if not any(path.is_relative_to(folder) for folder in allowed)]
 
 
 def environment(home: Path) -> dict[str, str]:
-    """A user's who is new here and no CI: some libraries send nothing where CI is set."""
+    """Environment of a new user without `CI`, as some libraries send nothing where it is set."""
     (home / "tmp").mkdir(parents=True, exist_ok=True)
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -97,8 +97,8 @@ def reaches_out(call: str) -> bool:
     """Whether a system call has to do with another machine, or with looking up its name; loopback is this one."""
     if DNS_PORT.search(call) or RESOLVER.search(call):
         return True
-    for found in ADDRESS.findall(call):
-        address = ip_address(found[0] or found[1])
+    for match in ADDRESS.findall(call):
+        address = ip_address(match[0] or match[1])
         if isinstance(address, IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
         if not address.is_loopback:

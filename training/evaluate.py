@@ -73,7 +73,7 @@ def labels(
     trials = label_trials(
         chosen, folds_of(fold), seeds, corpora_of(sets), channels_of(channels), label_fractions(fractions)
     )
-    score([*trials], given(recipe, shards, out, chosen), seeds, jobs)
+    score([*trials], evaluation_of(recipe, shards, out, chosen), seeds, jobs)
 
 
 def semi(
@@ -94,7 +94,7 @@ def semi(
     if not some:
         raise UsageError("semi needs a label fraction below 1: with all labels, no window is unlabeled")
     trials = label_trials(chosen, folds_of(fold), seeds, corpora_of(sets), channels_of(channels), some, semi=True)
-    score([*trials], given(recipe, shards, out, chosen), seeds, jobs)
+    score([*trials], evaluation_of(recipe, shards, out, chosen), seeds, jobs)
 
 
 def zero_shot(
@@ -110,7 +110,7 @@ def zero_shot(
     """Zero-shot: no labels of the tested set, only the prompts of its classes."""
     chosen = chosen_methods(methods, ZERO_SHOT, ZERO_SHOT, shards)
     trials = zero_shot_trials(chosen, folds_of(fold), seeds, corpora_of(sets))
-    score([*trials], given(recipe, shards, out, chosen), seeds, jobs)
+    score([*trials], evaluation_of(recipe, shards, out, chosen), seeds, jobs)
 
 
 def transfer(
@@ -127,7 +127,7 @@ def transfer(
     allowed: tuple[Method, ...] = (*NETWORKS, "forest")
     chosen = chosen_methods(methods, allowed, allowed, shards)
     trials = transfer_trials(chosen, folds_of(fold), seeds, corpora_of(sets, TARGETS))
-    score([*trials], given(recipe, shards, out, chosen), seeds, jobs)
+    score([*trials], evaluation_of(recipe, shards, out, chosen), seeds, jobs)
 
 
 def ablation(
@@ -147,7 +147,7 @@ def ablation(
     """Ablation: pretraining without one part at a time."""
     chosen = chosen_methods(methods, ABLATED, PRETRAINED, shards)
     corpora, folds = corpora_of(sets), folds_of(fold)
-    run = given(recipe, shards, out, chosen)
+    run = evaluation_of(recipe, shards, out, chosen)
     left_out = ["", *parts_of(parts, run, chosen, zero_shot)]
     trials = (
         zero_shot_trials(chosen, folds, seeds, corpora, left_out)
@@ -172,7 +172,7 @@ def channels_of(text: str) -> list[int]:
     return [int(number) for number in among("--channels", text, "36")]
 
 
-def given(recipe: str, shards: Path | None, out: Path, methods: Sequence[Method]) -> Evaluation:
+def evaluation_of(recipe: str, shards: Path | None, out: Path, methods: Sequence[Method]) -> Evaluation:
     """The inputs of a run; shards only if one of `methods` needs them. Raises as `read_recipe` and `Shards.of`."""
     needed = shards if set(methods) & set(WITH_CLIPS) else None
     return Evaluation(out, read_recipe(recipe), Shards.of(needed) if needed else None)

@@ -25,11 +25,11 @@ def main(
     seeds: Annotated[int, typer.Option(help="encoders of every group", min=1)] = 2,
     jobs: Annotated[int, typer.Option(help="processes", min=1)] = 2,
     out: Annotated[
-        Path, typer.Option(file_okay=False, help="folder of encoders, results and tables; runs go on here")
+        Path, typer.Option(file_okay=False, help="folder of encoders, results and tables; an earlier run is resumed")
     ] = Path("runs/transfer-sets"),
 ) -> None:
-    """For each group of data sets: pretrain an encoder on all others, freeze it, and test it with few labels, beside
-    hand features and the same network from random init."""
+    """For each group of data sets: pretrain an encoder on all others, freeze it, and test it with few labels,
+    compared with hand features and the same network from random init."""
     every = read_protocol().targets
     wanted = trials(
         [method for method in METHODS if method in among("--methods", methods, METHODS)],

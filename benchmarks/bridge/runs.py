@@ -125,8 +125,8 @@ async def watch(
     bundle = ModelBundle.load()
     for name, stats in remote.stats().items():
         run = runs[name] = Run(stats["name"], opened_s=monotonic())
-        found = await find(stats["address"], None)
-        engines.append(Engine(_Timed(found, rate_hz, run), [run], _loader(bundle, run)))
+        discovered = await find(stats["address"], None)
+        engines.append(Engine(_Timed(discovered, rate_hz, run), [run], _loader(bundle, run)))
     together = asyncio.create_task(run_together(engines))
     while not together.done() and not all(run.predictions or run.lost or run.x for run in runs.values()):
         await asyncio.sleep(0.05)
@@ -147,8 +147,8 @@ async def watch(
 class _Timed(BleSource):
     """A source that records its connection time."""
 
-    def __init__(self, found: DiscoveredDevice, rate_hz: float | None, run: Run) -> None:
-        super().__init__(found, rate_hz=rate_hz)
+    def __init__(self, discovered: DiscoveredDevice, rate_hz: float | None, run: Run) -> None:
+        super().__init__(discovered, rate_hz=rate_hz)
         self._run = run
 
     async def __aenter__(self) -> _Timed:

@@ -209,7 +209,7 @@ class Bench:
         return embeddings, cost, None
 
     def _checked_instead(self, file: File) -> str:
-        """How a file that does not run here was checked when its bundle was made."""
+        """The check made at export of a file that does not run here, as a sentence."""
         lowered = self._lowered[file.path.name]
         parity = lowered.parity
         measured = f": top-1 {100 * parity.top1_agreement:.1f} %, SNR {parity.snr_db:.1f} dB" if parity else ""

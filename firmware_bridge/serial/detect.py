@@ -42,12 +42,12 @@ class Detector:
     """Detects the protocol of a byte stream. Any split of the bytes gives the same result; memory is bounded.
 
     Attributes:
-        found: the result, None while there is not enough evidence. seen: number of bytes examined.
+        result: the detected format, None until there is enough evidence. seen: number of bytes examined.
         failed: see `lines.failure`.
     """
 
     def __init__(self) -> None:
-        self.found: DetectedFormat | None = None
+        self.result: DetectedFormat | None = None
         self.seen = 0
         self.failed = ""
         self._lines, self._packets, self._frames = Splitter(b"\n"), Splitter(b"\0"), Frames()
@@ -59,7 +59,7 @@ class Detector:
     def feed(self, data: bytes) -> None:
         """Examine more bytes, one at a time, so that the split does not matter."""
         for byte in data[: LIMIT - self.seen]:
-            if self.found:
+            if self.result:
                 return
             one = bytes([byte])
             self.seen += 1
@@ -83,14 +83,14 @@ class Detector:
         if self._rows == LINES:
             words = cells(self._header.encode())
             is_header = len(words) == self._width and self._header.isprintable() and not any(map(numbers, words))
-            self.found = DetectedFormat("csv", width=self._width, header=self._header if is_header else "")
+            self.result = DetectedFormat("csv", width=self._width, header=self._header if is_header else "")
 
     def _packet(self, frame: bytes) -> None:
         try:
             payload = cobs_decode(frame)
             if payload[:1] and payload[0] >> 5 == predictions.DEVICE_MODEL:
                 if model := self._description.add(payload):
-                    self.found = DetectedFormat("packet", gyroscope=model.gyroscope, device_model=model)
+                    self.result = DetectedFormat("packet", gyroscope=model.gyroscope, device_model=model)
                 return
             if payload[:1] and payload[0] >> 5 == packet.LABELED:
                 return
@@ -98,10 +98,10 @@ class Detector:
         except CodecError:
             return
         if len(self._channels) == PACKETS:
-            self.found = DetectedFormat("packet", gyroscope=self._channels[-1] == 6)
+            self.result = DetectedFormat("packet", gyroscope=self._channels[-1] == 6)
 
     def _frame(self, frame: bytes) -> None:
         self._gyroscope |= frame[1:2] == bytes([witmotion.ANGULAR_RATE])
         self._accelerations += frame[1:2] == bytes([witmotion.ACCELERATION])
         if self._accelerations == FRAMES:
-            self.found = DetectedFormat("wit", gyroscope=self._gyroscope)
+            self.result = DetectedFormat("wit", gyroscope=self._gyroscope)

@@ -61,10 +61,10 @@ class Sizes:
 
 def number(sources: Path, name: str) -> int:
     """A numeric constant of mujo_model.h, such as MUJO_EMBEDDING."""
-    found = re.search(rf"#define {name} \(?(-?\d+)\)?$", (sources / "mujo_model.h").read_text(), re.M)
-    if found is None:
+    match = re.search(rf"#define {name} \(?(-?\d+)\)?$", (sources / "mujo_model.h").read_text(), re.M)
+    if match is None:
         raise OSError(f"{sources / 'mujo_model.h'} does not define {name}; export again")
-    return int(found[1])
+    return int(match[1])
 
 
 def host(sources: Path, windows: Int8, cc: str = "gcc", flags: Sequence[str] = ("-O2",)) -> Int8:

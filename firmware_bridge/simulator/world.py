@@ -70,6 +70,8 @@ class World:
         self._tasks = Tasks()
         self._daemon: asyncio.subprocess.Process | None = None
         self._bluez: Bluez | None = None
+        self._changing = asyncio.Lock()
+        self._dead_until_s = 0.0
 
     async def __aenter__(self) -> Self:
         """Start everything. Raises `OSError` if dbus-daemon is missing or the bus cannot be created."""
@@ -146,42 +148,53 @@ class World:
         match kind:
             case "refuse" if self._bluez is not None:
                 self._bluez.adapter.refuse = int(amount)
-            case "adapter-off" if self._bluez is not None:
-                await self._bluez.adapter.power(False)
+            case "adapter-off":
+                await self._power(False)
                 self._tasks.spawn(self._power_on(amount))
             case "bus-death":
+                self._dead_until_s = max(self._dead_until_s, asyncio.get_running_loop().time() + amount)
                 await self._stop_service()
-                self._tasks.spawn(self._revive(amount))
+                self._tasks.spawn(self._revive())
+
+    async def _power(self, on: bool) -> None:
+        async with self._changing:
+            if self._bluez is not None:
+                await self._bluez.adapter.power(on)
 
     async def _power_on(self, after_s: float) -> None:
         await asyncio.sleep(after_s)
-        if self._bluez is not None:
-            await self._bluez.adapter.power(True)
+        await self._power(True)
 
-    async def _revive(self, after_s: float) -> None:
-        await asyncio.sleep(after_s)
+    async def _revive(self) -> None:
+        """Start the service again once no fault wants it dead."""
+        loop = asyncio.get_running_loop()
+        while (wait_s := self._dead_until_s - loop.time()) > 0:
+            await asyncio.sleep(wait_s)
         await self._start_service()
 
     async def _start_service(self) -> None:
-        """Start dbus-daemon, then the simulated bluetoothd on it."""
-        if self._daemon is not None:
-            return
-        self._daemon = await _dbus_daemon(self._bus)
-        await self._central.power_on()
-        self._bluez = Bluez(self.address, self._central)
-        await self._bluez.start()
+        """Start dbus-daemon, then the simulated bluetoothd on it, unless they run."""
+        async with self._changing:
+            if self._daemon is not None:
+                return
+            self._daemon = await _dbus_daemon(self._bus)
+            await self._central.power_on()
+            bluez = Bluez(self.address, self._central)
+            await bluez.start()
+            self._bluez = bluez
 
     async def _stop_service(self) -> None:
-        """Kill the daemon, and stop the simulated bluetoothd with every link."""
-        daemon, self._daemon = self._daemon, None
-        bluez, self._bluez = self._bluez, None
-        if daemon is not None:
-            with suppress(ProcessLookupError):
-                daemon.kill()
-            await daemon.wait()
-        if bluez is not None:
-            await bluez.stop()
-        await self._central.power_off()
+        """Kill the daemon, and stop the simulated bluetoothd with every link; after a start that has begun."""
+        async with self._changing:
+            daemon, self._daemon = self._daemon, None
+            bluez, self._bluez = self._bluez, None
+            if daemon is not None:
+                with suppress(ProcessLookupError):
+                    daemon.kill()
+                await daemon.wait()
+            if bluez is not None:
+                await bluez.stop()
+            await self._central.power_off()
 
 
 async def _apply_to_one(peripheral: Peripheral, kind: str, amount: float) -> None:

@@ -229,22 +229,22 @@ def open_checked(manifest: Manifest, model: ModelFile, runtime: str, threads: in
     return opened
 
 
-def compare(y: F32, found: F32, label_sets: Mapping[str, LabelSet], member: npt.NDArray[np.str_]) -> Parity:
+def compare(y: F32, measured: F32, label_sets: Mapping[str, LabelSet], member: npt.NDArray[np.str_]) -> Parity:
     """Compare (N, D) normalized embeddings with the fp32 network's `y`; `member` (N,) names each one's label set."""
     same = np.zeros(len(y), bool)
     for name, labels in label_sets.items():
         own = member == name
-        same[own] = (y[own] @ labels.prototypes.T).argmax(1) == (found[own] @ labels.prototypes.T).argmax(1)
-    signal, noise = (float(np.square(v, dtype=np.float64).sum()) for v in (y, y - found))
+        same[own] = (y[own] @ labels.prototypes.T).argmax(1) == (measured[own] @ labels.prototypes.T).argmax(1)
+    signal, noise = (float(np.square(v, dtype=np.float64).sum()) for v in (y, y - measured))
     snr_db = 10 * float(np.log10(signal / max(noise, 1e-30)))
-    return Parity(len(y), float(same.mean()), snr_db, float(np.abs(y - found).max()))
+    return Parity(len(y), float(same.mean()), snr_db, float(np.abs(y - measured).max()))
 
 
 def check(manifest: Manifest, model: ModelFile, runtime: Runtime) -> Check:
     """Run a loaded model on the bundle's reference windows."""
     reference = manifest.read_reference()
-    found = l2_normalize(runtime.run(prepare(reference.x, manifest.input)))
-    parity = compare(reference.y, found, manifest.label_sets, reference.member)
+    measured = l2_normalize(runtime.run(prepare(reference.x, manifest.input)))
+    parity = compare(reference.y, measured, manifest.label_sets, reference.member)
     return Check(model.file, runtime.name, parity)
 
 

@@ -196,7 +196,7 @@ def _client(repo: str) -> HfApi:
     """A client of the Hub. Raises `UsageError` for an invalid repository name, and `MissingExtraError`."""
     os.environ.update(ENVIRONMENT)  # read when huggingface_hub is imported
     hub = require_extra("huggingface_hub", "hub")
-    hub.logging.set_verbosity_error()  # it tells of every try that it repeats
+    hub.logging.set_verbosity_error()  # it logs every retry
     try:
         hub.utils.validate_repo_id(repo)
     except hub.errors.HFValidationError as error:
@@ -275,15 +275,15 @@ LOG_IN = "Log in with 'hf auth login', or set HF_TOKEN,"
 def _refusal(repo: str, hub: str, error: Any) -> MujoError:
     """Meaning of an HTTP status without further information (RFC 9110, section 15)."""
     status = error.response.status_code
-    said = error.server_message or error.response.reason_phrase
+    reason = error.server_message or error.response.reason_phrase
     if status == 401:
-        return UsageError(f"{hub} does not know who asks for {repo} ({said}). {LOG_IN} and check the name")
+        return UsageError(f"{hub} does not know who asks for {repo} ({reason}). {LOG_IN} and check the name")
     if status == 403:
-        return UsageError(f"{hub} does not let you do that with {repo} ({said}); use a token that has the right")
+        return UsageError(f"{hub} does not let you do that with {repo} ({reason}); use a token that has the right")
     if status == 400:
-        return DataError(f"{hub} does not take {repo}: {_one_line(said)}")
-    return DeviceError(f"{hub} answers {status} for {repo} ({_one_line(said)}). Try again later")
+        return DataError(f"{hub} does not take {repo}: {_one_line(reason)}")
+    return DeviceError(f"{hub} answers {status} for {repo} ({_one_line(reason)}). Try again later")
 
 
-def _one_line(said: object) -> str:
-    return " ".join(str(said).split()) or type(said).__name__
+def _one_line(reason: object) -> str:
+    return " ".join(str(reason).split()) or type(reason).__name__

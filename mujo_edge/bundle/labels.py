@@ -35,7 +35,7 @@ TITLES = {
     "daily-pocket": "daily activities",
     "daily-wrist": "daily activities",
 }
-"""What the label sets that we train are about, for people; other sets are shown by their names."""
+"""Titles of the shipped label sets for display; other sets are shown by their names."""
 
 FILE_SCHEMA = 1
 FILE_KIND = "mujo-edge label set"
@@ -43,7 +43,7 @@ FILE_KIND = "mujo-edge label set"
 
 @dataclass(frozen=True, slots=True)
 class Smoothing:
-    """How the recognizer steadies labels over time.
+    """Method by which the recognizer smooths labels over time.
 
     "hmm": forward filter over labels and unknown that keeps a label with probability `stay` from one
     window to the next; "majority": vote over the last `windows` windows; "none".

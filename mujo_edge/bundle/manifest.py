@@ -135,9 +135,9 @@ class Manifest:
         if isinstance(wanted, LabelSet) or (wanted is not None and is_file(wanted)):
             labels = wanted if isinstance(wanted, LabelSet) else LabelSet.load(wanted)
             if labels.bundle not in (None, self.id):
-                said = str(labels.bundle) if str(labels.bundle) != str(self.id) else f"another {labels.bundle}"
+                other = str(labels.bundle) if str(labels.bundle) != str(self.id) else f"another {labels.bundle}"
                 raise DataError(
-                    f"label set {labels.name} was fitted with {said}, and this is {self.id}: their embeddings are not "
+                    f"label set {labels.name} was fitted with {other}, and this is {self.id}: their embeddings are not "
                     "comparable. Fit it again, or use that bundle"
                 )
             if labels.prototypes.shape[1] != self.embedding_dim:
@@ -282,7 +282,7 @@ def check_files(folder: Path, files: Mapping[str, str]) -> None:
         path = folder / name
         try:
             total += check_regular(path, max_file_bytes())
-            found = sha256(path) if total <= most else ""
+            actual = sha256(path) if total <= most else ""
         except OSError as error:
             raise DataError(f"{path} is missing from the bundle ({error.strerror}). {REPAIR}") from error
         if total > most:
@@ -290,7 +290,7 @@ def check_files(folder: Path, files: Mapping[str, str]) -> None:
                 f"the files of {folder} have more than {most >> 20} MB, the limit of a bundle. "
                 f"{MAX_MB_VARIABLE} allows more"
             )
-        if found != digest:
+        if actual != digest:
             raise DataError(f"{path} was changed or damaged (its SHA-256 is wrong). {REPAIR}")
 
 

@@ -37,7 +37,7 @@ class Meter:
         self._what, self._file_most, self._file_left = "the answer", 0, 0
 
     def begin(self, what: str, most_bytes: int) -> None:
-        """What the next responses are for, and the size limit of all of them."""
+        """Set the purpose of the next responses, for error messages, and their total size limit."""
         self._what, self._file_most, self._file_left = what, most_bytes, most_bytes
 
     def run(self, work: Callable[[], T]) -> T:

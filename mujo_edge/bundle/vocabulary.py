@@ -191,9 +191,9 @@ def parse_vocabulary(folder: Path, entry: VocabularyEntry, dim: int) -> Vocabula
     names = tuple(Name(**msgspec.structs.asdict(name)) for name in convert(table, tuple[NameEntry, ...], NAMES_FILE))
     arrays = read_npz(folder / ARRAYS_FILE, "prototypes", "weight", "bias")
     shapes = [(entry.names, dim), (dim, TEXT_DIM), (dim,)]
-    found = [array.shape for array in arrays]
-    if found != shapes or len(names) != entry.names or any(array.dtype.kind != "f" for array in arrays):
-        raise ValueError(f"{len(names)} names and their arrays {found}, not {shapes} of float")
+    actual = [array.shape for array in arrays]
+    if actual != shapes or len(names) != entry.names or any(array.dtype.kind != "f" for array in arrays):
+        raise ValueError(f"{len(names)} names and their arrays {actual}, not {shapes} of float")
     prototypes, weight, bias = (array.astype(np.float32) for array in arrays)
     lengths = np.linalg.norm(prototypes, axis=1, keepdims=True)
     if not np.allclose(lengths, 1, atol=1e-2) or not np.isfinite(weight).all() or not np.isfinite(bias).all():

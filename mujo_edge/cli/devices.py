@@ -30,11 +30,11 @@ def devices(
     from mujo_edge.doctor import serial_ports
     from mujo_edge.sources.ble.scan import scan
 
-    found: list[DiscoveredDevice] = []
+    discovered: list[DiscoveredDevice] = []
     failure: DeviceError | None = None
     with Console(stderr=True).status(f"listening for {timeout:g} s"):
         try:
-            found = asyncio.run(scan(timeout))
+            discovered = asyncio.run(scan(timeout))
         except DeviceError as error:
             failure = error
     ports = serial_ports()
@@ -42,12 +42,12 @@ def devices(
         content = {
             "schema_version": SCHEMA_VERSION,
             "bluetooth_error": str(failure) if failure else None,
-            "devices": [_summary(one) for one in found],
+            "devices": [_summary(one) for one in discovered],
             "serial_ports": ports,
         }
         print_json(content)
     else:
-        Console().print(*_tables(found, ports, ready=failure is None), sep="\n")
+        Console().print(*_tables(discovered, ports, ready=failure is None), sep="\n")
     if failure:
         raise failure
 
@@ -66,17 +66,17 @@ def _summary(one: DiscoveredDevice) -> dict[str, Any]:
     }
 
 
-def _tables(found: list[DiscoveredDevice], ports: list[dict[str, str]], *, ready: bool) -> list[RenderableType]:
+def _tables(discovered: list[DiscoveredDevice], ports: list[dict[str, str]], *, ready: bool) -> list[RenderableType]:
     from rich.table import Table
     from rich.text import Text
 
     parts: list[RenderableType] = []
-    if found:
+    if discovered:
         table = Table(box=None, pad_edge=False)
         for heading in ("name", "address", "dBm", "profile", "channels", "Hz", "clock"):
             table.add_column(heading, overflow="fold", no_wrap=heading not in ("name", "clock"))
-        for one in found:
-            table.add_row(*map(Text, _row(one)))  # not as markup: the name is a stranger's text
+        for one in discovered:
+            table.add_row(*map(Text, _row(one)))  # not as markup: the name is untrusted
         parts.append(table)
     elif ready:
         parts.append(Text("No Bluetooth device was heard. Switch it on, and close the phone app it is connected to."))

@@ -12,40 +12,40 @@ def doctor(bundle: Bundle = None, json: Json = False) -> None:
     from mujo_edge.core import DataError
     from mujo_edge.doctor import examine
 
-    found = examine(bundle)
+    report = examine(bundle)
     if json:
-        print_json(found)
+        print_json(report)
     else:
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
 
         table = Table(show_header=False, box=None)
-        for row in _doctor_rows(found):
+        for row in _doctor_rows(report):
             table.add_row(*map(Text, row))  # not as markup: a pip line has brackets
         Console().print(table)
-    if found["problems"]:
-        raise DataError("; ".join(found["problems"]))
+    if report["problems"]:
+        raise DataError("; ".join(report["problems"]))
 
 
-def _doctor_rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _doctor_rows(report: dict[str, Any]) -> list[tuple[str, str, str]]:
     """(what, state, what to do) lines."""
-    rows = [("mujo-edge", found["mujo_edge"], f"Python {found['python']}, {found['system']}")]
-    for runtime in found["runtimes"]:
+    rows = [("mujo-edge", report["mujo_edge"], f"Python {report['python']}, {report['system']}")]
+    for runtime in report["runtimes"]:
         state = runtime["version"] or "-"
         rows.append(
             (runtime["name"], state, f"{runtime['obstacle']}; {runtime['install']}" if runtime["obstacle"] else "ready")
         )
-    for name, package in found["packages"].items():
+    for name, package in report["packages"].items():
         rows.append((name, package["version"] or "-", "" if package["version"] else package["install"]))
     for name in ("training", "pose"):
-        rows.append((name, "ready" if found[name]["ready"] else "-", found[name]["detail"]))
-    rows.append(("telemetry", "off" if found["telemetry"]["off"] else "on", found["telemetry"]["detail"]))
-    ready = {True: "yes", False: "no", None: "?"}[found["bluetooth"]["ready"]]
-    rows.append(("bluetooth", ready, found["bluetooth"]["detail"]))
-    ports = [f"{port['port']} ({port['description']})" for port in found["serial_ports"]]
+        rows.append((name, "ready" if report[name]["ready"] else "-", report[name]["detail"]))
+    rows.append(("telemetry", "off" if report["telemetry"]["off"] else "on", report["telemetry"]["detail"]))
+    ready = {True: "yes", False: "no", None: "?"}[report["bluetooth"]["ready"]]
+    rows.append(("bluetooth", ready, report["bluetooth"]["detail"]))
+    ports = [f"{port['port']} ({port['description']})" for port in report["serial_ports"]]
     rows.append(("serial ports", str(len(ports)), ", ".join(ports)))
-    tested = found["bundle"]
+    tested = report["bundle"]
     passed = ", ".join(f"{check['file']} in {check['runtime']} {check['snr_db']:.0f} dB" for check in tested["checks"])
     rows.append(
         (f"bundle {tested['name'] or ''}".strip(), "broken" if tested["error"] else "ok", tested["error"] or passed)

@@ -39,7 +39,7 @@ def show(
     card: Annotated[bool, typer.Option("--card", help="Show the model card.")] = False,
     json: Json = False,
 ) -> None:
-    """What a bundle takes, knows and was made of."""
+    """Show a bundle's input, labels, files and training data."""
     from mujo_edge.bundle.manifest import read_manifest
 
     manifest = read_manifest(bundle)
@@ -94,15 +94,15 @@ def names(
     manifest = read_manifest(bundle)
     if manifest.vocabulary is None:
         raise UsageError(f"bundle {manifest.name} knows its label sets alone: {', '.join(manifest.label_sets)}")
-    found = (
+    names = (
         manifest.vocabulary.names if words is None else manifest.vocabulary.near(words, len(manifest.vocabulary.names))
     )
-    if not found:
+    if not names:
         raise UsageError(f"no name of bundle {manifest.name} is like {words!r}; `models names` lists all")
     if json:
-        print_json([asdict(name) for name in found])
+        print_json([asdict(name) for name in names])
         return
-    for name in found:
+    for name in names:
         also = f" ({', '.join(name.also)})" if name.also else ""
         print(f"{name.name}{also}{' *' if name.trained else ''}")
     print("* seen in training under this name; the others are known by their words alone")

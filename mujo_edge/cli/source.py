@@ -97,10 +97,10 @@ class SourceOptions:
             "--serial": self.serial is not None,
             "--phone": self.phone is not None,
         }
-        given = [name for name, is_given in wanted.items() if is_given]
-        if len(given) > 1:
-            raise UsageError(f"{' and '.join(given)}: give one source at a time")
-        source = given[0] if given else "the recording that comes with mujo-edge"
+        named = [name for name, is_given in wanted.items() if is_given]
+        if len(named) > 1:
+            raise UsageError(f"{' and '.join(named)}: give one source at a time")
+        source = named[0] if named else "the recording that comes with mujo-edge"
         belongs = {
             "--speed": (self.speed != "1", (None, "--replay")),
             "--decode-again": (self.decode_again, ("--replay",)),
@@ -110,7 +110,7 @@ class SourceOptions:
             "--port": (self.port is not None, ("--phone",)),
         }
         for name, (is_given, sources) in belongs.items():
-            if is_given and (given[0] if given else None) not in sources:
+            if is_given and (named[0] if named else None) not in sources:
                 raise UsageError(f"{name} has no meaning with {source}")
         if self.rate is not None and not 0 < self.rate < 1e5:
             raise UsageError(f"--rate {self.rate:g}: give a positive number of samples a second")
@@ -176,16 +176,16 @@ class SourceOptions:
         from mujo_edge.core import UsageError
         from mujo_edge.sources.ble import BleSource, find
 
-        found: list[DiscoveredDevice] = []
+        discovered: list[DiscoveredDevice] = []
         wanted: list[str | None] = [*self.device] if self.device else [None]
         for device in wanted:
             one = await find(device, self.profile, pick=_ask if sys.stdin.isatty() else None)
             if device is None:
                 print(f"mujo-edge: streaming from {one.label}", file=sys.stderr)
-            if one in found:
+            if one in discovered:
                 raise UsageError(f"--device {device} is the same wearable as one before it")
-            found.append(one)
-        return [BleSource(one, rate_hz=self.rate) for one in found]
+            discovered.append(one)
+        return [BleSource(one, rate_hz=self.rate) for one in discovered]
 
 
 def takes_source(command: Callable[..., None]) -> Callable[..., None]:
@@ -199,9 +199,9 @@ def takes_source(command: Callable[..., None]) -> Callable[..., None]:
         *(one.replace(kind=Parameter.KEYWORD_ONLY) for one in own),
     ]
 
-    def run(**given: Any) -> None:
-        source = SourceOptions(**{name: given.pop(name) for name in names})
-        command(**given, source=source)
+    def run(**options: Any) -> None:
+        source = SourceOptions(**{name: options.pop(name) for name in names})
+        command(**options, source=source)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
     run.__signature__ = Signature(keywords)  # type: ignore[attr-defined]
@@ -209,13 +209,13 @@ def takes_source(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _ask(found: list[DiscoveredDevice]) -> DiscoveredDevice:
+def _ask(discovered: list[DiscoveredDevice]) -> DiscoveredDevice:
     """Which of several wearables to take; asked on stderr, as stdout may be a pipe."""
     from rich.console import Console
     from rich.prompt import IntPrompt
 
     console = Console(stderr=True)
-    for number, one in enumerate(found, 1):
+    for number, one in enumerate(discovered, 1):
         console.print(f"{number}  {one.label}", highlight=False, markup=False)
-    choices = [str(number) for number in range(1, len(found) + 1)]
-    return found[IntPrompt.ask("Which one", console=console, choices=choices, default=1) - 1]
+    choices = [str(number) for number in range(1, len(discovered) + 1)]
+    return discovered[IntPrompt.ask("Which one", console=console, choices=choices, default=1) - 1]

@@ -141,7 +141,7 @@ def _run(
 
 
 def _waiting(source: Source) -> AbstractContextManager[object]:
-    """What a source does while it is entered, on stderr where that is a terminal."""
+    """A status line on stderr, if that is a terminal, while a source is being entered."""
     from contextlib import nullcontext
 
     from rich.console import Console

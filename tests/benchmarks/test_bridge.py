@@ -1,4 +1,4 @@
-"""What the bridge's measurements are made of; the runs themselves take their time and are no tests."""
+"""Parts of the bridge benchmark; its long runs are not tests."""
 
 from __future__ import annotations
 

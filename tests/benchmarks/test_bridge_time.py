@@ -1,4 +1,4 @@
-"""The simulated link, and what is reported of it."""
+"""The simulated link and its report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The driven browser tells what a page does, with the network and without."""
+"""The browser driver reports requests and errors of a page, online and offline."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_page_with_a_service_worker_works_offline(site: str, tmp_path: Pat
         await tab.run("document.getElementById('save').click()")
         assert await tab.run("fetch('other.txt').then((answer) => answer.text())") == "other"
         assert ("heading", "A page") in await tab.accessible()
-        assert f"{site}kept.txt" in tab.urls, "what the service worker asks for is told too"
+        assert f"{site}kept.txt" in tab.urls, "requests of the service worker are listed too"
         while not (tmp_path / "a b.csv").exists():
             await tab.run("new Promise((done) => setTimeout(done, 50))")
 

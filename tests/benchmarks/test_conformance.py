@@ -1,4 +1,4 @@
-"""Files that ship pass the gates, damaged ones do not, and missing tools are reported."""
+"""Shipped files pass the gates, damaged ones fail, and missing tools are reported."""
 
 from __future__ import annotations
 

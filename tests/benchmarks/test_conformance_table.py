@@ -67,9 +67,9 @@ def test_windows_are_those_of_the_reference_then_of_the_recording() -> None:
 
 def test_agreement_is_counted_in_windows_and_in_steps() -> None:
     data = two_classes(at_angle(0, 30, 60, 90))
-    found = data.int8.copy()
-    found[2, 0] += 0.2
-    agreement = data.agreement(found)
+    actual = data.int8.copy()
+    actual[2, 0] += 0.2
+    agreement = data.agreement(actual)
     assert (agreement.equal, agreement.max_lsb) == (0.75, pytest.approx(2, abs=1e-5))
     assert agreement.max_delta == pytest.approx(0.7 / np.hypot(0.7, np.sin(np.radians(60))) - 0.5, abs=1e-5)
     assert data.agreement(data.int8 + np.float32(1e-6)).equal == 1, "what float32 rounds is not another int8"
@@ -77,19 +77,19 @@ def test_agreement_is_counted_in_windows_and_in_steps() -> None:
 
 def test_near_ties_lower_top1_but_not_clear_top1() -> None:
     data = two_classes(at_angle(0, 44.8, 60, 90))
-    found = np.array(at_angle(0, 45.2, 60, 90), np.float32)
-    assert (data.parity(found).top1_agreement, data.clear_top1(found)) == (0.75, 1.0)
-    found = np.array(at_angle(0, 44.8, 30, 90), np.float32)
-    assert data.clear_top1(found) == pytest.approx(2 / 3)
+    actual = np.array(at_angle(0, 45.2, 60, 90), np.float32)
+    assert (data.parity(actual).top1_agreement, data.clear_top1(actual)) == (0.75, 1.0)
+    actual = np.array(at_angle(0, 44.8, 30, 90), np.float32)
+    assert data.clear_top1(actual) == pytest.approx(2 / 3)
 
 
 def test_row_is_compared_with_the_runtime_of_the_same_kernels() -> None:
     data = two_classes(at_angle(0, 30, 60, 90))
     other = data.int8 + np.float32(0.1)
-    found = compared(row(runtime="C, host"), other, data, {"tflite-micro": other[:3]})
-    assert found.twin == Agreement(1.0, 0.0, 0.0)
-    assert found.int8 is not None
-    assert found.int8.max_lsb == pytest.approx(1, abs=1e-5)
+    actual = compared(row(runtime="C, host"), other, data, {"tflite-micro": other[:3]})
+    assert actual.twin == Agreement(1.0, 0.0, 0.0)
+    assert actual.int8 is not None
+    assert actual.int8.max_lsb == pytest.approx(1, abs=1e-5)
     assert compared(row(runtime="C, host"), other, data, {}).twin is None
     assert compared(row(precision="fp32", runtime="LiteRT"), other, data, {"LiteRT": other}).twin is None
 
@@ -130,26 +130,26 @@ def test_latency_quantiles_are_computed() -> None:
 def some_result(**changes: object) -> Result:
     rows = (row(), row(file="b.pte", runtime="Core ML", state="elsewhere", note="no backend"))
     alone = asdict(Parity(10, 0.97, 25.0, 0.1))
-    found = Result("2026", "abc", "student 1", {"cpu": "x"}, 1000, 10, 5, alone, rows, ())
-    return replace(found, **changes)  # type: ignore[arg-type]
+    actual = Result("2026", "abc", "student 1", {"cpu": "x"}, 1000, 10, 5, alone, rows, ())
+    return replace(actual, **changes)  # type: ignore[arg-type]
 
 
 def test_table_cells_are_formatted() -> None:
-    found = some_result()
+    actual = some_result()
     spent = row(cost=Cost("1", 12.34, 6900, 2_161_000.0), latency=Latency(12.0, 15.55, 5, 0.5))
-    assert accuracy(spent, found)[3:] == ("100", "100", "25.0", "0.0100", "100", "0.0", "0.0 from LiteRT")
-    assert cost(spent, found)[2:] == ("1.0", "12.3", "6.9", "12.0", "15.6", "0.50", "2,161,000", "2,161.00")
-    assert cost(row(), found)[3:] == ("",) * 7
+    assert accuracy(spent, actual)[3:] == ("100", "100", "25.0", "0.0100", "100", "0.0", "0.0 from LiteRT")
+    assert cost(spent, actual)[2:] == ("1.0", "12.3", "6.9", "12.0", "15.6", "0.50", "2,161,000", "2,161.00")
+    assert cost(row(), actual)[3:] == ("",) * 7
     assert [percent(share) for share in (None, 0.5, 0.99999, 1.0)] == ["", "50.0", "99.9", "100"]
 
 
 def test_results_round_trip_and_render_between_the_marks(tmp_path: Path) -> None:
-    found = some_result(broken=("a gate",))
-    assert read_result(json.loads(json.dumps(asdict(found)))) == found
+    actual = some_result(broken=("a gate",))
+    assert read_result(json.loads(json.dumps(asdict(actual)))) == actual
     page = tmp_path / "page.md"
     page.write_text("before\n\n<!-- table -->\nold\n<!-- end -->\nafter\n")
-    write_page(page, found)
-    write_page(page, found)
+    write_page(page, actual)
+    write_page(page, actual)
     text = page.read_text()
     assert text.startswith("before\n\n<!-- table -->\nstudent 1, commit abc")
     assert text.endswith("<!-- end -->\nafter\n")
@@ -158,6 +158,6 @@ def test_results_round_trip_and_render_between_the_marks(tmp_path: Path) -> None
 
 
 def test_docs_page_shows_its_results() -> None:
-    found = read_result(json.loads(conformance.RESULTS.read_text("utf-8")))
-    assert markdown(found) in conformance.DOCS.read_text("utf-8")
-    assert found.broken == ()
+    actual = read_result(json.loads(conformance.RESULTS.read_text("utf-8")))
+    assert markdown(actual) in conformance.DOCS.read_text("utf-8")
+    assert actual.broken == ()

@@ -1,4 +1,4 @@
-"""The peers are the networks of their papers: sizes as published, normalization as torch has it."""
+"""The peer networks have the published sizes, and normalize as PyTorch does."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def test_exported_file_equals_the_network(name: str) -> None:
     torch.manual_seed(0)
     model = PEERS[name]().eval()
     x = torch.randn(3, AXES, 1, WINDOW)
-    found = open_model(exported(model), "litert").run(x.numpy())
-    torch.testing.assert_close(torch.from_numpy(found), model(x).detach(), atol=1e-5, rtol=1e-4)
+    actual = open_model(exported(model), "litert").run(x.numpy())
+    torch.testing.assert_close(torch.from_numpy(actual), model(x).detach(), atol=1e-5, rtol=1e-4)

@@ -1,4 +1,4 @@
-"""Pictures and texts that show the shipped bundle show its version. A new bundle needs `make pictures`."""
+"""Pictures and texts show the version of the shipped bundle. After a new bundle run `make pictures`."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def test_web_picture_shows_the_shipped_bundle() -> None:
 
 
 def test_summary_in_readme_is_that_of_the_shipped_bundle() -> None:
-    found = pictures.SUMMARY.search(pictures.README.read_text("utf-8"))
-    assert found
-    assert f"\n{pictures.shown_bundle()} · litert" in found[0], f"README {STALE}"
+    match = pictures.SUMMARY.search(pictures.README.read_text("utf-8"))
+    assert match
+    assert f"\n{pictures.shown_bundle()} · litert" in match[0], f"README {STALE}"
 
 
 @pytest.mark.skipif(chromium.PATH is None, reason="Chromium is not installed")

@@ -1,1 +1,1 @@
-"""Puts this folder on the path of the tests below it, for `fakes`."""
+"""Adds this folder to the path, so that tests in subfolders can import `fakes`."""

@@ -166,7 +166,7 @@ class ListSource:
     ) -> None:
         self.info, self.notes = info, ["made for a test"]
         self.status = ""
-        self.given = 0
+        self.delivered = 0
         self.entered = self.left = 0
         self._chunks, self._wait_s, self._error, self._endless = chunks, wait_s, error, endless
 
@@ -180,7 +180,7 @@ class ListSource:
     async def chunks(self) -> AsyncIterator[Chunk]:
         for chunk in self._chunks:
             await asyncio.sleep(self._wait_s)
-            self.given += 1
+            self.delivered += 1
             yield replace(chunk, received_s=monotonic())
         if self._error:
             raise self._error
@@ -211,7 +211,7 @@ class ListSink:
 
 
 class Output(BackgroundWriter):
-    """Keeps what is written to it."""
+    """Stores the text written to it."""
 
     def __init__(self) -> None:
         self._kept = io.BytesIO()

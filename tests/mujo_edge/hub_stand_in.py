@@ -21,7 +21,7 @@ LARGE = (".npy", ".npz", ".onnx", ".pte", ".tflite")
 
 TOKENS = {"hf_anna": ("anna", "write"), "hf_anna_reads": ("anna", "read"), "hf_bert": ("bert", "write")}
 
-Spoil = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+Fault = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 
 
 @dataclass
@@ -50,15 +50,15 @@ class Repo:
 
 @dataclass
 class Hub:
-    """`seen`: requests in order; `spoil` may answer one in the Hub's place; `outside`: what went through the proxy,
-    which is what would have gone to another host."""
+    """`seen`: requests in order; `fault` may answer one in the Hub's place; `outside`: requests through the proxy,
+    which would have gone to another host."""
 
     repos: dict[str, Repo] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
     seen: list[web.Request] = field(default_factory=list)
     strange: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
-    spoil: Spoil | None = None
+    fault: Fault | None = None
     url: str = ""
     cdn: str = ""
     proxy: str = ""
@@ -105,9 +105,9 @@ async def cut(request: web.Request) -> web.StreamResponse:
     raise ConnectionResetError
 
 
-def refused(status: int, code: str | None = None, said: str = "") -> web.Response:
-    headers = {"X-Error-Message": said, **({"X-Error-Code": code} if code else {})}
-    return web.json_response({"error": said}, status=status, headers=headers)
+def refused(status: int, code: str | None = None, message: str = "") -> web.Response:
+    headers = {"X-Error-Message": message, **({"X-Error-Code": code} if code else {})}
+    return web.json_response({"error": message}, status=status, headers=headers)
 
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -119,8 +119,8 @@ def _middleware(hub: Hub) -> Callable[[web.Request, Handler], Awaitable[web.Stre
         hub.seen.append(request)
         if request.match_info.http_exception is not None:
             hub.strange.append(f"{request.method} {request.path}")
-        spoilt = await hub.spoil(request) if hub.spoil else None
-        return spoilt or await handler(request)
+        response = await hub.fault(request) if hub.fault else None
+        return response or await handler(request)
 
     return middleware
 
@@ -136,12 +136,12 @@ def _proxied(hub: Hub) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter],
 
 
 def _who(request: web.Request) -> tuple[str, str] | None:
-    """(user, role); None for nobody. A token that is not known is refused."""
+    """(user, role); None for anonymous requests. An unknown token is refused."""
     header = request.headers.get("Authorization")
     if header is None:
         return None
     if (token := header.removeprefix("Bearer ")) not in TOKENS:
-        raise _error(refused(401, said="Invalid credentials in Authorization header"))
+        raise _error(refused(401, message="Invalid credentials in Authorization header"))
     return TOKENS[token]
 
 
@@ -155,19 +155,19 @@ def _error(answer: web.Response) -> web.HTTPException:
 def _may_write(request: web.Request, owner: str) -> None:
     who = _who(request)
     if who is None:
-        raise _error(refused(401, said="Invalid username or password."))
+        raise _error(refused(401, message="Invalid username or password."))
     if who != (owner, "write"):
-        raise _error(refused(403, said="you don't have the rights to write here"))
+        raise _error(refused(403, message="you don't have the rights to write here"))
 
 
 def _may_read(hub: Hub, request: web.Request) -> Repo:
-    """As the Hub: who is not logged in is not told whether there is such a repository."""
+    """As on the Hub, the existence of a repository is hidden from anonymous clients."""
     owner = request.match_info["owner"]
     repo = hub.repos.get(f"{owner}/{request.match_info['name']}")
     who = _who(request)
     if repo is None or (repo.private and (who is None or who[0] != owner)):
         if who is None:
-            raise _error(refused(401, said="Invalid username or password."))
+            raise _error(refused(401, message="Invalid username or password."))
         raise _error(refused(404, "RepoNotFound", "Repository not found"))
     return repo
 
@@ -203,12 +203,12 @@ async def _validate(request: web.Request) -> web.Response:
 def _info(hub: Hub) -> Handler:
     async def info(request: web.Request) -> web.Response:
         repo = _may_read(hub, request)
-        found = repo.at(request.match_info.get("revision", "main"))
-        if found is None:
+        current = repo.at(request.match_info.get("revision", "main"))
+        if current is None:
             return refused(404, "RevisionNotFound", "Invalid rev id")
         name = "{owner}/{name}".format(**request.match_info)
-        siblings = [{"rfilename": path} for path in found[1]]
-        return web.json_response({"id": name, "sha": found[0], "private": repo.private, "siblings": siblings})
+        siblings = [{"rfilename": path} for path in current[1]]
+        return web.json_response({"id": name, "sha": current[0], "private": repo.private, "siblings": siblings})
 
     return info
 
@@ -263,8 +263,8 @@ def _store(hub: Hub) -> Handler:
 def _stored(hub: Hub) -> Handler:
     async def stored(request: web.Request) -> web.Response:
         entry = await request.json()
-        found = hub.objects.get(entry["oid"])
-        return web.Response() if found is not None and len(found) == entry["size"] else refused(404)
+        stored = hub.objects.get(entry["oid"])
+        return web.Response() if stored is not None and len(stored) == entry["size"] else refused(404)
 
     return stored
 
@@ -296,10 +296,10 @@ def _resolve(hub: Hub) -> Handler:
         repo = _may_read(hub, request)
         if repo.gated:
             return refused(403, "GatedRepo", "Access to this model is restricted")
-        found = repo.at(request.match_info["revision"])
-        if found is None:
+        current = repo.at(request.match_info["revision"])
+        if current is None:
             return refused(404, "RevisionNotFound", "Invalid rev id")
-        sha, files = found
+        sha, files = current
         headers = {"X-Repo-Commit": sha}
         content = files.get(request.match_info["path"])
         if content is None:

@@ -1,4 +1,4 @@
-"""The Python API: `recognize` with `for` and `async for`, sources by a function each, and what a program imports."""
+"""The Python API: `recognize` with `for` and `async for`, the source functions, and the public names."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def test_packages_are_marked_as_typed(package: str) -> None:
 def test_blocking_form_gives_every_prediction_and_the_summary() -> None:
     run = recognize(source(), bundle=bundle(), live=False)
     assert run.summary is None
-    found = list(run)
-    assert len(found) == 31
-    assert {prediction.label for prediction in found if prediction.truth} == set(AXES)
+    received = list(run)
+    assert len(received) == 31
+    assert {prediction.label for prediction in received if prediction.truth} == set(AXES)
     assert run.summary is not None
     assert (run.summary.ended, run.summary.tally.predictions) == ("end", 31)
     assert not threads()
@@ -67,9 +67,9 @@ def test_every_loop_starts_a_new_run() -> None:
 
 async def test_async_and_blocking_forms_agree_inside_a_running_loop() -> None:
     run = recognize(source(), bundle=bundle(), live=False)
-    found = [prediction.end_s async for prediction in run]
-    assert found == [prediction.end_s for prediction in recognize(source(), bundle=bundle(), live=False)]
-    assert len(found) == 31
+    received = [prediction.end_s async for prediction in run]
+    assert received == [prediction.end_s for prediction in recognize(source(), bundle=bundle(), live=False)]
+    assert len(received) == 31
 
 
 def test_leaving_the_loop_leaves_the_source_and_finishes_sinks() -> None:
@@ -102,10 +102,10 @@ async def test_canceled_task_leaves_the_source_and_finishes_sinks() -> None:
 
 @pytest.mark.parametrize("error", [DeviceError("the device went away"), DataError("torn")])
 async def test_errors_of_a_source_come_after_its_predictions(error: MujoError) -> None:
-    found: list[Prediction] = []
+    received: list[Prediction] = []
     with pytest.raises(type(error), match=str(error)):
-        found.extend(recognize(source(error=error), bundle=bundle(), live=False))
-    assert len(found) == 31
+        received.extend(recognize(source(error=error), bundle=bundle(), live=False))
+    assert len(received) == 31
     with pytest.raises(type(error), match=str(error)):
         [p async for p in recognize(source(error=error), bundle=bundle(), live=False)]
 
@@ -143,13 +143,13 @@ def test_slow_loop_over_a_live_source_drops_predictions_and_says_so(monkeypatch:
     sink = ListSink()
     run = recognize(source(), bundle=bundle(), sinks=[sink])
     events = iter(run)
-    found = [next(events)]
+    received = [next(events)]
     while not sink.summaries:
         threading.Event().wait(0.01)
-    found += list(events)
-    assert len(found) < len(sink.predictions)
+    received += list(events)
+    assert len(received) < len(sink.predictions)
     assert run.summary is not None
-    assert f"{len(sink.predictions) - len(found)} were dropped" in run.summary.notes[-1]
+    assert f"{len(sink.predictions) - len(received)} were dropped" in run.summary.notes[-1]
 
 
 def test_own_label_set_and_duration_are_respected() -> None:

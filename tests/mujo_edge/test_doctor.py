@@ -1,4 +1,4 @@
-"""The doctor sees what is there and what is not."""
+"""`doctor` reports present and missing parts of an installation."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ from mujo_edge.runtimes import RUNTIMES
 
 
 def test_complete_installation_has_no_problems(bundle_folder: Path) -> None:
-    found = examine(bundle_folder)
-    assert found["problems"] == []
-    assert found["mujo_edge"] == __version__
-    assert {check["runtime"] for check in found["bundle"]["checks"]} == {"litert", "executorch", "onnx"}
-    assert {runtime["name"]: runtime["usable"] for runtime in found["runtimes"]}["litert"]
-    assert json.loads(json.dumps(found)) == found
+    report = examine(bundle_folder)
+    assert report["problems"] == []
+    assert report["mujo_edge"] == __version__
+    assert {check["runtime"] for check in report["bundle"]["checks"]} == {"litert", "executorch", "onnx"}
+    assert {runtime["name"]: runtime["usable"] for runtime in report["runtimes"]}["litert"]
+    assert json.loads(json.dumps(report)) == report
 
 
 def test_damaged_bundle_is_a_problem(bundle_copy: Path) -> None:
     with (bundle_copy / "student_int8.tflite").open("ab") as file:
         file.write(b"\0")
-    found = examine(bundle_copy)
-    assert len(found["problems"]) == 1
-    assert "was changed or damaged" in found["problems"][0]
+    report = examine(bundle_copy)
+    assert len(report["problems"]) == 1
+    assert "was changed or damaged" in report["problems"][0]
 
 
 def test_no_runtime_is_a_problem_with_its_pip_line(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("litert", "tflite-runtime"):
         monkeypatch.setitem(RUNTIMES, name, replace(RUNTIMES[name], package="none", imports="no_such_package"))
-    found = examine(bundle_folder)
-    assert any(pip_install() in problem for problem in found["problems"])
+    report = examine(bundle_folder)
+    assert any(pip_install() in problem for problem in report["problems"])
 
 
 def test_missing_extra_is_no_problem(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(doctor.PACKAGES, "no-such-package", "none")
-    found = examine(bundle_folder)
-    assert found["packages"]["no-such-package"] == {"version": None, "install": pip_install("none")}
-    assert found["problems"] == []
+    report = examine(bundle_folder)
+    assert report["packages"]["no-such-package"] == {"version": None, "install": pip_install("none")}
+    assert report["problems"] == []
 
 
 def test_training_and_pose_are_shown_and_are_no_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -65,8 +65,8 @@ def test_extras_are_those_of_pyproject() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
 
     def names(extra: str) -> set[str]:
-        found = {re.match(r"[\w.-]+", one)[0] for one in extras[extra]}  # type: ignore[index]
-        return found - {"mujo-edge"}
+        packages = {re.match(r"[\w.-]+", one)[0] for one in extras[extra]}  # type: ignore[index]
+        return packages - {"mujo-edge"}
 
     assert names("train") == {*doctor.TRAINING}
     assert names("pose") == {*doctor.POSE}
@@ -102,10 +102,10 @@ def test_missing_adapter_is_reported_in_one_line(
 
     monkeypatch.setattr(doctor, "scan_once", fails)
     monkeypatch.setattr("sys.platform", "linux")
-    found = examine_bluetooth()
-    assert found["ready"] is False
-    assert found["detail"].startswith(detail)
-    assert "\n" not in found["detail"]
+    report = examine_bluetooth()
+    assert report["ready"] is False
+    assert report["detail"].startswith(detail)
+    assert "\n" not in report["detail"]
 
 
 def test_working_adapter_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,7 @@ async def test_file_source_waits_for_slow_inference() -> None:
     class Watch(ListSink):
         def write(self, update: Update) -> None:
             taken = sum(len(each.chunks) for each in sink.updates)
-            ahead.append(source.given - taken)
+            ahead.append(source.delivered - taken)
 
     summary = await Engine(source, [sink, Watch()], load(runtime), live=False).run()
     assert summary.tally.predictions == summary.tally.stats.windows == 115
@@ -124,8 +124,8 @@ async def test_chunks_that_do_not_fit_the_queue_are_counted_as_lost(monkeypatch:
     assert stats.lost > 0
     assert stats.samples + stats.lost == 1000
     assert stats.corrupt == 200
-    kept = [raw.data for update in sink.updates for chunk in update.chunks for raw in chunk.raw]
-    assert kept == [b"%d" % i for i in range(200)]
+    payloads = [raw.data for update in sink.updates for chunk in update.chunks for raw in chunk.raw]
+    assert payloads == [b"%d" % i for i in range(200)]
     assert stats.gaps > 0
 
 
@@ -169,7 +169,7 @@ async def test_samples_are_received_while_the_model_loads() -> None:
         return load()(info)
 
     run = asyncio.create_task(Engine(source, [], slow_load, live=True).run())
-    while source.given < 40:
+    while source.delivered < 40:
         await asyncio.sleep(0.001)
     await asyncio.sleep(worker.STALE_S + 0.1)
     released.set()
@@ -316,7 +316,7 @@ def still(t_s: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "reason"),
+    ("damage", "reason"),
     [
         (lambda t_s, x: (t_s[:100], x[:100]), r"it is 1\.98 s long"),
         (lambda t_s, x: (t_s, x * np.nan), "300 of its 300 samples are not finite"),
@@ -326,12 +326,12 @@ def still(t_s: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     ],
 )
 async def test_source_without_any_prediction_is_an_error(
-    spoil: Callable[..., tuple[np.ndarray, np.ndarray]], reason: str
+    damage: Callable[..., tuple[np.ndarray, np.ndarray]], reason: str
 ) -> None:
     t_s, x, _ = motion([0], 6.0)
     sink = ListSink()
     with pytest.raises(DataError, match=reason):
-        await Engine(ListSource(chunked(*spoil(t_s, x))), [sink], load(), live=False).run()
+        await Engine(ListSource(chunked(*damage(t_s, x))), [sink], load(), live=False).run()
     assert sink.summaries[0].ended == "error"
 
 

@@ -124,11 +124,11 @@ def test_time_increases_and_every_sample_is_counted_for_any_input(t_s: list[floa
     one = chunk(t_s)
     parts = zip(np.split(one.t_s, sorted(cuts)), np.split(one.x, sorted(cuts)), strict=True)
     spans = [span for t, x in parts for span in device.split(Chunk(t, x, 0.0))]
-    kept = np.concatenate([[], *(span.t_s for span in spans)])
-    assert (np.diff(kept) > 0).all()
+    span_times = np.concatenate([[], *(span.t_s for span in spans)])
+    assert (np.diff(span_times) > 0).all()
     stats = device.stats
-    assert stats.samples == len(t_s) == len(kept) + stats.invalid + stats.repeated
+    assert stats.samples == len(t_s) == len(span_times) + stats.invalid + stats.repeated
     assert stats.gaps == len(gaps(spans))
     expected = whole.split(one)
-    assert kept.tobytes() == np.concatenate([[], *(span.t_s for span in expected)]).tobytes()
+    assert span_times.tobytes() == np.concatenate([[], *(span.t_s for span in expected)]).tobytes()
     assert gaps(spans) == gaps(expected)

@@ -22,12 +22,12 @@ def predictions(recognizer: Recognizer, chunks: list[Chunk]) -> list[Prediction]
 
 def test_recognizer_identifies_the_upward_axis() -> None:
     recognizer = Recognizer(bundle(), INFO)
-    found = predictions(recognizer, chunked(*motion([0, 1, 2], 6.0)))
-    assert len(found) == 31
-    judged = [prediction for prediction in found if prediction.truth]
+    actual = predictions(recognizer, chunked(*motion([0, 1, 2], 6.0)))
+    assert len(actual) == 31
+    judged = [prediction for prediction in actual if prediction.truth]
     assert [prediction.label for prediction in judged] == [prediction.truth for prediction in judged]
     assert {prediction.truth for prediction in judged} == set(AXES)
-    for prediction in found:
+    for prediction in actual:
         assert prediction.scores[prediction.label] == prediction.score == max(prediction.scores.values())
         assert sum(prediction.scores.values()) == pytest.approx(1, abs=1e-5)
         assert list(prediction.scores) == [*AXES, UNKNOWN]
@@ -56,9 +56,9 @@ def test_default_label_set_suits_the_placement_and_is_named_in_a_note() -> None:
 def test_window_that_fits_no_label_is_unknown() -> None:
     t_s, x, _ = motion([0], 5.0)
     x[:, :3] = np.random.default_rng(0).normal(5.66, 0.1, (len(x), 3))  # the diagonal: cosine 0.577 to every axis
-    found = predictions(Recognizer(bundle(), INFO), chunked(t_s, x))
-    assert {prediction.label for prediction in found} == {UNKNOWN}
-    assert found[0].score > 0.9
+    actual = predictions(Recognizer(bundle(), INFO), chunked(t_s, x))
+    assert {prediction.label for prediction in actual} == {UNKNOWN}
+    assert actual[0].score > 0.9
 
 
 def test_batched_and_single_windows_give_the_same_predictions() -> None:
@@ -103,8 +103,8 @@ def test_channels_are_selected_by_name(channels: tuple[str, ...]) -> None:
     t_s, x, truth = motion([1], 4.0)
     columns = [x[:, CHANNELS.index(name)] if name in CHANNELS else np.full(len(x), np.nan) for name in channels]
     info = replace(INFO, channels=channels)
-    found = predictions(Recognizer(bundle(), info), chunked(t_s, np.stack(columns, 1), truth))
-    assert [prediction.label for prediction in found] == ["y up"] * 3
+    actual = predictions(Recognizer(bundle(), info), chunked(t_s, np.stack(columns, 1), truth))
+    assert [prediction.label for prediction in actual] == ["y up"] * 3
 
 
 def test_label_set_for_three_channels_ignores_the_gyroscope() -> None:
@@ -154,8 +154,8 @@ def test_reset_starts_a_new_window_and_keeps_the_counts() -> None:
 
 
 def test_latency_adds_up() -> None:
-    found = predictions(Recognizer(bundle(runtime=AxisRuntime(takes_s=0.01)), INFO), chunked(*motion([0], 3.0)))
-    latency = found[0].latency
+    actual = predictions(Recognizer(bundle(runtime=AxisRuntime(takes_s=0.01)), INFO), chunked(*motion([0], 3.0)))
+    latency = actual[0].latency
     assert min(latency.queue_ms, latency.preprocess_ms) >= 0
     assert latency.inference_ms >= 10
     assert latency.total_ms == pytest.approx(latency.queue_ms + latency.preprocess_ms + latency.inference_ms)

@@ -39,8 +39,8 @@ def test_resampler_keeps_bits_for_any_chunking(
 ) -> None:
     rng = np.random.default_rng(seed)
     t_s = 17.0 + (np.arange(n) + jitter * rng.uniform(-1, 1, n)) / rate_hz
-    kept = rng.uniform(size=n) >= missing
-    t_s, x = t_s[kept], rng.normal(0, 9, (n, 3)).astype(np.float32)[kept]
+    present = rng.uniform(size=n) >= missing
+    t_s, x = t_s[present], rng.normal(0, 9, (n, 3)).astype(np.float32)[present]
     cuts = data.draw(st.lists(st.integers(0, len(x)), max_size=40))
     assert same(run(t_s, x, rate_hz, cuts), run(t_s, x, rate_hz, []))
     assert same(run(t_s, x, rate_hz, list(range(len(x)))), run(t_s, x, rate_hz, []))
@@ -72,8 +72,8 @@ def test_samples_at_the_model_rate_pass_through_at_once() -> None:
 def test_missing_sample_is_bridged_and_flagged() -> None:
     t_s = np.arange(100) / 50
     x = np.stack([t_s, 2 * t_s, -t_s], 1).astype(np.float32)
-    kept = np.arange(100) != 40
-    grid = run(t_s[kept], x[kept], 50.0, [])
+    present = np.arange(100) != 40
+    grid = run(t_s[present], x[present], 50.0, [])
     np.testing.assert_allclose(grid.x, x, atol=1e-6)
     assert np.flatnonzero(grid.bridged).tolist() == [40]
 

@@ -1,4 +1,4 @@
-"""Runtimes: chosen by name, errors that name the pip line, tflite-runtime in an environment of its own."""
+"""Runtimes: selection by name, errors with the pip line, and tflite-runtime in a separate environment."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_missing_runtime_names_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_numpy_2_is_an_obstacle_for_tflite_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if it was installed beside this numpy: it would import, and fail at the first interpreter."""
+    """As if installed with this numpy: the import works, and the first interpreter fails."""
     if np.__version__.startswith("1."):
         pytest.skip("numpy 1 is installed")
     installed = replace(RUNTIMES["tflite-runtime"], package="numpy", imports="numpy")
@@ -65,13 +65,13 @@ def test_file_that_is_not_a_model_is_a_data_error(runtime: str, content: bytes) 
 
 
 def onnx_model(op: str, *taken: str, kind: int = 1, **constants: list[int]) -> bytes:
-    """A network of one node, whose inputs are those `taken` that are no constants; all of an ONNX type `kind`."""
+    """A network of one node whose inputs are the names in `taken` without constants, all of the ONNX type `kind`."""
     from onnx import TensorProto, helper
 
-    given = [helper.make_tensor_value_info(name, kind, ["N", 6, 1, 150]) for name in taken if name not in constants]
-    held = [helper.make_tensor(name, TensorProto.INT64, [len(v)], v) for name, v in constants.items()]
+    inputs = [helper.make_tensor_value_info(name, kind, ["N", 6, 1, 150]) for name in taken if name not in constants]
+    initializers = [helper.make_tensor(name, TensorProto.INT64, [len(v)], v) for name, v in constants.items()]
     output = helper.make_tensor_value_info("y", kind, None)
-    graph = helper.make_graph([helper.make_node(op, taken, ["y"])], "g", given, [output], held)
+    graph = helper.make_graph([helper.make_node(op, taken, ["y"])], "g", inputs, [output], initializers)
     opset = [helper.make_opsetid("", 13)]
     return bytes(helper.make_model(graph, ir_version=8, opset_imports=opset).SerializeToString())
 

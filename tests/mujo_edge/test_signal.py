@@ -175,12 +175,12 @@ def windows_of(channels: int) -> st.SearchStrategy[np.ndarray]:
 def test_prepare_scales_clips_and_fills(x: np.ndarray) -> None:
     before = x.copy()
     y = prepare(x, SPEC)
-    n, given_, _ = x.shape
+    n, n_channels, _ = x.shape
     assert (y.shape, y.dtype) == ((n, 6, 1, 150), np.float32)
     assert y.flags.c_contiguous
-    scale = np.float32(SPEC.scale)[:given_, None]
-    np.testing.assert_array_equal(y[:, :given_, 0], np.clip(x / scale, -4, 4))
-    assert not y[:, given_:].any()
+    scale = np.float32(SPEC.scale)[:n_channels, None]
+    np.testing.assert_array_equal(y[:, :n_channels, 0], np.clip(x / scale, -4, 4))
+    assert not y[:, n_channels:].any()
     np.testing.assert_array_equal(x, before)
 
 

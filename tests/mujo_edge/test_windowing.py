@@ -75,9 +75,9 @@ def test_gap_resets_the_window() -> None:
 
 def test_missing_samples_lower_the_coverage() -> None:
     t_s, x, _ = motion([0], 4.0)
-    kept = np.ones(len(t_s), bool)
-    kept[100:106] = False
-    (first, *_), gaps, _ = frame(chunked(t_s[kept], x[kept]))
+    present = np.ones(len(t_s), bool)
+    present[100:106] = False
+    (first, *_), gaps, _ = frame(chunked(t_s[present], x[present]))
     assert not gaps
     assert first.coverage == pytest.approx(1 - 6 / 150)
     assert np.isfinite(first.x).all()

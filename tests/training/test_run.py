@@ -111,9 +111,9 @@ def test_bundle_records_its_provenance(tiny: Path):
     labels = manifest["label_sets"]["physio-wrist"]
     assert 0 < labels["temperature"] < 1
     assert -1 < labels["unknown_threshold"] < 1
-    held = json.loads((tiny / "held-out.json").read_text())["physio-wrist"]
-    assert manifest["metrics"]["held_out"]["physio-wrist"] == held
-    assert held["macro_f1_6ch"] > 0.6
+    report = json.loads((tiny / "held-out.json").read_text())["physio-wrist"]
+    assert manifest["metrics"]["held_out"]["physio-wrist"] == report
+    assert report["macro_f1_6ch"] > 0.6
     assert "SPAR" in (tiny / "mujo-tiny" / "MODEL_CARD.md").read_text()
 
 
@@ -158,13 +158,13 @@ def test_second_run_trains_nothing(again):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [("pretrain", "teacher: "), ("distill", "student: "), ("export", "student_int8.pte"), ("evaluate", "| forest")],
 )
-def test_each_step_runs_alone(again, name: str, said: str):
+def test_each_step_runs_alone(again, name: str, message: str):
     code, out, err = again[name]
     assert code == 0, err
-    assert said in out
+    assert message in out
     assert "Traceback" not in err
 
 
@@ -260,7 +260,7 @@ def test_ctrl_c_reports_that_the_command_resumes(cache: Path):
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "code", "said"),
+    ("name", "options", "code", "message"),
     [
         (
             "run",
@@ -277,13 +277,13 @@ def test_ctrl_c_reports_that_the_command_resumes(cache: Path):
         ("export", ("none.pt", "out"), 4, None),
     ],
 )
-def test_user_error_is_one_line(name: str, options: tuple[str, ...], code: int, said: str | None, cache: Path):
-    found, out, err = step(name, *options, cache=cache)
-    assert found == code
+def test_user_error_is_one_line(name: str, options: tuple[str, ...], code: int, message: str | None, cache: Path):
+    exit_code, out, err = step(name, *options, cache=cache)
+    assert exit_code == code
     assert out == ""
     assert len(err.splitlines()) == 1
     assert err.startswith("error: ")
-    assert said in (None, err.strip())
+    assert message in (None, err.strip())
 
 
 def test_missing_data_is_reported_in_one_line(tmp_path: Path, cache: Path, monkeypatch):

@@ -119,12 +119,12 @@ def thin_evenly(y: np.ndarray, subject: np.ndarray, most: int) -> np.ndarray:
     cap = counts.max()
     while np.minimum(counts, cap).sum() > most and cap > STRETCH:
         cap -= max(1, cap // 50)
-    kept = []
+    chosen = []
     for pair, count in enumerate(counts):
         rows = np.flatnonzero(pairs == pair)
         if count > cap:
             stretches = np.array_split(rows, np.arange(STRETCH, count, STRETCH))
             wanted = np.linspace(0, len(stretches) - 1, max(1, cap // STRETCH)).round().astype(int)
             rows = np.concatenate([stretches[i] for i in np.unique(wanted)])
-        kept.append(rows)
-    return np.sort(np.concatenate(kept))
+        chosen.append(rows)
+    return np.sort(np.concatenate(chosen))

@@ -33,13 +33,13 @@ PRETRAINED: tuple[Method, ...] = ("broad", "broad_int8")
 
 
 def trials(methods: Sequence[Method], targets: Sequence[str], channels: Sequence[int], seeds: int) -> list[Trial]:
-    """Every trial that there is: six channels only where all windows have them, hand features with one seed."""
-    found = []
+    """All trials: six channels only where all windows have them, hand features with one seed."""
+    every = []
     for target, width, method in product(targets, channels, methods):
         if width == 6 and not target_windows(target).has_gyro.all():
             continue
-        found += [Trial(method, target, width, seed) for seed in range(1 if method == "hand" else seeds)]
-    return found
+        every += [Trial(method, target, width, seed) for seed in range(1 if method == "hand" else seeds)]
+    return every
 
 
 def evaluate(wanted: Sequence[Trial], config: BroadConfig, jobs: int, out: Path) -> list[Result]:
@@ -79,7 +79,7 @@ def evaluate(wanted: Sequence[Trial], config: BroadConfig, jobs: int, out: Path)
 
 
 def pretrain(group: int, config: BroadConfig, out: Path) -> None:
-    """Train and keep the encoder of a group; what it learned from stands beside it."""
+    """Train and save the encoder of a group, with a JSON file that lists its data sets."""
     torch.set_num_threads(1)
     path = encoder_path(out, group, config.loop.seed)
     sets = pretraining_sets(group)
@@ -97,15 +97,15 @@ def start(out: Path, config: BroadConfig, names: Iterable[str]) -> None:
     now = describe({"broad": config}, data_sha256(sorted(names)))
     if path.exists():
         before = json.loads(path.read_text())
-        kept = json.loads(json.dumps(now))
-        if changed := [key for key in ("config", "data_sha256") if before.get(key) != kept[key]]:
+        current = json.loads(json.dumps(now))
+        if changed := [key for key in ("config", "data_sha256") if before.get(key) != current[key]]:
             raise UsageError(f"{out} was made with another {' and '.join(changed)}; choose another folder with --out")
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(now, indent=1) + "\n")
 
 
 def append(out: Path, results: Iterable[Result]) -> None:
-    """Add the results of one trial as one line, after what a kill left on a line of its own."""
+    """Add the results of one trial as one line; a line that an earlier kill truncated is ended first."""
     path = out / "results.jsonl"
     torn = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
     with path.open("a") as file:
@@ -113,8 +113,8 @@ def append(out: Path, results: Iterable[Result]) -> None:
 
 
 def read_results(out: Path) -> list[Result]:
-    """Results of the trials that earlier runs finished; a torn line is left out."""
-    found = []
+    """Results of the trials that earlier runs finished; a truncated line is skipped."""
+    results = []
     path = out / "results.jsonl"
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
@@ -122,5 +122,5 @@ def read_results(out: Path) -> list[Result]:
         except json.JSONDecodeError:
             continue
         for entry in entries:
-            found.append(Result(Trial(**entry["trial"]), entry["head"], entry["labels"], tuple(entry["scores"])))
-    return found
+            results.append(Result(Trial(**entry["trial"]), entry["head"], entry["labels"], tuple(entry["scores"])))
+    return results

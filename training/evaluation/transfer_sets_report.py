@@ -35,7 +35,8 @@ def by_set(scores: Scores) -> Scores:
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float]:
-    """Of their mean over data sets that share nobody, at `LEVEL` (Student's t); NaN for a single one."""
+    """Confidence interval of the mean over data sets without common people, at `LEVEL`
+    (Student's t); NaN for a single one."""
     n = len(differences)
     half = stats.t.ppf((1 + LEVEL) / 2, n - 1) * np.std(differences, ddof=1) / np.sqrt(n) if n > 1 else np.nan
     return float(np.mean(differences) - half), float(np.mean(differences) + half)

@@ -17,7 +17,7 @@ from mujo_edge.signal import DEFAULT_INPUT, prepare
 from training.corpora import WindowSet, folds, label_fraction, labels_of_one, load_windows
 
 Method = Literal["random", "mujo", "mujo_plus", "student", "forest", "prompts"]
-"""How a classifier is made.
+"""Method by which a classifier is trained.
 
 random: the student's network from random initialization. mujo: pretrained on clips only, with a virtual IMU (the
 paper's claim). mujo_plus: pretrained on clips and on real windows with their label prompts. student: pretrained on the

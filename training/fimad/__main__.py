@@ -142,10 +142,10 @@ def choose(every: dict[str, Source], root: Path, names: list[str] | None) -> lis
     places = located({name: every[name] for name in names or every}, root)
     if names and (missing := [name for name, path in places.items() if path is None]):
         raise DataError(f"{every[missing[0]].title} was not found under {root}. It is at {every[missing[0]].home}")
-    found = [(every[name], path) for name, path in places.items() if path]
-    if not found:
+    chosen = [(every[name], path) for name, path in places.items() if path]
+    if not chosen:
         raise DataError(f"no source of clips was found under {root}. Set MUJO_DATA, or give --manifest")
-    return found
+    return chosen
 
 
 @contextmanager

@@ -35,12 +35,12 @@ def find(folder: Path, name: str) -> tuple[Clip, str]:
     """
     light = read_light(folder)
     rows = list(zip(*(light.column(c).to_pylist() for c in ("id", "corpus", "task")), strict=True))
-    found = [row for row in rows if row[0] == name] or [row for row in rows if name.casefold() in row[0].casefold()]
-    if not found:
+    matches = [row for row in rows if row[0] == name] or [row for row in rows if name.casefold() in row[0].casefold()]
+    if not matches:
         raise UsageError(f"no clip in {folder} is called {name!r}. There are {examples([row[0] for row in rows])}")
-    if len(found) > 1:
-        raise UsageError(f"{len(found)} clips are called {name!r}: {examples([row[0] for row in found])}. Name one")
-    ((clip_id, corpus, task),) = found
+    if len(matches) > 1:
+        raise UsageError(f"{len(matches)} clips are called {name!r}: {examples([row[0] for row in matches])}. Name one")
+    ((clip_id, corpus, task),) = matches
     return next(clip for clip in read(folder, corpora=[corpus]) if clip.id == clip_id), task
 
 

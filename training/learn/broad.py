@@ -1,9 +1,9 @@
-"""Pretraining by breadth: every labeled window of many data sets, each set with a classifier of its own.
+"""Broad pretraining on every labeled window of many data sets, with a separate classifier for each.
 
-Sets disagree in what they call things and how they were recorded, so no label is shared: windows of one set and
-placement are distinguished from each other, never from those of another. A contrastive term on two changes of a window
-(SimCLR, arXiv 2002.05709) uses all of them, and those of sets with one label as well. Last, the embedding is a whitened
-projection of the features, computed in closed form (`whiten`).
+Data sets differ in their labels and recording conditions, so no label is shared: the windows of one set and placement
+(a task) are classified among the classes of that task only. A contrastive term on two augmentations of a window
+(SimCLR, arXiv 2002.05709) uses all windows, also those of sets with a single label. Finally, the embedding is a
+whitened projection of the features, computed in closed form (`whiten`).
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ RIDGE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class BroadConfig:
-    """`contrast_weight` and `temperature` are of the contrastive term, `smoothing` of the labels; `dropout` is that of
-    the classifier's input, `projection` the size of the contrasted vectors. A batch of the loop is of windows, each of
-    which is changed twice. The gyroscope is absent in `gyro_drop` of the windows, in both changes alike: to contrast
-    one with it and one without would teach the network to ignore it. bf16 is autocast of the encoder, nearly twice as
-    fast where the processor has AMX."""
+    """`contrast_weight` and `temperature` belong to the contrastive term, `smoothing` is that of the labels, `dropout`
+    that of the classifier's input, `projection` the size of the contrasted vectors. Each window of a batch is augmented
+    twice. A fraction `gyro_drop` of the windows lose their gyroscope in both views: contrasting a view with it and one
+    without would teach the network to ignore it. bf16 is autocast of the encoder, nearly twice as fast on processors
+    with AMX."""
 
     student: StudentConfig = field(
         default_factory=lambda: StudentConfig(
@@ -64,10 +64,10 @@ class BroadConfig:
 
 @dataclass(frozen=True, slots=True)
 class BroadPool:
-    """Windows of many data sets. `x` (N, 6, 1, T) prepared; `y` (N,) classes, numbered through; `task` (N,) the
-    number of the set and placement; `own` (tasks, classes) which classes a task tells apart; `weight` (N,) how often a
-    window is drawn: a task with the square root of its size, a class of it likewise; `chiral` (N,) bool, windows that
-    are never mirrored."""
+    """Windows of many data sets. `x` (N, 6, 1, T) prepared; `y` (N,) classes, numbered consecutively; `task` (N,)
+    the number of the set and placement; `own` (tasks, classes) the classes of each task; `weight` (N,) the relative
+    frequency of draws: that of a task and of a class in it grows with the square root of its size; `chiral` (N,) bool,
+    windows that are never mirrored."""
 
     x: Tensor
     y: Tensor

@@ -102,7 +102,7 @@ def read_recipe(name: str) -> Recipe:
 
 
 def pretraining_problem(config: PretrainConfig) -> str | None:
-    """What is wrong with the settings, or None. (A misspelled pair would silently have weight 1.)"""
+    """Description of an error in the settings, or None. (A misspelled pair would silently have weight 1.)"""
     if len(set(config.modalities)) < 2:
         return f"modalities {list(config.modalities)} leave nothing to contrast; give two or more of {list(MODALITIES)}"
     known = {f"{a}-{b}" for a, b in combinations(sorted(config.modalities), 2)}

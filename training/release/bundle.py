@@ -42,6 +42,9 @@ from training.release.quantize import float_litert, quantize_executorch, quantiz
 from training.release.tflite_micro import least_arena, micro_embeddings
 from training.support.tensors import save_tensors
 
+SHIPPED = "mujo-student"
+"""Name of the bundle in the package."""
+
 LEAST_WINDOWS = 1000
 LEAST_AGREEMENT = 0.99
 LARGEST_INT8_BYTES = 100_000
@@ -82,7 +85,7 @@ class Release:
     default_label_set: str
     training: Mapping[str, Any]
     metrics: Mapping[str, Any] = field(default_factory=dict)
-    name: str = "mujo-student"
+    name: str = SHIPPED
     version: str = "0.1.0"
     vocabulary: Vocabulary | None = None
 

@@ -39,7 +39,7 @@ from training.learn.pretrain import JointModel, Pool, PretrainConfig, PromptEmbe
 from training.models.student import Student
 from training.recipes.recipe import Recipe
 from training.recipes.splits import Data, load_data
-from training.release.bundle import Gate, Release, export_bundle, save_checkpoint
+from training.release.bundle import SHIPPED, Gate, Release, export_bundle, save_checkpoint
 from training.release.calibrate import calibrate
 from training.release.vocabulary import known_names
 from training.support.provenance import describe, plain
@@ -194,7 +194,7 @@ class Run:
         training |= {"corpora": self.corpora(), "clips": self.clip_sources()}
         names, names_metrics = known_names(teacher.text, student, self.vocabulary, self.data, self.spec)
         metrics = {"results": results, "held_out": measured, "names": names_metrics}
-        name = f"mujo-{self.recipe.name}" if self.recipe.max_windows_per_class else Release.name  # a part of the data
+        name = f"mujo-{self.recipe.name}" if self.recipe.max_windows_per_class else SHIPPED  # a part of the data
         return Release(label_sets, label_sets[0].name, training, metrics, name=name, vocabulary=names)
 
     def corpora(self) -> list[dict[str, Any]]:

@@ -122,8 +122,8 @@ def command(
 def _kernel_package() -> str:
     """The current package of `KERNEL`, empty if apt knows none."""
     shown = subprocess.run(["apt-cache", "depends", KERNEL], capture_output=True, text=True).stdout
-    found = re.search(r"Depends: (linux-image-\S+)", shown)
-    return found[1] if found else ""
+    match = re.search(r"Depends: (linux-image-\S+)", shown)
+    return match[1] if match else ""
 
 
 def _initrd(unpacked: Path, release: str) -> bytes:

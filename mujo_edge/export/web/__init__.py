@@ -152,7 +152,7 @@ def tools() -> tuple[str, str]:
 
 
 def get_node() -> str:
-    """How to install Node.js, for error messages."""
+    """Installation instructions for Node.js, for error messages."""
     return f"Install it with: {pip_install('web')}, or from nodejs.org"
 
 

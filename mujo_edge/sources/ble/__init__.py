@@ -51,21 +51,22 @@ class BleSource:
     """A `Source` of one wearable; its chunks never end by themselves.
 
     Args:
-        found: the device, from `mujo_edge.sources.ble.scan.find`. rate_hz: to ask for; None leaves it to the profile.
+        discovered: the device, from `mujo_edge.sources.ble.scan.find`.
+        rate_hz: the rate to request; None leaves it to the profile.
 
     Raises:
         UsageError: no profile is known for the device.
     """
 
-    def __init__(self, found: DiscoveredDevice, *, rate_hz: float | None = None) -> None:
-        if found.profile is None:
-            raise UsageError(f"no profile recognizes {found}. Choose one with --profile")
+    def __init__(self, discovered: DiscoveredDevice, *, rate_hz: float | None = None) -> None:
+        if discovered.profile is None:
+            raise UsageError(f"no profile recognizes {discovered}. Choose one with --profile")
         self.status = ""
-        self._found, self._profile, self._rate_hz = found, found.profile, rate_hz
+        self._discovered, self._profile, self._rate_hz = discovered, discovered.profile, rate_hz
         self._link: Link | None = None
         self._assembler: Assembler | None = None
         self._ready: list[Chunk] = []
-        self._info = StreamInfo(found.name, found.profile.channels, rate_hz)
+        self._info = StreamInfo(discovered.name, discovered.profile.channels, rate_hz)
         self._peculiarities: list[str] = []
         self._returns = 0
         self._timeout_s = self._until_s = inf
@@ -87,7 +88,7 @@ class BleSource:
             async for attempt in self._attempts(stop_after_attempt(FIRST_TRIES), first=True):
                 with attempt:
                     if attempt.retry_state.attempt_number == 1:
-                        await self._open(self._found)
+                        await self._open(self._discovered)
                     else:  # the system may have forgotten the device
                         await self._open(await self._sight(SEEK_S))
         except BaseException as error:
@@ -112,7 +113,7 @@ class BleSource:
                 await self._receive()
                 continue
             except LinkError as error:
-                logger.info("%s: %s", self._found, error)
+                logger.info("%s: %s", self._discovered, error)
                 await self._disconnect()
             async for attempt in self._attempts(stop_never, first=False):
                 for chunk in self._take():
@@ -142,17 +143,17 @@ class BleSource:
             reraise=True,
         )
 
-    async def _open(self, found: DiscoveredDevice) -> None:
+    async def _open(self, discovered: DiscoveredDevice) -> None:
         """Connect, and wait for the first samples. Raises `LinkError`."""
-        self._link = await Link(found, self._profile, self._rate_hz).open()
+        self._link = await Link(discovered, self._profile, self._rate_hz).open()
         format = self._link.decoder.format
         if self._assembler is None:
             self._assembler = Assembler(self._link.decoder)
-            self._info = stream_info(self._found.name, format)
-            self._peculiarities = _peculiarities(self._found, format, self._rate_hz)
+            self._info = stream_info(self._discovered.name, format)
+            self._peculiarities = _peculiarities(self._discovered, format, self._rate_hz)
         else:
             self._assembler.reopen(self._link.decoder)
-        logger.info("%s streams %s at %s Hz", self._found, " ".join(format.channels), format.rate_hz)
+        logger.info("%s streams %s at %s Hz", self._discovered, " ".join(format.channels), format.rate_hz)
         self._timeout_s = SILENT_S if format.even else inf
         self._until_s = monotonic() + self._timeout_s
         try:
@@ -173,11 +174,11 @@ class BleSource:
                 async for one in stream:
                     if isinstance(one, DeviceError):
                         self.status = f"connection lost; {str(one).partition('. ')[0]}"
-                    elif one == self._found:
-                        return replace(self._found, device=one.device)
+                    elif one == self._discovered:
+                        return replace(self._discovered, device=one.device)
                     else:
                         self.status = status
-        raise LinkError(f"{self._found} does not advertise any more")
+        raise LinkError(f"{self._discovered} does not advertise any more")
 
     async def _receive(self) -> list[Chunk]:
         """The next chunks, also appended to `_ready`. Raises `LinkError` if the connection is lost or silent."""
@@ -210,14 +211,16 @@ class BleSource:
         self._until_s = monotonic() + self._timeout_s
 
 
-def _peculiarities(found: DiscoveredDevice, format: Format, rate_hz: float | None) -> list[str]:
+def _peculiarities(discovered: DiscoveredDevice, format: Format, rate_hz: float | None) -> list[str]:
     """Notes for the user on how a device streams."""
     notes = []
     wanted_hz = DEFAULT_INPUT.rate_hz
     if not format.even:
-        notes.append(f"{found.name} sends only what changes: no samples at rest, so labels need movement")
+        notes.append(f"{discovered.name} sends only what changes: no samples at rest, so labels need movement")
     if format.rate_hz is not None and rate_hz is not None and abs(format.rate_hz - rate_hz) > 0.5:
-        notes.append(f"{found.name} was asked for {rate_hz:g} Hz and gives {format.rate_hz:g} Hz")
+        notes.append(f"{discovered.name} was asked for {rate_hz:g} Hz and gives {format.rate_hz:g} Hz")
     if format.rate_hz is not None and format.rate_hz < 0.9 * wanted_hz:
-        notes.append(f"{found.name} gives {format.rate_hz:g} Hz; models are made for {wanted_hz:g} Hz and may be wrong")
+        notes.append(
+            f"{discovered.name} gives {format.rate_hz:g} Hz; models are made for {wanted_hz:g} Hz and may be wrong"
+        )
     return notes

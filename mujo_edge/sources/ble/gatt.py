@@ -45,7 +45,7 @@ class Link:
     """One connection. It has a queue of its own, so that no notification of an earlier connection can appear in it.
 
     Args:
-        found: the device to connect to. profile: its profile. rate_hz: as in `Request`.
+        discovered: the device to connect to. profile: its profile. rate_hz: as in `Request`.
 
     Attributes:
         decoder: of the payloads that `take` returns; set by `open`.
@@ -53,10 +53,10 @@ class Link:
 
     decoder: Decoder
 
-    def __init__(self, found: DiscoveredDevice, profile: Profile, rate_hz: float | None) -> None:
-        self._found, self._profile, self._rate_hz = found, profile, rate_hz
+    def __init__(self, discovered: DiscoveredDevice, profile: Profile, rate_hz: float | None) -> None:
+        self._discovered, self._profile, self._rate_hz = discovered, profile, rate_hz
         self._queue = PayloadQueue()
-        self._client = BleakClient(found.device, lambda _: self._queue.put(b"", kind="close"), timeout=CONNECT_S)
+        self._client = BleakClient(discovered.device, lambda _: self._queue.put(b"", kind="close"), timeout=CONNECT_S)
         self._received: list[Payload] = []
         self._closed = False
         self._written_s = monotonic()
@@ -68,9 +68,9 @@ class Link:
             LinkError: no connection. `RefusedError`: the device does not do what its profile asks.
         """
         began_s = monotonic()
-        logger.info("connecting to %s with the profile %s", self._found, self._profile.name)
+        logger.info("connecting to %s with the profile %s", self._discovered, self._profile.name)
         try:
-            with _errors(f"cannot connect to {self._found}"):
+            with _errors(f"cannot connect to {self._discovered}"):
                 await self._client.connect()
                 services = frozenset(
                     uuid.lower()
@@ -80,14 +80,14 @@ class Link:
             logger.debug(
                 "connected after %.2f s; %d services and characteristics", monotonic() - began_s, len(services)
             )
-            connection = BleConnection(self._profile, self._found.advert, self._rate_hz, services)
+            connection = BleConnection(self._profile, self._discovered.advert, self._rate_hz, services)
             self._queue.put(connection.record(), kind="open")
             async with asyncio.timeout(START_S):
                 self.decoder = await self._run(connection.script())
             logger.debug("started after %.2f s", monotonic() - began_s)
         except TimeoutError:
             await self.close()
-            raise LinkError(f"{self._found} did not start within {START_S:g} s") from None
+            raise LinkError(f"{self._discovered} did not start within {START_S:g} s") from None
         except BaseException:
             await self.close()
             raise
@@ -99,7 +99,7 @@ class Link:
             try:
                 await self._more(timeout_s)
             except TimeoutError:
-                raise RefusedError(f"{self._found} is connected, but sends no samples") from None
+                raise RefusedError(f"{self._discovered} is connected, but sends no samples") from None
         taken, self._received = self._received, []
         return taken
 
@@ -151,25 +151,25 @@ class Link:
             decoder: Decoder = end.value
             return decoder
         except CodecError as error:
-            raise RefusedError(f"{self._found} does not stream: {error}") from None
+            raise RefusedError(f"{self._discovered} does not stream: {error}") from None
         except TimeoutError:
-            raise RefusedError(f"{self._found} is connected, but does not answer") from None
+            raise RefusedError(f"{self._discovered} is connected, but does not answer") from None
 
     async def _do(self, step: Step) -> bytes:
         """The reply of a step. Raises `TimeoutError` where an `Expect` gets no reply, else `LinkError`."""
         match step:
             case Subscribe(uuid):
                 # AcquireNotify, BlueZ's other way, silently loses notifications that do not fit its socket.
-                with _errors(f"{self._found} refuses notifications"):
+                with _errors(f"{self._discovered} refuses notifications"):
                     await self._client.start_notify(
                         uuid, lambda _, data: self._queue.put(bytes(data), uuid), bluez={"use_start_notify": True}
                     )
             case Write(uuid, data, response):
                 self._written_s = monotonic()
-                with _errors(f"{self._found} refuses a command"):
+                with _errors(f"{self._discovered} refuses a command"):
                     await self._client.write_gatt_char(uuid, data, response)
             case Read(uuid):
-                with _errors(f"{self._found} refuses to be read"):
+                with _errors(f"{self._discovered} refuses to be read"):
                     value = bytes(await self._client.read_gatt_char(uuid))
                 self._queue.put(value, uuid, kind="reply")
                 return value

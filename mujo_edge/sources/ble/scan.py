@@ -132,12 +132,12 @@ async def find(
 
 
 def choose(
-    found: Sequence[DiscoveredDevice],
+    candidates: Sequence[DiscoveredDevice],
     device: str | None,
     profile: str | Profile | None,
     pick: Callable[[list[DiscoveredDevice]], DiscoveredDevice] | None = None,
 ) -> DiscoveredDevice:
-    """The device among `found` (ordered as by `scan`) that the user asked for.
+    """The device among `candidates` (ordered as by `scan`) that the user asked for.
 
     Args:
         device: address, name or a part of the name that only one has, in any case; None for the first recognized one.
@@ -149,9 +149,9 @@ def choose(
         DeviceError: no device matches.
     """
     _check_profile(profile)
-    matches = matching(found, device, profile)
+    matches = matching(candidates, device, profile)
     if not matches:
-        raise DeviceError(_nothing(found, device, profile))
+        raise DeviceError(_nothing(candidates, device, profile))
     if device is None:
         return pick(matches) if pick and len(matches) > 1 else matches[0]
     if len(matches) > 1:
@@ -165,18 +165,18 @@ def choose(
 
 
 def matching(
-    found: Sequence[DiscoveredDevice], device: str | None, profile: str | Profile | None
+    candidates: Sequence[DiscoveredDevice], device: str | None, profile: str | Profile | None
 ) -> list[DiscoveredDevice]:
     """The devices that match: by address, else by name, else by part of it; see `choose`."""
     if isinstance(profile, Profile) and device is None:
-        return [replace(one, profile=profile) for one in found if profile.recognize(one.advert)]
+        return [replace(one, profile=profile) for one in candidates if profile.recognize(one.advert)]
     if device is None:
-        return [one for one in found if one.profile and profile in (None, one.profile.name)]
+        return [one for one in candidates if one.profile and profile in (None, one.profile.name)]
     wanted = device.casefold()
     matches = (
-        [one for one in found if one.advert.address.casefold() == wanted]
-        or [one for one in found if one.advert.name.casefold() == wanted]
-        or [one for one in found if wanted in one.advert.name.casefold()]
+        [one for one in candidates if one.advert.address.casefold() == wanted]
+        or [one for one in candidates if one.advert.name.casefold() == wanted]
+        or [one for one in candidates if wanted in one.advert.name.casefold()]
     )
     chosen = PROFILES[profile] if isinstance(profile, str) else profile
     return [replace(one, profile=chosen) for one in matches] if chosen else matches
@@ -287,13 +287,13 @@ def _merged(before: DiscoveredDevice | None, one: DiscoveredDevice) -> Discovere
     return DiscoveredDevice(advert, recognize(advert), one.device)
 
 
-def _best_first(found: Iterable[DiscoveredDevice]) -> list[DiscoveredDevice]:
+def _best_first(candidates: Iterable[DiscoveredDevice]) -> list[DiscoveredDevice]:
     """Recognized ones first, then by signal strength."""
 
     def rank(one: DiscoveredDevice) -> tuple[bool, int, str]:
         return one.profile is None, -(UNHEARD if one.advert.rssi is None else one.advert.rssi), one.name
 
-    return sorted(found, key=rank)
+    return sorted(candidates, key=rank)
 
 
 def _check_profile(profile: str | Profile | None) -> None:
@@ -301,15 +301,15 @@ def _check_profile(profile: str | Profile | None) -> None:
         raise UsageError(f"there is no profile {profile!r}. There are: {', '.join(PROFILES)}")
 
 
-def _nothing(found: Sequence[DiscoveredDevice], device: str | None, profile: str | Profile | None) -> str:
+def _nothing(candidates: Sequence[DiscoveredDevice], device: str | None, profile: str | Profile | None) -> str:
     kind = profile.name if isinstance(profile, Profile) else profile or "supported"
     what = f"device that matches {device!r}" if device else f"{kind} device"
     todo = "Switch it on, bring it near, and close the phone app that it may be connected to"
-    if found:
-        return f"no {what} is near. {todo}.\nFound: {_listed(found)}"
+    if candidates:
+        return f"no {what} is near. {todo}.\nFound: {_listed(candidates)}"
     return f"no {what} is near; no device advertises at all. {todo}"
 
 
-def _listed(found: Sequence[DiscoveredDevice]) -> str:
-    named = sorted(found, key=lambda one: not one.advert.name)
+def _listed(candidates: Sequence[DiscoveredDevice]) -> str:
+    named = sorted(candidates, key=lambda one: not one.advert.name)
     return ", ".join(map(str, named[:8])) + (f" and {len(named) - 8} more" if len(named) > 8 else "")

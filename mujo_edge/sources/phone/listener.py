@@ -158,9 +158,9 @@ class Listener:
         self._open = {peer: connection for peer, connection in self._open.items() if not connection.is_closed}
         if len(self._open) < CONNECTIONS:
             return True
-        strangers = [connection for connection in self._open.values() if not connection.trusted]
-        if not strangers:
+        untrusted = [connection for connection in self._open.values() if not connection.trusted]
+        if not untrusted:
             return False
-        counts = Counter(connection.address for connection in strangers)
-        max(strangers, key=lambda one: (counts[one.address], -one.opened_s)).close()
+        counts = Counter(connection.address for connection in untrusted)
+        max(untrusted, key=lambda one: (counts[one.address], -one.opened_s)).close()
         return True

@@ -91,7 +91,7 @@ class PhoneServer:
             self._host = self._name
         self._max_body = max_body
         self._context = certificate({self._name, "localhost", LOOPBACK}) if tls is True else tls or None
-        self._requests, self._bytes, self._strangers = RateLimiter(requests_s), RateLimiter(bytes_s), RateLimiter(5.0)
+        self._requests, self._bytes, self._untrusted = RateLimiter(requests_s), RateLimiter(bytes_s), RateLimiter(5.0)
         self._listener: Listener
         self.app = web.Application(middlewares=[self._guard], client_max_size=max_body)
 
@@ -155,7 +155,7 @@ class PhoneServer:
             response = await self._admitted(request, handler)
         except web.HTTPException as refusal:
             response = web.Response(status=refusal.status, text=refusal.text, reason=refusal.reason)
-            if request.can_read_body:  # what is left of a body cannot be told from the next request
+            if request.can_read_body:  # the rest of a body would be read as the next request
                 response.force_close()
             for name in ("Allow", "Retry-After"):
                 if name in refusal.headers:
@@ -169,16 +169,16 @@ class PhoneServer:
 
     async def _admitted(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """The handler's response. Raises 400 to 405 or 429 for a request that is refused."""
-        found = request.match_info
-        sent = request.headers.get("Authorization", "").removeprefix("Bearer ").strip() or found.get("token")
+        parts = request.match_info
+        sent = request.headers.get("Authorization", "").removeprefix("Bearer ").strip() or parts.get("token")
         trusted = sent is not None and hmac.compare_digest(sent.encode("utf-8", "replace"), self.token.encode())
-        if not (self._requests if trusted else self._strangers).take():
+        if not (self._requests if trusted else self._untrusted).take():
             raise web.HTTPTooManyRequests(text="too many requests", headers={"Retry-After": "1"})
         if trusted:
             self._listener.trust(request.transport)
         if not self._known(request):
             raise web.HTTPBadRequest(text="use the address that mujo-edge shows")
-        if found.http_exception is not None:
+        if parts.http_exception is not None:
             return await handler(request)
         if sent is None:
             raise web.HTTPUnauthorized(text="the token is missing: use the address that mujo-edge shows")
@@ -237,8 +237,8 @@ def only_here() -> str:
 
 def own_addresses() -> list[str]:
     """This machine's IPv4 addresses in networks, link-local ones last."""
-    found = [str(ip.ip) for adapter in ifaddr.get_adapters() for ip in adapter.ips if ip.is_IPv4]
-    usable = [each for each in found if not ipaddress.ip_address(each).is_loopback]
+    addresses = [str(ip.ip) for adapter in ifaddr.get_adapters() for ip in adapter.ips if ip.is_IPv4]
+    usable = [each for each in addresses if not ipaddress.ip_address(each).is_loopback]
     return sorted(usable, key=lambda each: ipaddress.ip_address(each).is_link_local)
 
 

@@ -185,7 +185,7 @@ class SerialSource:
                     detector.feed(payload.data)
             if detector.failed:
                 raise _gave_up(name, detector.failed)
-            if found := detector.found:
+            if found := detector.result:
                 if found.protocol == "csv":
                     lines = self._lines(found, since_s=now - (first_s or now))
                     if lines:

@@ -1,5 +1,5 @@
-/* Lines of "e <samples> <channels> <seq> <tick> <count>...", "d <hex>" (packet) and "c <hex>" (frame) -> lines with
- * what the header makes of them. Every buffer has the exact size, so that the sanitizers see a byte too many. */
+/* Lines of "e <samples> <channels> <seq> <tick> <count>...", "d <hex>" (packet) and "c <hex>" (frame) -> the
+ * results of the header as lines. Every buffer has the exact size, so that the sanitizers detect overruns. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

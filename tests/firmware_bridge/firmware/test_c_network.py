@@ -56,7 +56,7 @@ def net(model: bytes) -> network.Network:
 
 
 def written(net: network.Network, folder: Path) -> Path:
-    """What a microcontroller's artifact has of the network."""
+    """The sources of the network as in a microcontroller's artifact."""
     for name in ("mujo_network.c", "mujo_network.h"):
         shutil.copy(student.FIRMWARE / "student" / name, folder)
     (folder / "mujo_model.h").write_text(network.header(net))
@@ -135,7 +135,7 @@ class Library:
         return embedding
 
     def signal(self, signal: Signal) -> Int8:
-        """What the arena holds of a signal, (rows, channels)."""
+        """The values of a signal in the arena, (rows, channels)."""
         place = self.net.places[signal.index]
         return self.arena[place : place + signal.rows * signal.channels].reshape(signal.rows, signal.channels)
 
@@ -177,7 +177,7 @@ def test_network_equals_litert_reference_kernels_within_the_last_rounding(
         experimental_preserve_all_tensors=True,
     )
     interpreter.allocate_tensors()
-    given = interpreter.get_input_details()[0]["index"]
+    input_index = interpreter.get_input_details()[0]["index"]
     *before, last = net.layers
     (weights,) = [
         interpreter.get_tensor(detail["index"]).astype(np.int64)
@@ -186,7 +186,7 @@ def test_network_equals_litert_reference_kernels_within_the_last_rounding(
     ]
     scales = np.array(last.scales, np.int64)
     for window, embedding in zip(windows[::4], expected[::4], strict=True):
-        interpreter.set_tensor(given, model_input(window))
+        interpreter.set_tensor(input_index, model_input(window))
         interpreter.invoke()
         library.c.mujo_network_load(pointer(window), 0, pointer(library.arena))
         for n, layer in enumerate(before):
@@ -239,7 +239,7 @@ def same_padding(table: Any) -> None:
 
 
 def an_output_without_weights(table: Any) -> None:
-    """A channel that is always nought: its scale is next to nothing, and so is its multiplier."""
+    """A channel that is always zero: its scale and its multiplier are almost zero."""
     weights = tensor(table, operator(table, B.CONV_2D).inputs[1])
     table.buffers[weights.buffer].data[: 7 * 6] = 0
     weights.quantization.scale[0] = np.float32(1e-12)
@@ -336,9 +336,9 @@ def test_other_cortex_m_builds_give_the_same_embedding(
 
 def test_network_fits_its_size_limits(sources: Path, net: network.Network) -> None:
     with_tool("arm-none-eabi-gcc")
-    found = student.sizes(sources)
-    assert found.text + found.rodata <= 64 * 1024
-    assert (found.data, found.bss) == (0, 0)
+    actual = student.sizes(sources)
+    assert actual.text + actual.rodata <= 64 * 1024
+    assert (actual.data, actual.bss) == (0, 0)
     assert net.arena_bytes <= 12 * 1024
 
 

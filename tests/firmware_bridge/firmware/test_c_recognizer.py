@@ -1,4 +1,4 @@
-"""The recognizer in C against the Python one: same gaps, times, labels and counts, whatever comes, with sanitizers."""
+"""The C recognizer compared with the Python one, with sanitizers: equal events and counts for any input."""
 
 from __future__ import annotations
 
@@ -170,10 +170,10 @@ def test_events_equal_those_of_python(
     t_s[len(x) // 2 :] += 0.7  # a gap
     t_s[len(x) * 3 // 4 :] -= 9.0  # a clock that started again
     expected, counts, _ = python(bundle, t_s, x, rate_hz)
-    heard = play(program, np.rint(t_s * 1e6).astype(np.int64).tolist(), x, rate_hz)
-    assert alike(heard.events, expected), (heard.events, expected)
-    assert heard.counts == counts
-    assert len(heard.labels) > 8
+    produced = play(program, np.rint(t_s * 1e6).astype(np.int64).tolist(), x, rate_hz)
+    assert alike(produced.events, expected), (produced.events, expected)
+    assert produced.counts == counts
+    assert len(produced.labels) > 8
 
 
 def test_labels_equal_those_of_python_on_a_whole_recording(program: Path, bundle: ModelBundle, motion: F32) -> None:
@@ -183,24 +183,24 @@ def test_labels_equal_those_of_python_on_a_whole_recording(program: Path, bundle
         recognizer = Recognizer(own, StreamInfo("test", CHANNELS, 50.0), labels.name)
         names = labels.names
         expected = [names.index(each.label) for each in recognizer.update(Chunk(t_s, motion, 0.0))]
-        heard = play(program, range(0, 20_000 * len(motion), 20_000), motion, 50, labels.smoothing, number)
-        same = np.mean([a == b for (a, _, _), b in zip(heard.labels, expected, strict=True)])
+        produced = play(program, range(0, 20_000 * len(motion), 20_000), motion, 50, labels.smoothing, number)
+        same = np.mean([a == b for (a, _, _), b in zip(produced.labels, expected, strict=True)])
         assert same > 0.97, (labels.name, same)  # the reference kernels round otherwise than XNNPACK, see selftest.c
 
 
 def test_long_streams_give_the_same_after_rebasing(program: Path, motion: F32) -> None:
-    """Where counting begins anew, after 1000 s each, nothing is seen of it."""
+    """Rebasing of the counters every 1000 s does not change the events."""
     part = motion[:1000, :3]
     for rate_hz, step_us in ((50, 20_000), (40, 25_000), (200, 5_000)):
         n = 2300 * rate_hz
         rounds = -(-n // len(part))
         t_us = [i * step_us for i in range(n)]
-        heard = play(program, t_us, np.tile(part, (rounds, 1))[:n], rate_hz)
-        ends = np.array([event[0] for event in heard.events], float)
-        assert all(len(event) == 1 for event in heard.events)
+        produced = play(program, t_us, np.tile(part, (rounds, 1))[:n], rate_hz)
+        ends = np.array([event[0] for event in produced.events], float)
+        assert all(len(event) == 1 for event in produced.events)
         np.testing.assert_allclose(np.diff(ends), 0.5, atol=1.1e-6)
         again = 2 * len(part) // rate_hz  # windows after which the motion is the same again
-        scores = np.array([score for _, _, score in heard.labels])
+        scores = np.array([score for _, _, score in produced.labels])
         assert len(scores) > 40 * again
         np.testing.assert_allclose(scores[again:-again], scores[2 * again :], atol=1e-3)
 
@@ -255,13 +255,13 @@ def test_hostile_samples_and_times_are_safe(program: Path) -> None:
         for i in rng.integers(0, n, 20):
             t_us[i] = int(rng.choice([2**63 - 1, -(2**63), 10**16, -(10**16), 0]))
         x = rng.normal(0, 20, (n, channels)).astype(np.float32)
-        spoilt = rng.random(x.shape) < 0.01
-        x[spoilt] = rng.choice(HOSTILE, int(spoilt.sum()))
+        damaged = rng.random(x.shape) < 0.01
+        x[damaged] = rng.choice(HOSTILE, int(damaged.sum()))
         t_us = [max(-(2**63), min(2**63 - 1, t)) for t in t_us]
-        heard = play(program, t_us, x, rate_hz, Smoothing("hmm"))
-        assert heard.counts[0] == n
-        assert sum(len(event) == 3 for event in heard.events) == heard.counts[3]
-        assert all(0 <= label < 8 and 0 < score <= 1 for label, _, score in heard.labels)
+        produced = play(program, t_us, x, rate_hz, Smoothing("hmm"))
+        assert produced.counts[0] == n
+        assert sum(len(event) == 3 for event in produced.events) == produced.counts[3]
+        assert all(0 <= label < 8 and 0 < score <= 1 for label, _, score in produced.labels)
 
 
 def test_packet_counts_convert_as_in_python(src: Path) -> None:

@@ -1,4 +1,4 @@
-"""The C header against the golden bytes and against its Python twin, with sanitizers, for several machines."""
+"""The C header compared with golden bytes and its Python twin, with sanitizers, for several architectures."""
 
 from __future__ import annotations
 
@@ -94,10 +94,10 @@ class CDeviceModel(ctypes.Structure):
 
 def pieces(c: ctypes.CDLL, model: DeviceModelInfo) -> list[bytes]:
     """`predictions.encode_device_model` in C."""
-    out, found = (ctypes.c_uint8 * 107)(), []
-    while size := c.mujo_encode_device_model(ctypes.byref(CDeviceModel.of(model)), len(found), out):
-        found.append(bytes(out[:size]))
-    return found
+    out, pieces = (ctypes.c_uint8 * 107)(), []
+    while size := c.mujo_encode_device_model(ctypes.byref(CDeviceModel.of(model)), len(pieces), out):
+        pieces.append(bytes(out[:size]))
+    return pieces
 
 
 def label(c: ctypes.CDLL, prediction: DevicePrediction, check: int, number: int, tick: int) -> bytes:
@@ -155,22 +155,22 @@ def encode(c: ctypes.CDLL, x: np.ndarray, seq: int, tick: int) -> bytes:
 
 def decode(c: ctypes.CDLL, data: bytes) -> tuple[int, int, list[int], int] | None:
     """(seq, tick, counts, channels) of a packet, or None."""
-    found = Decoded()
-    if not c.mujo_decode(data, ctypes.c_size_t(len(data)), ctypes.byref(found)):
+    decoded = Decoded()
+    if not c.mujo_decode(data, ctypes.c_size_t(len(data)), ctypes.byref(decoded)):
         return None
-    return found.seq, found.tick, found.counts[: found.samples * found.channels], found.channels
+    return decoded.seq, decoded.tick, decoded.counts[: decoded.samples * decoded.channels], decoded.channels
 
 
 def python_decode(data: bytes) -> tuple[int, int, list[int], int] | None:
     """The same by the Python twin."""
     try:
-        (found,) = packet.decode(data)
+        (decoded,) = packet.decode(data)
     except CodecError:
         return None
-    counts = np.rint(found.x / packet.UNIT[: found.x.shape[1]]).astype(int)
-    assert found.seq is not None
-    assert found.tick is not None
-    return found.seq, found.tick, counts.ravel().tolist(), found.x.shape[1]
+    counts = np.rint(decoded.x / packet.UNIT[: decoded.x.shape[1]]).astype(int)
+    assert decoded.seq is not None
+    assert decoded.tick is not None
+    return decoded.seq, decoded.tick, counts.ravel().tolist(), decoded.x.shape[1]
 
 
 def uncobs(c: ctypes.CDLL, frame: bytes) -> bytes | None:
@@ -253,11 +253,13 @@ def test_golden_labels_are_reproduced(c: ctypes.CDLL, case: dict[str, Any]) -> N
 def test_any_prediction_encodes_as_in_python(c: ctypes.CDLL) -> None:
     model = golden_model("few")
     places, ticks = st.integers(0, 2), st.integers(0, 2**24 - 1)
-    found = st.builds(DevicePrediction, places, places, st.integers(0, 65535).map(lambda n: n / 65535), st.floats(0, 9))
+    labels = st.builds(
+        DevicePrediction, places, places, st.integers(0, 65535).map(lambda n: n / 65535), st.floats(0, 9)
+    )
     gaps = st.builds(DevicePrediction, reason=st.sampled_from(predictions.REASONS), start_tick=ticks)
 
     @MANY
-    @given(st.one_of(found, gaps), st.integers(0, 65535), ticks)
+    @given(st.one_of(labels, gaps), st.integers(0, 65535), ticks)
     def same(prediction: DevicePrediction, number: int, tick: int) -> None:
         assert label(c, prediction, predictions.checksum(model), number, tick) == predictions.encode(
             prediction, model, number, tick
@@ -384,8 +386,8 @@ def test_sanitizers_find_no_error(tmp_path: Path) -> None:
     flags = [*STRICT, "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     compiled(["gcc", *flags, str(HERE / "sanitized.c"), "-o", str(program)])
     rng = random.Random(0)
-    hostile = [spoilt(rng, rng.choice(PAYLOADS)) for _ in range(5000)] + PAYLOADS
-    frames = [spoilt(rng, rng.choice(FRAMES)) for _ in range(5000)] + FRAMES
+    hostile = [garbled(rng, rng.choice(PAYLOADS)) for _ in range(5000)] + PAYLOADS
+    frames = [garbled(rng, rng.choice(FRAMES)) for _ in range(5000)] + FRAMES
     samples = [case for case in GOLDEN["packets"] if case["seq"] < 2**16]
     lines = [f"d {data.hex()}" for data in hostile] + [f"c {data.hex()}" for data in frames]
     for case in samples:
@@ -400,7 +402,7 @@ def test_sanitizers_find_no_error(tmp_path: Path) -> None:
     assert answers[-len(samples) :] == [case["frame"] for case in samples]
 
 
-def spoilt(rng: random.Random, data: bytes) -> bytes:
+def garbled(rng: random.Random, data: bytes) -> bytes:
     """`data` with a byte changed, cut off, longer, or other bytes of that length."""
     at = rng.randrange(len(data))
     match rng.randrange(4):
@@ -414,5 +416,5 @@ def spoilt(rng: random.Random, data: bytes) -> bytes:
             return rng.randbytes(len(data))
 
 
-def shown(found: tuple[int, int, list[int], int] | None) -> str:
-    return "-" if found is None else " ".join(map(str, (found[0], found[1], *found[2])))
+def shown(decoded: tuple[int, int, list[int], int] | None) -> str:
+    return "-" if decoded is None else " ".join(map(str, (decoded[0], decoded[1], *decoded[2])))

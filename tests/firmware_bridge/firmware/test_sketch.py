@@ -1,4 +1,4 @@
-"""The Arduino sketch, compiled against stubs of its libraries and run on this computer. No board has run it here."""
+"""The Arduino sketch, compiled against stubs of its libraries and run on this computer, not on a board."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ BOARDS = {
     "XIAO nRF52840 Sense": ["-DARDUINO_SEEED_XIAO_NRF52840_SENSE"],
     "ESP32": ["-DARDUINO_ARCH_ESP32"],
 }
-FELT = [0.5 * G, -0.25 * G, G, 100 * DEG, -200 * DEG, 300 * DEG]
+READING = [0.5 * G, -0.25 * G, G, 100 * DEG, -200 * DEG, 300 * DEG]
 
 
 class Board:
-    """The sketch as a program. `run` gives what it sent over serial, over Bluetooth, and its configs."""
+    """The sketch as a program. `run` returns its packets over serial and over Bluetooth, and its configs."""
 
     def __init__(self, program: Path) -> None:
         self.program = program
@@ -37,13 +37,13 @@ class Board:
         lines = "\n".join(each if " " in each else f"{each} 0" for each in commands) + "\n"
         done = subprocess.run([self.program, str(start_us)], input=lines, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")
-        said = [line.split() for line in done.stdout.splitlines()]
-        serial = [bytes.fromhex(data) for kind, data in said if kind == "serial"]
+        output = [line.split() for line in done.stdout.splitlines()]
+        serial = [bytes.fromhex(data) for kind, data in output if kind == "serial"]
         assert all(frame.endswith(b"\0") for frame in serial)
         return (
             [each for frame in serial for each in packet.decode(cobs_decode(frame[:-1]))],
-            [each for kind, data in said if kind == "notify" for each in packet.decode(bytes.fromhex(data))],
-            [Config.decode(bytes.fromhex(data)) for kind, data in said if kind == "config"],
+            [each for kind, data in output if kind == "notify" for each in packet.decode(bytes.fromhex(data))],
+            [Config.decode(bytes.fromhex(data)) for kind, data in output if kind == "config"],
         )
 
 
@@ -76,7 +76,7 @@ def test_sketch_streams_its_sensor_at_its_rate(board: Board) -> None:
     assert numbers(serial) == list(range(len(serial)))
     assert len(serial) == pytest.approx(520, abs=1)
     assert (len(serial) - 1) / seconds(serial) == pytest.approx(52, abs=0.001)
-    np.testing.assert_allclose([each.x[0] for each in serial], [FELT] * len(serial), atol=0.0026)
+    np.testing.assert_allclose([each.x[0] for each in serial], [READING] * len(serial), atol=0.0026)
     assert air == []
 
 
@@ -114,7 +114,7 @@ def test_clock_of_the_sketch_wraps(board: Board) -> None:
     assert steps <= {300, 301, 302}
 
 
-@pytest.mark.parametrize("board", ["ESP32"], indirect=True)  # ArduinoBLE does not tell the MTU
+@pytest.mark.parametrize("board", ["ESP32"], indirect=True)  # ArduinoBLE does not expose the MTU
 def test_larger_mtu_carries_more_samples(board: Board) -> None:
     _, air, _ = board.run(
         "listen 1", "run 500", "mtu 59", "run 500", "mtu 247", "run 1000", "leave", "listen 1", "run 500"

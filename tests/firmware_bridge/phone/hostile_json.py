@@ -1,4 +1,4 @@
-"""Messages of JSON that no app would send: valid ones with anything in any place, and text that is hardly JSON."""
+"""Malformed messages: valid JSON with arbitrary values in arbitrary places, and text that is almost JSON."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ HARDLY_JSON = st.one_of(
 
 
 def survives_json(make: Callable[[], Decoder], messages: Sequence[dict[str, Any]]) -> None:
-    """`fuzz.survives` for text: nothing raised, every packet sound and bounded."""
+    """`fuzz.survives` for text: no exception, every packet valid and bounded."""
     decoder = make()
     plain = [json.dumps(message).encode() for message in messages]
 

@@ -38,10 +38,10 @@ def test_documented_message_is_decoded() -> None:
     message = push(
         0, reading("accelerometer", 0, x=0.06110857427120209, y=-0.0009566396474838257, z=-0.10382747650146484)
     )
-    found = read(data(message))
-    assert (found.number, found.session, found.device) == (0, "s", "d")
+    decoded = read(data(message))
+    assert (decoded.number, decoded.session, decoded.device) == (0, "s", "d")
     np.testing.assert_allclose(
-        found.samples["accelerometer"],
+        decoded.samples["accelerometer"],
         [[START_NS / 1e9, 0.06110857427120209, -0.0009566396474838257, -0.10382747650146484]],
     )
 
@@ -144,8 +144,8 @@ def test_streams_without_gravity_are_rejected(readings: list[dict[str, Any]], re
 def test_damaged_messages_are_counted_and_ignored() -> None:
     made = SensorLogger(Layout("totalacceleration"))
     good = reading("totalacceleration", 0, x=0, y=0, z=G)
-    spoiled = {**good, "values": {"x": 0, "y": "0", "z": 1}}
-    assert made.feed(data(push(0, good, spoiled))) == []
+    damaged = {**good, "values": {"x": 0, "y": "0", "z": 1}}
+    assert made.feed(data(push(0, good, damaged))) == []
     assert (made.bad, made.why) == (1, "a number was expected, not '0'")
     assert len(made.feed(data(push(0, good)))) == 1
 

@@ -40,7 +40,7 @@ VALID = [
 
 
 def test_line_has_the_documented_bytes() -> None:
-    # Computed with nothing of ours: printf of the bytes, gzip's CRC-32, base64.
+    # Computed independently: printf of the bytes, gzip's CRC-32, base64.
     decoder = banglejs.ConsoleDecoder(50)
     (packet,) = decoder.feed(b"~5ewdSAEAAABQAAAAAAAAAADw\n", banglejs.TX)
     assert (packet.seq, packet.tick) == (1, 80)
@@ -64,8 +64,10 @@ def test_gravity_is_on_the_axis_that_points_up(reading: tuple[int, int, int], up
 def test_other_output_is_ignored_and_damaged_lines_are_counted() -> None:
     decoder = banglejs.ConsoleDecoder(50)
     good = line(4, 0, (1, 2, 3))
-    said = b'{"t":"ver"}\r\n>' + good[:-1] + b"\r\n" + good[:9] + good + b"Uncaught ReferenceError\n" + b"~" + good[5:]
-    packets = decoder.feed(said, banglejs.TX)
+    output = (
+        b'{"t":"ver"}\r\n>' + good[:-1] + b"\r\n" + good[:9] + good + b"Uncaught ReferenceError\n" + b"~" + good[5:]
+    )
+    packets = decoder.feed(output, banglejs.TX)
     assert [packet.seq for packet in packets] == [4, 4]
     assert decoder.bad == 2
 
@@ -174,11 +176,11 @@ class Forgetful(BangleJs):
     lost = False
 
     def write(self, uuid: str, data: bytes, now_s: float) -> list[tuple[str, bytes]]:
-        said = super().write(uuid, data, now_s)
+        output = super().write(uuid, data, now_s)
         if self.streaming and not self.lost:
             self.lost = True
             return []
-        return said
+        return output
 
 
 def test_script_is_called_once_even_if_the_reply_is_lost() -> None:
@@ -234,12 +236,12 @@ class Watch(BangleJs):
         return str(self.state["out"])
 
     def write(self, uuid: str, data: bytes, now_s: float) -> list[tuple[str, bytes]]:
-        said = self.ask(typed=data.decode("latin1"), at_s=0.0)
+        output = self.ask(typed=data.decode("latin1"), at_s=0.0)
         if self.state["listening"] and not self.streaming:
             self.set_rate([12.5, 25.0, 50.0, 100.0][self.state["registers"]["27"] & 7], now_s)
             self.begin(now_s)
             self._began = self.taken
-        return self._print(said)
+        return self._print(output)
 
     def encode(self, x: F32, first: int, t_s: F64) -> list[tuple[str, bytes]]:
         g = (x[0, :3] @ banglejs.AXES).astype(float) / G
@@ -276,11 +278,11 @@ def test_real_script_sends_the_same_as_the_simulated_watch(node: subprocess.Pope
     assert watch.state["poll"] == 10
     assert watch.state["loaded"]
     other = converse(banglejs.PROFILE, stand_in, rate_hz)
-    heard = [piece for n in range(100) for _, piece in watch.due(talk.now_s + n / 50)]
+    pieces = [piece for n in range(100) for _, piece in watch.due(talk.now_s + n / 50)]
     expected = [piece for n in range(100) for _, piece in stand_in.due(other.now_s + n / 50)]
-    assert b"".join(heard) == b"".join(expected)
-    assert b"".join(heard).count(b"\n") >= 24
-    packets = [packet for piece in heard for packet in talk.decoder.feed(piece, banglejs.TX)]
+    assert b"".join(pieces) == b"".join(expected)
+    assert b"".join(pieces).count(b"\n") >= 24
+    packets = [packet for piece in pieces for packet in talk.decoder.feed(piece, banglejs.TX)]
     assert talk.decoder.bad == 0
     begun = watch.taken - watch.notified
     x = samples(packets)

@@ -1,4 +1,4 @@
-"""Whatever a device or a recording answers to the steps of a start, it is a decoder or our error."""
+"""Any reply to the steps of a start script gives a decoder or a `CodecError`."""
 
 from __future__ import annotations
 

@@ -73,9 +73,9 @@ def test_description_is_assembled_from_pieces_in_any_order(
     pieces = predictions.encode_device_model(described)
     order = [*pieces, *rng.sample(pieces, len(pieces))]
     collector = PieceCollector()
-    found = [collector.add(piece) for piece in order[rng.randrange(len(pieces)) :]]
-    assert described in found
-    assert {each for each in found if each} == {described}
+    actual = [collector.add(piece) for piece in order[rng.randrange(len(pieces)) :]]
+    assert described in actual
+    assert {each for each in actual if each} == {described}
 
 
 def test_models_that_cannot_be_sent_are_rejected() -> None:
@@ -126,9 +126,9 @@ def test_board_that_recognizes_is_detected_with_its_model() -> None:
         pieces = [cobs_encode(piece) for piece in predictions.encode_device_model(model)]
         for frame in (b"\x17\0", *between * 5, *pieces[1:]):
             detector.feed(frame)
-        assert detector.found is None or len(pieces) == 1
+        assert detector.result is None or len(pieces) == 1
         detector.feed(pieces[0])
-        assert detector.found == DetectedFormat("packet", gyroscope=model.gyroscope, device_model=model)
+        assert detector.result == DetectedFormat("packet", gyroscope=model.gyroscope, device_model=model)
 
 
 def test_one_decoder_gives_samples_and_labels() -> None:
@@ -166,8 +166,8 @@ def test_hostile_pieces_are_decoded_or_rejected() -> None:
         for _ in range(rng.randrange(3)):
             body[rng.randrange(len(body))] = rng.randrange(256)
         try:
-            found = collector.add(predictions._with_crc(bytes(body[: rng.randrange(1, len(body) + 1)])))
+            actual = collector.add(predictions._with_crc(bytes(body[: rng.randrange(1, len(body) + 1)])))
         except CodecError:
             continue
-        assert found is None or found.labels[-1] == predictions.UNKNOWN
+        assert actual is None or actual.labels[-1] == predictions.UNKNOWN
         assert len(collector._pieces) <= 255

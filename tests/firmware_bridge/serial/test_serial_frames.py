@@ -58,7 +58,9 @@ def test_port_can_be_opened_within_a_cycle() -> None:
 def test_damage_is_skipped_and_counted() -> None:
     good = REST + TURN + ANGLE
     decoder = WitMotionDecoder(True)
-    assert len(decoder.feed(good + REST[:-1] + TURN + ANGLE + good)) == 2  # a lost byte, and a gyroscope left alone
+    assert (
+        len(decoder.feed(good + REST[:-1] + TURN + ANGLE + good)) == 2
+    )  # a lost byte, and an unpaired gyroscope frame
     assert (decoder.bad, decoder.why) == (2, "an angular rate without acceleration")
     assert len(decoder.feed(REST + TURN[:4] + b"\x01" + TURN[5:] + ANGLE + good)) == 1
     assert (decoder.bad, decoder.why) == (3, "bytes between WitMotion's frames")
@@ -102,7 +104,7 @@ def test_packets_of_other_channels_and_overlong_frames_are_damage() -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(st.integers(0, 2**16 - 1), st.floats(0, 0.02), st.floats(0, 0.02), st.integers(0, 2**32 - 1))
-def test_delivered_plus_lost_equals_sent(first: int, lose: float, spoil: float, seed: int) -> None:
+def test_delivered_plus_lost_equals_sent(first: int, lose: float, corrupt: float, seed: int) -> None:
     rng = np.random.default_rng(seed)
     sent = 300
     stream = b"".join(
@@ -110,8 +112,8 @@ def test_delivered_plus_lost_equals_sent(first: int, lose: float, spoil: float, 
     )
     data = np.frombuffer(stream, np.uint8)
     data = data[rng.random(len(data)) >= lose].copy()
-    spoilt = rng.random(len(data)) < spoil
-    data[spoilt] ^= rng.integers(1, 256, int(spoilt.sum()), np.uint8)
+    damaged = rng.random(len(data)) < corrupt
+    data[damaged] ^= rng.integers(1, 256, int(damaged.sum()), np.uint8)
     decoder = PacketDecoder(True)
     numbers = [each.seq for each in decoder.feed(data.tobytes()) if each.seq is not None]
     places = [(number - first) % 2**16 for number in numbers]
@@ -120,7 +122,7 @@ def test_delivered_plus_lost_equals_sent(first: int, lose: float, spoil: float, 
     lost = sum(b - a - 1 for a, b in pairwise(places))
     if places:
         assert places[0] + len(places) + lost + (sent - 1 - places[-1]) == sent
-    if lose == spoil == 0:
+    if lose == corrupt == 0:
         assert (len(places), decoder.bad) == (sent, 0)
 
 

@@ -1,4 +1,4 @@
-"""Lines of numbers, as the data forwarder has them."""
+"""Lines of numbers in the format of the data forwarder."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_all_separators_and_number_formats_are_parsed(line: bytes) -> None:
 @pytest.mark.parametrize("line", [b"1,2", b"1,2,3,4", b"1,,3", b"1,2,x", b"1,2,0x3", b"1,2,1_0", b"1;2;3", b"hello"])
 def test_other_lines_are_damage(line: bytes) -> None:
     decoder = LineDecoder(ACC_ONLY)
-    assert len(decoder.feed(b"half\n" + line + b"\n1,2,3\n")) == 1  # it may belong to what a board says as it starts
+    assert len(decoder.feed(b"half\n" + line + b"\n1,2,3\n")) == 1  # it may belong to a boot message
     assert decoder.bad == 0
     assert decoder.feed(line + b"\n") == []
     assert decoder.bad == 1

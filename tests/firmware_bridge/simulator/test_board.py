@@ -1,4 +1,4 @@
-"""The board that is only software: what it prints, and the line it is at."""
+"""The simulated board: its output and its serial line."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def test_frames_and_packets_are_valid() -> None:
     assert len(sent(Board(rest, "wit", channels=3), 0.01)) == 22
     detector = Detector()
     detector.feed(sent(Board(sine, "packet", batch=16, channels=3), 2.0))
-    assert detector.found is not None
-    assert (detector.found.protocol, detector.found.gyroscope) == ("packet", False)
+    assert detector.result is not None
+    assert (detector.result.protocol, detector.result.gyroscope) == ("packet", False)
 
 
 def test_rate_is_that_of_whole_milliseconds() -> None:
@@ -101,8 +101,8 @@ async def test_command_prints_the_port_and_ends(tmp_path: Path) -> None:
     try:
         assert process.stdout is not None
         async with asyncio.timeout(60):
-            said = await process.stdout.readline()
-            assert f"mujo-edge stream --serial {port} --baud 9600" in said.decode()
+            output = await process.stdout.readline()
+            assert f"mujo-edge stream --serial {port} --baud 9600" in output.decode()
             with serial.Serial(str(port), 9600, timeout=5) as board:
                 frame = bytes.fromhex("55510000000000080000ae")
                 assert (await asyncio.to_thread(board.read_until, frame)).endswith(frame)

@@ -1,4 +1,4 @@
-"""Fault scripts, and what they do to a packet, without a radio."""
+"""Fault scripts and their effects on packets, without a radio."""
 
 from __future__ import annotations
 

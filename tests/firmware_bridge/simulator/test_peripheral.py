@@ -1,4 +1,4 @@
-"""What a wearable says on the air, without the air."""
+"""Advertisements and notifications of a simulated wearable, without a radio."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ LONG = "6e400001-b5a3-f393-e0a9-e50e24dcca9e"
 SHORT = "0000feee-0000-1000-8000-00805f9b34fb"
 
 
-def said(name: str, *advertised: str, manufacturer: dict[int, bytes] | None = None) -> tuple[bytes, bytes]:
+def encoded(name: str, *advertised: str, manufacturer: dict[int, bytes] | None = None) -> tuple[bytes, bytes]:
     wearable = Wearable(sine)
     wearable.name, wearable.advertised, wearable.manufacturer = name, advertised, manufacturer or {}
     return advertisement(wearable)
 
 
 def test_fields_that_fit_are_in_the_advertisement() -> None:
-    advert, response = said("Watch", SHORT)
+    advert, response = encoded("Watch", SHORT)
     assert advert == bytes.fromhex("020106 0303eefe 0609") + b"Watch"
     assert response == b""
 
 
 def test_remaining_fields_are_in_the_scan_response() -> None:
-    advert, response = said("A watch with a long name", LONG, manufacturer={0x0059: b"\x01\x02\x03"})
+    advert, response = encoded("A watch with a long name", LONG, manufacturer={0x0059: b"\x01\x02\x03"})
     assert max(len(advert), len(response)) <= 31
     first, second = AdvertisingData.from_bytes(advert), AdvertisingData.from_bytes(response)
     assert first.get(AdvertisingData.COMPLETE_LIST_OF_128_BIT_SERVICE_CLASS_UUIDS) == [UUID(LONG)]
@@ -39,7 +39,7 @@ def test_remaining_fields_are_in_the_scan_response() -> None:
 
 def test_too_long_advertisements_are_rejected() -> None:
     with pytest.raises(ValueError, match="31 and a scan response of 31 fit"):
-        said("A watch with a name that is longer than it may be", LONG)
+        encoded("A watch with a name that is longer than it may be", LONG)
 
 
 @pytest.mark.parametrize("name", WEARABLES)

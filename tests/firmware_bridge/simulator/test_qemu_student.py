@@ -1,4 +1,4 @@
-"""A Cortex-M4 in QEMU that recognizes: samples come at 50 Hz over one serial line, labels go out at another."""
+"""On-device recognition on a Cortex-M4 in QEMU: samples arrive at 50 Hz on one serial line, labels leave on another."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def board(student: Path, forward: bool) -> Iterator[str]:
 
 
 def by_python(seconds: float) -> list[Prediction]:
-    """What Python makes of the same packets from the first one on."""
+    """Predictions of the Python recognizer for the same packets."""
     packets = [each for i in range(round(seconds * 50)) for each in packet.decode(qemu.sample(motion, i))]
     t_s = np.array([each.tick or 0 for each in packets]) / packet.TICK_HZ
     recognizer = Recognizer(ModelBundle.load(), StreamInfo("test", CHANNELS, 50.0))
@@ -91,9 +91,9 @@ def test_labels_equal_python_and_are_replayed_from_a_recording(student: Path, tm
     assert offsets[first] < 0.25
 
     again, about = stream(f"--replay={out}", "--decode-again", "--speed=max")
-    kept = ("end_s", "label", "raw_label", "score", "by")
-    assert [[event[name] for name in kept] for event in again][: len(events)] == [
-        [event[name] for name in kept] for event in events
+    fields = ("end_s", "label", "raw_label", "score", "by")
+    assert [[event[name] for name in fields] for event in again][: len(events)] == [
+        [event[name] for name in fields] for event in events
     ]
     assert (about["runtime"], about["labels"]) == (summary["runtime"], summary["labels"])
     # Its samples are as good as any other recording's.
@@ -135,7 +135,7 @@ def test_program_fits_its_size_limits(student: Path, tmp_path: Path) -> None:
     sizes = subprocess.run(["arm-none-eabi-size", program], capture_output=True, text=True, check=True).stdout
     text, data, bss, *_ = map(int, sizes.splitlines()[1].split()[:3])
     assert text + data <= 80_000
-    assert data + bss + 4096 <= 24_000  # with a stack that is more than twice what it needs
+    assert data + bss + 4096 <= 24_000  # with a stack of more than twice the required size
 
 
 def test_folder_without_export_is_an_error(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def simulate(*arguments: str, path: str | None = None) -> subprocess.CompletedPr
 
 
 def ends(pid: int) -> bool:
-    """Whether a process is gone, or merely waits to be buried, within a while."""
+    """Whether a process ends (or is a zombie) soon."""
     for _ in range(100):
         try:
             if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":

@@ -1,4 +1,4 @@
-"""What the kernel's own Bluetooth refuses; that it works is shown in the virtual machine (`test_vm.py`)."""
+"""Errors of the simulator on the kernel's own Bluetooth; `test_vm.py` tests its operation."""
 
 from __future__ import annotations
 

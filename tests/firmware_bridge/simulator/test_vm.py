@@ -1,4 +1,4 @@
-"""Bluetooth as on a desktop: the kernel's own stack and bluetoothd in a virtual machine, and mujo-edge as it ships."""
+"""Bluetooth as on a desktop: the kernel's stack, bluetoothd and unmodified mujo-edge in a virtual machine."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def test_labels_return_after_a_lost_connection_and_bluetooth_off(machine: Path) 
     call = shlex.join([sys.executable, str(GUEST), "--vhci"])
     done = vm.boot(machine, f"{call} && exit 7", stdout=subprocess.PIPE)
     assert done.returncode == 7, f"{done.stdout[-4000:]}\n{done.stderr}"
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    summary = found["summary"]
-    assert (found["code"], summary["ended"]) == (0, "interrupted")
-    assert (len(found["predictions"]), min(found["predictions"]) >= 2) == (3, True)
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    summary = report["summary"]
+    assert (report["code"], summary["ended"]) == (0, "interrupted")
+    assert (len(report["predictions"]), min(report["predictions"]) >= 2) == (3, True)
     assert (summary["gaps"], summary["notes"]) == (2, ["reconnected 2 times"])
 
-    t, ax, ay, az = np.array(found["rows"]).T
+    t, ax, ay, az = np.array(report["rows"]).T
     np.testing.assert_allclose(az, G, atol=0.01)
     np.testing.assert_allclose(ay, 0, atol=0.01)
     assert ax.max() == pytest.approx(G / 2, abs=0.06)  # a sine of 1 Hz, whose crest falls between two samples
@@ -52,7 +52,7 @@ def test_labels_return_after_a_lost_connection_and_bluetooth_off(machine: Path) 
     assert np.rint(steps).min() == 1
     assert round(steps.sum()) + 1 == len(t) + summary["lost"]
     assert (summary["samples"], summary["repeated"], summary["lost"] > 40) == (len(t), 0, True)
-    assert len(t) <= found["counts"]["notified"]
+    assert len(t) <= report["counts"]["notified"]
 
 
 def test_missing_programs_are_named_by_debian_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

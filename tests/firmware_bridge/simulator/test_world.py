@@ -1,4 +1,4 @@
-"""Unmodified bleak (its BlueZ backend) against the virtual radio: what works, and everything that can go wrong."""
+"""Unmodified bleak (its BlueZ backend) on the virtual radio: normal operation and every fault."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 class Listener:
-    """Takes the notifications of our board, and knows what they are numbered."""
+    """Receives the notifications of our board and lists their sample numbers."""
 
     def __init__(self) -> None:
         self.payloads: list[bytes] = []
@@ -77,21 +77,21 @@ class Listener:
         return sum(b - a - 1 for a, b in pairwise(self.numbers))
 
     async def settle(self, world: World) -> None:
-        """Let nothing more be sent, and what was sent arrive."""
+        """Stop sending, and wait for pending notifications."""
         await world.run(script("0 loss 1 mujo"))
         board = world.peripherals["mujo"].carriage
         await until(lambda: len(self.payloads) == board.sent - board.lost)
 
 
 async def test_scan_gives_name_services_and_signal_strength(world: World) -> None:
-    found = await BleakScanner.discover(timeout=0.5, return_adv=True)
-    heard = {advert.local_name: advert for _, advert in found.values()}
-    assert {name: advert.service_uuids for name, advert in heard.items()} == {
+    discovered = await BleakScanner.discover(timeout=0.5, return_adv=True)
+    adverts = {advert.local_name: advert for _, advert in discovered.values()}
+    assert {name: advert.service_uuids for name, advert in adverts.items()} == {
         "WT901BLE67": [],
         "mujo-edge": [mujo.SERVICE],
     }
-    assert -52 <= heard["WT901BLE67"].rssi <= -48
-    assert -57 <= heard["mujo-edge"].rssi <= -53
+    assert -52 <= adverts["WT901BLE67"].rssi <= -48
+    assert -57 <= adverts["mujo-edge"].rssi <= -53
 
 
 async def test_notifications_arrive_once_and_in_order(world: World) -> None:
@@ -166,7 +166,7 @@ async def test_notification_socket_ends_with_the_connection(world: World) -> Non
 
 
 async def test_undisconnected_client_doubles_notifications_as_with_bluez(world: World) -> None:
-    """BlueZ renews the sessions of every client that is still on the bus, and tells each of them apart."""
+    """BlueZ keeps a separate session for every client on the bus."""
     old, new = Listener(), Listener()
     forgotten = BleakClient(await find(), disconnected_callback=lambda _: old.gone.set())
     await forgotten.connect()
@@ -283,7 +283,7 @@ async def test_slow_wearable_replies_late(world: World) -> None:
         assert loop.time() - began_s >= 0.3
         reading = asyncio.create_task(client.read_gatt_char(mujo.CONFIG))
         await asyncio.sleep(0.1)
-        await world.run(script("0 disconnect 0"))  # and not at all if it goes away meanwhile
+        await world.run(script("0 disconnect 0"))  # fails if the device disconnects meanwhile
         with pytest.raises(BleakGATTProtocolError, match="Unlikely"):
             await reading
 
@@ -353,7 +353,7 @@ async def test_unseen_device_is_forgotten(world: World, monkeypatch: pytest.Monk
         await BleakClient(device).connect()
     async with BleakClient(await find()) as client:
         await asyncio.sleep(0.5)
-        assert client.is_connected  # nor while it is connected, when it is not heard either
+        assert client.is_connected  # nor while it is connected and does not advertise
 
 
 async def test_pairing_works_before_and_after_connecting(world: World) -> None:
@@ -380,12 +380,33 @@ async def test_every_profile_has_a_simulated_wearable_that_is_recognized(
     assert {wearable.profile for wearable in WEARABLES.values()} == set(PROFILES)
     async with World({name: wearable(rest) for name, wearable in WEARABLES.items()}, tmp_path / "bus") as world:
         monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", world.address)
-        found = await BleakScanner.discover(timeout=1.0, return_adv=True)
+        discovered = await BleakScanner.discover(timeout=1.0, return_adv=True)
         for name, peripheral in world.peripherals.items():
-            device, said = found[peripheral.address]
+            device, advertised = discovered[peripheral.address]
             advert = Advert(
-                device.address, said.local_name or "", frozenset(said.service_uuids), said.manufacturer_data, said.rssi
+                device.address,
+                advertised.local_name or "",
+                frozenset(advertised.service_uuids),
+                advertised.manufacturer_data,
+                advertised.rssi,
             )
             profile = recognize(advert)
             assert profile is not None, name
             assert profile.name == peripheral.wearable.profile
+
+
+async def test_bus_that_dies_while_it_starts_comes_back(world: World) -> None:
+    """With several faults at once a death can hit the start after the one before; then the bus stayed dead."""
+    deaths = "\n".join(f"{0.02 * number} bus-death 0.03" for number in range(1, 20))
+    await world.run(script(deaths + "\n0.1 adapter-off 0.05\n0.2 adapter-off 0.1\n"))
+    await asyncio.sleep(0.5)
+    assert (await find()).name == "mujo-edge"
+
+
+async def test_death_during_a_longer_one_does_not_shorten_it(world: World, tmp_path: Path) -> None:
+    await world.run(script("0 bus-death 1\n0.1 bus-death 0.1"))
+    await asyncio.sleep(0.5)
+    with pytest.raises(OSError, match=r"refused|No such"):
+        await asyncio.open_unix_connection(tmp_path / "bus")
+    await asyncio.sleep(1.0)
+    assert await find()

@@ -1,4 +1,4 @@
-"""What runs inside the virtual machine: `mujo-edge stream --ble` while things go wrong, event by event.
+"""Program inside the virtual machine: `mujo-edge stream --ble` through a sequence of faults.
 
 The last line of its output is a JSON object: how mujo-edge ended and its summary, the counts of the simulator, how many
 predictions came before, between and after the faults, and [t_s, ax, ay, az] of the samples in the recording.
@@ -61,8 +61,8 @@ def main(options: list[str]) -> None:
         with (folder / "samples.csv").open(newline="") as file:
             keys = ("t_s", "ax_m_s2", "ay_m_s2", "az_m_s2")
             rows = [[float(row[key]) for key in keys] for row in csv.DictReader(file)]
-        found = {"code": code, "predictions": predictions, "summary": summary, "counts": counts, "rows": rows}
-        print(json.dumps(found))
+        report = {"code": code, "predictions": predictions, "summary": summary, "counts": counts, "rows": rows}
+        print(json.dumps(report))
 
 
 if __name__ == "__main__":

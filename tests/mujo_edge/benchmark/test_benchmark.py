@@ -1,4 +1,4 @@
-"""What the benchmark measures and says; never how fast."""
+"""The benchmark: its measurements and reports, without requirements on speed."""
 
 from __future__ import annotations
 
@@ -118,10 +118,10 @@ def test_disappearing_model_is_a_data_error(bundle_copy: Path) -> None:
 def test_progress_runs_from_start_to_end(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("executorch", "onnx"):
         monkeypatch.setitem(RUNTIMES, name, replace(RUNTIMES[name], package="none", imports="no_such_package"))
-    told: list[tuple[str, float]] = []
-    result = run(bundle_folder, 1, 100, lambda what, share: told.append((what, share)))
-    assert told[0] == ("student_int8.tflite in litert, 1 thread", 0)
-    assert [share for _, share in told] == sorted(share for _, share in told)
+    progress: list[tuple[str, float]] = []
+    result = run(bundle_folder, 1, 100, lambda step, fraction: progress.append((step, fraction)))
+    assert progress[0] == ("student_int8.tflite in litert, 1 thread", 0)
+    assert [fraction for _, fraction in progress] == sorted(fraction for _, fraction in progress)
     assert {missing.runtime for missing in result.missing} == {"executorch", "onnx", "tflite-runtime"}
 
 
@@ -165,7 +165,7 @@ async def test_page_is_readable_on_a_phone_light_and_dark(report: Report, tmp_pa
             await tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
             ratios = await tab.run(CONTRAST)
             assert len(ratios) > 40
-            assert not [(what, ratio) for what, ratio in ratios if ratio < 4.5], scheme
+            assert not [(step, ratio) for step, ratio in ratios if ratio < 4.5], scheme
         assert await tab.run("document.documentElement.scrollWidth") <= 390
         assert await tab.run("Math.min(...[...document.querySelectorAll('svg')].map((one) => one.clientWidth))") > 500
 

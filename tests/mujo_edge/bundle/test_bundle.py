@@ -30,9 +30,9 @@ def test_embeddings_are_normalized_float32(bundle_folder: Path) -> None:
 
 def test_classify_names_the_motion(bundle_folder: Path) -> None:
     x, y = motion(25, seed=3)
-    found = ModelBundle.load(bundle_folder).classify(x)
-    assert np.mean([label == CLASSES[c] for (label, _), c in zip(found, y, strict=True)]) > 0.95
-    assert all(0 < score <= 1 for _, score in found)
+    actual = ModelBundle.load(bundle_folder).classify(x)
+    assert np.mean([label == CLASSES[c] for (label, _), c in zip(actual, y, strict=True)]) > 0.95
+    assert all(0 < score <= 1 for _, score in actual)
 
 
 def test_classify_gives_the_top_labels_of_every_window(bundle_folder: Path) -> None:
@@ -58,8 +58,8 @@ def test_windows_with_time_before_channels_are_refused(bundle_folder: Path) -> N
 
 def test_motion_of_no_label_set_is_unknown(bundle_folder: Path) -> None:
     x, y = motion(25, seed=4)
-    found = ModelBundle.load(bundle_folder).classify(x[y == 3], labels="swings-wrist")
-    assert np.mean([label == UNKNOWN for label, _ in found]) > 0.5
+    actual = ModelBundle.load(bundle_folder).classify(x[y == 3], labels="swings-wrist")
+    assert np.mean([label == UNKNOWN for label, _ in actual]) > 0.5
 
 
 def test_three_channels_equal_six_with_zero_gyroscope(bundle_folder: Path) -> None:
@@ -113,9 +113,9 @@ def test_results_survive_the_next_call(bundle_folder: Path) -> None:
     for runtime in RUNTIMES:
         bundle = ModelBundle.load(bundle_folder, runtime)
         first = bundle.runtime.run(prepare(x[:1], bundle.input))
-        kept = first.copy()
+        before = first.copy()
         bundle.runtime.run(prepare(x[-1:], bundle.input))
-        np.testing.assert_array_equal(first, kept)
+        np.testing.assert_array_equal(first, before)
 
 
 def test_verify_runs_every_file(bundle_folder: Path) -> None:
@@ -130,7 +130,7 @@ def test_verify_runs_every_file(bundle_folder: Path) -> None:
 
 
 def test_verify_detects_another_network(bundle_copy: Path) -> None:
-    """A whole, signed bundle whose reference was made by another network."""
+    """A complete bundle with valid digests whose reference is of another network."""
     with np.load(bundle_copy / "reference.npz") as reference:
         arrays = dict(reference)
     arrays["y"] = arrays["y"][::-1]
@@ -181,9 +181,9 @@ def test_compare_counts_each_window_in_its_own_label_set(bundle_folder: Path) ->
     manifest = read_manifest(bundle_folder)
     prototypes = manifest.label_sets["motion-wrist"].prototypes
     y = prototypes[[0, 1, 2]]
-    found = prototypes[[0, 2, 2]]
+    actual = prototypes[[0, 2, 2]]
     swings = np.asarray(["motion-wrist", "swings-wrist", "swings-wrist"])
-    parity = compare(y, found, manifest.label_sets, swings)
+    parity = compare(y, actual, manifest.label_sets, swings)
     assert parity.top1_agreement == pytest.approx(2 / 3)
     assert parity.windows == 3
-    assert parity.max_abs_delta == pytest.approx(np.abs(y - found).max())
+    assert parity.max_abs_delta == pytest.approx(np.abs(y - actual).max())

@@ -1,4 +1,4 @@
-"""Names, versions, places and files of a bundle are plain or refused; all other text is, if it hides anything."""
+"""Names, versions, placements and files of a bundle must be plain; other text must have no hidden characters."""
 
 from __future__ import annotations
 
@@ -101,11 +101,11 @@ def refusal(bundle: Path, path: str, value: object) -> str:
     sign(bundle, replaced(SHIPPED, path, value))
     with pytest.raises(DataError) as caught:
         read_manifest(bundle)
-    said = str(caught.value)
-    assert str(bundle) in said
-    assert said.isprintable()
-    assert len(said) < 600
-    return said
+    message = str(caught.value)
+    assert str(bundle) in message
+    assert message.isprintable()
+    assert len(message) < 600
+    return message
 
 
 @pytest.mark.parametrize("path", IDENTIFIERS)

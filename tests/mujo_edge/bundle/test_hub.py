@@ -1,4 +1,4 @@
-"""Publishing: huggingface_hub's own client against a stand-in of the Hub; nothing goes anywhere else."""
+"""Publishing: huggingface_hub's client against a local stand-in of the Hub, with no other traffic."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def hub() -> AsyncIterator[Hub]:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped bundle with nothing but its .tflite files, which are quick to check."""
+    """The shipped bundle with only its .tflite files, which are quick to check."""
     folder = Path(shutil.copytree(find_bundle(), tmp_path_factory.mktemp("bundles") / "wrist"))
     for path in (*folder.glob("*.pte"), *folder.glob("*.onnx")):
         path.unlink()
@@ -61,9 +61,9 @@ async def run(
     hub: Hub, folder: Path, *arguments: object, token: str | None = "hf_anna", **more: str
 ) -> subprocess.CompletedProcess[str]:
     """`mujo-edge models ...` in a folder and a process of its own, as a user of whom the Hub knows the token."""
-    kept = {name: value for name, value in os.environ.items() if "proxy" not in name.lower() and name[:3] != "HF_"}
+    variables = {name: value for name, value in os.environ.items() if "proxy" not in name.lower() and name[:3] != "HF_"}
     environment = {
-        **kept,
+        **variables,
         "PYTHONPATH": str(ROOT),
         "COLUMNS": "100",
         "HF_ENDPOINT": hub.url,
@@ -229,15 +229,15 @@ async def test_forbidden_push_is_an_error(
 
 
 async def test_broken_push_leaves_the_old_version(hub: Hub, bundle: Path, tmp_path: Path) -> None:
-    async def spoil(request: web.Request) -> web.StreamResponse | None:
+    async def fault(request: web.Request) -> web.StreamResponse | None:
         return await cut(request) if "/commit/" in request.path else None
 
-    hub.spoil = spoil
+    hub.fault = fault
     done = await run(hub, tmp_path / "a", "push", bundle, "anna/wrist")
     assert done.returncode == 3
     assert "went away" in done.stderr
     assert list(hub.repos["anna/wrist"].files) == [".gitattributes"]
-    hub.spoil = None
+    hub.fault = None
     assert (await run(hub, tmp_path / "a", "push", bundle, "anna/wrist")).returncode == 0
 
 
@@ -253,7 +253,7 @@ async def test_broken_push_leaves_the_old_version(hub: Hub, bundle: Path, tmp_pa
 async def test_no_network_is_an_error(
     hub: Hub, bundle: Path, tmp_path: Path, command: str, environment: dict[str, str], says: str
 ) -> None:
-    """The last one asks the real Hub's name, through a proxy that lets nothing out."""
+    """The last case requests the real Hub's host through a proxy that blocks everything."""
     what = ("push", bundle, "anna/wrist") if command == "push" else ("pull", "anna/wrist", "--out", ".")
     done = await run(hub, tmp_path / "a", *what, **environment)
     assert (done.returncode, done.stdout) == (3, "")
@@ -266,18 +266,18 @@ async def test_no_network_is_an_error(
 @pytest.mark.parametrize(
     ("answer", "code", "says"),
     [
-        (lambda: refused(503, said="under maintenance"), 3, "answers 503"),
-        (lambda: refused(429, said="slow down"), 3, "answers 429"),
+        (lambda: refused(503, message="under maintenance"), 3, "answers 503"),
+        (lambda: refused(429, message="slow down"), 3, "answers 429"),
         (lambda: web.Response(text="<html>Welcome to the hotel</html>", content_type="text/html"), 3, "as a model hub"),
         (lambda: web.json_response([1, 2]), 3, "as a model hub"),
         (lambda: refused(404, "RepoNotFound", "Repository not found"), 2, "check the name"),
     ],
 )
 async def test_unexpected_responses_are_errors(hub: Hub, tmp_path: Path, answer: Any, code: int, says: str) -> None:
-    async def spoil(request: web.Request) -> web.StreamResponse | None:
+    async def fault(request: web.Request) -> web.StreamResponse | None:
         return answer()
 
-    hub.spoil = spoil
+    hub.fault = fault
     done = await run(hub, tmp_path / "a", "pull", "anna/wrist", "--out", ".")
     assert (done.returncode, done.stdout) == (code, "")
     assert says in done.stderr
@@ -307,11 +307,11 @@ async def test_pulling_a_missing_bundle_is_an_error(hub: Hub, bundle: Path, tmp_
 async def test_invalid_bundle_is_not_stored(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     sound = contents(bundle)
 
-    def spoilt(name: str, content: bytes) -> Repo:
+    def damaged(name: str, content: bytes) -> Repo:
         return Repo([("5" * 40, {**sound, name: content})])
 
     def manifest(old: str, new: str) -> bytes:
-        """bundle.json with something changed, and the digest that goes with it."""
+        """A changed bundle.json with a matching digest."""
         from mujo_edge.bundle.manifest import NO_DIGEST, text_digest
 
         text = sound["bundle.json"].decode()
@@ -328,16 +328,16 @@ async def test_invalid_bundle_is_not_stored(hub: Hub, bundle: Path, tmp_path: Pa
     evil = manifest('"MODEL_CARD.md": "', '"../../evil.txt": "')
     for repo, says in (
         (
-            spoilt("student_fp32.tflite", bytes(flipped)),
+            damaged("student_fp32.tflite", bytes(flipped)),
             "anna/wrist is not taken: student_fp32.tflite was changed or damaged",
         ),
         (
-            spoilt("bundle.json", sound["bundle.json"].replace(b'"name": "', b'"name": "x', 1)),
+            damaged("bundle.json", sound["bundle.json"].replace(b'"name": "', b'"name": "x', 1)),
             "was changed after it was written",
         ),
-        (spoilt("bundle.json", manifest('"schema_version": 1', '"schema_version": 2')), "pip install -U mujo-edge"),
-        (spoilt("bundle.json", evil), "does not name the files of a bundle"),
-        (spoilt("bundle.json", b"[" * 100_000), "cannot be read as a bundle manifest"),
+        (damaged("bundle.json", manifest('"schema_version": 1', '"schema_version": 2')), "pip install -U mujo-edge"),
+        (damaged("bundle.json", evil), "does not name the files of a bundle"),
+        (damaged("bundle.json", b"[" * 100_000), "cannot be read as a bundle manifest"),
         (Repo([("6" * 40, contents(rewritten(other)))]), "does not give the reference outputs"),
     ):
         hub.repos["anna/wrist"] = repo
@@ -359,7 +359,7 @@ async def test_damaged_pull_keeps_the_older_one(hub: Hub, bundle: Path, tmp_path
 
 
 async def test_full_disk_is_an_error_and_leaves_nothing(hub: Hub, bundle: Path, tmp_path: Path) -> None:
-    """What a process may write is bounded to 64 KB a file, less than the models."""
+    """The process may write at most 64 KB to a file, less than the size of a model."""
     hub.repos["anna/wrist"] = Repo([("a" * 40, contents(bundle))])
     limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
     limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))\n"
@@ -387,7 +387,7 @@ async def test_interrupted_transfer_is_retried(hub: Hub, bundle: Path, tmp_path:
     hub.repos["anna/wrist"] = Repo([("8" * 40, contents(bundle))])
     broken: list[str] = []
 
-    async def spoil(request: web.Request) -> web.StreamResponse | None:
+    async def fault(request: web.Request) -> web.StreamResponse | None:
         if broken or request.method != "GET" or "/cdn/" not in request.path:
             return None
         broken.append(request.path)
@@ -398,7 +398,7 @@ async def test_interrupted_transfer_is_retried(hub: Hub, bundle: Path, tmp_path:
         await asyncio.sleep(0.1)
         return await cut(request)
 
-    hub.spoil = spoil
+    hub.fault = fault
     done = await run(hub, tmp_path / "a", "pull", "anna/wrist", "--out", ".")
     assert (done.returncode, done.stderr) == (0, "")
     assert contents(tmp_path / "a" / "wrist") == contents(bundle)
@@ -408,10 +408,10 @@ async def test_interrupted_transfer_is_retried(hub: Hub, bundle: Path, tmp_path:
 async def test_repeatedly_interrupted_transfer_leaves_nothing(hub: Hub, bundle: Path, tmp_path: Path) -> None:
     hub.repos["anna/wrist"] = Repo([("9" * 40, contents(bundle))])
 
-    async def spoil(request: web.Request) -> web.StreamResponse | None:
+    async def fault(request: web.Request) -> web.StreamResponse | None:
         return await cut(request) if "/cdn/" in request.path else None
 
-    hub.spoil = spoil
+    hub.fault = fault
     done = await run(hub, tmp_path / "a", "pull", "anna/wrist", "--out", ".")
     assert (done.returncode, done.stdout) == (3, "")
     assert "went away" in done.stderr

@@ -1,4 +1,4 @@
-"""`models pull` from a hub that sends too much, too slowly, or nonsense: a line of error, and nothing is left."""
+"""`models pull` from a hub that sends too much, too slowly or invalid data: a one-line error and no files left."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def hub() -> AsyncIterator[Hub]:
 
 
 async def refused(hub: Hub, folder: Path, code: int, *options: object, **more: str) -> str:
-    """What `models pull` says of it within 30 s; nothing of it stays."""
+    """The error of `models pull`, which ends within 30 s and leaves no files."""
     start = time.monotonic()
     done = await run(hub, folder, "pull", "anna/wrist", "--out", ".", *options, **more)
     assert time.monotonic() - start < 30
@@ -44,7 +44,7 @@ async def refused(hub: Hub, folder: Path, code: int, *options: object, **more: s
 async def test_endless_file_is_given_up_at_the_limit(hub: Hub, tmp_path: Path) -> None:
     sent = 0
 
-    async def spoil(request: web.Request) -> web.StreamResponse | None:
+    async def fault(request: web.Request) -> web.StreamResponse | None:
         nonlocal sent
         if request.path != CARD or request.method != "GET":
             return None
@@ -54,9 +54,9 @@ async def test_endless_file_is_given_up_at_the_limit(hub: Hub, tmp_path: Path) -
             await response.write(bytes(1 << 16))
             sent += 1 << 16
 
-    hub.spoil = spoil
-    said = await refused(hub, tmp_path / "a", 4, MUJO_EDGE_MAX_MB="8")
-    assert "anna/wrist is not taken: MODEL_CARD.md is larger than 2 MB" in said
+    hub.fault = fault
+    message = await refused(hub, tmp_path / "a", 4, MUJO_EDGE_MAX_MB="8")
+    assert "anna/wrist is not taken: MODEL_CARD.md is larger than 2 MB" in message
     assert sent < 32 << 20
 
 
@@ -66,7 +66,7 @@ async def test_bundle_that_is_too_large_is_given_up_and_the_limit_can_be_changed
 
 
 async def test_file_sent_byte_by_byte_is_given_up(hub: Hub, tmp_path: Path) -> None:
-    async def spoil(request: web.Request) -> web.StreamResponse | None:
+    async def fault(request: web.Request) -> web.StreamResponse | None:
         if request.path != CARD or request.method != "GET":
             return None
         response = web.StreamResponse()
@@ -75,13 +75,13 @@ async def test_file_sent_byte_by_byte_is_given_up(hub: Hub, tmp_path: Path) -> N
             await response.write(b"x")
             await asyncio.sleep(0.05)
 
-    hub.spoil = spoil
-    said = await refused(hub, tmp_path / "a", 3, "--max-minutes", "0.05")
-    assert "took more than 0.05 minutes and was given up at MODEL_CARD.md" in said
+    hub.fault = fault
+    message = await refused(hub, tmp_path / "a", 3, "--max-minutes", "0.05")
+    assert "took more than 0.05 minutes and was given up at MODEL_CARD.md" in message
 
 
 async def test_headers_that_never_end_are_given_up(hub: Hub, tmp_path: Path) -> None:
-    async def spoil(request: web.Request) -> web.StreamResponse | None:
+    async def fault(request: web.Request) -> web.StreamResponse | None:
         assert isinstance(request.transport, asyncio.Transport)
         request.transport.write(b"HTTP/1.1 200 OK\r\n")
         while not request.transport.is_closing():
@@ -89,7 +89,7 @@ async def test_headers_that_never_end_are_given_up(hub: Hub, tmp_path: Path) -> 
             await asyncio.sleep(0.2)
         raise ConnectionResetError
 
-    hub.spoil = spoil
+    hub.fault = fault
     assert "given up at the answer" in await refused(hub, tmp_path / "a", 3, "--max-minutes", "0.03")
 
 
@@ -118,14 +118,14 @@ def test_other_threads_requests_are_not_counted() -> None:
 
 
 def listing(names: list[str]) -> bytes:
-    """The shipped bundle.json with other files, and the digest that goes with them."""
+    """The shipped bundle.json with other files and a matching digest."""
     table = json.loads((find_bundle() / "bundle.json").read_text("utf-8"))
     text = json.dumps(table | {"files": dict.fromkeys(names, "0" * 64), "sha256": NO_DIGEST})
     return text.replace(NO_DIGEST, text_digest(text, NO_DIGEST), 1).encode()
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         ([f"f{n}" for n in range(20_000)], "it has 20,000 files, more than 500. --max-files allows more"),
         (["x" * 5000], "does not name the files of a bundle"),
@@ -134,10 +134,10 @@ def listing(names: list[str]) -> bytes:
     ids=["many", "long", "long in UTF-8"],
 )
 async def test_too_many_files_or_too_long_names_are_refused(
-    hub: Hub, tmp_path: Path, names: list[str], said: str
+    hub: Hub, tmp_path: Path, names: list[str], message: str
 ) -> None:
     hub.repos["anna/wrist"] = Repo([("b" * 40, {"bundle.json": listing(names)})])
-    assert said in await refused(hub, tmp_path / "a", 4)
+    assert message in await refused(hub, tmp_path / "a", 4)
 
 
 ODD = {
@@ -152,20 +152,20 @@ ODD = {
 
 @pytest.mark.parametrize("what", ODD)
 async def test_unexpected_json_is_a_one_line_error(hub: Hub, tmp_path: Path, what: str) -> None:
-    async def spoil(request: web.Request) -> web.StreamResponse | None:
+    async def fault(request: web.Request) -> web.StreamResponse | None:
         return web.Response(body=ODD[what], content_type="application/json")
 
-    hub.spoil = spoil
+    hub.fault = fault
     assert "does not answer as a model hub does" in await refused(hub, tmp_path / "a", 3)
 
 
 async def test_compressed_response_is_refused(hub: Hub, tmp_path: Path) -> None:
     """Its size would only be known once it has been taken."""
 
-    async def spoil(request: web.Request) -> web.StreamResponse | None:
+    async def fault(request: web.Request) -> web.StreamResponse | None:
         assert request.headers["Accept-Encoding"] == "identity"
         bomb = gzip.compress(bytes(1 << 24))
         return web.Response(body=bomb, headers={"Content-Encoding": "gzip", "Content-Type": "application/json"})
 
-    hub.spoil = spoil
+    hub.fault = fault
     assert "compresses its answers (gzip) although it was asked not to" in await refused(hub, tmp_path / "a", 3)

@@ -1,4 +1,4 @@
-"""A bundle is read whole or not at all: every damage is a `DataError` that says what to do."""
+"""A bundle is read completely or rejected: any damage is a `DataError` with advice."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def rewrite(folder: Path, **changes: object) -> None:
 
 
 def test_every_file_is_listed_with_its_hash(bundle_folder: Path) -> None:
-    found = {path.relative_to(bundle_folder).as_posix() for path in bundle_folder.rglob("*") if path.is_file()}
-    assert found == set(FILES)
+    actual = {path.relative_to(bundle_folder).as_posix() for path in bundle_folder.rglob("*") if path.is_file()}
+    assert actual == set(FILES)
     assert set(read_manifest(bundle_folder).files) == set(FILES) - {"bundle.json"}
 
 
@@ -155,7 +155,7 @@ def test_line_endings_are_part_of_the_digest(bundle_copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("change", "message"),
     [
         (lambda p: np.full_like(p, np.nan), "not of length 1"),
         (lambda p: 2 * p, "not of length 1"),
@@ -164,9 +164,9 @@ def test_line_endings_are_part_of_the_digest(bundle_copy: Path) -> None:
     ],
     ids=["nan", "length", "count", "dtype"],
 )
-def test_invalid_prototypes_are_rejected(bundle_copy: Path, spoil: object, message: str) -> None:
+def test_invalid_prototypes_are_rejected(bundle_copy: Path, change: object, message: str) -> None:
     path = bundle_copy / "prototypes" / "motion-wrist.npy"
-    np.save(path, spoil(np.load(path)))
+    np.save(path, change(np.load(path)))
     rewrite(bundle_copy)
     with pytest.raises(DataError, match=message):
         read_manifest(bundle_copy)

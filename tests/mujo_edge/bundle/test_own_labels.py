@@ -1,4 +1,4 @@
-"""Label sets of one's own: fitted, saved, loaded, refused where they do not fit, and taken as a shipped one is."""
+"""User-made label sets: fitted, saved, loaded, refused if incompatible, and used like shipped ones."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def edited(path: Path, **changes: object) -> Path:
 
 def test_fitted_set_labels_unseen_windows(fitted: LabelSet) -> None:
     x, y = windows(10, seed=1)
-    found = bundle().classify(x, fitted)
-    right = [label == truth for (label, _), truth in zip(found, y, strict=True)]
+    actual = bundle().classify(x, fitted)
+    right = [label == truth for (label, _), truth in zip(actual, y, strict=True)]
     assert np.mean(right) > 0.85
     diagonal = np.zeros((1, 6, 150), np.float32)
     diagonal[:, :3] = STANDARD_GRAVITY / np.sqrt(3)
@@ -72,14 +72,14 @@ def test_groups_are_held_out_together() -> None:
 def test_single_label_is_separated_from_unknown() -> None:
     x, y = windows()
     fitted = bundle().fit_labels(x[:20], y[:20])
-    found = [label for label, _ in bundle().classify(x, fitted)]
-    assert found.count("x up") >= 18
-    assert set(found[20:]) == {"unknown"}
+    actual = [label for label, _ in bundle().classify(x, fitted)]
+    assert actual.count("x up") >= 18
+    assert set(actual[20:]) == {"unknown"}
     assert Recognizer(bundle(), INFO, fitted).update(chunked(*motion([0], 5.0), size=500)[0])
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"y": ["a"]}, "60 windows and 1 labels"),
         ({"y": ["a"] * 59 + ["b"]}, "label 'b' has one window"),
@@ -91,9 +91,9 @@ def test_single_label_is_separated_from_unknown() -> None:
         ({"groups": [1]}, "60 labels and 1 groups"),
     ],
 )
-def test_fitting_rejects_invalid_input(change: dict[str, object], said: str) -> None:
+def test_fitting_rejects_invalid_input(change: dict[str, object], message: str) -> None:
     x, y = windows()
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         bundle().fit_labels(**({"x": x, "y": y} | change))  # type: ignore[arg-type]
 
 
@@ -131,15 +131,15 @@ def test_recognizer_accepts_a_label_set_its_file_and_its_path(fitted: LabelSet, 
 
 
 @pytest.mark.parametrize(
-    ("owner", "said"),
+    ("owner", "message"),
     [
         (BundleId("other", "1.0", ""), "fitted with other 1.0, and this is fake 1.0"),
         (BundleId("fake", "0.9", ""), "fitted with fake 0.9, and this is fake 1.0"),
         (BundleId("fake", "1.0", "00"), "fitted with another fake 1.0"),
     ],
 )
-def test_set_of_another_bundle_is_refused(fitted: LabelSet, owner: BundleId, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_set_of_another_bundle_is_refused(fitted: LabelSet, owner: BundleId, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         bundle().classify(windows()[0], replace(fitted, bundle=owner))
 
 
@@ -156,7 +156,7 @@ def test_name_of_a_shipped_set_is_refused(fitted: LabelSet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"schema_version": 2}, "has schema version 2, this mujo-edge reads 1. Upgrade"),
         ({"kind": "x"}, "is not a label set"),
@@ -185,10 +185,10 @@ def test_name_of_a_shipped_set_is_refused(fitted: LabelSet) -> None:
     ],
 )
 def test_damaged_file_is_an_error_in_one_line(
-    fitted: LabelSet, tmp_path: Path, changes: dict[str, object], said: str
+    fitted: LabelSet, tmp_path: Path, changes: dict[str, object], message: str
 ) -> None:
     fitted.save(tmp_path / "mine.json")
-    with pytest.raises(DataError, match=said) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         LabelSet.load(edited(tmp_path / "mine.json", **changes))
     assert "\n" not in str(caught.value)
 

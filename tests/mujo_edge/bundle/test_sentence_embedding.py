@@ -1,4 +1,4 @@
-"""MiniLM in numpy is MiniLM in PyTorch, and loads neither PyTorch nor transformers."""
+"""MiniLM in numpy equals MiniLM in PyTorch, and imports neither PyTorch nor transformers."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def fresh() -> None:
 def test_embeddings_equal_those_of_training() -> None:
     from training.models.sentence_embedding import embed_text
 
-    found = text.embed(SENTENCES)
-    assert (found.shape, found.dtype) == ((len(SENTENCES), 384), np.float32)
-    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    actual = text.embed(SENTENCES)
+    assert (actual.shape, actual.dtype) == ((len(SENTENCES), 384), np.float32)
+    np.testing.assert_allclose(np.linalg.norm(actual, axis=1), 1, atol=1e-5)
     short = [row for row, sentence in enumerate(SENTENCES) if len(sentence) < 1000]
-    np.testing.assert_allclose(found[short], embed_text([SENTENCES[row] for row in short]).numpy(), atol=1e-5)
+    np.testing.assert_allclose(actual[short], embed_text([SENTENCES[row] for row in short]).numpy(), atol=1e-5)
 
 
 def test_long_texts_are_truncated() -> None:

@@ -1,4 +1,4 @@
-"""Every bundle that ships is whole, runs in every runtime, and is as small as promised."""
+"""Every shipped bundle is complete, runs in every runtime, and has the documented size."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_vocabulary_has_a_thousand_names_and_agrees_with_the_label_sets(name: st
     assert manifest.vocabulary is not None
     assert len(manifest.vocabulary.names) >= 1000
     known = {each.name: each.trained for each in manifest.vocabulary.names}
-    assert all(known[word.strip()] for word in EXAMPLE.strip('"').split(","))  # the example has trained names alone
+    assert all(known[word.strip()] for word in EXAMPLE.strip('"').split(","))  # the example has only trained names
     assert manifest.labels(EXAMPLE.strip('"')).unknown_threshold > NEVER
     assert manifest.labels("squat, push-up, plank").names[:3] == ("squat", "push-up", "plank")
     for labels in manifest.label_sets.values():
@@ -55,7 +55,7 @@ def test_projection_gives_the_prototypes(name: str) -> None:
     manifest = read_manifest(name)
     known = manifest.vocabulary
     assert known is not None
-    words = ["atlas stones", "ankle circles"]  # said in no other way
+    words = ["atlas stones", "ankle circles"]  # names without synonyms
     rows = [known.rows[key(word)] for word in words]
     assert ((known.project(embed(words)) * known.prototypes[rows]).sum(1) > 0.999).all()
 

@@ -1,4 +1,4 @@
-"""Names of activities: however they are written they are found, and what is not found is told."""
+"""Vocabulary: activity names match in any spelling, and unknown names are errors with suggestions."""
 
 from __future__ import annotations
 
@@ -181,8 +181,8 @@ def test_stream_is_recognized_with_named_activities(manifest: Manifest) -> None:
     model = replace(bundle(), manifest=manifest)
     worn = replace(INFO, placement="wrist")
     recognizer = Recognizer(model, worn, "press-up,star jump,plank")
-    found = [p for chunk in chunked(*motion([0, 1, 2], 6.0)) for p in recognizer.update(chunk)]
-    assert [label for i, label in enumerate(p.raw_label for p in found) if i in (0, 15, 30)] == [
+    actual = [p for chunk in chunked(*motion([0, 1, 2], 6.0)) for p in recognizer.update(chunk)]
+    assert [label for i, label in enumerate(p.raw_label for p in actual) if i in (0, 15, 30)] == [
         "press-up",
         "star jump",
         "plank",
@@ -198,17 +198,17 @@ def motion_window() -> np.ndarray:
 
 
 def test_vocabulary_round_trips(folder: Path) -> None:
-    found, given_ = read_manifest(folder).vocabulary, vocabulary()
-    assert found is not None
-    assert found.names == NAMES
-    np.testing.assert_allclose(found.prototypes, given_.prototypes, atol=1e-3)
-    np.testing.assert_array_equal(found.weight, given_.weight)
-    np.testing.assert_array_equal(found.bias, given_.bias)
-    assert (found.temperature, found.unknown_threshold) == (0.05, 0.8)
+    actual, expected = read_manifest(folder).vocabulary, vocabulary()
+    assert actual is not None
+    assert actual.names == NAMES
+    np.testing.assert_allclose(actual.prototypes, expected.prototypes, atol=1e-3)
+    np.testing.assert_array_equal(actual.weight, expected.weight)
+    np.testing.assert_array_equal(actual.bias, expected.bias)
+    assert (actual.temperature, actual.unknown_threshold) == (0.05, 0.8)
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "change",
     [
         {"prototypes": np.full((3, 3), np.nan)},
         {"prototypes": 2 * np.eye(3)},
@@ -220,11 +220,11 @@ def test_vocabulary_round_trips(folder: Path) -> None:
     ],
     ids=["nan", "length", "count", "shape", "infinite", "bias", "pickle"],
 )
-def test_invalid_arrays_are_rejected(folder: Path, spoil: dict[str, np.ndarray]) -> None:
+def test_invalid_arrays_are_rejected(folder: Path, change: dict[str, np.ndarray]) -> None:
     path = folder / "vocabulary" / "arrays.npz"
     with np.load(path) as arrays:
         good = dict(arrays)
-    np.savez(path, **good | spoil)
+    np.savez(path, **good | change)
     rewrite(folder)
     with pytest.raises(DataError, match=r"bundle\.json"):
         read_manifest(folder)

@@ -1,4 +1,4 @@
-"""`mujo-edge devices` as a user runs it, with virtual wearables near, and without Bluetooth."""
+"""`mujo-edge devices` as a user runs it, with virtual wearables in range, and without Bluetooth."""
 
 from __future__ import annotations
 

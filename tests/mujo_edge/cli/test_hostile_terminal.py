@@ -1,4 +1,4 @@
-"""Text from outside on a terminal: it is shown as it stands, and controls neither the terminal nor rich."""
+"""Untrusted text on a terminal is shown literally: no control sequences and no rich markup take effect."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mujo_edge.sinks.terminal import render_board
 
 
 def hidden_in(text: str) -> list[str]:
-    return [found for line in text.split("\n") for found in HIDDEN_CHARACTER.findall(line)]
+    return [match for line in text.split("\n") for match in HIDDEN_CHARACTER.findall(line)]
 
 
 def screen(text: str) -> Screen:
@@ -78,25 +78,25 @@ def test_models_show_escapes_hidden_characters(
     monkeypatch.setattr(sys, "argv", ["mujo-edge", "models", *arguments, str(bundle)])
     with pytest.raises(SystemExit) as caught:
         main()
-    said = capsys.readouterr()
-    assert caught.value.code in (0, None), said.err
+    captured = capsys.readouterr()
+    assert caught.value.code in (0, None), captured.err
     for text in (VISIBLE["markup"], VISIBLE["HTML"], VISIBLE["template"]):
-        assert text in said.out
+        assert text in captured.out
     if "--json" not in arguments:
-        assert said.out.count(VISIBLE["markup"]) == 4  # made, measured twice, a label
-        assert str(bundle) in said.out
+        assert captured.out.count(VISIBLE["markup"]) == 4  # made, measured twice, a label
+        assert str(bundle) in captured.out
 
 
 @pytest.mark.parametrize("what", HIDDEN)
 def test_error_shows_no_control_character(
     what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if what in ("NUL", "surrogate"):  # no operating system hands these over in an argument
+    if what in ("NUL", "surrogate"):  # cannot occur in a command-line argument
         return
     monkeypatch.setattr(sys, "argv", ["mujo-edge", "models", "show", HIDDEN[what]])
     with pytest.raises(SystemExit) as caught:
         main()
-    said = capsys.readouterr().err
+    captured = capsys.readouterr().err
     assert caught.value.code == 2
-    assert said.startswith("mujo-edge: no bundle at ")
-    assert hidden_in(said) == []
+    assert captured.startswith("mujo-edge: no bundle at ")
+    assert hidden_in(captured) == []

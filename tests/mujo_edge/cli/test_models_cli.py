@@ -136,14 +136,14 @@ def test_benchmark_writes_files_by_their_ending_and_json_to_stdout(bundle_folder
 
 
 @pytest.mark.parametrize(
-    ("out", "said"), [("nowhere/out.json", "there is no folder"), ("out.txt", "ends with .json or .html")]
+    ("out", "message"), [("nowhere/out.json", "there is no folder"), ("out.txt", "ends with .json or .html")]
 )
 def test_benchmark_checks_the_output_path_before_measuring(
-    bundle_folder: Path, tmp_path: Path, out: str, said: str
+    bundle_folder: Path, tmp_path: Path, out: str, message: str
 ) -> None:
     done = run("benchmark", bundle_folder, "--out", tmp_path / out)
     assert (done.returncode, done.stdout) == (2, "")
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 def test_doctor(bundle_folder: Path) -> None:
@@ -151,5 +151,5 @@ def test_doctor(bundle_folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     for word in ("litert", "bluetooth", "serial ports", "bundle small"):
         assert word in done.stdout
-    found = json.loads(run("doctor", bundle_folder, "--json").stdout)
-    assert found["problems"] == []
+    report = json.loads(run("doctor", bundle_folder, "--json").stdout)
+    assert report["problems"] == []

@@ -1,4 +1,4 @@
-"""`mujo-edge serve`, as a person calls it."""
+"""`mujo-edge serve` as a user runs it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mujo_edge.export.web import build
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["nothing"], "nothing is no exported web folder"),
         (["--host", "a/b"], "--host a/b"),
@@ -27,13 +27,13 @@ from mujo_edge.export.web import build
     ],
 )
 def test_invalid_arguments_are_usage_errors(
-    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("mujo_edge.cli.serve._exported", lambda out: pytest.fail("nothing is to be exported"))
     result = CliRunner().invoke(app, ["serve", *arguments])
     assert isinstance(result.exception, UsageError)
-    assert said in str(result.exception)
+    assert message in str(result.exception)
 
 
 async def test_shipped_bundle_is_exported_and_served_until_ctrl_c(tmp_path: Path) -> None:
@@ -47,13 +47,13 @@ async def test_shipped_bundle_is_exported_and_served_until_ctrl_c(tmp_path: Path
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stderr
-    said = ""
+    output = ""
     async with asyncio.timeout(60):
-        while "  http" not in said:
-            said += (await process.stderr.readline()).decode()
+        while "  http" not in output:
+            output += (await process.stderr.readline()).decode()
     async with ClientSession() as session:
         for name in ("", "mujo.json", "student_int8_float_io.tflite", "golden/cases.csv", "README.md"):
-            async with session.get(said.split()[-1] + name) as answer:
+            async with session.get(output.split()[-1] + name) as answer:
                 assert answer.status == 200
                 assert len(await answer.read()) > 100
     process.send_signal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Which options go together, without any device."""
+"""Valid combinations of source options, without a device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mujo_edge.core import UsageError
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"ble": True, "serial": "auto"}, "--ble and --serial: give one source"),
         ({"replay": Path("x"), "device": ["a"]}, "--replay and --ble"),
@@ -26,8 +26,8 @@ from mujo_edge.core import UsageError
         ({"ble": True, "rate": float("nan")}, "--rate nan: give a positive"),
     ],
 )
-def test_contradictory_options_are_usage_errors(options: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_contradictory_options_are_usage_errors(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         SourceOptions(**options).check()
 
 

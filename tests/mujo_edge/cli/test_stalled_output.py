@@ -1,4 +1,4 @@
-"""Terminals and pipes that are not read, standard streams that are closed or full: a recording takes no harm."""
+"""Unread terminals and pipes, and closed or full standard streams, do not damage a recording."""
 
 from __future__ import annotations
 
@@ -224,17 +224,17 @@ def test_replay_at_full_speed_waits_for_its_reader(bundle: Path, hour: Path) -> 
 
 
 def test_waiting_replay_ends_on_ctrl_c(bundle: Path, hour: Path, tmp_path: Path) -> None:
-    kept = tmp_path / "kept"
+    session = tmp_path / "kept"
     args = command("stream", "--bundle", bundle, "--runtime", "onnx", "--replay", hour, "--speed", "max")
     with full_pipe() as (_, writing):
         process = subprocess.Popen(
-            [*args, "--record", str(kept)], stdout=writing, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+            [*args, "--record", str(session)], stdout=writing, stderr=subprocess.DEVNULL, env=ENVIRONMENT
         )
-        wait_for(kept, 1000, process)
+        wait_for(session, 1000, process)
         time.sleep(1)
-        assert rows(kept) < 180_000
+        assert rows(session) < 180_000
         ends(process, signal.SIGINT)
-    assert closed(kept) == rows(kept)
+    assert closed(session) == rows(session)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`mujo-edge stream` and `record` as a user runs them: in a process of their own, with good and bad input."""
+"""`mujo-edge stream` and `record` as a user runs them, in separate processes, with good and bad input."""
 
 from __future__ import annotations
 
@@ -202,12 +202,12 @@ def test_recording_of_two_devices_names_the_folder_of_each(bundle: Path, walk: P
 
 def test_recorded_session_replays_bit_for_bit(bundle: Path, walk: Path, tmp_path: Path) -> None:
     plain = run("record", tmp_path / "a", "--replay", walk, "--speed", "max")
-    beside = stream(bundle, "--replay", walk, "--speed", "max", "--record", tmp_path / "b")
-    assert (plain.returncode, plain.stderr, beside.returncode, beside.stderr) == (0, "", 0, "")
+    reference = stream(bundle, "--replay", walk, "--speed", "max", "--record", tmp_path / "b")
+    assert (plain.returncode, plain.stderr, reference.returncode, reference.stderr) == (0, "", 0, "")
     assert samples(tmp_path / "a") == samples(tmp_path / "b") == samples(walk)
     again = stream(bundle, "--replay", tmp_path / "a", "--speed", "max")
     assert [line["label"] for line in records(again.stdout)[:-1]] == [
-        line["label"] for line in records(beside.stdout)[:-1]
+        line["label"] for line in records(reference.stdout)[:-1]
     ]
 
 
@@ -246,10 +246,10 @@ def edit(walk: Path, change: Callable[[list[str]], list[str]]) -> Callable[[Path
     return lambda path: path.write_text("\n".join(change(walk.read_text().splitlines())) + "\n") and None
 
 
-def spoiled(spoil: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]) -> Callable[[Path], Any]:
+def damaged(damage: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]) -> Callable[[Path], Any]:
     def write(path: Path) -> Path:
         t_s, x, truth = motion([0, 1, 2], 4.0)
-        t_s, x = spoil(t_s.copy(), x.copy())
+        t_s, x = damage(t_s.copy(), x.copy())
         return write_csv(path, t_s, x, truth)
 
     return write
@@ -272,10 +272,10 @@ BAD = {
     "wrong column names": (lambda path: path.write_text("foo,bar\n1,2\n3,4\n"), 4, "Accepted: accelerometer ax ay az"),
     "no table": (lambda path: path.write_bytes(bytes(range(256)) * 100), 4, "binary data"),
     "a line of 2 GB": (long_line, 4, "a line is longer than"),
-    "all NaN": (spoiled(lambda t_s, x: (t_s, x * np.nan)), 4, "no finite number"),
-    "constant": (spoiled(lambda t_s, x: (t_s, x * 0 + 9.81)), 4, "repeats one value"),
-    "all 1e9": (spoiled(lambda t_s, x: (t_s, x * 0 + 1e9)), 4, "the unit in the name is wrong"),
-    "a second": (spoiled(lambda t_s, x: (np.where(np.arange(600) < 50, t_s, t_s[49]), x)), 4, "time does not increase"),
+    "all NaN": (damaged(lambda t_s, x: (t_s, x * np.nan)), 4, "no finite number"),
+    "constant": (damaged(lambda t_s, x: (t_s, x * 0 + 9.81)), 4, "repeats one value"),
+    "all 1e9": (damaged(lambda t_s, x: (t_s, x * 0 + 1e9)), 4, "the unit in the name is wrong"),
+    "a second": (damaged(lambda t_s, x: (np.where(np.arange(600) < 50, t_s, t_s[49]), x)), 4, "time does not increase"),
     "words for numbers": (lambda path: path.write_text(HEADER + "\n0,a,b,c,d,e,f,g\n"), 4, "is not a number"),
 }  # fmt: skip
 
@@ -305,8 +305,8 @@ FLAWED = {
 
 @pytest.mark.parametrize("name", FLAWED)
 def test_flaws_of_a_recording_are_counted_and_skipped(bundle: Path, tmp_path: Path, name: str) -> None:
-    spoil, counts = FLAWED[name]
-    spoiled(spoil)(tmp_path / "flawed.csv")
+    damage, counts = FLAWED[name]
+    damaged(damage)(tmp_path / "flawed.csv")
     done = stream(bundle, "--replay", tmp_path / "flawed.csv", "--speed", "max")
     assert (done.returncode, done.stderr) == (0, "")
     lines = records(done.stdout)

@@ -9,7 +9,7 @@ import java.io.PrintStream;
 import java.util.Arrays;
 import java.util.List;
 
-/** For test_android.py: shows what was read of mujo.properties, and what becomes of streams from standard input. */
+/** For test_android.py: prints the parsed mujo.properties, and the events of streams from standard input. */
 final class Probe {
     private static final PrintStream OUT = new PrintStream(new BufferedOutputStream(System.out), false);
 

@@ -1,4 +1,4 @@
-"""What the tests of the web app share."""
+"""Shared fixtures of the tests of the web app."""
 
 from __future__ import annotations
 

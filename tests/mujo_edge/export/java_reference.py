@@ -1,4 +1,4 @@
-"""What the tests of the Java reference share: its compiler, the JVM, and `Probe.java`, which looks inside."""
+"""Helpers of the tests of the Java reference: compiler, JVM, and `Probe.java` for its internal values."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ SOURCES = Path(android.__file__).parent / "java" / "edge" / "mujo"
 
 
 def compiled(sources: list[Path], out: Path, *path: Path) -> Path:
-    """Java 8 without a warning. A JDK may say that 8 is old ("options"), which is known."""
+    """Compile as Java 8 without warnings, except that newer JDKs call 8 obsolete ("options")."""
     out.mkdir(exist_ok=True)
     options = ["-Xlint:all,-options", "-Werror", "--release", "8", "-cp", ":".join(map(str, path or [out])), "-d", out]
     done = subprocess.run(["javac", *options, *sources], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The Java reference: built as its README says, held to golden/, and seen to fail when golden/ is changed."""
+"""The Java reference: built as in its README, equal to golden/, and failing if golden/ is changed."""
 
 import json
 import re
@@ -71,7 +71,7 @@ def cell(folder: Path, file: str, row: int, column: str, change: Callable[[str],
     path.write_text("\n".join(lines))
 
 
-def spoiled(folder: Path, file: str, at: int, value: float) -> None:
+def change_value(folder: Path, file: str, at: int, value: float) -> None:
     """Change one value of a golden .f32 file."""
     path = folder / "golden" / file
     values = np.fromfile(path, "<f4")
@@ -92,9 +92,12 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a gap's reason": (lambda f: cell(f, "broken.events.csv", 12, "reason", lambda _: "clock"), "event 12: reason"),
     "a kind": (lambda f: cell(f, "broken.events.csv", 12, "event", lambda _: "prediction"), "broken: event 12 is gap"),
     "a sample": (lambda f: cell(f, "even.samples.csv", 400, "ay_m_s2", lambda s: f"{float(s) + 1e-3}"), "even: window"),
-    "a value of a window": (lambda f: spoiled(f, "slow.windows.f32", 5000, 0.5), "slow: window 6 is off by"),
-    "no number in a window": (lambda f: spoiled(f, "slow.windows.f32", 5000, np.nan), "slow: window 6 is off by NaN"),
-    "an embedding": (lambda f: spoiled(f, "slow.embeddings.f32", 70, 0.9), "slow: event 2: score"),
+    "a value of a window": (lambda f: change_value(f, "slow.windows.f32", 5000, 0.5), "slow: window 6 is off by"),
+    "no number in a window": (
+        lambda f: change_value(f, "slow.windows.f32", 5000, np.nan),
+        "slow: window 6 is off by NaN",
+    ),
+    "an embedding": (lambda f: change_value(f, "slow.embeddings.f32", 70, 0.9), "slow: event 2: score"),
     "no stream": (lambda f: (f / "golden" / "cases.csv").write_text("name\n") and None, "at least one stream"),
     "fewer events": (
         lambda f: (
@@ -117,11 +120,11 @@ CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
 @pytest.mark.parametrize("what", CHANGES)
 def test_self_test_detects_changes(what: str, folder: Path, classes: Path, tmp_path: Path) -> None:
     changed = Path(shutil.copytree(folder, tmp_path / "android"))
-    change, said = CHANGES[what]
+    change, message = CHANGES[what]
     change(changed)
     done = self_test(classes, changed)
     assert done.returncode == 1
-    assert said in done.stdout
+    assert message in done.stdout
     assert done.stdout.endswith("failed\n")
     assert done.stderr == ""
 
@@ -198,7 +201,7 @@ def test_names_may_hold_any_character(bundle: ModelBundle, probe: str, classes: 
 
 @JAVA
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda text: text.replace("input.hop=25", "input.hop=0"), "is inconsistent"),
         (lambda text: text.replace("input.hop=25", "input.hop=151"), "is inconsistent"),
@@ -222,14 +225,14 @@ def test_names_may_hold_any_character(bundle: ModelBundle, probe: str, classes: 
     ],
 )
 def test_invalid_properties_are_rejected(
-    change: Callable[[str], str], said: str, folder: Path, classes: Path, tmp_path: Path
+    change: Callable[[str], str], message: str, folder: Path, classes: Path, tmp_path: Path
 ) -> None:
     text = (folder / "mujo.properties").read_text()
     assert change(text) != text
     (tmp_path / "mujo.properties").write_text(change(text))
     done = self_test(classes, tmp_path)
     assert done.returncode == 1
-    assert said in done.stdout
+    assert message in done.stdout
 
 
 def test_properties_have_the_whole_contract(bundle: ModelBundle, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`mujo-edge export`: folders that are whole or not there, and errors that say what to do."""
+"""`mujo-edge export`: folders are written completely or not at all, and errors say what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The .tflite file that apps get: it computes what the int8 file computes, and says what it takes and gives."""
+"""The .tflite file for apps: equal to the int8 file, with metadata that describes input and output."""
 
 from __future__ import annotations
 
@@ -95,9 +95,9 @@ def test_contract_is_embedded(job: Job) -> None:
 def test_unzip_finds_the_label_files(job: Job) -> None:
     with zipfile.ZipFile(io.BytesIO(described(FLOAT, job))) as archive:
         assert archive.testzip() is None
-        found = {name: archive.read(name).decode().splitlines() for name in archive.namelist()}
+        actual = {name: archive.read(name).decode().splitlines() for name in archive.namelist()}
     sets = job.manifest.label_sets
-    assert found == {f"labels-{name}.txt": list(labels.names[:-1]) for name, labels in sets.items()}
+    assert actual == {f"labels-{name}.txt": list(labels.names[:-1]) for name, labels in sets.items()}
 
 
 def test_metadata_can_be_replaced_without_growth(job: Job) -> None:
@@ -222,7 +222,7 @@ from tensorflow_lite_support.metadata.python.metadata import MetadataDisplayer, 
 told = MetadataDisplayer.with_model_file(sys.argv[1])
 packed = told.get_packed_associated_file_list()
 checker = MetadataPopulator.with_model_file(sys.argv[1])
-checker.load_metadata_buffer(bytearray(told.get_metadata_buffer()))  # raises where model and metadata do not fit
+checker.load_metadata_buffer(bytearray(told.get_metadata_buffer()))  # raises if model and metadata do not match
 print(json.dumps({
     "metadata": json.loads(told.get_metadata_json()),
     "packed": {name: told.get_associated_file_buffer(name).decode() for name in packed},
@@ -238,14 +238,14 @@ def test_tensorflow_metadata_schema_reads_the_metadata(job: Job, tools_python: P
         [str(tools_python), "-c", READ, "model.tflite"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    model, manifest = told["metadata"], job.manifest
+    report = json.loads(done.stdout)
+    model, manifest = report["metadata"], job.manifest
     assert (model["name"], model["version"]) == (manifest.name, manifest.version)
     assert model["author"] == "The mujo-edge authors"
     assert model["license"].startswith("Apache-2.0")
-    assert model["min_parser_version"] == told["least version"]
-    assert set(told["packed"]) == {file["name"] for file in model["associated_files"]} == set(told["recorded"])
-    labels = told["packed"][f"labels-{job.labels.name}.txt"]
+    assert model["min_parser_version"] == report["least version"]
+    assert set(report["packed"]) == {file["name"] for file in model["associated_files"]} == set(report["recorded"])
+    labels = report["packed"][f"labels-{job.labels.name}.txt"]
     assert labels.splitlines() == [label.name for label in job.labels.labels]
     (graph,) = model["subgraph_metadata"]
     (given,), (taken,) = graph["input_tensor_metadata"], graph["output_tensor_metadata"]

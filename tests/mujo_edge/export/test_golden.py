@@ -1,4 +1,4 @@
-"""Golden streams: what other languages are held to shows every kind of event, and is read back as it was."""
+"""Golden streams, the reference of the other languages: every kind of event, and an exact round trip."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -62,11 +62,11 @@ def test_any_split_of_a_stream_gives_the_same_events(
         for start in range(0, len(case.t_s), size):
             part = slice(start, start + size)
             events += recognizer.classify(recognizer.cut(Chunk(case.t_s[part], case.x[part], 0.0)))
-        assert list(map(told, events)) == list(map(told, case.events))
+        assert list(map(fields, events)) == list(map(fields, case.events))
 
 
-def told(event: Prediction | Gap) -> tuple[object, ...]:
-    """What an event says; scores to the precision that batches of other sizes leave."""
+def fields(event: Prediction | Gap) -> tuple[object, ...]:
+    """Fields of an event; scores are rounded, as they depend slightly on the batch size."""
     if isinstance(event, Gap):
         return (event.start_s, event.end_s, event.reason)
     return (event.end_s, event.label, event.raw_label, round(event.score, 4))

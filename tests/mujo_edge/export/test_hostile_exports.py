@@ -1,4 +1,4 @@
-"""Text of a bundle stays text in every file of every export: nothing of it becomes code, markup or a file's name."""
+"""Text of a bundle is escaped in every exported file: it never becomes code, markup or a file name."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def bundle_with(texts: Sequence[str], folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Job]:
     """Of a hostile bundle, and of a harmless one of the same shape. One golden stream is enough here."""
-    found = {}
+    jobs = {}
     for name, texts in (("hostile", TEXTS), ("harmless", [f"word{n}" for n in range(len(TEXTS))])):
         bundle = ModelBundle.load(bundle_with(texts, tmp_path_factory.mktemp("bundle") / name))
         labels = bundle.manifest.label_set(LABEL_SET)
-        found[name] = Job(bundle, labels, golden.cases(bundle, labels)[:1], Path())
-    return found
+        jobs[name] = Job(bundle, labels, golden.cases(bundle, labels)[:1], Path())
+    return jobs
 
 
 @pytest.fixture(scope="module")
@@ -207,9 +207,9 @@ def test_c_sources_compile_without_injected_code(folder: Path, tmp_path: Path) -
     gcc(*strict, "-fsyntax-only", f"-I{src}", *sorted(src.glob("*.c")), folder / "mcu" / "selftest.c")
     gcc(*strict, "-c", f"-I{src}", src / "mujo_labels.c", "-o", tmp_path / "labels.o")
     symbols = subprocess.run(["nm", tmp_path / "labels.o"], capture_output=True, text=True, check=True).stdout
-    found = {tuple(line.split()[1:]) for line in symbols.splitlines()}
-    assert {kind for kind, _ in found} <= {"R", "r", "D", "d"}  # data alone, no function
-    assert all(name.startswith("mujo_labels_") for _, name in found)
+    defined = {tuple(line.split()[1:]) for line in symbols.splitlines()}
+    assert {kind for kind, _ in defined} <= {"R", "r", "D", "d"}  # only data, no functions
+    assert all(name.startswith("mujo_labels_") for _, name in defined)
     sections = subprocess.run(["objdump", "-h", tmp_path / "labels.o"], capture_output=True, text=True, check=True)
     assert "init_array" not in sections.stdout
 
@@ -221,8 +221,8 @@ def test_c_program_prints_every_label(folder: Path, tmp_path: Path) -> None:
         "    for (i = 0; i < MUJO_LABELS.classes; i++) puts(MUJO_LABELS.labels[i]);\n    return 0;\n}\n"
     )
     gcc("-trigraphs", f"-I{src}", tmp_path / "main.c", src / "mujo_labels.c", "-o", tmp_path / "main")
-    said = subprocess.run([tmp_path / "main"], capture_output=True, check=True).stdout.decode().split("\n")
-    assert tuple(said[: len(TEXTS)]) == TEXTS
+    output = subprocess.run([tmp_path / "main"], capture_output=True, check=True).stdout.decode().split("\n")
+    assert tuple(output[: len(TEXTS)]) == TEXTS
 
 
 @pytest.mark.parametrize("text", [*TEXTS, "*/*/ /* //", "手首", "\\", "a\nb", "\u2028"])

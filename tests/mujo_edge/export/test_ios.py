@@ -1,4 +1,4 @@
-"""The Swift of an iOS export cannot be compiled here. What can be known of it without: names, keys, numbers, files."""
+"""The Swift sources of an iOS export, checked without a compiler: names, keys, constants and files."""
 
 import csv
 import json
@@ -31,7 +31,7 @@ def swift(folder: Path) -> dict[str, str]:
 
 
 def coding_keys(source: str) -> list[set[str]]:
-    """What each `CodingKeys` of a source reads, in order."""
+    """The keys of each `CodingKeys` of a source, in order."""
     bodies = re.findall(r"enum CodingKeys.*?\n *}", source, re.S)
     return [set(re.findall(r'case \w+ = "(\w+)"', body)) for body in bodies]
 
@@ -81,8 +81,8 @@ def test_enumerations_equal_pythons(swift: dict[str, str]) -> None:
 
 
 def number(source: str, pattern: str) -> float:
-    (found,) = re.findall(pattern, source)
-    return float(found)
+    (actual,) = re.findall(pattern, source)
+    return float(actual)
 
 
 def test_constants_equal_pythons(swift: dict[str, str]) -> None:
@@ -130,7 +130,7 @@ def numbers(source: str) -> set[float]:
 
 
 def test_swift_constants_equal_those_of_java(swift: dict[str, str]) -> None:
-    """One that is in the tested Java alone is a step that was forgotten."""
+    """A constant that only the tested Java has indicates a missing step."""
     java = Path(android.__file__).parent / "java" / "edge" / "mujo"
     for name in ("GapDetector", "Resampler", "Windower", "Smoother", "Recognizer"):
         assert numbers((java / f"{name}.java").read_text()) == numbers(swift[f"{name}.swift"]), name

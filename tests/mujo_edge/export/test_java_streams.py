@@ -1,4 +1,4 @@
-"""The Java pipeline on streams with every fault: it makes of them what Python makes of them, to the last count."""
+"""The Java pipeline on streams with every fault: events and counts equal those of Python."""
 
 import struct
 import subprocess
@@ -35,7 +35,7 @@ class Shifted:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Samples `t_s` (n,), `x` (n, C), what is known of them, and what to recognize them with."""
+    """Samples `t_s` (n,), `x` (n, C), their stream info, and the label set to use."""
 
     info: StreamInfo
     labels: str
@@ -76,7 +76,7 @@ def stream(seed: int) -> Stream:
             t_s[at : at + 2] = t_s[at : at + 2][::-1]
         elif fault == 9:
             t_s[at] = t_s[at - 1] + 50e-6
-        else:  # to the bit what still passes, at 16 Hz
+        else:  # bit-equal for the remaining samples, at 16 Hz
             t_s[at:] += 0.25 - 1 / 16 if fault == 10 else -0.25 - 1 / 16
     known = [None, rate_hz, rate_hz * 1.02, rate_hz * 1.3][rng.integers(4)]
     labels, method = str(rng.choice(["three", "six"])), str(rng.choice(["hmm", "majority", "none"]))
@@ -138,14 +138,14 @@ def test_hostile_streams_give_the_events_of_python(pair: Pair) -> None:
     streams = [stream(seed) for seed in range(500)]
     info = StreamInfo("empty", CHANNELS[:3], None)
     streams.append(Stream(info, "six", "hmm", np.empty(0), np.empty((0, 3), np.float32)))
-    found = pair.java(streams)
+    actual = pair.java(streams)
     expected = [line for one in streams for line in pair.python(one)]
     kinds = [line[3] if line[0] == "gap" else line[0] for line in expected]
     assert all(kinds.count(kind) > 20 for kind in ("prediction", "missing", "invalid", "clock", "constant"))
     labels = [line[5] for line in expected if line[0] == "prediction"]
     assert all(labels.count(name) > 20 for name in pair.bundle.manifest.label_set().names)
-    assert [line[0] for line in found] == [line[0] for line in expected]
-    for line, row in zip(found, expected, strict=True):
+    assert [line[0] for line in actual] == [line[0] for line in expected]
+    for line, row in zip(actual, expected, strict=True):
         for text, value in zip(line, row, strict=True):
             if isinstance(value, str):
                 assert text == value

@@ -1,4 +1,4 @@
-"""The microcontroller's folder as its developer uses it: self-test, sizes, Arduino library, and what goes wrong."""
+"""The export for microcontrollers as a developer uses it: self-test, sizes, Arduino library, and errors."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ int main() {
 
 
 def test_sketch_sends_labels(folder: Path, tmp_path: Path) -> None:
-    """Compiled as C++ against stubs; the C sources beside it as C, as the Arduino IDE does."""
+    """Compiled as C++ against stubs; its C sources as C, as in the Arduino IDE."""
     (tmp_path / "Arduino_LSM9DS1.h").write_text(SENSOR)
     (tmp_path / "main.cpp").write_text(MAIN)
     includes = [f"-I{tmp_path}", f"-I{STUBS}", f"-I{folder / 'src'}", f"-I{folder / 'examples' / 'Wearable'}"]
@@ -261,13 +261,13 @@ def test_sketch_sends_labels(folder: Path, tmp_path: Path) -> None:
     lines = run(tmp_path / "sketch").stdout.splitlines()
     payloads = [cobs_decode(bytes.fromhex(line.split()[1])[:-1]) for line in lines]
     collector = PieceCollector()
-    found = [collector.add(payload) for payload in payloads if payload[0] >> 5 == predictions.DEVICE_MODEL]
-    names = next(each for each in found if each)
+    actual = [collector.add(payload) for payload in payloads if payload[0] >> 5 == predictions.DEVICE_MODEL]
+    names = next(each for each in actual if each)
     manifest = read_manifest()
     assert (names.labels, names.hop_s, names.samples) == (manifest.label_set().names, 0.5, False)
-    told = [predictions.decode(payload, names) for payload in payloads if payload[0] >> 5 == predictions.PREDICTION]
-    assert [each.tick * 64e-6 for each in told if each.tick] == pytest.approx(np.arange(3, 6, 0.5), abs=0.021)
-    assert all(each.prediction and each.prediction.reason is None and each.prediction.score > 0 for each in told)
+    decoded = [predictions.decode(payload, names) for payload in payloads if payload[0] >> 5 == predictions.PREDICTION]
+    assert [each.tick * 64e-6 for each in decoded if each.tick] == pytest.approx(np.arange(3, 6, 0.5), abs=0.021)
+    assert all(each.prediction and each.prediction.reason is None and each.prediction.score > 0 for each in decoded)
 
 
 def changed(manifest: Manifest, **changes: object) -> Manifest:
@@ -309,6 +309,6 @@ def test_names_and_floats_round_trip_through_c(tmp_path: Path) -> None:
         tool("gcc"), "-std=c99", "-Wall", "-Werror", "-trigraphs", "-x", "c", "-", "-o", program, input=source + "}\n"
     )
     assert done.returncode == 0, done.stderr
-    said = run(program).stdout.splitlines()
-    assert said[: len(names)] == [name.replace("\0", "") for name in names]
-    assert [float.fromhex(line) for line in said[len(names) :]] == values.astype(float).tolist()
+    output = run(program).stdout.splitlines()
+    assert output[: len(names)] == [name.replace("\0", "") for name in names]
+    assert [float.fromhex(line) for line in output[len(names) :]] == values.astype(float).tolist()

@@ -1,4 +1,4 @@
-"""The generator of C tables: what it makes of the shipped model, what it refuses, damaged files."""
+"""The generator of C tables: the shipped model, unsupported models, and damaged files."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def test_source_is_ascii_in_lines_of_120() -> None:
 def test_live_signals_do_not_overlap() -> None:
     net = network.read(MODEL)
     uses = [{signal.index for signal in layer.inputs} for layer in net.layers]
-    held = {net.input.index}
+    live = {net.input.index}
     for n, layer in enumerate(net.layers):
-        held |= {layer.output.index}
-        needed = set().union(*uses[n:], {net.output.index}) & held
+        live |= {layer.output.index}
+        needed = set().union(*uses[n:], {net.output.index}) & live
         spans = sorted(span(net, index) for index in needed)
         assert all(end <= start for (_, end), (start, _) in pairwise(spans))
         assert spans[0][0] >= 0
@@ -66,7 +66,7 @@ def test_live_signals_do_not_overlap() -> None:
 
 
 def span(net: network.Network, index: int) -> tuple[int, int]:
-    """Bytes of a signal with its padding, and with what a convolution reads behind it."""
+    """Bytes of a signal with its padding and the rows that a convolution reads after it."""
     signals = {signal.index: signal for layer in net.layers for signal in (*layer.inputs, layer.output)}
     readers = [layer for layer in net.layers if any(signal.index == index for signal in layer.inputs)]
     signal = signals[index]

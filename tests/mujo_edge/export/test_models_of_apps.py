@@ -1,4 +1,4 @@
-"""The models that apps run are what the bundle has, and are checked before they are written."""
+"""The models for apps are those of the bundle, and are checked before they are written."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,9 +29,9 @@ def test_shipped_models_give_the_golden_embeddings(bundle: ModelBundle, tmp_path
     assert {model.file for model in shipped} == {path.name for path in tmp_path.iterdir()}
     for model in shipped:
         runtime = open_model((tmp_path / model.file).read_bytes(), model.runtime)
-        found = l2_normalize(runtime.run(np.ascontiguousarray(job.cases[0].windows[:, :, None])))
+        actual = l2_normalize(runtime.run(np.ascontiguousarray(job.cases[0].windows[:, :, None])))
         atol = 1e-3 if model.runtime == "litert" else 0.1  # the others were quantized on their own
-        np.testing.assert_allclose(found, job.cases[0].embeddings, atol=atol)
+        np.testing.assert_allclose(actual, job.cases[0].embeddings, atol=atol)
 
 
 def test_deviating_model_is_not_shipped(bundle: ModelBundle, tmp_path: Path) -> None:

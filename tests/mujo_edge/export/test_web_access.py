@@ -1,4 +1,4 @@
-"""The web app is a page for everyone, on every screen, and one that can be installed."""
+"""Accessibility of the web app on every screen size, and its installation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def test_page_is_accessible(site: Path, tmp_path: Path) -> None:
         await usable(page, {("button", "Start"), ("combobox", "Recognize"), ("link", "Self-test")})
         await page.start()
         await page.feed(t_s, x)
-        await page.heard(20)
+        await page.wait_for_events(20)
         await usable(page, {("button", "Pause"), ("button", "Stop"), ("meter", "Confidence"), ("status", "")})
         assert await page.tab.run("document.getElementById('label').getAttribute('aria-live')") == "polite"
         assert await page.tab.run("document.activeElement.id") == "pause"
@@ -82,16 +82,16 @@ async def test_page_is_installable(site: Path, tmp_path: Path) -> None:
             sizes[width, icon["purpose"]] = icon["src"]
     assert {(192, "any"), (512, "any"), (512, "maskable")} <= sizes.keys()
     async with opened(site, tmp_path / "profile") as page:
-        found = await page.tab.call("Page.getAppManifest")
-        assert not found["errors"]
-        assert found["url"] == page.server.url + "manifest.webmanifest"
+        web_manifest = await page.tab.call("Page.getAppManifest")
+        assert not web_manifest["errors"]
+        assert web_manifest["url"] == page.server.url + "manifest.webmanifest"
         assert not (await page.tab.call("Page.getInstallabilityErrors"))["installabilityErrors"]
         await page.says("offline", "ready")
-        kept = await page.tab.run(
+        cached = await page.tab.run(
             "caches.keys().then(([name]) => caches.open(name)).then((cache) => cache.keys())"
             ".then((keys) => keys.map((key) => key.url))"
         )
         files = {path.relative_to(site).as_posix() for path in site.rglob("*") if path.is_file()}
-        assert {url.removeprefix(page.server.url) for url in kept} == files
+        assert {url.removeprefix(page.server.url) for url in cached} == files
         assert not page.complaints()
-        assert not page.strangers()
+        assert not page.foreign_requests()

@@ -1,4 +1,4 @@
-"""The web app in headless Chromium: labels as in Python, offline, sessions that are kept."""
+"""The web app in headless Chromium: labels equal to Python, offline use, and stored sessions."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def bundle() -> ModelBundle:
 
 
 def in_python(bundle: ModelBundle, t_s: F64, x: F32, labels: str = SET) -> list[Prediction | Gap]:
-    """What mujo-edge makes of samples of which no rate is known, as the page does not know it."""
+    """Events of the Python recognizer for samples of unknown rate, as in the page."""
     recognizer = Recognizer(bundle, StreamInfo("phone", CHANNELS[: x.shape[1]], None), labels)
     return recognizer.classify(recognizer.cut(Chunk(t_s, x, 0.0)))
 
 
-def equal(found: list[dict[str, Any]], wanted: list[Prediction | Gap]) -> None:
-    assert [event["kind"] for event in found] == ["gap" if isinstance(one, Gap) else "prediction" for one in wanted]
-    for event, one in zip(found, wanted, strict=True):
+def equal(actual: list[dict[str, Any]], wanted: list[Prediction | Gap]) -> None:
+    assert [event["kind"] for event in actual] == ["gap" if isinstance(one, Gap) else "prediction" for one in wanted]
+    for event, one in zip(actual, wanted, strict=True):
         assert event["endS"] == pytest.approx(one.end_s, abs=1e-6)
         if isinstance(one, Gap):
             assert event["startS"] == pytest.approx(one.start_s, abs=1e-6)
@@ -56,7 +56,7 @@ def equal(found: list[dict[str, Any]], wanted: list[Prediction | Gap]) -> None:
 
 
 def same_labels(bundle: ModelBundle, file: Path, wanted: list[Prediction | Gap]) -> None:
-    """What `stream --replay` recognizes in an exported file."""
+    """Assert that `stream --replay` recognizes the same labels in an exported file."""
     recording = open_recording(file)
     again = Recognizer(bundle, recording.info, SET)
     replayed = [(one.label, one.raw_label) for chunk in recording.chunks() for one in again.update(chunk)]
@@ -71,16 +71,16 @@ async def test_labels_equal_python_offline_and_after_a_kill_and_export(
     site: Path, tmp_path: Path, bundle: ModelBundle
 ) -> None:
     t_s, x = recorded(14.0, 50.0)
-    gone = (t_s > 30.0) & (t_s < 31.0)  # a gap
-    t_s, x = t_s[~gone], x[~gone]
+    missing = (t_s > 30.0) & (t_s < 31.0)  # a gap
+    t_s, x = t_s[~missing], x[~missing]
     wanted = in_python(bundle, t_s, x)
     assert len({one.label for one in predictions(wanted)}) >= 3
     assert [one.reason for one in wanted if isinstance(one, Gap)] == ["missing"]
     async with opened(site, tmp_path / "profile") as page:
         await page.start()
         await page.feed(t_s, x, pieces=20)
-        found = await page.heard(len(predictions(wanted)))
-        equal(found, wanted)
+        actual = await page.wait_for_events(len(predictions(wanted)))
+        equal(actual, wanted)
         assert await page.text("label") == predictions(wanted)[-1].label
         assert await page.text("percent") == f"{100 * predictions(wanted)[-1].score:.0f} %"
         assert await page.text("rate") == "50 Hz"
@@ -106,7 +106,7 @@ async def test_labels_equal_python_offline_and_after_a_kill_and_export(
         assert f"0:{int(t_s[-1]):02} · {SET}" in session
         await page.start()
         await page.feed(t_s, x)
-        equal(await page.heard(len(predictions(wanted))), wanted)
+        equal(await page.wait_for_events(len(predictions(wanted))), wanted)
         await page.click("stop")
         newest, killed = await page.sessions(2)
         assert "interrupted" not in newest
@@ -123,7 +123,7 @@ async def test_labels_equal_python_offline_and_after_a_kill_and_export(
         assert "interrupted" in left
         files.append(await page.saved(tmp_path / "killed"))
         assert not page.complaints("ERR_INTERNET_DISCONNECTED")
-        assert not page.strangers()
+        assert not page.foreign_requests()
     for file in files:
         recording = open_recording(file)
         chunks = list(recording.chunks())
@@ -134,13 +134,13 @@ async def test_labels_equal_python_offline_and_after_a_kill_and_export(
         np.testing.assert_allclose(np.concatenate([chunk.t_s for chunk in chunks]), t_s, atol=1e-9)
         np.testing.assert_allclose(np.concatenate([chunk.x for chunk in chunks]), x, rtol=1e-6)
         same_labels(bundle, file, wanted)
-        beside = [line.rsplit(",", 2)[1:] for line in file.read_text().splitlines() if line[0] not in "#t"]
+        exported = [line.rsplit(",", 2)[1:] for line in file.read_text().splitlines() if line[0] not in "#t"]
         ends = {round(one.end_s, 3): one for one in predictions(wanted)}
-        for t, (label, score) in zip(t_s, beside, strict=True):
+        for t, (label, score) in zip(t_s, exported, strict=True):
             if one := ends.get(round(float(t), 3)):
                 assert label == one.label
                 assert float(score) == pytest.approx(one.score, abs=2e-3)
-        assert beside[0] == ["", ""]
+        assert exported[0] == ["", ""]
 
 
 def bouts(events: list[Prediction | Gap], label: str) -> str:
@@ -170,7 +170,7 @@ async def test_iphone_sign_is_inverted_and_permission_requested(
     async with opened(site, tmp_path / "profile", IPHONE) as page:
         await page.start()
         await page.feed(t_s, x, sign=-1)
-        equal(await page.heard(len(wanted)), wanted)
+        equal(await page.wait_for_events(len(wanted)), wanted)
         assert await page.tab.run("asked") is True
         assert await page.text("rate") == "60 Hz"
         await page.click("stop")
@@ -189,14 +189,14 @@ async def test_device_without_gyroscope_other_runtime_and_label_set_work(
         await page.start()
         await page.feed(t_s, x[:, :3])
         wanted = predictions(in_python(bundle, t_s, x[:, :3]))
-        found = await page.heard(len(wanted))
-        assert [event["label"] for event in found] == [one.label for one in wanted]
+        actual = await page.wait_for_events(len(wanted))
+        assert [event["label"] for event in actual] == [one.label for one in wanted]
         assert await page.text("rate") == "50 Hz, no gyroscope"
         await page.click("stop")
         file = await page.saved(tmp_path / "acc")
         assert open_recording(file).info.channels == CHANNELS[:3]
 
-        # gym-wrist is for the accelerometer alone: the recording still has all that the phone gave.
+        # gym-wrist uses only the accelerometer; the recording still has all channels of the phone.
         await page.tab.run("document.getElementById('set').value = 'gym-wrist'")
         await page.tab.run("document.getElementById('set').dispatchEvent(new Event('change'))")
         await page.says("set-about", "Worn at the wrist: lateral raise")
@@ -204,8 +204,8 @@ async def test_device_without_gyroscope_other_runtime_and_label_set_work(
         assert await page.tab.run("getComputedStyle(document.getElementById('choose')).display") == "none"
         await page.feed(t_s, x)
         wanted = predictions(in_python(bundle, t_s, x[:, :3], "gym-wrist"))
-        found = await page.heard(len(wanted))
-        assert [event["label"] for event in found] == [one.label for one in wanted]
+        actual = await page.wait_for_events(len(wanted))
+        assert [event["label"] for event in actual] == [one.label for one in wanted]
         await page.click("stop")
         await page.sessions(2)
         file = await page.saved(tmp_path / "gym")
@@ -220,22 +220,22 @@ async def test_session_can_be_paused_and_renamed_and_full_storage_is_reported(
 ) -> None:
     t_s, x = recorded(60.0, 20.0)
     first, second = t_s < 8.0, t_s >= 12.0
-    kept = first | second
-    wanted = in_python(bundle, t_s[kept], x[kept])
+    present = first | second
+    wanted = in_python(bundle, t_s[present], x[present])
     async with opened(site, tmp_path / "profile") as page:
         await page.start()
         await page.feed(t_s[first], x[first])
-        await page.heard(1)
+        await page.wait_for_events(1)
         await page.press("Pause")
         assert await page.text("label") == "Paused"
-        await page.feed(t_s[~kept], x[~kept])
+        await page.feed(t_s[~present], x[~present])
         await page.press("Resume")
         await page.tab.run("""
             window.put = IDBObjectStore.prototype.put;
             IDBObjectStore.prototype.put = () => { throw new DOMException("No room.", "QuotaExceededError") };
         """)
         await page.feed(t_s[second], x[second])
-        equal(await page.heard(len(predictions(wanted))), wanted)
+        equal(await page.wait_for_events(len(predictions(wanted))), wanted)
         await page.says("problem", "cannot be stored now: No room.")
         await page.tab.run("IDBObjectStore.prototype.put = put")
         await page.tab.until("document.getElementById('problem').hidden")
@@ -251,7 +251,7 @@ async def test_session_can_be_paused_and_renamed_and_full_storage_is_reported(
         assert file.name == "arm-day-slow-.csv"
         recording = open_recording(file)
         chunks = list(recording.chunks())
-        np.testing.assert_allclose(np.concatenate([chunk.t_s for chunk in chunks]), t_s[kept], atol=1e-9)
+        np.testing.assert_allclose(np.concatenate([chunk.t_s for chunk in chunks]), t_s[present], atol=1e-9)
         same_labels(bundle, file, wanted)
 
 
@@ -265,7 +265,7 @@ async def test_new_version_is_cached_completely_and_used_on_request(site: Path, 
         await page.tab.reload()
         await page.ready()
         await page.tab.run("navigator.serviceWorker.getRegistration().then((one) => one.update()).catch(() => null)")
-        # The attempts follow each other: the last one is over when nothing is being installed.
+        # Attempts run in sequence: the last one has ended when no worker is being installed.
         await page.tab.until("navigator.serviceWorker.getRegistration().then((one) => !one.installing)")
         assert await page.tab.run("caches.keys().then((names) => names.length)") == 1
         assert await page.tab.run("document.getElementById('update').hidden")
@@ -303,17 +303,17 @@ WRONG = {
     "DeviceMotionEvent.requestPermission = async () => { throw new Error('not now') }": "not now",
     "addEventListener('devicemotion', (event) => event.stopImmediatePropagation())": "There are no motion events",
 }
-"""Scripts that spoil a browser, and what the page says then."""
+"""Scripts that break a browser feature, and the message of the page."""
 
 
 async def test_errors_are_shown_on_the_page(site: Path, tmp_path: Path) -> None:
     async with opened(site, tmp_path / "profile") as page:
-        for before, said in WRONG.items():
+        for before, message in WRONG.items():
             await page.open(before)
             await page.click("start")
-            await page.says("problem", said)
+            await page.says("problem", message)
             assert await page.tab.run("document.getElementById('problem').checkVisibility()")
-            silent = said.startswith("There are no motion")
+            silent = message.startswith("There are no motion")
             assert await page.text("label") == ("No samples" if silent else "Ready")
             assert await page.text("phase") == ("no samples" if silent else "ready")
             assert await page.tab.run("document.getElementById('sample').checkVisibility()")
@@ -329,8 +329,8 @@ async def test_device_without_sensor_plays_the_sample(site: Path, tmp_path: Path
         await page.press("Play the sample")
         await page.tab.until("document.getElementById('phase').textContent === 'running'")
         assert await page.tab.run("document.getElementById('set').value") == "physio-wrist"
-        found = await page.heard(len(wanted))
-        assert [event["label"] for event in found] == wanted
+        actual = await page.wait_for_events(len(wanted))
+        assert [event["label"] for event in actual] == wanted
         await page.says("label", "Sample is over")
         assert await page.text("phase") == "ready"
         assert await page.text("sessions-none") != ""
@@ -344,7 +344,7 @@ async def test_late_samples_clear_the_warning(site: Path, tmp_path: Path) -> Non
         await page.start()
         await page.says("phase", "no samples")
         await page.feed(t_s, x)
-        await page.heard(1)
+        await page.wait_for_events(1)
         assert await page.text("phase") == "running"
         assert await page.tab.run("document.getElementById('sample').hidden")
 
@@ -391,8 +391,8 @@ async def test_damaged_folder_and_missing_storage_are_reported(site: Path, tmp_p
         t_s, x = recorded(40.0, 6.0)
         await page.start()
         await page.feed(t_s, x)
-        assert len(await page.heard(6)) >= 6
-        for content, said in (
+        assert len(await page.wait_for_events(6)) >= 6
+        for content, message in (
             ("{}", "schema version undefined"),
             ("[]", "schema version none"),
             ("{", "JSON"),
@@ -402,5 +402,5 @@ async def test_damaged_folder_and_missing_storage_are_reported(site: Path, tmp_p
             await page.tab.run("navigator.serviceWorker.getRegistration().then((one) => one?.unregister())")
             await page.open()
             assert await page.text("label") == "Not working"
-            assert said in await page.text("problem")
+            assert message in await page.text("problem")
             assert await page.tab.run("document.getElementById('start').disabled")

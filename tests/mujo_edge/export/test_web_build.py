@@ -1,4 +1,4 @@
-"""The page is built once for each version of its sources, and what is missing for it is named."""
+"""The page is built once for each version of its sources, and missing tools are named."""
 
 from __future__ import annotations
 

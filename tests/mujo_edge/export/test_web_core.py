@@ -1,4 +1,4 @@
-"""The page's TypeScript: checked, held to golden streams, built, and run in a browser with both runtimes."""
+"""The page's TypeScript: type-checked, compared with golden streams, built, and run in a browser with both runtimes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sources with their tests, in a folder with what package-lock.json names."""
+    """The sources with their tests, in a folder with the packages of package-lock.json."""
     folder = tmp_path_factory.mktemp("project")
     web.copy_sources(folder)
     shutil.copytree(web.HOME / "test", folder / "test")
@@ -304,11 +304,11 @@ async def test_incomplete_folder_is_reported(artifact: Path, tmp_path: Path) -> 
     site = Site(artifact)
     async with opened(site, tmp_path) as tab:
         assert await tab.run("mujo.result.passed")
-        for file, change, said in DAMAGE:
+        for file, change, message in DAMAGE:
             site.instead = {file: change((artifact / file).read_bytes())}
             await tab.reload()
             await tab.until(DONE, 120)
-            assert said in await tab.run("document.body.innerText"), file
+            assert message in await tab.run("document.body.innerText"), file
             assert not await tab.run("mujo.result?.passed"), file
 
 

@@ -1,4 +1,4 @@
-"""What serves the web app: the folder's own files alone, to who has the address, so that browsers may keep them."""
+"""The server of the web app: only the folder's files, only at the tokened address, cacheable by browsers."""
 
 from __future__ import annotations
 
@@ -127,8 +127,8 @@ def test_address_is_stable(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "state" / "mujo-edge" / "web-token"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert WebServer(folder, None, 1).url == WebServer(folder, None, 1).url == f"http://127.0.0.1:1/{token}/"
-    for spoiled in (b"", b"short", b"../../../../../../etc/x", b"\xff" * 22):
-        file.write_bytes(spoiled)
+    for damaged in (b"", b"short", b"../../../../../../etc/x", b"\xff" * 22):
+        file.write_bytes(damaged)
         again = stored_token()
         assert again != token
         assert again == stored_token()
@@ -217,12 +217,12 @@ async def test_used_port_is_an_error(folder: Path) -> None:
 
 @pytest.mark.parametrize("host", [None, "0.0.0.0"])
 async def test_address_is_announced_with_a_qr_code_if_others_reach_it(folder: Path, host: str | None) -> None:
-    server, said = WebServer(folder, host, 0), []
-    serving = asyncio.create_task(serve(server, said.append))
-    while not said:
+    server, lines = WebServer(folder, host, 0), []
+    serving = asyncio.create_task(serve(server, lines.append))
+    while not lines:
         await asyncio.sleep(0.01)
-    assert f"\n\n  {server.url}\n" in said[0]
-    assert ("█" in said[0], "adb reverse" in said[0]) == (host is not None, host is None)
+    assert f"\n\n  {server.url}\n" in lines[0]
+    assert ("█" in lines[0], "adb reverse" in lines[0]) == (host is not None, host is None)
     serving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await serving

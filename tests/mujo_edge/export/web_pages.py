@@ -1,4 +1,4 @@
-"""The exported page in a real browser, fed with motion, for the tests of it."""
+"""Driver of the exported page in a real browser, with simulated motion."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Page:
     server: WebServer
 
     async def open(self, before: str = "") -> None:
-        """Load the page anew, after the script `before`, and wait until it can be started or says why not."""
+        """Reload the page after the script `before`, and wait until it is ready or shows an error."""
         script = await self.tab.call("Page.addScriptToEvaluateOnNewDocument", source=before) if before else None
         await self.tab.open(self.server.url)
         await self.ready()
@@ -65,13 +65,13 @@ class Page:
         await self.tab.until("document.getElementById('phase').textContent === 'running'")
 
     async def feed(self, t_s: F64, x: F32, sign: int = 1, pieces: int = 1) -> None:
-        """Samples (n,), (n, 3 or 6) as motion events, in so many pieces."""
+        """Send samples (n,), (n, 3 or 6) as motion events, in `pieces` batches."""
         rows = np.column_stack([t_s, x.astype(np.float64)])
         for piece in np.array_split(rows, pieces):
             await self.tab.run(f"({FEED})({json.dumps(piece.tolist())}, {sign})")
 
-    async def heard(self, predictions: int) -> list[dict[str, Any]]:
-        """The page's events, once there are so many predictions."""
+    async def wait_for_events(self, predictions: int) -> list[dict[str, Any]]:
+        """The page's events, once there are this many predictions."""
         await self.tab.until(f"heard.filter((event) => event.kind === 'prediction').length >= {predictions}")
         return list(await self.tab.run("heard"))
 
@@ -79,11 +79,11 @@ class Page:
         await self.tab.run(f"document.getElementById({name!r}).click()")
 
     async def press(self, text: str) -> None:
-        """The first button that shows this text and can be got at: in a dialog if one is open."""
+        """Press the first reachable button with this text: in a dialog if one is open."""
         await self.tab.until(f"({PRESS})({text!r})")
 
     async def key(self, name: str, number: int, text: str = "") -> None:
-        """A key of the keyboard, by its name and Windows' number of it."""
+        """Press a key, given by name and Windows virtual-key code."""
         key = {"key": name, "code": name, "windowsVirtualKeyCode": number}
         await self.tab.call("Input.dispatchKeyEvent", type="keyDown", text=text, **key)
         await self.tab.call("Input.dispatchKeyEvent", type="keyUp", **key)
@@ -92,16 +92,16 @@ class Page:
         return str(await self.tab.run(f"document.getElementById({name!r}).textContent"))
 
     async def says(self, name: str, text: str) -> None:
-        """Wait until an element shows a text that has `text` in it."""
+        """Wait until the text of an element contains `text`."""
         await self.tab.until(f"document.getElementById({name!r}).textContent.includes({text!r})")
 
     async def sessions(self, wanted: int) -> list[str]:
-        """What the list shows, once it has so many."""
+        """Texts of the session list, once it has `wanted` entries."""
         await self.tab.until(f"document.getElementById('sessions').children.length === {wanted}")
         return list(await self.tab.run("[...document.getElementById('sessions').children].map((one) => one.innerText)"))
 
     async def saved(self, folder: Path) -> Path:
-        """Export the newest session -> its file."""
+        """Export the newest session and return the file."""
         folder.mkdir()
         await self.tab.downloads(folder)
         await self.press("Export")
@@ -116,12 +116,12 @@ class Page:
         await self.tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def complaints(self, *expected: str) -> list[str]:
-        """What the console said, but for LiteRT.js's word that there is no GPU, and what is `expected`."""
+        """Console errors, except LiteRT.js's warning about a missing GPU and the `expected` ones."""
         quiet = ("No available adapters", *expected)
         return [error for error in self.tab.errors if not any(text in error for text in quiet)]
 
-    def strangers(self) -> Iterable[str]:
-        """What was asked for elsewhere than from the server."""
+    def foreign_requests(self) -> Iterable[str]:
+        """URLs of requests to other hosts than the server."""
         own = (self.server.url, "data:", "blob:" + self.server.url.partition("/")[0])
         return [url for url in self.tab.urls if not url.startswith(own)]
 

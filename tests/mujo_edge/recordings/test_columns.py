@@ -168,14 +168,14 @@ def test_gyroscope_unit_that_cannot_be_inferred_is_an_error(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("rate_hz", "rounded_s", "found"),
+    ("rate_hz", "rounded_s", "expected"),
     [(50, 1e-3, 50), (100, 1e-6, 100), (60, 1e-6, 60), (60, 1e-4, None), (60, 1e-3, None), (52, 1e-3, None)],
 )
-def test_nominal_rate_needs_even_times(rate_hz: float, rounded_s: float, found: float | None) -> None:
+def test_nominal_rate_needs_even_times(rate_hz: float, rounded_s: float, expected: float | None) -> None:
     t = np.round(np.arange(500) / rate_hz / rounded_s) * rounded_s
     gaps = np.delete(t, [5, 6, 7, 90, 200, 201, 202, 203])
     for times in (t, gaps, np.append(gaps, [np.nan, gaps[-1]])):
-        assert columns.even_rate_hz(times) == (None if found is None else pytest.approx(found, rel=1e-3))
+        assert columns.even_rate_hz(times) == (None if expected is None else pytest.approx(expected, rel=1e-3))
     assert columns.even_rate_hz(np.zeros(3)) is None
     assert columns.even_rate_hz(np.zeros(0)) is None
 
@@ -258,10 +258,10 @@ def test_no_spelling_has_two_meanings() -> None:
 
 
 def corpus(folder: str) -> zipfile.ZipFile:
-    found = sorted((DATA / folder).glob("*.zip"))
-    if not found:
+    archives = sorted((DATA / folder).glob("*.zip"))
+    if not archives:
         pytest.skip(f"no {folder} in MUJO_DATA ({DATA})")
-    return zipfile.ZipFile(found[0])
+    return zipfile.ZipFile(archives[0])
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,9 @@ def table() -> str:
 
 
 def test_documentation_shows_the_tables_of_the_code() -> None:
-    found = re.search("<!-- columns -->\n(.*?)\n<!-- end -->", PAGE.read_text(), re.DOTALL)
-    assert found is not None
-    assert found[1] == table()
+    match = re.search("<!-- columns -->\n(.*?)\n<!-- end -->", PAGE.read_text(), re.DOTALL)
+    assert match is not None
+    assert match[1] == table()
 
 
 @pytest.mark.parametrize("name", columns.CORE_MOTION)

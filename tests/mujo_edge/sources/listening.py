@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -25,14 +25,14 @@ PATIENCE_S = 30.0
 class Stream:
     """A source that is read in the background, and its output."""
 
-    found: DiscoveredDevice
+    discovered: DiscoveredDevice
     rate_hz: float | None = None
     slow_s: float = 0.0
     chunks: list[Chunk] = field(default_factory=list)
     statuses: list[str] = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
-        self.source = BleSource(self.found, rate_hz=self.rate_hz)
+        self.source = BleSource(self.discovered, rate_hz=self.rate_hz)
         await self.source.__aenter__()
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._watch())]
         return self
@@ -92,15 +92,33 @@ class Stream:
 
 def numbers(stream: Stream) -> list[int]:
     """Sample numbers in payloads of mujo-edge's own service, in order of arrival; damaged packets have none."""
-    found: list[int] = []
+    received: list[int] = []
     for data in stream.data:
         with suppress(CodecError):
             for packet in decode(data):
                 assert packet.seq is not None
-                found += range(packet.seq, packet.seq + len(packet.x))
-    return found
+                received += range(packet.seq, packet.seq + len(packet.x))
+    return received
 
 
 async def near(world: RemoteWorld, name: str, profile: str | None = None) -> DiscoveredDevice:
     """A wearable, found by its address."""
     return await find(world.stats()[name]["address"], profile, PATIENCE_S)
+
+
+@asynccontextmanager
+async def lateness() -> AsyncIterator[list[float]]:
+    """Seconds by which the event loop was late, every 20 ms."""
+    late_s = [0.0]
+
+    async def watch() -> None:
+        while True:
+            before_s = time.monotonic()
+            await asyncio.sleep(0.02)
+            late_s.append(time.monotonic() - before_s - 0.02)
+
+    watching = asyncio.create_task(watch())
+    try:
+        yield late_s
+    finally:
+        watching.cancel()

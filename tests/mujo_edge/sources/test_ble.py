@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from bluetooth import StartWorld, bluetooth
 from fakes import ListSink, bundle
-from listening import PATIENCE_S, Stream, near
+from listening import PATIENCE_S, Stream, lateness, near
 
 from firmware_bridge.profiles import PROFILES
 from firmware_bridge.profiles.base import Advert, Request, rehearse
@@ -30,17 +30,22 @@ __all__ = ["bluetooth"]
 
 LISTEN_S = {"rest": 1.5, "sine": 3.0}
 
+BUSY_S = 0.05
+"""Lateness of the event loop at which times of arrival no longer show a sine of 1 Hz."""
+
 
 @dataclass
 class Run:
-    """The stream of one wearable. `early` samples arrived before all were connected, while the radio was busy."""
+    """The stream of one wearable. `early` samples arrived before all were connected, while the radio was busy; `late_s`
+    is the largest lateness of the event loop after that."""
 
-    found: DiscoveredDevice
+    discovered: DiscoveredDevice
     stream: Stream
     info: StreamInfo
     format: Format
     counts: dict[str, Any]
     early: int
+    late_s: float
 
 
 def listen(motion: str) -> Iterator[dict[str, Run]]:
@@ -50,18 +55,27 @@ def listen(motion: str) -> Iterator[dict[str, Run]]:
         names = dict(zip((one["address"] for one in world.stats().values()), WEARABLES, strict=True))
 
         async def run() -> dict[str, Run]:
-            found = {names[one.advert.address]: one for one in await scan.scan(2.0)}
-            assert sorted(found) == sorted(WEARABLES)
-            streams = {name: Stream(one) for name, one in found.items()}
+            discovered = {names[one.advert.address]: one for one in await scan.scan(2.0)}
+            assert sorted(discovered) == sorted(WEARABLES)
+            streams = {name: Stream(one) for name, one in discovered.items()}
             async with AsyncExitStack() as stack:
                 for stream in streams.values():
                     await stack.enter_async_context(stream)
                 early = {name: len(stream.x) for name, stream in streams.items()}
-                await asyncio.sleep(LISTEN_S[motion])
+                async with lateness() as late_s:
+                    await asyncio.sleep(LISTEN_S[motion])
                 counts = {names[one["address"]]: one for one in world.stats().values()}
                 await asyncio.sleep(0.2)
             return {
-                name: Run(found[name], stream, stream.source.info, format_of(stream), counts[name], early[name])
+                name: Run(
+                    discovered[name],
+                    stream,
+                    stream.source.info,
+                    format_of(stream),
+                    counts[name],
+                    early[name],
+                    max(late_s),
+                )
                 for name, stream in streams.items()
             }
 
@@ -87,7 +101,7 @@ def swinging() -> Iterator[dict[str, Run]]:
 def test_every_wearable_reads_one_g_at_rest(name: str, still: dict[str, Run]) -> None:
     run = still[name]
     x = run.stream.x[settled(run.stream.x)]
-    assert run.found.profile is PROFILES[WEARABLES[name].profile]
+    assert run.discovered.profile is PROFILES[WEARABLES[name].profile]
     assert run.info.channels == run.format.channels
     if run.format.even:
         assert len(x) >= 0.5 * LISTEN_S["rest"] * (run.format.rate_hz or 8)
@@ -110,6 +124,8 @@ def test_every_wearable_reproduces_a_sine(name: str, swinging: dict[str, Run]) -
     if rate_hz is not None and run.format.even:
         tolerance = 0.02 if run.format.tick_hz else 0.1
         assert (len(t_s) - 1) / (t_s[-1] - t_s[0]) == pytest.approx(rate_hz, rel=tolerance)
+    if run.late_s > BUSY_S and not run.format.even and run.format.tick_hz is None:
+        pytest.skip(f"samples with times of arrival: this machine is busy, the event loop was {run.late_s:.2f} s late")
     frequency_hz, size = sine_of(t_s, x[:, 0])
     assert frequency_hz == pytest.approx(1.0, abs=0.05)
     assert size == pytest.approx(0.5 * G, rel=0.04)

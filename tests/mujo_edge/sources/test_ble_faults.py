@@ -67,9 +67,9 @@ async def test_refused_connections_are_retried_and_logged(
     caplog.set_level(logging.DEBUG, "mujo_edge")
     monkeypatch.setattr(ble, "BACKOFF_S", 0.1)
     world = bluetooth("mujo")
-    found = await near(world, "mujo")
+    discovered = await near(world, "mujo")
     world.fault(f"0 refuse {ble.FIRST_TRIES - 1}")
-    async with Stream(found) as stream:
+    async with Stream(discovered) as stream:
         await stream.until(lambda: len(stream.x) > 20)
         assert stream.statuses == [""]
         world.fault("0 refuse 2", "0 disconnect 0.3")
@@ -85,7 +85,7 @@ async def test_refused_connections_are_retried_and_logged(
     assert any(record.message.startswith("connected after ") for record in ours)
     world.fault("0 refuse 100")
     with pytest.raises(DeviceError, match=r"cannot connect to mujo-edge \(E0:.*\): .*\. Bring it near"):
-        await BleSource(found).__aenter__()
+        await BleSource(discovered).__aenter__()
 
 
 async def test_silent_device_is_reconnected(bluetooth: StartWorld, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,18 +105,18 @@ async def test_connected_device_without_samples_is_an_error(
 ) -> None:
     monkeypatch.setattr(ble, "SILENT_S", 1.0)
     world = bluetooth("witmotion")
-    found = await near(world, "witmotion")
+    discovered = await near(world, "witmotion")
     world.fault("0 loss 1")
     with pytest.raises(DeviceError, match=r"WT901BLE67 .* is connected, but sends no samples"):
-        await BleSource(found).__aenter__()
+        await BleSource(discovered).__aenter__()
     assert not world.stats()["witmotion"]["connected"]
 
 
 async def test_cancel_during_connect_disconnects_the_device(bluetooth: StartWorld) -> None:
     world = bluetooth("witmotion")
-    found = await near(world, "witmotion")
+    discovered = await near(world, "witmotion")
     world.fault("0 loss 1")  # so that it waits for the first sample
-    connecting = asyncio.create_task(BleSource(found).__aenter__())
+    connecting = asyncio.create_task(BleSource(discovered).__aenter__())
     async with asyncio.timeout(PATIENCE_S):
         while not world.stats()["witmotion"]["streaming"]:
             await asyncio.sleep(0.05)
@@ -132,20 +132,20 @@ async def test_device_gone_before_the_connect_is_an_error(
     monkeypatch.setattr(ble, "SEEK_S", 0.5)
     monkeypatch.setattr(ble, "FIRST_TRIES", 2)
     world = bluetooth("witmotion")
-    found = await near(world, "witmotion")
+    discovered = await near(world, "witmotion")
     world.fault("0 refuse 1", "0 disconnect 60")
     with pytest.raises(DeviceError, match=r"WT901BLE67 \(E0:.*\) does not advertise any more\. Bring it near"):
-        await BleSource(found).__aenter__()
+        await BleSource(discovered).__aenter__()
 
 
 async def test_wrong_profile_is_reported(bluetooth: StartWorld) -> None:
     world = bluetooth("witmotion")
-    found = await near(world, "witmotion", "mujo")
+    discovered = await near(world, "witmotion", "mujo")
     with pytest.raises(DeviceError, match=r"it has no characteristic .*--profile right"):
-        await BleSource(found).__aenter__()
+        await BleSource(discovered).__aenter__()
     assert not world.stats()["witmotion"]["connected"]
     with pytest.raises(UsageError, match="no profile recognizes"):
-        BleSource(DiscoveredDevice(found.advert, None, found.device))
+        BleSource(DiscoveredDevice(discovered.advert, None, discovered.device))
 
 
 async def test_bursts_and_a_slow_consumer_lose_nothing(bluetooth: StartWorld) -> None:

@@ -136,13 +136,13 @@ def test_predictions_before_the_first_sample_are_dropped() -> None:
 
 def test_damaged_predictions_are_counted_as_corrupt() -> None:
     raws = sent()
-    spoilt = [
+    damaged = [
         replace(raw, data=raw.data[:5] + bytes([raw.data[5] ^ 1 or 2]) + raw.data[6:])
         if len(raw.data) == predictions.PREDICTION_SIZE + 2
         else raw
         for raw in raws
     ]
-    chunks = assembled(spoilt)
+    chunks = assembled(damaged)
     assert events_of(chunks) == []
     assert sum(chunk.corrupt for chunk in chunks) == 12
 

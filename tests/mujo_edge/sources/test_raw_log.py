@@ -1,4 +1,4 @@
-"""The log of a live source's bytes: damaged, torn, hostile, cut off by a kill or a full disk."""
+"""The raw log of a live source: damaged, truncated, hostile, cut off by a kill or a full disk."""
 
 from __future__ import annotations
 
@@ -199,9 +199,9 @@ for i in range(100_000):
             if int(line) >= 500:
                 break
         process.send_signal(signal.SIGKILL)
-    kept = [raw for _, raw in session.load_raw(tmp_path / "s" / session.RAW_FILE, [])]
-    assert len(kept) >= 500
-    assert kept == [Payload(i / 50, "data", "", bytes([255, i % 256])) for i in range(len(kept))]
+    payloads = [raw for _, raw in session.load_raw(tmp_path / "s" / session.RAW_FILE, [])]
+    assert len(payloads) >= 500
+    assert payloads == [Payload(i / 50, "data", "", bytes([255, i % 256])) for i in range(len(payloads))]
 
 
 class Full:

@@ -54,8 +54,8 @@ def test_predictions_of_both_replays_equal_the_live_run(tmp_path: Path) -> None:
 
     def labels(run: Sequence[Chunk]) -> list[tuple[float, str, float]]:
         recognizer = Recognizer(bundle(), replace(info, channels=CHANNELS[: run[0].x.shape[1]]), None)
-        found = [prediction for chunk in run for prediction in recognizer.update(chunk)]
-        return [(prediction.end_s, prediction.raw_label, prediction.score) for prediction in found]
+        actual = [prediction for chunk in run for prediction in recognizer.update(chunk)]
+        return [(prediction.end_s, prediction.raw_label, prediction.score) for prediction in actual]
 
     live = labels(chunks)
     assert len(live) > 10

@@ -1,4 +1,4 @@
-"""Devices found and chosen: made-up advertisements, and a fake scanner."""
+"""Discovery and choice of devices, with synthetic advertisements and a fake scanner."""
 
 from __future__ import annotations
 
@@ -104,13 +104,13 @@ names = st.text(max_size=20)
 @given(st.lists(names, max_size=6), names, st.sampled_from([None, *PROFILES]))
 def test_choose_never_fails_unexpectedly_for_any_names(all_names: list[str], wanted: str, profile: str | None) -> None:
     near = [device(number, name) for number, name in enumerate(all_names)]
-    meant = matching(near, wanted, profile)
-    if len(meant) == 1 and meant[0].profile:
+    matches = matching(near, wanted, profile)
+    if len(matches) == 1 and matches[0].profile:
         one = choose(near, wanted, profile)
-        assert one is meant[0] or (one == meant[0] and profile)
+        assert one is matches[0] or (one == matches[0] and profile)
         assert wanted.casefold() in one.name.casefold() or wanted.casefold() == one.advert.address.casefold()
         return
-    with pytest.raises(UsageError if meant else DeviceError) as caught:
+    with pytest.raises(UsageError if matches else DeviceError) as caught:
         choose(near, wanted, profile)
     lines = str(caught.value).splitlines()
     assert len(lines) <= 2

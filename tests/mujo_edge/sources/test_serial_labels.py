@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import ListSink, ListSource
+from listening import lateness
 
 from firmware_bridge.simulator import motion
 from firmware_bridge.simulator.board import Board, Line
@@ -22,6 +23,10 @@ FIRST = 700
 """First sample of the recording that the board sends: 8 s before one exercise ends and the next begins."""
 
 SECONDS = 14.0
+
+BUSY_S, TRIES = 0.15, 3
+"""Lateness of the event loop, on which the board sends and the source receives, at which a run says nothing: a stall of
+0.25 s is a gap in samples without a clock."""
 
 
 @pytest.mark.parametrize(
@@ -38,10 +43,15 @@ async def test_live_labels_equal_those_of_a_replay(tmp_path: Path, protocol: str
     def load(info: StreamInfo) -> Recognizer:
         return Recognizer(ModelBundle.load(None), info, labels)
 
-    live, sink = ListSink(), ListSink()
-    board = Board(motion.recording(folder), protocol, first=FIRST, **options)
-    async with Line(board, tmp_path / "board", resets=True) as line:
-        summary = await Engine(SerialSource(line.port), [live], load, duration_s=SECONDS).run()
+    for _ in range(TRIES):
+        live, sink = ListSink(), ListSink()
+        board = Board(motion.recording(folder), protocol, first=FIRST, **options)
+        async with Line(board, tmp_path / "board", resets=True) as line, lateness() as late_s:
+            summary = await Engine(SerialSource(line.port), [live], load, duration_s=SECONDS).run()
+        if max(late_s) < BUSY_S:
+            break
+    else:
+        pytest.skip(f"this machine is busy: the event loop was {max(late_s):.2f} s late")
     stats = summary.tally.stats
     assert (stats.lost, stats.corrupt, stats.gaps, stats.dropped_windows) == (0, 0, 0, 0)
     assert stats.rate_hz == pytest.approx(50.0, rel=0.02)

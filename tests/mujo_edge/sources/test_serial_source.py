@@ -111,8 +111,8 @@ async def test_recorded_bytes_decode_to_the_same_samples(
         source = SerialSource(line.port, columns=names)
         sink = RecordingSink(tmp_path / "kept", source=f"serial port {line.port}")
         await Engine(source, [sink], None, duration_s=2.0).run()
-    kept = [raw for _, raw in load_raw(tmp_path / "kept" / RAW_FILE, [])]
-    opened = [json.loads(raw.data) for raw in kept if raw.kind == "open"]
+    payloads = [raw for _, raw in load_raw(tmp_path / "kept" / RAW_FILE, [])]
+    opened = [json.loads(raw.data) for raw in payloads if raw.kind == "open"]
     assert len(opened) == 2
     assert {key: opened[0][key] for key in ("kind", "port", "baud", "protocol")} == {
         "kind": "serial",
@@ -161,16 +161,16 @@ async def test_unplugged_board_is_waited_for(link: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(ports, "POLL_S", 0.05)
     async with Line(Board(motion.sine, "packet"), link) as line, SerialSource(line.port) as source:
         reading = asyncio.create_task(collect(source, 3.0))
-        said = set()
+        statuses = set()
         for _ in range(2):
             await asyncio.sleep(0.7)
             line.befall("disconnect", 0.4)
             await asyncio.sleep(0.3)
-            said.add(source.status)
+            statuses.add(source.status)
         chunks = await reading
         assert source.status == ""
     t, _ = joined(chunks)
-    assert said == {f"{line.port} is unplugged, waiting for it"}
+    assert statuses == {f"{line.port} is unplugged, waiting for it"}
     assert [raw.kind for raw in raws(chunks) if raw.kind != "data"] == ["open", "close", "open", "close", "open"]
     assert (np.diff(t) > 0.01).all()  # nothing is repeated
     assert sum(len(chunk.x) + chunk.lost for chunk in chunks) == pytest.approx((t[-1] - t[0]) * 50 + 1, abs=1)

@@ -233,7 +233,7 @@ def test_immediate_restart_leaves_a_gap(fields: str) -> None:
 
 @pytest.mark.parametrize("fields", ["seq", "tick", "seq tick"])
 def test_second_restart_soon_after_the_first(fields: str) -> None:
-    """A new connection repeats nothing, so samples that seem repeated are new."""
+    """A new connection never repeats samples, so samples with old numbers are new."""
     device = Device()
     timebase = Timebase(device.format(fields))
     t_s, _ = stamped(timebase, [device.packet(k, fields) for k in range(50)], np.arange(50) / 50)

@@ -41,9 +41,9 @@ def real() -> Callable[[str], Path]:
     """Function that returns the path of a real data set; skips the test if it is absent."""
 
     def path(name: str) -> Path:
-        found = CORPORA[name].locate() or CORPORA[name].find(data_root())
-        if found is None:
+        located = CORPORA[name].locate() or CORPORA[name].find(data_root())
+        if located is None:
             pytest.skip(f"{name} is not under {data_root()}: set MUJO_DATA")
-        return found
+        return located
 
     return path

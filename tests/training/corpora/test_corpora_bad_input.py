@@ -178,10 +178,10 @@ def still(scale: float) -> Recording:
     ],
 )
 def test_wrong_unit_is_reported(scale, message, monkeypatch):
-    found = list(problems([still(scale)], ["walking"]))
-    assert found
-    assert all(where in ("still", "") for where, _ in found)
-    assert any(part in what for _, what in found for part in message.split("|")), found
+    reported = list(problems([still(scale)], ["walking"]))
+    assert reported
+    assert all(where in ("still", "") for where, _ in reported)
+    assert any(part in what for _, what in reported for part in message.split("|")), reported
 
 
 def test_si_units_are_accepted():

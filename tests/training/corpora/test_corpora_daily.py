@@ -196,8 +196,8 @@ def test_dsads_axes_of_a_standing_person(tmp_path):
     up = np.zeros((125, 5, 9))
     up[:, :3, 0], up[:, 3:, 0] = G, -G
     write_csv(tmp_path / "a02" / "p3" / "s01.txt", None, up.reshape(125, 45))
-    found = {(r.placement, r.side): axes_of(r.x) for r in CORPORA["dsads"].load(tmp_path)}
-    assert found == {
+    actual = {(r.placement, r.side): axes_of(r.x) for r in CORPORA["dsads"].load(tmp_path)}
+    assert actual == {
         ("chest", None): [0, 1, 0],
         ("wrist", "right"): [1, 0, 0],
         ("wrist", "left"): [-1, 0, 0],

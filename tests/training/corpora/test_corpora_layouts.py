@@ -51,9 +51,9 @@ def test_data_set_is_found_in_nested_folders(layout, tmp_path):
     corpus = CORPORA[name]
     expected = corpus.load(folder)
     for root in (folder, folder.parent, folder.parent.parent):
-        found = corpus.find(root)
-        assert found is not None
-        assert same(corpus.load(found), expected)
+        located = corpus.find(root)
+        assert located is not None
+        assert same(corpus.load(located), expected)
 
 
 def test_no_other_corpus_matches_the_files(layout):

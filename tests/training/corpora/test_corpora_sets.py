@@ -64,9 +64,9 @@ def test_mm_fit_sets_cut_off_by_the_recording_are_left_out(make):
 
 
 def test_mm_fit_labels_without_signals_are_on_the_cameras_clock(labels_alone):
-    found = label_sets(labels_alone)
-    assert set(found) == {"w00", "w12"}
-    assert found["w12"] == (
+    actual = label_sets(labels_alone)
+    assert set(actual) == {"w00", "w12"}
+    assert actual["w12"] == (
         RepetitionSet(1060 / 30, 1240 / 30, 10, "squats"),
         RepetitionSet(1330 / 30, 1480 / 30, 12, "bicep curls"),
     )
@@ -122,7 +122,7 @@ def test_counts_of_the_real_mm_fit_labels(real):
     path = real("muvr").parents[1] / "mm_fit_labels" / "mm_fit_labels.zip"
     if not path.is_file():
         pytest.skip(f"MM-Fit's label files are not at {path}")
-    found = label_sets(path)
-    assert len(found) == 21
-    assert sum(len(sets) for sets in found.values()) == 616
-    assert sum(one.repetitions for sets in found.values() for one in sets) == 6160
+    actual = label_sets(path)
+    assert len(actual) == 21
+    assert sum(len(sets) for sets in actual.values()) == 616
+    assert sum(one.repetitions for sets in actual.values() for one in sets) == 6160

@@ -71,9 +71,9 @@ def test_select_keeps_classes_and_selects_all_fields():
 
 @given(st.lists(st.sampled_from("aab "), min_size=1, max_size=60))
 def test_runs_cover_the_labels(labels):
-    found = list(runs(np.asarray(labels)))
-    assert [label for label, start, stop in found for _ in range(stop - start)] == labels
-    assert all(left[0] != right[0] and left[2] == right[1] for left, right in pairwise(found))
+    actual = list(runs(np.asarray(labels)))
+    assert [label for label, start, stop in actual for _ in range(stop - start)] == labels
+    assert all(left[0] != right[0] and left[2] == right[1] for left, right in pairwise(actual))
 
 
 people = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 13)), min_size=30, max_size=120)

@@ -61,11 +61,11 @@ def made(tmp_path_factory) -> Path:
 
 
 def run(made: Path, out: Path, command=evaluate.labels, **options) -> None:
-    given = {"sets": "spar", "methods": METHODS, "fractions": "0.02", "fold": "0", "seeds": 1, "jobs": 1} | options
-    given = {name: value for name, value in given.items() if name in signature(command).parameters}
+    arguments = {"sets": "spar", "methods": METHODS, "fractions": "0.02", "fold": "0", "seeds": 1, "jobs": 1} | options
+    arguments = {name: value for name, value in arguments.items() if name in signature(command).parameters}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MUJO_DATA", str(made / "data"))
-        command(**given, recipe=str(made / "two.toml"), shards=made / "shards", out=out)
+        command(**arguments, recipe=str(made / "two.toml"), shards=made / "shards", out=out)
 
 
 class Here:
@@ -159,18 +159,18 @@ def test_finished_run_is_not_run_again(scored: Path, made: Path):
 
 def test_only_the_trial_of_a_truncated_line_is_repeated(scored: Path, made: Path, tmp_path: Path, here):
     out = Path(shutil.copytree(scored, tmp_path / "out"))
-    torn = next(line for line in lines(out) if '"random"' in line)
-    rest = [line for line in lines(out) if line != torn]
-    (out / "trials.jsonl").write_text("\n".join([*rest, torn[:60]]))
+    truncated = next(line for line in lines(out) if '"random"' in line)
+    rest = [line for line in lines(out) if line != truncated]
+    (out / "trials.jsonl").write_text("\n".join([*rest, truncated[:60]]))
     assert RANDOM not in {s.trial for s in read(out / "trials.jsonl")}
     run(made, out)
-    assert lines(out) == [*rest, torn[:60], torn]
+    assert lines(out) == [*rest, truncated[:60], truncated]
 
 
 def test_trial_with_a_missing_variant_is_ignored(scored: Path, tmp_path: Path):
     """Killed between the float and the int8 score."""
-    kept = [line for line in lines(scored) if '"int8"' not in line]
-    (tmp_path / "trials.jsonl").write_text("\n".join(kept) + "\n")
+    remaining = [line for line in lines(scored) if '"int8"' not in line]
+    (tmp_path / "trials.jsonl").write_text("\n".join(remaining) + "\n")
     assert {s.trial.method for s in read(tmp_path / "trials.jsonl")} == {"random", "mujo", "forest"}
     (tmp_path / "trials.jsonl").write_text("\n".join(lines(scored) * 2) + "\n")
     assert len(read(tmp_path / "trials.jsonl")) == 5, "a score that stands there twice counts once"
@@ -252,8 +252,8 @@ def test_every_method_keeps_the_recipe_of_its_scores(scored: Path, made: Path, t
     """Other pretraining settings change the student; random init and forest keep the old recipe."""
     out = Path(shutil.copytree(scored, tmp_path / "out"))
     monkeypatch.setenv("MUJO_DATA", str(made / "data"))
-    kept = [line for line in lines(out) if '"mujo' not in line]
-    (out / "trials.jsonl").write_text("\n".join(kept) + "\n")
+    remaining = [line for line in lines(out) if '"mujo' not in line]
+    (out / "trials.jsonl").write_text("\n".join(remaining) + "\n")
     recipe = recipe_of(made)
     longer = replace(recipe, pretrain=replace(recipe.pretrain, loop=replace(recipe.pretrain.loop, steps=9)))
     start_run(Evaluation(out, longer), 1, ["random", "student", "forest"], ["spar"])
@@ -321,11 +321,13 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("command", "options", "message"), WRONG, ids=[f"{name} {given}" for name, given, _ in WRONG])
+@pytest.mark.parametrize(
+    ("command", "options", "message"), WRONG, ids=[f"{name} {arguments}" for name, arguments, _ in WRONG]
+)
 def test_wrong_option_is_refused_before_any_output(command: str, options: dict, message: str, tmp_path: Path):
-    given = {"sets": "spar", "methods": "random", "recipe": "base", "out": tmp_path / "out"}
+    arguments = {"sets": "spar", "methods": "random", "recipe": "base", "out": tmp_path / "out"}
     with pytest.raises(UsageError, match=message):
-        getattr(evaluate, command)(**given | options)
+        getattr(evaluate, command)(**arguments | options)
     assert not (tmp_path / "out").exists()
 
 
@@ -341,9 +343,9 @@ def test_every_subcommand_has_its_options():
 
 
 def test_empty_pretraining_data_is_reported_before_anything_runs(tmp_path: Path):
-    given = {"sets": "spar", "methods": "student", "fractions": "1", "fold": "0", "seeds": 1, "jobs": 1}
+    arguments = {"sets": "spar", "methods": "student", "fractions": "1", "fold": "0", "seeds": 1, "jobs": 1}
     with pytest.raises(UsageError, match="recipe tiny has nothing to pretrain on without spar"):
-        evaluate.labels(**given, recipe="tiny", out=tmp_path / "out")
+        evaluate.labels(**arguments, recipe="tiny", out=tmp_path / "out")
     assert not (tmp_path / "out" / "trials.jsonl").exists()
 
 

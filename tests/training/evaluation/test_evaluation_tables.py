@@ -69,11 +69,11 @@ def test_column_of_one_persons_labels_comes_last(tmp_path: Path):
 def test_difference_pairs_folds_and_seeds():
     method = {0: {0: 0.9, 1: 0.8}, 1: {0: 0.7}, 2: {0: 0.5}}
     reference = {0: {0: 0.8, 2: 0.1}, 1: {0: 0.65}, 3: {0: 0.0}}
-    found = paired(method, reference)
-    assert found is not None
-    assert found.mean == pytest.approx((0.1 + 0.05) / 2)
-    assert (found.pairs, found.freedom) == (2, 1)
-    assert found.variance == pytest.approx(np.var([0.1, 0.05], ddof=1) * (1 / 2 + 1 / 4))
+    actual = paired(method, reference)
+    assert actual is not None
+    assert actual.mean == pytest.approx((0.1 + 0.05) / 2)
+    assert (actual.pairs, actual.freedom) == (2, 1)
+    assert actual.variance == pytest.approx(np.var([0.1, 0.05], ddof=1) * (1 / 2 + 1 / 4))
     assert paired(method, {4: {0: 1.0}}) is None
     assert paired(method, {0: {5: 1.0}}) is None
 
@@ -81,12 +81,12 @@ def test_difference_pairs_folds_and_seeds():
 def test_interval_is_that_of_scipys_t_test_corrected_for_overlap():
     rng = np.random.default_rng(0)
     values = rng.normal(0.05, 0.02, 5)
-    found = paired({i: {0: v} for i, v in enumerate(values)}, {i: {0: 0.0} for i in range(5)})
-    assert found is not None
+    actual = paired({i: {0: v} for i, v in enumerate(values)}, {i: {0: 0.0} for i in range(5)})
+    assert actual is not None
     plain = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     wider = np.sqrt((1 / 5 + 1 / 4) / (1 / 5))
     half = (plain.high - plain.low) / 2 * wider
-    assert found.interval == pytest.approx((values.mean() - half, values.mean() + half))
+    assert actual.interval == pytest.approx((values.mean() - half, values.mean() + half))
 
 
 def test_intervals_cover_the_true_difference_at_their_level():
@@ -99,8 +99,8 @@ def test_intervals_cover_the_true_difference_at_their_level():
             for sd in (0.01, 0.02, 0.05, 0.1)
         ]
         own = [d for d in sets if d is not None]
-        for name, found in (("one", own[0]), ("four", mean_of(own))):
-            low, high = found.interval
+        for name, actual in (("one", own[0]), ("four", mean_of(own))):
+            low, high = actual.interval
             inside[name] += low < 0.1 < high
     assert min(inside.values()) >= 0.95 * 400
 
@@ -150,8 +150,8 @@ def test_semi_supervised_methods_are_compared_with_each_other(tmp_path: Path):
     plain = [*whole("mujo_plus", 0.01, 0.02)]
     semi = [replace(s, trial=replace(s.trial, semi=True)) for s in whole("mujo_plus", 0.06, 0.02)]
     semi = [replace(s, confusion=score(s.trial, s.macro_f1 + 0.2).confusion) for s in semi]
-    found = compared(efficiency([*plain, *semi]))
-    assert {method: round(own["mean"].mean, 3) for (method, _, _), own in found.items()} == {
+    actual = compared(efficiency([*plain, *semi]))
+    assert {method: round(own["mean"].mean, 3) for (method, _, _), own in actual.items()} == {
         "mujo_plus fp32": 0.01,
         "random semi fp32": 0.2,
         "mujo_plus semi fp32": 0.06,

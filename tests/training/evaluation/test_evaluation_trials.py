@@ -127,16 +127,16 @@ labels = st.integers(1, 6).flatmap(
 @given(labels)
 def test_macro_f1_is_that_of_scikit_learn_over_the_classes_that_are_tested(drawn):
     n, pairs = drawn
-    y, found = np.array(pairs).T
-    score = Score(RANDOM, "fp32", confusion(y, found, n)).macro_f1
-    assert score == pytest.approx(f1_score(y, found, labels=np.unique(y), average="macro", zero_division=0))
+    y, predicted = np.array(pairs).T
+    score = Score(RANDOM, "fp32", confusion(y, predicted, n)).macro_f1
+    assert score == pytest.approx(f1_score(y, predicted, labels=np.unique(y), average="macro", zero_division=0))
 
 
 def test_macro_f1_is_that_of_the_protocol(protocol: ModuleType):
     rng = np.random.default_rng(0)
     for n in (2, 5, 27):
-        y, found = rng.integers(0, n, (2, 60))
-        assert Score(RANDOM, "fp32", confusion(y, found, n)).macro_f1 == protocol.macro_f1(y, found, n)
+        y, predicted = rng.integers(0, n, (2, 60))
+        assert Score(RANDOM, "fp32", confusion(y, predicted, n)).macro_f1 == protocol.macro_f1(y, predicted, n)
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.7, 0.2, 0.1), (0.25, 0.75, 0.0)])

@@ -76,10 +76,10 @@ def test_label_that_the_set_lacks_goes_to_the_nearest_class(run: Evaluation, voc
     _, x = runs.prepared("spar", 6)
     y = motion_set(20, seed=1).y
     labels = np.array([0, 3])  # rest and twist
-    found = runs.by_other_labels(trials("prompts")[0], two, x, labels, vocabulary)
-    assert set(found) <= {0, 1}
-    assert (found[y == 0] == 0).mean() > 0.85
-    assert (found[y == 3] == 1).mean() > 0.85
+    actual = runs.by_other_labels(trials("prompts")[0], two, x, labels, vocabulary)
+    assert set(actual) <= {0, 1}
+    assert (actual[y == 0] == 0).mean() > 0.85
+    assert (actual[y == 3] == 1).mean() > 0.85
 
 
 @pytest.mark.parametrize("method", ["random", "forest"])

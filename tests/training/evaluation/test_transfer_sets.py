@@ -1,4 +1,4 @@
-"""Protocol v2: the deal of the data sets, what a person teaches, what is scored, and how a run goes on."""
+"""Protocol v2: groups of data sets, labeled windows of a person, scores, and resumed runs."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ def test_set_in_two_groups_or_a_target_in_none_is_an_error(tmp_path):
 
 def test_thinning_lowers_the_cap_of_a_person_and_class_and_keeps_neighbors():
     y, subject = np.repeat([0, 1], [400, 16]), np.full(416, "p")
-    kept = thin_evenly(y, subject, 100)
-    assert len(kept) <= 100
-    assert (y[kept] == 1).sum() == 16
-    steps = np.diff(kept[y[kept] == 0])
+    rows = thin_evenly(y, subject, 100)
+    assert len(rows) <= 100
+    assert (y[rows] == 1).sum() == 16
+    steps = np.diff(rows[y[rows] == 0])
     assert (steps == 1).mean() > 0.8
-    assert kept.max() > 390
+    assert rows.max() > 390
     np.testing.assert_array_equal(thin_evenly(y, subject, 1000), np.arange(416))
 
 

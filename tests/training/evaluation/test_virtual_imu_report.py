@@ -1,4 +1,4 @@
-"""Virtual beside real: known lags, turns and sizes are found, and nothing that is tested is fitted."""
+"""Virtual IMU compared with real: known lags, rotations and scales are recovered, and tested people are not fitted."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ from training.fimad.sources import utd_mhad as skeletons
 from training.fimad.virtual_imu import virtual_imu
 
 TURN = Rotation.from_euler("xyz", [160, -10, 175], degrees=True)
-"""How the made sensor is mounted."""
+"""Mounting of the simulated sensor."""
 SWINGS = {"wave": 1.0, "clap": 2.0}
-"""Hertz of the arm in the actions of the made trials."""
+"""Frequency of the arm in each action of the generated trials, Hz."""
 RATE_HZ, SECONDS = 20.0, 4.0
 
 
@@ -73,7 +73,7 @@ def swinging(hertz: float, seed: int = 0) -> np.ndarray:
 
 
 def made_pair(action: str, subject: int, trial: int) -> Pair:
-    """A trial whose real sensor reads the virtual one's values, mounted otherwise, with some noise."""
+    """A trial whose real sensor has the virtual one's values in another mounting, with some noise."""
     seed = 10 * subject + trial
     x = swinging(SWINGS[action], seed).astype(np.float32)
     virtual = virtual_imu(Motion(x, RATE_HZ), "right_wrist")
@@ -144,7 +144,7 @@ def test_agreement_separates_equal_and_different_signals(pairs: list[Pair]):
 
 
 def test_mounting_is_fitted_without_the_tested_person(pairs: list[Pair]):
-    """The turn is that of the others, so that the odd one's trials disagree, and only theirs."""
+    """One person wears the sensor differently: only that person's trials disagree with the common mounting."""
     odd = [
         replace(p, real=turned(p.real, Rotation.from_rotvec([0, 0, np.pi])), placement="right_thigh")
         if p.subject == "5"
@@ -184,17 +184,17 @@ def test_rotated_copies_keep_the_norm_and_the_axis_along_the_limb(pairs: list[Pa
 
 
 def test_scores_are_reused_only_for_the_same_signals(pairs: list[Pair], tmp_path: Path):
-    """Sound signals are told apart; what was done is not done again; other signals are."""
+    """Finished scores are read from the file; other signals or settings have another digest."""
     settings = Settings(("forest",), (3,), pairs=(("virtual", "real"),))
-    kept = tmp_path / "scores.jsonl"
-    first = scores(pairs, settings, kept)
+    score_file = tmp_path / "scores.jsonl"
+    first = scores(pairs, settings, score_file)
     assert len(first) == 5
     assert min(first.values()) > 0.9
-    marked = [json.dumps(json.loads(line) | {"macro_f1": 0.123}) for line in kept.read_text().splitlines()]
-    kept.write_text("\n".join(marked) + "\n")
-    assert set(scores(pairs, settings, kept).values()) == {0.123}
-    kept.write_text("\n".join(marked[:3]) + "\n")
-    assert sorted(scores(pairs, settings, kept).values()).count(0.123) == 3
+    marked = [json.dumps(json.loads(line) | {"macro_f1": 0.123}) for line in score_file.read_text().splitlines()]
+    score_file.write_text("\n".join(marked) + "\n")
+    assert set(scores(pairs, settings, score_file).values()) == {0.123}
+    score_file.write_text("\n".join(marked[:3]) + "\n")
+    assert sorted(scores(pairs, settings, score_file).values()).count(0.123) == 3
     same = digest(pairs, settings, False)
     assert same != digest([replace(p, virtual=p.virtual + 1) for p in pairs], settings, False)
     assert same != digest(pairs, replace(settings, steps=7), False)
@@ -211,8 +211,8 @@ def test_student_learns_from_virtual_signals(pairs: list[Pair]):
 
 
 def test_table_shows_the_results():
-    found = {Condition("forest", 3, "virtual", "real", fold): 0.4 + 0.1 * fold for fold in range(5)}
-    row = summary(found)[0]
+    scored = {Condition("forest", 3, "virtual", "real", fold): 0.4 + 0.1 * fold for fold in range(5)}
+    row = summary(scored)[0]
     assert row["mean"] == pytest.approx(0.6)
     assert row["sd"] == pytest.approx(np.std([0.4, 0.5, 0.6, 0.7, 0.8]))
     values = dict.fromkeys(("pooled", "within", "rms", "size"), [0.5] * 6)
@@ -254,17 +254,17 @@ def test_command_writes_the_page_from_files(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         (("--channels", "9"), 2, "--channels takes 3, 6 or 3,6"),
         (("--models", "forest,oracle"), 2, "no model 'oracle'"),
         ((), 4, "was not found under"),
     ],
 )
-def test_user_errors_are_reported(tmp_path: Path, arguments: tuple[str, ...], code: int, said: str):
+def test_user_errors_are_reported(tmp_path: Path, arguments: tuple[str, ...], code: int, message: str):
     result = CliRunner().invoke(app, ["validate", "--data", str(tmp_path), *arguments])
     assert result.exit_code == code
-    assert said in " ".join(result.output.split())
+    assert message in " ".join(result.output.split())
 
 
 def test_skeletons_without_the_sensor_are_an_error(tmp_path: Path):
@@ -288,7 +288,7 @@ def test_virtual_imu_follows_the_sensor_on_the_real_set(monkeypatch: pytest.Monk
     pairs, without = read_pairs(root)
     assert len(pairs) + without == len(some) == 54
     assert without <= 3
-    found = agreement(pairs)
-    assert found["right_wrist"]["within"][0] > 0.7  # force along the forearm
-    assert found["right_wrist"]["within"][5] > 0.7  # rate about the elbow's hinge
-    assert found["right_thigh"]["within"][3] > 0.6  # rate about the hip's
+    scored = agreement(pairs)
+    assert scored["right_wrist"]["within"][0] > 0.7  # force along the forearm
+    assert scored["right_wrist"]["within"][5] > 0.7  # rate about the elbow's hinge
+    assert scored["right_thigh"]["within"][3] > 0.6  # rate about the hip's

@@ -40,7 +40,7 @@ def standing() -> dict[str, np.ndarray]:
 
 
 def waving() -> dict[str, np.ndarray]:
-    """Joint -> (FRAMES, 3) m: the right hand goes up and down by 20 cm; nothing else moves."""
+    """Joint -> (FRAMES, 3) m: the right hand goes up and down by 20 cm; all else is at rest."""
     swing = 0.1 * (1 - np.cos(np.linspace(0, 4 * np.pi, FRAMES)))
     joints = {name: np.tile(at, (FRAMES, 1)) for name, at in standing().items()}
     for name in ("right_wrist", "right_hand"):

@@ -200,7 +200,7 @@ def test_large_sources_become_several_shards(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("people", "held"),
+    ("people", "held_out"),
     [
         (1, {"clip 5", "clip 10"}),
         (2, {"p2"}),
@@ -209,18 +209,18 @@ def test_large_sources_become_several_shards(tmp_path, monkeypatch):
         (11, {"p5", "p10"}),
     ],
 )
-def test_splits_share_no_person(people, held):
+def test_splits_share_no_person(people, held_out):
     names = [f"clip {i + 1}" for i in range(12 if people == 1 else 3 * people)]
     subjects = [f"p{i % people + 1}" for i in range(len(names))]
     got = splits(names, subjects, [None] * len(names))
     keys = names if people == 1 else subjects
-    assert {key for key, split in zip(keys, got, strict=True) if split == "val"} == held
+    assert {key for key, split in zip(keys, got, strict=True) if split == "val"} == held_out
     assert set(got) == {"train", "val"}
 
 
 def test_publishers_split_is_kept():
-    given = ["val", None, "train", None, None]
-    assert splits("abcde", ["1", "2", "1", "3", "3"], given) == ["val", "train", "train", "val", "val"]
+    declared = ["val", None, "train", None, None]
+    assert splits("abcde", ["1", "2", "1", "3", "3"], declared) == ["val", "train", "train", "val", "val"]
     assert splits("ab", ["1", "1"], ["val", "val"]) == ["val", "val"]
     assert splits("", [], []) == []
 

@@ -65,9 +65,9 @@ def folder(tmp_path: Path) -> Path:
 
 def test_clips_of_available_videos_are_listed(folder: Path) -> None:
     listed = read(folder)
-    found = {take.id: (take.name, take.subject, take.split, cut) for take, cut in listed.clips}
+    actual = {take.id: (take.name, take.subject, take.split, cut) for take, cut in listed.clips}
     video_a, video_b = folder / "videos" / f"{A}.mkv", folder / "videos" / "deep" / f"Best workout [{B}].mp4"
-    assert found == {
+    assert actual == {
         f"fimad/{A}___0": ("Warm up", A, "train", Cut(video_a, 0.0, 1.0)),
         f"fimad/{A}___1": ("Press-ups", A, "train", Cut(video_a, 1.0, 2.5)),
         f"fimad/{B}___1": ("Push Ups", B, "val", Cut(video_b, 1.0, 2.5)),

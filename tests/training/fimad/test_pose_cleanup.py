@@ -66,8 +66,8 @@ def test_swapped_sides_are_detected(group: str, stretch: tuple[int, int]) -> Non
     x += np.random.default_rng(0).normal(0, 0.01, x.shape).astype(np.float32)
     mixed = np.arange(90)[slice(*stretch), None]
     x[mixed, [*left, *right]] = x[mixed, [*right, *left]]
-    found = cleanup.swapped(t_s, x, left, right)
-    assert np.flatnonzero(found).tolist() == mixed[:, 0].tolist()
+    actual = cleanup.swapped(t_s, x, left, right)
+    assert np.flatnonzero(actual).tolist() == mixed[:, 0].tolist()
 
 
 @pytest.mark.parametrize("hz", [0.5, 1.5])
@@ -112,8 +112,8 @@ def test_videos_are_split_only_at_cuts_and_long_gaps() -> None:
     x[203:205] += [0.0, 3.0, 0.0]  # a blink
     keep = np.r_[0:150, 162:240, 260:300]  # 0.4 s are missing, then 0.7 s
     t_s, x = t_s[keep], x[keep]
-    found = [(round(t_s[p[0]] * RATE_HZ), round(t_s[p[-1]] * RATE_HZ)) for p in cleanup.stretches(t_s, x)]
-    assert found == [(0, 99), (100, 239), (260, 299)]
+    actual = [(round(t_s[p[0]] * RATE_HZ), round(t_s[p[-1]] * RATE_HZ)) for p in cleanup.stretches(t_s, x)]
+    assert actual == [(0, 99), (100, 239), (260, 299)]
     inside = cleanup.stretches(t_s, x)[1]
     assert not {203, 204} & {round(t) for t in t_s[inside] * RATE_HZ}
 
@@ -132,8 +132,8 @@ def test_joints_beyond_a_bone_of_wrong_length_are_unknown() -> None:
     knee, hip = JOINTS.index("left_knee"), JOINTS.index("left_hip")
     odd[3, knee] = truth[3, hip] + [0, 0, -0.1]
     odd[5, JOINTS.index("right_wrist")] += [0.6, 0, 0]
-    found = [(int(i), JOINTS[j]) for i, j in np.argwhere(cleanup.broken(odd))]
-    assert found == [(3, "left_knee"), (3, "left_ankle"), (3, "left_foot"), (5, "right_wrist"), (5, "right_hand")]
+    actual = [(int(i), JOINTS[j]) for i, j in np.argwhere(cleanup.broken(odd))]
+    assert actual == [(3, "left_knee"), (3, "left_ankle"), (3, "left_foot"), (5, "right_wrist"), (5, "right_hand")]
 
 
 def test_only_short_gaps_are_filled() -> None:

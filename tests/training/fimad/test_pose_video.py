@@ -99,7 +99,7 @@ def test_overhead_press_of_a_real_clip(mediapipe: None, film: Film) -> None:
         assert hands.max() - hands.min() > 0.25
     body = column(x, "neck") - (column(x, "left_ankle") + column(x, "right_ankle")) / 2
     up = np.median(body / np.linalg.norm(body, axis=1, keepdims=True), axis=0)
-    assert up[2] > 0.99  # whoever stands is upright, however the camera was held
+    assert up[2] > 0.99  # a standing person is upright for any camera angle
     assert np.abs(np.median(column(x, "pelvis"), axis=0)).max() < 0.01
 
 
@@ -181,7 +181,7 @@ def test_bad_frames_are_errors(mediapipe: None, film_of: list[tuple[float, tuple
         pose_of_video((t, np.zeros((*size, 3), np.uint8)) for t, size in film_of)
     with pytest.raises(DataError, match="expected RGB"):
         pose_of_video([(0.0, np.zeros((8, 8)))])
-    assert pose_of_video([(0.0, np.zeros((8, 8, 3), np.uint8))]) == []  # and the next film goes through
+    assert pose_of_video([(0.0, np.zeros((8, 8, 3), np.uint8))]) == []  # and the next video works
 
 
 def test_dead_process_is_reported_and_restarted(mediapipe: None) -> None:

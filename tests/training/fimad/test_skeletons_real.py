@@ -80,14 +80,14 @@ def named(tasks: list[Task], ending: str) -> list[Take]:
 
 def lengths(take: Take) -> dict[str, float]:
     """Child joint -> median length of its bone, m; the 95th percentile for flat takes, which appear shortened."""
-    found = {}
+    measured = {}
     for parent, child in BONES:
         difference = at(take, child) - at(take, parent)
         length = np.linalg.norm(difference[:, ::2] if take.motion.flat else difference, axis=1)
         length = length[np.isfinite(length)]
         if len(length):
-            found[child] = float(np.percentile(length, 95 if take.motion.flat else 50))
-    return found
+            measured[child] = float(np.percentile(length, 95 if take.motion.flat else 50))
+    return measured
 
 
 def test_counts_equal_the_published_ones(some):
@@ -102,13 +102,13 @@ def test_counts_equal_the_published_ones(some):
 
 def test_bones_have_human_lengths_on_both_sides(some):
     name, takes, _ = some
-    found = [lengths(take) for take in takes]
+    measured = [lengths(take) for take in takes]
     for joint, (low, high) in LENGTHS_M.items():
-        left = np.median([bones[joint] for bones in found if joint in bones])
+        left = np.median([bones[joint] for bones in measured if joint in bones])
         assert low < left < high, (name, joint, left)
         if joint.startswith("left"):
             other = joint.replace("left", "right")
-            right = np.median([bones[other] for bones in found if other in bones])
+            right = np.median([bones[other] for bones in measured if other in bones])
             assert right == pytest.approx(left, rel=0.12), (name, joint)
 
 

@@ -66,9 +66,9 @@ def test_any_text_is_a_title_or_an_error(name: str) -> None:
         return
     assert title == " ".join(title.split())
     assert any(letter.isalpha() for letter in title)
-    found = texts(name, (name,))
-    assert found[0] == title
-    assert len({text.casefold() for text in found}) == len(found) > 3
+    actual = texts(name, (name,))
+    assert actual[0] == title
+    assert len({text.casefold() for text in actual}) == len(actual) > 3
 
 
 @pytest.mark.parametrize(
@@ -96,17 +96,17 @@ def test_sentences_are_english(name: str, sentence: str) -> None:
 
 
 def test_descriptions_become_sentences() -> None:
-    found = texts("squats", ("A man bends  his knees. He\nrises!", "squat", "", "1. 2. 3."))
-    assert found[0] == "squat"
-    assert found.count("squat") == 1
-    assert {"A man bends his knees.", "He rises!", "squat: A man bends his knees."} <= set(found)
-    assert not any(text.startswith("1") for text in found)
+    actual = texts("squats", ("A man bends  his knees. He\nrises!", "squat", "", "1. 2. 3."))
+    assert actual[0] == "squat"
+    assert actual.count("squat") == 1
+    assert {"A man bends his knees.", "He rises!", "squat: A man bends his knees."} <= set(actual)
+    assert not any(text.startswith("1") for text in actual)
 
 
 def test_long_texts_are_cut() -> None:
-    found = texts("squat " * 100, ("word " * 1000,))
-    assert len(found[0].split()) == LONGEST_TITLE
-    assert max(len(text.split()) for text in found) <= LONGEST_TEXT + LONGEST_TITLE
+    actual = texts("squat " * 100, ("word " * 1000,))
+    assert len(actual[0].split()) == LONGEST_TITLE
+    assert max(len(text.split()) for text in actual) <= LONGEST_TEXT + LONGEST_TITLE
 
 
 def test_real_exercises_have_distinct_titles() -> None:

@@ -144,11 +144,13 @@ def fake_pose(*pieces: tuple[float, float]) -> Callable[..., list[tuple[float, M
 
     def of_video(stream: Iterable[tuple[float, np.ndarray]]) -> list[tuple[float, Motion]]:
         assert all(t >= 0 for t, _ in stream)
-        found = []
+        motions = []
         for start_s, stop_s in pieces:
             t_s = np.arange(round((stop_s - start_s) * 24)) / 24 + start_s
-            found.append((start_s, Motion(np.broadcast_to(t_s[:, None, None], (len(t_s), len(JOINTS), 3)).copy(), 24)))
-        return found
+            motions.append(
+                (start_s, Motion(np.broadcast_to(t_s[:, None, None], (len(t_s), len(JOINTS), 3)).copy(), 24))
+            )
+        return motions
 
     return of_video
 

@@ -99,10 +99,10 @@ def test_tumbling_rigid_body_has_the_analytic_signal(frames_hz: float, rate_hz: 
     """Every placement, lever arms included; the ends too, where a spline knows least. A limb's twist is smoothed more
     than the rest, so that limbs are not as exact as the trunk."""
     t = times(3, frames_hz)
-    found = virtual_imus(motion(move(crouching(t), tumble(t), wander(t)), frames_hz), rate_hz=rate_hz)
-    assert set(found) == set(PLACEMENTS)
+    actual = virtual_imus(motion(move(crouching(t), tumble(t), wander(t)), frames_hz), rate_hz=rate_hz)
+    assert set(actual) == set(PLACEMENTS)
     expected = rigid_body(tumble, wander, times(3, rate_hz))
-    for placement, x in found.items():
+    for placement, x in actual.items():
         assert x.dtype == np.float32
         assert x.shape == (round(3 * rate_hz) + 1, 6)
         error = np.abs(x - expected[placement])
@@ -116,9 +116,9 @@ def test_tumbling_rigid_body_has_the_analytic_signal(frames_hz: float, rate_hz: 
 
 @pytest.mark.parametrize("rate_hz", [20.0, 50.0, 200.0])
 def test_at_rest_gravity_is_on_the_axis_that_points_up(rate_hz: float):
-    found = virtual_imus(motion(standing(times(2, 30)), 30), rate_hz=rate_hz)
+    actual = virtual_imus(motion(standing(times(2, 30)), 30), rate_hz=rate_hz)
     up = dict.fromkeys(PLACEMENTS, (0, G, 0)) | {"left_wrist": (-G, 0, 0), "right_wrist": (G, 0, 0)}
-    for placement, x in found.items():
+    for placement, x in actual.items():
         np.testing.assert_allclose(x[:, :3], np.tile(up[placement], (len(x), 1)), atol=2e-3)
         np.testing.assert_allclose(x[:, 3:], 0, atol=1e-4)
 
@@ -133,9 +133,9 @@ def test_free_fall_is_weightless():
 def test_forward_acceleration_is_on_the_forward_axis():
     t = times(1, 60)
     way = np.stack([1.5 * t**2, 0 * t, 0 * t], 1)
-    found = virtual_imus(motion(move(standing(t), Rotation.identity(), way), 60))
+    actual = virtual_imus(motion(move(standing(t), Rotation.identity(), way), 60))
     for placement in ("chest", "hip", "left_thigh", "right_thigh", "left_ankle", "right_ankle"):
-        np.testing.assert_allclose(found[placement][:, :3], np.tile((0, G, 3.0), (51, 1)), atol=0.02)
+        np.testing.assert_allclose(actual[placement][:, :3], np.tile((0, G, 3.0), (51, 1)), atol=0.02)
 
 
 def test_circle_at_constant_speed_has_centripetal_acceleration():
@@ -157,15 +157,15 @@ def test_rotation_about_the_vertical_shows_in_the_gyroscope(w: float):
     """
     t = times(4, 60)
     turn = Rotation.from_rotvec(np.stack([0 * t, 0 * t, w * t], 1))
-    found = virtual_imus(motion(move(standing(t), turn, np.zeros(3)), 60))
+    actual = virtual_imus(motion(move(standing(t), turn, np.zeros(3)), 60))
     middle = slice(50, -50)
     distances = {"chest": 0.12, "left_ankle": 0.14, "right_ankle": 0.14, "hip": 0.16, "left_thigh": np.hypot(0.1, 0.08)}
     for placement, distance in distances.items():
-        x = found[placement][middle]
+        x = actual[placement][middle]
         np.testing.assert_allclose(x[:, 3:], np.tile((0, w, 0), (len(x), 1)), atol=0.03)
         np.testing.assert_allclose(x[:, 1], G, atol=5e-3)
         np.testing.assert_allclose(np.hypot(x[:, 0], x[:, 2]), distance * w**2, rtol=5e-3, atol=5e-3)
-    wrist = found["right_wrist"][middle]
+    wrist = actual["right_wrist"][middle]
     np.testing.assert_allclose(wrist[:, 3:], np.tile((w, 0, 0), (len(wrist), 1)), atol=0.03)
 
 
@@ -213,13 +213,13 @@ def kick(t: np.ndarray, side: str) -> Points:
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_swinging_shank_rotates_about_the_knee(side: str):
     t, s = times(3, 60), times(3, 50)
-    found = virtual_imus(motion(kick(t, side), 60))
+    actual = virtual_imus(motion(kick(t, side), 60))
     rate = 0.8 * 2 * np.pi * np.sin(2 * np.pi * s)
     middle = slice(10, -10)
-    ankle = found[f"{side}_ankle"]
+    ankle = actual[f"{side}_ankle"]
     np.testing.assert_allclose(ankle[middle, 3], rate[middle], atol=0.02)
     np.testing.assert_allclose(ankle[middle, 4:], 0, atol=0.01)
-    np.testing.assert_allclose(found[f"{side}_thigh"][:, :3], np.tile((0, G, 0), (len(s), 1)), atol=0.01)
+    np.testing.assert_allclose(actual[f"{side}_thigh"][:, :3], np.tile((0, G, 0), (len(s), 1)), atol=0.01)
 
 
 def gymnastics(t: np.ndarray) -> Points:
@@ -347,9 +347,9 @@ def test_jitter_above_the_motion_is_smoothed():
     noisy = {name: place + rng.normal(0, 0.01, place.shape) for name, place in points.items()}
     truth = virtual_imu(motion(points, 30), "right_thigh")
     raw = virtual_imu(motion(noisy, 30), "right_thigh", cutoff_hz=7.0) - truth
-    kept = virtual_imu(motion(noisy, 30), "right_thigh") - truth
+    residual = virtual_imu(motion(noisy, 30), "right_thigh") - truth
     assert raw[:, :3].std() > 5
-    assert kept[15:-15, :3].std() < 2.5 < truth[:, :3].std()
+    assert residual[15:-15, :3].std() < 2.5 < truth[:, :3].std()
 
 
 def test_single_outliers_of_a_tracker_are_suppressed():
@@ -372,8 +372,8 @@ def test_lost_limb_has_no_imu():
     points["left_wrist"][40:43] = shoulder[40:43] + np.array([0, 0, 3])
     points["left_elbow"][40:43] = shoulder[40:43] + np.array([0, 0, -0.3])
     points["left_elbow"][30:40] = shoulder[30:40] + np.array([0, 0.3, 0])
-    found = virtual_imus(motion(points, 30), cutoff_hz=15.0)
-    assert set(found) == set(PLACEMENTS) - {"left_wrist"}
+    actual = virtual_imus(motion(points, 30), cutoff_hz=15.0)
+    assert set(actual) == set(PLACEMENTS) - {"left_wrist"}
 
 
 def test_unknown_joints_leave_out_only_their_placements():

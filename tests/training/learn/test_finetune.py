@@ -42,10 +42,10 @@ def test_few_windows_of_each_class_suffice(held_out):
     """From random weights, six labeled windows of each class: new windows are nearest to their prototype."""
     x, y = held_out
     model = fitted(0)
-    found = nearest(float_embeddings(model.encoder, x), model)
-    assert (found == y).mean() > 0.9
+    actual = nearest(float_embeddings(model.encoder, x), model)
+    assert (actual == y).mean() > 0.9
     with torch.no_grad():
-        assert model(torch.from_numpy(x)).argmax(1).tolist() == found.tolist(), "the classifier says the same"
+        assert model(torch.from_numpy(x)).argmax(1).tolist() == actual.tolist(), "the classifier agrees"
 
 
 def test_seed_gives_the_same_classifier_again():
@@ -61,15 +61,15 @@ def test_fine_tuning_keeps_statistics_and_resets_the_projection():
     x = prepare(data.x, InputSpec())
     before = Student().eval().state_dict()
 
-    def moved(**kept) -> dict[str, float]:
+    def moved(**settings) -> dict[str, float]:
         encoder = Student()
         encoder.load_state_dict(before)
-        short = replace(SHORT, least_steps=8, most_steps=8, **kept).for_windows(len(data), 0, chiral=False)
+        short = replace(SHORT, least_steps=8, most_steps=8, **settings).for_windows(len(data), 0, chiral=False)
         after = finetune(encoder, x, data.y, len(CLASSES), short).encoder.state_dict()
         return {name: float((after[name] - value).float().norm()) for name, value in before.items()}
 
-    free, kept = moved(), moved(keep_statistics=True)
-    assert all((kept[name] == 0) == ("running" in name or "tracked" in name) for name in before)
+    free, settings = moved(), moved(keep_statistics=True)
+    assert all((settings[name] == 0) == ("running" in name or "tracked" in name) for name in before)
     assert all(free[name] for name in before if "running" in name)
     assert moved(fresh_projection=True)["project.weight"] > 2 * free["project.weight"]
 
@@ -98,11 +98,11 @@ def test_unlabeled_windows_improve_accuracy():
 def test_statistics_are_updated_with_unlabeled_windows():
     data = motion_set(6, seed=0, people=1)
     x = prepare(data.x, InputSpec())
-    kept = replace(SHORT, least_steps=4, most_steps=4, keep_statistics=True).for_windows(len(data), 0, chiral=False)
+    settings = replace(SHORT, least_steps=4, most_steps=4, keep_statistics=True).for_windows(len(data), 0, chiral=False)
     for unlabeled in (None, x):
         encoder = Student()
         before = encoder.stem[1].running_mean.clone()
-        after = finetune(encoder, x, data.y, len(CLASSES), kept, unlabeled=unlabeled).encoder.stem[1].running_mean
+        after = finetune(encoder, x, data.y, len(CLASSES), settings, unlabeled=unlabeled).encoder.stem[1].running_mean
         assert torch.equal(before, after) == (unlabeled is None)
 
 
@@ -111,7 +111,7 @@ def test_pseudo_labels_are_aligned_and_sharpened_and_their_weight_grows():
     pseudo_labels = PseudoLabels(config, torch.tensor([0.5, 0.5]))
     logits = torch.tensor([[0.75, 0.25], [0.75, 0.25]]).log()
     weights = [pseudo_labels(logits) for _ in range(9)]
-    assert [round(float(found.sum(1)[0]), 6) for found in weights] == [0, 0, 0, 0.5, 1, 1.5, 2, 2, 2]
+    assert [round(float(actual.sum(1)[0]), 6) for actual in weights] == [0, 0, 0, 0.5, 1, 1.5, 2, 2, 2]
     # The mean prediction went from (.5, .5) almost to (.75, .25): after alignment both classes are equally likely.
     torch.testing.assert_close(weights[-1], torch.ones(2, 2), atol=0.02, rtol=0)
     still = PseudoLabels(replace(config, momentum=1.0, begin=-9), torch.tensor([0.5, 0.5]))
@@ -177,9 +177,9 @@ def test_steps_grow_with_the_windows_within_bounds():
 
 def test_random_forest_beats_chance():
     train, test = motion_set(15, seed=0), motion_set(25, seed=1)
-    found = forest_predictions(train.x, train.y, test.x, seed=0)
-    assert (found == test.y).mean() > 0.9
-    np.testing.assert_array_equal(found, forest_predictions(train.x, train.y, test.x, seed=0))
+    actual = forest_predictions(train.x, train.y, test.x, seed=0)
+    assert (actual == test.y).mean() > 0.9
+    np.testing.assert_array_equal(actual, forest_predictions(train.x, train.y, test.x, seed=0))
     shuffled = np.random.default_rng(0).permutation(train.y)
     assert (forest_predictions(train.x, shuffled, test.x, seed=0) == test.y).mean() < 0.6
 

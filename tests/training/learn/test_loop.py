@@ -108,13 +108,13 @@ def test_damaged_checkpoint_is_an_error_with_a_remedy(tmp_path, share):
 def test_kill_during_a_checkpoint_write_keeps_the_previous_one(tmp_path, monkeypatch):
     path, save = tmp_path / "a.checkpoint", torch.save
 
-    def torn(content, file):
+    def interrupted(content, file):
         save(content, file)
         if content["step"] == 5:
             Path(file).write_bytes(Path(file).read_bytes()[:100])
             raise KilledError
 
-    monkeypatch.setattr(torch, "save", torn)
+    monkeypatch.setattr(torch, "save", interrupted)
     with pytest.raises(KilledError):
         run(path)
     assert load_tensors(path)["step"] == 4
@@ -124,10 +124,12 @@ def test_kill_during_a_checkpoint_write_keeps_the_previous_one(tmp_path, monkeyp
 
 def test_loss_falls_and_every_step_is_reported():
     model, loss_of, _ = problem()
-    said: list[tuple[int, float]] = []
-    trained = optimize(model, loss_of, replace(CONFIG, steps=80), report=lambda step, loss: said.append((step, loss)))
-    losses = [loss for _, loss in said]
-    assert [step for step, _ in said] == list(range(1, 81))
+    reports: list[tuple[int, float]] = []
+    trained = optimize(
+        model, loss_of, replace(CONFIG, steps=80), report=lambda step, loss: reports.append((step, loss))
+    )
+    losses = [loss for _, loss in reports]
+    assert [step for step, _ in reports] == list(range(1, 81))
     assert sum(losses[-10:]) < 0.5 * sum(losses[:10])
     assert not trained.training
 

@@ -236,17 +236,17 @@ def labels_of(teacher: JointModel, words: PromptEmbeddings) -> Tensor:
 
 def test_pretraining_aligns_windows_with_their_prompts(teacher: JointModel, words: PromptEmbeddings, motion_data: Data):
     """New windows, zero-shot: the nearest prompts are their own, for swings also without a gyroscope."""
-    held, text = motion_data.held_out[0], labels_of(teacher, words)
-    assert accuracy(teacher.imu, text, held) > 0.95
-    assert accuracy(teacher.imu, text, held.select(np.isin(held.y, (1, 2))), channels=3) > 0.9
+    held_out_data, text = motion_data.held_out[0], labels_of(teacher, words)
+    assert accuracy(teacher.imu, text, held_out_data) > 0.95
+    assert accuracy(teacher.imu, text, held_out_data.select(np.isin(held_out_data.y, (1, 2))), channels=3) > 0.9
     torch.manual_seed(0)
-    assert accuracy(Student(), text, held) < 0.6
+    assert accuracy(Student(), text, held_out_data) < 0.6
 
 
 def test_student_matches_the_teacher(student: Student, teacher: JointModel, words: PromptEmbeddings, motion_data: Data):
-    held = motion_data.held_out[0]
-    assert accuracy(student, labels_of(teacher, words), held) > 0.95
-    x = prepare(held.x, InputSpec())
+    held_out_data = motion_data.held_out[0]
+    assert accuracy(student, labels_of(teacher, words), held_out_data) > 0.95
+    x = prepare(held_out_data.x, InputSpec())
     own, wanted = (torch.from_numpy(float_embeddings(model, x)) for model in (student, teacher.imu))
     assert torch.cosine_similarity(own, wanted).mean() > 0.9
     assert relational(own, wanted) < 0.1 * relational(torch.randn_like(own), wanted)
@@ -361,13 +361,13 @@ def test_terms_can_be_switched_off(clips: ClipPool):
     on = replace(CLIPS, title_weight=0.5, predict_weight=0.2)
     batch = clip_batch(16, clips, on, torch.Generator().manual_seed(0))
     assert set(parts_of(CLIPS, replace(batch, labels=()))) == pairs
-    found = parts_of(on, batch)
+    actual = parts_of(on, batch)
     labels = {f"{m} label" for m in ("imu", "pose", "video")}
     predictions = {f"{m} predicts text" for m in ("imu", "pose", "video")}
     predictions |= {f"{m} predicts video" for m in ("imu", "pose", "text")}
-    assert set(found) == pairs | labels | predictions
-    assert all(found[name][1] == pytest.approx(0.5) for name in labels)
-    assert all(found[name][1] == pytest.approx(0.2) for name in predictions)
+    assert set(actual) == pairs | labels | predictions
+    assert all(actual[name][1] == pytest.approx(0.5) for name in labels)
+    assert all(actual[name][1] == pytest.approx(0.2) for name in predictions)
     fewer = replace(on, modalities=("imu", "text"))
     assert set(parts_of(fewer, clip_batch(16, clips, fewer, torch.Generator().manual_seed(0)))) == {
         *("imu-text", "imu label", "imu predicts text")
@@ -417,15 +417,15 @@ def test_seed_gives_the_same_joint_model_again(clips, motion_pool, words, with_c
 
 def test_bf16_trains_to_nearly_the_same_loss(clips: ClipPool):
     losses: dict[str, list[float]] = {"fp32": [], "bf16": []}
-    for precision, found in losses.items():
+    for precision, actual in losses.items():
         config = replace(CLIPS, precision=precision, loop=LoopConfig(steps=12, batch=16))
-        pretrain(config, clips, None, None, lambda step, loss, found=found: found.append(loss))
+        pretrain(config, clips, None, None, lambda step, loss, actual=actual: actual.append(loss))
     assert losses["bf16"] != losses["fp32"]
     np.testing.assert_allclose(losses["bf16"], losses["fp32"], rtol=0.1)
 
 
 @pytest.mark.parametrize(
-    ("config", "given", "said"),
+    ("config", "given", "message"),
     [
         (CLIPS, (), "nothing to train on"),
         (CLIPS, ("windows",), "need the prompts"),
@@ -435,9 +435,9 @@ def test_bf16_trains_to_nearly_the_same_loss(clips: ClipPool):
         (replace(CLIPS, device="cuda"), ("clips",), 'no GPU for device = "cuda"'),
     ],
 )
-def test_unusable_settings_are_refused(clips, motion_pool, words, config, given, said):
+def test_unusable_settings_are_refused(clips, motion_pool, words, config, given, message):
     if config.device == "cuda" and torch.cuda.is_available():
         pytest.skip("here is a GPU")
     every = {"clips": clips, "windows": motion_pool, "words": words}
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         pretrain(config, *(every[name] if name in given else None for name in every))

@@ -63,9 +63,9 @@ def test_along_limb_is_the_axis_of_the_virtual_imu():
     }
     side = {"left": 1, "right": -1}
     joints = [np.array(standing[name.split("_")[-1]]) * [1, side.get(name.split("_")[0], 1), 1] for name in JOINTS]
-    found = virtual_imus(Motion(np.tile(np.float32(joints), (30, 1, 1)), 30.0))
-    assert set(found) == set(PLACEMENTS)
-    for placement, x in found.items():
+    actual = virtual_imus(Motion(np.tile(np.float32(joints), (30, 1, 1)), 30.0))
+    assert set(actual) == set(PLACEMENTS)
+    for placement, x in actual.items():
         (axis,) = along_limb([placement]).numpy()
         assert abs(x[:, :3].mean(0) @ axis) == pytest.approx(9.80665, abs=0.01), placement
 

@@ -55,8 +55,8 @@ def test_sentences_are_embedded_once(cache, monkeypatch):
     torch.testing.assert_close(first, real(SENTENCES), atol=1e-5, rtol=0)
     assert torch.equal(embed_once(SENTENCES), first)
     assert len(calls) == 1
-    (kept,) = (cache / "once" / "sentences").iterdir()
-    kept.write_bytes(kept.read_bytes()[:40])
+    (cached,) = (cache / "once" / "sentences").iterdir()
+    cached.write_bytes(cached.read_bytes()[:40])
     torch.testing.assert_close(embed_once(SENTENCES), first, atol=1e-5, rtol=0)
     embed_once(SENTENCES[:2])
     assert [len(call) for call in calls] == [3, 3, 2]

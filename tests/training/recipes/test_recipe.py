@@ -132,7 +132,7 @@ def test_class_without_prompts_is_reported():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("chiral = [", "is not a label file"),
         ("[sets]\n[aliases]\n", "prompts"),
@@ -144,8 +144,8 @@ def test_class_without_prompts_is_reported():
         (b"\xff\xfe\x00", "is not a label file"),
     ],
 )
-def test_invalid_label_file_is_refused(tmp_path, text, said):
-    with pytest.raises(DataError, match=said):
+def test_invalid_label_file_is_refused(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
         read_vocabulary(Path(recipe_file(tmp_path, text)))
 
 
@@ -185,7 +185,7 @@ def test_error_for_an_unknown_recipe_lists_the_known_ones():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("corpora = [", "mine.toml is no recipe"),
         (b"\xff\xfe", "mine.toml is no recipe"),
@@ -207,8 +207,8 @@ def test_error_for_an_unknown_recipe_lists_the_known_ones():
         (HEAD + '[teacher]\nprecision = "fp8"\n', "precision"),
     ],
 )
-def test_invalid_recipe_is_refused(tmp_path, text, said):
-    with pytest.raises(DataError, match=said):
+def test_invalid_recipe_is_refused(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
         read_recipe(recipe_file(tmp_path, text))
 
 

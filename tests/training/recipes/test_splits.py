@@ -83,10 +83,10 @@ def test_thin_keeps_evenly_spread_windows_of_each_class():
     few = thin(data, 10)
     assert Counter(few.y.tolist()) == {0: 10, 1: 10}
     for label in (0, 1):
-        kept = few.recording[few.y == label]
-        assert kept.min() < 10
-        assert kept.max() > 290
-        assert np.diff(kept).max() < 40
+        recordings = few.recording[few.y == label]
+        assert recordings.min() < 10
+        assert recordings.max() > 290
+        assert np.diff(recordings).max() < 40
     assert thin(data, 0) is data
     assert len(thin(data, 150)) == 250
 

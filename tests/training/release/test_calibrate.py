@@ -54,8 +54,8 @@ def calibrated(student: Student, teacher: JointModel, vocabulary: Vocabulary, mo
 @pytest.fixture(scope="module")
 def open_set(student: Student, teacher: JointModel, vocabulary: Vocabulary):
     """A label set of two swings, with held-out windows of rest and twist as open set."""
-    held = motion_set(40, seed=1)
-    parts = tuple(swings(held, corpus) for corpus in ("swings", "other"))
+    held_data = motion_set(40, seed=1)
+    parts = tuple(swings(held_data, corpus) for corpus in ("swings", "other"))
     train = tuple(swings(motion_set(20, seed=0), corpus) for corpus in ("swings", "other"))
     return calibrate(student, teacher.text, SWINGS, vocabulary, Data(train, parts, parts), InputSpec())
 
@@ -116,11 +116,11 @@ def test_label_set_has_the_classes_and_prompts(calibrated, vocabulary: Vocabular
 def test_threshold_accepts_its_fraction_of_windows(calibrated, student: Student, motion_data: Data):
     labels, _ = calibrated
     x = motion_data.held_out[0].x
-    kept = [
+    accepted = [
         (embed(student, x[:, :channels], InputSpec()) @ labels.prototypes.T).max(1) >= labels.unknown_threshold
         for channels in (3, 6)
     ]
-    share = np.concatenate(kept).mean()
+    share = np.concatenate(accepted).mean()
     assert share == pytest.approx(1 - FALSE_UNKNOWN, abs=1 / 160)
     assert FALSE_UNKNOWN == 0.05
 
@@ -232,8 +232,8 @@ def test_corpus_without_gyroscope_makes_a_set_of_three_channels(student, teacher
         x[:, 3:] = 0
         return replace(data, x=x, has_gyro=np.zeros(len(data), bool))
 
-    held = blind(motion_set(20, seed=1))
-    data = Data((blind(motion_set(20, seed=0)),), (held,), (held,))
+    held_data = blind(motion_set(20, seed=1))
+    data = Data((blind(motion_set(20, seed=0)),), (held_data,), (held_data,))
     labels, measured = calibrate(student, teacher.text, SPEC, vocabulary, data, InputSpec())
     assert labels.channels == 3
     assert "macro_f1_6ch" not in measured

@@ -76,8 +76,8 @@ def test_equalizing_improves_int8() -> None:
     model, calibration, x = uneven(StudentConfig()), windows(128, seed=0), windows(200, seed=1)
     truth = float_embeddings(model, x)
 
-    def snr_db(found: np.ndarray) -> float:
-        return 10 * float(np.log10(np.square(truth).sum() / np.square(truth - found).sum()))
+    def snr_db(actual: np.ndarray) -> float:
+        return 10 * float(np.log10(np.square(truth).sum() / np.square(truth - actual).sum()))
 
     plain = open_model(quantize_litert(model, calibration)).run(x)
     assert snr_db(quantized_embeddings(model, calibration, x)) > snr_db(plain) + 1

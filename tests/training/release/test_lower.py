@@ -48,8 +48,8 @@ def cortex_m(trained: tuple[Student, F32, F32, ModelMetadata]) -> Lowered:
     return lower_cortex_m(model, calibration, model_metadata, windows)
 
 
-def snr_db(y: F32, found: F32) -> float:
-    return 10 * float(np.log10(np.square(y).sum() / np.square(y - found).sum()))
+def snr_db(y: F32, actual: F32) -> float:
+    return 10 * float(np.log10(np.square(y).sum() / np.square(y - actual).sum()))
 
 
 def forward_of(content: bytes):  # type: ignore[no-untyped-def]
@@ -75,7 +75,7 @@ def test_whole_network_is_lowered_to_core_ml(coreml: Lowered) -> None:
 
 
 def test_core_ml_file_is_read_but_not_run_on_linux(coreml: Lowered) -> None:
-    """Its file is opened for what it says of itself; the runtime on this system has no such backend."""
+    """The file is opened for its metadata only; the runtime on this system has no Core ML backend."""
     from executorch.extension.pybindings import portable_lib
 
     assert "CoreMLBackend" not in portable_lib._get_registered_backend_names()
@@ -115,9 +115,9 @@ def test_cmsis_nn_runs_every_operator(cortex_m: Lowered) -> None:
 
 def test_cortex_m_input_is_time_major(cortex_m: Lowered) -> None:
     plan = forward_of(cortex_m.content)
-    given = plan.values[plan.inputs[0]].val
-    assert list(given.sizes) == [1, 6, 1, 150]
-    assert list(given.dim_order) == [0, 2, 3, 1]
+    planned = plan.values[plan.inputs[0]].val
+    assert list(planned.sizes) == [1, 6, 1, 150]
+    assert list(planned.dim_order) == [0, 2, 3, 1]
 
 
 def test_lowered_graph_computes_what_the_network_does(
@@ -131,7 +131,7 @@ def test_lowered_graph_computes_what_the_network_does(
 def test_batch_size_does_not_change_the_file_or_its_embeddings(
     trained: tuple[Student, F32, F32, ModelMetadata], cortex_m: Lowered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was measured, many windows at a time, is what the file computes, one at a time."""
+    """Embeddings measured in batches equal those of single windows."""
     model, calibration, windows, model_metadata = trained
     monkeypatch.setattr(training.release.lower, "BATCH", 1)
     one = lower_cortex_m(model, calibration, model_metadata, windows[:5])

@@ -165,9 +165,9 @@ def test_calibration_weights_sets_equally_and_maximizes_likelihood(made: tuple[V
 
     sets = [held_out(4000, 0.8), held_out(400, 0.3)]
     known = calibrated(made[0], sets)
-    kept = [float((one.cosine.max(1) >= known.unknown_threshold).mean()) for one in sets]
-    assert np.mean(kept) == pytest.approx(1 - FALSE_UNKNOWN, abs=0.01)
-    assert kept[0] > 0.99 > 0.95 > kept[1]
+    accepted = [float((one.cosine.max(1) >= known.unknown_threshold).mean()) for one in sets]
+    assert np.mean(accepted) == pytest.approx(1 - FALSE_UNKNOWN, abs=0.01)
+    assert accepted[0] > 0.99 > 0.95 > accepted[1]
 
     def cost(temperature: float) -> float:
         return float(np.mean([likelihood(one.cosine, one.y, temperature) for one in sets]))

@@ -31,8 +31,8 @@ from training.release.quantize import (
 from training.release.tflite_micro import attempt, least_arena
 
 
-def snr_db(y: np.ndarray, found: np.ndarray) -> float:
-    return 10 * float(np.log10(np.square(y).sum() / np.square(y - found).sum()))
+def snr_db(y: np.ndarray, actual: np.ndarray) -> float:
+    return 10 * float(np.log10(np.square(y).sum() / np.square(y - actual).sum()))
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +50,11 @@ def model_metadata(checkpoint: Path) -> ModelMetadata:
 
 def test_quantized_embeddings_are_those_of_the_exported_file(trained: tuple[Student, np.ndarray, np.ndarray]) -> None:
     model, calibration, windows = trained
-    found = quantized_embeddings(model, calibration, windows)
-    assert found.shape == (len(windows), 64)
-    assert snr_db(float_embeddings(model, windows), found) > 25
+    actual = quantized_embeddings(model, calibration, windows)
+    assert actual.shape == (len(windows), 64)
+    assert snr_db(float_embeddings(model, windows), actual) > 25
     again = open_model(quantize_litert(equalize(model, calibration), calibration)).run(windows)
-    np.testing.assert_array_equal(found, again)
+    np.testing.assert_array_equal(actual, again)
 
 
 def test_quantizing_does_not_change_the_model(trained: tuple[Student, np.ndarray, np.ndarray]) -> None:

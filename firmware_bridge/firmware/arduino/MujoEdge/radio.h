@@ -143,7 +143,7 @@ static inline void radio_begin() {
 
 static inline void radio_poll() { BLE.poll(); }
 static inline bool radio_subscribed() { return data_characteristic.subscribed(); }
-static inline uint16_t radio_mtu() { return 23; } /* ArduinoBLE does not tell; one sample fits the smallest */
+static inline uint16_t radio_mtu() { return 23; } /* ArduinoBLE does not expose it; one sample fits the minimum */
 static inline void radio_notify(const uint8_t *packet, size_t size) {
     data_characteristic.writeValue(packet, (int)size);
 }

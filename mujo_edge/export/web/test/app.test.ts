@@ -1,4 +1,4 @@
-/** The page's parts that need no document: counts, and the CSV of a session. */
+/** Parts of the page without a document: counts, and the CSV of a session. */
 
 import { describe, expect, test } from "vitest";
 import { head, Rows } from "../src/app/csv";
@@ -15,7 +15,7 @@ function predicted(endS: number, label: string, score = 0.9): Prediction {
 const gap = (startS: number, endS: number): Event => ({ kind: "gap", startS, endS, reason: "missing" });
 
 describe("Tally", () => {
-  test("a label's time is its windows' hops, a bout ends with another label or a gap", () => {
+  test("time of a label is the sum of its windows' hops; a bout ends with another label or a gap", () => {
     const tally = new Tally(0.5);
     for (const event of [
       predicted(3, "a"), predicted(3.5, "a"), predicted(4, "b"), predicted(4.5, "a"),
@@ -30,7 +30,7 @@ describe("Tally", () => {
     ]);
   });
 
-  test("the timeline forgets, the counts do not", () => {
+  test("timeline is bounded, counts are not", () => {
     const tally = new Tally(0.5);
     tally.add(predicted(3, "a"));
     tally.add(predicted(3.5, "b"));
@@ -42,7 +42,7 @@ describe("Tally", () => {
   });
 });
 
-test("Median is that of the last values", () => {
+test("median covers the last values only", () => {
   const median = new Median(4);
   expect(median.value).toBeNull();
   for (const [value, middle] of [[5, 5], [1, 3], [3, 3], [9, 4], [2, 2.5], [2, 2.5]] as const) {
@@ -57,7 +57,7 @@ describe("CSV", () => {
     hopS: 0.5, samples: 4, durationS: 1, counts: {}, stopped: true,
   }; // prettier-ignore
 
-  test("the head has one line a remark, and the columns of recordings", () => {
+  test("header has one line per remark and the columns of recordings", () => {
     const lines = head(session).split("\n");
     expect(lines.slice(0, -2).every((line) => line.startsWith("# "))).toBe(true);
     expect(lines.at(-2)).toBe("t_s,ax_m_s2,ay_m_s2,az_m_s2,recognized_label,recognized_score");
@@ -65,7 +65,7 @@ describe("CSV", () => {
     expect(head({ ...session, channels: 6 })).toContain("az_m_s2,gx_rad_s,gy_rad_s,gz_rad_s,recognized_label");
   });
 
-  test("a label stands beside the last half second of its window, a float32 comes back", () => {
+  test("labels mark the last half second of their window; float32 values round-trip", () => {
     const events = [predicted(3, 'draw "x", twice', 0.87654), gap(3.2, 4), predicted(7, "b")];
     const rows = new Rows(events, 0.5, 3);
     const x = Float32Array.of(9.81, -0.1, 1e-9, NaN, 1, 2, 3, 4, 5, 6, 7, 8);
@@ -83,7 +83,7 @@ describe("CSV", () => {
   });
 });
 
-test("numbers as people read them", () => {
+test("numbers are formatted for reading", () => {
   expect([0, 59.9, 75, 3675].map(clock)).toEqual(["0:00", "0:59", "1:15", "1:01:15"]);
   expect([many(1, "bout"), many(2, "bout")]).toEqual(["1 bout", "2 bouts"]);
 });

@@ -1,4 +1,4 @@
-/** mujo.json that is damaged, of another version or hostile is refused with a sentence. */
+/** A damaged, incompatible or hostile mujo.json is refused with a message. */
 
 import fc from "fast-check";
 import { expect, test } from "vitest";
@@ -7,7 +7,7 @@ import { readTable } from "./artifact";
 
 const table = await readTable();
 
-/** A copy with one value, at a path like "input.rate_hz", put in place of the old. */
+/** A copy in which the value at a path like "input.rate_hz" is replaced. */
 function changed(path: string, value: unknown): unknown {
   const copy = structuredClone(table);
   const keys = path.split(".");
@@ -57,7 +57,7 @@ const damage: [string, unknown, RegExp][] = [
   [`${set}.smoothing.stay`, 1.5, /label set/],
 ];
 
-test("the artifact's own is taken", () => {
+test("mujo.json of the artifact is accepted", () => {
   expect(parseContract(structuredClone(table))).toEqual(table);
 });
 
@@ -68,7 +68,7 @@ test.each(damage)("%s = %j", (path, value, message) => {
   expect(parsed).toThrow("Export the folder again");
 });
 
-test("any JSON is taken or refused with a sentence", () => {
+test("any JSON is accepted or refused with a message", () => {
   fc.assert(
     fc.property(fc.jsonValue(), fc.constantFrom(...Object.keys(table)), (value, key) => {
       for (const hostile of [value, { ...table, [key]: value }]) {

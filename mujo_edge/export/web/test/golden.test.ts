@@ -7,7 +7,7 @@ import { read, readContract } from "./artifact";
 const contract = await readContract();
 const cases = await readCases((name) => read(`golden/${name}`), contract);
 
-/** Numbers from 0 to 1 that are the same every time (Park and Miller 1988). */
+/** Reproducible pseudo-random numbers from 0 to 1 (Park and Miller 1988). */
 function random(seed: number): () => number {
   return () => (seed = (seed * 48271) % 0x7fffffff) / 0x7fffffff;
 }
@@ -28,7 +28,7 @@ describe.each(cases)("$name", (golden) => {
     expect(largestDelta(runtime.windows, golden.windows)).toBeLessThanOrEqual(1e-5);
   });
 
-  test("the windows are those of Python to the bit, but for what sines round to", async () => {
+  test("windows equal those of Python bit for bit, except for rounding of sines", async () => {
     const runtime = replayed(golden);
     await recognize(golden, contract, runtime);
     const values = runtime.windows.flatMap((window) => [...window]);
@@ -36,7 +36,7 @@ describe.each(cases)("$name", (golden) => {
     expect(other.length / values.length).toBeLessThan(1e-3);
   });
 
-  test("a difference is found", async () => {
+  test("difference is detected", async () => {
     const events = await recognize(golden, contract, replayed(golden));
     const swapped = events.map((event) => (event.kind === "prediction" ? { ...event, label: "else" } : event));
     expect(differences(golden, swapped)).toHaveLength(golden.embeddings.length);

@@ -1,4 +1,4 @@
-/** What no sensor should send, and a runtime that fails: nothing is thrown, nothing is mixed up, counts add up. */
+/** Invalid sensor data and a failing runtime: no exceptions, events in order, consistent counts. */
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -10,12 +10,12 @@ const contract = await readContract();
 const labels = contract.label_sets[contract.default_label_set];
 const { rate_hz: rateHz, window } = contract.input;
 
-/** A stand-in for the model that tells windows apart, and can be told when to fail. */
+/** A fake model whose embeddings depend on the window, and that fails for chosen calls. */
 function model(fails: (call: number) => boolean = () => false): Pick<Runtime, "embed"> & { calls: number } {
   return {
     calls: 0,
     async embed(x) {
-      await new Promise((resolve) => setTimeout(resolve, x[0] > 0 ? 0 : 1)); // the one is done before the other
+      await new Promise((resolve) => setTimeout(resolve, x[0] > 0 ? 0 : 1)); // calls finish out of order
       if (fails(this.calls++)) throw new Error("out of memory");
       return Float32Array.from({ length: contract.embedding_dim }, (_, i) => x[i] - 0.5);
     },
@@ -26,7 +26,7 @@ function recognizer(stream: StreamInfo = { channels: 3 }, runtime = model()): Re
   return new Recognizer(contract, labels, stream, runtime);
 }
 
-/** `seconds` at the model's rate, of a swing. */
+/** Samples of a swing of `seconds` at the model's rate. */
 function swing(seconds: number, startS = 0): { tS: Float64Array; x: Float32Array } {
   const n = Math.round(seconds * rateHz);
   return {
@@ -38,10 +38,10 @@ function swing(seconds: number, startS = 0): { tS: Float64Array; x: Float32Array
 const asShown = (events: readonly Event[]): unknown[] =>
   events.map((event) => (event.kind === "gap" ? event : { ...event, inferenceMs: 0 }));
 
-/** Stands for 0.4 s of times that are no numbers. */
+/** Marks 0.4 s of times that are NaN. */
 const DEAD = -1e12;
 
-/** Steps of a clock and values of a sensor, good and bad. */
+/** Valid and invalid clock steps and sensor values. */
 const faults = fc.record({
   steps: fc.array(
     fc.oneof(
@@ -91,7 +91,7 @@ async function pushed(pieces: readonly number[], tS: Float64Array, x: Float32Arr
   return [events, one];
 }
 
-test("any numbers, in any split: the same events, all of them finite, and counts that add up", async () => {
+test("any input and split gives the same finite events and consistent counts", async () => {
   const seen = new Set<string>();
   await fc.assert(
     fc.asyncProperty(faults, async ({ steps, values, pieces }) => {
@@ -117,20 +117,20 @@ test("any numbers, in any split: the same events, all of them finite, and counts
   expect(seen).toEqual(new Set(["prediction", "missing", "invalid", "clock", "constant"]));
 });
 
-test("a stream without one good sample gives nothing and is counted", async () => {
+test("stream without valid samples gives no events and is counted", async () => {
   const one = recognizer();
   const tS = Float64Array.from({ length: 500 }, (_, i) => i / rateHz);
   expect(await one.push(tS, new Float32Array(1500).fill(NaN))).toEqual([]);
   expect(one.stats).toMatchObject({ samples: 500, invalid: 500, windows: 0, rateHz: null });
 });
 
-test("times and values that do not belong together are refused before anything is kept", async () => {
+test("times and values of different lengths are refused", async () => {
   const one = recognizer();
   expect(() => one.push(new Float64Array(2), new Float32Array(12))).toThrow("2 times but 12 values of 3 channels");
   expect(one.stats.samples).toBe(0);
 });
 
-test("a gyroscope that the label set was made without is left out", async () => {
+test("gyroscope is ignored if the label set has no gyroscope", async () => {
   const { tS, x } = swing(6);
   const accelerometer = { ...labels, channels: 3 };
   const row = (i: number): number[] => [...x.subarray(3 * i, 3 * i + 3), NaN, NaN, NaN];
@@ -140,7 +140,7 @@ test("a gyroscope that the label set was made without is left out", async () => 
   expect(asShown(events)).toEqual(asShown(await recognizer().push(tS, x)));
 });
 
-test("calls that overlap are answered in the order in which they were made", async () => {
+test("overlapping calls are answered in order", async () => {
   const { tS, x } = swing(9);
   const one = recognizer();
   const pieces = [0, 150, 300].map((start) =>
@@ -152,7 +152,7 @@ test("calls that overlap are answered in the order in which they were made", asy
   expect(asShown((await Promise.all(pieces)).flat())).toEqual(asShown(await recognizer().push(tS, x)));
 });
 
-test("where the model fails the caller is told, and the next windows come all the same", async () => {
+test("model failure rejects the call and later windows are recognized", async () => {
   const { tS, x } = swing(9);
   const one = recognizer({ channels: 3 }, model((call) => call === 1));
   await expect(one.push(tS.subarray(0, 300), x.subarray(0, 900))).rejects.toThrow("out of memory");
@@ -160,13 +160,13 @@ test("where the model fails the caller is told, and the next windows come all th
   expect(events.length).toBeGreaterThan(3);
 });
 
-test("after a reset nothing of what was before is left but the counts", async () => {
+test("reset clears everything except the counts", async () => {
   const { tS, x } = swing(6);
   const one = recognizer({ channels: 3, rateHz });
   const before = one.push(tS, x);
   one.reset();
   const after = await one.push(tS.map((t) => t + 100), x);
-  expect(await before).toHaveLength(after.length - 1); // which has a gap between
+  expect(await before).toHaveLength(after.length - 1); // and a gap
   expect(after[0]).toMatchObject({ kind: "gap", reason: "missing" });
   const scores = (events: readonly Event[]): Float32Array[] =>
     events.filter((event): event is Prediction => event.kind === "prediction").map((event) => event.scores);
@@ -175,7 +175,7 @@ test("after a reset nothing of what was before is left but the counts", async ()
 });
 
 describe("a sensor that repeats one value", () => {
-  test("is one gap however long it lasts, and what comes after it is recognized", async () => {
+  test("is a single gap of any length, and later samples are recognized", async () => {
     const { tS, x } = swing(30);
     x.fill(1.5, 3 * 500, 3 * 1000);
     const events = await recognizer().push(tS, x);

@@ -1,4 +1,4 @@
-/** What the golden streams do not show: ties, and probabilities of nothing at all. */
+/** Cases that golden streams do not cover: ties and zero probabilities. */
 
 import { expect, test } from "vitest";
 import { largest, names, normalized, probabilities, Smoother } from "../src/core/labels";
@@ -14,12 +14,12 @@ const labels: LabelSet = {
   prototypes: [[1, 0], [0, 1]],
 };
 
-test("the first of equal ones is the largest, as numpy.argmax has it", () => {
+test("argmax returns the first of equal values, as numpy does", () => {
   expect(largest([1, 3, 3])).toBe(1);
   expect(largest([0, 0])).toBe(0);
 });
 
-test("unknown is the likeliest exactly when no prototype reaches the threshold", () => {
+test("unknown is most likely exactly if no prototype reaches the threshold", () => {
   expect(names(labels)).toEqual(["stand", "walk", "unknown"]);
   const best = (x: number, y: number): number => largest(probabilities(normalized(Float32Array.of(x, y)), labels));
   expect(best(1, 0.2)).toBe(0);
@@ -29,13 +29,13 @@ test("unknown is the likeliest exactly when no prototype reaches the threshold",
   expect(best(-1, -1)).toBe(2);
 });
 
-test("an embedding of nothing is unknown, not NaN", () => {
+test("zero embedding is unknown, not NaN", () => {
   const p = probabilities(normalized(new Float32Array(2)), labels);
   expect(largest(p)).toBe(2);
   expect(p.reduce((sum, value) => sum + value, 0)).toBeCloseTo(1, 5);
 });
 
-test("the filter comes back to a class that was impossible for a long time", () => {
+test("filter returns to a class that was improbable for a long time", () => {
   const smoother = new Smoother({ method: "hmm", stay: 1, windows: 1 });
   for (let i = 0; i < 10; i++) smoother.update(Float32Array.of(1, 0, 0));
   let p = new Float32Array(3);
@@ -47,7 +47,7 @@ test("the filter comes back to a class that was impossible for a long time", () 
   expect(kept.update(Float32Array.of(0, 1, 0))[0]).toBeGreaterThan(1e-8);
 });
 
-test("a reset forgets the votes", () => {
+test("reset clears the votes", () => {
   const smoother = new Smoother({ method: "majority", stay: 0.9, windows: 3 });
   for (const p of [[1, 0], [1, 0], [1, 0]]) smoother.update(Float32Array.from(p));
   smoother.reset();

@@ -1,10 +1,10 @@
-// Reads DeviceMotionEvent, sends batches (firmware_bridge/phone/browser.py has the bytes), shows the label that comes back.
+// Reads DeviceMotionEvent, sends batches (firmware_bridge/phone/browser.py has the bytes), shows the received label.
 "use strict";
 
 const VERSION = 1, BATCH_MS = 50, MAX_SAMPLES = 64;
-const PATIENCE_MS = 2500;        // without a motion event until the person is told
-const SLOW_MS = 300;             // between two posts, where a WebSocket does not get through
-const MAX_BUFFERED = 1 << 16;    // bytes that may wait in the socket; what is beyond is lost and counted by its number
+const PATIENCE_MS = 2500;        // without a motion event before a message is shown
+const SLOW_MS = 300;             // between two POST requests, if a WebSocket cannot be opened
+const MAX_BUFFERED = 1 << 16;    // maximum of bytes waiting in the socket; samples beyond are dropped and counted as lost
 const REFUSALS = new Set([4400, 4409, 4422, 4429]);
 
 const at = (id) => document.getElementById(id);
@@ -116,7 +116,7 @@ function connect() {
   socket = new WebSocket(url);
   socket.addEventListener("open", () => {
     everOpen = true;
-    drop();                      // what is old is of no use to a live label
+    drop();                      // old samples are of no use to a live label
     socket.send(hello());
     tries = 0;
     problem("");
@@ -126,7 +126,7 @@ function connect() {
   socket.addEventListener("close", (event) => {
     if (ended) return;
     if (REFUSALS.has(event.code)) problem("The computer refused this phone: " + event.reason);
-    // iOS lets no WebSocket through to a certificate of our own (WebKit bug 145819): then post.
+    // iOS allows no WebSocket to a self-signed certificate (WebKit bug 145819): use POST requests.
     if (!everOpen && tries >= 2) return post();
     const wait = Math.min(500 * 2 ** tries, 8000);
     state(`not connected, next try in ${Math.ceil(wait / 1000)} s`);

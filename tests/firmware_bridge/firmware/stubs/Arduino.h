@@ -1,4 +1,4 @@
-// As much of Arduino as the sketch uses, with a clock that `main` of board.cpp moves; what is sent is printed.
+// The part of the Arduino API that the sketch uses, with a clock set by `main` of board.cpp; output is printed.
 #pragma once
 #include <cstddef>
 #include <cstdint>

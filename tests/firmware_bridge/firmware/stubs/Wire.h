@@ -1,4 +1,4 @@
-// An I2C bus with an MPU-6050 at 0x68 that feels 0.5 g, -0.25 g, 1 g and turns at 100, -200, 300 degrees a second.
+// An I2C bus with an MPU-6050 at 0x68 that reads 0.5 g, -0.25 g, 1 g and 100, -200, 300 degrees a second.
 #pragma once
 #include <Arduino.h>
 

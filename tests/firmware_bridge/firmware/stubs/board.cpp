@@ -1,5 +1,5 @@
 // Runs the sketch on this computer, its clock starting at the given microsecond. Commands on standard input:
-//   run <ms>    late <us>: the sketch is held up    listen <0|1>    mtu <bytes>    ask <1/10 Hz>    config: print it
+//   run <ms>    late <us>: delay the sketch    listen <0|1>    mtu <bytes>    ask <1/10 Hz>    config: print it
 #include <cstdlib>
 #include <cstring>
 

@@ -135,7 +135,7 @@ async def test_page_fits_a_small_phone_and_is_accessible(tmp_path: Path) -> None
             nodes = (await tab.call("Accessibility.getFullAXTree"))["nodes"]
             names = {(node["role"]["value"], node["name"]["value"]) for node in nodes if node.get("name")}
             assert {("button", "Start"), ("meter", "Confidence"), ("heading", "mujo-edge")} <= names
-            assert {("region", "What it looks like"), ("region", "Connection")} <= names
+            assert {("region", "Recognized activity"), ("region", "Connection")} <= names
             assert not [role for role, name in names if role in ("button", "meter", "region", "link") and not name]
             long = "carrying something heavy upstairs while talking"
             await tab.run(f"label({{label: '{long}', score: 0.87, unknown: false, lost: 123456}})")
@@ -147,7 +147,7 @@ async def test_page_fits_a_small_phone_and_is_accessible(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("before", "said"),
+    ("before", "message"),
     [
         ("Object.defineProperty(window, 'isSecureContext', {value: false})", "opened with https"),
         ("delete window.DeviceMotionEvent", "has no motion events"),
@@ -155,13 +155,13 @@ async def test_page_fits_a_small_phone_and_is_accessible(tmp_path: Path) -> None
         ("addEventListener('devicemotion', (event) => event.stopImmediatePropagation())", "No motion events come"),
     ],
 )
-async def test_page_shows_what_is_wrong(tmp_path: Path, before: str, said: str) -> None:
+async def test_page_shows_what_is_wrong(tmp_path: Path, before: str, message: str) -> None:
     source = BrowserSource(port=0, announce=announced)
     entering = asyncio.create_task(source.__aenter__())
     try:
         async with opened(source, tmp_path, before) as tab:
             await tap_start(tab)
-            await tab.until(f"{TEXT.format('problem')}.includes({said!r})")
+            await tab.until(f"{TEXT.format('problem')}.includes({message!r})")
             assert await tab.run("getComputedStyle(document.getElementById('problem')).display") == "block"
     finally:
         entering.cancel()

@@ -166,8 +166,8 @@ async def test_rate_and_size_limits_are_enforced(monkeypatch: pytest.MonkeyPatch
         assert set(statuses) == {200, 429}
         async with http.get(f"{root(source)}/nothing") as answer:
             assert answer.status == 404  # strangers do not use up the phone's limit
-        strangers = [(await http.get(f"{root(source)}/nothing")).status for _ in range(30)]
-        assert set(strangers) == {404, 429}
+        codes = [(await http.get(f"{root(source)}/nothing")).status for _ in range(30)]
+        assert set(codes) == {404, 429}
         await asyncio.sleep(0.2)
         async with http.post(source.url, json=push_body(100, samples=0)) as answer:
             assert answer.status == 200
@@ -408,7 +408,7 @@ async def test_busy_port_is_a_device_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("app", "options", "said"),
+    ("app", "options", "expected"),
     [
         ("walkman", {}, "choose one of browser, sensor-logger"),
         ("browser", {"url": "http://x"}, "--url has no meaning"),
@@ -422,8 +422,8 @@ async def test_busy_port_is_a_device_error() -> None:
         ("browser", {"rate_hz": 50}, "set in the app"),
     ],
 )
-def test_invalid_arguments_are_usage_errors(app: str, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_invalid_arguments_are_usage_errors(app: str, options: dict[str, Any], expected: str) -> None:
+    with pytest.raises(UsageError, match=expected):
         phone_source(app, **options)
 
 
