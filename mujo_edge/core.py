@@ -72,14 +72,15 @@ EXTRAS_WITH_TORCH = {"executorch": "1.1 GB", "train": "3 GB", "dev": "4 GB"}
 
 
 def pip_install(extra: str = "") -> str:
-    """The command that adds an extra of mujo-edge to this Python: in a checkout, that of the checkout."""
+    """The command that adds an extra of mujo-edge to this Python: in a checkout that of the checkout, which stays the
+    one that is imported."""
     root = Path(__file__).parents[1]
-    where = "mujo-edge"
+    where, editable = "mujo-edge", ""
     if (root / "pyproject.toml").is_file():
-        where = "." if root == Path.cwd() else str(root)
+        where, editable = "." if root == Path.cwd() else str(root), "-e "
     if extra in EXTRAS_WITH_TORCH:
-        return f"{pip()} install {CPU_TORCH} '{where}[{extra}]' ({EXTRAS_WITH_TORCH[extra]} on disk)"
-    return f"{pip()} install " + (f"'{where}[{extra}]'" if extra else where)
+        return f"{pip()} install {CPU_TORCH} {editable}'{where}[{extra}]' ({EXTRAS_WITH_TORCH[extra]} on disk)"
+    return f"{pip()} install {editable}" + (f"'{where}[{extra}]'" if extra else where)
 
 
 def pip() -> str:

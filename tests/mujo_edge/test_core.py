@@ -48,10 +48,10 @@ def test_missing_extra_names_the_pip_line(module: str) -> None:
 def test_pip_line_in_a_checkout_is_that_of_the_checkout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     root = Path(core.__file__).parents[1]
     monkeypatch.chdir(root)
-    assert core.pip_install("phone").endswith("pip install '.[phone]'")
-    assert core.pip_install().endswith("pip install .")
+    assert core.pip_install("phone").endswith("pip install -e '.[phone]'")
+    assert core.pip_install().endswith("pip install -e .")
     monkeypatch.chdir(tmp_path)
-    assert core.pip_install("phone").endswith(f"pip install '{root}[phone]'")
+    assert core.pip_install("phone").endswith(f"pip install -e '{root}[phone]'")
     monkeypatch.setattr(core, "__file__", str(tmp_path / "site-packages" / "mujo_edge" / "core.py"))
     assert core.pip_install("phone").endswith("pip install 'mujo-edge[phone]'")
 
@@ -66,7 +66,7 @@ def test_pip_line_is_of_this_python(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 def test_pip_line_of_an_extra_with_pytorch_avoids_cuda() -> None:
-    assert "--extra-index-url https://download.pytorch.org/whl/cpu '" in core.pip_install("executorch")
+    assert "--extra-index-url https://download.pytorch.org/whl/cpu -e '" in core.pip_install("executorch")
     assert core.pip_install("executorch").endswith("GB on disk)")
     assert "index" not in core.pip_install("onnx")
 
