@@ -292,7 +292,7 @@ class _Run(Generic[Event]):
             raise failure
 
     def stop(self) -> None:
-        """End the run; what was received is worked through, but nobody waits for it any more."""
+        """End the run: received samples are still processed, but their events are not delivered."""
         self.events.close()
         self._stopping = True
         if self._entering:
@@ -345,7 +345,7 @@ class _Events(Generic[Event]):
             self._changed.wait_for(lambda: self._waiting or self.closed, timeout_s)
 
     def close(self) -> None:
-        """Let nobody wait any longer."""
+        """Release all waiting threads."""
         with self._changed:
             self.closed = True
             self._changed.notify_all()

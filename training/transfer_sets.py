@@ -18,7 +18,7 @@ from training.support.command import run
 
 
 def main(
-    targets: Annotated[str, typer.Option(help="what is tested, comma-separated  [default: all]")] = "",
+    targets: Annotated[str, typer.Option(help="test targets, comma-separated  [default: all]")] = "",
     methods: Annotated[str, typer.Option(help=", ".join(METHODS))] = "hand,random,broad,broad_int8",
     channels: Annotated[str, typer.Option(help="3 (accelerometer), 6 (with gyroscope)")] = "3,6",
     steps: Annotated[int, typer.Option(help="of pretraining an encoder", min=2)] = BroadConfig().loop.steps,

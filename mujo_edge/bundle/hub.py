@@ -202,7 +202,7 @@ def _client(repo: str) -> HfApi:
     except hub.errors.HFValidationError as error:
         raise UsageError(f"{repo!r} is not the name of a repository; give OWNER/NAME") from error
     if repo.count("/") != 1:
-        raise UsageError(f"{repo!r} says not whose repository it is; give OWNER/NAME")
+        raise UsageError(f"{repo!r} has no owner; give OWNER/NAME")
     api: HfApi = hub.HfApi(library_name="mujo-edge", library_version=__version__)
     return api
 
@@ -215,7 +215,7 @@ def _fetch(api: HfApi, repo: str, commit: str | None, name: str, folder: Path) -
         try:
             api.hf_hub_download(repo, name, revision=commit, local_dir=folder)
         except LocalEntryNotFoundError as error:
-            raise error.__cause__ or error from None  # what kept it from asking the Hub
+            raise error.__cause__ or error from None  # the reason why the Hub was not reached
         except EntryNotFoundError as error:
             raise DataError(f"it is no model bundle, or not a whole one: it has no {name}") from error
 
@@ -250,7 +250,7 @@ def _explanation(repo: str, error: Exception) -> MujoError:
     if isinstance(error, errors.OfflineModeIsEnabled):
         return DeviceError(f"{hub} is not asked while HF_HUB_OFFLINE is set. Unset it and try again")
     if isinstance(error, errors.GatedRepoError):
-        return UsageError(f"{repo} is given to those only who asked for it. Ask at {hub}/{repo}, then log in")
+        return UsageError(f"{repo} is restricted. Request access at {hub}/{repo}, then log in")
     if isinstance(error, errors.RevisionNotFoundError):
         return UsageError(f"{repo} has no such revision; see {hub}/{repo}/commits")
     if isinstance(error, errors.RepositoryNotFoundError):

@@ -26,7 +26,7 @@ from mujo_edge.schema import MAX_JSON_BYTES, LabelSetEntry, LabelSetFile, Settin
 Method = Literal["hmm", "majority", "none"]
 
 BACKGROUND = "background"
-"""Label of a bundle's sets for anything that is no movement of the set, if the student was trained on such windows."""
+"""Label for windows outside the movements of a set, if the student was trained on such windows."""
 
 TITLES = {
     "physio-wrist": "shoulder exercises",

@@ -1,4 +1,4 @@
-"""Names of activities that a bundle knows by their words alone, and how a user's own words find them.
+"""Activity names with text prototypes, and their lookup from a user's words.
 
 A bundle's text prototypes were computed where it was made, so that `stream --labels "squat, deadlift, bench press"`
 needs no text model. Words that are not among its names need the extra `text`: a sentence embedding and the bundle's
@@ -88,8 +88,8 @@ class Vocabulary:
         lie about as far from its words as from those of any other. `rejects`: the bundle's background does.
 
         Raises:
-            UsageError: no words, a single one that was not trained, two that say the same, "unknown", or a word that
-                is no name of the bundle while the extra is not installed; with the names that are near.
+            UsageError: no words, a single one that was not trained, two equivalent ones, "unknown", or a word that
+                is not in the vocabulary while the extra is not installed; the error lists similar names.
         """
         wanted = [" ".join(word.split()) for word in words if word.strip()]
         self._check(wanted)
@@ -98,7 +98,7 @@ class Vocabulary:
         embedded = dict(zip(strange, self._embed(strange), strict=True)) if strange else {}
         untrained = [word for word, name in zip(wanted, names, strict=True) if not (name and name.trained)]
         if len(wanted) == 1 and untrained:
-            raise UsageError(f"{wanted[0]!r} alone would be the label of every window; name other activities beside it")
+            raise UsageError(f"{wanted[0]!r} alone would be the label of every window; name other activities with it")
         doubts = [f"{word}{self._meant(word) if word in embedded else ''}" for word in untrained[:SHOWN]]
         shown = ", ".join(doubts) + " ..." * (len(untrained) > SHOWN)
         return LabelSet(
@@ -115,7 +115,7 @@ class Vocabulary:
             unknown_threshold=NEVER if untrained else self.unknown_threshold,
             smoothing=Smoothing(),
             channels=channels,
-            note=f"known by words alone, never seen in training: {shown}; expect mistakes"
+            note=f"known from text only, never seen in training: {shown}; expect mistakes"
             + ", and no unknown" * (not rejects)
             if untrained
             else "",

@@ -1,4 +1,4 @@
-"""`mujo-edge devices`: what is near and at the ports."""
+"""`mujo-edge devices`: wearables in range, and serial ports."""
 
 from __future__ import annotations
 

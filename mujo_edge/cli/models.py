@@ -72,7 +72,7 @@ def show(
     if names := manifest.vocabulary:
         seen = sum(name.trained for name in names.names)
         console.print(
-            f"and, by their words alone, {len(names.names):,} names, {seen} of them seen in training: "
+            f"and, from text only, {len(names.names):,} names, {seen} of them seen in training: "
             f'stream --labels "squat, deadlift, bench press"; `models names` lists them, unknown is below '
             f"{names.unknown_threshold:.2f}",
             soft_wrap=True,
@@ -93,7 +93,7 @@ def names(
 
     manifest = read_manifest(bundle)
     if manifest.vocabulary is None:
-        raise UsageError(f"bundle {manifest.name} knows its label sets alone: {', '.join(manifest.label_sets)}")
+        raise UsageError(f"bundle {manifest.name} knows only its label sets: {', '.join(manifest.label_sets)}")
     names = (
         manifest.vocabulary.names if words is None else manifest.vocabulary.near(words, len(manifest.vocabulary.names))
     )
@@ -105,7 +105,7 @@ def names(
     for name in names:
         also = f" ({', '.join(name.also)})" if name.also else ""
         print(f"{name.name}{also}{' *' if name.trained else ''}")
-    print("* seen in training under this name; the others are known by their words alone")
+    print("* seen in training under this name; the others are known from text only")
 
 
 @models.command(cls=Command)
@@ -149,7 +149,7 @@ Repository = Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A model r
 def push(
     bundle: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A shipped bundle or a bundle's folder.")],
     repo: Repository,
-    private: Annotated[bool, typer.Option("--private", help="A new repository is for you alone.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
 ) -> None:
     """Check a bundle and publish it on the Hub."""
     from rich.console import Console

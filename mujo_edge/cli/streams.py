@@ -75,7 +75,7 @@ def checked_stdout() -> Iterator[None]:
 
 
 def _stdout_fails() -> bool:
-    """Whether the error was that of stdout, which may keep nothing of what it could not write."""
+    """Whether the error was that of stdout, whose unwritten data may be discarded."""
     try:
         if sys.stdout is not None:
             print(flush=True)

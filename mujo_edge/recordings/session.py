@@ -129,7 +129,7 @@ def load_raw(path: Path, notes: list[str]) -> Iterator[tuple[int, Payload]]:
                 if not line.endswith(b"\n"):
                     if len(line) == _MAX_RAW_BYTES:
                         raise DataError(f"{path}, line {number}: longer than {_MAX_RAW_BYTES >> 20} MB")
-                    notes.append(f"{path.name}, line {number}: the last line is torn and was left out")
+                    notes.append(f"{path.name}, line {number}: the last line is incomplete and was skipped")
                     return
                 try:
                     raw = _raw(parse_json(line))

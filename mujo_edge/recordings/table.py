@@ -142,9 +142,9 @@ class CsvTable:
     def _point(self, cell: str) -> str:
         return cell.replace(",", ".") if self._decimal_comma else cell
 
-    def _cells(self, number: int, line: str, torn: bool = False) -> list[str]:
+    def _cells(self, number: int, line: str, truncated: bool = False) -> list[str]:
         try:
-            return next(csv.reader([line], delimiter=self._delimiter, strict=not torn), [])
+            return next(csv.reader([line], delimiter=self._delimiter, strict=not truncated), [])
         except csv.Error as error:
             raise DataError(f"{self.path}, line {number}: {error}") from None
 
@@ -195,12 +195,12 @@ class CsvTable:
         at, rows = [], []
         last = first + len(lines) - 1
         for number, line in enumerate(lines, first):
-            torn = number == last and not complete
-            row = self._cells(number, line, torn)
+            truncated = number == last and not complete
+            row = self._cells(number, line, truncated)
             if len(row) > width and not any(row[width:]):
                 row = row[:width]  # some loggers end every row with a delimiter
-            if torn and (self._whole_lines or len(row) < width):
-                self.notes.append(f"{self.path.name}, line {number}: the last line is torn and was left out")
+            if truncated and (self._whole_lines or len(row) < width):
+                self.notes.append(f"{self.path.name}, line {number}: the last line is incomplete and was skipped")
             elif len(row) == width:
                 at.append(number)
                 rows.append(row)

@@ -367,11 +367,11 @@ def watch(event: str, details: tuple[Any, ...]) -> None:
 
 
 CODES: Counter[int] = Counter()
-"""How often each exit code came."""
+"""Count of each exit code."""
 
 
 def outcome(arguments: list[str], folder: Path) -> str:
-    """What is wrong with the way in which a command ends; "" for nothing."""
+    """Description of a faulty ending of a command; "" if it ended well."""
     from mujo_edge.cli import main
 
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="") for _ in range(2))

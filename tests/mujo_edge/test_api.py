@@ -100,7 +100,7 @@ async def test_canceled_task_leaves_the_source_and_finishes_sinks() -> None:
     assert len(sink.summaries) == 1
 
 
-@pytest.mark.parametrize("error", [DeviceError("the device went away"), DataError("torn")])
+@pytest.mark.parametrize("error", [DeviceError("the device went away"), DataError("incomplete")])
 async def test_errors_of_a_source_come_after_its_predictions(error: MujoError) -> None:
     received: list[Prediction] = []
     with pytest.raises(type(error), match=str(error)):

@@ -1,4 +1,4 @@
-"""A few windows of one person: what somebody gives who teaches a device, and what it is tested on."""
+"""A few labeled windows of one person, as recorded to teach a device, and the windows for the test."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from training.corpora import WindowSet
 
 WINDOW_S = 3.0
 APART_S = 4.5
-"""Seconds from the start of a taught window to that of a tested one of the same recording: a window and a half."""
+"""Least seconds between the starts of a training and a test window of one recording: 1.5 windows."""
 
 
 def wearers(data: WindowSet) -> np.ndarray:
-    """(N,) str: who wears the sensor and, where it is known, on which side: a left arm is not taught by the right."""
+    """(N,) str: the person and, if known, the side of the sensor, since arms are never mixed."""
     return np.char.add(np.char.add(data.subject, " "), data.side)
 
 
 def teachings(data: WindowSet, count: int, draw: int, people: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(taught, tested) indices for each of up to `people` wearers, spread over the set.
 
-    `count` windows of every class are taught, one after the other without overlap from a random place of a random
-    recording, and from further ones where it is too short. Tested is what that wearer has of the class in other
-    recordings or, where there is no other, at least `APART_S` away in the same. Classes that leave nothing to test are
-    left out, and so are wearers of fewer than two classes.
+    Taught are `count` consecutive windows of every class without overlap, from a random position in a random recording,
+    and from further recordings if it is too short. Tested are the wearer's windows of the class in other recordings or,
+    if there are none, those at least `APART_S` away in the same one. Classes without test windows are left out, as are
+    wearers with fewer than two classes.
     """
     who = wearers(data)
     everybody = sorted(set(who.tolist()), key=lambda name: (len(name), name))

@@ -51,8 +51,8 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Macro-F1 of a trial with a head. `labels` is a share of the train people's ("0.02") or a number of windows of one
-    person ("3 windows"); `scores` are those of the folds, draws or people that it was measured on."""
+    """Macro-F1 of a trial with a head. `labels` is a fraction of the train people's labels ("0.02") or a number of
+    windows of one person ("3 windows"); `scores` has one value per fold, draw or person."""
 
     trial: Trial
     head: str
@@ -130,7 +130,7 @@ def embed(student: Student, x: F32, calibration: F32 | None) -> F32:
 
 
 def encoder_path(folder: Path, group: int, seed: int) -> Path:
-    """Where the pretrained network of a group is kept."""
+    """File of the pretrained network of a group."""
     return folder / f"group-{group}-seed-{seed}.pt"
 
 
@@ -143,7 +143,7 @@ def pretraining_sample(group: int) -> tuple[torch.Tensor, torch.Tensor]:
 def by_fold(
     data: WindowSet, features: F32, scale: Scale, head: Head, fraction: float, protocol: Protocol
 ) -> Iterator[float]:
-    """Macro-F1 of each fold (and draw of the smallest share) with a share of the labels of its train people."""
+    """Macro-F1 of each fold (and draw of the smallest fraction) with a fraction of its train people's labels."""
     people = len(np.unique(data.subject))
     for number, (train, test) in enumerate(folds(data.y, data.subject, min(FOLDS, people))):
         for draw in range(protocol.draws if fraction == min(protocol.fractions) else 1):

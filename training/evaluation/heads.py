@@ -1,4 +1,4 @@
-"""Classifiers on frozen features: what is fitted to a few labels while the encoder stands still."""
+"""Classifiers on frozen features, fitted to few labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The deal of protocol v2 (`recipes/protocol_v2.toml`): which data sets are left out together, and what is tested."""
+"""Groups of protocol v2 (`recipes/protocol_v2.toml`): data sets that are left out together, and the test targets."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from training.corpora.registry import present
 
 PROTOCOL_FILE = Path(__file__).parents[1] / "recipes" / "protocol_v2.toml"
 STRETCH = 8
-"""Consecutive windows that are kept or dropped together, so that a person can still be taught by a few in a row."""
+"""Consecutive windows that are kept or dropped together, as few-window training needs some in a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Data sets that an encoder is tested on together and therefore sees nothing of."""
+    """Data sets that an encoder is tested on together, and that are excluded from its pretraining."""
 
     sets: tuple[str, ...]
     why: str

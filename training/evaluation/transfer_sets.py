@@ -92,7 +92,7 @@ def pretrain(group: int, config: BroadConfig, out: Path) -> None:
 
 
 def start(out: Path, config: BroadConfig, names: Iterable[str]) -> None:
-    """Write `run.json`, or compare it with what is there."""
+    """Write `run.json`, or compare the settings with an existing one."""
     path = out / "run.json"
     now = describe({"broad": config}, data_sha256(sorted(names)))
     if path.exists():
@@ -107,9 +107,9 @@ def start(out: Path, config: BroadConfig, names: Iterable[str]) -> None:
 def append(out: Path, results: Iterable[Result]) -> None:
     """Add the results of one trial as one line; a line that an earlier kill truncated is ended first."""
     path = out / "results.jsonl"
-    torn = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
+    truncated = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
     with path.open("a") as file:
-        file.write("\n" * torn + json.dumps([asdict(result) for result in results]) + "\n")
+        file.write("\n" * truncated + json.dumps([asdict(result) for result in results]) + "\n")
 
 
 def read_results(out: Path) -> list[Result]:

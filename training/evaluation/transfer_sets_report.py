@@ -1,4 +1,4 @@
-"""The tables of protocol v2 in Markdown: every target, the mean of the sets, and what is gained over hand features."""
+"""The tables of protocol v2 in Markdown: every target, the mean of the sets, and the gain over hand features."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def split(data: WindowSet, trial: Trial) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def read_scores(path: Path) -> list[Score]:
-    """Scores of the finished trials in a file; a trial with a variant missing (a torn line) is skipped."""
+    """Scores of the finished trials in a file; a trial with a missing variant (a truncated line) is skipped."""
     by_trial: dict[Trial, dict[str, Score]] = defaultdict(dict)
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
@@ -130,7 +130,7 @@ def read_scores(path: Path) -> list[Score]:
 
 
 def append_scores(path: Path, scores: Iterable[Score]) -> None:
-    """Append one line for each score; a line torn by a kill is ended first."""
-    torn = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
+    """Append one line for each score; a line truncated by a kill is ended first."""
+    truncated = path.exists() and path.read_bytes()[-1:] not in (b"", b"\n")
     with path.open("a") as file:
-        file.write("\n" * torn + "".join(json.dumps(asdict(score)) + "\n" for score in scores))
+        file.write("\n" * truncated + "".join(json.dumps(asdict(score)) + "\n" for score in scores))

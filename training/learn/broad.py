@@ -147,7 +147,7 @@ def contrast(z: Tensor, temperature: float) -> Tensor:
 def pretrain_broad(
     pool: BroadPool, config: BroadConfig, report: Report | None = None, checkpoint: Path | None = None
 ) -> Student:
-    """Train a student on a pool; goes on from `checkpoint` where there is one (see `optimize`)."""
+    """Train a student on a pool; resumes from `checkpoint` if it exists (see `optimize`)."""
     torch.manual_seed(config.loop.seed)
     model = BroadModel(config, pool.own.shape[1])
 
@@ -165,8 +165,8 @@ def pretrain_broad(
 
 
 def sample(pool: BroadPool) -> tuple[Tensor, Tensor]:
-    """Up to `SAMPLED` windows (N, 6, 1, T) of every class and their classes (N,). Those with a gyroscope come a second
-    time without it, as classes of their own, so that the projection serves both kinds of wearables."""
+    """Up to `SAMPLED` windows (N, 6, 1, T) of every class and their classes (N,). Those with a gyroscope are
+    repeated without it, as separate classes, so that the projection serves both kinds of wearables."""
     rng = np.random.default_rng(0)
     order = rng.permutation(len(pool.y))
     y = pool.y.numpy()[order]

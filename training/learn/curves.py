@@ -41,7 +41,7 @@ class Curves:
 
 
 def read_curves(path: Path) -> list[tuple[int, str, float]]:
-    """(step, name, value) of every line; a line torn by a kill is skipped."""
+    """(step, name, value) of every line; a line truncated by a kill is skipped."""
     rows = []
     with path.open(newline="") as file:
         for row in csv.reader(file):

@@ -98,11 +98,11 @@ def daily_life(
     y: np.ndarray,
     spec: InputSpec,
 ) -> dict[str, float]:
-    """How often a set is wrong in daily life, and how much of what it knows it still announces.
+    """False announcements of a set in daily life, and the fraction of its own activities that it announces.
 
-    An announcement is a label other than background and unknown that is shown for `ANNOUNCED_S`. Counted are those an
-    hour of held-out background `outside`, and the share of bouts of at least `BOUT_S` in the held-out `streams`, whose
-    columns are `y` (N,), that are announced by their label.
+    An announcement is a label other than background and unknown that is shown for `ANNOUNCED_S`. The result has those
+    per hour of held-out background `outside`, and the fraction of bouts of at least `BOUT_S` in the held-out `streams`
+    (columns `y` (N,)) that are announced with their label.
     """
     hop_s = spec.hop / spec.rate_hz
     least = round(ANNOUNCED_S / hop_s) + 1

@@ -189,7 +189,7 @@ class _Reader:
         expected = self.schema.TensorType.INT8 if dtype == "i1" else self.schema.TensorType.INT32
         data = self.table.buffers[tensor.buffer].data
         if tensor.type != expected or data is None:
-            raise unsupported(f"tensor {index} is no constant of {'int8' if dtype == 'i1' else 'int32'}")
+            raise unsupported(f"tensor {index} is not a constant of {'int8' if dtype == 'i1' else 'int32'}")
         return np.frombuffer(bytes(data), f"<{dtype}").reshape(tensor.shape).astype(np.int64)
 
     def plain(self, index: int) -> Signal:

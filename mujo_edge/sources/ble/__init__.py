@@ -103,7 +103,7 @@ class BleSource:
             await self._link.close()
 
     async def chunks(self) -> AsyncIterator[Chunk]:
-        """Samples as they arrive. While the device is away there are none, and `status` says what is being done."""
+        """Samples as they arrive. While the device is away there are none, and `status` describes the current step."""
         while True:
             for chunk in (ready := self._take()):
                 yield chunk

@@ -271,7 +271,7 @@ def unavailable(error: Exception) -> DeviceError:
 
 
 def reason(error: BaseException) -> str:
-    """An error of the system in one line: its text without the numbers beside it."""
+    """A system error in one line: its text without error numbers."""
     words = [word for word in error.args if isinstance(word, str)]
     text = ": ".join(words) if words and not isinstance(error, OSError) else str(error)
     return text.partition("\n")[0] or type(error).__name__

@@ -76,7 +76,7 @@ def test_names_are_listed_and_searched(bundle_folder: Path, bundle_copy: Path) -
         table.pop(key)
     write_manifest(bundle_copy, table)
     assert (
-        "knows its label sets alone: motion-wrist, swings-wrist"
+        "knows only its label sets: motion-wrist, swings-wrist"
         in run("models", "names", "--bundle", bundle_copy).stderr
     )
 

@@ -323,7 +323,7 @@ def test_truncated_file_is_replayed_to_its_end(bundle: Path, walk: Path, tmp_pat
     assert done.returncode == 0
     summary = records(done.stdout)[-1]
     assert 290 <= summary["samples"] <= 310
-    assert any("torn" in note for note in summary["notes"])
+    assert any("incomplete" in note for note in summary["notes"])
 
 
 @pytest.mark.parametrize(

@@ -219,15 +219,15 @@ import json, sys
 from tensorflow_lite_support.metadata.cc.python import _pywrap_metadata_version as version
 from tensorflow_lite_support.metadata.python.metadata import MetadataDisplayer, MetadataPopulator
 
-told = MetadataDisplayer.with_model_file(sys.argv[1])
-packed = told.get_packed_associated_file_list()
+displayer = MetadataDisplayer.with_model_file(sys.argv[1])
+packed = displayer.get_packed_associated_file_list()
 checker = MetadataPopulator.with_model_file(sys.argv[1])
-checker.load_metadata_buffer(bytearray(told.get_metadata_buffer()))  # raises if model and metadata do not match
+checker.load_metadata_buffer(bytearray(displayer.get_metadata_buffer()))  # raises if model and metadata do not match
 print(json.dumps({
-    "metadata": json.loads(told.get_metadata_json()),
-    "packed": {name: told.get_associated_file_buffer(name).decode() for name in packed},
+    "metadata": json.loads(displayer.get_metadata_json()),
+    "packed": {name: displayer.get_associated_file_buffer(name).decode() for name in packed},
     "recorded": checker.get_recorded_associated_file_list(),
-    "least version": version.GetMinimumMetadataParserVersion(told.get_metadata_buffer()),
+    "least version": version.GetMinimumMetadataParserVersion(displayer.get_metadata_buffer()),
 }))
 """
 

@@ -185,7 +185,7 @@ REFUSED: list[tuple[str, Change]] = [
     ("PAD before an operator that is no convolution", pad_before_an_addition),
     ("weights with a zero point", weights_with_a_zero_point),
     ("a sum that does not fit", sum_too_large),
-    ("is no constant of int8", weights_gone),
+    ("is not a constant of int8", weights_gone),
     ("do not lead from the input", without_the_last_operator),
     ("FULLY_CONNECTED with 62 outputs", outputs_not_in_fours),
 ]

@@ -136,7 +136,7 @@ def test_incomplete_last_line_is_dropped_with_a_note(tmp_path: Path, cut: int) -
     complete = GOOD[:-cut].rsplit("\n", 1)[1].count(",") == 4
     assert samples(chunks) == 199 + complete
     assert len(recording.notes) == 1 - complete
-    assert complete or "line 201: the last line is torn" in recording.notes[0]
+    assert complete or "line 201: the last line is incomplete" in recording.notes[0]
 
 
 def test_truncated_gzip_is_read_as_far_as_it_goes(tmp_path: Path) -> None:

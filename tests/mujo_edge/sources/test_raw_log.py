@@ -119,7 +119,7 @@ def test_incomplete_last_line_is_dropped_with_a_note(tmp_path: Path, cut: int) -
 
     chunks = asyncio.run(run())
     assert len(joined(chunks)[4]) == "".join(LINES)[:-cut].count("\n") < len(LINES)  # type: ignore[arg-type]
-    assert any("torn" in note for note in source.notes)
+    assert any("incomplete" in note for note in source.notes)
 
 
 raws = st.builds(

@@ -86,7 +86,7 @@ def test_modalities_that_a_clip_lacks_are_absent():
         clock_clip(5, 1, pose=None),
         clock_clip(5, 2, imu={}),
         clock_clip(0.5, 3, pose=None, imu={}),  # two photos
-        clock_clip(5, 4, pose=None, imu={}, video=None),  # words alone
+        clock_clip(5, 4, pose=None, imu={}, video=None),  # text only
         clock_clip(5, 5, texts=()),
     ]
     pool = make_clip_pool(clips, SPEC)

@@ -30,7 +30,7 @@ function* faults(contract: Contract): Generator<string> {
   if (!isTable(input) || !validInput(input)) yield "input is invalid";
   if (!Number.isInteger(dim) || dim < 1) yield "embedding_dim is no count";
   if (!Array.isArray(models) || !models.every((model) => isTable(model) && typeof model.file === "string")) {
-    yield "models is no list of files";
+    yield "models is not a list of files";
   }
   if (!isTable(sets)) {
     yield "label_sets is no table";
