@@ -293,7 +293,7 @@ async def test_pulling_a_missing_bundle_is_an_error(hub: Hub, bundle: Path, tmp_
     hub.repos["anna/partly"] = Repo([("4" * 40, partly)])
     for arguments, code, says in (
         (("anna/wrist", "--revision", "v9"), 2, "no such revision"),
-        (("anna/gated",), 2, "Ask at"),
+        (("anna/gated",), 2, "Request access at"),
         (("anna/nothing",), 2, "check the name"),
         (("anna/other",), 4, "it has no bundle.json"),
         (("anna/partly",), 4, "it has no reference.npz"),
