@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -106,19 +106,8 @@ async def near(world: RemoteWorld, name: str, profile: str | None = None) -> Dis
     return await find(world.stats()[name]["address"], profile, PATIENCE_S)
 
 
-@asynccontextmanager
-async def lateness() -> AsyncIterator[list[float]]:
-    """Seconds by which the event loop was late, every 20 ms."""
-    late_s = [0.0]
-
-    async def watch() -> None:
-        while True:
-            before_s = time.monotonic()
-            await asyncio.sleep(0.02)
-            late_s.append(time.monotonic() - before_s - 0.02)
-
-    watching = asyncio.create_task(watch())
-    try:
-        yield late_s
-    finally:
-        watching.cancel()
+def stall_s(payloads: Iterable[Payload]) -> float:
+    """By how much the longest pause between payloads exceeds a usual one (their 90 % quantile): how late this machine,
+    or the device's process on it, was at times."""
+    pauses = np.diff([payload.received_s for payload in payloads if payload.kind == "data"])
+    return float(pauses.max() - np.quantile(pauses, 0.9)) if len(pauses) else 0.0
