@@ -113,8 +113,8 @@ def understand(names: Sequence[str], kinds: Sequence[Kind]) -> Layout:
     linear = _triple(split, LINEAR, ACCELEROMETER_UNITS)
     acc = _triple(split, ACCELEROMETER, ACCELEROMETER_UNITS) or linear
     if acc is None:
-        found = ", ".join(repr(name[:40]) for name in names[:12]) + (", ..." if len(names) > 12 else "")
-        raise DataError(f"no accelerometer columns with three axes among: {found}.\n{ACCEPTED}")
+        listed = ", ".join(repr(name[:40]) for name in names[:12]) + (", ..." if len(names) > 12 else "")
+        raise DataError(f"no accelerometer columns with three axes among: {listed}.\n{ACCEPTED}")
     if gravity and gravity.factor != acc.factor:
         gravity = None
     if acc is linear and not gravity:
@@ -275,17 +275,17 @@ def _triple(split: Sequence[Split], names: Sequence[str], units: Units) -> _Trip
     for name in names:
         stem = _squeeze(name)
         pattern = re.compile(f"{stem}([xyz])(?:axis)?|([xyz])(?:axis)?{stem}")
-        found: dict[tuple[float | None, str], int] = {}
+        candidates: dict[tuple[float | None, str], int] = {}
         for i, (base, unit) in enumerate(split):
             match = pattern.fullmatch(base)
             unit = unit or IMPLIED_UNITS.get(name)
             factor = _factor(units, unit) if unit else None
             # A bare x without a unit is taken as an accelerometer's.
             if match and (factor or (unit is None and (name or units is ACCELEROMETER_UNITS))):
-                found.setdefault((factor, match[1] or match[2]), i)
-        for factor, _ in list(found):
-            if all((factor, axis) in found for axis in "xyz"):
-                return _Triple(tuple(found[factor, axis] for axis in "xyz"), factor, name)
+                candidates.setdefault((factor, match[1] or match[2]), i)
+        for factor, _ in list(candidates):
+            if all((factor, axis) in candidates for axis in "xyz"):
+                return _Triple(tuple(candidates[factor, axis] for axis in "xyz"), factor, name)
     return None
 
 

@@ -126,10 +126,10 @@ def shipped_recording() -> Path:
     Raises `DataError` if the installation lacks it.
     """
     folder = Path(str(files("mujo_edge"))) / "assets" / "recordings"
-    found = sorted(path.parent for path in folder.glob("*/session.json"))
-    if not found:
+    folders = sorted(path.parent for path in folder.glob("*/session.json"))
+    if not folders:
         raise DataError(f"no recording in {folder}: the installation is incomplete. Install mujo-edge again.")
-    return found[0]
+    return folders[0]
 
 
 class RawReplay:

@@ -141,7 +141,7 @@ def npz(rng: random.Random) -> bytes:
     return packed.getvalue()
 
 
-def spoil(rng: random.Random, path: Path) -> None:
+def damage(rng: random.Random, path: Path) -> None:
     """Another content for a file."""
     good = path.read_bytes()
     match rng.randrange(7):
@@ -213,7 +213,7 @@ def bundle_case(rng: random.Random, folder: Path) -> list[str]:
     whole_bundle(own)
     what = rng.random()
     if what < 0.3:
-        spoil(rng, rng.choice([path for path in own.rglob("*") if path.is_file()]))
+        damage(rng, rng.choice([path for path in own.rglob("*") if path.is_file()]))
     table = changed(rng, TABLE) if what > 0.25 else TABLE
     files = hashes(own)
     if rng.random() < 0.1:
@@ -248,7 +248,7 @@ def labels_case(rng: random.Random, folder: Path) -> list[str]:
     if rng.random() < 0.9:
         path.write_text(dumped(changed(rng, json.loads(path.read_text("utf-8")))))
     if rng.random() < 0.1:
-        spoil(rng, path)
+        damage(rng, path)
     if rng.random() < 0.05:
         replace_special(rng, path)
     speed = ["--speed", "max", *rng.choice([[], ["--json"]])]
@@ -278,7 +278,7 @@ def session_case(rng: random.Random, folder: Path) -> list[str]:
     if rng.random() < 0.7:
         (own / "session.json").write_text(dumped(changed(rng, json.loads((own / "session.json").read_text("utf-8")))))
     if rng.random() < 0.4:
-        spoil(rng, rng.choice(list(own.iterdir())))
+        damage(rng, rng.choice(list(own.iterdir())))
     if rng.random() < 0.1:
         replace_special(rng, rng.choice([path for path in own.iterdir() if path.is_file()]))
     options = [*(["--decode-again"] if again else []), *rng.choice([[], ["--json"]])]
@@ -303,7 +303,7 @@ def hub_case(rng: random.Random, folder: Path) -> list[str]:
     table = {**TABLE, "files": changed(rng, files) if odd_files else files}
     (folder / "hub" / "bundle.json").write_text(signed(table), "utf-8")
     if not odd_files and rng.random() < 0.5:
-        spoil(rng, rng.choice([path for path in (folder / "hub").rglob("*") if path.is_file()]))
+        damage(rng, rng.choice([path for path in (folder / "hub").rglob("*") if path.is_file()]))
     info = {"_id": "1", "id": "anna/wrist", "modelId": "anna/wrist", "sha": "b" * 40, "private": False, "tags": ["x"],
             "siblings": [{"rfilename": "bundle.json"}], "createdAt": "2026-01-01T00:00:00.000Z"}  # fmt: skip
     if rng.random() < 0.4:
@@ -395,18 +395,18 @@ def outcome(arguments: list[str], folder: Path) -> str:
         signal.alarm(0)
         WATCHING[0] = False
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
-    said = "".join(stream.detach().getvalue().decode("utf-8") for stream in (out, err) if not stream.flush())
-    hidden = {found for line in said.split("\n") for found in HIDDEN_CHARACTER.findall(line)}
+    output = "".join(stream.detach().getvalue().decode("utf-8") for stream in (out, err) if not stream.flush())
+    hidden = {match for line in output.split("\n") for match in HIDDEN_CHARACTER.findall(line)}
     outside = [path for path in WRITTEN if not inside(path, folder)]
     if fault:
         return fault
     if code not in OURS:
-        return f"exit code {code!r}: {said[-1000:]}"
+        return f"exit code {code!r}: {output[-1000:]}"
     CODES[int(str(code))] += 1
     if hidden:
-        return f"control characters {sorted(map(ascii, hidden))} in {said[-1000:]!a}"
-    if "Traceback" in said:
-        return said[-3000:]
+        return f"control characters {sorted(map(ascii, hidden))} in {output[-1000:]!a}"
+    if "Traceback" in output:
+        return output[-3000:]
     if outside:
         return f"wrote outside its folder: {outside[:5]}"
     if time.monotonic() - start_s > MAX_S:

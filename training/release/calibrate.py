@@ -116,13 +116,13 @@ def daily_life(
     recording = np.concatenate([np.char.add(f"{s.corpus}-", s.recording.astype(str)) for s in streams])
     live = np.concatenate([s.x for s in streams])
     shown = smoothed(labels, embed(student, live[:, : labels.channels], spec), recording)
-    said = [
+    announced = [
         any(k == t and d - c >= least for k, c, d in runs(shown[a:b], recording[a:b]))
         for t, a, b in runs(y, recording)
         if (b - a) * hop_s >= BOUT_S
     ]
-    found = {"bouts": len(said), "bouts_announced": float(np.mean(said))} if said else {}
-    return found | ({"background_hours": hours, "false_announcements_per_hour": false / hours} if hours else {})
+    result = {"bouts": len(announced), "bouts_announced": float(np.mean(announced))} if announced else {}
+    return result | ({"background_hours": hours, "false_announcements_per_hour": false / hours} if hours else {})
 
 
 def stack(sets: Sequence[WindowSet], vocabulary: Vocabulary, names: Sequence[str]) -> tuple[F32, np.ndarray]:

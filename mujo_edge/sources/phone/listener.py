@@ -89,11 +89,11 @@ class Listener:
     async def listen(self, host: str, port: int) -> AsyncIterator[int]:
         """Listen on every address of `host` -> the port, chosen by the system for 0. Raises `OSError`."""
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         sockets: list[socket.socket] = []
         accepting: list[asyncio.Task[None]] = []
         try:
-            for family, *_, address in dict.fromkeys(found):
+            for family, *_, address in dict.fromkeys(addresses):
                 sockets.append(socket.create_server((address[0], port), family=family, backlog=128))
                 port = sockets[0].getsockname()[1]
             for listening in sockets:

@@ -185,15 +185,19 @@ class SerialSource:
                     detector.feed(payload.data)
             if detector.failed:
                 raise _gave_up(name, detector.failed)
-            if found := detector.result:
-                if found.protocol == "csv":
-                    lines = self._lines(found, since_s=now - (first_s or now))
+            if detected := detector.result:
+                if detected.protocol == "csv":
+                    lines = self._lines(detected, since_s=now - (first_s or now))
                     if lines:
                         return lines
                 elif self._columns:
-                    raise UsageError(f"{name} sends {found.protocol} frames, not lines of numbers: leave --columns out")
+                    raise UsageError(
+                        f"{name} sends {detected.protocol} frames, not lines of numbers: leave --columns out"
+                    )
                 else:
-                    return SerialFormat(found.protocol, found.gyroscope, self._rate_hz, device_model=found.device_model)
+                    return SerialFormat(
+                        detected.protocol, detected.gyroscope, self._rate_hz, device_model=detected.device_model
+                    )
             elif first_s is not None and now - first_s > NONSENSE_S:
                 raise self._nonsense(name)
             elif first_s is None and now - began_s > SILENCE_S:
@@ -216,12 +220,12 @@ class SerialSource:
             f"Try --baud with one of {others}. Supported: lines of numbers, WitMotion's frames, mujo-edge's packets."
         )
 
-    def _lines(self, found: DetectedFormat, since_s: float) -> SerialFormat | None:
+    def _lines(self, detected: DetectedFormat, since_s: float) -> SerialFormat | None:
         """The format of lines of numbers; None while there are too few of them."""
         assert self._port is not None
-        table, rate_hz = _table(self._waiting, found.width)
-        chosen, notes = self._names(found)
-        layout = names.understand(chosen, ["number"] * found.width)
+        table, rate_hz = _table(self._waiting, detected.width)
+        chosen, notes = self._names(detected)
+        layout = names.understand(chosen, ["number"] * detected.width)
         stated = None not in (layout.acc_factor, layout.gyro_factor if layout.gyro else 1.0)
         patient = since_s > PATIENCE_S
         enough = len(table) >= NAMED_ROWS if stated else len(table) >= PROBE_ROWS and since_s >= PROBE_S
@@ -229,10 +233,10 @@ class SerialSource:
             return None
         try:
             acc_only = [name if i not in layout.gyro else "" for i, name in enumerate(chosen)]
-            columns, inferred = columns_of(acc_only, table, rate_hz, found.header)
+            columns, inferred = columns_of(acc_only, table, rate_hz, detected.header)
             if layout.gyro:
                 try:
-                    columns, inferred = columns_of(chosen, table, rate_hz, found.header)
+                    columns, inferred = columns_of(chosen, table, rate_hz, detected.header)
                 except DataError:
                     if not patient:
                         return None  # the accelerometer is understood: wait until the board is turned
@@ -242,30 +246,30 @@ class SerialSource:
         self.notes += [*notes, *inferred]
         return SerialFormat("csv", bool(columns.gyro), self._rate_hz, columns)
 
-    def _names(self, found: DetectedFormat) -> tuple[Sequence[str], list[str]]:
+    def _names(self, detected: DetectedFormat) -> tuple[Sequence[str], list[str]]:
         """Names of the columns, from the user, the board's header or their number; and notes for the user."""
         assert self._port is not None
         if self._columns:
-            if len(self._columns) != found.width:
+            if len(self._columns) != detected.width:
                 raise UsageError(
-                    f"{self._port.name} sends lines of {found.width} numbers; --columns names {len(self._columns)}"
+                    f"{self._port.name} sends lines of {detected.width} numbers; --columns names {len(self._columns)}"
                 )
             return self._columns, []
         notes = []
-        if found.header:
-            header = [cell.decode() for cell in cells(found.header.encode())]
+        if detected.header:
+            header = [cell.decode() for cell in cells(detected.header.encode())]
             try:
-                names.understand(header, ["number"] * found.width)
+                names.understand(header, ["number"] * detected.width)
             except DataError:
-                notes.append(f"the line {found.header[:60]!r} before the numbers names no known columns")
+                notes.append(f"the line {detected.header[:60]!r} before the numbers names no known columns")
             else:
-                return header, [f"columns from the board's own header: {found.header[:80]}"]
-        if found.width not in USUAL:
+                return header, [f"columns from the board's own header: {detected.header[:80]}"]
+        if detected.width not in USUAL:
             raise DataError(
-                f"{self._port.name} sends lines of {found.width} numbers without naming them.\nName them: {EXAMPLE}"
+                f"{self._port.name} sends lines of {detected.width} numbers without naming them.\nName them: {EXAMPLE}"
             )
-        usual = USUAL[found.width]
-        return usual, [*notes, f"lines of {found.width} numbers are taken as {' '.join(usual)}"]
+        usual = USUAL[detected.width]
+        return usual, [*notes, f"lines of {detected.width} numbers are taken as {' '.join(usual)}"]
 
 
 def columns_of(chosen: Sequence[str], table: F64, rate_hz: float, header: str = "") -> tuple[Columns, tuple[str, ...]]:

@@ -111,14 +111,14 @@ def test_brackets_match_and_lines_are_short(swift: dict[str, str]) -> None:
     pairs = {")": "(", "]": "[", "}": "{"}
     for name, source in swift.items():
         code = re.sub(r'//.*|"(?:\\.|[^"\\])*"', "", source)
-        held: list[str] = []
+        stack: list[str] = []
         for char in code:
             if char in pairs.values():
-                held.append(char)
+                stack.append(char)
             elif char in pairs:
-                assert held, name
-                assert held.pop() == pairs[char], name
-        assert held == [], name
+                assert stack, name
+                assert stack.pop() == pairs[char], name
+        assert stack == [], name
         assert max(map(len, source.splitlines())) <= 120, name
         assert not any(a == b == "" for a, b in pairwise(source.splitlines())), name
 

@@ -196,8 +196,8 @@ def test_stream_info_follows_the_format() -> None:
 
 
 def test_decoder_is_flushed_when_a_connection_closes() -> None:
-    held = [Packet(np.full((2, 3), np.nan, np.float32), seq=2, tick=round(3 / 50 * packet.TICK_HZ))]
-    made = PayloadDecoder(packet.format_of(False, 50.0), {"data": packet.decode}, rest=lambda: held)
+    pending = [Packet(np.full((2, 3), np.nan, np.float32), seq=2, tick=round(3 / 50 * packet.TICK_HZ))]
+    made = PayloadDecoder(packet.format_of(False, 50.0), {"data": packet.decode}, rest=lambda: pending)
     chunks = Assembler(made).chunks([Payload(1.0, "data", "data", payload(0)), Payload(1.1, "close", "", b"")])
     assert sum(len(chunk.t_s) for chunk in chunks) == 4
     assert [raw.kind for chunk in chunks for raw in chunk.raw] == ["data", "close"]

@@ -65,8 +65,8 @@ def link(taken_s: F64, interval_s: float, seed: int, stalls: Sequence[tuple[floa
     rng = np.random.default_rng(seed)
     arrival = (np.floor(taken_s / interval_s) + 1) * interval_s + rng.uniform(0, 0.003, len(taken_s))
     for begin_s, lasts_s in stalls:
-        held = (arrival >= begin_s) & (arrival < begin_s + lasts_s)
-        arrival[held] = begin_s + lasts_s + np.arange(held.sum()) * 1e-3
+        stalled = (arrival >= begin_s) & (arrival < begin_s + lasts_s)
+        arrival[stalled] = begin_s + lasts_s + np.arange(stalled.sum()) * 1e-3
     return np.asarray(np.maximum.accumulate(arrival))
 
 

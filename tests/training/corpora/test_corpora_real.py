@@ -59,12 +59,12 @@ def test_windows_equal_the_protocol(corpus, protocol):
             y += [CORPORA[name].classes.index(label)] * len(cut)
     expected = np.stack(expected)
     np.testing.assert_array_equal(data.y, y)
-    given = data.x[:, : expected.shape[1]]
+    channels = data.x[:, : expected.shape[1]]
     if all(recording.rate_hz <= 50 for recording in recordings):
-        np.testing.assert_array_equal(given, expected.astype(np.float32))
+        np.testing.assert_array_equal(channels, expected.astype(np.float32))
     else:
         # Another order of summing in the low-pass: one float32 step, of 1e-6 at the least.
-        assert (np.abs(given - expected) <= np.spacing(np.maximum(np.abs(expected), 1e-6).astype(np.float32))).all()
+        assert (np.abs(channels - expected) <= np.spacing(np.maximum(np.abs(expected), 1e-6).astype(np.float32))).all()
 
 
 @pytest.mark.parametrize("corpus", PROTOCOL_V1, indirect=True)

@@ -17,20 +17,20 @@ from training.fimad.sources import hdm05
 
 
 @pytest.fixture
-def given(tmp_path):
+def arguments(tmp_path):
     source = made_source(tmp_path / "data", 2)
     return source, next(made_tasks(tmp_path / "data")), tmp_path / "data" / "0.txt"
 
 
-def test_fingerprint_is_reproducible(given):
-    source, task, _ = given
+def test_fingerprint_is_reproducible(arguments):
+    source, task, _ = arguments
     first = fingerprint(task, source, {})
     assert fingerprint(task, source, {}) == first
     assert len(first) == 16
 
 
-def test_fingerprint_depends_on_arguments_reader_and_license(given):
-    source, task, path = given
+def test_fingerprint_depends_on_arguments_reader_and_license(arguments):
+    source, task, path = arguments
     seen = {
         fingerprint(task, source, {}),
         fingerprint(replace(task, arguments=(PathArgument(path), 1)), source, {}),
@@ -42,8 +42,8 @@ def test_fingerprint_depends_on_arguments_reader_and_license(given):
 
 
 @pytest.mark.parametrize("wrap", [lambda p: p, PathArgument, lambda p: (1, (p,)), lambda p: p.parent])
-def test_fingerprint_depends_on_files_in_nested_arguments(given, wrap):
-    source, task, path = given
+def test_fingerprint_depends_on_files_in_nested_arguments(arguments, wrap):
+    source, task, path = arguments
     task = Task(task.id, task.read, (wrap(path),))
     seen = [fingerprint(task, source, {})]
     path.write_text("longer than before")
@@ -69,7 +69,7 @@ def test_code_includes_all_modules_that_a_reader_imports():
     assert code_of("numpy") == set()
 
 
-def test_fingerprint_depends_on_imported_code(given, tmp_path, monkeypatch):
+def test_fingerprint_depends_on_imported_code(arguments, tmp_path, monkeypatch):
     root = tmp_path / "project"
     package = root / "training" / "fimad"
     package.mkdir(parents=True)
@@ -77,7 +77,7 @@ def test_fingerprint_depends_on_imported_code(given, tmp_path, monkeypatch):
     (package / "helper.py").write_text("def late():\n    import training.fimad.deep\n")
     (package / "deep.py").write_text("x = 1\n")
     monkeypatch.setattr(module, "ROOT", root)
-    source, task, _ = given
+    source, task, _ = arguments
     seen = set()
     for text in ("x = 1\n", "x = 2\n"):
         (package / "deep.py").write_text(text)
@@ -89,8 +89,8 @@ def test_fingerprint_depends_on_imported_code(given, tmp_path, monkeypatch):
     module.content.cache_clear()
 
 
-def test_stamps_of_files_are_cached(given):
-    source, task, path = given
+def test_stamps_of_files_are_cached(arguments):
+    source, task, path = arguments
     seen: dict[Path, str] = {}
     first = fingerprint(task, source, seen)
     path.write_text("changed meanwhile")

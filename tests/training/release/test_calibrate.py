@@ -189,13 +189,15 @@ def test_windows_of_background_corpora_become_a_label(student: Student, teacher:
         one, other = (swings(motion_set(per_class, seed), corpus) for corpus in ("swings", "other"))
         return one, other
 
-    train, held = split(20, 0), split(120, 1)
+    train, held_out_set = split(20, 0), split(120, 1)
     wanted = replace(SWINGS, background=("other",))
-    labels, measured = calibrate(student, teacher.text, wanted, vocabulary, Data(train, held, held), InputSpec())
+    labels, measured = calibrate(
+        student, teacher.text, wanted, vocabulary, Data(train, held_out_set, held_out_set), InputSpec()
+    )
     assert labels.names == ("slow swing", "fast swing", "background", "unknown")
-    other = embed(student, held[1].x, InputSpec()) @ labels.prototypes.T
+    other = embed(student, held_out_set[1].x, InputSpec()) @ labels.prototypes.T
     assert (other.argmax(1) == 2).mean() > 0.9
-    assert measured["background_hours"] == pytest.approx(len(held[1]) * 0.5 / 3600)
+    assert measured["background_hours"] == pytest.approx(len(held_out_set[1]) * 0.5 / 3600)
     assert measured["false_announcements_per_hour"] == 0
     assert measured["bouts_announced"] == 1
 
