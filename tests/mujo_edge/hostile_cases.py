@@ -36,7 +36,9 @@ from mujo_edge.bundle.store import find_bundle
 from mujo_edge.printable import HIDDEN as HIDDEN_CHARACTER
 from mujo_edge.sources.replay import shipped_recording
 
-MAX_S, MAX_MB = 10, 512
+MAX_S, MAX_WALL_S, MAX_MB = 10, 60, 512
+"""Limits of a case: processor time, time (which a busy machine stretches), memory."""
+
 OURS = (0, 2, 3, 4, 5)
 
 NUMBERS = [
@@ -343,7 +345,7 @@ CASES: dict[str, Callable[[random.Random, Path], list[str]]] = {
 
 
 class TooLongError(BaseException):
-    """A case took longer than `MAX_S`."""
+    """A case took too long."""
 
 
 def too_long(*_: object) -> None:
@@ -381,17 +383,19 @@ def outcome(arguments: list[str], folder: Path) -> str:
     WRITTEN.clear()
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     WATCHING[0] = True
-    start_s = time.monotonic()
-    signal.alarm(MAX_S)
+    start_s = time.process_time()
+    signal.setitimer(signal.ITIMER_PROF, MAX_S)
+    signal.alarm(MAX_WALL_S)
     try:
         main()
     except SystemExit as error:
         code = error.code or 0
     except TooLongError:
-        fault = f"longer than {MAX_S} s: {traceback.format_exc()[-2000:]}"
+        fault = f"longer than {MAX_S} s of work or {MAX_WALL_S} s: {traceback.format_exc()[-2000:]}"
     except BaseException:
         fault = traceback.format_exc()[-3000:]
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
         WATCHING[0] = False
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
@@ -409,8 +413,8 @@ def outcome(arguments: list[str], folder: Path) -> str:
         return output[-3000:]
     if outside:
         return f"wrote outside its folder: {outside[:5]}"
-    if time.monotonic() - start_s > MAX_S:
-        return f"took {time.monotonic() - start_s:.0f} s"
+    if time.process_time() - start_s > MAX_S:
+        return f"took {time.process_time() - start_s:.0f} s"
     PEAK_MB[0] = max(PEAK_MB[0], peak := peak_mb())
     return f"memory peaked at {peak:.0f} MB" if peak > MAX_MB else ""
 
@@ -433,7 +437,8 @@ def main(kind: str, seed: int, count: int, root: Path, first: int) -> None:
     """Run cases; print the faulty one, or how many ended in which way."""
     root = Path(os.path.realpath(root))
     os.environ |= {"HOME": str(root), "HF_HOME": str(root / "hf"), "HF_ENDPOINT": "http://hub.test", "HF_TOKEN": ""}
-    signal.signal(signal.SIGALRM, too_long)
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, too_long)
     sys.addaudithook(watch)
     for number in range(first, first + count):
         folder = root / str(number)
