@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from mujo_edge.bundle import l2_normalize
 from mujo_edge.bundle.manifest import Label, LabelSet, Smoothing
-from mujo_edge.core import F32
+from mujo_edge.core import F32, UNKNOWN
 from mujo_edge.recognizer import Smoother
 from mujo_edge.signal import InputSpec, prepare
 from training.corpora import WindowSet
@@ -83,6 +83,11 @@ def smoothed_accuracy(labels: LabelSet, embeddings: F32, y: np.ndarray, person: 
     return float((smoothed(labels, embeddings, person) == y).mean())
 
 
+def silent_columns(labels: LabelSet) -> list[int]:
+    """Columns of `labels.names` that announce nothing: unknown and, where there is one, background."""
+    return [i for i, name in enumerate(labels.names) if name in (UNKNOWN, BACKGROUND)]
+
+
 def runs(shown: np.ndarray, recording: np.ndarray) -> list[tuple[int, int, int]]:
     """(column, first, stop) of every run of one shown label in one recording."""
     changes = np.flatnonzero((np.diff(shown) != 0) | (recording[1:] != recording[:-1])) + 1
@@ -106,7 +111,7 @@ def daily_life(
     """
     hop_s = spec.hop / spec.rate_hz
     least = round(ANNOUNCED_S / hop_s) + 1
-    silent = {len(labels.names) - 1, *(i for i, name in enumerate(labels.names) if name == BACKGROUND)}
+    silent = silent_columns(labels)
     false, hours = 0, 0.0
     for data in outside:
         if len(data):
@@ -218,7 +223,7 @@ def calibrate(
         "stream_accuracy": scores[labels.smoothing],
         "stream_accuracy_unsmoothed": scores[Smoothing("none")],
         **daily_life(student, labels, vocabulary.outside(wanted, data.streams), streams, live_y, spec),
-        **open_set(student, labels, cosine.max(1), wanted, vocabulary, data, spec),
+        **open_set(student, labels, both, wanted, vocabulary, data, spec),
     }
     return labels, measured
 
@@ -232,9 +237,10 @@ def open_set(
     data: Data,
     spec: InputSpec,
 ) -> dict[str, float]:
-    """Metrics of "unknown" on held-out windows of other labels at the same placement, which nothing is fitted to.
+    """Metrics of "unknown" and background on held-out windows of other labels at the same placement, which nothing is
+    fitted to.
 
-    `known` (N,) are the largest cosines of the label set's own held-out windows.
+    `known` (N, D) are embeddings of the label set's own held-out windows.
     """
     own = vocabulary.index(name for name in labels.names[:-1] if name != BACKGROUND)
     parts = []
@@ -244,10 +250,13 @@ def open_set(
             parts.append(s.x[other][:, : labels.channels])
     if not parts:
         return {}
-    unknown = (embed(student, np.concatenate(parts), spec) @ labels.prototypes.T).max(1)
-    truth = np.r_[np.ones(len(known)), np.zeros(len(unknown))]
+    silent = silent_columns(labels)
+    unknown = labels.probabilities(embed(student, np.concatenate(parts), spec))
+    own_windows = labels.probabilities(known)
+    truth = np.r_[np.ones(len(own_windows)), np.zeros(len(unknown))]
+    named = [1 - p[:, silent].sum(1) for p in (own_windows, unknown)]
     return {
-        "unknown_auroc": float(roc_auc_score(truth, np.r_[known, unknown])),
-        "unknown_found": float((unknown < labels.unknown_threshold).mean()),
-        "known_kept": float((known >= labels.unknown_threshold).mean()),
+        "unknown_auroc": float(roc_auc_score(truth, np.concatenate(named))),
+        "unknown_found": float(np.isin(unknown.argmax(1), silent).mean()),
+        "known_kept": float(1 - np.isin(own_windows.argmax(1), silent).mean()),
     }
