@@ -266,7 +266,7 @@ def test_ctrl_c_reports_that_the_command_resumes(cache: Path):
             "run",
             ("--recipe", "tinny"),
             2,
-            "error: no recipe 'tinny'; choose from base, full, mujo_plus, mujo_pure, tiny or give a .toml file",
+            "error: no recipe 'tinny'; choose from base, broad, full, mujo_plus, mujo_pure, tiny or give a .toml file",
         ),
         (
             "evaluate",
