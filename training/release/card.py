@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from math import inf
 from pathlib import Path
 from typing import Any
+
+import dacite
 
 from mujo_edge.bundle.manifest import (
     LabelSet,
@@ -35,7 +36,8 @@ def read_results(folder: Path, network: StudentConfig) -> dict[str, Any]:
     try:
         about = json.loads((folder / "run.json").read_text("utf-8"))
         table = json.loads((folder / "table.json").read_text("utf-8"))
-        evaluated = about["config"]["recipe"]["pretrain"]["encoder"]
+        encoder = about["config"]["recipe"]["pretrain"]["encoder"]
+        evaluated = dacite.from_dict(StudentConfig, encoder, dacite.Config(cast=[tuple], strict=True))
         rows = [
             {"row": entry["method"]}
             | {key: entry[key] for key in ("channels", "corpus", "fraction", "mean", "sd")}
@@ -44,11 +46,11 @@ def read_results(folder: Path, network: StudentConfig) -> dict[str, Any]:
             if entry["method"] in CARD_METHODS
         ]
         commit = str(about["git_commit"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, dacite.DaciteError) as error:
         raise UsageError(
             f"{folder} has no results to read: {error!r}. Give the folder that training.evaluate wrote with --out"
         ) from error
-    if evaluated != json.loads(json.dumps(asdict(network))):
+    if evaluated != network:
         raise UsageError(f"{folder} has the results of another network; evaluate this one with training.evaluate")
     return {"git_commit": commit, "rows": rows}
 
