@@ -159,6 +159,8 @@ async def test_signal_while_entering_finishes_the_earlier_streams(number: signal
             return self
 
     before = signal.getsignal(number)
+    if before is signal.SIG_IGN:
+        pytest.skip("under nohup, a hangup is ignored on purpose")
     first, sink = ListSource(chunked(*motion([0], 4.0)), endless=True), ListSink()
     run = asyncio.create_task(run_together([Engine(first, [sink], load), Engine(Far([]), [], load)]))
     while not sink.predictions:
