@@ -148,14 +148,15 @@ def fit_head(embeddings: F32, y: np.ndarray, classes: int, background: int | Non
     share = np.sqrt(counts)
     if background is not None:
         share[background] = BACKGROUND_SHARE * np.delete(share, background).mean()
-    weight = torch.from_numpy((share / np.maximum(counts, 1)).astype(np.float32))
     x, truth = torch.from_numpy(embeddings), torch.from_numpy(y)
+    # Not `cross_entropy(weight=...)`, which would also weigh the smoothed part of every window's target by class.
+    weight = torch.from_numpy((share / share.sum() / np.maximum(counts, 1)).astype(np.float32))[truth]
     prototypes = torch.nn.Parameter(torch.from_numpy(fit_prototypes(embeddings, y, classes)))
     optimizer = torch.optim.Adam([prototypes], FIT_RATE)
     for _ in range(FIT_STEPS):
         optimizer.zero_grad()
         logits = FIT_SCALE * x @ normalize(prototypes, dim=1).T
-        cross_entropy(logits, truth, weight, label_smoothing=FIT_SMOOTHING).backward()
+        (weight @ cross_entropy(logits, truth, reduction="none", label_smoothing=FIT_SMOOTHING)).backward()
         optimizer.step()
     return np.asarray(normalize(prototypes.detach(), dim=1).numpy(), np.float32)
 
