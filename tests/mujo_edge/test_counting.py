@@ -166,13 +166,6 @@ def test_turns_and_principal_direction_of_known_signals() -> None:
     p = np.sin(np.arange(100) / 100 * 4 * np.pi)
     kinds = [(kind, round(value)) for _, value, kind in turns(p, 0.5)]
     assert kinds == [(-1, 0), (1, 1), (-1, -1), (1, 1), (-1, -1), (1, 0)]
-        (-1, 0),
-        (1, 1),
-        (-1, -1),
-        (1, 1),
-        (-1, -1),
-        (1, 0),
-    ]
     line = np.outer(np.arange(10.0), [1.0, 2.0, 2.0])
     assert np.abs(principal(line)) == pytest.approx([1 / 3, 2 / 3, 2 / 3])
     assert np.isfinite(principal(np.zeros((5, 3)))).all()
