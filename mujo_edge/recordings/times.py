@@ -56,6 +56,9 @@ def is_coarse(t: F64, x: F64) -> bool:
     if len(forward) < 8 or not forward.sum():
         return False
     tiny = (steps >= 0) & (steps < TINY * np.median(forward[forward > TINY * forward.mean()]))
+    runs = np.diff(np.flatnonzero(np.r_[True, ~tiny, True]))
+    if runs.max() > len(steps) / 2:  # a clock that stood still
+        return False
     same = (np.diff(x[good], axis=0) == 0).all(1)
     moving = (~same).mean() > 0.1
     return float(tiny.mean()) > TINY_SHARE and not (moving and same[tiny].mean() > 0.5)
