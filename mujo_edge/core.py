@@ -223,6 +223,30 @@ class Prediction:
     by: Literal["host", "device"] = "host"
 
 
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """One repetition of a periodic movement, in device time. Final: it is never corrected."""
+
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bout:
+    """Repetitions without a rest between them, in device time: a set of an exercise.
+
+    `label` is the label that was recognized most over its windows, "" before it is known. `tempo_s` and
+    `tempo_sd_s` are mean and standard deviation of seconds a repetition.
+    """
+
+    label: str
+    start_s: float
+    end_s: float
+    repetitions: int
+    tempo_s: float
+    tempo_sd_s: float
+
+
 @dataclass(slots=True)
 class StreamStats:
     """Running counts of one stream, shown on the screen and in the summary.

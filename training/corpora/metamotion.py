@@ -3,6 +3,7 @@
 Layout: one CSV per sensor and recording,
 `{person}-{lift}-{load}..._MetaWear_{time}_{device}_{sensor}_{rate}Hz_{version}.csv`; columns epoch (ms), time, elapsed
 (s), then x, y, z in g at 12.5 Hz or deg/s at 25 Hz. The two sensors of one recording are joined on time at 25 Hz.
+A set is of 5 repetitions if its title says heavy and of 10 if it says medium (the thesis's protocol, not a count).
 Duplicates are dropped: all files of person E, and some others, repeat a recording of A, C or D with the clock shifted
 by whole days, which leaves 61 recordings of four people.
 """
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mujo_edge.core import F64, STANDARD_GRAVITY, DataError
-from training.corpora.base import Corpus, Recording, columns, constant, join
+from training.corpora.base import Corpus, Recording, RepetitionSet, columns, constant, join
 from training.corpora.files import Tree, read_csv, stack
 
 LIFTS = {
@@ -26,6 +27,7 @@ LIFTS = {
     "row": "barbell row",
     "rest": "rest",
 }
+REPETITIONS = {"heavy": 5, "medium": 10}
 MARKER = (
     r"(?P<title>(?P<person>[A-Z])-(?P<lift>bench|squat|dead|ohp|row|rest)[^/]*?) ?_MetaWear_(?P<unit>[\dT.-]+)"
     r"_[0-9A-F]+_(?P<sensor>Accelerometer|Gyroscope)_[\d.]+Hz_(?P<version>[\d.]+)\.csv"
@@ -67,7 +69,10 @@ def read(tree: Tree) -> Iterator[Recording]:
             placement="wrist",
             rate_hz=RATE_HZ,
             x=columns(x[:, :3] * STANDARD_GRAVITY, np.deg2rad(x[:, 3:])),
-            labels=constant(LIFTS[matched["lift"]], len(x)),
+            labels=constant(lift := LIFTS[matched["lift"]], len(x)),
+            sets=tuple(
+                RepetitionSet(0.0, len(x) / RATE_HZ, n, lift) for load, n in REPETITIONS.items() if load in title
+            ),
         )
 
 

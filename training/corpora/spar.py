@@ -1,7 +1,8 @@
 """SPAR: seven shoulder exercises on a watch, 10 people x 2 sides, 50 Hz (Burns et al., 2018).
 
 Layout: `watch_dataset.npy` of the seglearn package, a pickled dict of X (list of (n, 6) in g and rad/s, in the sign
-convention of the Apple Watch's Core Motion), y, subject, side (1 = right).
+convention of the Apple Watch's Core Motion), y, subject, side (1 = right). Each recording is one set of 20 repetitions
+by the paper's protocol; the data set does not say whether anyone did another number.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mujo_edge.core import DataError
-from training.corpora.base import CORE_MOTION_G, Corpus, Download, Recording, columns, constant
+from training.corpora.base import CORE_MOTION_G, Corpus, Download, Recording, RepetitionSet, columns, constant
 from training.corpora.files import Tree
 
 EXERCISES = (
@@ -27,6 +28,8 @@ EXERCISES = (
     "lower trapezius row",
     "bent-over row",
 )
+RATE_HZ = 50.0
+REPETITIONS = 20
 MARKER = r"watch_dataset\.npy"
 SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
 
@@ -49,10 +52,11 @@ def read(tree: Tree) -> Iterator[Recording]:
                 subject=str(int(subject)),
                 session=f"{int(subject)}-{hand}-{data['y_labels'][exercise]}",
                 placement="wrist",
-                rate_hz=50.0,
+                rate_hz=RATE_HZ,
                 x=x,
                 labels=constant(EXERCISES[exercise], len(x)),
                 side=hand,
+                sets=(RepetitionSet(0.0, len(x) / RATE_HZ, REPETITIONS, EXERCISES[exercise]),),
             )
 
 

@@ -93,7 +93,11 @@ def test_sets_command_lists_and_writes_them(make, tmp_path):
     root = make("muvr").parent
     make("mm_fit")
     table = tmp_path / "sets.csv"
-    result = CliRunner().invoke(app, ["sets", "--data", str(root), "--csv", str(table)], catch_exceptions=False)
+    result = CliRunner().invoke(
+        app,
+        ["sets", "muvr", "mm_fit", "mm_fit_labels", "--data", str(root), "--csv", str(table)],
+        catch_exceptions=False,
+    )
     assert result.exit_code == 0
     lines = {line.split()[0]: line.split()[1:] for line in result.output.splitlines() if line.strip()}
     assert lines["muvr"] == ["2", "2", "30", "15,", "15,", "15"]
@@ -111,6 +115,16 @@ def test_sets_command_lists_and_writes_them(make, tmp_path):
 def test_sets_command_without_label_files(tmp_path):
     with pytest.raises(DataError, match="label files were not found"):
         CliRunner().invoke(app, ["sets", "mm_fit_labels", "--data", str(tmp_path)], catch_exceptions=False)
+
+
+def test_sets_of_spar_and_metamotion_have_the_numbers_of_their_protocols(real):
+    assert {one.repetitions for r in CORPORA["spar"].load(real("spar")) for one in r.sets} == {20}
+    recordings = CORPORA["metamotion"].load(real("metamotion"))
+    for recording in recordings:
+        counts = [one.repetitions for one in recording.sets]
+        assert counts == [n for load, n in (("heavy", 5), ("medium", 10)) if load in recording.session]
+        assert all(one.end_s == recording.duration_s for one in recording.sets)
+    assert sum(len(recording.sets) for recording in recordings) == 57
 
 
 def test_counts_of_the_real_sets(real):
