@@ -92,20 +92,33 @@ def phone(app: str = "browser", *, host: str | None = None, port: int | None = N
     return phone_source(app, host=host, port=port, url=url)
 
 
-def replay(path: str | Path | None = None, *, speed: float | None = None, rate_hz: float | None = None) -> Source:
+def replay(
+    path: str | Path | None = None,
+    *,
+    speed: float | None = None,
+    rate_hz: float | None = None,
+    columns: str | None = None,
+    units: str | None = None,
+    time_unit: str | None = None,
+    sign: Literal["+", "-"] | None = None,
+) -> Source:
     """A recording: a session folder, a CSV or a Parquet file.
 
     Args:
         path: None plays the recording that comes with mujo-edge.
         speed: None is as fast as possible and drops nothing; 1 plays in real time, like a device.
-        rate_hz: sample rate of a file without a time column.
+        rate_hz: sample rate of a file without times, or with coarse ones.
+        columns, units, time_unit, sign: what a file's columns mean, as the options of ``stream``: "t_s,ax_g,ay_g,az_g";
+            "acc=g,gyro=deg/s"; "ms"; "-" if the axis that points up reads negative.
 
     Raises:
         UsageError: no such file, or a rate that is missing. DataError: not a recording.
     """
+    from mujo_edge.recordings.units import Answers
     from mujo_edge.sources.replay import ReplaySource, shipped_recording
 
-    return ReplaySource(shipped_recording() if path is None else path, speed=speed, rate_hz=rate_hz)
+    answers = Answers.parse(columns, units, time_unit, sign)
+    return ReplaySource(shipped_recording() if path is None else path, speed=speed, rate_hz=rate_hz, answers=answers)
 
 
 @overload

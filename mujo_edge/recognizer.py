@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mujo_edge.checks import SignalChecks
 from mujo_edge.core import (
     F32,
     UNKNOWN,
@@ -110,6 +111,7 @@ class Recognizer:
         self._bouts = LabeledBouts()
         self._recent: deque[tuple[float, str]] = deque(maxlen=RECENT)
         self._half_s = bundle.input.window / bundle.input.rate_hz / 2
+        self._checks = SignalChecks(bundle.input)
         if not (labels or named) and len(bundle.label_sets) > 1:
             others = ", ".join(name for name in bundle.label_sets if name != self.labels.name)
             using = f"{self.labels.name} ({self.labels.title})" if self.labels.title else self.labels.name
@@ -138,7 +140,9 @@ class Recognizer:
         """First half of `update`: the windows that `chunk` completes and the gaps in it, in order."""
         if self._columns != list(range(chunk.x.shape[1])):
             chunk = replace(chunk, x=chunk.x[:, self._columns])
-        return self._pipeline.update(chunk)
+        events = self._pipeline.update(chunk)
+        self.stats.notes += self._checks.update(chunk.x, self.stats.rate_hz, self.stats.signal_s)
+        return events
 
     def classify(self, events: Sequence[Window | Gap]) -> list[Prediction | Gap]:
         """Second half of `update`: windows become predictions, or a gap if the sensor repeats one value."""

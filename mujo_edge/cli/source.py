@@ -14,6 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from mujo_edge.core import Source
+    from mujo_edge.recordings.units import Answers
     from mujo_edge.sources.ble.scan import DiscoveredDevice
 
 _option = partial(typer.Option, rich_help_panel="Source")
@@ -38,7 +39,21 @@ class SourceOptions:
     baud: Annotated[int, _option("--baud", envvar="MUJO_EDGE_BAUD", help="Of the serial port.")] = 115200
     columns: Annotated[
         str | None,
-        _option("--columns", metavar="NAMES", help="Columns of a board that prints numbers: ax_g,ay_g,az_g ..."),
+        _option("--columns", metavar="NAMES", help="Names of the columns of a file or board: t_ms,ax_g,ay_g,az_g ..."),
+    ] = None
+    units: Annotated[
+        str | None,
+        _option("--units", metavar="UNITS", help="Of a file's or board's columns: acc=g,gyro=deg/s or acc=16384/g."),
+    ] = None
+    time_unit: Annotated[
+        str | None,
+        _option("--time-unit", metavar="UNIT", help="Of a file's or board's times: s, ms, us, ns or 1/32768."),
+    ] = None
+    sign: Annotated[
+        str | None,
+        _option(
+            "--sign", metavar="+|-", help="Of gravity in a file or board: - if the axis that points up is negative."
+        ),
     ] = None
     phone: Annotated[
         str | None,
@@ -104,7 +119,10 @@ class SourceOptions:
         belongs = {
             "--speed": (self.speed != "1", (None, "--replay")),
             "--decode-again": (self.decode_again, ("--replay",)),
-            "--columns": (self.columns is not None, ("--serial",)),
+            "--columns": (self.columns is not None, ("--serial", "--replay")),
+            "--units": (self.units is not None, ("--serial", "--replay")),
+            "--time-unit": (self.time_unit is not None, ("--serial", "--replay")),
+            "--sign": (self.sign is not None, ("--serial", "--replay")),
             "--url": (self.url is not None, ("--phone",)),
             "--host": (self.host is not None, ("--phone",)),
             "--port": (self.port is not None, ("--phone",)),
@@ -150,7 +168,8 @@ class SourceOptions:
         if self.serial is not None:
             from mujo_edge.sources.serial import SerialSource
 
-            return [SerialSource(self.serial, baud=self.baud, rate_hz=self.rate, columns=self.columns)]
+            answers = self._answers(None)
+            return [SerialSource(self.serial, baud=self.baud, rate_hz=self.rate, columns=self.columns, answers=answers)]
         if self.phone is not None:
             from mujo_edge.sources.phone import phone_source
 
@@ -170,7 +189,12 @@ class SourceOptions:
 
             return RawReplay(self.replay, speed=speed)
         path = shipped_recording() if self.replay is None else self.replay
-        return ReplaySource(path, speed=speed, rate_hz=self.rate)
+        return ReplaySource(path, speed=speed, rate_hz=self.rate, answers=self._answers(self.columns))
+
+    def _answers(self, columns: str | None) -> Answers:
+        from mujo_edge.recordings.units import Answers
+
+        return Answers.parse(columns, self.units, self.time_unit, self.sign)
 
     async def _wearables(self) -> list[Source]:
         from mujo_edge.core import UsageError

@@ -9,19 +9,27 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import pi
 
 import numpy as np
 
 from mujo_edge.core import F64, STANDARD_GRAVITY, DataError
+from mujo_edge.recordings.evidence import STATED, accelerometer_unit, at_rest, check_gravity, constant_length
 from mujo_edge.recordings.table import Kind
+from mujo_edge.recordings.times import time_unit
+from mujo_edge.recordings.units import (
+    ACCELEROMETER_UNITS,
+    GYROSCOPE_UNITS,
+    NOTHING,
+    TIME_UNITS,
+    Answers,
+    Units,
+    factor_of,
+    squeeze,
+)
 from mujo_edge.signal import DEFAULT_INPUT, Resampler
 
 Split = tuple[str, str | None]
 """A column's name without punctuation, and its unit's spelling."""
-
-Units = dict[str, tuple[float, tuple[str, ...]]]
-"""Unit -> (factor to SI, spellings without punctuation)."""
 
 ACCELEROMETER = (
     "a", "acc", "accel", "accelerometer", "acceleration", "accelerometer acceleration", "total acceleration", "g f", "",
@@ -35,26 +43,16 @@ LINEAR = ("linear acceleration", "user acceleration", "user acc", "motion user a
 TIME = (
     "t", "seconds elapsed", "elapsed", "relative time", "time since start", "time since start in",
     "accelerometer timestamp since reboot", "motion timestamp since reboot", "sensor timestamp", "timestamp", "time",
-    "epoch", "epoc", "unix time", "ts", "logging time", "datetime", "phone timestamp",
+    "epoch", "epoc", "unix time", "ts", "logging time", "datetime", "phone timestamp", "timestamps", "times",
+    "time stamp", "timestamp unix", "sample time", "sample time fine", "date time", "date", "milliseconds", "millis",
+    "microseconds", "micros", "nanoseconds", "seconds", "secs", "index level 0", "zeit", "zeitstempel", "temps",
+    "heure", "tiempo", "hora", "fecha", "tempo", "tijd", "czas", "время", "时间", "时间戳", "時間", "시간",
 )  # fmt: skip
+CLOCKS = ("unix", "epoch", "utc", "gmt", "local", "iso", "iso8601", "hhmmss", "hhmmsssss", "sensor", "host")
+"""What stands in brackets after the name of a time without being a unit."""
+
 LABEL = ("label", "activity", "activity name", "class", "exercise", "truth", "annotation")
 
-ACCELEROMETER_UNITS: Units = {
-    "m/s2": (1.0, ("ms2", "mps2", "mss", "msec2")),
-    "g": (STANDARD_GRAVITY, ("g", "gs")),
-    "mg": (STANDARD_GRAVITY / 1000, ("mg", "millig")),
-}
-GYROSCOPE_UNITS: Units = {
-    "rad/s": (1.0, ("rads", "radsec", "radps", "radianss")),
-    "deg/s": (pi / 180, ("degs", "dps", "degsec", "degreess")),
-    "mdeg/s": (pi / 180_000, ("mdegs", "mdps")),
-}
-TIME_UNITS: Units = {
-    "s": (1.0, ("s", "sec", "secs", "seconds")),
-    "ms": (1e-3, ("ms", "msec", "millis", "milliseconds")),
-    "us": (1e-6, ("us", "usec", "micros", "microseconds")),
-    "ns": (1e-9, ("ns", "nanos", "nanoseconds")),
-}
 CORE_MOTION = ("accelerometer acceleration", "user acceleration", "user acc", "motion user acceleration")
 """Names of Apple's Core Motion, where gravity has the opposite sign: face up at rest, z = -1 g."""
 
@@ -67,8 +65,11 @@ TURNED = 0.1
 EVEN_S, EVEN_SHARE = 2 * Resampler.SNAP_S, 0.9
 """Times are even if this share of steps differs by at most this from the median; the others are gaps."""
 
-IMPLIED_UNITS = {"g f": "g", "w": "rads", "seconds elapsed": "s"}
-"""Units of names that imply one: Physics Toolbox's gFx and wx, Sensor Logger's seconds_elapsed."""
+IMPLIED_UNITS = {
+    "g f": "g", "w": "rads", "seconds elapsed": "s", "milliseconds": "ms", "millis": "ms", "microseconds": "us",
+    "micros": "us", "nanoseconds": "ns", "seconds": "s", "secs": "s", "sample time fine": "us",
+}  # fmt: skip
+"""Units of names that imply one, such as Physics Toolbox's gFx, Sensor Logger's seconds_elapsed, SampleTimeFine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,9 @@ class Layout:
     time: int | None
     time_factor: float | None
     label: int | None
+    acc_names: str
+    bare: bool
+    """Whether the accelerometer's columns are only x, y and z."""
     notes: tuple[str, ...]
 
 
@@ -124,8 +128,14 @@ def understand(names: Sequence[str], kinds: Sequence[Kind]) -> Layout:
         )
     gyro = _triple(split, GYROSCOPE, GYROSCOPE_UNITS) or _Triple((), None, "")
     time, time_factor = _time(split, kinds)
-    label = next((i for i, (base, _) in enumerate(split) if base in map(_squeeze, LABEL)), None)
-    used = {*acc.columns, *(gravity.columns if gravity else ()), *gyro.columns, time, label}
+    notes = []
+    clocks = [i for i, (base, _) in enumerate(split) if base in map(squeeze, TIME) and base == split[time or 0][0]]
+    if gyro.columns and len(clocks) > 1 and max(acc.columns) < clocks[1] < min(gyro.columns):
+        notes.append(f"the gyroscope has a clock of its own, column {clocks[1] + 1} {names[clocks[1]]!r}: not used")
+        gyro = _Triple((), None, "")
+    label = next((i for i, (base, _) in enumerate(split) if base in map(squeeze, LABEL)), None)
+    axes = [names[i][:40] for i in acc.columns]
+    used = {*clocks[1:], *acc.columns, *(gravity.columns if gravity else ()), *gyro.columns, time, label}
     unused = [repr(name[:40]) for i, name in enumerate(names) if i not in used]
     more = f" and {len(unused) - 8} more" if len(unused) > 8 else ""
     return Layout(
@@ -133,14 +143,17 @@ def understand(names: Sequence[str], kinds: Sequence[Kind]) -> Layout:
         acc_factor=acc.factor,
         gravity=gravity.columns if gravity else (),
         linear=acc is linear,
-        core_motion=acc.name in CORE_MOTION,
-        sensor_logger=any(base == _squeeze(SENSOR_LOGGER) for base, _ in split),
+        core_motion=acc.name in CORE_MOTION
+        or (acc.name == "acceleration" and any(base == "deviceorientation" for base, _ in split)),
+        sensor_logger=any(base == squeeze(SENSOR_LOGGER) for base, _ in split),
         gyro=gyro.columns,
         gyro_factor=gyro.factor,
         time=time,
         time_factor=time_factor,
         label=label,
-        notes=(f"columns not used: {', '.join(unused[:8])}{more}",) if unused else (),
+        acc_names=f"columns {axes[0]!r}, {axes[1]!r}, {axes[2]!r}",
+        bare=acc.name == "",
+        notes=(*notes, *([f"columns not used: {', '.join(unused[:8])}{more}"] if unused else ())),
     )
 
 
@@ -163,62 +176,77 @@ class ColumnData:
     gyro: F64 | None
 
 
-def find_units(layout: Layout, raw: ColumnData, rate_hz: float | None) -> Layout:
-    """Infer the factors that the names do not state, and check that gravity is included.
+def find_units(layout: Layout, raw: ColumnData, rate_hz: float | None, answers: Answers = NOTHING) -> Layout:
+    """Infer the factors that neither names nor the user state, and check that gravity is included.
 
     Args:
         layout: from `understand`.
         raw: the first rows.
         rate_hz: stated by the user if there is no time column.
+        answers: of the user.
 
     Raises:
-        DataError: a unit cannot be inferred, or |a| at rest is not that of gravity.
+        DataError: a unit cannot be inferred, |a| at rest is not that of gravity, or gravity was taken out.
     """
     notes = list(layout.notes)
-    if raw.t is not None:
-        if layout.time_factor is None:
-            unit = _time_unit(raw.t)
-            layout = replace(layout, time_factor=TIME_UNITS[unit][0])
-            notes.append(f"time unit found from the steps: {unit}")
-        rate_hz = nominal_rate_hz(raw.t * (layout.time_factor or 1.0))
+    layout = replace(
+        layout,
+        acc_factor=answers.acc or layout.acc_factor,
+        gyro_factor=answers.gyro or layout.gyro_factor,
+        time_factor=answers.time or layout.time_factor,
+    )
     acc = raw.acc
     if raw.gravity is not None:
         # Some apps call it acceleration although gravity is not included.
-        layout = replace(layout, linear=layout.linear or _at_rest(acc) < 0.3 * _at_rest(raw.gravity))
+        layout = replace(layout, linear=layout.linear or at_rest(acc) < 0.3 * at_rest(raw.gravity))
         if layout.linear:
             acc = acc + raw.gravity
             notes.append("accelerometer = acceleration without gravity + gravity")
-    factor, note = _acc_factor(layout, _at_rest(acc))
+    if raw.t is not None:
+        if layout.time_factor is None:
+            unit, factor = time_unit(raw.t, acc, layout.acc_factor)
+            layout = replace(layout, time_factor=factor)
+            notes.append(f"time unit found from the steps: {unit}")
+        rate_hz = nominal_rate_hz(raw.t * (layout.time_factor or 1.0))
+    rate = rate_hz or DEFAULT_INPUT.rate_hz
+    check_gravity(acc, rate, layout.acc_names, stated=layout.acc_factor is not None)
+    factor, note = _acc_factor(layout, acc, rate)
+    if answers.sign is not None:
+        factor *= answers.sign
     # Of the systems with a separate gravity, or with Sensor Logger, only Core Motion measures in g.
-    if layout.core_motion or ((layout.linear or layout.sensor_logger) and factor == STANDARD_GRAVITY):
+    elif layout.core_motion or ((layout.linear or layout.sensor_logger) and factor == STANDARD_GRAVITY):
         factor = -factor
-        notes.append("accelerometer of Apple's Core Motion: sign turned, so that the axis that points up reads +9.81")
+        notes.append(
+            "accelerometer of Apple's Core Motion: sign turned, so that the axis that points up reads +9.81 (--sign + "
+            "leaves it)"
+        )
+    elif factor == STANDARD_GRAVITY and np.nanmedian(acc[:, 2]) < -0.7:
+        notes.append(
+            "z reads about -1 g: if the device lay face up, as an iPhone in g does, turn the sign with --sign -"
+        )
     if note:
         notes.append(note)
+    if constant_length(acc, rate) is not None:
+        notes.append(f"{layout.acc_names} turn without any acceleration: if this is gravity alone, labels are wrong")
     layout = replace(layout, acc_factor=factor)
     if raw.gyro is not None and layout.gyro_factor is None:
-        unit = _gyro_unit(rate_hz or DEFAULT_INPUT.rate_hz, acc, raw.gyro)
+        unit = _gyro_unit(rate, acc, raw.gyro)
         layout = replace(layout, gyro_factor=GYROSCOPE_UNITS[unit][0])
-        notes.append(f"gyroscope unit found from how far gravity turns: {unit}")
+        notes.append(f"gyroscope unit found from how far gravity turns: {unit}; overrule it with --units")
     return replace(layout, notes=tuple(notes))
 
 
-def _acc_factor(layout: Layout, rest: float) -> tuple[float, str]:
+def _acc_factor(layout: Layout, acc: F64, rate_hz: float) -> tuple[float, str]:
     """The factor to m/s2, checked by |a| at rest or inferred from it, and a note if it was inferred."""
-    if layout.acc_factor is not None:
-        rest_g = rest * layout.acc_factor / STANDARD_GRAVITY
-        if 0.5 <= rest_g <= 4.0:
-            return layout.acc_factor, ""
-        reason = "gravity is not included, but mujo-edge needs it" if rest_g < 0.5 else "the unit in the name is wrong"
-        raise DataError(f"|a| at rest is {rest_g:.3g} g by the unit in the column's name; about 1 is right: {reason}.")
-    # Continuous movement raises |a| to a few g; the ranges still do not overlap.
-    for unit, low, high in (("m/s2", 5.0, 40.0), ("g", 0.5, 4.0), ("mg", 500.0, 4000.0)):
-        if low <= rest <= high:
-            return ACCELEROMETER_UNITS[unit][0], f"accelerometer unit found from |a| at rest, {rest:.3g}: {unit}"
+    if layout.acc_factor is None:
+        return accelerometer_unit(acc, rate_hz, layout.acc_names, bare=layout.bare)
+    rest_g = at_rest(acc) * layout.acc_factor / STANDARD_GRAVITY
+    if STATED[0] <= rest_g <= STATED[1]:
+        return layout.acc_factor, ""
+    reason = "gravity is not included, but mujo-edge needs it" if rest_g < 0.5 else "the stated unit is wrong"
     raise DataError(
-        f"|a| at rest is {rest:.3g}: neither 9.81 m/s2, nor 1 g, nor 1000 mg.\nEither gravity is not included, which "
-        "mujo-edge needs (from Sensor Logger give WristMotion.csv or TotalAcceleration.csv), or the unit is another: "
-        "convert it, and name it in the columns, e.g. ax_m_s2."
+        f"|a| at rest is {rest_g:.3g} g by the unit of {layout.acc_names}; about 1 is right: {reason}.\n"
+        "If only the unit is wrong, state it: --units acc=g, acc=mg, acc=m/s2 or acc=NUMBER/g"
     )
 
 
@@ -240,10 +268,6 @@ def nominal_rate_hz(t: F64) -> float | None:
     return float(f"{1 / np.median(steps):.4g}") if len(steps) else None
 
 
-def _squeeze(name: str) -> str:
-    return re.sub("[^a-z0-9]", "", name.lower().replace("°", "deg").replace("²", "2").replace("µ", "u"))
-
-
 _SPELLINGS = {
     spelling
     for units in (ACCELEROMETER_UNITS, GYROSCOPE_UNITS, TIME_UNITS)
@@ -256,30 +280,28 @@ def _split(name: str) -> Split:
     """Name and unit: 'Acceleration x (m/s²)' -> ('accelerationx', 'ms2'), 'gx_rad_s' -> ('gx', 'rads')."""
     bracketed = re.fullmatch(r"(.*?)[(\[]([^)\]]*)[)\]]\W*", name, re.DOTALL)
     if bracketed:
+        if squeeze(bracketed[2]) in CLOCKS:
+            return squeeze(bracketed[1]), None
         # The 2 of m/s² is often lost when a logger wrote another code page than it stated.
-        return _squeeze(bracketed[1]), _squeeze(bracketed[2].replace("\ufffd", "2"))
+        return squeeze(bracketed[1]), squeeze(bracketed[2].replace("\ufffd", "2"))
     words = re.split(r"[\W_]+", re.sub("([a-z])([A-Z])", r"\1_\2", name))
     for start in range(max(1, len(words) - 3), len(words)):
-        unit = _squeeze("".join(words[start:]))
+        unit = squeeze("".join(words[start:]))
         if unit in _SPELLINGS:
-            return _squeeze("".join(words[:start])), unit
-    return _squeeze(name), None
-
-
-def _factor(units: Units, spelling: str) -> float | None:
-    return next((factor for factor, spellings in units.values() if spelling in spellings), None)
+            return squeeze("".join(words[:start])), unit
+    return squeeze(name), None
 
 
 def _triple(split: Sequence[Split], names: Sequence[str], units: Units) -> _Triple | None:
     """The first of `names` with all three axes in one unit."""
     for name in names:
-        stem = _squeeze(name)
+        stem = squeeze(name)
         pattern = re.compile(f"{stem}([xyz])(?:axis)?|([xyz])(?:axis)?{stem}")
         candidates: dict[tuple[float | None, str], int] = {}
         for i, (base, unit) in enumerate(split):
             match = pattern.fullmatch(base)
             unit = unit or IMPLIED_UNITS.get(name)
-            factor = _factor(units, unit) if unit else None
+            factor = factor_of(units, unit) if unit else None
             # A bare x without a unit is taken as an accelerometer's.
             if match and (factor or (unit is None and (name or units is ACCELEROMETER_UNITS))):
                 candidates.setdefault((factor, match[1] or match[2]), i)
@@ -294,39 +316,16 @@ def _time(split: Sequence[Split], kinds: Sequence[Kind]) -> tuple[int | None, fl
     candidates: list[tuple[int, int, int, float | None]] = []
     for rank, name in enumerate(TIME):
         for i, (base, unit) in enumerate(split):
-            if base != _squeeze(name) or kinds[i] == "text":
+            if base != squeeze(name) or kinds[i] == "text":
                 continue
             unit = unit or IMPLIED_UNITS.get(name)
-            factor = 1.0 if kinds[i] == "datetime" else _factor(TIME_UNITS, unit) if unit else None
+            factor = 1.0 if kinds[i] == "datetime" else factor_of(TIME_UNITS, unit) if unit else None
             if factor is not None or unit is None:
                 candidates.append((2 if kinds[i] == "datetime" else int(factor is None), rank, i, factor))
+    if not candidates:
+        # Any dates are times, also those of a nameless index.
+        candidates = [(3, 0, i, 1.0) for i, kind in enumerate(kinds) if kind == "datetime"]
     return min(candidates)[2:] if candidates else (None, None)
-
-
-def _time_unit(t: F64) -> str:
-    """The unit in which the median step is that of 2 to 2,000 samples per second; the ranges do not overlap."""
-    steps = np.diff(t[np.isfinite(t)])
-    step = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
-    for unit, (factor, _) in TIME_UNITS.items():
-        if 0.0005 <= step * factor < 0.5:
-            return unit
-    raise DataError(
-        f"the time column steps by {step:.3g}: no sample rate between 2 and 2,000 Hz in s, ms, us or ns. "
-        "Name its unit in the column, e.g. timestamp_ms."
-    )
-
-
-def _at_rest(acc: F64) -> float:
-    """Median |a| over the quietest quarter of half-second pieces (25 samples), in the unit of `acc`."""
-    magnitude = np.linalg.norm(acc, axis=1)
-    magnitude = magnitude[np.isfinite(magnitude)]
-    if not len(magnitude):
-        raise DataError("the accelerometer holds no finite number in the first rows")
-    if len(magnitude) < 25:
-        return float(np.median(magnitude))
-    pieces = magnitude[: len(magnitude) // 25 * 25].reshape(-1, 25)
-    quiet = np.argsort(pieces.std(1), kind="stable")[: max(1, len(pieces) // 4)]
-    return float(np.median(pieces[quiet]))
 
 
 def _gyro_unit(rate_hz: float, acc: F64, gyro: F64) -> str:
@@ -350,5 +349,6 @@ def _gyro_unit(rate_hz: float, acc: F64, gyro: F64) -> str:
         if 50 * turned < summed < 1500 * turned:
             return "deg/s"
     raise DataError(
-        "the gyroscope's unit cannot be inferred from the data. Name it in the columns, e.g. gx_rad_s or gx_deg_s."
+        "the gyroscope's unit cannot be inferred from the data. Name it in the columns, e.g. gx_rad_s or gx_deg_s, or "
+        "state it: --units gyro=rad/s or gyro=deg/s"
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
@@ -14,7 +16,11 @@ import numpy as np
 from mujo_edge.core import CHANNELS, F64, Chunk, DataError, StreamInfo, UsageError
 from mujo_edge.recordings import session
 from mujo_edge.recordings.columns import ColumnData, even_rate_hz, find_units, understand
-from mujo_edge.recordings.table import CsvTable, open_table
+from mujo_edge.recordings.evidence import other_sensor
+from mujo_edge.recordings.interleaved import SensorRows, separated
+from mujo_edge.recordings.table import CsvTable, Table, open_table
+from mujo_edge.recordings.times import Spread, counts_rows, is_coarse, spread
+from mujo_edge.recordings.units import NOTHING, Answers
 
 BLOCK_BYTES = 1 << 16
 _PROBE_ROWS = 8192
@@ -41,12 +47,13 @@ class Recording(Protocol):
         ...
 
 
-def open_recording(path: Path, rate_hz: float | None = None) -> Recording:
+def open_recording(path: Path, rate_hz: float | None = None, answers: Answers = NOTHING) -> Recording:
     """Open a session folder, a CSV (.csv, .csv.gz) or a Parquet file.
 
     Args:
         path: of the folder or file.
-        rate_hz: sample rate of a file that has no time column.
+        rate_hz: sample rate of a file that has no times, or only coarse ones.
+        answers: what is known about the columns of a file.
 
     Raises:
         UsageError: no such file; `rate_hz` is missing, not positive, or superfluous.
@@ -55,9 +62,13 @@ def open_recording(path: Path, rate_hz: float | None = None) -> Recording:
     if rate_hz is not None and not (isfinite(rate_hz) and rate_hz > 0):
         raise UsageError(f"--rate must be a positive number of samples per second, not {rate_hz:g}")
     if not path.is_dir():
-        return FileRecording(path, rate_hz)
+        return FileRecording(path, rate_hz, answers)
     if rate_hz is not None:
         raise UsageError(f"{path} is a session folder and has times: leave --rate out")
+    if answers != NOTHING:
+        raise UsageError(
+            f"{path} is a session folder and has names and units: leave --columns, --units, --time-unit and --sign out"
+        )
     return SessionRecording(path)
 
 
@@ -115,27 +126,79 @@ class FileRecording:
     Time begins at 0 with the first sample.
     """
 
-    def __init__(self, path: Path, rate_hz: float | None = None) -> None:
+    def __init__(self, path: Path, rate_hz: float | None = None, answers: Answers = NOTHING) -> None:
         self.path = path
-        self._table = open_table(path)
         with _with_file_name(path):
+            self._table = named(open_table(path), answers.columns)
             layout = understand(self._table.names, self._table.kinds)
-            if layout.time is None and rate_hz is None:
-                raise UsageError("there is no time column; give the sample rate with --rate HZ")
-            if layout.time is not None and rate_hz is not None:
-                raise UsageError(f"there is a time column, {self._table.names[layout.time]!r}: leave --rate out")
-        self._layout = layout
+            if layout.bare and not answers.columns and (what := other_sensor(path.name.split(".")[0])):
+                raise DataError(
+                    f"the file's name says that it holds {what}, and its columns are only x, y and z.\n"
+                    "If it is an accelerometer with gravity, name the columns: --columns t_s,ax_g,ay_g,az_g"
+                )
+            self._table = separated(self._table, layout.acc, layout.gyro)
+            if isinstance(self._table, SensorRows):
+                layout = understand(self._table.names, self._table.kinds)
+            if layout.time is None:
+                rate_hz = rate_hz or self._table.rate_hz
+                if rate_hz is None:
+                    raise UsageError(_without_time(self._table))
+        self._layout, self._coarse = layout, False
         time = () if layout.time is None else (layout.time,)
         self._columns = [*layout.acc, *layout.gravity, *layout.gyro, *time]
         first = self._first_rows()
         raw = self._raw(first)
         with _with_file_name(path):
-            self._layout = find_units(layout, raw, rate_hz)
+            if layout.time is not None and raw.t is not None:
+                raw, rate_hz, answers = self._judge_times(raw, rate_hz, answers, layout.time_factor)
+            self._layout = find_units(layout, raw, rate_hz, answers)
         self._origin = 0.0 if raw.t is None else float(next(iter(raw.t[np.isfinite(raw.t)]), 0.0))
         self._step_s = None if rate_hz is None else 1 / rate_hz
-        self.notes = list(self._layout.notes)
+        self.notes = [*self._layout.notes]
+        if isinstance(self._table, SensorRows):
+            self.notes.append(self._table.note)
+        self._spread: Spread | None = None
+        if self._coarse:
+            factor = self._layout.time_factor or 1.0
+            self._spread = spread(
+                ((block - self._origin) * factor for block in self._stamps()), self._step_s if rate_hz else None
+            )
+            rate_hz = rate_hz or float(f"{1 / self._spread.period_s:.4g}")
+            self.notes.append(
+                f"{self._spread.pack:g} samples share a stamp: they were spread back evenly, at {rate_hz:g} Hz "
+                "(--rate HZ overrules it)"
+            )
+        elif layout.time is None and self._table.rate_hz == rate_hz:
+            self.notes.append(f"{rate_hz:g} Hz, as the file states above its samples")
         channels = CHANNELS if layout.gyro else CHANNELS[:3]
         self.info = StreamInfo(path.name, channels, rate_hz or even_rate_hz(self._times(raw.t, len(first), 0)))
+
+    def _judge_times(
+        self, raw: ColumnData, rate_hz: float | None, answers: Answers, factor: float | None
+    ) -> tuple[ColumnData, float | None, Answers]:
+        """Columns that only count, and stamps that several samples share; sets `_coarse`.
+
+        The result has the times from which the unit is inferred: with coarse stamps those of the first rows, spread.
+        """
+        assert raw.t is not None
+        assert self._layout.time is not None
+        name = self._table.names[self._layout.time]
+        self._coarse = is_coarse(raw.t, raw.acc)
+        if not self._coarse and counts_rows(raw.t) and (factor or answers.time) is None and self._is_number:
+            rate_hz = rate_hz or self._table.rate_hz
+            if rate_hz is None:
+                raise DataError(
+                    f"column {name!r} only counts rows (0, 1, 2, ...), which is no clock. Give the sample rate with "
+                    "--rate HZ, or the unit with --time-unit ms"
+                )
+            return raw, None, replace(answers, time=1 / rate_hz)
+        if self._coarse:
+            even = spread([raw.t])
+            raw = replace(raw, t=even.at(0, len(raw.t)))
+            return raw, rate_hz, answers
+        if rate_hz is not None:
+            raise UsageError(f"there is a time column, {name!r}: leave --rate out")
+        return raw, None, answers
 
     def chunks(self, block_bytes: int = BLOCK_BYTES) -> Generator[Chunk, None, None]:
         """See `Recording.chunks`."""
@@ -152,6 +215,17 @@ class FileRecording:
                 yield from _cut(self._times(raw.t, n, count), x, np.zeros(n), block.text)
                 count += n
         self.notes += [note for note in self._table.notes if note not in self.notes]
+
+    @property
+    def _is_number(self) -> bool:
+        return self._layout.time is not None and self._table.kinds[self._layout.time] == "number"
+
+    def _stamps(self) -> Iterator[F64]:
+        """The time column of the whole file, block by block."""
+        assert self._layout.time is not None
+        with closing(self._table.blocks([self._layout.time], None, 1 << 18)) as blocks:
+            for block in blocks:
+                yield block.numbers[:, 0]
 
     def _first_rows(self) -> F64:
         """The rows from which units and the nominal rate are inferred."""
@@ -176,10 +250,48 @@ class FileRecording:
 
     def _times(self, raw_t: F64 | None, n: int, before: int) -> F64:
         """Seconds since the first sample, for `n` rows after `before` others."""
+        if self._spread is not None:
+            return self._spread.at(before, n)
         if raw_t is not None:
             return (raw_t - self._origin) * (self._layout.time_factor or 1.0)
         assert self._step_s is not None
         return np.arange(before, before + n, dtype=np.float64) * self._step_s
+
+
+def named(table: Table, columns: tuple[str, ...] | None) -> Table:
+    """`table` with the user's names. Raises `UsageError` if there are not as many, `DataError` if names are needed."""
+    if columns is not None:
+        if len(columns) != len(table.names):
+            raise UsageError(f"it has {len(table.names)} columns, and --columns names {len(columns)}")
+        table.names = [*columns]
+    elif getattr(table, "headless", False):
+        raise DataError(
+            f"there is no header line. Name the {len(table.names)} columns with --columns, for example "
+            f"{','.join(EXAMPLES.get(len(table.names), EXAMPLES[4]))}"
+        )
+    return table
+
+
+EXAMPLES = {
+    3: ("ax_g", "ay_g", "az_g"),
+    4: ("t_s", "ax_g", "ay_g", "az_g"),
+    6: ("ax_g", "ay_g", "az_g", "gx_deg_s", "gy_deg_s", "gz_deg_s"),
+    7: ("t_s", "ax_g", "ay_g", "az_g", "gx_deg_s", "gy_deg_s", "gz_deg_s"),
+}
+"""Examples of names, by the number of columns."""
+
+
+def _without_time(table: Table) -> str:
+    """What to do about a table without a column of times."""
+    known = re.compile(r"time|date|stamp|clock|epoch|zeit|temps|tiempo|hora|sec|时间", re.I)
+    for name, kind in zip(table.names, table.kinds, strict=True):
+        if known.search(name):
+            what = "text that is no date and time" if kind == "text" else f"{kind}s"
+            return (
+                f"column {name[:40]!r} was not understood as time: it holds {what}. Rename it to timestamp, with "
+                "--columns or in the file; without times, give the sample rate with --rate HZ"
+            )
+    return "there is no time column; give the sample rate with --rate HZ"
 
 
 @contextmanager

@@ -6,6 +6,7 @@ error in it becomes a `DataError` that names file and line.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import re
@@ -13,19 +14,38 @@ import zlib
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol
 
 import numpy as np
 
 from mujo_edge.core import F64, DataError, UsageError, require_extra
+from mujo_edge.recordings.cells import to_number, to_seconds
 
 MAX_LINE_BYTES = 1 << 20
 """Limit of a line; a longer one is an error."""
 
 MAX_BLANK_LINES = 1 << 20
 """Limit of blank lines in a file that holds little else."""
+
+CONTAINERS = {
+    b"PK\x03\x04": ("an Excel workbook or a zip archive", "save the sheet as CSV, or unpack the archive"),
+    b"\xd0\xcf\x11\xe0": ("an old Excel workbook", "save the sheet as CSV"),
+    b"SQLi": ("an SQLite database", "export its table of samples as CSV"),
+    b"\x89HDF": ("an HDF5 file", "export its table of samples as CSV"),
+    b"[": ("JSON", "write a CSV with a line per sample, for example with pandas: read_json(FILE).to_csv(...)"),
+    b"{": ("JSON", "write a CSV with a line per sample, for example with pandas: read_json(FILE).to_csv(...)"),
+}
+"""What files that are no tables begin with, what they are, and the way to a table."""
+
+UTF_16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+"""Byte order marks of UTF-16, in which spreadsheets save "Unicode text"."""
+
+NUMBERS = re.compile(r"[\s,;\t\d.eE+\-\"]*")
+"""A line of numbers and separators only."""
+
+PREAMBLE = 64
+"""Limit of the lines above the header, such as a logger's serial number and settings."""
 
 Kind = Literal["number", "datetime", "text"]
 
@@ -45,10 +65,11 @@ class Block:
 class Table(Protocol):
     """A file of named columns. `kinds` are those of the first row; dates and times become seconds.
 
-    A line is added to `notes` when an incomplete end was dropped.
+    A line is added to `notes` when an incomplete end was dropped. `rate_hz` is a rate that the file states, if any.
     """
 
     path: Path
+    rate_hz: float | None
     names: list[str]
     kinds: list[Kind]
     notes: list[str]
@@ -73,6 +94,9 @@ def open_table(path: Path) -> Table:
             raise DataError(f"{path} is not a regular file")
         with path.open("rb") as file:
             magic = file.read(4)
+        for start, (what, way) in CONTAINERS.items():
+            if magic.startswith(start):
+                raise DataError(f"this is {what}: {way}")
         if magic == b"PAR1" or path.suffix.lower() in (".parquet", ".pq"):
             return ParquetTable(path)
         return CsvTable(path, gzipped=magic[:2] == b"\x1f\x8b")
@@ -81,7 +105,9 @@ def open_table(path: Path) -> Table:
 
 
 class CsvTable:
-    """A CSV file with a header line; comma, semicolon or tab; decimal point, or comma where it cannot separate.
+    """A CSV file; comma, semicolon, tab or spaces; decimal point, or comma where it cannot separate or is quoted.
+
+    `headless` says that there is no header line, `rate_hz` is the rate that a logger wrote above it.
 
     With `whole_lines` a last line without a newline is dropped even if it looks complete.
     """
@@ -95,6 +121,8 @@ class CsvTable:
         self._decimal_comma = False
         self._skip = 0
         self._blank = 0
+        self.headless = False
+        self.rate_hz: float | None = None
         self._read_head()
 
     def blocks(self, numbers: Sequence[int], text: int | None, size: int) -> Generator[Block, None, None]:
@@ -117,7 +145,8 @@ class CsvTable:
             raise DataError(f"{self.path} has a header line but no samples below it")
 
     def _read_head(self) -> None:
-        """Find the header (below comments, blank lines and Excel's `sep=`), the delimiter and the kinds."""
+        """Find the header (below comments, blank lines, a logger's preamble and Excel's `sep=`), the delimiter and
+        the kinds; the names are "column 1", "column 2", ... if there is no header."""
         with closing(self._lines(1 << 16)) as blocks:
             lines = next(blocks, (1, [""], True))[1]
         header = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith(("#", "sep="))), None)
@@ -125,28 +154,83 @@ class CsvTable:
             raise DataError(f"{self.path} is empty: it has no header line")
         if "\0" in lines[header] or "\0" in "".join(lines[:8]):
             raise DataError(f"{self.path} is not a CSV file: it holds binary data (an archive must be unpacked first)")
-        self._skip = header + 1
-        self._delimiter = max(",;\t", key=lines[header].count)
-        self.names = [name.strip() for name in self._cells(header + 1, lines[header])]
-        sample = next((line for line in lines[self._skip :] if line.strip()), "")
-        self._decimal_comma = self._delimiter != "," and bool(re.search(r"\d,\d", sample))
-        cells = self._cells(self._skip + 1, sample) if sample else []
+        header = self._below_preamble(lines, header)
+        self._delimiter = _delimiter(lines[header])
+        self._decimal_comma = self._delimiter != "," and any(re.search(r"\d,\d", line) for line in lines[header:][:3])
+        names = [name.strip() for name in self._cells(header + 1, lines[header])]
+        first = [self._kind(cell) for cell in names]
+        self.headless = len(names) > 1 and all(kind != "text" for kind in first) and any(names)
+        self._skip = header + (not self.headless)
+        self.names = [f"column {i}" for i in range(1, len(names) + 1)] if self.headless else names
+        if self.headless and self._empatica(lines):
+            self.headless = False
+        at = next((i for i, line in enumerate(lines) if i >= self._skip and line.strip()), None)
+        cells = self._cells(at + 1, lines[at]) if at is not None else []
+        if units := self._units_row(cells):
+            # "time" above "s" is "time (s)".
+            self.names = [f"{name} ({unit})" if unit else name for name, unit in zip(self.names, units, strict=True)]
+            self._skip = (at or 0) + 1
+            cells = self._cells(self._skip + 1, next((line for line in lines[self._skip :] if line.strip()), ""))
+        if self._delimiter == "," and sum(bool(re.fullmatch(r"\s*-?\d+,\d+\s*", cell)) for cell in cells) > 1:
+            self._decimal_comma = True  # quoted
         self.kinds = [self._kind(cell) for cell in cells[: len(self.names)]]
         self.kinds += ["number"] * (len(self.names) - len(self.kinds))
 
+    def _below_preamble(self, lines: list[str], first: int) -> int:
+        """The line of the header, which is `first` unless a logger wrote its settings above ("Serial Number: ...").
+
+        Then it is the line just above the first two rows of numbers if it has as many cells, else there is none, and
+        the first row of numbers is returned. A rate in the settings ("50 Hz") is kept.
+        """
+        for i in range(first + 1, min(len(lines) - 1, first + PREAMBLE)):
+            cut = _delimiter(lines[i])
+            width = lines[i].count(cut)
+            if width >= 2 and all(line.count(cut) == width and NUMBERS.fullmatch(line) for line in lines[i : i + 2]):
+                above = max(k for k in range(first, i) if lines[k].strip())
+                if above == first or lines[first].count(cut) == width:
+                    return first
+                settings = "\n".join(lines[first:above])
+                rates = {float(rate) for rate in re.findall(r"(\d+(?:\.\d+)?) ?Hz", settings)}
+                self.rate_hz = rates.pop() if len(rates) == 1 else None
+                return above if lines[above].count(cut) == width else i
+        return first
+
+    def _empatica(self, lines: list[str]) -> bool:
+        """Whether this is Empatica's ACC.csv: a line of start times, a line of rates, then 1/64 g."""
+        head = [[to_number(cell) for cell in self._cells(i + 1, lines[i])] for i in (0, 1) if i < len(lines)]
+        if len(head) < 2 or any(len(row) != 3 or len(set(row)) > 1 or None in row for row in head):
+            return False
+        start, self.rate_hz = head[0][0] or 0.0, head[1][0]
+        self.names = ["x (1/64 g)", "y (1/64 g)", "z (1/64 g)"]
+        self._skip = 2
+        return start > 1e9 and 1 <= (self.rate_hz or 0) <= 512
+
+    def _units_row(self, cells: list[str]) -> list[str] | None:
+        """The units below the names, one a cell, if the first row holds units and not samples."""
+        words = [cell.strip().strip("[]()") for cell in cells]
+        if len(words) != len(self.names) or not any(words) or any(len(word) > 16 for word in words):
+            return None
+        units = all(not word or (to_number(word) is None and (word[0].isalpha() or word[0] in "°µ%")) for word in words)
+        return words if units else None
+
     def _kind(self, cell: str) -> Kind:
-        if not cell.strip() or _float(self._point(cell)) is not None:
+        if not cell.strip() or to_number(self._point(cell)) is not None:
             return "number"
-        return "text" if _seconds(cell) is None else "datetime"
+        return "text" if to_seconds(cell) is None else "datetime"
 
     def _point(self, cell: str) -> str:
         return cell.replace(",", ".") if self._decimal_comma else cell
 
     def _cells(self, number: int, line: str, truncated: bool = False) -> list[str]:
         try:
-            return next(csv.reader([line], delimiter=self._delimiter, strict=not truncated), [])
+            return next(self._reader([line], strict=not truncated), [])
         except csv.Error as error:
             raise DataError(f"{self.path}, line {number}: {error}") from None
+
+    def _reader(self, lines: Sequence[str], strict: bool = True) -> Iterator[list[str]]:
+        padded = self._delimiter == " "
+        lines = [line.strip() for line in lines] if padded else lines
+        return csv.reader(lines, delimiter=self._delimiter, strict=strict, skipinitialspace=padded)
 
     def _lines(self, size: int) -> Generator[tuple[int, list[str], bool], None, None]:
         """Yield (number of the first line, lines, whether the last line of the block was ended by a newline)."""
@@ -172,8 +256,12 @@ class CsvTable:
         try:
             with self.path.open("rb") as raw:
                 file: BinaryIO | gzip.GzipFile = gzip.GzipFile(fileobj=raw) if self._gzipped else raw
-                first = True
+                first, decoder = True, None
                 while data := file.read1(size) if isinstance(file, gzip.GzipFile) else file.read(size):
+                    if first and data[:2] in UTF_16:
+                        decoder = codecs.getincrementaldecoder(UTF_16[data[:2]])("replace")
+                        data = data[2:]
+                    data = decoder.decode(data).encode("utf-8") if decoder else data
                     yield data.removeprefix(b"\xef\xbb\xbf") if first else data
                     first = False
         except EOFError:
@@ -187,7 +275,7 @@ class CsvTable:
         """Line numbers and cells of the rows of a block, as wide as the header; an incomplete last line is dropped."""
         width = len(self.names)
         try:
-            rows = list(csv.reader(lines, delimiter=self._delimiter, strict=True))
+            rows = list(self._reader(lines))
         except csv.Error:
             rows = []  # found again below, with its line number
         if len(rows) == len(lines) and complete and all(len(row) == width for row in rows):
@@ -221,7 +309,7 @@ class CsvTable:
         values = []
         for i in columns:
             cell = row[i].strip()
-            value = _seconds(cell) if self.kinds[i] == "datetime" else _float(self._point(cell))
+            value = to_seconds(cell) if self.kinds[i] == "datetime" else to_number(self._point(cell))
             if value is None and cell:
                 kind = "a date and time" if self.kinds[i] == "datetime" else "a number"
                 raise DataError(f"{self.path}, line {number}: {cell[:40]!r} in column {self.names[i]!r} is not {kind}")
@@ -234,6 +322,7 @@ class ParquetTable:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.rate_hz: float | None = None
         self.notes: list[str] = []
         self._arrow = require_extra("pyarrow", "parquet")
         self._parquet = require_extra("pyarrow.parquet", "parquet")
@@ -241,6 +330,12 @@ class ParquetTable:
             schema, rows = file.schema_arrow, file.metadata.num_rows
             self.names = [str(name) for name in schema.names]
             self.kinds = [self._kind(kind) for kind in schema.types]
+            words = [i for i, kind in enumerate(schema.types) if self._arrow.types.is_string(kind)]
+            first = next(file.iter_batches(1, columns=[self.names[i] for i in words]), None) if rows and words else None
+        self._dates = {
+            i for i in words if first is not None and to_seconds(str(first.column(self.names[i])[0])) is not None
+        }
+        self.kinds = ["datetime" if i in self._dates else kind for i, kind in enumerate(self.kinds)]
         if not rows:
             raise DataError(f"{path} holds no samples")
         if len(set(self.names)) != len(self.names):
@@ -292,11 +387,18 @@ class ParquetTable:
         if self.kinds[i] == "text":
             raise DataError(f"{self.path}: column {self.names[i]!r} holds {column.type}, not numbers")
         scale = 1.0
+        if i in self._dates:
+            return np.array([to_seconds(cell or "") or np.nan for cell in column.to_pylist()], np.float64)
         if self.kinds[i] == "datetime":
             scale = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}[column.type.unit]
             column = column.cast(self._arrow.int64())
         column = column.cast(self._arrow.float64(), safe=False)
         return np.asarray(column.to_numpy(zero_copy_only=False), np.float64) * scale
+
+
+def _delimiter(line: str) -> str:
+    """Comma, semicolon or tab, whichever there is most of; else spaces."""
+    return max(",;\t", key=line.count) if any(mark in line for mark in ",;\t") else " " if " " in line.strip() else ","
 
 
 def _decode(data: bytes) -> str:
@@ -306,19 +408,3 @@ def _decode(data: bytes) -> str:
     except UnicodeDecodeError:
         text = data.decode("latin-1")
     return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _float(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None
-
-
-def _seconds(cell: str) -> float | None:
-    """Seconds since 1970 of an ISO 8601 date and time, in UTC unless it has a zone."""
-    try:
-        moment = datetime.fromisoformat(cell.strip())
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -22,6 +22,7 @@ from firmware_bridge.stream import CodecError, Decoder
 from mujo_edge.core import Chunk, DataError, DeviceError, Payload, StreamInfo, UsageError
 from mujo_edge.recordings import session as sessions
 from mujo_edge.recordings.reader import Recording, open_recording
+from mujo_edge.recordings.units import NOTHING, Answers
 from mujo_edge.sources.connections import read_connection
 from mujo_edge.sources.live import LIMIT, Assembler, stream_info
 
@@ -44,17 +45,25 @@ class ReplaySource:
     Args:
         path: a session folder, a CSV (.csv, .csv.gz) or a Parquet file.
         speed: 1 is real time, 8 eight times as fast, None as fast as possible.
-        rate_hz: sample rate of a file without a time column.
+        rate_hz: sample rate of a file without times, or with coarse ones.
+        answers: what is known about the columns of a file.
 
     Raises:
         UsageError: no such file, a speed or rate that is not positive, a rate that is missing or superfluous.
         DataError: not a recording, or one that cannot be read; also while it plays.
     """
 
-    def __init__(self, path: str | Path, *, speed: float | None = 1.0, rate_hz: float | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        speed: float | None = 1.0,
+        rate_hz: float | None = None,
+        answers: Answers = NOTHING,
+    ) -> None:
         _check_speed(speed)
         self.speed = speed
-        self.recording: Recording = open_recording(Path(path), rate_hz)
+        self.recording: Recording = open_recording(Path(path), rate_hz, answers)
 
     def __repr__(self) -> str:
         return f"<ReplaySource of {self.info.name}>"

@@ -19,6 +19,8 @@ from firmware_bridge.serial.lines import Columns, LineDecoder, cells, numbers
 from firmware_bridge.stream import Decoder
 from mujo_edge.core import F64, Chunk, DataError, DeviceError, Payload, StreamInfo, UsageError
 from mujo_edge.recordings import columns as names
+from mujo_edge.recordings.times import counts_rows
+from mujo_edge.recordings.units import NOTHING, Answers
 from mujo_edge.signal import DEFAULT_INPUT
 from mujo_edge.sources.connections import SerialConnection, split_connections
 from mujo_edge.sources.live import Assembler, PayloadQueue, stream_info
@@ -44,6 +46,9 @@ NAMED_ROWS = 25
 PATIENCE_S = 12.0
 """Seconds of lines after which units that cannot be inferred are an error."""
 
+COUNTER_FACTOR = 1.5
+"""Factor by which the measured rate may differ from the one that a column of times means."""
+
 USUAL = {
     3: ("ax", "ay", "az"),
     4: ("t", "ax", "ay", "az"),
@@ -66,13 +71,20 @@ class SerialSource:
         baud: bits per second.
         rate_hz: nominal rate of a board without a clock; None to measure it.
         columns: comma-separated names of the values in a line, as in `docs/recordings.md`.
+        answers: what else is known about them.
 
     Entering raises `DeviceError` if the port cannot be opened or stays silent, `DataError` if its bytes cannot be
     decoded, `UsageError` if the call is wrong. A port that is unplugged afterwards is waited for.
     """
 
     def __init__(
-        self, port: str, *, baud: int = 115200, rate_hz: float | None = None, columns: str | None = None
+        self,
+        port: str,
+        *,
+        baud: int = 115200,
+        rate_hz: float | None = None,
+        columns: str | None = None,
+        answers: Answers = NOTHING,
     ) -> None:
         if baud <= 0:
             raise UsageError(f"--baud {baud}: give bits per second, such as {BAUDS[2]}")
@@ -84,6 +96,7 @@ class SerialSource:
                 names.understand(self._columns, ["number"] * len(self._columns))
             except DataError as error:
                 raise UsageError(f"--columns: {error}") from None
+        self._answers = answers
         self.notes: list[str] = []
         self._asked, self._baud, self._rate_hz = port, baud, rate_hz
         self._queue = PayloadQueue()
@@ -233,10 +246,10 @@ class SerialSource:
             return None
         try:
             acc_only = [name if i not in layout.gyro else "" for i, name in enumerate(chosen)]
-            columns, inferred = columns_of(acc_only, table, rate_hz, detected.header)
+            columns, inferred = columns_of(acc_only, table, rate_hz, detected.header, self._answers)
             if layout.gyro:
                 try:
-                    columns, inferred = columns_of(chosen, table, rate_hz, detected.header)
+                    columns, inferred = columns_of(chosen, table, rate_hz, detected.header, self._answers)
                 except DataError:
                     if not patient:
                         return None  # the accelerometer is understood: wait until the board is turned
@@ -272,7 +285,9 @@ class SerialSource:
         return usual, [*notes, f"lines of {detected.width} numbers are taken as {' '.join(usual)}"]
 
 
-def columns_of(chosen: Sequence[str], table: F64, rate_hz: float, header: str = "") -> tuple[Columns, tuple[str, ...]]:
+def columns_of(
+    chosen: Sequence[str], table: F64, rate_hz: float, header: str = "", answers: Answers = NOTHING
+) -> tuple[Columns, tuple[str, ...]]:
     """Columns and units of lines of numbers, and notes for the user on how they were inferred.
 
     Args:
@@ -280,6 +295,7 @@ def columns_of(chosen: Sequence[str], table: F64, rate_hz: float, header: str = 
         table: (n, k) the first lines.
         rate_hz: lines per second.
         header: the line that names the columns, if the board prints one.
+        answers: of the user.
 
     Raises:
         DataError: no accelerometer, a unit that cannot be inferred, no gravity, or a time that does not increase.
@@ -289,11 +305,21 @@ def columns_of(chosen: Sequence[str], table: F64, rate_hz: float, header: str = 
     if t is not None and not ((np.diff(t) >= 0).mean() > 0.9 and t[-1] != t[0]):
         raise DataError(f"column {chosen[layout.time or 0]!r} is not a time: it does not increase from line to line.")
 
+    if t is not None and layout.time_factor is None and answers.time is None and counts_rows(t):
+        # The lines arrive when they are measured: a counter of milliseconds would count to 1,000 in a second.
+        if 1000 / COUNTER_FACTOR < rate_hz < 1000 * COUNTER_FACTOR:
+            answers = replace(answers, time=1e-3)
+        else:
+            note = f"column {chosen[layout.time or 0]!r} counts lines and is no clock: times are those of arrival"
+            t, layout = None, replace(layout, time=None, notes=(*layout.notes, note))
+
     def pick(indices: tuple[int, ...]) -> F64 | None:
         return table[:, list(indices)] if indices else None
 
     acc = table[:, list(layout.acc)]
-    layout = names.find_units(layout, names.ColumnData(t, acc, pick(layout.gravity), pick(layout.gyro)), rate_hz)
+    layout = names.find_units(
+        layout, names.ColumnData(t, acc, pick(layout.gravity), pick(layout.gyro)), rate_hz, answers
+    )
     columns = Columns(
         count=len(chosen),
         acc=layout.acc,

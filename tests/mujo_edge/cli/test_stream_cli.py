@@ -274,7 +274,7 @@ BAD = {
     "a line of 2 GB": (long_line, 4, "a line is longer than"),
     "all NaN": (damaged(lambda t_s, x: (t_s, x * np.nan)), 4, "no finite number"),
     "constant": (damaged(lambda t_s, x: (t_s, x * 0 + 9.81)), 4, "repeats one value"),
-    "all 1e9": (damaged(lambda t_s, x: (t_s, x * 0 + 1e9)), 4, "the unit in the name is wrong"),
+    "all 1e9": (damaged(lambda t_s, x: (t_s, x * 0 + 1e9)), 4, "the stated unit is wrong"),
     "a second": (damaged(lambda t_s, x: (np.where(np.arange(600) < 50, t_s, t_s[49]), x)), 4, "time does not increase"),
     "words for numbers": (lambda path: path.write_text(HEADER + "\n0,a,b,c,d,e,f,g\n"), 4, "is not a number"),
 }  # fmt: skip

@@ -105,11 +105,11 @@ def test_dialects_of_other_programs_are_read(tmp_path: Path, content: str) -> No
         (HEADER + ROWS[0] + '0.02,1,2,3,"walk\n' + ROWS[2], "line 3: "),
         (HEADER + "\n" + "".join(ROWS) + "\n0.02,x,2,3,walk\n", "line 204: 'x'"),
         (b"\x00\x01\x02" * 1000, "binary data"),
-        (b"PK\x03\x04" + b"\0" * 100, "binary data"),
+        (b"PK\x03\x04" + b"\0" * 100, "an Excel workbook or a zip archive: save the sheet as CSV"),
+        (b'[{"x": 1}]', "is JSON: write a CSV"),
         (bytes(range(1, 256)) * 20, "a.csv"),
         (b"\x1f\x8b" + b"garbage" * 9, "damaged"),
         ("t_s,ax_m_s2,ay_m_s2,az_m_s2\n" + "nan,nan,nan,nan\n" * 30, "no finite number"),
-        (GOOD.encode("utf-16"), "binary data"),
     ],
 )
 def test_errors_are_at_most_two_lines(tmp_path: Path, content: str | bytes, message: str) -> None:

@@ -170,7 +170,7 @@ async def test_columns_must_fit_the_lines(link: Path) -> None:
         with pytest.raises(DataError, match=r"lines of 5 numbers without naming them.\nName them: --columns"):
             await SerialSource(line.port).__aenter__()
     async with Line(Board(motion.sine, "csv", columns="ax_mg,ay_mg,az_mg"), link) as line:
-        with pytest.raises(DataError, match=r"is 1.06e.03 g by the unit in the column's name"):
+        with pytest.raises(DataError, match=r"is 1.06e.03 g by the unit of columns"):
             await SerialSource(line.port, columns="ax_g,ay_g,az_g").__aenter__()
 
 

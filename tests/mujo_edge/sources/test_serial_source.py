@@ -90,14 +90,14 @@ async def test_acceleration_at_rest_is_one_g(link: Path) -> None:
     np.testing.assert_allclose(x, np.tile([0, 0, G], (len(t), 1)), rtol=1e-4)
     assert source.notes == [
         "lines of 3 numbers are taken as ax ay az",
-        "accelerometer unit found from |a| at rest, 1: g",
+        "accelerometer unit found from |a| at rest, 1: g; overrule it with --units",
     ]
 
 
 async def test_gyroscope_unit_is_inferred_once_the_board_moves(link: Path, recording: motion.Motion) -> None:
     async with Line(Board(recording, "csv"), link, resets=True) as line, SerialSource(line.port) as source:
         _, x = joined(await collect(source, 0.5))
-    assert "gyroscope unit found from how far gravity turns: deg/s" in source.notes
+    assert "gyroscope unit found from how far gravity turns: deg/s; overrule it with --units" in source.notes
     np.testing.assert_allclose(x, recording(np.arange(1, len(x) + 1) / 50.0), atol=0.001)
 
 
