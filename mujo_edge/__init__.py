@@ -27,11 +27,12 @@ from mujo_edge.version import __version__
 if TYPE_CHECKING:
     from mujo_edge.api import Recognition, ble, phone, recognize, replay, serial
     from mujo_edge.bundle import LabelSet, ModelBundle
-    from mujo_edge.core import Chunk, Gap, MujoError, Prediction, Source, StreamInfo, Window
+    from mujo_edge.core import Bout, Chunk, Gap, MujoError, Prediction, Repetition, Source, StreamInfo, Window
     from mujo_edge.recognizer import Recognizer
     from mujo_edge.sinks import Sink, Summary
 
 __all__ = [
+    "Bout",
     "Chunk",
     "Gap",
     "LabelSet",
@@ -40,6 +41,7 @@ __all__ = [
     "Prediction",
     "Recognition",
     "Recognizer",
+    "Repetition",
     "Sink",
     "Source",
     "StreamInfo",
@@ -58,7 +60,8 @@ telemetry.switch_off()
 _HOME = {
     **dict.fromkeys(("Recognition", "ble", "phone", "recognize", "replay", "serial"), "api"),
     **dict.fromkeys(("LabelSet", "ModelBundle"), "bundle"),
-    **dict.fromkeys(("Chunk", "Gap", "MujoError", "Prediction", "Source", "StreamInfo", "Window"), "core"),
+    **dict.fromkeys(("Bout", "Chunk", "Gap", "MujoError", "Prediction", "Repetition"), "core"),
+    **dict.fromkeys(("Source", "StreamInfo", "Window"), "core"),
     **dict.fromkeys(("Sink", "Summary"), "sinks"),
     "Recognizer": "recognizer",
 }

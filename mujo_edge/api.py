@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, cast, ov
 
 from mujo_edge import logs
 from mujo_edge.bundle import LabelSet, ModelBundle
-from mujo_edge.core import Chunk, Gap, Prediction, Source, StreamInfo
+from mujo_edge.core import Bout, Chunk, Gap, Prediction, Repetition, Source, StreamInfo
 from mujo_edge.engine import Engine
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.sinks import RunInfo, Sink, Summary, Update
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from firmware_bridge.profiles.base import Profile
     from mujo_edge.sources.ble import BleSource
 
-Event = TypeVar("Event", bound=Prediction | Gap)
+Event = TypeVar("Event", bound=Prediction | Gap | Repetition | Bout)
 
 LIVE_LIMIT = 1 << 14
 """Events of a live source that may wait for the loop that reads them: over two hours of predictions."""
@@ -128,6 +128,7 @@ def recognize(
     bundle: str | Path | ModelBundle | None = ...,
     *,
     gaps: Literal[False] = ...,
+    counts: Literal[False] = ...,
     sinks: Sequence[Sink] = ...,
     runtime: str = ...,
     threads: int = ...,
@@ -143,6 +144,7 @@ def recognize(
     bundle: str | Path | ModelBundle | None = ...,
     *,
     gaps: Literal[True],
+    counts: Literal[False] = ...,
     sinks: Sequence[Sink] = ...,
     runtime: str = ...,
     threads: int = ...,
@@ -151,12 +153,29 @@ def recognize(
 ) -> Recognition[Prediction | Gap]: ...
 
 
+@overload
+def recognize(
+    source: Source,
+    labels: str | Path | LabelSet | None = ...,
+    bundle: str | Path | ModelBundle | None = ...,
+    *,
+    gaps: bool = ...,
+    counts: Literal[True],
+    sinks: Sequence[Sink] = ...,
+    runtime: str = ...,
+    threads: int = ...,
+    duration_s: float | None = ...,
+    live: bool | None = ...,
+) -> Recognition[Prediction | Gap | Repetition | Bout]: ...
+
+
 def recognize(
     source: Source,
     labels: str | Path | LabelSet | None = None,
     bundle: str | Path | ModelBundle | None = None,
     *,
     gaps: bool = False,
+    counts: bool = False,
     sinks: Sequence[Sink] = (),
     runtime: str = "auto",
     threads: int = 1,
@@ -175,6 +194,8 @@ def recognize(
             placement of the stream.
         bundle: what `ModelBundle.load` takes, or a loaded bundle. None: the one that comes with mujo-edge.
         gaps: yield a `Gap`, too, where the signal broke off.
+        counts: yield every `Repetition`, too, and the `Bout` after the last one of a set, once they are final. The
+            running count is in `Prediction.repetitions` without it.
         sinks: further receivers of the results, such as `mujo_edge.sinks.recording.RecordingSink`.
         runtime, threads: see `ModelBundle.load`; for a bundle that is not loaded yet.
         duration_s: end after this many seconds of signal.
@@ -208,7 +229,7 @@ def recognize(
             force_host=bundle is not None or labels is not None,
         )
 
-    return Recognition(source, engine, gaps, live)
+    return Recognition(source, engine, gaps, counts, live)
 
 
 class Recognition(Generic[Event]):
@@ -217,9 +238,10 @@ class Recognition(Generic[Event]):
     `summary` has the counts, latencies and notes of the last run once its loop has ended, None before.
     """
 
-    def __init__(self, source: Source, engine: Callable[[Sink], Engine], gaps: bool, live: bool) -> None:
+    def __init__(self, source: Source, engine: Callable[[Sink], Engine], gaps: bool, counts: bool, live: bool) -> None:
         self.summary: Summary | None = None
-        self._source, self._engine, self._gaps, self._live = source, engine, gaps, live
+        self._source, self._engine, self._live = source, engine, live
+        self._gaps, self._counts = gaps, counts
 
     def __repr__(self) -> str:
         return f"<Recognition of {type(self._source).__name__}>"
@@ -286,7 +308,7 @@ class _Run(Generic[Event]):
     """One run of a `Recognition`, from entering the source to the summary. All methods belong to the loop's thread."""
 
     def __init__(self, recognition: Recognition[Event], wake: Callable[[], object] = lambda: None) -> None:
-        self.events: _Events[Event] = _Events(recognition._gaps, recognition._live, wake)
+        self.events: _Events[Event] = _Events(recognition._gaps, recognition._counts, recognition._live, wake)
         self.summary: Summary | None = None
         self._source, self._engine = recognition._source, recognition._engine(self.events)
         self._entering: asyncio.Task[None] | None = None
@@ -317,9 +339,9 @@ class _Run(Generic[Event]):
 class _Events(Generic[Event]):
     """The `Sink` that hands events from the recognizer's thread to the loop that reads them."""
 
-    def __init__(self, gaps: bool, live: bool, wake: Callable[[], object]) -> None:
+    def __init__(self, gaps: bool, counts: bool, live: bool, wake: Callable[[], object]) -> None:
         self.closed, self.dropped = False, 0
-        self._gaps, self._live, self._wake = gaps, live, wake
+        self._gaps, self._counts, self._live, self._wake = gaps, counts, live, wake
         self._waiting: deque[Event] = deque()
         self._changed = threading.Condition()
 
@@ -328,7 +350,7 @@ class _Events(Generic[Event]):
 
     def write(self, update: Update) -> None:
         """Queue the events; wait for room where the source can wait, drop them where it cannot."""
-        for event in update.events:
+        for event in [*update.events, *(update.counted if self._counts else ())]:
             if not self._gaps and isinstance(event, Gap):
                 continue
             with self._changed:

@@ -180,7 +180,8 @@ class Window:
     `coverage` is the share of grid points that do not bridge a missing sample. `truth` is the
     annotated label of the whole window, None during a transition or without annotation. `received_s` is the
     arrival of the chunk that completed it; work on that chunk began at `taken_s`, the window was cut at
-    `ready_s` (host monotonic).
+    `ready_s` (host monotonic). `repetitions` is the running count of the present bout at the end of the
+    window before.
     """
 
     end_s: float
@@ -190,6 +191,7 @@ class Window:
     taken_s: float
     ready_s: float
     truth: str | None = None
+    repetitions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +211,8 @@ class Prediction:
     `label` is the smoothed label shown to the user, `score` its probability; `raw_label` is that of
     the window alone. `scores` maps every label (and "unknown") to its smoothed probability;
     `embedding` is (D,) L2-normalized. A device's own prediction (`by` "device") has only the score of `label`, no
-    embedding, and the device's own time for inference.
+    embedding, and the device's own time for inference. `repetitions` is the running count of the present bout, which
+    may still be corrected; 0 outside a bout and for labels that are not counted.
     """
 
     end_s: float
@@ -221,14 +224,16 @@ class Prediction:
     latency: Latency
     truth: str | None = None
     by: Literal["host", "device"] = "host"
+    repetitions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """One repetition of a periodic movement, in device time. Final: it is never corrected."""
+    """One repetition of a periodic movement, in device time. Final: it is never corrected. `label` as in `Bout`."""
 
     start_s: float
     end_s: float
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,35 @@ the difference function of YIN (de Cheveigne and Kawahara, 2002) in three dimens
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
 
-from mujo_edge.core import F32, F64, Bout, Repetition
+from mujo_edge.core import F32, F64, UNKNOWN, Bout, Repetition
 from mujo_edge.cycles import CounterSettings, analyze, lags
+
+UNCOUNTED = frozenset(
+    {
+        UNKNOWN,
+        "background",
+        "rest",
+        "off",
+        *("walking", "walking upstairs", "walking downstairs", "jogging", "running", "cycling"),
+        *("sitting", "standing", "lying", "standing up", "sitting down", "turning"),
+    }
+)
+"""Labels, in lower case, whose movements are no repetitions of an exercise: they are neither counted nor bouts."""
+
+
+def is_counted(label: str) -> bool:
+    """Whether repetitions of movements with this label are counted: all but `UNCOUNTED`, in any case."""
+    return label.casefold() not in UNCOUNTED
+
+
+SWITCH = 5
+"""Repetitions in a row with another label that begin a new bout without a rest."""
 
 
 class RepetitionCounter:
@@ -175,6 +197,58 @@ class RepetitionCounter:
         self._restart()
         self._frames, self._seen = frames, seen
         return events
+
+
+class LabeledBouts:
+    """Splits the labeled repetitions of a bout into bouts of one label each, and leaves out those not counted.
+
+    Another label begins when `SWITCH` repetitions in a row have it; fewer take the label of those around them.
+    """
+
+    def __init__(self) -> None:
+        self._label: str | None = None
+        self._tally = Tally()
+        self._held: list[Repetition] = []
+
+    def add(self, one: Repetition) -> list[Repetition | Bout]:
+        """Add a repetition -> what is decided now."""
+        self._held.append(one)
+        if len(self._held) < SWITCH:
+            return []
+        if self._label is None:
+            self._label = self._majority()
+        labels = {each.label for each in self._held}
+        if len(labels) == 1 and labels != {self._label}:
+            events = self._close()
+            self._label = one.label
+            return events
+        return self._attribute(1)
+
+    def end(self) -> list[Repetition | Bout]:
+        """The bout has ended -> all that remains of it."""
+        if self._label is None:
+            self._label = self._majority()
+        events = self._attribute(len(self._held)) + self._close()
+        self._label = None
+        return events
+
+    def _majority(self) -> str | None:
+        labels = Counter(each.label for each in self._held)
+        return labels.most_common(1)[0][0] if labels else None
+
+    def _attribute(self, n: int) -> list[Repetition | Bout]:
+        """The first `n` held repetitions with the present label."""
+        label = self._label or UNKNOWN
+        done = [replace(one, label=label) for one in self._held[:n]]
+        self._held = self._held[n:]
+        for one in done:
+            self._tally = self._tally.add(one)
+        return list(done) if is_counted(label) else []
+
+    def _close(self) -> list[Repetition | Bout]:
+        label, tally = self._label or UNKNOWN, self._tally
+        self._tally = Tally()
+        return [replace(tally.bout(), label=label)] if tally.n and is_counted(label) else []
 
 
 @dataclass(frozen=True, slots=True)

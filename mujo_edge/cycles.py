@@ -22,23 +22,23 @@ class CounterSettings:
     """
 
     frame_hz: float = 10.0
-    memory_s: float = 60.0
+    memory_s: float = 120.0
     shortest_s: float = 0.5
     longest_s: float = 10.0
     lags: int = 44
     presmooth: int = 3
     octave: float = 0.9
     smooth: float = 0.3
-    detrend: float = 1.5
-    hysteresis: float = 0.4
+    detrend: float = 1.75
+    hysteresis: float = 0.5
     template: float = 0.3
-    size: float = 0.5
+    size: float = 0.6
     min_swing: float = 0.3
     salience: float = 0.4
     likeness: float = 0.6
     least: int = 3
     rest_s: float = 4.0
-    rest_periods: float = 2.0
+    rest_periods: float = 3.0
     open_s: tuple[float, ...] = (8.0, 16.0, 32.0)
 
 

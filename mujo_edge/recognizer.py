@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from time import monotonic
@@ -11,7 +11,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mujo_edge.checks import SignalChecks
-from mujo_edge.core import F32, Chunk, DataError, Gap, Latency, Prediction, StreamInfo, StreamStats, Window
+from mujo_edge.core import (
+    F32,
+    UNKNOWN,
+    Bout,
+    Chunk,
+    DataError,
+    Gap,
+    Latency,
+    Prediction,
+    Repetition,
+    StreamInfo,
+    StreamStats,
+    Window,
+)
+from mujo_edge.counting import LabeledBouts, is_counted
 from mujo_edge.signal import channels_first
 from mujo_edge.windowing import WindowPipeline
 
@@ -23,6 +37,10 @@ if TYPE_CHECKING:
 
 BATCH = 256
 """Largest number of windows in one call of the runtime."""
+
+
+RECENT = 1024
+"""Windows whose labels are kept for the repetitions that they lie in; twice what a bout in memory needs."""
 
 
 class Smoother:
@@ -90,6 +108,9 @@ class Recognizer:
         )
         self._smoother = Smoother(self.labels.smoothing, len(self.labels.names))
         self._stuck = False
+        self._bouts = LabeledBouts()
+        self._recent: deque[tuple[float, str]] = deque(maxlen=RECENT)
+        self._half_s = bundle.input.window / bundle.input.rate_hz / 2
         self._checks = SignalChecks(bundle.input)
         if not (labels or named) and len(bundle.label_sets) > 1:
             others = ", ".join(name for name in bundle.label_sets if name != self.labels.name)
@@ -130,6 +151,28 @@ class Recognizer:
             results += self._classify(events[start : start + BATCH])
         return results
 
+    def counted(self, *, ended: bool = False) -> list[Repetition | Bout]:
+        """The repetitions and bouts that became final in `cut`, with their labels; see `LabeledBouts`.
+
+        To be called after `classify`. `ended`: the stream is over, and so is its bout.
+        """
+        if ended:
+            self.reset()
+        results: list[Repetition | Bout] = []
+        for event in self._pipeline.take_counted():
+            if isinstance(event, Repetition):
+                results += self._bouts.add(replace(event, label=self._label(event)))
+            else:
+                results += self._bouts.end()
+        return results
+
+    def _label(self, one: Repetition) -> str:
+        """The most frequent label of the windows whose middle lies in a repetition or near its own middle."""
+        middle_s = (one.start_s + one.end_s) / 2
+        first_s, last_s = min(one.start_s, middle_s - 1), max(one.end_s, middle_s + 1)
+        labels = Counter(label for at_s, label in self._recent if first_s <= at_s <= last_s)
+        return labels.most_common(1)[0][0] if labels else UNKNOWN
+
     def _classify(self, events: Sequence[Window | Gap]) -> list[Prediction | Gap]:
         windows = [event for event in events if isinstance(event, Window)]
         rows: Iterator[tuple[bool, F32, F32]] = iter(())
@@ -160,6 +203,7 @@ class Recognizer:
         smoothed = self._smoother.update(p)
         best = int(smoothed.argmax())
         scores = smoothed.tolist()
+        self._recent.append((window.end_s - self._half_s, names[best]))
         done_s = monotonic()
         return Prediction(
             end_s=window.end_s,
@@ -175,6 +219,7 @@ class Recognizer:
                 total_ms=1e3 * (done_s - window.received_s),
             ),
             truth=window.truth,
+            repetitions=window.repetitions if is_counted(names[best]) else 0,
         )
 
 

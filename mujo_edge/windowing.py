@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
+from math import inf
 from time import monotonic
 
 import numpy as np
 
-from mujo_edge.core import F32, F64, Chunk, Gap, StreamInfo, StreamStats, Window
+from mujo_edge.core import F32, F64, Bout, Chunk, Gap, Repetition, StreamInfo, StreamStats, Window
+from mujo_edge.counting import RepetitionCounter
 from mujo_edge.gaps import GapDetector, Span
 from mujo_edge.signal import Grid, InputSpec, Resampler
 
@@ -16,6 +19,10 @@ MEASURE_S = 1.0
 
 RATE_TOLERANCE = 0.05
 """Share by which the measured rate may differ from a nominal rate that is used instead."""
+
+
+MOST_COUNTED = 4096
+"""Repetitions and bouts that wait for `take_counted`; the last ones."""
 
 
 class Truth:
@@ -92,6 +99,10 @@ class WindowPipeline:
         self._spec, self._info = spec, info
         self._gaps = GapDetector(info.channels, spec.max_gap_s)
         self._windower = Windower(spec, len(info.channels))
+        self._counter = RepetitionCounter(spec.rate_hz)
+        self._counted: deque[Repetition | Bout] = deque(maxlen=MOST_COUNTED)
+        self._waiting: deque[tuple[F64, F32]] = deque()
+        self._window_end_s = -inf
         self._resampler: Resampler | None = None
         self._pending: list[Span] = []
 
@@ -111,15 +122,48 @@ class WindowPipeline:
             t_s, x = self._measured(span)
             if self._resampler and len(t_s):
                 grid = self._resampler.update(t_s, x)
-                events += self._windower.update(grid, chunk.received_s, taken_s)
+                if len(grid.t_s):
+                    events += self._with_counts(grid, self._windower.update(grid, chunk.received_s, taken_s))
         self.stats.windows += sum(isinstance(event, Window) for event in events)
         return events
 
     def reset(self) -> None:
-        """Forget the samples so far: the next ones are not continuous with them."""
+        """Forget the samples so far: the next ones are not continuous with them. A bout ends."""
+        self._count(inf)
+        self._counted += self._counter.finish()
+        self._window_end_s = -inf
         self._resampler = None
         self._pending.clear()
         self._windower.reset()
+
+    def take_counted(self) -> list[Repetition | Bout]:
+        """The repetitions and bouts that became final since the last call, without labels.
+
+        Counting is done here, after the windows were recognized, and so does not delay them.
+        """
+        self._count(self._window_end_s)
+        counted = list(self._counted)
+        self._counted.clear()
+        return counted
+
+    def _with_counts(self, grid: Grid, windows: list[Window]) -> list[Window]:
+        """Keep consecutive samples for the counter -> `windows` with the count at the end of the one before each."""
+        self._waiting.append((grid.t_s, grid.x))
+        results: list[Window] = []
+        for window in windows:
+            self._count(self._window_end_s)
+            results.append(replace(window, repetitions=self._counter.count))
+            self._window_end_s = window.end_s
+        return results
+
+    def _count(self, until_s: float) -> None:
+        """Count repetitions in the samples that wait, up to a time."""
+        while self._waiting and self._waiting[0][0][0] <= until_s:
+            t_s, x = self._waiting.popleft()
+            n = int(np.searchsorted(t_s, until_s, "right"))
+            self._counted += self._counter.update(t_s[:n], x[:n])
+            if n < len(t_s):
+                self._waiting.appendleft((t_s[n:], x[n:]))
 
     def _measured(self, span: Span) -> tuple[F64, F32]:
         """Samples that can be resampled now: none until the rate since the last gap is measured, then all since it."""

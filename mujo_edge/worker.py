@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import monotonic
@@ -13,11 +13,13 @@ import numpy as np
 from firmware_bridge.stream import DeviceModelInfo
 from mujo_edge.core import (
     UNKNOWN,
+    Bout,
     Chunk,
     DataError,
     Gap,
     MujoError,
     Prediction,
+    Repetition,
     Source,
     StreamInfo,
     StreamStats,
@@ -52,6 +54,10 @@ LATENCIES = 4096
 """Windows over which the quantiles of latency are computed."""
 
 
+MOST_BOUTS = 4096
+"""Counted bouts that a summary lists at most; the last ones."""
+
+
 class ResultCounter:
     """Counts the results of a stream whose windows are `hop_s` apart and whose label set is `labels`."""
 
@@ -64,6 +70,11 @@ class ResultCounter:
         self._current, self._length = "", 0
         self._confusions: Counter[tuple[str, str]] = Counter()
         self._outside: Counter[bool] = Counter()
+        self._sets: deque[Bout] = deque(maxlen=MOST_BOUTS)
+
+    def add_counted(self, counted: Sequence[Repetition | Bout]) -> None:
+        """Keep the bouts."""
+        self._sets += [event for event in counted if isinstance(event, Bout)]
 
     def add(self, event: Prediction | Gap) -> None:
         """Count a prediction; a gap ends a bout."""
@@ -96,6 +107,7 @@ class ResultCounter:
             tuple(Confusion(*pair, n) for pair, n in self._confusions.most_common() if n),
             self._outside.total(),
             self._outside[True],
+            tuple(self._sets),
         )
 
 
@@ -151,9 +163,11 @@ class Worker:
     def process(self, batch: Sequence[Chunk]) -> None:
         """Recognize the windows that a batch of chunks completes, and update the sinks."""
         events: list[Prediction | Gap]
+        counted: list[Repetition | Bout] = []
         if self._recognizer:
             pending = [event for chunk in batch for event in self._recognizer.cut(chunk)]
             events = self._recognizer.classify(self._fresh(pending) if self._live else pending)
+            counted = self._recognizer.counted()
         else:
             events = [span.gap for chunk in batch for span in self._gaps.split(chunk) if span.gap]
         if self._own:  # the device reports its own gaps
@@ -162,27 +176,36 @@ class Worker:
             stats.windows += sum(isinstance(event, Prediction) for event in events)
             stats.gaps += sum(isinstance(event, Gap) for event in events) - unseen
         self._count(events)
-        update = Update(batch, events, self._tally(), self._source.status)
+        self._results.add_counted(counted)
+        update = Update(batch, events, self._tally(), self._source.status, counted)
         for sink in self._started:
             sink.write(update)
 
     def finish(self, ended: Ended, failure: MujoError | None) -> tuple[Summary, MujoError | None]:
         """Finish the started sinks -> the summary, and the error if there was one."""
         tally = self._tally()
+        counted = self._recognizer.counted(ended=True) if self._recognizer else []
+        self._results.add_counted(counted)
+        if counted and ended != "closed":
+            failure = self._each(lambda sink: sink.write(Update((), (), tally, "", counted)), failure)
         if ended == "end" and self._recognizer and not self._predictions:
             failure = DataError(_no_prediction(tally.stats, self._recognizer.bundle.input))
         error = str(failure) if failure else None
         logger.info("%s ended: %s, %d predictions", self._info.name, error or ended, tally.predictions)
         notes, results = tuple(tally.stats.notes), self._results.results()
         summary = Summary(self._run, tally, "error" if failure else ended, notes, error, results)
+        return summary, self._each(lambda sink: sink.finish(summary), failure)
+
+    def _each(self, call: Callable[[Sink], None], failure: MujoError | None) -> MujoError | None:
+        """Call every started sink -> `failure`, or else the first error of a sink."""
         for sink in self._started:
             try:
-                sink.finish(summary)
+                call(sink)
             except BrokenPipeError:
                 pass  # the reader is gone
             except MujoError as error:
                 failure = failure or error
-        return summary, failure
+        return failure
 
     def _fresh(self, events: Sequence[Window | Gap]) -> list[Window | Gap]:
         """`events` without windows that waited too long; all before the model was loaded and the newest one stay."""

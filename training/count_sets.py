@@ -9,7 +9,7 @@ import typer
 
 from mujo_edge.core import DataError
 from training.corpora import registry
-from training.evaluation.counting import COUNTED, choose, counted_sets, evaluate, table, write_sets
+from training.evaluation.counting import COUNTED, choose, counted_sets, evaluate, quiet, table, write_sets
 from training.support.command import run
 
 
@@ -19,12 +19,14 @@ def main(
     choose_seed: Annotated[
         int | None, typer.Option("--choose", help="choose the constants again, in an order drawn by this seed")
     ] = None,
+    everyday: Annotated[bool, typer.Option("--everyday", help="also count in Stress-Predict: no exercise")] = False,
     out: Annotated[Path, typer.Option(file_okay=False, help="folder of the table and of the counts set by set")] = Path(
         "runs/counting"
     ),
 ) -> None:
     """Count the repetitions of every annotated set, streamed and with two baselines: within one, mean error."""
-    sets = list(counted_sets(data or registry.data_root(), names.split(",")))
+    root = data or registry.data_root()
+    sets = list(counted_sets(root, names.split(",")))
     if not sets:
         raise DataError(f"none of {names} is here. Set MUJO_DATA to the folder of the data sets")
     if choose_seed is not None:
@@ -33,7 +35,8 @@ def main(
     errors = evaluate(sets)
     out.mkdir(parents=True, exist_ok=True)
     write_sets(errors, out / "sets.csv")
-    (out / "table.md").write_text(text := table(errors), "utf-8")
+    text = table(errors) + ("\n" + quiet(root) if everyday else "")
+    (out / "table.md").write_text(text, "utf-8")
     typer.echo(text)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from mujo_edge.core import Chunk, Gap, Prediction, StreamInfo, StreamStats
+from mujo_edge.core import Bout, Chunk, Gap, Prediction, Repetition, StreamInfo, StreamStats
 
 STAGES = ("queue", "preprocess", "inference", "total")
 """Stages of the live path whose latency is measured, in order; the fields of `Latency` without "_ms"."""
@@ -99,26 +99,29 @@ class Recognized:
     """The results of a run: `times` from the longest to the shortest, `confusions` from the most to the least frequent.
 
     `outside` windows have an annotated label that the label set lacks; `outside_unknown` of them were recognized as
-    "unknown".
+    "unknown". `bouts` are the counted ones in order of time, at most the last `mujo_edge.worker.MOST_BOUTS`.
     """
 
     times: tuple[LabelTime, ...] = ()
     confusions: tuple[Confusion, ...] = ()
     outside: int = 0
     outside_unknown: int = 0
+    bouts: tuple[Bout, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
     """A batch of chunks, and the predictions and gaps that they completed, in order.
 
-    An update without chunks means that the source was silent for a second. `status` is the source's.
+    An update without chunks means that the source was silent for a second, or has ended. `status` is the source's.
+    `counted` are the repetitions and bouts that became final: some seconds after they ended.
     """
 
     chunks: Sequence[Chunk]
     events: Sequence[Prediction | Gap]
     tally: Tally
     status: str = ""
+    counted: Sequence[Repetition | Bout] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""One JSON object per line, for programs: predictions and gaps as they occur, and a summary at the end.
+"""One JSON object per line, for programs: predictions, gaps, repetitions and bouts as they occur, and a summary.
 
 `ndjson.schema.json` beside this file is the contract; docs/ndjson.md explains it.
 """
@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from mujo_edge.core import Gap, Prediction
+from mujo_edge.core import Bout, Gap, Prediction, Repetition
 from mujo_edge.sinks import STAGES, RunInfo, Summary, Update
 from mujo_edge.sinks.background import BackgroundWriter
 
@@ -38,8 +38,8 @@ class NdjsonSink:
     def write(self, update: Update) -> None:
         """Write one line per event. Raises `BrokenPipeError` when the reader is gone, `DataError` if `out` fails."""
         self._out.check()
-        if update.events:
-            records = [_head() | event_record(event) | self._source for event in update.events]
+        if events := [*update.events, *update.counted]:
+            records = [_head() | event_record(event) | self._source for event in events]
             self._dropped += 0 if self._out.write(_lines(*records)) else len(records)
 
     def finish(self, summary: Summary) -> None:
@@ -60,8 +60,17 @@ def _lines(*records: Mapping[str, Any]) -> bytes:
     return "".join([json.dumps(record, allow_nan=False) + "\n" for record in records]).encode("ascii")
 
 
-def event_record(event: Prediction | Gap) -> dict[str, Any]:
-    """The fields of a prediction or gap, after `schema` and `time`."""
+def event_record(event: Prediction | Gap | Repetition | Bout) -> dict[str, Any]:
+    """The fields of an event, after `schema` and `time`."""
+    if isinstance(event, Repetition):
+        return {
+            "type": "repetition",
+            "label": event.label,
+            "start_s": _seconds(event.start_s),
+            "end_s": _seconds(event.end_s),
+        }
+    if isinstance(event, Bout):
+        return {"type": "bout", **bout_record(event)}
     if isinstance(event, Gap):
         return {
             "type": "gap",
@@ -78,7 +87,20 @@ def event_record(event: Prediction | Gap) -> dict[str, Any]:
         "truth": event.truth,
         "scores": {label: round(score, 4) for label, score in event.scores.items()},
         "latency_ms": {stage: round(getattr(event.latency, f"{stage}_ms"), 4) for stage in STAGES},
+        "repetitions": event.repetitions,
         **({"by": event.by} if event.by != "host" else {}),
+    }
+
+
+def bout_record(bout: Bout) -> dict[str, Any]:
+    """The fields of a bout; `tempo_s` and `tempo_sd_s` are mean and standard deviation of seconds a repetition."""
+    return {
+        "label": bout.label,
+        "start_s": _seconds(bout.start_s),
+        "end_s": _seconds(bout.end_s),
+        "repetitions": bout.repetitions,
+        "tempo_s": round(bout.tempo_s, 3),
+        "tempo_sd_s": round(bout.tempo_sd_s, 3),
     }
 
 
@@ -125,6 +147,7 @@ def summary_record(summary: Summary) -> dict[str, Any]:
             }
             for each in summary.recognized.times
         ],
+        "bouts": [bout_record(each) for each in summary.recognized.bouts],
         "confusions": [asdict(each) for each in summary.recognized.confusions],
         "outside": {"of": summary.recognized.outside, "unknown": summary.recognized.outside_unknown}
         if summary.recognized.outside

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from math import sqrt
 from operator import itemgetter
 from shlex import quote
 from textwrap import shorten
@@ -14,7 +15,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 
-from mujo_edge.core import UNKNOWN, Gap, Prediction
+from mujo_edge.core import UNKNOWN, Bout, Gap, Prediction
 from mujo_edge.printable import printable
 from mujo_edge.sinks import STAGES, RunInfo, Summary, Tally, Update
 
@@ -169,7 +170,9 @@ def _now(screen: Screen, width: int) -> Iterator[list[Part]]:
         side[0] = [(f"{prediction.score:.0%}".ljust(5), "bold"), *_bar(prediction.score, width - box - 9, color)]
         side[1] = _verdict(prediction, labels)
         side[2] = _accuracy(screen.tally)
-    for text, parts in zip(("", large, ""), side, strict=True):
+    n = prediction.repetitions if prediction and not state else 0
+    counted = f"{n} {_plural('repetition', n)}" if n else ""
+    for text, parts in zip(("", large, counted), side, strict=True):
         yield [(" ", ""), (text.center(box), f"bold #101010 on {color}"), ("  ", ""), *parts]
     yield []
     scores = prediction.scores if prediction and not state else {}
@@ -317,7 +320,7 @@ def _merged(parts: Iterable[Part]) -> Iterator[Part]:
 
 
 def describe(summary: Summary, recording: str | None = None) -> str:
-    """The summary as text: time and bouts by label, mistakes, other things to try; then counts and latency."""
+    """The summary as text: time by label, counted sets, mistakes, other things to try; then counts and latency."""
     session, tally, stats = summary.session, summary.tally, summary.tally.stats
     corrupt = f" · corrupt {stats.corrupt}" if stats.corrupt else ""
     rate = "" if stats.rate_hz is None else f" at {stats.rate_hz:.2f} Hz"
@@ -359,6 +362,9 @@ def _results(summary: Summary) -> Iterator[str]:
     else:
         yield "  nothing: no window was complete"
     yield ""
+    if recognized.bouts:
+        yield from _workout(recognized.bouts)
+        yield ""
     if tally.accuracy is not None:
         yield f"{tally.accuracy:.1%} of {tally.judged:,} predictions outside transitions are right"
     for pair in recognized.confusions[:MOST_CONFUSIONS]:
@@ -374,6 +380,21 @@ def _results(summary: Summary) -> Iterator[str]:
     if session.other_sets:
         yield f"other label sets: --labels {', '.join(session.other_sets)}; your own: examples/own_labels.py"
     yield ""
+
+
+def _workout(bouts: Sequence[Bout]) -> Iterator[str]:
+    """A line for every label with counted sets, in order of the first: "3 sets of 12, 12 and 10 squat, ..."."""
+    for label in dict.fromkeys(bout.label for bout in bouts):
+        own = [bout for bout in bouts if bout.label == label]
+        counts = [str(bout.repetitions) for bout in own]
+        listed = counts[0] if len(set(counts)) == 1 else f"{', '.join(counts[:-1])} and {counts[-1]}"
+        total = sum(bout.repetitions for bout in own)
+        tempo_s = sum(bout.tempo_s * bout.repetitions for bout in own) / total
+        spread_s = sqrt(sum(bout.tempo_sd_s**2 * bout.repetitions for bout in own) / total)
+        yield (
+            f"  {len(own)} {_plural('set', len(own))} of {listed} {label}, "
+            f"{tempo_s:.1f} ± {spread_s:.1f} s a repetition"
+        )
 
 
 def _clock(seconds: float) -> str:

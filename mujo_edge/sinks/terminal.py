@@ -240,10 +240,12 @@ def _board_label(screen: Screen, width: int) -> list[Part]:
         return [(name, "bold")]
     title, state = condition(screen)
     color = color_of(title, screen.session.labels) if state is None else "color(240)"
+    n = screen.prediction.repetitions if screen.prediction and state is None else 0
+    count = f" x{n}" if n else ""
     share = f" {screen.prediction.score:>4.0%} " if screen.prediction and state is None else " " * 6
     return [
         (name, "bold"),
-        (title.upper()[: LABEL - 2].center(LABEL), f"bold #101010 on {color}"),
+        ((title.upper()[: LABEL - 2 - len(count)] + count).center(LABEL), f"bold #101010 on {color}"),
         (share, "bold"),
         *track(screen, max(0, width - len(name) - LABEL - len(share) - 1)),
     ]

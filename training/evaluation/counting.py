@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mujo_edge.core import F32, F64, Repetition
+from mujo_edge.core import F32, F64, Bout, Repetition
 from mujo_edge.counting import RepetitionCounter
 from mujo_edge.cycles import CounterSettings, analyze, lags, principal, smooth
 from mujo_edge.signal import resample
@@ -181,6 +181,19 @@ def evaluate(sets: Sequence[CountedSet]) -> list[Error]:
     for name, method in BASELINES.items():
         errors += [Error(name, one, method(frames(one.cut))) for one in sets]
     return errors
+
+
+def quiet(root: Path, name: str = "stress_predict") -> str:
+    """A line on the bouts that the counter, without labels, finds in a data set in which nobody exercises."""
+    hours, found = 0.0, []
+    for recording in registry.load(name, root):
+        x = resample(recording.x[:, :3], recording.rate_hz, RATE_HZ)
+        counter = RepetitionCounter(RATE_HZ)
+        found += [e for e in counter.update(np.arange(len(x)) / RATE_HZ, x) + counter.finish() if isinstance(e, Bout)]
+        hours += recording.duration_s / 3600
+    size = np.mean([bout.repetitions for bout in found] or [0])
+    bouts = f"{len(found) / hours:.1f} bouts an hour of {size:.1f} repetitions"
+    return f"{name}, {hours:.1f} h without exercise, counted without labels: {bouts}\n"
 
 
 def loss(errors: Sequence[Error]) -> float:

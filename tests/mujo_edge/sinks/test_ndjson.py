@@ -16,7 +16,7 @@ from fakes import INFO, ListSource, Output, bundle, chunked, motion
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mujo_edge.core import Gap, Latency, Prediction, StreamStats
+from mujo_edge.core import Bout, Gap, Latency, Prediction, Repetition, StreamStats
 from mujo_edge.engine import Engine, run_together
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.sinks import Confusion, LabelTime, Recognized, RunInfo, Summary, Tally
@@ -82,6 +82,13 @@ def test_every_gap_fits_the_schema(reason: Any, start_s: float) -> None:
     VALID.validate(HEAD | event_record(Gap(start_s, start_s + 1, reason)))
 
 
+@given(text, st.floats(-1e10, 1e10), st.integers(1, 10**6), st.floats(0, 1e5))
+def test_every_repetition_and_bout_fits_the_schema(label: str, start_s: float, n: int, tempo_s: float) -> None:
+    bout = Bout(label, start_s, start_s + 9, n, tempo_s, tempo_s / 3)
+    VALID.validate(json.loads(json.dumps(HEAD | event_record(bout), allow_nan=False)))
+    VALID.validate(json.loads(json.dumps(HEAD | event_record(Repetition(start_s, start_s + 2, label)))))
+
+
 @pytest.mark.parametrize("ended", ["end", "duration", "interrupted", "closed", "error"])
 def test_every_summary_fits_the_schema(ended: Any) -> None:
     tally = Tally(StreamStats(), 0, 0, 0, 0.0, None)
@@ -93,12 +100,23 @@ def test_every_summary_fits_the_schema(ended: Any) -> None:
 
 def test_summary_lists_times_and_confusions() -> None:
     tally = Tally(StreamStats(), 0, 0, 0, 0.0, None)
-    results = Recognized((LabelTime("walking", 1.5, 2, 1.0),), (Confusion("jogging", "walking", 3),), 4, 1)
+    results = Recognized(
+        (LabelTime("walking", 1.5, 2, 1.0),),
+        (Confusion("jogging", "walking", 3),),
+        4,
+        1,
+        (Bout("squat", 1.0, 22.0, 10, 2.1, 0.2),),
+    )
     record = json.loads(json.dumps(HEAD | summary_record(Summary(RunInfo(INFO), tally, "end", (), None, results))))
     VALID.validate(record)
     assert record["recognized"] == [{"label": "walking", "seconds": 1.5, "bouts": 2, "longest_s": 1.0}]
     assert record["confusions"] == [{"truth": "jogging", "label": "walking", "windows": 3}]
     assert record["outside"] == {"of": 4, "unknown": 1}
+    (bout,) = record["bouts"]
+    assert (bout.pop("label"), bout) == (
+        "squat",
+        {"start_s": 1.0, "end_s": 22.0, "repetitions": 10, "tempo_s": 2.1, "tempo_sd_s": 0.2},
+    )
 
 
 def test_schema_is_valid_and_rejects_other_lines() -> None:
@@ -110,11 +128,11 @@ def test_schema_is_valid_and_rejects_other_lines() -> None:
 
 def test_page_names_every_field_and_shows_valid_lines() -> None:
     page = PAGE.read_text()
-    for kind in ("prediction", "gap", "summary"):
+    for kind in ("prediction", "gap", "repetition", "bout", "summary"):
         for field in SCHEMA["$defs"][kind]["properties"]:
             assert f"`{field}`" in page, f"docs/ndjson.md does not explain {field} of {kind}"
     examples = [json.loads(line) for line in page.splitlines() if line.startswith("{")]
-    assert {example["type"] for example in examples} == {"prediction", "gap", "summary"}
+    assert {example["type"] for example in examples} == {"prediction", "gap", "repetition", "bout", "summary"}
     for example in examples:
         VALID.validate(example)
 
