@@ -23,6 +23,11 @@ def bundle_store() -> Path:
     return _folders().user_data_path / "bundles"
 
 
+def label_store() -> Path:
+    """Label sets that the user taught, as NAME.json."""
+    return _folders().user_data_path / "labels"
+
+
 def state_folder() -> Path:
     """State that outlives a run but is not the user's work."""
     return _folders().user_state_path

@@ -102,7 +102,7 @@ class Recognizer:
         named = info.labels if info.labels in bundle.label_sets else None
         self.bundle, self.info = bundle, info
         self.labels = bundle.manifest.labels(labels or named or bundle.manifest.label_set_for(info.placement).name)
-        self._columns = _columns(info, bundle.input.channels[: self.labels.channels])
+        self._columns = input_columns(info, bundle.input.channels[: self.labels.channels])
         self._pipeline = WindowPipeline(
             bundle.input, replace(info, channels=tuple(info.channels[i] for i in self._columns))
         )
@@ -223,7 +223,7 @@ class Recognizer:
         )
 
 
-def _columns(info: StreamInfo, wanted: tuple[str, ...]) -> list[int]:
+def input_columns(info: StreamInfo, wanted: tuple[str, ...]) -> list[int]:
     """Columns of the model's channels in the stream: all of `wanted`, or only the accelerometer."""
     if info.gravity == "excluded":
         raise DataError(

@@ -132,6 +132,42 @@ class OwnerEntry(Record, frozen=True):
     reference_sha256: Annotated[str, Meta(max_length=64)]
 
 
+class TakeEntry(Record, frozen=True):
+    """See `mujo_edge.bundle.taught.Take`."""
+
+    label: Annotated[str, Meta(min_length=1, max_length=200)]
+    recording: Text
+    seconds: Annotated[float, Meta(ge=0, le=1e9)]
+    repetitions: Count
+    still: bool
+    windows: Annotated[tuple[tuple[float, ...], ...], Meta(min_length=1, max_length=10_000)]
+
+
+class ConfusedEntry(Record, frozen=True):
+    """See `mujo_edge.bundle.taught.Confused`."""
+
+    truth: Annotated[str, Meta(max_length=200)]
+    label: Annotated[str, Meta(max_length=200)]
+    fraction: Annotated[float, Meta(ge=0, le=1)]
+
+
+class BorrowedEntry(Record, frozen=True):
+    """See `mujo_edge.bundle.taught.Borrowed`."""
+
+    label_set: Name
+    label: Annotated[str, Meta(max_length=200)]
+
+
+class TaughtEntry(Record, frozen=True):
+    """See `mujo_edge.bundle.taught.Taught`."""
+
+    takes: Annotated[tuple[TakeEntry, ...], Meta(min_length=1, max_length=10_000)]
+    borrowed: Annotated[tuple[BorrowedEntry, ...], Meta(max_length=1000)]
+    held_out: Literal["takes", "pieces", "none"]
+    macro_f1: Annotated[float, Meta(ge=0, le=1)] | None
+    confused: Annotated[tuple[ConfusedEntry, ...], Meta(max_length=1000)]
+
+
 class LabelSetFile(Settings, frozen=True, forbid_unknown_fields=True):
     """A label set's own file."""
 
@@ -141,6 +177,7 @@ class LabelSetFile(Settings, frozen=True, forbid_unknown_fields=True):
     name: Name
     note: Text
     prototypes: Annotated[tuple[tuple[float, ...], ...], Meta(max_length=1000)]
+    taught: TaughtEntry | None = None
 
 
 class VocabularyEntry(Record, frozen=True):

@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mujo_edge.bundle.arrays import read_npy
+from mujo_edge.bundle.taught import Taught, number_rows, parse_taught, taught_table
 from mujo_edge.core import F32, UNKNOWN, DataError, UsageError
-from mujo_edge.files import read_file
+from mujo_edge.files import atomic_file, read_file
 from mujo_edge.printable import check_texts, printable, shown
 from mujo_edge.schema import MAX_JSON_BYTES, LabelSetEntry, LabelSetFile, Settings, convert, parse_json
 
@@ -92,6 +93,7 @@ class LabelSet:
         note: shown to the user of a stream.
         bundle: whose embedding space the prototypes lie in; None where it is not known.
         background: (B, D) prototypes of windows that are "unknown", for a set made of names; None for none.
+        taught: the takes that `mujo-edge teach` fitted it to, and its estimate; None for other sets.
     """
 
     name: str
@@ -105,6 +107,7 @@ class LabelSet:
     note: str = ""
     bundle: BundleId | None = None
     background: F32 | None = field(default=None, repr=False)
+    taught: Taught | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         owner = f", of {self.bundle}" if self.bundle else ""
@@ -158,11 +161,15 @@ class LabelSet:
             "labels": [asdict(label) for label in self.labels],
             **_settings(self),
             "note": self.note,
-            "prototypes": _rows(self.prototypes),
+            "prototypes": number_rows(self.prototypes),
         }
+        if self.taught is not None:
+            table["taught"] = taught_table(self.taught)
         lines = [f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
         try:
-            path.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
+            path.parent.lstat()  # `atomic_file` would make it
+            with atomic_file(path) as partial:
+                partial.write_text("{\n" + ",\n".join(lines) + "\n}\n", "utf-8")
         except OSError as error:
             raise UsageError(f"{path} cannot be written: {error.strerror}; choose a folder that is yours") from error
 
@@ -194,7 +201,8 @@ class LabelSet:
             entry = convert(table, LabelSetFile)
             prototypes = np.array(entry.prototypes, np.float32)
             owner = BundleId(**msgspec.structs.asdict(entry.bundle))
-            return cls(**_fields(entry.name, entry, prototypes), note=entry.note, bundle=owner)
+            taught = parse_taught(entry.taught, prototypes.shape[1]) if entry.taught else None
+            return cls(**_fields(entry.name, entry, prototypes), note=entry.note, bundle=owner, taught=taught)
         except ValueError as error:
             raise DataError(f"{path} is damaged: {printable(str(error))}. Save the label set again") from error
 
@@ -229,7 +237,7 @@ def label_table(labels: LabelSet) -> dict[str, Any]:
         "labels": [label.name for label in labels.labels],
         "title": labels.title or labels.name,
         **_settings(labels),
-        "prototypes": _rows(labels.prototypes),
+        "prototypes": number_rows(labels.prototypes),
     }
 
 
@@ -242,11 +250,6 @@ def _settings(labels: LabelSet) -> dict[str, Any]:
         "smoothing": asdict(labels.smoothing),
         "channels": labels.channels,
     }
-
-
-def _rows(prototypes: F32) -> list[list[float]]:
-    """(L, D) float32 as numbers with the fewest digits that tell them apart as float32."""
-    return [[float(str(value)) for value in row] for row in prototypes]
 
 
 def _fields(name: str, entry: Settings, prototypes: npt.NDArray[Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from mujo_edge.bundle.labels import LabelSet as LabelSet
 from mujo_edge.bundle.labels import Smoothing as Smoothing
 from mujo_edge.bundle.labels import label_set_table as label_set_table
 from mujo_edge.bundle.store import MAX_MB_VARIABLE, find_bundle, max_bundle_bytes, max_file_bytes
+from mujo_edge.bundle.taught import find_taught
 from mujo_edge.bundle.vocabulary import ARRAYS_FILE, MISSPELT, NAMES_FILE, Vocabulary, parse_vocabulary
 from mujo_edge.core import F32, DataError, UsageError
 from mujo_edge.files import check_regular, read_file, sha256
@@ -126,12 +127,14 @@ class Manifest:
         return BundleId(self.name, self.version, self.files.get(self.reference, ""))
 
     def label_set(self, wanted: str | Path | LabelSet | None = None) -> LabelSet:
-        """A label set of the bundle by name, one of your own, or the file of one; None: the bundle's default.
+        """A label set by name, of the bundle or taught, one of your own, or its file; None: the bundle's default.
 
         Raises:
             UsageError: the bundle has none of this name, or there is no such file.
             DataError: the file is damaged, or the set was fitted with another bundle.
         """
+        if isinstance(wanted, str) and wanted not in self.label_sets and (taught := find_taught(wanted)):
+            wanted = taught
         if isinstance(wanted, LabelSet) or (wanted is not None and is_file(wanted)):
             labels = wanted if isinstance(wanted, LabelSet) else LabelSet.load(wanted)
             if labels.bundle not in (None, self.id):
@@ -150,7 +153,7 @@ class Manifest:
         if name not in self.label_sets:
             raise UsageError(
                 f"bundle {self.name} has no label set {name!r}; it has: {', '.join(self.label_sets)}; "
-                "the file of a label set ends with .json"
+                "the file of a label set ends with .json, and `mujo-edge teach NAME` makes one of your own"
             )
         return self.label_sets[name]
 
@@ -180,6 +183,8 @@ class Manifest:
             DataError: as `label_set`.
         """
         if self.vocabulary is None or not isinstance(wanted, str) or wanted in self.label_sets or is_file(wanted):
+            return self.label_set(wanted)
+        if find_taught(wanted):
             return self.label_set(wanted)
         words = wanted.split(",")
         if len(words) == 1 and difflib.get_close_matches(wanted, self.label_sets, 1, MISSPELT):
