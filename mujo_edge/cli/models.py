@@ -19,9 +19,11 @@ models = typer.Typer(cls=Group, no_args_is_help=True, help="Model bundles: list,
 
 @models.command("list", cls=Command)
 def list_models(json: Json = False) -> None:
-    """Bundles that came with mujo-edge, and those that were pulled."""
-    from mujo_edge.bundle.manifest import read_manifest
+    """Bundles that came with mujo-edge, those that were pulled, and the label sets that were taught."""
+    from mujo_edge.bundle.manifest import LabelSet, read_manifest
     from mujo_edge.bundle.store import DEFAULT_BUNDLE, pulled_bundles, shipped_bundles
+    from mujo_edge.bundle.taught import taught_file, taught_names
+    from mujo_edge.core import DataError
 
     manifests = {name: read_manifest(name) for name in [*shipped_bundles(), *pulled_bundles()]}
     if json:
@@ -31,6 +33,12 @@ def list_models(json: Json = False) -> None:
         mark = " (default)" if name == DEFAULT_BUNDLE else ""
         print(f"{name} {manifest.version}{mark}: {', '.join(manifest.label_sets)}")
         print(f"  {', '.join(model.file for model in manifest.models)} in {manifest.folder}")
+    for name in taught_names():
+        try:
+            labels = LabelSet.load(taught_file(name))
+            print(f"{name} (taught, of {labels.bundle}): {', '.join(labels.names[:-1])}\n  in {taught_file(name)}")
+        except DataError as error:
+            print(f"{name} (taught): {error}")
 
 
 @models.command(cls=Command)

@@ -10,6 +10,7 @@ import typer
 
 from mujo_edge.cli.arguments import BundleOption, Json, Verbose, print_json
 from mujo_edge.cli.source import SourceOptions, takes_source
+from mujo_edge.cli.streams import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +57,7 @@ def teach(
     from mujo_edge.bundle.taught import Taught, taught_file
     from mujo_edge.core import UsageError
     from mujo_edge.printable import NAME
-    from mujo_edge.teaching.fitting import fit_takes
+    from mujo_edge.teaching.fitting import fit_takes, lender
 
     if not NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot be the name of a label set: use letters, digits and . _ + -")
@@ -75,8 +76,12 @@ def teach(
             raise UsageError(f"{path} was not made by `mujo-edge teach`: it has no takes to change")
     elif path.exists() and not (replace or test):
         raise UsageError(f"label set {name} exists: --add more to it, --replace it, or choose another name")
+    if out and not out.parent.is_dir():
+        raise UsageError(f"--out {out}: there is no folder {out.parent}; make it first")
     kept = before.taught if before and before.taught else Taught(())
     borrowed = [*kept.borrowed, *(one for one in _borrowed(with_ or ()) if one not in kept.borrowed)]
+    for one in borrowed:
+        lender(model, one)
     for label in remove or ():
         if label not in kept.names and label not in [one.label for one in borrowed]:
             known = [*kept.names, *(one.label for one in borrowed)]
@@ -87,6 +92,9 @@ def teach(
     if from_ or add or not before:
         new, channels, placement = _new_takes(model, source, from_ or (), channels, add or ())
         takes += new
+        for one in [one for one in borrowed if one.label in {take.label for take in takes}]:
+            say(f"{one.label} of {one.label_set} is not taken along, as it was taught")
+            borrowed.remove(one)
     labels = fit_takes(
         model,
         takes,

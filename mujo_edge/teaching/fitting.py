@@ -55,16 +55,12 @@ def fit_takes(
     y = [take.label for take in takes for _ in take.embeddings]
     parts, held_out = _parts(takes)
     fitted = fit_label_set(z, y, bundle.manifest.id, channels, name=name, placement=placement, groups=parts.tolist())
-    sets = [bundle.manifest.label_sets.get(one.label_set) for one in borrowed]
+    sets = [lender(bundle, one) for one in borrowed]
     rows, labels = [fitted.prototypes], list(fitted.labels)
     for one, source in zip(borrowed, sets, strict=True):
-        names = [label.name for label in source.labels] if source else []
-        if source is None or one.label not in names:
-            known = ", ".join(names or bundle.manifest.label_sets)
-            what = f"label {one.label!r} in {one.label_set}" if source else f"label set {one.label_set!r}"
-            raise UsageError(f"bundle {bundle.name} has no {what}; it has: {known}")
-        labels.append(source.labels[names.index(one.label)])
-        rows.append(source.prototypes[[names.index(one.label)]])
+        i = source.names.index(one.label)
+        labels.append(source.labels[i])
+        rows.append(source.prototypes[[i]])
     prototypes = np.concatenate(rows)
     truth, label = _named_when_held_out(takes, parts, prototypes[len(fitted.labels) :], _reach(bundle))
     names = [one.name for one in labels]
@@ -76,10 +72,21 @@ def fit_takes(
         fitted,
         labels=tuple(labels),
         prototypes=prototypes,
-        unknown_threshold=min([fitted.unknown_threshold, *(one.unknown_threshold for one in sets if one)]),
+        unknown_threshold=min([fitted.unknown_threshold, *(one.unknown_threshold for one in sets)]),
         note=f"label set {name} was taught with {len(takes)} takes{_estimate(lesson)}",
         taught=lesson,
     )
+
+
+def lender(bundle: ModelBundle, one: Borrowed) -> LabelSet:
+    """The label set of the bundle that has a borrowed label. Raises `UsageError` if there is none."""
+    source = bundle.label_sets.get(one.label_set)
+    names = source.names[:-1] if source else ()
+    if source is None or one.label not in names:
+        known = ", ".join(names or bundle.label_sets)
+        wanted = f"label {one.label!r} in {one.label_set}" if source else f"label set {one.label_set!r}"
+        raise UsageError(f"bundle {bundle.name} has no {wanted}; it has: {known}")
+    return source
 
 
 def _estimate(taught: Taught) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 
@@ -53,6 +54,7 @@ class TakeCutter:
         self._pipeline = WindowPipeline(
             bundle.input, replace(info, channels=tuple(info.channels[i] for i in self._columns))
         )
+        self._last_s, self._max_gap_s = -inf, bundle.input.max_gap_s
         self._windows: list[Window] = []
         self._repetitions: list[Repetition] = []
 
@@ -64,13 +66,23 @@ class TakeCutter:
     def update(self, chunk: Chunk) -> None:
         """Add samples with their labels, `chunk.truth`."""
         names, counts = np.unique(np.array(chunk.truth or (), np.str_), return_counts=True)
-        span_s = float(chunk.t_s[-1] - chunk.t_s[0]) if len(chunk.t_s) > 1 else 0.0
+        span_s = self._since_last(chunk)
         for name, count in zip(names.tolist(), counts.tolist(), strict=True):
             if name:
                 self.seconds[name] = self.seconds.get(name, 0.0) + span_s * count / len(chunk.t_s)
         events = self._pipeline.update(replace(chunk, x=chunk.x[:, self._columns]))
         self._windows += [event for event in events if not isinstance(event, Gap) and event.truth]
         self._repetitions += [one for one in self._pipeline.take_counted() if isinstance(one, Repetition)]
+
+    def _since_last(self, chunk: Chunk) -> float:
+        """Seconds of signal that the chunk adds: those since the last one, unless there is a gap between."""
+        if not len(chunk.t_s):
+            return 0.0
+        first_s, last_s = float(chunk.t_s[0]), float(chunk.t_s[-1])
+        if 0 <= first_s - self._last_s <= self._max_gap_s:
+            first_s = self._last_s
+        self._last_s = last_s
+        return max(last_s - first_s, 0.0)
 
     def finish(self) -> list[Stretch]:
         """The stretches of the stream, in order."""
