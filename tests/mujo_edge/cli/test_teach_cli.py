@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,18 +21,30 @@ SPAR = shipped_recording()
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
+def runner(data: Path) -> Run:
     """Runs mujo-edge with a data folder of its own."""
 
     def call(*args: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "mujo_edge", *map(str, args)]
-        env = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data"), "COLUMNS": "200"}
+        env = {**os.environ, "XDG_DATA_HOME": str(data), "COLUMNS": "200"}
         return subprocess.run(
             command, capture_output=True, text=True, env=env, timeout=120, check=False, stdin=subprocess.DEVNULL
         )
 
     return call
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return runner(tmp_path / "data")
+
+
+@pytest.fixture(scope="module")
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with the label set mine."""
+    data = tmp_path_factory.mktemp("taught") / "data"
+    taught(runner(data), "--from", SPAR)
+    return data
 
 
 def taught(run: Run, *args: object) -> dict[str, object]:
@@ -60,7 +73,7 @@ def test_recording_becomes_a_label_set_that_streams_and_exports_by_name(run: Run
     assert "mine (taught, of mujo-student" in run("models", "list").stdout
     done = run("export", "--target", "mcu", "--labels", "mine", "--out", tmp_path / "kit")
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "kit" / "mujo.json").read_text())["default_label_set"] == "mine"
+    assert "lower trapezius row" in (tmp_path / "kit" / "README.md").read_text()
 
 
 def test_movements_are_removed_and_added(run: Run) -> None:
@@ -95,9 +108,9 @@ def test_trial_saves_nothing(run: Run, tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_explained_and_change_nothing(
-    run: Run, tmp_path: Path, args: tuple[object, ...], code: int, words: str
+    run: Run, mine: Path, tmp_path: Path, args: tuple[object, ...], code: int, words: str
 ) -> None:
-    taught(run, "--from", SPAR)
+    shutil.copytree(mine, tmp_path / "data")
     (file,) = (tmp_path / "data").rglob("*.json")
     before = file.read_bytes()
     done = run("teach", *args)
@@ -107,8 +120,8 @@ def test_mistakes_are_explained_and_change_nothing(
     assert file.read_bytes() == before
 
 
-def test_damaged_file_and_one_of_another_bundle_are_explained(run: Run, tmp_path: Path) -> None:
-    taught(run, "--from", SPAR)
+def test_damaged_file_and_one_of_another_bundle_are_explained(run: Run, mine: Path, tmp_path: Path) -> None:
+    shutil.copytree(mine, tmp_path / "data")
     (file,) = (tmp_path / "data").rglob("*.json")
     whole = json.loads(file.read_text())
     cases: list[tuple[dict[str, object], str]] = [
