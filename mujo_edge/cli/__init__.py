@@ -11,13 +11,14 @@ from typing import Annotated
 import typer
 
 from mujo_edge import logs
-from mujo_edge.cli import benchmark, devices, doctor, export, models, serve, stream, streams
+from mujo_edge.cli import benchmark, devices, doctor, export, log, models, serve, stream, streams
 from mujo_edge.cli.arguments import HELP, Command, Group, Verbose
 from mujo_edge.version import __version__
 
 app = typer.Typer(cls=Group, no_args_is_help=True, pretty_exceptions_enable=False, context_settings=HELP)
 app.command(cls=Command)(stream.stream)
 app.command(cls=Command)(stream.record)
+app.command(cls=Command)(log.log)
 app.command(cls=Command)(devices.devices)
 app.command(cls=Command)(benchmark.benchmark)
 app.command(cls=Command)(export.export)

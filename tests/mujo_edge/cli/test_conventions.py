@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from mujo_edge.cli import app
 
-COMMANDS = [(), ("stream",), ("record",), ("devices",), ("benchmark",), ("export",), ("serve",), ("doctor",)]
+COMMANDS = [(), ("stream",), ("record",), ("log",), ("devices",), ("benchmark",), ("export",), ("serve",), ("doctor",)]
 MODELS = [("models", name) for name in ("list", "show", "names", "verify", "push", "pull")]
 MODULES = (
     "training.run", "training.pretrain", "training.distill", "training.export", "training.evaluate", "training.corpora",
