@@ -1,8 +1,9 @@
-"""The shipped .tflite unpacked, modified and packed again (schema of tensorflow/compiler/mlir/lite)."""
+"""A .tflite unpacked, modified and packed again (schema of tensorflow/compiler/mlir/lite)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,13 @@ def shipped(precision: str = "int8") -> bytes:
     return (manifest.folder / file).read_bytes()
 
 
-def tree() -> Any:
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(shipped()), 0))
+def separable() -> bytes:
+    """The student of bundle 0.4.0: depthwise convolutions, an addition and paddings, which the shipped one has not."""
+    return (Path(__file__).parent / "networks" / "separable_int8.tflite").read_bytes()
+
+
+def tree(model: bytes) -> Any:
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(model), 0))
 
 
 def packed(table: Any) -> bytes:

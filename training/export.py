@@ -1,6 +1,6 @@
 """Export a trained student as a bundle.
 
-python -m training.export runs/mujo_plus/release.pt mujo_edge/assets/bundles/mujo-student --results docs/mujo
+python -m training.export runs/broad/release.pt mujo_edge/assets/bundles/mujo-student --results docs/protocol-v2
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
+from training.evaluation.transfer_sets_report import read_summary
 from training.release.bundle import export_bundle, load_checkpoint
-from training.release.card import read_results
 from training.release.lower import left_out
 from training.support.command import run
 
@@ -21,7 +21,8 @@ def main(
     checkpoint: Annotated[Path, typer.Argument(help="release.pt of a run.")],
     out: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
     results: Annotated[
-        Path | None, typer.Option(help="Folder of training.evaluate with scores of this network, for the model card.")
+        Path | None,
+        typer.Option(help="Folder of training.transfer_sets with scores of this network, for the card."),
     ] = None,
     version: Annotated[str | None, typer.Option(help="Version of the bundle, by default the checkpoint's.")] = None,
 ) -> None:
@@ -29,8 +30,8 @@ def main(
     model, spec, calibration, gate, release = load_checkpoint(checkpoint)
     release = replace(release, version=version or release.version)
     if results:
-        protocol = read_results(results, model.config)
-        release = replace(release, metrics={**release.metrics, "protocol_v1": protocol})
+        protocol = read_summary(results, model.config)
+        release = replace(release, metrics={**release.metrics, "protocol_v2": protocol})
     manifest = export_bundle(out, model, spec, calibration, gate, release)
     for file, parity in [(file.file, file.parity) for file in (*manifest.models, *manifest.lowered)]:
         measured = f"agreement {parity.top1_agreement:.4f}  SNR {parity.snr_db:.1f} dB" if parity else "not measured"

@@ -78,7 +78,7 @@ class Release:
     collection of clips, with the number of clips instead of the last two.
     `metrics` may hold "results" (tables with dataset, task, metric and value, for the front matter of the model card),
     "held_out" (label set -> metrics of `training.release.calibrate`), "names" (metrics of `known_names`) and
-    "protocol_v1" (see `read_results`).
+    "protocol_v2" (see `training.evaluation.transfer_sets_report.read_summary`).
     """
 
     label_sets: Sequence[LabelSet]

@@ -1,4 +1,4 @@
-"""Label sets of a trained student: prototypes from prompts and training windows; temperature, unknown threshold and
+"""Label sets of a trained student: prototypes from training windows; temperature, unknown threshold and
 smoothing from held-out recordings."""
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from sklearn.metrics import f1_score, roc_auc_score
 from torch.nn.functional import cross_entropy, normalize
 
 from mujo_edge.bundle import l2_normalize
+from mujo_edge.bundle.fit import fit_prototypes
 from mujo_edge.bundle.manifest import Label, LabelSet, Smoothing
 from mujo_edge.core import F32, UNKNOWN
 from mujo_edge.recognizer import Smoother
@@ -24,15 +25,17 @@ from training.corpora.base import BACKGROUND
 from training.corpora.labels import LabelSetSpec, Vocabulary
 from training.learn.augment import AugmentConfig, augment
 from training.models.inference import float_embeddings
-from training.models.sentence_embedding import TextProjection, embed_text, text_prototypes
 from training.models.student import Student
 from training.recipes.splits import Data
 
 FALSE_UNKNOWN = 0.05
 """Fraction of a label set's held-out windows that the unknown threshold rejects."""
 
-FIT_STEPS, FIT_RATE, FIT_SCALE, FIT_SMOOTHING, COPIES = 300, 0.01, 16.0, 0.1, 2
+FIT_STEPS, FIT_RATE, FIT_SCALE, FIT_SMOOTHING, COPIES = 300, 0.01, 24.0, 0.1, 2
 """Of `fit_head`: steps of Adam, its rate, the inverse temperature, smoothing of labels, changed copies of a window."""
+
+BACKGROUND_SHARE = 6.0
+"""Weight of all background windows, relative to the mean of the other labels."""
 
 ANNOUNCED_S, BOUT_S = 3.0, 10.0
 """Seconds for which a label must be shown to count as an announcement, and of a bout that is to be announced."""
@@ -137,33 +140,40 @@ def stack(sets: Sequence[WindowSet], vocabulary: Vocabulary, names: Sequence[str
     return np.concatenate([s.x for s in sets]), np.asarray([number[v] for v in y.tolist()])
 
 
-def fit_head(start: F32, embeddings: F32, y: np.ndarray) -> F32:
+def fit_head(embeddings: F32, y: np.ndarray, classes: int, background: int | None = None) -> F32:
     """Prototypes (L, D) of length one with the least cross-entropy of cosine softmax on embeddings (N, D) with classes
-    `y` (N,), from those of the prompts, `start`, on. A class counts with the square root of its windows."""
+    `y` (N,), from their mean directions on. A class counts with the square root of its windows, `background` with
+    `BACKGROUND_SHARE` of the others' mean."""
+    counts = np.bincount(y, minlength=classes)
+    share = np.sqrt(counts)
+    if background is not None:
+        share[background] = BACKGROUND_SHARE * np.delete(share, background).mean()
     x, truth = torch.from_numpy(embeddings), torch.from_numpy(y)
-    weight = torch.bincount(truth, minlength=len(start)).clamp(min=1).double().rsqrt().float()
-    prototypes = torch.nn.Parameter(torch.from_numpy(start.copy()))
+    # Not `cross_entropy(weight=...)`, which would also weigh the smoothed part of every window's target by class.
+    weight = torch.from_numpy((share / share.sum() / np.maximum(counts, 1)).astype(np.float32))[truth]
+    prototypes = torch.nn.Parameter(torch.from_numpy(fit_prototypes(embeddings, y, classes)))
     optimizer = torch.optim.Adam([prototypes], FIT_RATE)
     for _ in range(FIT_STEPS):
         optimizer.zero_grad()
         logits = FIT_SCALE * x @ normalize(prototypes, dim=1).T
-        cross_entropy(logits, truth, weight, label_smoothing=FIT_SMOOTHING).backward()
+        (weight @ cross_entropy(logits, truth, reduction="none", label_smoothing=FIT_SMOOTHING)).backward()
         optimizer.step()
     return np.asarray(normalize(prototypes.detach(), dim=1).numpy(), np.float32)
 
 
-def changed(student: Student, x: F32, spec: InputSpec, chiral: bool) -> F32:
-    """Embeddings (COPIES * N, D) of changed copies of windows (N, 6, T), half of them without gyroscope."""
+def copies(student: Student, x: F32, spec: InputSpec, chiral: bool, plain: Sequence[int] = ()) -> F32:
+    """Embeddings ((COPIES + len(plain)) N, D) of changed copies of windows (N, 6, T), half of them without gyroscope,
+    and of the unchanged windows with the `plain` numbers of channels."""
     generator = torch.Generator().manual_seed(0)
     prepared = torch.from_numpy(prepare(x, spec))
     never = torch.full((len(x),), chiral)
-    copies = [augment(prepared, AugmentConfig(), generator, never).numpy() for _ in range(COPIES)]
-    return l2_normalize(float_embeddings(student, np.concatenate(copies)))
+    augmented = [augment(prepared, AugmentConfig(), generator, never).numpy() for _ in range(COPIES)]
+    changed = l2_normalize(float_embeddings(student, np.concatenate(augmented)))
+    return np.concatenate([changed, *(embed(student, x[:, :channels], spec) for channels in plain)])
 
 
 def calibrate(
     student: Student,
-    text: TextProjection,
     wanted: LabelSetSpec,
     vocabulary: Vocabulary,
     data: Data,
@@ -181,18 +191,21 @@ def calibrate(
     names = [vocabulary.names[i] for i in present]
     prompts = [vocabulary.prompts[i] for i in present]
     x, y = stack(train, vocabulary, names)
-    if outside:
-        x = np.concatenate([x, *(s.x for s in outside)])
-        y = np.concatenate([y, np.full(sum(map(len, outside)), len(names))])
-        prompts.append(BACKGROUND_PROMPTS)
-    start = text_prototypes(text, [embed_text(sentences) for sentences in prompts])
-    chiral = any(s.corpus in vocabulary.chiral for s in train)
-    prototypes = fit_head(start, changed(student, x, spec, chiral), np.tile(y, COPIES))
     channels = 6 if all(s.has_gyro.all() for s in train) else 3
+    plain = sorted({3, channels})
+    chiral = any(s.corpus in vocabulary.chiral for s in train)
+    embeddings = [copies(student, x, spec, chiral, plain)]
+    numbers = [np.tile(y, COPIES + len(plain))]
+    if outside:
+        prompts.append(BACKGROUND_PROMPTS)
+        embeddings += [copies(student, s.x, spec, s.corpus in vocabulary.chiral) for s in outside]
+        numbers.append(np.full(COPIES * sum(map(len, outside)), len(names)))
+    background = len(names) if outside else None
+    prototypes = fit_head(np.concatenate(embeddings), np.concatenate(numbers), len(prompts), background)
     held_out, streams = vocabulary.members(wanted, data.held_out), vocabulary.members(wanted, data.streams)
     x, y = stack(held_out, vocabulary, names)
-    embeddings = {c: embed(student, x[:, :c], spec) for c in sorted({3, channels})}
-    both = np.concatenate(list(embeddings.values()))
+    by_channels = {c: embed(student, x[:, :c], spec) for c in plain}
+    both = np.concatenate(list(by_channels.values()))
     labels = LabelSet(
         name=wanted.name,
         labels=tuple(map(Label, [*names, BACKGROUND] if outside else names, prompts)),
@@ -206,7 +219,7 @@ def calibrate(
     cosine = both @ labels.prototypes.T
     labels = replace(
         labels,
-        temperature=fit_temperature(cosine, np.tile(y, len(embeddings))),
+        temperature=fit_temperature(cosine, np.tile(y, len(plain))),
         unknown_threshold=float(np.quantile(cosine.max(1), FALSE_UNKNOWN)),
     )
     live, live_y = stack(streams, vocabulary, names)
@@ -216,7 +229,7 @@ def calibrate(
     labels = replace(labels, smoothing=max(scores, key=lambda s: scores[s]))
     measured: dict[str, Any] = {
         f"macro_f1_{c}ch": float(f1_score(y, (e @ labels.prototypes.T).argmax(1), labels=np.unique(y), average="macro"))
-        for c, e in embeddings.items()
+        for c, e in by_channels.items()
     }
     measured |= {
         "windows": len(y),

@@ -38,7 +38,6 @@ def equalize(model: Student, calibration: F32) -> Student:
                 multiply_inputs(block[0], before)
                 divide_outputs(block[0], after)
                 continue
-            # Depthwise weights are quantized per channel, so their range needs no balancing.
             multiply_inputs(block.depthwise[0], before)
             divide_outputs(block.pointwise[0], after)
             middle = balanced(peak, block.pointwise[0].weight)
@@ -92,9 +91,16 @@ def tied_scales(student: Student, outer: list[Tensor]) -> list[Tensor]:
             chains[-1].append(own)
         else:
             chains.append([own])
-    joint = [torch.stack(chain).amax(0) for chain in chains]
-    chosen = [*map(spread, joint[:-1]), balanced(joint[-1], student.project.weight)]
-    return [scale for scale, chain in zip(chosen, chains, strict=True) for _ in chain]
+    readers = [*student.blocks, student.project]  # of the stem's output, of the first block's, ...
+    scales, position = [], 0
+    for chain in chains:
+        position += len(chain)
+        reader, joint = readers[position - 1], torch.stack(chain).amax(0)
+        # Depthwise weights are quantized per channel, so their range needs no balancing.
+        separable = isinstance(reader, Block)
+        weight = reader.weight if isinstance(reader, nn.Linear) else reader[0].weight if not separable else None
+        scales += [spread(joint) if weight is None else balanced(joint, weight)] * len(chain)
+    return scales
 
 
 def balanced(peaks: Tensor, weight: Tensor) -> Tensor:

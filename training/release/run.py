@@ -179,7 +179,7 @@ class Run:
         """Step 4: label sets and vocabulary from prompts and held-out recordings, with provenance and metrics."""
         label_sets, measured = [], {}
         for label_spec in self.vocabulary.sets:
-            calibrated = calibrate(student, teacher.text, label_spec, self.vocabulary, self.data, self.spec)
+            calibrated = calibrate(student, label_spec, self.vocabulary, self.data, self.spec)
             if calibrated is not None:
                 labels, measured[label_spec.name] = calibrated
                 label_sets.append(labels)

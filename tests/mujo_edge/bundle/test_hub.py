@@ -111,7 +111,7 @@ async def test_pull_returns_the_pushed_bundle(hub: Hub, bundle: Path, tmp_path: 
     assert "in student; use it with --bundle student" in done.stdout
     assert contents(tmp_path / "b") == {f"student/{name}": content for name, content in files.items()}
     x = np.zeros((1, 6, 150), np.float32)
-    assert ModelBundle.load(tmp_path / "b" / "student").embed(x).shape == (1, 64)
+    assert ModelBundle.load(tmp_path / "b" / "student").embed(x).shape == (1, 96)
     show = await run(hub, tmp_path / "b", "show", "student")
     assert show.stdout.startswith("mujo-student")
 

@@ -61,7 +61,7 @@ async def test_endless_file_is_given_up_at_the_limit(hub: Hub, tmp_path: Path) -
 
 
 async def test_bundle_that_is_too_large_is_given_up_and_the_limit_can_be_changed(hub: Hub, tmp_path: Path) -> None:
-    assert "its files have more than 1 MB" in await refused(hub, tmp_path / "a", 4, MUJO_EDGE_MAX_MB="1")
+    assert "student_fp32.tflite is larger than 0.25 MB" in await refused(hub, tmp_path / "a", 4, MUJO_EDGE_MAX_MB="1")
     assert "MUJO_EDGE_MAX_MB='much': set it" in await refused(hub, tmp_path / "a", 2, MUJO_EDGE_MAX_MB="much")
 
 

@@ -369,6 +369,6 @@ def test_stream_without_arguments_recognizes_the_shipped_recording() -> None:
     predictions = [line for line in lines if line["type"] == "prediction"]
     assert summary["label_set"] == "physio-wrist"
     assert summary["signal_s"] >= 120
-    assert {line["truth"] for line in predictions} == {*summary["labels"], None} - {"unknown"}
+    assert {line["truth"] for line in predictions} == {*summary["labels"], None} - {"unknown", "background"}
     assert summary["accuracy"]["share"] >= 0.85
     assert summary["gaps"] == summary["invalid"] == 0

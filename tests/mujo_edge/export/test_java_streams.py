@@ -27,10 +27,10 @@ class Shifted:
 
     name = "shifted"
     input_shape = (1, 6, 1, 150)
-    output_shape = (1, 64)
+    output_shape = (1, 96)
 
     def run(self, x: F32) -> F32:
-        return x.reshape(len(x), -1)[:, :64] + np.float32(0.01) * (np.arange(64) % 3).astype(np.float32)
+        return x.reshape(len(x), -1)[:, :96] + np.float32(0.01) * (np.arange(96) % 3).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +181,6 @@ def test_failed_model_restarts_the_stream(pair: Pair) -> None:
     assert done.returncode == 0, done.stderr
     lines = [line.split("\t") for line in done.stdout.splitlines()]
     assert lines[3] == ["failed", "no memory"]
-    assert lines[4][1].startswith("the model did not return 64 finite values")
+    assert lines[4][1].startswith("the model did not return 96 finite values")
     ends = [float(line[1]) for line in lines if line[0] == "prediction"]
     np.testing.assert_allclose(ends, [2.98, 3.48, 3.98, 10.48, 10.98, 11.48, 11.98])

@@ -24,7 +24,7 @@ from mujo_edge.export.escape import c_string
 from mujo_edge.export.mcu import labels, sizes
 
 STUBS = Path(__file__).parents[2] / "firmware_bridge" / "firmware" / "stubs"
-FLASH, RAM = 80_000, 24_000
+FLASH, RAM = 102_400, 24_000
 """Goals, of a program with one label set; RAM with the stack."""
 
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Werror", "-pedantic"]
@@ -139,7 +139,7 @@ def test_sizes_are_below_the_limits_and_in_the_readme(folder: Path) -> None:
     for row in rows:
         flash, ram, stack = (int(figure.replace(",", "")) for figure in re.findall(r"([\d,]+) bytes", row))
         assert 45_000 < flash <= FLASH
-        assert 900 + 6252 < ram + stack <= RAM
+        assert 900 + 3000 < ram + stack <= RAM
         assert stack > 256
     few, many = (int(re.findall(r"([\d,]+) bytes", row)[0].replace(",", "")) for row in reversed(rows))
     assert few < many

@@ -14,16 +14,38 @@ from ai_edge_litert import schema_py_generated as schema
 from fuzz import damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tflite_edits import B, Change, constant, operator, option, packed, scale, shipped, tensor, tree, zero_point
+from tflite_edits import (
+    B,
+    Change,
+    constant,
+    operator,
+    option,
+    packed,
+    scale,
+    separable,
+    shipped,
+    tensor,
+    tree,
+    zero_point,
+)
 
 from mujo_edge.core import DataError
 from mujo_edge.export.mcu import network
 from mujo_edge.export.mcu.layers import quantized_multiplier
 
-MODEL = shipped()
+MODEL, SHIPPED = separable(), shipped()
 
 
 def test_shipped_student_is_read() -> None:
+    net = network.read(SHIPPED)
+    assert (net.input.rows, net.input.channels) == (150, 6)
+    assert (net.output.rows, net.output.channels) == (1, 96)
+    # Rows x inputs x kernel x outputs of every convolution.
+    convolutions = [(50, 6, 7, 40), (25, 40, 5, 64), (13, 64, 3, 80), (13, 80, 3, 88), (13, 88, 1, 160)]
+    assert net.macs == sum(t * i * k * o for t, i, k, o in convolutions) + 160 * 96
+
+
+def test_separable_student_is_read() -> None:
     net = network.read(MODEL)
     assert (net.input.rows, net.input.channels) == (150, 6)
     assert (net.output.rows, net.output.channels) == (1, 64)
@@ -35,25 +57,27 @@ def test_shipped_student_is_read() -> None:
 
 
 def test_header_has_the_numbers_of_the_file() -> None:
-    text = network.header(network.read(MODEL))
+    text = network.header(network.read(SHIPPED))
     values = dict(re.findall(r"#define MUJO_(\w+) (\S+)", text))
-    table = tree()
+    table = tree(SHIPPED)
     given, taken = (tensor(table, getattr(table.subgraphs[0], end)[0]) for end in ("inputs", "outputs"))
     for name, end in (("INPUT", given), ("OUTPUT", taken)):
         assert np.float32(values[f"{name}_SCALE"].rstrip("f")) == end.quantization.scale[0]
         assert int(values[f"{name}_ZERO"].strip("()")) == end.quantization.zeroPoint[0]
-    assert (values["WINDOW"], values["CHANNELS"], values["EMBEDDING"]) == ("150", "6", "64")
+    assert (values["WINDOW"], values["CHANNELS"], values["EMBEDDING"]) == ("150", "6", "96")
 
 
-def test_source_is_ascii_in_lines_of_120() -> None:
-    text = network.source(network.read(MODEL))
+@pytest.mark.parametrize("model", [MODEL, SHIPPED], ids=["separable", "shipped"])
+def test_source_is_ascii_in_lines_of_120(model: bytes) -> None:
+    text = network.source(network.read(model))
     assert text.isascii()
     assert max(map(len, text.splitlines())) <= 120
-    assert text == network.source(network.read(MODEL))
+    assert text == network.source(network.read(model))
 
 
-def test_live_signals_do_not_overlap() -> None:
-    net = network.read(MODEL)
+@pytest.mark.parametrize("model", [MODEL, SHIPPED], ids=["separable", "shipped"])
+def test_live_signals_do_not_overlap(model: bytes) -> None:
+    net = network.read(model)
     uses = [{signal.index for signal in layer.inputs} for layer in net.layers]
     live = {net.input.index}
     for n, layer in enumerate(net.layers):
@@ -193,7 +217,7 @@ REFUSED: list[tuple[str, Change]] = [
 
 @pytest.mark.parametrize(("what", "change"), REFUSED, ids=[what for what, _ in REFUSED])
 def test_unsupported_features_are_named(what: str, change: Change) -> None:
-    table = tree()
+    table = tree(MODEL)
     change(table)
     with pytest.raises(DataError, match=f"cannot be written as C: .*{what}"):
         network.source(network.read(packed(table)))

@@ -110,7 +110,7 @@ def golden_cases(folder: Path) -> list[Named]:
     return [Named(name, *(read(folder, name, what, shape) for what, shape in SHAPES.items())) for name in names]
 
 
-SHAPES = {"windows": (-1, 6, 1, 150), "embeddings": (-1, 64)}
+SHAPES = {"windows": (-1, 6, 1, 150), "embeddings": (-1, 96)}
 
 
 def read(folder: Path, name: str, what: str, shape: tuple[int, ...]) -> F32:
@@ -291,7 +291,7 @@ DAMAGE: tuple[tuple[str, Callable[[bytes], bytes | None], str], ...] = (
     ("mujo.json", lambda old: old[:1000], "did not run"),
     ("mujo.json", lambda old: old.replace(b'"schema_version": 1', b'"schema_version": 2'), "schema version 2"),
     ("golden/slow.windows.f32", lambda old: old[:-4], "slow is incomplete"),
-    ("golden/even.embeddings.f32", lambda old: old[64 * 4 :] + old[: 64 * 4], "FAILED"),
+    ("golden/even.embeddings.f32", lambda old: old[96 * 4 :] + old[: 96 * 4], "FAILED"),
     ("golden/fast.events.csv", lambda old: old.replace(b"prediction,,4.", b"prediction,,4.0"), "FAILED"),
     ("student_int8_float_io.tflite", lambda old: old[:5000], "does not run"),
     ("golden/cases.csv", lambda old: None, "HTTP 404"),

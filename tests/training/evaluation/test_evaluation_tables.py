@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,6 @@ from training.evaluation.paired import Difference, mean_of, paired
 from training.evaluation.report import write_report
 from training.evaluation.tables import ablations, compared, efficiency, goals_markdown
 from training.evaluation.trials import Score, Trial
-from training.models.student import StudentConfig
-from training.release.card import card_table, read_results
 
 RANDOM = Trial("random", 3, "spar", 0, 0.02, 0)
 
@@ -200,12 +198,3 @@ def test_ablation_reports_the_gain_from_each_part(tmp_path: Path):
     lines = (tmp_path / "ablation.md").read_text().splitlines()
     assert [line.split(" | ")[1] for line in lines if line.startswith("| mujo_plus")] == ["pose", "text"]
     assert (tmp_path / "ablation.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_card_shows_the_one_person_column_last(tmp_path: Path):
-    scores = [score(replace(RANDOM, fraction=fraction), 0.5) for fraction in ("one", 1.0)]
-    write_report(scores, tmp_path)
-    about = {"git_commit": "a" * 40, "config": {"recipe": {"pretrain": {"encoder": asdict(StudentConfig())}}}}
-    (tmp_path / "run.json").write_text(json.dumps(about))
-    _, lines = card_table(read_results(tmp_path, StudentConfig())["rows"])
-    assert [line[0] for line in lines] == ["100%", "1 person"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,14 @@ from mujo_edge.bundle import ModelBundle
 from mujo_edge.bundle.manifest import Parity, read_manifest
 from mujo_edge.core import DataError, UsageError
 from mujo_edge.runtimes import open_model
+from training.evaluation.transfer_sets_report import read_summary
+from training.learn.broad import BroadConfig
 from training.models.student import Student, StudentConfig
 from training.release.bundle import check_small, export_bundle, gated, load_checkpoint, save_checkpoint
-from training.release.card import CARD_METHODS, read_results
+from training.release.card import METHODS
 from training.release.quantize import quantize_litert
 
-RESULTS = ROOT / "docs" / "mujo"
+RESULTS = ROOT / "docs" / "protocol-v2"
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -210,7 +213,11 @@ def test_without_a_tool_its_file_is_left_out(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(training.release.lower, "find_spec", lambda name: None)
-    training.export.main(checkpoint, tmp_path / "out", RESULTS, "2.0.0")
+    results = shutil.copytree(RESULTS, tmp_path / "results")
+    about = json.loads((results / "run.json").read_text())
+    about["config"]["broad"]["student"] = asdict(StudentConfig())
+    (results / "run.json").write_text(json.dumps(about))
+    training.export.main(checkpoint, tmp_path / "out", results, "2.0.0")
     out, err = capsys.readouterr()
     assert [line.split(" is left out: ")[0] for line in err.splitlines()] == [
         "student_coreml.pte",
@@ -219,7 +226,7 @@ def test_without_a_tool_its_file_is_left_out(
     assert "student_coreml" not in out
     manifest = read_manifest(tmp_path / "out")
     assert (manifest.version, manifest.lowered) == ("2.0.0", ())
-    assert manifest.metrics["protocol_v1"] == read_results(RESULTS, StudentConfig())
+    assert manifest.metrics["protocol_v2"] == read_summary(results, StudentConfig())
     assert "were not run" not in (tmp_path / "out" / "MODEL_CARD.md").read_text()
 
 
@@ -275,9 +282,9 @@ def test_card_states_when_a_license_is_not_open(checkpoint: Path, bundle_folder:
     assert "2,000,000 a second, 7.20 billion an hour" in card
 
 
-def test_card_has_the_spread_of_a_protocol(checkpoint: Path, bundle_folder: Path) -> None:
+def test_card_has_the_scores_of_the_protocol(checkpoint: Path, bundle_folder: Path) -> None:
     """Every number in the table is one of the results in docs."""
-    protocol = read_results(RESULTS, StudentConfig())
+    protocol = read_summary(RESULTS, BroadConfig().student)
     release = load_checkpoint(checkpoint)[4]
     manifest = read_manifest(bundle_folder)
     table = {
@@ -287,43 +294,47 @@ def test_card_has_the_spread_of_a_protocol(checkpoint: Path, bundle_folder: Path
         "embedding_dim": 64,
         "default_label_set": "motion-wrist",
         "training": release.training,
-        "metrics": {"parameters": 1, "macs": 1, "tflite_micro_arena_bytes": 2048, "protocol_v1": protocol},
+        "metrics": {"parameters": 1, "macs": 1, "tflite_micro_arena_bytes": 2048, "protocol_v2": protocol},
     }
     sizes = {model.file: 1 for model in manifest.models}
     card = training.release.card.model_card(table, manifest.input, manifest.models, (), sizes, release.label_sets)
     results = yaml.safe_load(card.split("---\n", 2)[1])["model-index"][0]["results"]
-    entries = {
-        (e["method"], e["channels"], e["corpus"], e["fraction"]): e
-        for e in json.loads((RESULTS / "table.json").read_text())
-        if e["method"] in CARD_METHODS
-    }
-    shipped = [entry for key, entry in entries.items() if key[0] == "mujo_plus int8"]
-    assert sorted(r["metrics"][0]["value"] for r in results) == sorted(round(e["mean"], 4) for e in shipped)
-    cells = re.findall(r"(\d\.\d{3}) \u00b1 (\d\.\d{3})", card)
-    assert sorted(cells) == sorted((f"{e['mean']:.3f}", f"{e['sd']:.3f}") for e in entries.values())
-    for row in CARD_METHODS:
-        assert re.search(rf"\| 100% \| 3 \| {row} \| 5 x \d \|", card), "the baselines of a pretrained method"
+    shipped = [row for row in protocol["rows"] if row["method"] == "broad_int8, logistic"]
+    assert [r["metrics"][0]["value"] for r in results if r["dataset"]["type"] == "protocol-v2"] == [
+        round(row["mean"], 4) for row in shipped
+    ]
+    # The same means as in the report, which a test of the report checks against the scores.
+    report = (RESULTS / "table.md").read_text()
+    for row in protocol["rows"]:
+        if row["method"] in METHODS:
+            cells = next(
+                line
+                for line in card.splitlines()
+                if line.startswith(f"| {row['labels']} | {row['channels']}") and METHODS[row["method"]] in line
+            ).split(" | ")
+            assert cells[3] == f"{row['mean']:.3f}"
+            assert re.search(rf"^\| {row['method']} \|.* {cells[3]} \|$", report, re.M)
     assert protocol["git_commit"] in card
 
 
 def test_results_of_another_network_are_refused() -> None:
     with pytest.raises(UsageError, match="results of another network"):
-        read_results(RESULTS, StudentConfig(stem=16))
+        read_summary(RESULTS, StudentConfig(stem=16))
 
 
 @pytest.mark.parametrize(
-    ("run", "table"),
+    ("run", "results"),
     [
         (None, None),
-        ("{", "[]"),
-        ("{}", "[]"),
-        ("[]", "[]"),
-        ('{"git_commit": "a", "config": {"recipe": {"pretrain": {"encoder": {}}}}}', '[{"method": "forest"}]'),
+        ("{", ""),
+        ("{}", ""),
+        ("[]", ""),
+        ('{"git_commit": "a", "config": {"broad": {"student": {}, "loop": {"steps": 1}}}}', '[{"trial": 1}]'),
     ],
 )
-def test_folder_without_results_is_refused(tmp_path: Path, run: str | None, table: str | None) -> None:
-    for name, text in (("run.json", run), ("table.json", table)):
+def test_folder_without_results_is_refused(tmp_path: Path, run: str | None, results: str | None) -> None:
+    for name, text in (("run.json", run), ("results.jsonl", results)):
         if text is not None:
             (tmp_path / name).write_text(text)
-    with pytest.raises(UsageError, match=r"has no results to read: .*training\.evaluate wrote"):
-        read_results(tmp_path, StudentConfig())
+    with pytest.raises(UsageError, match=r"has no results to read: .*training\.transfer_sets wrote"):
+        read_summary(tmp_path, StudentConfig())

@@ -42,7 +42,7 @@ function showPhase(phase: RunState | "ready" | "starting" | "no samples"): void 
 /** Fill the list of label sets; the choice is stored for the next visit. */
 function offerSets(contract: Contract): void {
   for (const [name, labels] of Object.entries(contract.label_sets)) {
-    set.add(new Option(`${titleOf(name, labels)} (${many(labels.labels.length, "label")})`, name));
+    set.add(new Option(`${titleOf(name, labels)} (${many(labels.labels.filter((label) => label !== "background").length, "label")})`, name));
   }
   const chosen = localStorage.getItem(CHOSEN) ?? "";
   set.value = Object.hasOwn(contract.label_sets, chosen) ? chosen : contract.default_label_set;
