@@ -33,6 +33,7 @@ class CounterSettings:
     hysteresis: float = 0.5
     template: float = 0.3
     size: float = 0.6
+    apart: float = 0.55
     min_swing: float = 0.3
     salience: float = 0.4
     likeness: float = 0.6
@@ -132,7 +133,7 @@ def matching(
     likeness = (shapes * template).sum((1, 2)) / (size * np.sqrt((template**2).sum()) + 1e-9)
     typical = np.median(size)
     good = (likeness > s.template) & (size > s.size * typical) & (size < 2.5 * typical)
-    chosen = at[good].tolist()
+    chosen = distant(at[good], likeness[good], s.apart * period)
     if len(chosen) > 1 and chosen[0] == extrema[0][0] and chosen[-1] == extrema[-1][0]:
         # n + 1 extrema with n repetitions between them: each of the outermost has but one half movement.
         chosen = chosen[1:] if size[0] < size[-1] else chosen[:-1]
@@ -143,6 +144,15 @@ def matching(
         first = before[-1] if before else max(0, i - half)
         spans.append((max(first, spans[-1][1] if spans else 0), after[0] if after else min(len(y) - 1, i + half)))
     return np.asarray(spans, np.int64).reshape(-1, 2), float(np.median(likeness))
+
+
+def distant(at: np.ndarray, likeness: F64, apart: float) -> list[int]:
+    """The candidates at frames (n,), in order, that have no better one nearer than `apart`, best first."""
+    chosen: list[int] = []
+    for i in np.argsort(-likeness, kind="stable").tolist():
+        if all(abs(int(at[i]) - other) >= apart for other in chosen):
+            chosen.append(int(at[i]))
+    return sorted(chosen)
 
 
 def turns(p: F64, hysteresis: float) -> list[tuple[int, float, int]]:

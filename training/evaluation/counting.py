@@ -42,6 +42,7 @@ CUT_GRID: Mapping[str, tuple[float, ...]] = {
     "hysteresis": (0.35, 0.4, 0.45, 0.5),
     "template": (0.2, 0.3, 0.4, 0.5),
     "size": (0.4, 0.5, 0.6),
+    "apart": (0.5, 0.55, 0.6),
 }
 """Values that `choose` tries on sets as annotated."""
 STREAMED_GRID: Mapping[str, tuple[float, ...]] = {
