@@ -33,6 +33,7 @@ class CounterSettings:
     hysteresis: float = 0.5
     template: float = 0.3
     size: float = 0.6
+    apart: float = 0.55
     min_swing: float = 0.3
     salience: float = 0.4
     likeness: float = 0.6
@@ -132,17 +133,49 @@ def matching(
     likeness = (shapes * template).sum((1, 2)) / (size * np.sqrt((template**2).sum()) + 1e-9)
     typical = np.median(size)
     good = (likeness > s.template) & (size > s.size * typical) & (size < 2.5 * typical)
-    chosen = at[good].tolist()
+    chosen = distant(at[good], likeness[good], s.apart * period)
     if len(chosen) > 1 and chosen[0] == extrema[0][0] and chosen[-1] == extrema[-1][0]:
         # n + 1 extrema with n repetitions between them: each of the outermost has but one half movement.
         chosen = chosen[1:] if size[0] < size[-1] else chosen[:-1]
+    return spans_around(chosen, extrema, kind, period, len(y)), float(np.median(likeness))
+
+
+def spans_around(
+    chosen: list[int], extrema: list[tuple[int, float, int]], kind: int, period: int, n: int
+) -> np.ndarray:
+    """(len(chosen), 2): first and last frame of the repetitions around the extrema at frames `chosen`, of `n` frames.
+
+    Neighbors no further apart than 1.5 periods meet at the farthest turn between them; else a repetition ends at the
+    farthest turn within 0.75 periods, or after half a period without one.
+    """
+
+    def farthest(first: float, last: float, otherwise: int) -> int:
+        between = [(kind * value, i) for i, value, which in extrema if which != kind and first <= i <= last]
+        return min(between)[1] if between else otherwise
+
     spans: list[tuple[int, int]] = []
-    for i in chosen:
-        before = [j for j, _, which in extrema if which != kind and i - period <= j < i]
-        after = [j for j, _, which in extrema if which != kind and i < j <= i + period]
-        first = before[-1] if before else max(0, i - half)
-        spans.append((max(first, spans[-1][1] if spans else 0), after[0] if after else min(len(y) - 1, i + half)))
-    return np.asarray(spans, np.int64).reshape(-1, 2), float(np.median(likeness))
+    for k, i in enumerate(chosen):
+        previous = chosen[k - 1] if k else None
+        if previous is not None and i - previous <= 1.5 * period:
+            start = spans[-1][1]
+        else:
+            start = farthest(i - 0.75 * period, i, max(0, i - period // 2))
+        following = chosen[k + 1] if k + 1 < len(chosen) else None
+        if following is not None and following - i <= 1.5 * period:
+            end = farthest(i, following, (i + following) // 2)
+        else:
+            end = farthest(i, i + 0.75 * period, min(n - 1, i + period // 2))
+        spans.append((max(start, spans[-1][1] if spans else 0), end))
+    return np.asarray(spans, np.int64).reshape(-1, 2)
+
+
+def distant(at: np.ndarray, likeness: F64, apart: float) -> list[int]:
+    """The candidates at frames (n,), in order, that have no better one nearer than `apart`, best first."""
+    chosen: list[int] = []
+    for i in np.argsort(-likeness, kind="stable").tolist():
+        if all(abs(int(at[i]) - other) >= apart for other in chosen):
+            chosen.append(int(at[i]))
+    return sorted(chosen)
 
 
 def turns(p: F64, hysteresis: float) -> list[tuple[int, float, int]]:

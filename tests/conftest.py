@@ -19,8 +19,9 @@ from hypothesis import settings
 import mujo_edge  # noqa: F401 (before onnxruntime, whose telemetry it switches off)
 
 # Without deadlines: how long an example takes depends on what else runs on the machine.
-settings.register_profile("mujo-edge", deadline=None)
-settings.load_profile("mujo-edge")
+settings.register_profile("mujo-edge", deadline=None, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "mujo-edge"))
 
 NAMES_MEASURED = {
     "windows": 160,

@@ -9,7 +9,8 @@ import typer
 
 from mujo_edge.core import DataError
 from training.corpora import registry
-from training.evaluation.counting import COUNTED, choose, counted_sets, evaluate, quiet, table, write_sets
+from training.evaluation.counting import COUNTED, bout_scores, choose, counted_sets, evaluate, quiet, table, write_sets
+from training.evaluation.events import describe
 from training.support.command import run
 
 
@@ -35,7 +36,9 @@ def main(
     errors = evaluate(sets)
     out.mkdir(parents=True, exist_ok=True)
     write_sets(errors, out / "sets.csv")
-    text = table(errors) + ("\n" + quiet(root) if everyday else "")
+    tests = [one for one in sets if one.corpus == "ptex"]
+    bouts = f"\nBouts in PTEx's tests: {describe(bout_scores(tests))}\n" if tests else ""
+    text = table(errors) + bouts + ("\n" + quiet(root) if everyday else "")
     (out / "table.md").write_text(text, "utf-8")
     typer.echo(text)
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from mujo_edge import logs
-from mujo_edge.cli import benchmark, devices, doctor, export, models, serve, stream, streams, teach
+from mujo_edge.cli import benchmark, devices, doctor, export, log, models, serve, stream, streams, teach
 from mujo_edge.cli.arguments import HELP, Command, Group, Verbose
 from mujo_edge.version import __version__
 
@@ -19,6 +19,7 @@ app = typer.Typer(cls=Group, no_args_is_help=True, pretty_exceptions_enable=Fals
 app.command(cls=Command)(stream.stream)
 app.command(cls=Command)(stream.record)
 app.command(cls=Command)(teach.teach)
+app.command(cls=Command)(log.log)
 app.command(cls=Command)(devices.devices)
 app.command(cls=Command)(benchmark.benchmark)
 app.command(cls=Command)(export.export)

@@ -363,7 +363,7 @@ def _results(summary: Summary) -> Iterator[str]:
         yield "  nothing: no window was complete"
     yield ""
     if recognized.bouts:
-        yield from _workout(recognized.bouts)
+        yield from workout_lines(recognized.bouts)
         yield ""
     if tally.accuracy is not None:
         yield f"{tally.accuracy:.1%} of {tally.judged:,} predictions outside transitions are right"
@@ -382,7 +382,7 @@ def _results(summary: Summary) -> Iterator[str]:
     yield ""
 
 
-def _workout(bouts: Sequence[Bout]) -> Iterator[str]:
+def workout_lines(bouts: Sequence[Bout]) -> Iterator[str]:
     """A line for every label with counted sets, in order of the first: "3 sets of 12, 12 and 10 squat, ..."."""
     for label in dict.fromkeys(bout.label for bout in bouts):
         own = [bout for bout in bouts if bout.label == label]

@@ -169,6 +169,16 @@ def test_each_step_runs_alone(again, name: str, message: str):
 
 
 def test_export_of_the_checkpoint_gives_the_same_models(tiny: Path, again):
+    code, out, err = again["export"]
+    assert (code, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()] == [
+        "student_int8.tflite",
+        "student_int8.pte",
+        "student_int8.onnx",
+        "student_fp32.tflite",
+        "student_coreml.pte",
+        "student_cortex_m.pte",
+    ]
     one, other = tiny / "mujo-tiny", tiny / "exported"
     assert (one / "student_int8.tflite").read_bytes() == (other / "student_int8.tflite").read_bytes()
     assert all(check.passed for check in ModelBundle.load(other).verify())

@@ -25,6 +25,7 @@ from mujo_edge.cycles import CounterSettings, analyze, lags, principal, smooth
 from mujo_edge.signal import resample
 from training.corpora import registry
 from training.corpora.base import RATE_HZ, Recording
+from training.evaluation.events import NO_EVENTS, Event, EventScores, event_scores
 
 BY_EYE = Path(__file__).parents[1] / "corpora" / "muvr_counts.csv"
 AS_STATED = "muvr as stated"
@@ -41,6 +42,7 @@ CUT_GRID: Mapping[str, tuple[float, ...]] = {
     "hysteresis": (0.35, 0.4, 0.45, 0.5),
     "template": (0.2, 0.3, 0.4, 0.5),
     "size": (0.4, 0.5, 0.6),
+    "apart": (0.5, 0.55, 0.6),
 }
 """Values that `choose` tries on sets as annotated."""
 STREAMED_GRID: Mapping[str, tuple[float, ...]] = {
@@ -121,18 +123,37 @@ def counts_by_eye() -> Mapping[str, tuple[str, int]]:
         return {row["session"]: (row["use"], int(row["repetitions"] or 0)) for row in csv.DictReader(file)}
 
 
-def streamed(sets: Sequence[CountedSet], settings: CounterSettings | None = None) -> list[Error]:
-    """The counter over whole recordings, each read once."""
-    found: dict[int, list[Repetition]] = {}
-    out = []
+def events_of(
+    sets: Iterable[CountedSet], settings: CounterSettings | None = None
+) -> dict[int, list[Repetition | Bout]]:
+    """What the counter finds in the whole recording of each set, read once, by the `id` of its samples."""
+    found: dict[int, list[Repetition | Bout]] = {}
     for one in sets:
         if id(one.x) not in found:
             counter = RepetitionCounter(RATE_HZ, settings)
-            events = counter.update(np.arange(len(one.x)) / RATE_HZ, one.x) + counter.finish()
-            found[id(one.x)] = [event for event in events if isinstance(event, Repetition)]
-        middles = [(each.start_s + each.end_s) / 2 for each in found[id(one.x)]]
+            found[id(one.x)] = counter.update(np.arange(len(one.x)) / RATE_HZ, one.x) + counter.finish()
+    return found
+
+
+def streamed(sets: Sequence[CountedSet], settings: CounterSettings | None = None) -> list[Error]:
+    """The counter over whole recordings."""
+    found = events_of(sets, settings)
+    out = []
+    for one in sets:
+        repetitions = [event for event in found[id(one.x)] if isinstance(event, Repetition)]
+        middles = [(each.start_s + each.end_s) / 2 for each in repetitions]
         out.append(Error("streamed", one, sum(one.start_s <= at <= one.end_s for at in middles)))
     return out
+
+
+def bout_scores(sets: Sequence[CountedSet]) -> EventScores:
+    """The counter's bouts, whatever their label, as events against the annotated sets of whole recordings."""
+    scores = NO_EVENTS
+    for key, events in events_of(sets).items():
+        true = [Event("", one.start_s, one.end_s) for one in sets if id(one.x) == key]
+        found = [Event("", event.start_s, event.end_s) for event in events if isinstance(event, Bout)]
+        scores += event_scores(true, found)
+    return scores
 
 
 def frames(x: F32) -> F64:
@@ -185,7 +206,8 @@ def evaluate(sets: Sequence[CountedSet]) -> list[Error]:
 
 def quiet(root: Path, name: str = "stress_predict") -> str:
     """A line on the bouts that the counter, without labels, finds in a data set in which nobody exercises."""
-    hours, found = 0.0, []
+    hours = 0.0
+    found: list[Bout] = []
     for recording in registry.load(name, root):
         x = resample(recording.x[:, :3], recording.rate_hz, RATE_HZ)
         counter = RepetitionCounter(RATE_HZ)

@@ -28,6 +28,7 @@ COMMANDS = [
     ("export",),
     ("serve",),
     ("doctor",),
+    ("log",),
 ]
 MODELS = [("models", name) for name in ("list", "show", "names", "verify", "push", "pull")]
 MODULES = (

@@ -73,7 +73,7 @@ def test_recording_becomes_a_label_set_that_streams_and_exports_by_name(run: Run
     assert "mine (taught, of mujo-student" in run("models", "list").stdout
     done = run("export", "--target", "mcu", "--labels", "mine", "--out", tmp_path / "kit")
     assert done.returncode == 0, done.stderr
-    assert "lower trapezius row" in (tmp_path / "kit" / "README.md").read_text()
+    assert json.loads((tmp_path / "kit" / "mcu" / "mujo.json").read_text())["default_label_set"] == "mine"
 
 
 def test_movements_are_removed_and_added(run: Run) -> None:

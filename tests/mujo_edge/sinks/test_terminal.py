@@ -120,6 +120,19 @@ def test_screen_fits_a_narrow_terminal(name: str, width: int) -> None:
     assert max(map(len, shown.splitlines())) <= max(width, 1)
 
 
+@pytest.mark.parametrize(("n", "shown"), [(12, "12 repetitions"), (1, "1 repetition ")])
+def test_screen_shows_the_running_count_below_the_label(n: int, shown: str) -> None:
+    screen = SCREENS["recognized"]
+    assert screen.prediction
+    counting = replace(screen, prediction=replace(screen.prediction, repetitions=n))
+    assert "repetition" not in text(screen)
+    lines = text(counting).splitlines()
+    label = next(i for i, line in enumerate(lines) if "FORWARD ELEVATION" in line)
+    assert shown in lines[label + 1]
+    gap = advance(counting, Update([], [Gap(63.0, 64.0, "missing")], TALLY), 0.0)
+    assert "repetition" not in text(gap)
+
+
 def test_every_label_has_its_color(snapshot: SnapshotAssertion) -> None:
     assert text(SCREENS["recognized"], color=True) == snapshot
 

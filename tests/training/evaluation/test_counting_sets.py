@@ -13,7 +13,17 @@ from mujo_edge.core import STANDARD_GRAVITY
 from training.corpora.base import RATE_HZ, Recording, RepetitionSet, constant
 from training.corpora.registry import data_root
 from training.evaluation import counting
-from training.evaluation.counting import CountedSet, Error, evaluate, loss, sets_of, streamed, table, write_sets
+from training.evaluation.counting import (
+    CountedSet,
+    Error,
+    bout_scores,
+    evaluate,
+    loss,
+    sets_of,
+    streamed,
+    table,
+    write_sets,
+)
 
 
 def swing(n: int, period_s: float, rest_s: float = 6.0) -> np.ndarray:
@@ -43,6 +53,15 @@ def test_streamed_counts_only_repetitions_inside_the_set():
     a, b, both = (each.counted for each in streamed([first_half, second_half, whole]))
     assert a + b == both
     assert {a, b} <= {3, 4, 5}
+
+
+def test_bouts_are_events_against_the_sets_of_a_recording():
+    whole = SETS[0]
+    scores = bout_scores([whole, replace(whole, start_s=0.0, end_s=3.0)])
+    assert dict(scores.true) == {"correct": 1, "deleted": 1}
+    assert dict(scores.found) == {"correct": 1}
+    assert abs(scores.onset_s[0]) < 1.5
+    assert abs(scores.end_s[0]) < 1.5
 
 
 def test_loss_falls_with_better_counts_and_weighs_data_sets_equally():

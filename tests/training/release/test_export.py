@@ -165,21 +165,6 @@ def test_command_reports_a_missing_checkpoint_in_one_line(tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
-def test_command_exports_a_bundle(checkpoint: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "training.export", str(checkpoint), str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert [line.split()[0] for line in done.stdout.splitlines()] == [
-        "student_int8.tflite",
-        "student_int8.pte",
-        "student_int8.onnx",
-        "student_fp32.tflite",
-        "student_coreml.pte",
-        "student_cortex_m.pte",
-    ]
-    assert ModelBundle.load(tmp_path / "out").name == "small"
-
-
 @pytest.mark.parametrize("file", ["student_int8.pte", "student_coreml.pte", "student_cortex_m.pte"])
 def test_every_pte_has_the_metadata_for_apps(bundle_folder: Path, file: str) -> None:
     """Read back with the ExecuTorch runtime; the labels of the one for microcontrollers are elsewhere."""
