@@ -209,7 +209,12 @@ class SourceOptions:
             if one in discovered:
                 raise UsageError(f"--device {device} is the same wearable as one before it")
             discovered.append(one)
-        return [BleSource(one, rate_hz=self.rate) for one in discovered]
+        names = [one.name for one in discovered]
+        # Wearables of one name are told apart by their addresses, in every line and recording.
+        return [
+            BleSource(one, rate_hz=self.rate, name=str(one) if names.count(one.name) > 1 else None)
+            for one in discovered
+        ]
 
 
 def takes_source(command: Callable[..., None]) -> Callable[..., None]:

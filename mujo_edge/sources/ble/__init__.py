@@ -53,12 +53,13 @@ class BleSource:
     Args:
         discovered: the device, from `mujo_edge.sources.ble.scan.find`.
         rate_hz: the rate to request; None leaves it to the profile.
+        name: of the stream; None takes the device's.
 
     Raises:
         UsageError: no profile is known for the device.
     """
 
-    def __init__(self, discovered: DiscoveredDevice, *, rate_hz: float | None = None) -> None:
+    def __init__(self, discovered: DiscoveredDevice, *, rate_hz: float | None = None, name: str | None = None) -> None:
         if discovered.profile is None:
             raise UsageError(f"no profile recognizes {discovered}. Choose one with --profile")
         self.status = ""
@@ -66,7 +67,8 @@ class BleSource:
         self._link: Link | None = None
         self._assembler: Assembler | None = None
         self._ready: list[Chunk] = []
-        self._info = StreamInfo(discovered.name, discovered.profile.channels, rate_hz)
+        self._name = name or discovered.name
+        self._info = StreamInfo(self._name, discovered.profile.channels, rate_hz)
         self._peculiarities: list[str] = []
         self._returns = 0
         self._timeout_s = self._until_s = inf
@@ -149,7 +151,7 @@ class BleSource:
         format = self._link.decoder.format
         if self._assembler is None:
             self._assembler = Assembler(self._link.decoder)
-            self._info = stream_info(self._discovered.name, format)
+            self._info = stream_info(self._name, format)
             self._peculiarities = _peculiarities(self._discovered, format, self._rate_hz)
         else:
             self._assembler.reopen(self._link.decoder)

@@ -8,6 +8,7 @@ import pytest
 from firmware_bridge.serial.lines import Columns, LineDecoder
 from firmware_bridge.stream import DEG, F64, G
 from mujo_edge.core import DataError
+from mujo_edge.recordings.units import Answers
 from mujo_edge.sources.serial import USUAL, columns_of
 
 RNG = np.random.default_rng(0)
@@ -94,3 +95,34 @@ def test_separate_gravity_is_added() -> None:
     columns, notes = columns_of(names, np.concatenate([acc - gravity, gravity], 1), 50.0)
     assert columns.gravity == (3, 4, 5)
     assert "accelerometer = acceleration without gravity + gravity" in notes
+
+
+def test_counter_of_lines_is_no_clock() -> None:
+    acc, _ = turning()
+    table = np.column_stack([np.arange(len(acc)) + 7.0, acc])
+    columns, notes = columns_of(USUAL[4], table, 50.0)
+    assert columns.time is None
+    assert any("'t' counts lines and is no clock" in note for note in notes)
+
+
+def test_counter_at_a_thousand_lines_a_second_is_milliseconds() -> None:
+    acc, _ = turning()
+    table = np.column_stack([np.arange(len(acc)) + 7.0, acc])
+    columns, _ = columns_of(USUAL[4], table, 990.0)
+    assert (columns.time, columns.time_factor) == (0, 1e-3)
+
+
+@pytest.mark.parametrize("names", [USUAL[3], ("ax_m_s2", "ay_m_s2", "az_m_s2")])
+def test_board_that_prints_linear_acceleration_is_rejected(names: tuple[str, ...]) -> None:
+    t = np.arange(500) / 50
+    linear = 2.5 * np.stack([np.sin(12 * t), np.cos(12 * t), np.sin(6 * t)], 1)
+    with pytest.raises(DataError, match="gravity"):
+        columns_of(names, linear, 50.0)
+
+
+def test_units_of_a_board_can_be_stated() -> None:
+    acc, gyro = turning()
+    table = np.concatenate([acc / G * 700, gyro / DEG * 16.4], 1)
+    columns, _ = columns_of(USUAL[6], table, 50.0, answers=Answers.parse(units="acc=700/g,gyro=16.4/dps"))
+    assert columns.acc_factor == pytest.approx(G / 700)
+    assert columns.gyro_factor == pytest.approx(DEG / 16.4)
