@@ -22,6 +22,7 @@ from mujo_edge import logs
 from mujo_edge.bundle import LabelSet, ModelBundle
 from mujo_edge.core import Bout, Chunk, Gap, Prediction, Repetition, Source, StreamInfo
 from mujo_edge.engine import Engine
+from mujo_edge.mounting import Worn
 from mujo_edge.recognizer import Recognizer
 from mujo_edge.sinks import RunInfo, Sink, Summary, Update
 
@@ -127,6 +128,7 @@ def recognize(
     labels: str | Path | LabelSet | None = ...,
     bundle: str | Path | ModelBundle | None = ...,
     *,
+    worn: Worn | None = ...,
     gaps: Literal[False] = ...,
     counts: Literal[False] = ...,
     sinks: Sequence[Sink] = ...,
@@ -143,6 +145,7 @@ def recognize(
     labels: str | Path | LabelSet | None = ...,
     bundle: str | Path | ModelBundle | None = ...,
     *,
+    worn: Worn | None = ...,
     gaps: Literal[True],
     counts: Literal[False] = ...,
     sinks: Sequence[Sink] = ...,
@@ -159,6 +162,7 @@ def recognize(
     labels: str | Path | LabelSet | None = ...,
     bundle: str | Path | ModelBundle | None = ...,
     *,
+    worn: Worn | None = ...,
     gaps: bool = ...,
     counts: Literal[True],
     sinks: Sequence[Sink] = ...,
@@ -174,6 +178,7 @@ def recognize(
     labels: str | Path | LabelSet | None = None,
     bundle: str | Path | ModelBundle | None = None,
     *,
+    worn: Worn | None = None,
     gaps: bool = False,
     counts: bool = False,
     sinks: Sequence[Sink] = (),
@@ -193,6 +198,8 @@ def recognize(
             path of a file that `LabelSet.save` wrote. None: the set that the recording names, else one that suits the
             placement of the stream.
         bundle: what `ModelBundle.load` takes, or a loaded bundle. None: the one that comes with mujo-edge.
+        worn: how a sensor at the wrist is worn: "as-trained", "inside", "upside-down", "inside-upside-down", or "auto"
+            to find it from the first 20 s of movement. None: as trained; a note says if it does not seem so.
         gaps: yield a `Gap`, too, where the signal broke off.
         counts: yield every `Repetition`, too, and the `Bout` after the last one of a set, once they are final. The
             running count is in `Prediction.repetitions` without it.
@@ -216,7 +223,7 @@ def recognize(
         if not model:
             assert not isinstance(bundle, ModelBundle)
             model.append(ModelBundle.load(bundle, runtime, threads))
-        return Recognizer(model[0], info, labels)
+        return Recognizer(model[0], info, labels, worn)
 
     def engine(events: Sink) -> Engine:
         own = [source] if isinstance(source, Sink) else []

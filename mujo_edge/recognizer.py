@@ -26,6 +26,7 @@ from mujo_edge.core import (
     Window,
 )
 from mujo_edge.counting import LabeledBouts, is_counted
+from mujo_edge.mounting import Mounting, Worn
 from mujo_edge.signal import channels_first
 from mujo_edge.windowing import WindowPipeline
 
@@ -92,13 +93,20 @@ class Recognizer:
         labels: a label set of the bundle, one of your own or its file, or names of activities ("squat,
             deadlift, bench press"); None for the recording's own set, or else the bundle's default where it suits the
             placement of the stream, or else the first one that does; a note says which.
+        worn: how the sensor is worn, see `mujo_edge.mounting`.
 
     Raises:
         UsageError: no such label set, or an unknown activity.
         DataError: the stream has no accelerometer, or one without gravity.
     """
 
-    def __init__(self, bundle: ModelBundle, info: StreamInfo, labels: str | Path | LabelSet | None = None) -> None:
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        info: StreamInfo,
+        labels: str | Path | LabelSet | None = None,
+        worn: Worn | None = None,
+    ) -> None:
         named = info.labels if info.labels in bundle.label_sets else None
         self.bundle, self.info = bundle, info
         self.labels = bundle.manifest.labels(labels or named or bundle.manifest.label_set_for(info.placement).name)
@@ -112,6 +120,7 @@ class Recognizer:
         self._recent: deque[tuple[float, str]] = deque(maxlen=RECENT)
         self._half_s = bundle.input.window / bundle.input.rate_hz / 2
         self._checks = SignalChecks(bundle.input)
+        self._mounting = Mounting(worn, self.labels.prototypes, self.labels.names, self.labels.placement)
         if not (labels or named) and len(bundle.label_sets) > 1:
             others = ", ".join(name for name in bundle.label_sets if name != self.labels.name)
             using = f"{self.labels.name} ({self.labels.title})" if self.labels.title else self.labels.name
@@ -119,8 +128,8 @@ class Recognizer:
         if self.labels.note:
             self.stats.notes.append(self.labels.note)
         if info.placement and self.labels.placement not in ("", info.placement):
-            worn = f"worn at the {info.placement}, but {self.labels.name} was trained at the {self.labels.placement}"
-            self.stats.notes.append(worn)
+            other = f"worn at the {info.placement}, but {self.labels.name} was trained at the {self.labels.placement}"
+            self.stats.notes.append(other)
 
     @property
     def stats(self) -> StreamStats:
@@ -147,8 +156,11 @@ class Recognizer:
     def classify(self, events: Sequence[Window | Gap]) -> list[Prediction | Gap]:
         """Second half of `update`: windows become predictions, or a gap if the sensor repeats one value."""
         results: list[Prediction | Gap] = []
-        for start in range(0, len(events), BATCH):
-            results += self._classify(events[start : start + BATCH])
+        start = 0
+        while start < len(events):
+            size = 1 if self._mounting.chooses else BATCH
+            results += self._classify(events[start : start + size])
+            start += size
         return results
 
     def counted(self, *, ended: bool = False) -> list[Repetition | Bout]:
@@ -178,7 +190,9 @@ class Recognizer:
         rows: Iterator[tuple[bool, F32, F32]] = iter(())
         if windows:
             x = np.stack([window.x for window in windows])
-            embeddings = self.bundle.embed(channels_first(x))
+            if self._mounting.watching and (seems := self._mounting.observe(x, self._embed)):
+                self.stats.notes.append(seems)
+            embeddings = self._embed(self._mounting.turned(x))
             stuck_rows = (x[:, :, :3] == x[:, :1, :3]).all((1, 2)).tolist()
             rows = zip(stuck_rows, embeddings, self.labels.probabilities(embeddings), strict=True)
         results: list[Prediction | Gap] = []
@@ -197,6 +211,10 @@ class Recognizer:
                 results.append(Gap(event.end_s - length_s, event.end_s, "constant"))
             self._stuck = stuck
         return results
+
+    def _embed(self, x: F32) -> F32:
+        """(N, T, C) windows -> (N, D)."""
+        return self.bundle.embed(channels_first(x))
 
     def _predict(self, window: Window, embedding: F32, p: F32) -> Prediction:
         names = self.labels.names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from mujo_edge.bundle import ModelBundle
     from mujo_edge.core import Source, StreamInfo
+    from mujo_edge.mounting import Worn
     from mujo_edge.recognizer import Recognizer
     from mujo_edge.sinks import Sink
     from mujo_edge.sinks.background import BackgroundWriter
@@ -39,6 +40,14 @@ def stream(
             metavar="NAME|FILE|A,B,...",
             envvar="MUJO_EDGE_LABELS",
             help='Label set, file of one (.json), or names of activities: "squat,deadlift".',
+        ),
+    ] = None,
+    worn: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW|auto",
+            envvar="MUJO_EDGE_WORN",
+            help="as-trained, inside (of the wrist), upside-down, inside-upside-down, or auto to find it.",
         ),
     ] = None,
     bundle: BundleOption = None,
@@ -69,9 +78,9 @@ def stream(
 
         if not model:  # several streams share one
             model.append(ModelBundle.load(bundle, runtime, threads))
-        return Recognizer(model[0], info, labels)
+        return Recognizer(model[0], info, labels, cast("Worn | None", worn))
 
-    _run(source, load, json, record_to, duration, screenshot, force_host=bool(bundle or labels))
+    _run(source, load, json, record_to, duration, screenshot, force_host=bool(bundle or labels or worn))
 
 
 @takes_source
