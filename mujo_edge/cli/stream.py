@@ -88,6 +88,10 @@ def record(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Session folder to make; `stream --replay OUT` reads it.")],
     source: SourceOptions,
     duration: Duration = None,
+    label_keys: Annotated[
+        str | None,
+        typer.Option(metavar="A,B,...", help='Labels of keys 1 to 9, for `teach --from`: "squat,push-up"; 0 ends one.'),
+    ] = None,
     json: Json = False,
     verbose: Verbose = 0,
 ) -> None:
@@ -95,7 +99,19 @@ def record(
 
     What was received is on disk at once: a crash or kill loses at most the last second.
     """
-    _run(source, None, json, out, duration, None)
+    if label_keys is None:
+        _run(source, None, json, out, duration, None)
+        return
+    from mujo_edge.cli.keys import LabeledSource, parse_keys, reading
+    from mujo_edge.core import UsageError
+
+    if source.waits:
+        raise UsageError("--label-keys has no meaning with --speed max: nobody presses keys that fast")
+    keys = parse_keys(label_keys)
+    meaning = ", ".join(f"{number} {label}" for number, label in enumerate(keys.labels, 1))
+    say(f"keys begin a label: {meaning}; the same key or 0 ends it")
+    with reading(keys):
+        _run(source, None, json, out, duration, None, wrap=lambda one: LabeledSource(one, keys))
 
 
 def _run(
@@ -106,6 +122,7 @@ def _run(
     duration_s: float | None,
     screenshot: Path | None,
     force_host: bool = False,
+    wrap: Callable[[Source], Source] = lambda one: one,
 ) -> None:
     import asyncio
     from contextlib import redirect_stderr
@@ -121,7 +138,7 @@ def _run(
         raise UsageError("standard output is closed. Send it somewhere, for example > /dev/null")
 
     async def run(output: BackgroundWriter) -> None:
-        sources = await options.open()
+        sources = [wrap(one) for one in await options.open()]
         outputs = _outputs(output, json, record_to, len(sources))
         engines = []
         for number, (source, shown) in enumerate(zip(sources, outputs, strict=True), 1):

@@ -61,7 +61,7 @@ class Mark:
 class Screen:
     """State of the screen. `gap` is later than `prediction`; `idle_s` is wall time since the last samples.
 
-    `status` is the source's.
+    `status` is the source's; `annotated` is the label of the last sample if samples have labels, "" for none.
     """
 
     session: RunInfo
@@ -72,6 +72,7 @@ class Screen:
     idle_s: float = 0.0
     status: str = ""
     recording: str | None = None
+    annotated: str | None = None
 
 
 def advance(screen: Screen, update: Update, idle_s: float) -> Screen:
@@ -86,8 +87,10 @@ def advance(screen: Screen, update: Update, idle_s: float) -> Screen:
     if marks:
         begin_s = marks[-1].end_s - SPAN_S
         marks = [mark for mark in marks if mark.end_s > begin_s]
+    labels = [chunk.truth[-1] for chunk in update.chunks if chunk.truth]
     return replace(
         screen,
+        annotated=labels[-1] if labels else screen.annotated,
         tally=update.tally,
         prediction=prediction,
         gap=gap,
@@ -120,6 +123,9 @@ def _lines(screen: Screen, width: int) -> Iterator[list[Part]]:
         yield from _now(screen, width)
         yield []
         yield from _timeline(screen, width)
+    elif screen.annotated is not None:
+        yield []
+        yield [(" label ", "dim"), (screen.annotated or "none", "bold")]
     yield []
     yield from _stream(screen)
     if screen.session.labels:

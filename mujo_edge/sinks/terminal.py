@@ -87,9 +87,11 @@ class TerminalSink(_Watcher):
         self._draw()
 
     def write(self, update: Update) -> None:
-        """Redraw for an event, or after a second without one. Raises as `BackgroundWriter.check` does."""
+        """Redraw for an event or another label, or after a second. Raises as `BackgroundWriter.check` does."""
+        before = self.screen.annotated
         super().write(update)
-        if _due(self._drawn_s, bool(update.events), self._output):
+        changed = bool(update.events) or self.screen.annotated != before
+        if _due(self._drawn_s, changed, self._output):
             self._draw()
 
     def finish(self, summary: Summary) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -170,3 +171,49 @@ def test_session_on_a_terminal_teaches_two_movements(run: Run, tmp_path: Path) -
     assert monotonic() - began_s < 110
     lines = run("stream", "--labels", "mine", "--speed", "max", "--replay", SPAR).stdout.splitlines()
     assert json.loads(lines[-1])["labels"] == ["swing", "lift", "background", "unknown"]
+
+
+def test_keys_label_a_recording_that_teaches(run: Run, tmp_path: Path) -> None:
+    leader, follower = pty.openpty()
+    out = tmp_path / "session"
+    source = ["--replay", str(SPAR), "--speed", "8", "--duration", "100"]
+    args = [sys.executable, "-m", "mujo_edge", "record", str(out), *source, "--label-keys", "swing,lift"]
+    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
+    with subprocess.Popen(args, stdin=follower, stdout=follower, stderr=follower, env=env) as process:
+        os.close(follower)
+        shown = ""
+        pressed = 0
+        with suppress(OSError):  # the other end is closed
+            while data := os.read(leader, 1 << 16):
+                shown += data.decode(errors="ignore")
+                samples = out / "samples.csv"
+                seconds = samples.read_text().count("\n") / 50 if samples.exists() else 0.0
+                for key, at_s in zip("1120", (10.0, 30.0, 40.0, 60.0), strict=True):
+                    due = [at for at in (10.0, 30.0, 40.0, 60.0) if seconds >= at]
+                    if pressed < len(due) and at_s == due[pressed]:
+                        os.write(leader, key.encode())
+                        pressed += 1
+    os.close(leader)
+    assert (process.returncode, pressed, "Traceback" in shown) == (0, 4, False)
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
+    assert all(f" label {label}" in plain for label in ("none", "swing", "lift"))
+    result = taught(run, "--from", out)
+    assert labels(result) == ["swing", "lift"]
+    movements = result["labels"]
+    assert isinstance(movements, list)
+    assert all(10 < one["seconds"] < 30 and one["takes"] == 1 for one in movements)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("a,,b", "cannot be a label"),
+        ("a,a", "there twice"),
+        ("a,b,c,d,e,f,g,h,i,j", "nine keys"),
+        ("unknown", "cannot"),
+    ],
+)
+def test_unfit_label_keys_are_explained(run: Run, tmp_path: Path, keys: str, words: str) -> None:
+    done = run("record", tmp_path / "session", "--replay", SPAR, "--label-keys", keys)
+    assert (done.returncode, words in done.stderr) == (2, True)
+    assert not (tmp_path / "session").exists()
