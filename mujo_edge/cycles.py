@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +67,8 @@ def analyze(z: F64, lag: np.ndarray, s: CounterSettings) -> Analysis | None:
     edge = len(y) // 8
     p = y @ principal(y[edge : len(y) - edge])
     step = max(1, frames // 4)
-    swing = float(np.median([np.ptp(p[a : a + frames]) for a in range(0, max(1, len(p) - frames + 1), step)]))
+    spans = np.lib.stride_tricks.sliding_window_view(p, min(frames, len(p)))[::step]
+    swing = float(np.median(np.ptp(spans, axis=1)))
     if swing < s.min_swing:
         return None
     extrema = turns(p, s.hysteresis * swing)
@@ -149,9 +151,12 @@ def spans_around(
     farthest turn within 0.75 periods, or after half a period without one.
     """
 
+    opposite = [(i, kind * value) for i, value, which in extrema if which != kind]
+    frames = [i for i, _ in opposite]
+
     def farthest(first: float, last: float, otherwise: int) -> int:
-        between = [(kind * value, i) for i, value, which in extrema if which != kind and first <= i <= last]
-        return min(between)[1] if between else otherwise
+        between = opposite[bisect_left(frames, first) : bisect_right(frames, last)]
+        return min(between, key=lambda turn: (turn[1], turn[0]))[0] if between else otherwise
 
     spans: list[tuple[int, int]] = []
     for k, i in enumerate(chosen):
@@ -172,10 +177,12 @@ def spans_around(
 def distant(at: np.ndarray, likeness: F64, apart: float) -> list[int]:
     """The candidates at frames (n,), in order, that have no better one nearer than `apart`, best first."""
     chosen: list[int] = []
+    frames = at.tolist()
     for i in np.argsort(-likeness, kind="stable").tolist():
-        if all(abs(int(at[i]) - other) >= apart for other in chosen):
-            chosen.append(int(at[i]))
-    return sorted(chosen)
+        k = bisect_left(chosen, frames[i])
+        if all(abs(frames[i] - other) >= apart for other in chosen[max(0, k - 1) : k + 1]):
+            chosen.insert(k, frames[i])
+    return chosen
 
 
 def turns(p: F64, hysteresis: float) -> list[tuple[int, float, int]]:
