@@ -113,6 +113,6 @@ def test_own_device_example_runs(bluetooth: StartWorld, tmp_path: Path) -> None:
 
 def test_embeddings_example_runs(tmp_path: Path) -> None:
     lines = run("embeddings.py", folder=tmp_path).splitlines()
-    assert lines[0].startswith("(152, 64)")
+    assert lines[0].startswith("(152, 96)")
     assert lines[1].startswith("most like pendulum: pendulum")
-    assert lines[-1].startswith("(55, 64)")
+    assert lines[-1].startswith("(55, 96)")

@@ -38,7 +38,7 @@ def main(
     write_sets(errors, out / "sets.csv")
     tests = [one for one in sets if one.corpus == "ptex"]
     bouts = f"\nBouts in PTEx's tests: {describe(bout_scores(tests))}\n" if tests else ""
-    text = table(errors) + bouts + ("\n" + quiet(root) if everyday else "")
+    text = table(errors) + bouts + ("\n" + quiet(root) + quiet(root, "gym-wrist") if everyday else "")
     (out / "table.md").write_text(text, "utf-8")
     typer.echo(text)
 

@@ -19,9 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mujo_edge.core import F32, F64, Bout, Repetition
+from mujo_edge.bundle import ModelBundle
+from mujo_edge.core import F32, F64, Bout, Chunk, Repetition, StreamInfo
 from mujo_edge.counting import RepetitionCounter
 from mujo_edge.cycles import CounterSettings, analyze, lags, principal, smooth
+from mujo_edge.recognizer import Recognizer
 from mujo_edge.signal import resample
 from training.corpora import registry
 from training.corpora.base import RATE_HZ, Recording
@@ -34,6 +36,8 @@ CHOSEN_ON: Mapping[str, tuple[str, ...]] = {"metamotion": ("A", "B"), "ptex": ("
 """People whose sets the constants are chosen on; muvr's sets are listed in `BY_EYE`."""
 COUNTED = ("muvr", "metamotion", "mm_fit", "ptex", "spar")
 FRAME_HZ = 10.0
+AT_ONCE = 5000
+"""Samples that a recognizer gets at once."""
 CUT_GRID: Mapping[str, tuple[float, ...]] = {
     "presmooth": (1, 3, 5),
     "octave": (0.8, 0.85, 0.9, 0.95),
@@ -204,18 +208,36 @@ def evaluate(sets: Sequence[CountedSet]) -> list[Error]:
     return errors
 
 
-def quiet(root: Path, name: str = "stress_predict") -> str:
-    """A line on the bouts that the counter, without labels, finds in a data set in which nobody exercises."""
+def quiet(root: Path, labels: str | None = None, name: str = "stress_predict") -> str:
+    """A line on the bouts found in a data set in which nobody exercises: by the counter alone, or, with `labels`, by
+    the shipped bundle with that label set."""
+    bundle = ModelBundle.load() if labels else None
     hours = 0.0
     found: list[Bout] = []
     for recording in registry.load(name, root):
+        hours += recording.duration_s / 3600
+        found += [event for event in everyday(recording, bundle, labels) if isinstance(event, Bout)]
+    size = np.mean([bout.repetitions for bout in found] or [0])
+    how = f"with {labels}" if labels else "without labels"
+    bouts = f"{len(found) / hours:.2f} bouts an hour of {size:.1f} repetitions"
+    return f"{name}, {hours:.1f} h without exercise, counted {how}: {bouts}\n"
+
+
+def everyday(recording: Recording, bundle: ModelBundle | None, labels: str | None) -> list[Repetition | Bout]:
+    """The events of one recording: of the counter, or of a recognizer of `bundle`."""
+    if bundle is None:
         x = resample(recording.x[:, :3], recording.rate_hz, RATE_HZ)
         counter = RepetitionCounter(RATE_HZ)
-        found += [e for e in counter.update(np.arange(len(x)) / RATE_HZ, x) + counter.finish() if isinstance(e, Bout)]
-        hours += recording.duration_s / 3600
-    size = np.mean([bout.repetitions for bout in found] or [0])
-    bouts = f"{len(found) / hours:.1f} bouts an hour of {size:.1f} repetitions"
-    return f"{name}, {hours:.1f} h without exercise, counted without labels: {bouts}\n"
+        return counter.update(np.arange(len(x)) / RATE_HZ, x) + counter.finish()
+    info = StreamInfo(recording.session, recording.channels, recording.rate_hz, recording.placement)
+    recognizer = Recognizer(bundle, info, labels)
+    t_s = np.arange(len(recording.x)) / recording.rate_hz
+    events: list[Repetition | Bout] = []
+    for first in range(0, len(t_s), AT_ONCE):
+        part = slice(first, first + AT_ONCE)
+        recognizer.classify(recognizer.cut(Chunk(t_s[part], recording.x[part], 0.0)))
+        events += recognizer.counted()
+    return events + recognizer.counted(ended=True)
 
 
 def loss(errors: Sequence[Error]) -> float:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from mujo_edge.core import STANDARD_GRAVITY
+from mujo_edge.bundle import ModelBundle
+from mujo_edge.core import STANDARD_GRAVITY, Bout
+from mujo_edge.counting import is_counted
 from training.corpora.base import RATE_HZ, Recording, RepetitionSet, constant
 from training.corpora.registry import data_root
 from training.evaluation import counting
@@ -62,6 +64,17 @@ def test_bouts_are_events_against_the_sets_of_a_recording():
     assert dict(scores.found) == {"correct": 1}
     assert abs(scores.onset_s[0]) < 1.5
     assert abs(scores.end_s[0]) < 1.5
+
+
+def test_everyday_events_are_the_counters_and_with_labels_the_recognizers():
+    x = swing(8, 2.0)
+    recording = Recording("made", "1", "s", "wrist", RATE_HZ, x, constant("", len(x)), channels=("ax", "ay", "az"))
+    alone = counting.everyday(recording, None, None)
+    assert [event.repetitions for event in alone if isinstance(event, Bout)] == [8]
+    bundle = ModelBundle.load()
+    for event in counting.everyday(recording, bundle, "gym-wrist"):
+        assert event.label in bundle.label_sets["gym-wrist"].names
+        assert is_counted(event.label)
 
 
 def test_loss_falls_with_better_counts_and_weighs_data_sets_equally():
