@@ -73,7 +73,7 @@ def fit_takes(
         labels=tuple(labels),
         prototypes=prototypes,
         unknown_threshold=min([fitted.unknown_threshold, *(one.unknown_threshold for one in sets)]),
-        note=f"label set {name} was taught with {len(takes)} takes{_estimate(lesson)}",
+        note=f"label set {name} was taught with {len(takes)} take{'s' * (len(takes) > 1)}{_estimate(lesson)}",
         taught=lesson,
     )
 
