@@ -92,7 +92,7 @@ class ReplaySource:
     async def chunks(self) -> AsyncIterator[Chunk]:
         """The recording from its start; ends with it."""
         if self.speed is None:
-            with closing(self.recording.chunks(1 << 16)) as chunks:
+            with closing(self.recording.chunks(1 << 17)) as chunks:
                 for chunk in chunks:
                     yield replace(chunk, received_s=monotonic())
                     await asyncio.sleep(0)
