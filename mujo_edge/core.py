@@ -241,7 +241,7 @@ class Bout:
     """Repetitions without a rest between them, in device time: a set of an exercise.
 
     `label` is the label that was recognized most over its windows, "" before it is known. `tempo_s` and
-    `tempo_sd_s` are mean and standard deviation of seconds a repetition.
+    `tempo_sd_s` are mean and standard deviation of seconds per repetition.
     """
 
     label: str

@@ -112,7 +112,7 @@ def _table(workout: Workout) -> Table:
 
     from mujo_edge.printable import printable
 
-    right = [Column(name, justify="right") for name in ("repetitions", "s a repetition", "s of rest before")]
+    right = [Column(name, justify="right") for name in ("repetitions", "s per repetition", "s of rest before")]
     table = Table("start", "end", "exercise", *right, box=SIMPLE_HEAD)
     before_s = None
     for bout in workout.bouts:

@@ -93,7 +93,7 @@ def event_record(event: Prediction | Gap | Repetition | Bout) -> dict[str, Any]:
 
 
 def bout_record(bout: Bout) -> dict[str, Any]:
-    """The fields of a bout; `tempo_s` and `tempo_sd_s` are mean and standard deviation of seconds a repetition."""
+    """The fields of a bout; `tempo_s` and `tempo_sd_s` are mean and standard deviation of seconds per repetition."""
     return {
         "label": bout.label,
         "start_s": _seconds(bout.start_s),

@@ -399,7 +399,7 @@ def workout_lines(bouts: Sequence[Bout]) -> Iterator[str]:
         spread_s = sqrt(sum(bout.tempo_sd_s**2 * bout.repetitions for bout in own) / total)
         yield (
             f"  {len(own)} {_plural('set', len(own))} of {listed} {label}, "
-            f"{tempo_s:.1f} ± {spread_s:.1f} s a repetition"
+            f"{tempo_s:.1f} ± {spread_s:.1f} s per repetition"
         )
 
 

@@ -176,5 +176,5 @@ def test_card_names_sets_of_equal_and_different_size() -> None:
         recognized=Recognized(bouts=bouts),
     )
     card = describe(summary)
-    assert "3 sets of 12 curl, 2.0 ± 0.1 s a repetition" in card
+    assert "3 sets of 12 curl, 2.0 ± 0.1 s per repetition" in card
     assert "2 sets of 10 and 8 squat" in card

@@ -95,7 +95,7 @@ def test_log_of_the_current_folder_shows_a_table_and_totals(
     assert done.exit_code == 0
     assert "2 sets of 8 and 6 x up" in done.stdout
     assert "2026-12-0" in done.stdout
-    assert done.stdout.count("s a repetition") == 3 + 2
+    assert done.stdout.count("s per repetition") == 3 + 2
 
 
 def test_csv_has_a_row_for_every_set(model: Path, store: Path, tmp_path: Path) -> None:
