@@ -8,7 +8,8 @@ PYTHON ?= python3
 DEMO ?=
 SIM ?= --wearable witmotion
 PIP ?=
-PYTEST ?= -n 2 --dist loadfile
+# Three processes on two cores: many tests wait for clocks and devices.
+PYTEST ?= -n 3 --dist loadfile
 
 .PHONY: demo sim-ble test lint pictures tiny clean
 
