@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from firmware_bridge.stream import Decoder, Packet
 
-CASES = 10_000
+CASES = 10_000 if os.environ.get("HYPOTHESIS_PROFILE") == "thorough" else 4_000
+"""Payloads of each decoder."""
+
 BOUND = 4096
 """Bytes of samples that one byte of input may become at most (a delta frame can put 255 rows into two bytes)."""
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from fuzz import damaged, survives
+from fuzz import CASES, damaged, survives
 from hypothesis import given, settings
 
 from firmware_bridge.profiles import mujo, recognize
@@ -54,7 +54,7 @@ def test_invalid_configs_are_rejected(value: bytes) -> None:
 
 
 def test_hostile_configs_are_decoded_or_rejected() -> None:
-    @settings(max_examples=10_000, deadline=None, database=None)
+    @settings(max_examples=CASES, deadline=None, database=None)
     @given(damaged([CONFIG]))
     def read(value: bytes) -> None:
         try:
